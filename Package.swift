@@ -1,0 +1,125 @@
+// swift-tools-version:6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+    name: "swift-supervision",
+    platforms: [.macOS(.v15)],
+    products: [
+        .library(name: "Supervision", targets: ["Supervision"]),
+        .library(name: "AMQPPool", targets: ["AMQPPool"]),
+        .library(name: "RPCCaller", targets: ["RPCCaller"]),
+        .library(name: "RPCReceiver", targets: ["RPCReceiver"]),
+        .library(name: "SupervisionTesting", targets: ["SupervisionTesting"]),
+        .executable(name: "rpc", targets: ["rpc"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        .target(
+            name: "Supervision",
+            dependencies: [
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HeapModule", package: "swift-collections"),
+                .product(name: "OrderedCollections", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .systemLibrary(
+            name: "CRabbitMQ",
+            pkgConfig: "librabbitmq",
+            providers: [.apt(["librabbitmq-dev"]), .brew(["rabbitmq-c"])]
+        ),
+        .target(
+            name: "AMQPPool",
+            dependencies: [
+                "CRabbitMQ",
+                "Supervision",
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "RPCWire",
+            dependencies: [
+                "AMQPPool",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOFoundationCompat", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "RPCCaller",
+            dependencies: [
+                "AMQPPool", "RPCWire", "Supervision",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "RPCReceiver",
+            dependencies: [
+                "AMQPPool", "RPCWire", "Supervision",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "SupervisionTesting",
+            dependencies: ["Supervision"],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "LocalBroker",
+            dependencies: [
+                "Supervision",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "rpc",
+            dependencies: [
+                "LocalBroker", "RPCCaller", "RPCReceiver", "Supervision", "SupervisionTesting",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(name: "SupervisionTests", dependencies: ["Supervision", "SupervisionTesting"], swiftSettings: settings),
+        .testTarget(
+            name: "AMQPPoolTests",
+            dependencies: [
+                "AMQPPool", "LocalBroker", "Supervision", "SupervisionTesting",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(name: "LocalBrokerTests", dependencies: ["LocalBroker"], swiftSettings: settings),
+    ],
+    swiftLanguageModes: [.v6]
+)
