@@ -14,8 +14,34 @@ enum Frame: Sendable, Equatable {
 enum PropertiesError: Error, Sendable, Equatable {
     /// The header table is nested more deeply than ``FrameDecoder/maximumNesting``.
     case nestedTooDeeply
+    /// The header table has more values than ``FrameDecoder/maximumFields``.
+    case tooManyFields
     /// A flag bit is set that AMQP 0-9-1 does not define, or a second flag word follows.
     case undefinedFlags
-    /// The bytes do not decode.
+    /// A name or id is not UTF-8, so it cannot be kept without turning it into another one.
+    case notUTF8
+    /// The bytes do not decode: truncated, a length that contradicts another, an unknown kind of field, or bytes left over.
     case malformed
+}
+
+/// Why the stream of frames cannot be followed any further. The connection must be closed: nothing after it is reliable.
+enum FrameError: Error, Sendable, Equatable {
+    /// A frame larger than negotiated: its size and the limit, with the 8 bytes of framing.
+    case oversized(bytes: UInt64, limit: UInt32)
+    /// The octet after a frame is not 0xCE.
+    case missingFrameEnd(found: UInt8)
+    /// Not a type AMQP 0-9-1 defines: the peer probably does not speak AMQP (TLS, HTTP, AMQP 1.0).
+    case unknownType(UInt8)
+    /// The peer answered with a protocol header: it refuses AMQP 0-9-1 and names what it speaks.
+    case protocolRefused(identifier: UInt8, major: UInt8, minor: UInt8, revision: UInt8)
+    /// The arguments of a method do not decode. `id` is 0 when not even the id was there.
+    case malformedMethod(id: UInt32)
+    /// A method of the connection class outside of channel 0, or any other on channel 0.
+    case methodOnWrongChannel(id: UInt32, channel: UInt16)
+    /// A content header that is too short, or not of the basic class.
+    case malformedHeader(channel: UInt16)
+    /// A content header or body on channel 0.
+    case contentOnChannelZero
+    /// A heartbeat with a payload or outside of channel 0.
+    case malformedHeartbeat
 }

@@ -61,7 +61,12 @@ enum Method: Sendable, Equatable {
     case basicDeliver(consumerTag: String, deliveryTag: UInt64, redelivered: Bool, exchange: String, routingKey: String)
     case basicGet(queue: String, noAck: Bool)
     case basicGetOK(
-        deliveryTag: UInt64, redelivered: Bool, exchange: String, routingKey: String, messageCount: UInt32)
+        deliveryTag: UInt64,
+        redelivered: Bool,
+        exchange: String,
+        routingKey: String,
+        messageCount: UInt32
+    )
     case basicGetEmpty
     case basicAck(deliveryTag: UInt64, multiple: Bool)
     case basicReject(deliveryTag: UInt64, requeue: Bool)

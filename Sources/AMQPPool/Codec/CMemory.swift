@@ -1,0 +1,150 @@
+import CRabbitMQ
+import NIOCore
+
+// Every unsafe operation of the codec is in this file. Why they are safe:
+//
+// - `CMemory` is librabbitmq's own allocator. What it hands out is aligned to 8 bytes (no structure used here needs more)
+//   and stays where it is until `recycle()` or `deinit`. It is not copyable, so no block is freed twice.
+// - Encoding: the structures given to librabbitmq point only into such blocks, filled from Swift values with the length
+//   they have, and the encoder recycles only at the start of the next message. librabbitmq writes no more than the
+//   length it is given, which is that of the buffer's free space or less.
+// - Decoding: librabbitmq's results point into the frame's bytes and into such blocks. `CDecoder` uses them only within
+//   the `withUnsafeReadableBytes` of that frame, and what it returns holds copies. It reads a union's member only as the
+//   `kind` beside it says, and properties only as their `_flags` say (recycled blocks are not zeroed).
+// - `TableCheck` has passed over every table before librabbitmq decodes it, so its recursion and its entry counts have
+//   a limit and `num_entries` entries were written.
+
+/// librabbitmq's block allocator: everything allocated is freed together. Owned by one encoder or decoder.
+struct CMemory: ~Copyable {
+    private var pool = amqp_pool_t()
+
+    init() {
+        init_amqp_pool(&pool, 4096)
+    }
+
+    deinit {
+        // The pool has no pointer to itself, so a copy of its record frees its blocks.
+        var last = pool
+        empty_amqp_pool(&last)
+    }
+
+    /// Forgets everything allocated. Keeps up to 16 pages (64 kB) for what comes next.
+    mutating func recycle() {
+        if pool.pages.num_blocks > 16 {
+            empty_amqp_pool(&pool)
+        } else {
+            recycle_amqp_pool(&pool)
+        }
+    }
+
+    /// Runs one of librabbitmq's decoders. `nil` when it refuses the bytes.
+    mutating func decode<Decoded>(
+        _ bytes: UnsafeRawBufferPointer,
+        as type: Decoded.Type,
+        by decoder: (inout amqp_pool_t, amqp_bytes_t, inout UnsafeMutableRawPointer?) -> CInt
+    ) -> Decoded? {
+        let encoded = amqp_bytes_t(len: bytes.count, bytes: UnsafeMutableRawPointer(mutating: bytes.baseAddress))
+        var decoded: UnsafeMutableRawPointer?
+        guard decoder(&pool, encoded, &decoded) >= 0, let decoded else { return nil }
+        return decoded.load(as: Decoded.self)
+    }
+
+    /// Room for `count` values, not initialized. `nil` for none.
+    mutating func allocate<Element>(
+        _ count: Int,
+        of type: Element.Type
+    ) throws(EncodingError) -> UnsafeMutablePointer<Element>? {
+        guard count > 0 else { return nil }
+        let (bytes, overflow) = count.multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
+        guard !overflow, let block = amqp_pool_alloc(&pool, bytes) else { throw .outOfMemory }
+        return block.bindMemory(to: Element.self, capacity: count)
+    }
+
+    /// A copy of these bytes.
+    mutating func copy(_ bytes: UnsafeRawBufferPointer) throws(EncodingError) -> amqp_bytes_t {
+        guard let source = bytes.baseAddress, let block = try allocate(bytes.count, of: UInt8.self) else {
+            return amqp_bytes_t()
+        }
+        UnsafeMutableRawPointer(block).copyMemory(from: source, byteCount: bytes.count)
+        return amqp_bytes_t(len: bytes.count, bytes: block)
+    }
+
+    /// A copy of a string's UTF-8.
+    mutating func copy(_ string: String) throws(EncodingError) -> amqp_bytes_t {
+        var string = string
+        // The closures of the standard library do not carry typed errors.
+        let result = string.withUTF8 { utf8 -> Result<amqp_bytes_t, EncodingError> in
+            do throws(EncodingError) {
+                return .success(try copy(UnsafeRawBufferPointer(utf8)))
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+
+    /// A copy of an array's bytes.
+    mutating func copy(_ array: [UInt8]) throws(EncodingError) -> amqp_bytes_t {
+        let result = array.withUnsafeBytes { bytes -> Result<amqp_bytes_t, EncodingError> in
+            do throws(EncodingError) {
+                return .success(try copy(bytes))
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+}
+
+extension ByteBuffer {
+    /// Lets one of librabbitmq's encoders append to this buffer, at most `limit` bytes. `false`, and nothing appended,
+    /// when it refuses or there is not enough room.
+    mutating func append<Value>(
+        _ value: Value,
+        limit: Int,
+        by encoder: (UnsafeMutableRawPointer, amqp_bytes_t) -> CInt
+    ) -> Bool {
+        var value = value
+        var status: CInt = -1
+        writeWithUnsafeMutableBytes(minimumWritableBytes: limit) { space in
+            let room = amqp_bytes_t(len: min(limit, space.count), bytes: space.baseAddress)
+            status = withUnsafeMutableBytes(of: &value) { bytes in
+                bytes.baseAddress.map { encoder($0, room) } ?? -1
+            }
+            return max(0, Int(status))
+        }
+        return status >= 0
+    }
+}
+
+extension amqp_bytes_t {
+    private var buffer: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: bytes, count: len) }
+
+    /// Whether there is a NUL among the bytes.
+    var containsNUL: Bool { buffer.contains(0) }
+
+    /// A copy as text, if it is UTF-8.
+    var string: String? {
+        String(validating: buffer.assumingMemoryBound(to: UInt8.self), as: UTF8.self)
+    }
+
+    /// A copy as text for people, in which what is not UTF-8 stands as U+FFFD.
+    var repairedString: String { String(decoding: buffer, as: UTF8.self) }
+
+    /// A copy of the bytes.
+    var array: [UInt8] { Array(buffer) }
+}
+
+extension amqp_table_t {
+    /// The entries as librabbitmq decoded them.
+    var decodedEntries: UnsafeBufferPointer<amqp_table_entry_t> {
+        UnsafeBufferPointer(start: entries, count: Int(num_entries))
+    }
+}
+
+extension amqp_array_t {
+    /// The values as librabbitmq decoded them.
+    var decodedEntries: UnsafeBufferPointer<amqp_field_value_t> {
+        UnsafeBufferPointer(start: entries, count: Int(num_entries))
+    }
+}
