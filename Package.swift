@@ -108,7 +108,11 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
-        .testTarget(name: "SupervisionTests", dependencies: ["Supervision", "SupervisionTesting"], swiftSettings: settings),
+        .testTarget(
+            name: "SupervisionTests",
+            dependencies: ["Supervision", "SupervisionTesting"],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "AMQPPoolTests",
             dependencies: [

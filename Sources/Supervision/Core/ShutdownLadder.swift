@@ -1,0 +1,285 @@
+/// How one incarnation of a child comes to its end, as a value: from running, over being asked, cancelled and killed, to
+/// ended or abandoned.
+///
+///     stop(.timeout(T))          T                  killTimeout
+///     |--- asked to stop --------|--- cancelled ----|--- abandoned: the exit is announced, its task is a zombie
+///
+///     kill()       killTimeout
+///     |-- cancelled, kill hook --|--- abandoned
+///
+/// A worker that never took its stop request is cancelled at once instead of asked.
+struct ShutdownLadder: Sendable {
+    enum Step: Sendable {
+        case starting
+        case running
+        case asked(ExitReason)
+        case cancelled(ExitReason)
+        /// `run()` has ended, `terminate(reason:)` is under way.
+        case terminating(ExitReason)
+        case ended
+    }
+
+    enum Input: Sendable {
+        case started
+        case startFailed(any Error)
+        case ignored
+        case startTimedOut(any Error)
+        /// `run()` returned or threw.
+        case taskEnded((any Error)?)
+        case terminated
+        case hookReturned
+        case timerFired
+        case exit(ExitReason)
+        case crash(any Error)
+        case stop(Shutdown)
+        case kill
+    }
+
+    enum Action: Sendable, Equatable {
+        case requestStop
+        case cancelTask
+        case runHook
+        case runTerminate
+        case setTimer(Duration)
+        case cancelTimer
+        /// Fence it off: from here on it is not called.
+        case markEnding
+        /// Its task still runs and is left behind.
+        case abandon
+        case announceStarted
+        case announceIgnored
+        case announceStartFailed
+        case announceExit
+    }
+
+    /// Whether the child has a `run()`.
+    let hasRun: Bool
+    let hasHook: Bool
+    let shutdown: Shutdown
+    let killTimeout: Duration
+
+    private(set) var step = Step.starting
+    /// The reason to announce.
+    private(set) var reason = ExitReason.normal
+    private var hasStarted = false
+    private var isTaskRunning = true
+    private var hook = Hook.idle
+    private var hasTimer = false
+    private var actions: [Action] = []
+
+    private enum Hook { case idle, running, returned }
+
+    init(hasRun: Bool, hasHook: Bool, shutdown: Shutdown, killTimeout: Duration) {
+        self.hasRun = hasRun
+        self.hasHook = hasHook
+        self.shutdown = shutdown
+        self.killTimeout = killTimeout
+    }
+
+    /// Whether the incarnation is not yet on its way out.
+    var isLeavable: Bool {
+        switch step {
+        case .starting, .running, .asked: true
+        case .cancelled, .terminating, .ended: false
+        }
+    }
+
+    var isFinished: Bool {
+        if case .ended = step { return true }
+        return false
+    }
+
+    /// `observesStop`: whether the worker has taken its stop request.
+    mutating func handle(_ input: Input, observesStop: Bool) -> [Action] {
+        switch input {
+        case .started: started()
+        case .ignored: startEnded(.announceIgnored, .normal)
+        case .startFailed(let error): startEnded(.announceStartFailed, .crashed(error))
+        case .startTimedOut(let error):
+            if case .starting = step { cancel(.crashed(error), after: killTimeout) }
+        case .taskEnded(let error): taskEnded(error)
+        case .terminated:
+            if case .terminating(let reason) = step { end(reason) }
+        case .hookReturned:
+            hook = .returned
+            if case .cancelled(let reason) = step, !isTaskRunning { end(reason) }
+        case .timerFired: timerFired()
+        case .exit(let reason): exit(reason, observesStop)
+        case .crash(let error): leave(.crashed(error))
+        case .stop(let mode): stop(mode, observesStop)
+        case .kill: leave(.killed)
+        }
+        defer { actions = [] }
+        return actions
+    }
+}
+
+extension ShutdownLadder {
+    private mutating func started() {
+        switch step {
+        case .starting:
+            step = .running
+            hasStarted = true
+            isTaskRunning = hasRun
+            actions.append(.announceStarted)
+        case .cancelled(let reason):
+            // Too late: nobody wants it any more. What it opened is closed by its hook.
+            isTaskRunning = false
+            runHook()
+            if hook != .running { end(reason) }
+        case .ended:
+            isTaskRunning = false
+            runHook()
+        case .running, .asked, .terminating: return
+        }
+    }
+
+    private mutating func startEnded(_ announcement: Action, _ startReason: ExitReason) {
+        isTaskRunning = false
+        switch step {
+        case .starting:
+            step = .ended
+            reason = startReason
+            dropTimer()
+            actions.append(announcement)
+        case .cancelled(let reason):
+            if hook != .running { end(reason) }
+        case .running, .asked, .terminating, .ended: return
+        }
+    }
+
+    private mutating func taskEnded(_ error: (any Error)?) {
+        guard isTaskRunning else { return }
+        isTaskRunning = false
+        switch step {
+        case .running:
+            terminate(error.map(ExitReason.crashed) ?? .normal)
+        case .asked(let asked):
+            // Whether it ended as asked is told by what was asked, not by the error: a cancellation it was not asked for
+            // is a crash, one that answers a request is not.
+            terminate(error.map { $0 is CancellationError ? asked : .crashed($0) } ?? asked)
+        case .cancelled(.killed):
+            if hook != .running { end(.killed) }
+        case .cancelled(.crashed(let crash)):
+            if hook != .running { end(.crashed(crash)) }
+        case .cancelled(let asked):
+            guard hook != .running else { return }
+            terminate(error.map { $0 is CancellationError ? asked : .crashed($0) } ?? asked)
+        case .starting, .terminating, .ended: return
+        }
+    }
+
+    private mutating func exit(_ reason: ExitReason, _ observesStop: Bool) {
+        switch step {
+        case .starting: cancel(reason, after: killTimeout)
+        case .running where !hasRun: end(reason)
+        case .running where observesStop:
+            step = .asked(reason)
+            actions.append(.requestStop)
+        case .running: cancel(reason, after: killTimeout)
+        case .asked, .cancelled, .terminating, .ended: return
+        }
+    }
+
+    private mutating func stop(_ mode: Shutdown, _ observesStop: Bool) {
+        let patience: Duration? =
+            switch mode {
+            case .brutalKill: nil
+            case .timeout(let timeout): timeout
+            case .infinity: nil
+            }
+        if mode == .brutalKill { return leave(.killed) }
+        switch step {
+        case .starting: cancel(.shutdown(), after: patience.map { $0 + killTimeout })
+        case .running where !hasRun: end(.shutdown())
+        case .running where observesStop:
+            step = .asked(.shutdown())
+            actions.append(.requestStop)
+            if let patience { setTimer(patience) }
+        case .running:
+            actions.append(.requestStop)
+            cancel(.shutdown(), after: patience.map { $0 + killTimeout })
+        case .asked, .cancelled:
+            // Somebody else had asked it; now there is a limit.
+            if !hasTimer, let patience { setTimer(patience) }
+        case .terminating, .ended: return
+        }
+    }
+
+    /// The way out that cannot be declined: cancel, run the hook, wait at most the kill timeout.
+    private mutating func leave(_ reason: ExitReason) {
+        switch step {
+        case .starting, .running, .asked, .cancelled:
+            if !isTaskRunning, !hasHook { return end(reason) }
+            cancel(reason, after: killTimeout)
+            if hasStarted { runHook() }
+        case .terminating: end(reason, abandoning: true)
+        case .ended: return
+        }
+    }
+
+    private mutating func timerFired() {
+        guard hasTimer else { return }
+        hasTimer = false
+        switch step {
+        case .asked: cancel(.killed, after: killTimeout)
+        case .cancelled(let reason):
+            if hasStarted { runHook() }
+            if case .crashed = reason {
+                end(reason, abandoning: isTaskRunning)
+            } else {
+                end(.killed, abandoning: isTaskRunning)
+            }
+        case .terminating(let reason): end(reason, abandoning: true)
+        case .starting, .running, .ended: return
+        }
+    }
+
+    private mutating func cancel(_ reason: ExitReason, after timeout: Duration?) {
+        if case .cancelled = step {
+        } else {
+            self.reason = reason
+            actions.append(.markEnding)
+            if isTaskRunning { actions.append(.cancelTask) }
+        }
+        step = .cancelled(reason)
+        if let timeout { setTimer(timeout) }
+    }
+
+    private mutating func terminate(_ reason: ExitReason) {
+        guard hasRun else { return end(reason) }
+        step = .terminating(reason)
+        self.reason = reason
+        switch shutdown {
+        case .brutalKill: setTimer(killTimeout)
+        case .timeout(let timeout): setTimer(timeout)
+        case .infinity: dropTimer()
+        }
+        actions.append(contentsOf: [.markEnding, .runTerminate])
+    }
+
+    private mutating func end(_ reason: ExitReason, abandoning: Bool = false) {
+        step = .ended
+        self.reason = reason
+        dropTimer()
+        if abandoning { actions.append(.abandon) }
+        actions.append(hasStarted ? .announceExit : .announceStartFailed)
+    }
+
+    private mutating func runHook() {
+        guard hasHook, hook == .idle else { return }
+        hook = .running
+        actions.append(.runHook)
+    }
+
+    private mutating func setTimer(_ duration: Duration) {
+        hasTimer = true
+        actions.append(.setTimer(duration))
+    }
+
+    private mutating func dropTimer() {
+        guard hasTimer else { return }
+        hasTimer = false
+        actions.append(.cancelTimer)
+    }
+}

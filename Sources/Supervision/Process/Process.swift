@@ -1,0 +1,130 @@
+import Synchronization
+
+/// What can be done to a process from outside.
+enum Signal: Sendable {
+    /// OTP's `exit(Pid, Reason)`.
+    case exit(ExitReason)
+    /// OTP's `exit(Pid, kill)`.
+    case kill
+    /// `exit` with this reason that cannot be declined: what a chaos test calls a crash.
+    case crash(any Error)
+}
+
+/// Who acts on the signals sent to a process.
+protocol SignalTarget: AnyObject, Sendable {
+    func receive(_ signal: Signal)
+}
+
+/// One incarnation of a child or supervisor: identity, liveness and who wants to know of its end.
+///
+/// It ends once. What has to be released (registered names) is released before anybody learns of the end.
+final class Process: Sendable {
+    enum Phase: Sendable {
+        case alive
+        /// Not to be called any more; its task, hook or children have not ended yet.
+        case ending(ExitReason)
+        case ended(ExitReason)
+    }
+
+    typealias Handler = @Sendable (ExitReason) -> Void
+
+    private struct State {
+        var phase = Phase.alive
+        var cleanups: [UInt64: Handler] = [:]
+        var watchers: [UInt64: Handler] = [:]
+        var lastToken: UInt64 = 0
+        var target: (any SignalTarget)?
+    }
+
+    private static let numbers = Atomic<UInt64>(0)
+
+    let number: UInt64
+    private let state = Mutex(State())
+
+    init() {
+        number = Process.numbers.add(1, ordering: .relaxed).newValue
+    }
+
+    var phase: Phase { state.withLock { $0.phase } }
+
+    var isAlive: Bool {
+        if case .alive = phase { return true }
+        return false
+    }
+
+    /// Why it ended or is ending, or `nil` while it is alive.
+    var exitReason: ExitReason? {
+        switch phase {
+        case .alive: nil
+        case .ending(let reason), .ended(let reason): reason
+        }
+    }
+
+    /// The target is held until the process has ended.
+    func attach(_ target: any SignalTarget) {
+        state.withLock { $0.target = target }
+    }
+
+    func send(_ signal: Signal) {
+        let target = state.withLock { $0.target }
+        target?.receive(signal)
+    }
+
+    func markEnding(_ reason: ExitReason) {
+        state.withLock { state in
+            if case .ended = state.phase { return }
+            state.phase = .ending(reason)
+        }
+    }
+
+    /// The end. Everything after the first is dropped.
+    func finish(_ reason: ExitReason) {
+        let cleanups: [UInt64: Handler]? = state.withLock { state in
+            if case .ended = state.phase { return nil }
+            state.phase = .ended(reason)
+            state.target = nil
+            defer { state.cleanups = [:] }
+            return state.cleanups
+        }
+        guard let cleanups else { return }
+        for token in cleanups.keys.sorted() { cleanups[token]?(reason) }
+        let watchers = state.withLock { state in
+            defer { state.watchers = [:] }
+            return state.watchers
+        }
+        for token in watchers.keys.sorted() { watchers[token]?(reason) }
+    }
+
+    /// Calls `handler` once, after the process has ended and its names are free; at once if that has happened already.
+    @discardableResult
+    func watch(_ handler: @escaping Handler) -> UInt64 {
+        let (token, reason) = state.withLock { state -> (UInt64, ExitReason?) in
+            if case .ended(let reason) = state.phase { return (0, reason) }
+            state.lastToken += 1
+            state.watchers[state.lastToken] = handler
+            return (state.lastToken, nil)
+        }
+        if let reason { handler(reason) }
+        return token
+    }
+
+    func unwatch(_ token: UInt64) {
+        state.withLock { _ = $0.watchers.removeValue(forKey: token) }
+    }
+
+    /// Calls `cleanup` once, before anybody is told of the end; at once if the process has ended.
+    func addCleanup(_ cleanup: @escaping Handler) -> UInt64 {
+        let (token, reason) = state.withLock { state -> (UInt64, ExitReason?) in
+            if case .ended(let reason) = state.phase { return (0, reason) }
+            state.lastToken += 1
+            state.cleanups[state.lastToken] = cleanup
+            return (state.lastToken, nil)
+        }
+        if let reason { cleanup(reason) }
+        return token
+    }
+
+    func removeCleanup(_ token: UInt64) {
+        state.withLock { _ = $0.cleanups.removeValue(forKey: token) }
+    }
+}

@@ -1,0 +1,63 @@
+import Synchronization
+
+#if canImport(Darwin)
+import Darwin
+#elseif canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+/// Something with a mailbox that can be emptied on any thread.
+protocol Drainable: AnyObject, Sendable {
+    /// Handles everything in the mailbox.
+    func drain()
+}
+
+/// Runs supervisors on the thread that has news for them, one after the other instead of inside each other.
+///
+/// A supervisor decides in microseconds and never blocks, so the thread that brings an exit can as well do the deciding:
+/// no hop, and no need of the cooperative pool. What one supervisor tells another meanwhile is queued here, so that the
+/// teardown of a deep tree is a loop and not a recursion.
+enum Trampoline {
+    private final class Queue {
+        var waiting: [any Drainable] = []
+        var next = 0
+    }
+
+    private struct Key: Sendable {
+        let value: pthread_key_t?
+    }
+
+    private static let key: Key = {
+        var key = pthread_key_t()
+        return Key(value: pthread_key_create(&key, nil) == 0 ? key : nil)
+    }()
+
+    static func run(_ target: any Drainable) {
+        guard let key = key.value else {
+            // No thread-local storage left in this OS process: deep trees then recurse, all else is the same.
+            target.drain()
+            return
+        }
+        if let current = pthread_getspecific(key) {
+            // The pointer was put there by the frame below, on this thread, which is still running and holds the queue.
+            Unmanaged<Queue>.fromOpaque(current).takeUnretainedValue().waiting.append(target)
+            return
+        }
+        let queue = Queue()
+        pthread_setspecific(key, Unmanaged.passUnretained(queue).toOpaque())
+        target.drain()
+        while queue.next < queue.waiting.count {
+            let next = queue.waiting[queue.next]
+            queue.next += 1
+            next.drain()
+            if queue.next == queue.waiting.count {
+                queue.waiting.removeAll(keepingCapacity: true)
+                queue.next = 0
+            }
+        }
+        pthread_setspecific(key, nil)
+        withExtendedLifetime(queue) {}
+    }
+}

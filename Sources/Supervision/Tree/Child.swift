@@ -1,0 +1,250 @@
+import Logging
+import ServiceLifecycle
+
+/// The specification of one child: how it is started, when it is started again and how it is stopped (OTP's child spec).
+///
+///     Supervisor("app") {
+///         Child("counter") { _ in Counter() }
+///         Child("flusher", restart: .transient) { context in Flusher(context) }
+///     }
+///
+/// The start closure runs for every incarnation; an object never runs twice. Children start one after another: the next only
+/// when the closure before has returned. Returning `nil` is OTP's `ignore`: no process, the specification is kept (that of a
+/// temporary child is dropped). Throwing fails the start: at boot the whole tree, later one attempt of a restart.
+public struct Child: Sendable {
+    enum Kind: Sendable {
+        case actor(Body)
+        case supervisor(SupervisorSpecification)
+    }
+
+    /// The child's actor without its type: what the supervisor needs to do with it.
+    struct Body: Sendable {
+        var type: String
+        var start: @Sendable (ChildContext) async throws -> (any Actor)?
+        var run: (@Sendable (any Actor) async throws -> Void)?
+        var terminate: (@Sendable (any Actor, ExitReason) async -> Void)?
+        var onKill: (@Sendable (any Actor) async -> Void)?
+    }
+
+    /// Unique among its siblings; the last part of its path.
+    public let id: String
+    let restart: Restart
+    let shutdown: Shutdown
+    let isSignificant: Bool
+    let backoff: Backoff?
+    let startTimeout: Duration?
+    let killTimeout: Duration
+    let kind: Kind
+
+    /// A child that is any actor.
+    ///
+    /// - Parameters:
+    ///   - id: Unique among the siblings, not empty, without `/`.
+    ///   - restart: When it is started again.
+    ///   - shutdown: How it is stopped.
+    ///   - significant: Whether its end counts for the supervisor's ``AutoShutdown``.
+    ///   - backoff: How long to wait before each restart; `nil` restarts at once, as OTP does.
+    ///   - startTimeout: How long the start closure may take; `nil` for any time, as in OTP. A closure that returns later is
+    ///     ended at once.
+    ///   - killTimeout: How long a cancelled or killed incarnation and its kill hook may take before it is abandoned.
+    ///   - onKill: Closes what a killed or abandoned incarnation holds open. It runs outside the actor, and is waited for at
+    ///     most `killTimeout` before the exit is announced.
+    ///   - start: Makes an incarnation.
+    public init<A: Actor>(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        significant: Bool = false,
+        backoff: Backoff? = nil,
+        startTimeout: Duration? = nil,
+        killTimeout: Duration = .seconds(1),
+        onKill: (@Sendable (A) async -> Void)? = nil,
+        start: @escaping @Sendable (ChildContext) async throws -> A?
+    ) {
+        self.init(
+            id: id,
+            restart: restart,
+            shutdown: shutdown,
+            significant: significant,
+            backoff: backoff,
+            startTimeout: startTimeout,
+            killTimeout: killTimeout,
+            body: Body(type: String(describing: A.self), start: start, onKill: Child.erase(onKill))
+        )
+    }
+
+    /// A child that is a ``Worker``: its `run()` is its life. The parameters are those of the initializer for any actor.
+    public init<W: Worker>(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        significant: Bool = false,
+        backoff: Backoff? = nil,
+        startTimeout: Duration? = nil,
+        killTimeout: Duration = .seconds(1),
+        onKill: (@Sendable (W) async -> Void)? = nil,
+        start: @escaping @Sendable (ChildContext) async throws -> W?
+    ) {
+        self.init(
+            id: id,
+            restart: restart,
+            shutdown: shutdown,
+            significant: significant,
+            backoff: backoff,
+            startTimeout: startTimeout,
+            killTimeout: killTimeout,
+            body: Body(
+                type: String(describing: W.self),
+                start: start,
+                run: { try await ($0 as? W)?.run() },
+                terminate: { await ($0 as? W)?.terminate(reason: $1) },
+                onKill: Child.erase(onKill)
+            )
+        )
+    }
+
+    /// A child that is a `Service` of swift-service-lifecycle, made anew for each incarnation.
+    ///
+    /// It runs in a `ServiceGroup` of its own, so that it alone can be shut down gracefully; it is asked first and cancelled
+    /// when `shutdown` says so. The other parameters are those of the initializer for any actor.
+    public init<S: Service>(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        significant: Bool = false,
+        backoff: Backoff? = nil,
+        startTimeout: Duration? = nil,
+        killTimeout: Duration = .seconds(1),
+        start: @escaping @Sendable (ChildContext) async throws -> S?
+    ) {
+        self.init(
+            id,
+            restart: restart,
+            shutdown: shutdown,
+            significant: significant,
+            backoff: backoff,
+            startTimeout: startTimeout,
+            killTimeout: killTimeout
+        ) { (context: ChildContext) async throws -> ServiceRunner? in
+            guard let service = try await start(context) else { return nil }
+            return ServiceRunner(service, context)
+        }
+    }
+
+    /// A child that is both a worker and a service is run as the worker.
+    public init<W: Worker & Service>(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        significant: Bool = false,
+        backoff: Backoff? = nil,
+        startTimeout: Duration? = nil,
+        killTimeout: Duration = .seconds(1),
+        onKill: (@Sendable (W) async -> Void)? = nil,
+        start: @escaping @Sendable (ChildContext) async throws -> W?
+    ) {
+        self.init(
+            id: id,
+            restart: restart,
+            shutdown: shutdown,
+            significant: significant,
+            backoff: backoff,
+            startTimeout: startTimeout,
+            killTimeout: killTimeout,
+            body: Body(
+                type: String(describing: W.self),
+                start: start,
+                run: { try await ($0 as? W)?.run() },
+                terminate: { await ($0 as? W)?.terminate(reason: $1) },
+                onKill: Child.erase(onKill)
+            )
+        )
+    }
+
+    /// A child that is an actor and a service (and not a ``Worker``) is run as the service.
+    public init<S: Service & Actor>(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        significant: Bool = false,
+        backoff: Backoff? = nil,
+        startTimeout: Duration? = nil,
+        killTimeout: Duration = .seconds(1),
+        start: @escaping @Sendable (ChildContext) async throws -> S?
+    ) {
+        let body = Body(
+            type: String(describing: S.self),
+            start: start,
+            run: { actor in
+                guard let service = actor as? S else { return }
+                try await ServiceRunner.run(service, stop: nil, logger: nil)
+            }
+        )
+        self.init(
+            id: id,
+            restart: restart,
+            shutdown: shutdown,
+            significant: significant,
+            backoff: backoff,
+            startTimeout: startTimeout,
+            killTimeout: killTimeout,
+            body: body
+        )
+    }
+
+    private init(
+        id: String,
+        restart: Restart,
+        shutdown: Shutdown,
+        significant: Bool,
+        backoff: Backoff?,
+        startTimeout: Duration?,
+        killTimeout: Duration,
+        body: Body
+    ) {
+        self.id = id
+        self.restart = restart
+        self.shutdown = shutdown
+        isSignificant = significant
+        self.backoff = backoff
+        self.startTimeout = startTimeout
+        self.killTimeout = killTimeout
+        kind = .actor(body)
+    }
+
+    init(supervisor: SupervisorSpecification) {
+        id = supervisor.name
+        restart = supervisor.restart
+        shutdown = supervisor.shutdown
+        isSignificant = supervisor.isSignificant
+        backoff = supervisor.backoff
+        startTimeout = nil
+        killTimeout = .seconds(1)
+        kind = .supervisor(supervisor)
+    }
+
+    private static func erase<A: Actor>(
+        _ hook: (@Sendable (A) async -> Void)?
+    ) -> (@Sendable (any Actor) async -> Void)? {
+        guard let hook else { return nil }
+        return { actor in
+            if let actor = actor as? A { await hook(actor) }
+        }
+    }
+
+    /// What is wrong with this specification, if anything.
+    var problem: String? {
+        if id.isEmpty { return "a child's id must not be empty" }
+        if id.contains("/") { return "a child's id must not contain '/', but is '\(id)'" }
+        if isSignificant, restart == .permanent {
+            return
+                "'\(id)' is significant and permanent: a permanent child never ends for good, make it transient or temporary"
+        }
+        if case .timeout(let timeout) = shutdown, timeout < .zero {
+            return "the shutdown timeout of '\(id)' must not be negative, but is \(timeout)"
+        }
+        if let problem = backoff?.problem { return "'\(id)': \(problem)" }
+        if case .supervisor(let specification) = kind { return specification.problem }
+        return nil
+    }
+}

@@ -1,0 +1,228 @@
+import DequeModule
+import Synchronization
+
+/// One incarnation of a child: runs its start closure and its `run()`, and carries out what its ``ShutdownLadder`` decides.
+final class ChildProcess: Sendable, SignalTarget {
+    private struct State {
+        var ladder: ShutdownLadder
+        var actor: (any Actor)?
+        var task: Task<Void, Never>?
+        var isCancelled = false
+        var timer: SupervisionTimer?
+        var startTimer: SupervisionTimer?
+        var stopSignal: StopSignal?
+        var actions = Deque<ShutdownLadder.Action>()
+        var isActing = false
+    }
+
+    let process = Process()
+    let specification: Child
+    let body: Child.Body
+    /// The supervisor holds its children, and each of them holds it: the circle ends when the incarnation is dropped.
+    let owner: SupervisorProcess
+    let slot: SupervisorCore.Slot
+    let generation: UInt64
+    let incarnation: Int
+    private let state: Mutex<State>
+
+    init(
+        _ specification: Child,
+        _ body: Child.Body,
+        owner: SupervisorProcess,
+        slot: SupervisorCore.Slot,
+        generation: UInt64,
+        incarnation: Int
+    ) {
+        self.specification = specification
+        self.body = body
+        self.owner = owner
+        self.slot = slot
+        self.generation = generation
+        self.incarnation = incarnation
+        state = Mutex(
+            State(
+                ladder: ShutdownLadder(
+                    hasRun: body.run != nil,
+                    hasHook: body.onKill != nil,
+                    shutdown: specification.shutdown,
+                    killTimeout: specification.killTimeout
+                )
+            )
+        )
+    }
+
+    var path: String { owner.path + "/" + specification.id }
+
+    var actor: (any Actor)? { state.withLock { $0.actor } }
+
+    func stopSignal() -> StopSignal {
+        state.withLock { state in
+            if let signal = state.stopSignal { return signal }
+            let signal = StopSignal()
+            state.stopSignal = signal
+            return signal
+        }
+    }
+
+    /// Begins to start. The supervisor hears of the outcome.
+    func launch() {
+        process.attach(self)
+        if let timeout = specification.startTimeout {
+            let timer = owner.environment.clock.schedule(after: timeout) { [weak self] in
+                guard let self else { return }
+                self.handle(.startTimedOut(SupervisionError.startTimedOut(child: self.path, after: timeout)))
+            }
+            state.withLock { $0.startTimer = timer }
+        }
+        // Detached: a child must not inherit the task-local values of whoever started the tree, least of all the
+        // graceful-shutdown signal of a surrounding service group, which would stop all children at once instead of in order.
+        let task = Task.detached { await self.live() }
+        let cancelNow = state.withLock { state in
+            if !state.ladder.isFinished { state.task = task }
+            return state.isCancelled
+        }
+        if cancelNow { task.cancel() }
+    }
+
+    func stop() {
+        handle(.stop(specification.shutdown))
+    }
+
+    func receive(_ signal: Signal) {
+        switch signal {
+        case .exit(let reason): handle(.exit(reason))
+        case .kill: handle(.kill)
+        case .crash(let error): handle(.crash(error))
+        }
+    }
+
+    private func live() async {
+        do {
+            guard let actor = try await body.start(ChildContext(child: self)) else {
+                handle(.ignored)
+                return
+            }
+            state.withLock { $0.actor = actor }
+            handle(.started)
+            guard let run = body.run else { return }
+            do {
+                try await run(actor)
+                handle(.taskEnded(nil))
+            } catch {
+                handle(.taskEnded(error))
+            }
+        } catch {
+            handle(.startFailed(error))
+        }
+    }
+
+    /// Decides under the lock and acts outside of it, in the order of the decisions: whoever comes first acts for all.
+    private func handle(_ input: ShutdownLadder.Input) {
+        let acts = state.withLock { state in
+            let wasLeavable = state.ladder.isLeavable
+            state.actions.append(contentsOf: state.ladder.handle(input, observesStop: state.stopSignal != nil))
+            if wasLeavable, !state.ladder.isLeavable { owner.environment.activity.begin() }
+            defer { state.isActing = true }
+            return !state.isActing
+        }
+        guard acts else { return }
+        while let action = nextAction() { perform(action) }
+    }
+
+    private func nextAction() -> ShutdownLadder.Action? {
+        state.withLock { state in
+            let action = state.actions.popFirst()
+            if action == nil { state.isActing = false }
+            return action
+        }
+    }
+
+    private func perform(_ action: ShutdownLadder.Action) {
+        switch action {
+        case .requestStop:
+            state.withLock { $0.stopSignal }?.request()
+        case .cancelTask:
+            let task = state.withLock { state in
+                state.isCancelled = true
+                return state.task
+            }
+            task?.cancel()
+        case .runHook: runHook()
+        case .runTerminate: runTerminate()
+        case .setTimer(let duration):
+            let timer = owner.environment.clock.schedule(after: duration) { [weak self] in self?.handle(.timerFired) }
+            let old = state.withLock { state in
+                defer { state.timer = timer }
+                return state.timer
+            }
+            old?.cancel()
+        case .cancelTimer:
+            let timer = state.withLock { state in
+                defer { state.timer = nil }
+                return state.timer
+            }
+            timer?.cancel()
+        case .markEnding:
+            process.markEnding(state.withLock { $0.ladder.reason })
+        case .abandon:
+            owner.abandoned(self)
+        case .announceStarted:
+            dropStartTimer()
+            owner.enqueue(.started(slot, generation: generation))
+            if body.run == nil { state.withLock { $0.task = nil } }
+        case .announceIgnored:
+            announce(.ignored(slot, generation: generation), .normal)
+        case .announceStartFailed:
+            let reason = state.withLock { $0.ladder.reason }
+            announce(.startFailed(slot, generation: generation, reason), reason)
+        case .announceExit:
+            let reason = state.withLock { $0.ladder.reason }
+            announce(.exited(slot, generation: generation, reason), reason)
+        }
+    }
+
+    /// Names are released and watchers told before the supervisor decides.
+    private func announce(_ event: SupervisorCore.Event, _ reason: ExitReason) {
+        dropStartTimer()
+        process.finish(reason)
+        state.withLock { state in
+            state.actor = nil
+            state.task = nil
+        }
+        owner.enqueue(event)
+        owner.environment.activity.end()
+    }
+
+    private func dropStartTimer() {
+        let timer = state.withLock { state in
+            defer { state.startTimer = nil }
+            return state.startTimer
+        }
+        timer?.cancel()
+    }
+
+    private func runHook() {
+        let actor = state.withLock { $0.actor }
+        guard let actor, let hook = body.onKill else {
+            handle(.hookReturned)
+            return
+        }
+        Task.detached {
+            await hook(actor)
+            self.handle(.hookReturned)
+        }
+    }
+
+    /// In a task of its own, because the one that ran may have been cancelled.
+    private func runTerminate() {
+        let (actor, reason) = state.withLock { ($0.actor, $0.ladder.reason) }
+        guard let actor, let terminate = body.terminate else {
+            handle(.terminated)
+            return
+        }
+        Task.detached {
+            await terminate(actor, reason)
+            self.handle(.terminated)
+        }
+    }
+}

@@ -1,0 +1,22 @@
+/// Lists the children of a supervisor in start order: ``Child`` values and nested ``Supervisor``s, with `if` and `for`.
+@resultBuilder
+public enum ChildrenBuilder {
+    /// A child.
+    public static func buildExpression(_ child: Child) -> [Child] { [child] }
+    /// A nested supervisor: the description only, made anew for every incarnation.
+    public static func buildExpression(_ supervisor: Supervisor) -> [Child] {
+        [Child(supervisor: supervisor.specification)]
+    }
+    /// Children made elsewhere.
+    public static func buildExpression(_ children: [Child]) -> [Child] { children }
+    /// All of them, in order.
+    public static func buildBlock(_ children: [Child]...) -> [Child] { children.flatMap { $0 } }
+    /// An `if` without `else`.
+    public static func buildOptional(_ children: [Child]?) -> [Child] { children ?? [] }
+    /// The first branch.
+    public static func buildEither(first children: [Child]) -> [Child] { children }
+    /// The other branch.
+    public static func buildEither(second children: [Child]) -> [Child] { children }
+    /// A `for` loop.
+    public static func buildArray(_ children: [[Child]]) -> [Child] { children.flatMap { $0 } }
+}

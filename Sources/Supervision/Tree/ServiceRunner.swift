@@ -1,0 +1,39 @@
+import Logging
+import ServiceLifecycle
+
+/// Runs one `Service` as a child: in a group of its own, which is the only public way to shut a single service down
+/// gracefully.
+actor ServiceRunner: Worker {
+    private let service: any Service
+    private let stop: StopRequest
+    private let logger: Logger
+
+    init(_ service: any Service, _ context: ChildContext) {
+        self.service = service
+        stop = context.stopRequest
+        logger = context.logger
+    }
+
+    func run() async throws {
+        try await ServiceRunner.run(service, stop: stop, logger: logger)
+    }
+
+    static func run(_ service: any Service, stop: StopRequest?, logger: Logger?) async throws {
+        let group = ServiceGroup(
+            configuration: .init(
+                services: [
+                    .init(
+                        service: service,
+                        successTerminationBehavior: .gracefullyShutdownGroup,
+                        failureTerminationBehavior: .cancelGroup
+                    )
+                ],
+                logger: logger ?? Logger(label: "supervision.service", factory: { _ in SwiftLogNoOpLogHandler() })
+            )
+        )
+        stop?.onRequest {
+            Task.detached { await group.triggerGracefulShutdown() }
+        }
+        try await group.run()
+    }
+}

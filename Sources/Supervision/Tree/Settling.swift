@@ -1,0 +1,17 @@
+extension Supervisor {
+    /// Waits until nothing is under way in the tree: no supervisor at work, no restart pending, no process on its way out.
+    /// An event, not a poll. False when the waiting task was cancelled before.
+    package func settled() async -> Bool {
+        guard let current else { return true }
+        return await current.environment.activity.settled()
+    }
+
+    /// The pid of every process in the tree with its path, the root's first.
+    package func processes() -> [(path: String, pid: Pid, isSupervisor: Bool)] {
+        tree().nodes.compactMap { node in
+            guard let pid = node.pid else { return nil }
+            if case .supervisor = node.kind { return (node.path, pid, true) }
+            return (node.path, pid, false)
+        }
+    }
+}

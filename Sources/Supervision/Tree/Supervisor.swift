@@ -1,0 +1,218 @@
+import Logging
+import ServiceLifecycle
+import Synchronization
+
+/// Starts its children in order, watches them, and starts them again by a strategy when they fail: OTP's `supervisor`.
+///
+///     let supervisor = Supervisor("app", strategy: .oneForOne) {
+///         Child("counter") { _ in Counter() }
+///         Supervisor("workers", strategy: .restForOne) { ... }
+///     }
+///     try await supervisor.start()
+///     let counter = try supervisor.child("counter", as: Counter.self)
+///     try await counter.call { $0.increment() }
+///     await supervisor.stop()
+///
+/// At the top of a tree it is a live thing: ``start()``, ``run()``, ``stop()``. Inside the builder of another supervisor it is
+/// a description, of which its parent makes a new incarnation at every start.
+///
+/// It is a `Service`: in a `ServiceGroup` a graceful shutdown stops the children in reverse order, and a tree that gives up
+/// throws why.
+public final class Supervisor: Service, Sendable {
+    private struct State {
+        var current: SupervisorProcess?
+        /// How an incarnation ended that `start()` had brought up and no `run()` has seen yet.
+        var ended: ExitReason?
+    }
+
+    let specification: SupervisorSpecification
+    private let logger: Logger
+    private let clock: any SupervisionClock
+    private let state = Mutex(State())
+
+    /// Describes a supervisor; nothing runs before ``start()`` or ``run()``.
+    ///
+    /// - Parameters:
+    ///   - name: Its id among its siblings, and the first part of its children's paths. Not empty, without `/`.
+    ///   - strategy: Which siblings are restarted together with a failed child.
+    ///   - intensity: How many restarts are allowed within a period, over all children.
+    ///   - whenExceeded: What happens when there are more.
+    ///   - autoShutdown: Whether the end of significant children ends it.
+    ///   - restart: As a child: when its parent starts it again.
+    ///   - shutdown: As a child: how its parent stops it. The default gives its children all the time they need.
+    ///   - significant: As a child: whether its end counts for its parent's `autoShutdown`.
+    ///   - backoff: As a child: how long its parent waits before starting it again.
+    ///   - logger: For the whole tree, used at the root; by default one with the label `supervision`.
+    ///   - clock: For the whole tree, used at the root.
+    ///   - children: The children, in start order.
+    public init(
+        _ name: String,
+        strategy: Strategy = .oneForOne,
+        intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5)),
+        whenExceeded: WhenExceeded = .escalate,
+        autoShutdown: AutoShutdown = .never,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .infinity,
+        significant: Bool = false,
+        backoff: Backoff? = nil,
+        logger: Logger? = nil,
+        clock: any SupervisionClock = SystemSupervisionClock.shared,
+        @ChildrenBuilder children: () -> [Child]
+    ) {
+        specification = SupervisorSpecification(
+            name: name,
+            strategy: strategy,
+            intensity: intensity,
+            whenExceeded: whenExceeded,
+            autoShutdown: autoShutdown,
+            restart: restart,
+            shutdown: shutdown,
+            isSignificant: significant,
+            backoff: backoff,
+            children: children()
+        )
+        self.logger = logger ?? Logger(label: "supervision")
+        self.clock = clock
+    }
+
+    var current: SupervisorProcess? { state.withLock { $0.current } }
+
+    /// The identity of the running incarnation, `nil` before the start and after the end.
+    public var pid: Pid? { current.map { Pid(process: $0.process) } }
+
+    /// Starts the children one after another and returns when all are up.
+    ///
+    /// - Throws: ``SupervisionError/invalidSpecification(_:)`` before anything is started;
+    ///   ``SupervisionError/failedToStart(child:reason:)`` when a child fails, after those started before it have been stopped
+    ///   in reverse; ``SupervisionError/alreadyStarted(supervisor:)``; `CancellationError` when the calling task is
+    ///   cancelled, after the tree has been stopped.
+    public func start() async throws {
+        _ = try await startProcess()
+    }
+
+    private func startProcess() async throws -> SupervisorProcess {
+        if let problem = specification.problem { throw SupervisionError.invalidSpecification(problem) }
+        let process = SupervisorProcess(
+            specification,
+            link: nil,
+            environment: TreeEnvironment(clock: clock, logger: logger)
+        )
+        let isFree = state.withLock { state in
+            guard state.current == nil else { return false }
+            state.current = process
+            state.ended = nil
+            return true
+        }
+        guard isFree else { throw SupervisionError.alreadyStarted(supervisor: specification.name) }
+        _ = process.process.addCleanup { [weak self, weak process] reason in
+            self?.state.withLock { state in
+                guard state.current === process else { return }
+                state.current = nil
+                state.ended = reason
+            }
+        }
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                process.boot { continuation.resume(with: $0) }
+            }
+        } onCancel: {
+            process.receive(.exit(.shutdown(cause: CancellationError())))
+        }
+        if Task.isCancelled {
+            _ = await Task.detached { await Pid(process: process.process).exited() }.value
+            throw CancellationError()
+        }
+        return process
+    }
+
+    /// Stops the children in reverse start order, then the supervisor, and returns when that is done. Does nothing when it is
+    /// not running.
+    public func stop() async {
+        guard let pid else { return }
+        pid.exit(.shutdown())
+        _ = await Task.detached { await pid.exited() }.value
+    }
+
+    /// Runs the tree until it ends: starts it, unless ``start()`` has been called, and waits. When the tree that `start()`
+    /// brought up has ended meanwhile, throws or returns at once.
+    ///
+    /// A graceful shutdown of the surrounding `ServiceGroup`, or the cancellation of the task, stops the tree in order and
+    /// `run()` returns; a cancellation during a graceful shutdown kills what has not ended by then.
+    ///
+    /// - Throws: What ``start()`` throws. When the tree ends without having been asked to: the cause that its exit carries,
+    ///   for example ``SupervisionError/intensityExceeded(supervisor:child:lastReason:)``, or else
+    ///   ``SupervisionError/exited(_:)``.
+    public func run() async throws {
+        let (current, ended) = state.withLock { state in
+            defer { state.ended = nil }
+            return (state.current, state.ended)
+        }
+        if current == nil, let ended { return try Supervisor.throwCause(of: ended) }
+        let process = if let current { current } else { try await startProcess() }
+        let pid = Pid(process: process.process)
+        let asked = Atomic<Bool>(false)
+        let reason = await withTaskCancellationHandler {
+            await withGracefulShutdownHandler {
+                await Task.detached { await pid.exited() }.value
+            } onGracefulShutdown: {
+                asked.store(true, ordering: .releasing)
+                pid.exit(.shutdown())
+            }
+        } onCancel: {
+            if asked.exchange(true, ordering: .acquiringAndReleasing) { pid.kill() } else { pid.exit(.shutdown()) }
+        }
+        state.withLock { $0.ended = nil }
+        if !asked.load(ordering: .acquiring) { try Supervisor.throwCause(of: reason) }
+    }
+
+    private static func throwCause(of reason: ExitReason) throws {
+        switch reason {
+        case .normal, .shutdown(nil): return
+        case .shutdown(let cause?): throw cause
+        case .killed, .crashed, .noProcess: throw SupervisionError.exited(reason)
+        }
+    }
+
+    /// A child, or with several names a descendant, as a stable reference.
+    ///
+    /// - Throws: ``CallError/noProcess(child:)`` when the tree has no such child.
+    public func child<A: Actor>(_ path: String..., as type: A.Type = A.self) throws -> ChildReference<A> {
+        var children = specification.children
+        for (index, name) in path.enumerated() {
+            guard let child = children.first(where: { $0.id == name }) else {
+                throw CallError.noProcess(child: ([specification.name] + path[...index]).joined(separator: "/"))
+            }
+            switch child.kind {
+            case .supervisor(let specification): children = specification.children
+            case .actor: children = []
+            }
+        }
+        return ChildReference(anchor: .root(self), names: path)
+    }
+
+    /// The tree as it is now; before the start and after the end its root is shown as stopped.
+    public func tree() -> SupervisionTree {
+        current?.tree()
+            ?? SupervisionTree(
+                name: specification.name,
+                path: specification.name,
+                kind: .supervisor(specification.strategy),
+                status: .stopped,
+                pid: nil,
+                restarts: 0,
+                lastExit: nil,
+                abandoned: 0,
+                children: []
+            )
+    }
+
+    /// What happens in the tree from now on, until it ends. Each use is a sequence of its own. Empty when it is not running.
+    public var events: SupervisionEvents {
+        guard let current else {
+            let hub = EventHub()
+            hub.finish()
+            return hub.subscribe()
+        }
+        return current.environment.events.subscribe()
+    }
+}

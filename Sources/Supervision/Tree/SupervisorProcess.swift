@@ -1,0 +1,353 @@
+import DequeModule
+import Logging
+import Synchronization
+
+/// One incarnation of a supervisor: the shell that carries out what its ``SupervisorCore`` decides.
+///
+/// It has a mailbox and no task. Whoever brings an event handles everything that waits, on its own thread: deciding takes
+/// microseconds and blocks nobody. So an exit is acted upon also while every thread of the cooperative pool is blocked, and
+/// readers never wait behind a running strategy.
+final class SupervisorProcess: Sendable, Drainable, SignalTarget {
+    /// How this supervisor's own supervisor knows it.
+    struct Link: Sendable {
+        let owner: SupervisorProcess
+        let slot: SupervisorCore.Slot
+        let generation: UInt64
+    }
+
+    enum Incarnation: Sendable {
+        case child(ChildProcess)
+        case supervisor(SupervisorProcess)
+
+        var pid: Pid {
+            switch self {
+            case .child(let child): Pid(process: child.process)
+            case .supervisor(let supervisor): Pid(process: supervisor.process)
+            }
+        }
+    }
+
+    enum LookUp {
+        case child(ChildProcess)
+        case supervisor(SupervisorProcess)
+        case restarting
+        case none
+    }
+
+    struct Shell: Sendable {
+        var specification: Child
+        var incarnation: Incarnation?
+        var delay: SupervisionTimer?
+        var abandoned = 0
+    }
+
+    private struct State {
+        var core: SupervisorCore
+        var mailbox = Deque<SupervisorCore.Event>()
+        var isDraining = false
+        var isBusy = false
+        var shells: [SupervisorCore.Slot: Shell] = [:]
+        var hasBooted = false
+        var stopTimer: SupervisionTimer?
+        var onBoot: (@Sendable (Result<Void, any Error>) -> Void)?
+    }
+
+    let process = Process()
+    let specification: SupervisorSpecification
+    let path: String
+    let link: Link?
+    let environment: TreeEnvironment
+    private let state: Mutex<State>
+
+    var parent: SupervisorProcess? { link?.owner }
+
+    init(_ specification: SupervisorSpecification, link: Link?, environment: TreeEnvironment) {
+        self.specification = specification
+        self.link = link
+        self.environment = environment
+        path = link.map { $0.owner.path + "/" + specification.name } ?? specification.name
+        var core = SupervisorCore(
+            name: path,
+            strategy: specification.strategy,
+            intensity: specification.intensity,
+            whenExceeded: specification.whenExceeded,
+            autoShutdown: specification.autoShutdown,
+            seed: UInt64.random(in: .min ... .max)
+        )
+        var shells: [SupervisorCore.Slot: Shell] = [:]
+        for child in specification.children {
+            let settings = SupervisorCore.Settings(
+                id: child.id,
+                restart: child.restart,
+                shutdown: child.shutdown,
+                isSignificant: child.isSignificant,
+                backoff: child.backoff
+            )
+            if let slot = core.add(settings) { shells[slot] = Shell(specification: child) }
+        }
+        state = Mutex(State(core: core, shells: shells))
+    }
+
+    // MARK: - Life
+
+    /// Starts the children. `onBoot` is called when all are up, or when that has failed and everything is down again.
+    func boot(onBoot: (@Sendable (Result<Void, any Error>) -> Void)? = nil) {
+        process.attach(self)
+        let isOver = state.withLock { state in
+            if state.core.phase == .finished { return true }
+            state.onBoot = onBoot
+            return false
+        }
+        if isOver {
+            onBoot?(.failure(SupervisionError.exited(process.exitReason ?? .shutdown())))
+        } else {
+            enqueue(.boot)
+        }
+    }
+
+    func receive(_ signal: Signal) {
+        switch signal {
+        case .exit(let reason): enqueue(.stop(reason))
+        case .crash(let error): enqueue(.stop(.crashed(error)))
+        case .kill: enqueue(.kill)
+        }
+    }
+
+    /// Stops it as a child of its own supervisor.
+    func stop() {
+        switch specification.shutdown {
+        case .brutalKill: enqueue(.kill)
+        case .infinity: enqueue(.stop(.shutdown()))
+        case .timeout(let timeout):
+            enqueue(.stop(.shutdown()))
+            let timer = environment.clock.schedule(after: timeout) { [weak self] in self?.enqueue(.kill) }
+            let isOver = state.withLock { state in
+                state.stopTimer = timer
+                return state.core.phase == .finished
+            }
+            if isOver { timer.cancel() }
+        }
+    }
+
+    func abandoned(_ child: ChildProcess) {
+        state.withLock { state in
+            guard case .child(let current) = state.shells[child.slot]?.incarnation, current === child else { return }
+            state.shells[child.slot]?.abandoned += 1
+        }
+        tell(child.path, Pid(process: child.process), .abandoned)
+    }
+
+    // MARK: - Mailbox
+
+    func enqueue(_ event: SupervisorCore.Event) {
+        let drains = state.withLock { state in
+            state.mailbox.append(event)
+            updateActivity(&state)
+            return !state.isDraining
+        }
+        if drains { Trampoline.run(self) }
+    }
+
+    func drain() {
+        let mine = state.withLock { state in
+            defer { state.isDraining = true }
+            return !state.isDraining
+        }
+        guard mine else { return }
+        while let effects = nextEffects() {
+            for effect in effects { perform(effect) }
+        }
+    }
+
+    private func nextEffects() -> [SupervisorCore.Effect]? {
+        state.withLock { state in
+            guard let event = state.mailbox.popFirst() else {
+                state.isDraining = false
+                updateActivity(&state)
+                return nil
+            }
+            return state.core.handle(event, at: environment.clock.now)
+        }
+    }
+
+    private func updateActivity(_ state: inout State) {
+        let isBusy = state.isDraining || !state.mailbox.isEmpty || !state.core.isSettled
+        guard isBusy != state.isBusy else { return }
+        state.isBusy = isBusy
+        if isBusy { environment.activity.begin() } else { environment.activity.end() }
+    }
+
+    // MARK: - Effects
+
+    private func perform(_ effect: SupervisorCore.Effect) {
+        switch effect {
+        case .start(let slot, let generation): start(slot, generation)
+        case .stop(let slot, let generation):
+            switch incarnation(slot, generation) {
+            case .child(let child): child.stop()
+            case .supervisor(let supervisor): supervisor.stop()
+            case nil: break
+            }
+        case .kill(let slot, let generation):
+            switch incarnation(slot, generation) {
+            case .child(let child): child.receive(.kill)
+            case .supervisor(let supervisor): supervisor.enqueue(.kill)
+            case nil: break
+            }
+        case .scheduleDelay(let slot, let generation, let duration):
+            let timer = environment.clock.schedule(after: duration) { [weak self] in
+                self?.enqueue(.delayElapsed(slot, generation: generation))
+            }
+            state.withLock { $0.shells[slot]?.delay = timer }
+        case .cancelDelay(let slot):
+            let timer = state.withLock { state in
+                defer { state.shells[slot]?.delay = nil }
+                return state.shells[slot]?.delay
+            }
+            timer?.cancel()
+        case .report(let slot, let report): tell(slot, report)
+        case .forget(let slot, _): state.withLock { _ = $0.shells.removeValue(forKey: slot) }
+        case .booted: booted()
+        case .finished(let reason): finished(reason)
+        }
+    }
+
+    private func start(_ slot: SupervisorCore.Slot, _ generation: UInt64) {
+        let next = state.withLock { state -> Incarnation? in
+            guard let shell = state.shells[slot] else { return nil }
+            let incarnation: Incarnation =
+                switch shell.specification.kind {
+                case .actor(let body):
+                    .child(
+                        ChildProcess(
+                            shell.specification,
+                            body,
+                            owner: self,
+                            slot: slot,
+                            generation: generation,
+                            incarnation: state.core.children[slot]?.restarts ?? 0
+                        )
+                    )
+                case .supervisor(let specification):
+                    .supervisor(
+                        SupervisorProcess(
+                            specification,
+                            link: Link(owner: self, slot: slot, generation: generation),
+                            environment: environment
+                        )
+                    )
+                }
+            state.shells[slot]?.incarnation = incarnation
+            return incarnation
+        }
+        switch next {
+        case .child(let child): child.launch()
+        case .supervisor(let supervisor): supervisor.boot()
+        case nil: break
+        }
+    }
+
+    private func booted() {
+        let onBoot = state.withLock { state in
+            state.hasBooted = true
+            defer { state.onBoot = nil }
+            return state.onBoot
+        }
+        onBoot?(.success(()))
+        if let link { link.owner.enqueue(.started(link.slot, generation: link.generation)) }
+    }
+
+    private func finished(_ reason: ExitReason) {
+        let (hadBooted, onBoot, timer) = state.withLock { state in
+            defer {
+                state.onBoot = nil
+                state.stopTimer = nil
+                state.shells = [:]
+            }
+            return (state.hasBooted, state.onBoot, state.stopTimer)
+        }
+        timer?.cancel()
+        process.finish(reason)
+        onBoot?(.failure(reason.error ?? SupervisionError.exited(reason)))
+        if let link {
+            link.owner.enqueue(
+                hadBooted
+                    ? .exited(link.slot, generation: link.generation, reason)
+                    : .startFailed(link.slot, generation: link.generation, reason)
+            )
+        } else {
+            environment.events.finish()
+        }
+    }
+
+    private func incarnation(_ slot: SupervisorCore.Slot, _ generation: UInt64) -> Incarnation? {
+        let incarnation = state.withLock { $0.shells[slot]?.incarnation }
+        switch incarnation {
+        case .child(let child): return child.generation == generation ? incarnation : nil
+        case .supervisor(let supervisor): return supervisor.link?.generation == generation ? incarnation : nil
+        case nil: return nil
+        }
+    }
+
+    // MARK: - Reading
+
+    func lookUp(_ id: String) -> LookUp {
+        state.withLock { state in
+            guard let slot = state.core.children.slot(of: id), let record = state.core.children[slot] else {
+                return .none
+            }
+            switch record.status {
+            case .stopped: return .none
+            case .starting, .restarting, .down: return .restarting
+            case .running, .stopping:
+                switch state.shells[slot]?.incarnation {
+                case .supervisor(let supervisor):
+                    return supervisor.process.isAlive ? .supervisor(supervisor) : .restarting
+                case .child(let child):
+                    return child.process.isAlive ? .child(child) : .restarting
+                case nil: return .none
+                }
+            }
+        }
+    }
+
+    /// The type that a child was specified with, for errors at the time a reference is made.
+    func specification(of id: String) -> Child? {
+        specification.children.first { $0.id == id }
+    }
+
+    /// The children in start order, as they are now.
+    func snapshot() -> [(Child, SupervisorCore.Record, Incarnation?, abandoned: Int)] {
+        state.withLock { state in
+            state.core.children.slots().compactMap { slot in
+                guard let record = state.core.children[slot], let shell = state.shells[slot] else { return nil }
+                return (shell.specification, record, shell.incarnation, shell.abandoned)
+            }
+        }
+    }
+
+    // MARK: - Telling
+
+    private func tell(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
+        let shell = state.withLock { $0.shells[slot] }
+        let childPath = path + "/" + (shell?.specification.id ?? "?")
+        let kind: SupervisionEvent.Kind =
+            switch report {
+            case .started: .started
+            case .ignored: .ignored
+            case .exited(let reason, let expected): .exited(reason, expected: expected)
+            case .startFailed(let reason): .startFailed(reason)
+            case .restarting(let delay): .restarting(after: delay)
+            case .coolingDown(let pause, let reason): .coolingDown(pause, reason)
+            case .gaveUp(let reason): .gaveUp(reason)
+            case .stopped(let reason, let expected): .stopped(reason, expected: expected)
+            }
+        tell(childPath, shell?.incarnation?.pid, kind)
+    }
+
+    private func tell(_ childPath: String, _ pid: Pid?, _ kind: SupervisionEvent.Kind) {
+        let event = SupervisionEvent(path: childPath, pid: pid, kind: kind)
+        if !environment.events.isEmpty { environment.events.publish(event) }
+        SupervisionLog.write(event, supervisor: path, to: environment.logger)
+    }
+}

@@ -1,0 +1,45 @@
+import Logging
+
+/// The description of a supervisor, from which every incarnation of it is made.
+struct SupervisorSpecification: Sendable {
+    var name: String
+    var strategy: Strategy
+    var intensity: RestartIntensity
+    var whenExceeded: WhenExceeded
+    var autoShutdown: AutoShutdown
+    var restart: Restart
+    var shutdown: Shutdown
+    var isSignificant: Bool
+    var backoff: Backoff?
+    var children: [Child]
+
+    /// What is wrong with this specification, if anything (OTP's `check_childspec`, `supervisor:init/1`).
+    var problem: String? {
+        if name.isEmpty { return "a supervisor's name must not be empty" }
+        if name.contains("/") { return "a supervisor's name must not contain '/', but is '\(name)'" }
+        if let problem = intensity.problem { return "supervisor '\(name)': \(problem)" }
+        if case .cooldown(let pause) = whenExceeded, pause <= .zero {
+            return "supervisor '\(name)': the cooldown must be longer than zero, but is \(pause)"
+        }
+        var ids: Set<String> = []
+        for child in children {
+            if let problem = child.problem { return problem }
+            if !ids.insert(child.id).inserted {
+                return "supervisor '\(name)' has two children with the id '\(child.id)'"
+            }
+            if child.isSignificant, autoShutdown == .never {
+                return "'\(child.id)' is significant, but supervisor '\(name)' never shuts down automatically: "
+                    + "give it an autoShutdown or make the child not significant"
+            }
+        }
+        return nil
+    }
+}
+
+/// What all processes of one tree share.
+struct TreeEnvironment: Sendable {
+    var clock: any SupervisionClock
+    var logger: Logger
+    var events = EventHub()
+    var activity = Activity()
+}

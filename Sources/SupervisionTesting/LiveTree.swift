@@ -1,0 +1,90 @@
+import Supervision
+
+/// A running supervision tree, for tests that play "kill the process".
+///
+///     let tree = LiveTree(supervisor)
+///     for process in tree.processes {
+///         try tree.end(process.path, by: .kill)
+///         try await tree.settled()
+///         // look at what your users would see
+///     }
+public struct LiveTree: Sendable {
+    /// One process of the tree.
+    public struct Process: Sendable {
+        /// The names from the root down, separated by `/`.
+        public var path: String
+        /// The incarnation.
+        public var pid: Pid
+        /// Whether it is a supervisor.
+        public var isSupervisor: Bool
+    }
+
+    /// How a process is made to end.
+    public enum Ending: Sendable {
+        /// ``Pid/kill()``: fenced off, cancelled, its kill hook runs.
+        case kill
+        /// It fails with this error, or ``Crash``, in a way it cannot decline. A supervisor stops its children in order first.
+        case crash((any Error)? = nil)
+        /// It is asked to end with ``ExitReason/shutdown(cause:)``, as an administrator would.
+        case shutdown
+    }
+
+    /// The error of a process that a test made crash.
+    public struct Crash: Error {}
+
+    /// Why a test could not go on.
+    public enum Failure: Error, Sendable {
+        /// The tree has no living process with this path. Those that live are listed.
+        case noSuchProcess(path: String, living: [String])
+        /// Something was still under way in the tree after this time.
+        case notSettled(after: Duration, tree: String)
+    }
+
+    private let supervisor: Supervisor
+
+    /// The tree below (and with) this supervisor, which has been started.
+    public init(_ supervisor: Supervisor) {
+        self.supervisor = supervisor
+    }
+
+    /// Every process that is there now, the root first, in start order.
+    public var processes: [Process] {
+        supervisor.processes().map { Process(path: $0.path, pid: $0.pid, isSupervisor: $0.isSupervisor) }
+    }
+
+    /// The process at a path, which begins with the root's name.
+    public func process(_ path: String) throws(Failure) -> Process {
+        let processes = processes
+        guard let process = processes.first(where: { $0.path == path && $0.pid.isAlive }) else {
+            throw .noSuchProcess(path: path, living: processes.map(\.path))
+        }
+        return process
+    }
+
+    /// Makes the process at this path end. Returns at once, with the incarnation that was hit.
+    @discardableResult
+    public func end(_ path: String, by ending: Ending = .kill) throws(Failure) -> Pid {
+        let pid = try process(path).pid
+        switch ending {
+        case .kill: pid.kill()
+        case .crash(let error): pid.crash(error ?? Crash())
+        case .shutdown: pid.exit(.shutdown())
+        }
+        return pid
+    }
+
+    /// Waits until nothing is under way in the tree: every exit handled, every restart done. It is told by the tree; `timeout`
+    /// is only for a tree that never settles.
+    public func settled(within timeout: Duration = .seconds(30)) async throws {
+        let isSettled = await withTaskGroup(of: Bool.self) { group in
+            group.addTask { await supervisor.settled() }
+            group.addTask {
+                try? await Task.sleep(for: timeout)
+                return false
+            }
+            defer { group.cancelAll() }
+            return await group.next() ?? false
+        }
+        guard isSettled else { throw Failure.notSettled(after: timeout, tree: supervisor.tree().description) }
+    }
+}

@@ -1,0 +1,69 @@
+import Supervision
+import Synchronization
+
+/// A clock that stands still until it is turned: restart windows, backoffs and shutdown timeouts pass without waiting.
+///
+///     let clock = ManualClock()
+///     let supervisor = Supervisor("app", clock: clock) { ... }
+///     clock.advance(by: .seconds(5))
+public final class ManualClock: SupervisionClock {
+    private struct Timer {
+        var deadline: Duration
+        var order: UInt64
+        var action: @Sendable () -> Void
+    }
+
+    private struct State {
+        var now = Duration.zero
+        var lastToken: UInt64 = 0
+        var timers: [UInt64: Timer] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    /// A clock that shows zero.
+    public init() {}
+
+    /// The time shown.
+    public var now: Duration { state.withLock { $0.now } }
+
+    /// How many timers wait for the clock to be turned.
+    public var pendingTimers: Int { state.withLock { $0.timers.count } }
+
+    /// Runs `action` when the clock has been turned by `delay`, on the thread that turns it.
+    public func schedule(after delay: Duration, _ action: @escaping @Sendable () -> Void) -> SupervisionTimer {
+        let token = state.withLock { state in
+            state.lastToken += 1
+            state.timers[state.lastToken] = Timer(
+                deadline: state.now + max(delay, .zero),
+                order: state.lastToken,
+                action: action
+            )
+            return state.lastToken
+        }
+        return SupervisionTimer { [weak self] in
+            self?.state.withLock { _ = $0.timers.removeValue(forKey: token) }
+        }
+    }
+
+    /// Turns the clock, and runs what is due on the way, in order.
+    public func advance(by duration: Duration) {
+        let end = now + duration
+        while let action = next(before: end) { action() }
+        state.withLock { $0.now = max($0.now, end) }
+    }
+
+    private func next(before end: Duration) -> (@Sendable () -> Void)? {
+        state.withLock { state in
+            let due = state.timers.filter { $0.value.deadline <= end }
+            guard
+                let (token, timer) = due.min(by: {
+                    ($0.value.deadline, $0.value.order) < ($1.value.deadline, $1.value.order)
+                })
+            else { return nil }
+            state.timers[token] = nil
+            state.now = max(state.now, timer.deadline)
+            return timer.action
+        }
+    }
+}

@@ -1,0 +1,112 @@
+import Supervision
+import Synchronization
+
+/// What happened, in order, and a way to wait for it.
+final class Journal: Sendable {
+    private struct State {
+        var entries: [String] = []
+        var waiters: [(count: Int, entry: String, continuation: CheckedContinuation<Void, Never>)] = []
+    }
+
+    private let state = Mutex(State())
+
+    var entries: [String] { state.withLock { $0.entries } }
+
+    func clear() {
+        state.withLock { $0.entries = [] }
+    }
+
+    func write(_ entry: String) {
+        let due = state.withLock { state in
+            state.entries.append(entry)
+            let entries = state.entries
+            let due = state.waiters.filter { waiter in entries.count { $0 == waiter.entry } >= waiter.count }
+            state.waiters.removeAll { waiter in entries.count { $0 == waiter.entry } >= waiter.count }
+            return due
+        }
+        for waiter in due { waiter.continuation.resume() }
+    }
+
+    /// Returns when the entry has been written `count` times.
+    func wait(for entry: String, count: Int = 1) async {
+        await withCheckedContinuation { continuation in
+            let isDue = state.withLock { state in
+                if state.entries.count(where: { $0 == entry }) >= count { return true }
+                state.waiters.append((count, entry, continuation))
+                return false
+            }
+            if isDue { continuation.resume() }
+        }
+    }
+}
+
+struct TestFailure: Error, Equatable, CustomStringConvertible {
+    var description: String
+    init(_ description: String = "test failure") { self.description = description }
+}
+
+/// An actor without a `run()`.
+actor Counter {
+    private(set) var value = 0
+
+    @discardableResult
+    func increment() -> Int {
+        value += 1
+        return value
+    }
+
+    func fail() throws { throw TestFailure("from a method") }
+}
+
+/// A worker that ends when a test tells it to.
+actor Puppet: Worker {
+    private let journal: Journal
+    private let name: String
+    private var order: Result<Void, any Error>?
+    private var continuation: CheckedContinuation<Void, any Error>?
+
+    init(_ name: String, _ journal: Journal) {
+        self.name = name
+        self.journal = journal
+    }
+
+    func run() async throws {
+        journal.write("\(name) runs")
+        try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                if let order { continuation.resume(with: order) } else { self.continuation = continuation }
+            }
+        } onCancel: {
+            Task { await self.end(.failure(CancellationError())) }
+        }
+    }
+
+    func terminate(reason: ExitReason) {
+        journal.write("\(name) terminates: \(reason)")
+    }
+
+    func end(_ order: Result<Void, any Error>) {
+        self.order = order
+        continuation?.resume(with: order)
+        continuation = nil
+    }
+}
+
+/// A worker that takes its stop request and ends when asked.
+actor Polite: Worker {
+    private let stop: StopRequest
+    private let journal: Journal
+    private let name: String
+
+    init(_ context: ChildContext, _ journal: Journal) {
+        stop = context.stopRequest
+        name = context.id
+        self.journal = journal
+    }
+
+    func run() async throws {
+        journal.write("\(name) runs")
+        await stop.wait()
+        journal.write("\(name) was asked: \(!Task.isCancelled)")
+    }
+}
