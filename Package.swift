@@ -116,14 +116,28 @@ let package = Package(
         .testTarget(
             name: "AMQPPoolTests",
             dependencies: [
-                "AMQPPool", "LocalBroker", "Supervision", "SupervisionTesting",
+                "AMQPPool", "BrokerSupport", "LocalBroker", "Supervision", "SupervisionTesting",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings
         ),
-        .testTarget(name: "LocalBrokerTests", dependencies: ["LocalBroker"], swiftSettings: settings),
+        .target(
+            name: "BrokerSupport",
+            dependencies: ["LocalBroker"],
+            path: "Tests/BrokerSupport",
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "LocalBrokerTests",
+            dependencies: [
+                "BrokerSupport", "LocalBroker",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

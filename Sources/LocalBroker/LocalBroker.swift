@@ -1,1 +1,268 @@
-// placeholder
+import Logging
+import NIOCore
+
+/// A private RabbitMQ broker: a node of its own, as an operating system process of ours.
+///
+///     let broker = try await LocalBroker.start()
+///     // ... amqp clients connect to broker.url ...
+///     await broker.shutdown()
+///
+/// It listens on one port of 127.0.0.1 and nowhere else, knows no other node, and keeps everything in one temporary
+/// folder. It takes no notice of a broker that is installed on the machine, except that it runs the same program.
+///
+/// ## What remains of it
+///
+/// Nothing, in every case: after ``shutdown()``, when the last reference to this actor is gone, when the process that
+/// owns it ends, crashes or is killed with `kill -9`. A small shell, a child of the owner, watches for that, kills the
+/// node and removes the folder.
+///
+/// ## To be killed
+///
+/// It exists so that tests and demonstrations can take it away: ``kill()``, ``pause()``, ``stop()``, ``wipe()``; and then
+/// give it back with ``startAgain()``, on the same port and with what was durable.
+public actor LocalBroker {
+    /// How a broker is run.
+    public struct Options: Sendable {
+        /// How long a start may take before it fails. A node needs five seconds on an idle machine.
+        public var startTimeout: Duration
+        /// How long a graceful stop may take before the node is killed.
+        public var stopTimeout: Duration
+        /// How long a request to the running broker may take, as listing its queues.
+        public var requestTimeout: Duration
+        /// Lines added to `rabbitmq.conf`.
+        public var configuration: String
+        /// The folder the broker's own folder is made in.
+        public var parentFolder: String
+        /// Leave the folder, with its logs and data, where it is at the end.
+        public var keepsFiles: Bool
+        /// Tells of starts and ends.
+        public var logger: Logger?
+
+        /// - Parameters:
+        ///   - startTimeout: how long a start may take before it fails.
+        ///   - stopTimeout: how long a graceful stop may take before the node is killed.
+        ///   - requestTimeout: how long a request to the running broker may take.
+        ///   - configuration: lines added to `rabbitmq.conf`.
+        ///   - parentFolder: the folder the broker's own folder is made in; the system's temporary folder if nil.
+        ///   - keepsFiles: leave the folder, with its logs and data, where it is at the end.
+        ///   - logger: tells of starts and ends.
+        public init(
+            startTimeout: Duration = .seconds(90),
+            stopTimeout: Duration = .seconds(20),
+            requestTimeout: Duration = .seconds(15),
+            configuration: String = "",
+            parentFolder: String? = nil,
+            keepsFiles: Bool = false,
+            logger: Logger? = nil
+        ) {
+            self.startTimeout = startTimeout
+            self.stopTimeout = stopTimeout
+            self.requestTimeout = requestTimeout
+            self.configuration = configuration
+            self.parentFolder = parentFolder ?? temporaryFolder()
+            self.keepsFiles = keepsFiles
+            self.logger = logger
+        }
+    }
+
+    private enum State {
+        case stopped
+        /// Being started, or being ended.
+        case changing
+        case running(Node)
+        case shutDown
+    }
+
+    /// The TCP port of 127.0.0.1 it listens on. It keeps it for life.
+    public nonisolated let port: Int
+    /// The folder that holds all of its files, `log` among them.
+    public nonisolated let folder: String
+
+    private let options: Options
+    private let installation: Installation
+    private let nodeFolder: NodeFolder
+    private let janitor: Janitor
+    private var state: State = .stopped
+
+    /// Starts a broker, and returns when it accepts connections.
+    ///
+    /// - Throws: `notInstalled`, `cannotPrepare`, `cannotSpawn`, `startFailed`, `startTimedOut`, `cancelled`. Nothing
+    ///   remains of a broker that could not be started.
+    public static func start(_ options: Options = .init()) async throws(LocalBrokerError) -> LocalBroker {
+        let installation = try Installation.find()
+        var attempt = 1
+        while true {
+            let broker = try LocalBroker(options, installation, port: LoopbackPort.free())
+            do {
+                try await broker.startAgain()
+                return broker
+            } catch .portInUse(_) where attempt < 5 {
+                // Another process was quicker to take the port.
+                await broker.shutdown()
+                attempt += 1
+            } catch {
+                await broker.shutdown()
+                throw error
+            }
+        }
+    }
+
+    private init(_ options: Options, _ installation: Installation, port: Int) throws(LocalBrokerError) {
+        self.options = options
+        self.installation = installation
+        self.port = port
+        self.nodeFolder = NodeFolder(in: options.parentFolder)
+        self.folder = nodeFolder.path
+        self.janitor = try Janitor(folder: nodeFolder.path, keepsFiles: options.keepsFiles)
+        try nodeFolder.prepare(port: port, additionalConfiguration: options.configuration)
+    }
+
+    /// `amqp://guest:guest@127.0.0.1:PORT`, the virtual host "/".
+    public nonisolated var url: String { "amqp://guest:guest@127.0.0.1:\(port)" }
+
+    /// The URL of one of its virtual hosts.
+    public nonisolated func url(virtualHost: String) -> String {
+        "\(url)/\(percentEncoded(virtualHost))"
+    }
+
+    /// The number of the node's operating system process; nil when it is not running.
+    public var processID: Int32? { runningNode?.process.id }
+
+    /// Whether the node's process exists, paused or not.
+    public var isRunning: Bool { runningNode != nil }
+
+    // MARK: Life and death
+
+    /// Starts the node again after ``stop()``, ``kill()``, or an end of its own, on the same port and with the data it
+    /// left. Returns when it accepts connections.
+    ///
+    /// - Throws: `alreadyRunning`, `shutDown`, `portInUse`, `cannotSpawn`, `startFailed`, `startTimedOut`, `cancelled`.
+    public func startAgain() async throws(LocalBrokerError) {
+        switch state {
+        case .changing, .running: throw .alreadyRunning
+        case .shutDown: throw .shutDown
+        case .stopped: break
+        }
+        guard LoopbackPort.isFree(UInt16(port), reusing: true) else { throw .portInUse(port) }
+        state = .changing
+        do throws(LocalBrokerError) {
+            let node = try await Node(installation, folder: nodeFolder, janitor: janitor)
+            try await node.waitUntilReady(within: options.startTimeout, folder: nodeFolder)
+            guard case .changing = state else {
+                await node.kill()
+                throw LocalBrokerError.shutDown
+            }
+            state = .running(node)
+            node.process.ended.whenSuccess { [weak self] status in
+                Task { await self?.ended(node, status) }
+            }
+            options.logger?.debug("broker started", metadata: ["port": "\(port)", "process": "\(node.process.id)"])
+        } catch {
+            if case .changing = state { state = .stopped }
+            if case .startFailed(_, let log) = error, log.contains("eaddrinuse") { throw .portInUse(port) }
+            throw error
+        }
+    }
+
+    /// `kill -9` of the node. Returns when it is gone; its data stays.
+    ///
+    /// - Throws: `notRunning`.
+    public func kill() async throws(LocalBrokerError) {
+        await end(try running()) { await $0.kill() }
+    }
+
+    /// Ends the node as an operator would: clients are told (connection.close, 320), durable data is written.
+    ///
+    /// A node that has not ended within the stop timeout is killed. Does nothing when it is not running.
+    public func stop() async {
+        guard let node = runningNode else { return }
+        let timeout = options.stopTimeout
+        await end(node) { await $0.stop(within: timeout) }
+    }
+
+    /// Stops the node if it is running, removes all it stored, and starts it again, empty, on the same port.
+    ///
+    /// - Throws: what ``startAgain()`` throws, and `cannotPrepare`.
+    public func wipe() async throws(LocalBrokerError) {
+        if let node = runningNode { await end(node) { await $0.kill() } }
+        guard case .stopped = state else { return try await startAgain() }
+        try nodeFolder.removeData()
+        try await startAgain()
+    }
+
+    /// Freezes the node (SIGSTOP): its sockets stay open, and nothing answers on them. Requests to it time out.
+    ///
+    /// - Throws: `notRunning`.
+    public func pause() throws(LocalBrokerError) {
+        try running().process.signal(pauseSignal)
+    }
+
+    /// Lets a paused node go on (SIGCONT).
+    ///
+    /// - Throws: `notRunning`.
+    public func resume() throws(LocalBrokerError) {
+        try running().process.signal(resumeSignal)
+    }
+
+    /// Ends the broker for good, at once, and removes all of its files. For a node that should say goodbye to its
+    /// clients, call ``stop()`` before. Returns when nothing is left; may be called more than once.
+    public func shutdown() async {
+        let node = runningNode
+        state = .shutDown
+        if let node { await node.kill() }
+        janitor.release()
+        do {
+            _ = try await janitor.ended.value(within: options.stopTimeout, orThrow: .notRunning)
+        } catch {
+            options.logger?.warning("the broker's folder may not be removed yet", metadata: ["folder": "\(folder)"])
+        }
+    }
+
+    /// Waits for the node to end without having been asked to.
+    ///
+    /// - Throws: `endedUnexpectedly` when it does, `notRunning` if it is not running, `cancelled`. Returns when it was
+    ///   ended by ``stop()``, ``kill()`` or ``shutdown()``.
+    public func waitUntilEnded() async throws(LocalBrokerError) {
+        let node = try running()
+        let status = try await node.process.ended.value(within: .seconds(1 << 31), orThrow: .notRunning)
+        if unexpectedEnd === node { throw .endedUnexpectedly(status) }
+    }
+
+    private var unexpectedEnd: Node?
+
+    private func end(_ node: Node, _ how: @Sendable (Node) async -> Void) async {
+        state = .changing
+        await how(node)
+        if case .changing = state { state = .stopped }
+    }
+
+    private func ended(_ node: Node, _ status: ExitStatus) {
+        guard case .running(let current) = state, current === node else { return }
+        state = .stopped
+        unexpectedEnd = node
+        options.logger?.warning("broker ended unexpectedly", metadata: ["port": "\(port)", "status": "\(status)"])
+    }
+
+    private var runningNode: Node? {
+        if case .running(let node) = state { node } else { nil }
+    }
+
+    private func running() throws(LocalBrokerError) -> Node {
+        switch state {
+        case .running(let node): return node
+        case .shutDown: throw .shutDown
+        case .stopped, .changing: throw .notRunning
+        }
+    }
+
+    // MARK: Questions
+
+    /// Asks the running node.
+    func request<Result: Decodable & Sendable>(
+        _ command: String,
+        _ arguments: [String: ControlArgument] = [:],
+        as type: Result.Type = Result.self
+    ) async throws(LocalBrokerError) -> Result {
+        try await running().control.request(command, arguments, timeout: options.requestTimeout, as: type)
+    }
+}

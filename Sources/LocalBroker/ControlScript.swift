@@ -1,0 +1,219 @@
+/// The Erlang module that answers our questions inside the broker.
+///
+/// It is compiled and loaded by the node itself (the compiler is a dependency of RabbitMQ) and talks over descriptor 3,
+/// so the node needs no Erlang distribution for it: no cookie, no epmd, no second port. Requests and answers are JSON
+/// objects, each after its length in four bytes. Every request runs in an Erlang process of its own. When descriptor 3
+/// ends, its owner is gone, and the node halts.
+enum ControlScript {
+    static let module = "local_broker_control"
+
+    /// What the node evaluates before RabbitMQ boots.
+    static func start(sourceFolder: String) -> String {
+        """
+        {ok, M, B} = compile:file("\(sourceFolder)/\(module)", [binary]), {module, M} = code:load_binary(M, "\(module)", B), M:start().
+        """
+    }
+
+    /// What it evaluates when RabbitMQ has booted.
+    static let ready = "\(module):ready()."
+
+    static let source = #"""
+        -module(local_broker_control).
+        -export([start/0, ready/0]).
+
+        -define(ACTOR, <<"local-broker">>).
+
+        start() ->
+            Starter = self(),
+            spawn(fun() ->
+                true = register(?MODULE, self()),
+                Port = open_port({fd, 3, 3}, [{packet, 4}, binary, eof]),
+                Starter ! {?MODULE, started},
+                loop(Port)
+            end),
+            receive {?MODULE, started} -> ok end.
+
+        ready() ->
+            ?MODULE ! ready.
+
+        loop(Port) ->
+            receive
+                {Port, {data, Request}} ->
+                    spawn(fun() -> answer(Port, Request) end),
+                    loop(Port);
+                ready ->
+                    port_command(Port, <<"{\"event\":\"ready\"}">>),
+                    loop(Port);
+                {Port, eof} ->
+                    erlang:halt(0, [{flush, false}])
+            end.
+
+        answer(Port, Bytes) ->
+            #{<<"id">> := Id, <<"command">> := Command} = Request = rabbit_json:decode(Bytes),
+            Answer =
+                try #{<<"id">> => Id, <<"result">> => run(Command, Request)}
+                catch
+                    throw:Text when is_binary(Text) ->
+                        #{<<"id">> => Id, <<"error">> => Text};
+                    _:Reason ->
+                        #{<<"id">> => Id, <<"error">> => text(Reason)}
+                end,
+            port_command(Port, rabbit_json:encode(Answer)).
+
+        run(<<"ping">>, _) ->
+            true;
+        run(<<"create-virtual-host">>, #{<<"name">> := Name}) ->
+            rabbit_vhost:exists(Name) andalso throw(<<"it exists">>),
+            done(rabbit_vhost:add(Name, ?ACTOR)),
+            All = <<".*">>,
+            done(rabbit_auth_backend_internal:set_permissions(<<"guest">>, Name, All, All, All, ?ACTOR));
+        run(<<"delete-virtual-host">>, #{<<"name">> := Name}) ->
+            rabbit_vhost:exists(Name) orelse throw(<<"there is none of that name">>),
+            done(rabbit_vhost:delete(Name, ?ACTOR));
+        run(<<"virtual-hosts">>, _) ->
+            rabbit_vhost:list_names();
+        run(<<"queues">>, #{<<"virtual-host">> := VHost}) ->
+            Items = [name, messages, messages_ready, messages_unacknowledged, consumers, durable, auto_delete,
+                     exclusive, arguments, state],
+            [#{<<"name">> => name(get(name, I)),
+               <<"messages">> => number(get(messages, I)),
+               <<"ready">> => number(get(messages_ready, I)),
+               <<"unacknowledged">> => number(get(messages_unacknowledged, I)),
+               <<"consumers">> => number(get(consumers, I)),
+               <<"durable">> => get(durable, I),
+               <<"autoDelete">> => get(auto_delete, I),
+               <<"exclusive">> => get(exclusive, I) =:= true,
+               <<"arguments">> => table(get(arguments, I)),
+               <<"state">> => text(get(state, I))}
+             || I <- rabbit_amqqueue:info_all(exists(VHost), Items)];
+        run(<<"delete-queue">>, #{<<"virtual-host">> := VHost, <<"name">> := Name}) ->
+            Delete = fun(Queue) -> rabbit_amqqueue:delete(Queue, false, false, ?ACTOR) end,
+            case rabbit_amqqueue:with(rabbit_misc:r(VHost, queue, Name), Delete) of
+                {ok, _} -> true;
+                {error, not_found} -> throw(<<"there is none of that name">>);
+                Other -> done(Other)
+            end;
+        run(<<"consumers">>, #{<<"virtual-host">> := VHost}) ->
+            Channels = maps:from_list([{get(pid, C), C} || C <- rabbit_channel:info_all([pid, name, number])]),
+            [begin
+                 Channel = maps:get(get(channel_pid, I), Channels, []),
+                 #{<<"queue">> => name(get(queue_name, I)),
+                   <<"tag">> => text(get(consumer_tag, I)),
+                   <<"acknowledges">> => get(ack_required, I),
+                   <<"prefetch">> => number(get(prefetch_count, I)),
+                   <<"active">> => get(active, I) =/= false,
+                   <<"arguments">> => table(get(arguments, I)),
+                   <<"connection">> => connection_name(Channel),
+                   <<"channel">> => number(get(number, Channel))}
+             end || I <- rabbit_amqqueue:consumers_all(exists(VHost))];
+        run(<<"connections">>, _) ->
+            Items = [name, user_provided_name, vhost, state, channels, peer_port, timeout, client_properties],
+            [#{<<"name">> => text(get(name, I)),
+               <<"clientName">> => text(get(user_provided_name, I)),
+               <<"virtualHost">> => text(get(vhost, I)),
+               <<"state">> => text(get(state, I)),
+               <<"channels">> => number(get(channels, I)),
+               <<"peerPort">> => number(get(peer_port, I)),
+               <<"heartbeat">> => number(get(timeout, I)),
+               <<"clientProperties">> => table(get(client_properties, I))}
+             || I <- rabbit_networking:connection_info_all(Items)];
+        run(<<"channels">>, _) ->
+            Items = [name, number, vhost, consumer_count, messages_unacknowledged, messages_unconfirmed,
+                     prefetch_count, confirm],
+            [#{<<"connection">> => connection_name(I),
+               <<"number">> => number(get(number, I)),
+               <<"virtualHost">> => text(get(vhost, I)),
+               <<"consumers">> => number(get(consumer_count, I)),
+               <<"unacknowledged">> => number(get(messages_unacknowledged, I)),
+               <<"unconfirmed">> => number(get(messages_unconfirmed, I)),
+               <<"prefetch">> => number(get(prefetch_count, I)),
+               <<"confirms">> => get(confirm, I) =:= true}
+             || I <- rabbit_channel:info_all(Items)];
+        run(<<"exchanges">>, #{<<"virtual-host">> := VHost}) ->
+            [#{<<"name">> => name(get(name, I)),
+               <<"type">> => text(get(type, I)),
+               <<"durable">> => get(durable, I),
+               <<"autoDelete">> => get(auto_delete, I),
+               <<"internal">> => get(internal, I),
+               <<"arguments">> => table(get(arguments, I))}
+             || I <- rabbit_exchange:info_all(exists(VHost), [name, type, durable, auto_delete, internal, arguments])];
+        run(<<"bindings">>, #{<<"virtual-host">> := VHost}) ->
+            Items = [source_name, destination_name, destination_kind, routing_key, arguments],
+            [#{<<"source">> => text(get(source_name, I)),
+               <<"destination">> => text(get(destination_name, I)),
+               <<"destinationKind">> => text(get(destination_kind, I)),
+               <<"routingKey">> => text(get(routing_key, I)),
+               <<"arguments">> => table(get(arguments, I))}
+             || I <- rabbit_binding:info_all(exists(VHost), Items)];
+        run(<<"close-connection">>, #{<<"name">> := Name, <<"reason">> := Reason}) ->
+            done(rabbit_networking:close_connection(connection(Name), Reason));
+        run(<<"drop-connection">>, #{<<"name">> := Name}) ->
+            exit(connection(Name), kill);
+        run(<<"memory-alarm">>, #{<<"set">> := true}) ->
+            rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []}),
+            is_list(rabbit_alarm:get_alarms());
+        run(<<"memory-alarm">>, #{<<"set">> := false}) ->
+            rabbit_alarm:clear_alarm({resource_limit, memory, node()}),
+            is_list(rabbit_alarm:get_alarms());
+        run(_, _) ->
+            throw(<<"no such command, or an argument is missing">>).
+
+        done(ok) -> true;
+        done({ok, _}) -> true;
+        done({error, Reason}) -> throw(text(Reason));
+        done(Other) -> throw(text(Other)).
+
+        exists(VHost) ->
+            rabbit_vhost:exists(VHost) orelse throw(<<"there is no such virtual host">>),
+            VHost.
+
+        connection(Name) ->
+            Found = [get(pid, I) || I <- rabbit_networking:connection_info_all([pid, name]),
+                                    text(get(name, I)) =:= Name],
+            case Found of
+                [Pid | _] -> Pid;
+                [] -> throw(<<"there is no such connection">>)
+            end.
+
+        %% A channel is called "127.0.0.1:51234 -> 127.0.0.1:5672 (1)".
+        connection_name(Channel) ->
+            hd(binary:split(text(get(name, Channel)), <<" (">>)).
+
+        get(Key, Items) -> proplists:get_value(Key, Items).
+
+        name({resource, _, _, Name}) -> Name;
+        name(Name) -> text(Name).
+
+        number(Number) when is_number(Number) -> Number;
+        number(_) -> 0.
+
+        %% An AMQP field table as a JSON object, whatever is in it.
+        table(Table) when is_list(Table) ->
+            maps:from_list([field(Field) || Field <- Table]);
+        table(_) ->
+            #{}.
+
+        field({Key, Type, Value}) -> {text(Key), value(Type, Value)};
+        field({Key, Value}) -> {text(Key), value(undefined, Value)}.
+
+        value(table, Table) -> table(Table);
+        value(array, Values) -> [value(Type, Value) || {Type, Value} <- Values];
+        value(_, undefined) -> null;
+        value(_, Value) when is_boolean(Value); is_number(Value) -> Value;
+        value(_, Value) -> text(Value).
+
+        text(undefined) -> <<>>;
+        text('') -> <<>>;
+        text(Value) when is_atom(Value) -> atom_to_binary(Value, utf8);
+        text(Value) when is_binary(Value) ->
+            case unicode:characters_to_binary(Value) of
+                Text when is_binary(Text) -> Text;
+                _ -> unicode:characters_to_binary(io_lib:format("~p", [Value]))
+            end;
+        text(Value) ->
+            case io_lib:printable_unicode_list(Value) of
+                true -> unicode:characters_to_binary(Value);
+                false -> unicode:characters_to_binary(io_lib:format("~tp", [Value]))
+            end.
+        """#
+}

@@ -1,0 +1,91 @@
+import NIOCore
+import Synchronization
+
+#if canImport(Darwin)
+import Darwin
+#elseif canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+/// Cleans up after a broker whatever becomes of the process that owns it, `kill -9` included.
+///
+/// A shell that reads its standard input, a socket whose other end only this process has. It is told of each node
+/// before that is let run. When the socket ends, since the owner closed it or is no more, it kills the node, with its
+/// group, and removes the broker's folder. It ignores the signals a terminal sends.
+final class Janitor: Sendable {
+    private let process: ChildProcess
+    /// Our end; nil once closed.
+    private let lifeline: Mutex<CInt?>
+
+    /// Starts watching; the folder need not exist yet. With `keepsFiles`, it is left where it is at the end.
+    init(folder: String, keepsFiles: Bool) throws(LocalBrokerError) {
+        let pair = try DescriptorPair()
+        defer { _ = close(pair.child) }
+        do {
+            self.process = try ChildProcess(
+                "/bin/sh",
+                ["-c", Self.script, "local-broker-janitor", folder, keepsFiles ? "keep" : "remove"],
+                environment: ["PATH": "/usr/bin:/bin"],
+                output: nil,
+                descriptor: (ours: pair.child, childs: 0)
+            )
+        } catch {
+            _ = close(pair.here)
+            throw error
+        }
+        self.lifeline = Mutex(pair.here)
+    }
+
+    deinit { release() }
+
+    /// This process is to be killed at the end. Returns when the janitor has it in its mailbox.
+    func adopt(_ id: pid_t) { tell("started \(id)\n") }
+
+    /// This process has ended; its number may soon be another's.
+    func forget(_ id: pid_t) { tell("ended \(id)\n") }
+
+    /// Has it clean up, as it would if we ended. `ended` tells when it is done.
+    func release() {
+        lifeline.withLock { lifeline in
+            if let descriptor = lifeline { _ = close(descriptor) }
+            lifeline = nil
+        }
+    }
+
+    /// Succeeds when everything is cleaned up.
+    var ended: EventLoopFuture<ExitStatus> { process.ended }
+
+    private func tell(_ line: String) {
+        lifeline.withLock { lifeline in
+            if let descriptor = lifeline { DescriptorPair.send(line, to: descriptor) }
+        }
+    }
+
+    /// POSIX shell: there is one on every system, and it costs 1 MB.
+    static let script = """
+        folder=$1 keep=$2 nodes=
+        trap '' HUP INT QUIT TERM TSTP
+        cd /
+        while read -r verb id; do
+            case $verb in
+            started) nodes="$nodes $id" ;;
+            ended)
+                others=
+                for node in $nodes; do [ "$node" = "$id" ] || others="$others $node"; done
+                nodes=$others ;;
+            esac
+        done
+        for node in $nodes; do kill -s KILL -- "-$node"; done
+        [ "$keep" = keep ] && exit 0
+        # What was killed may take a moment to be gone, and can write until then.
+        for attempt in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+            alive=
+            for node in $nodes; do kill -s 0 -- "-$node" && alive=yes; done
+            rm -rf -- "$folder" && [ -z "$alive" ] && exit 0
+            sleep 0.1
+        done
+        rm -rf -- "$folder"
+        """
+}

@@ -1,0 +1,69 @@
+/// Why a ``LocalBroker`` could not do what it was asked.
+///
+/// No case carries a credential. A request that failed with ``requestTimedOut(command:after:)`` may have been carried
+/// out; after every other error nothing was changed on the broker.
+public enum LocalBrokerError: Error, Sendable, Equatable {
+    /// RabbitMQ is not installed, or not where this module looks. The description names the package to install.
+    case notInstalled(searched: [String])
+    /// A file or folder of the node could not be made.
+    case cannotPrepare(path: String, reason: String)
+    /// The operating system refused to start a process.
+    case cannotSpawn(executable: String, reason: String)
+    /// No loopback port was free, or another process took the chosen one while the node was starting or stopped.
+    case portInUse(Int)
+    /// The node ended before it was ready. `log` is the end of what it wrote.
+    case startFailed(ExitStatus, log: String)
+    /// The node was not ready in time and has been killed. `log` is the end of what it wrote.
+    case startTimedOut(after: Duration, log: String)
+    /// The node ended without having been asked to.
+    case endedUnexpectedly(ExitStatus)
+    /// The node is not running: it was stopped or killed, or has ended by itself.
+    case notRunning
+    /// The node is running, or is just being started.
+    case alreadyRunning
+    /// ``LocalBroker/shutdown()`` was called: this broker is gone for good.
+    case shutDown
+    /// The broker did not answer in time, as when it is paused.
+    case requestTimedOut(command: String, after: Duration)
+    /// The broker refused the request, or it made no sense to it.
+    case requestFailed(command: String, reason: String)
+    /// The task that was waiting has been cancelled.
+    case cancelled
+}
+
+extension LocalBrokerError: CustomStringConvertible {
+    /// A sentence for a person, with what to do where something can be done.
+    public var description: String {
+        switch self {
+        case .notInstalled(let searched):
+            """
+            RabbitMQ is not installed: install the package rabbitmq-server (Debian, Ubuntu: apt-get install \
+            rabbitmq-server; macOS: brew install rabbitmq). Looked for: \(searched.joined(separator: ", ")).
+            """
+        case .cannotPrepare(let path, let reason):
+            "cannot prepare \(path): \(reason)"
+        case .cannotSpawn(let executable, let reason):
+            "cannot start \(executable): \(reason)"
+        case .portInUse(let port):
+            "port \(port) of 127.0.0.1 is in use"
+        case .startFailed(let status, let log):
+            "RabbitMQ \(status) before it was ready. It wrote last:\n\(log)"
+        case .startTimedOut(let duration, let log):
+            "RabbitMQ was not ready after \(duration). It wrote last:\n\(log)"
+        case .endedUnexpectedly(let status):
+            "RabbitMQ \(status) without having been asked to"
+        case .notRunning:
+            "the broker is not running"
+        case .alreadyRunning:
+            "the broker is running already"
+        case .shutDown:
+            "the broker was shut down for good"
+        case .requestTimedOut(let command, let duration):
+            "the broker did not answer '\(command)' within \(duration)"
+        case .requestFailed(let command, let reason):
+            "the broker refused '\(command)': \(reason)"
+        case .cancelled:
+            "cancelled"
+        }
+    }
+}

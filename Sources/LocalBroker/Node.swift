@@ -1,0 +1,90 @@
+import Foundation
+import NIOCore
+
+#if canImport(Darwin)
+import Darwin
+#elseif canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+/// One run of the broker: from the start of its operating system process to its end.
+final class Node: Sendable {
+    let process: ChildProcess
+    let control: ControlLink
+
+    /// Starts the process; RabbitMQ is not up when this returns. See ``waitUntilReady(within:folder:)``.
+    ///
+    /// The process first waits, as a shell, until the janitor knows its number: should we be killed in between, it
+    /// sees the end of the socket, and ends.
+    init(_ installation: Installation, folder: NodeFolder, janitor: Janitor) async throws(LocalBrokerError) {
+        let pair = try DescriptorPair()
+        defer { _ = close(pair.child) }
+        let process: ChildProcess
+        do {
+            process = try ChildProcess(
+                "/bin/sh",
+                ["-c", #"read -r go <&3 && [ "$go" = go ] && exec "$@""#, "local-broker", installation.server]
+                    + folder.arguments(),
+                environment: folder.environment(),
+                output: folder.console,
+                descriptor: (ours: pair.child, childs: 3),
+                onEnd: { janitor.forget($0) }
+            )
+        } catch {
+            _ = close(pair.here)
+            throw error
+        }
+        janitor.adopt(process.id)
+        self.process = process
+        do {
+            control = try await ControlLink(descriptor: pair.here)
+        } catch {
+            process.signal(SIGKILL)
+            throw error
+        }
+        control.letGo()
+    }
+
+    /// Waits until RabbitMQ accepts connections. Whatever else happens, the process is killed.
+    func waitUntilReady(within duration: Duration, folder: NodeFolder) async throws(LocalBrokerError) {
+        do {
+            try await control.ready.value(within: duration, orThrow: .startTimedOut(after: duration, log: ""))
+        } catch {
+            process.signal(SIGKILL)
+            let status = await process.exitStatus()
+            switch error {
+            case .startTimedOut: throw .startTimedOut(after: duration, log: folder.lastLines())
+            case .notRunning: throw .startFailed(status, log: folder.lastLines())
+            default: throw error
+            }
+        }
+    }
+
+    /// Asks it to end, and kills it if it has not after `duration`.
+    func stop(within duration: Duration) async {
+        process.signal(SIGCONT)
+        process.signal(SIGTERM)
+        do {
+            _ = try await process.ended.value(within: duration, orThrow: .notRunning)
+        } catch {
+            await kill()
+        }
+    }
+
+    /// Kills it; returns when it is gone.
+    func kill() async {
+        process.signal(SIGKILL)
+        _ = await process.exitStatus()
+    }
+}
+
+extension ChildProcess {
+    /// Waits for the end, cancelled or not: for processes that have been killed.
+    func exitStatus() async -> ExitStatus {
+        await withCheckedContinuation { continuation in
+            ended.whenSuccess { continuation.resume(returning: $0) }
+        }
+    }
+}

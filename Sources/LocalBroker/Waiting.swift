@@ -1,0 +1,29 @@
+import NIOCore
+
+extension EventLoopFuture where Value: Sendable {
+    /// Waits for the value, no longer than `duration`, and no longer than the task lives.
+    ///
+    /// The future itself goes on. Its own errors are thrown as they are if they are ``LocalBrokerError``s, which all in
+    /// this module are.
+    func value(
+        within duration: Duration,
+        orThrow timeout: LocalBrokerError
+    ) async throws(LocalBrokerError) -> Value {
+        let promise = eventLoop.makePromise(of: Value.self)
+        // The first to complete the promise wins; the others are ignored.
+        cascade(to: promise)
+        let deadline = eventLoop.scheduleTask(in: .init(duration)) { promise.fail(timeout) }
+        defer { deadline.cancel() }
+        do {
+            return try await withTaskCancellationHandler {
+                try await promise.futureResult.get()
+            } onCancel: {
+                promise.fail(LocalBrokerError.cancelled)
+            }
+        } catch let error as LocalBrokerError {
+            throw error
+        } catch {
+            throw .requestFailed(command: "wait", reason: "\(error)")
+        }
+    }
+}
