@@ -1,0 +1,93 @@
+/// What is wrong with an ``Endpoint``. Fixed by changing the configuration, never by trying again.
+///
+/// No case contains the password, whole or in part.
+public enum EndpointError: Error, Sendable, Hashable {
+    /// It does not begin with `amqp://` or `amqps://`.
+    case unsupportedScheme
+    /// There is a space, control or non-ASCII character in it, perhaps the newline at the end of a file.
+    case invalidCharacter
+    /// There is a second `@`, or one after the host: a `@`, `/`, `?` or `#` in the user, password or virtual host is not
+    /// percent-encoded.
+    case ambiguousAt
+    /// There is a `#`; a URI of a broker has no fragment.
+    case fragment
+    /// A `%` is not followed by two hexadecimal digits, or what is encoded is not UTF-8.
+    case invalidPercentEncoding(EndpointPart)
+    /// A NUL in a part that cannot have one.
+    case containsNUL(EndpointPart)
+    /// The host is not a name or an address.
+    case invalidHost(String)
+    /// The port is not a number from 1 to 65535.
+    case invalidPort(String)
+    /// The virtual host contains a `/` that is not percent-encoded.
+    case slashInVirtualHost
+    /// The name of the virtual host is longer than AMQP can transmit.
+    case virtualHostTooLong(bytes: Int, limit: Int)
+    /// A query parameter that RabbitMQ's URI specification does not have.
+    case unknownParameter(String)
+    /// A query parameter stands there twice.
+    case repeatedParameter(String)
+    /// The value of a query parameter is not one of those it can have.
+    case invalidParameter(name: String, expected: String)
+    /// A query parameter that has a meaning for `amqps` only.
+    case parameterNeedsTLS(String)
+    /// TLS is not available yet; nothing was sent.
+    case tlsNotAvailable(endpoint: String)
+    /// None of the mechanisms asked for is available yet.
+    case mechanismNotAvailable(String)
+}
+
+/// A part of a URI, to name it in an error.
+public enum EndpointPart: String, Sendable, Hashable {
+    /// Before the `:` of the user information.
+    case username = "user name"
+    /// After the `:` of the user information.
+    case password
+    /// The host.
+    case host
+    /// The path.
+    case virtualHost = "virtual host"
+    /// A name or value of the query.
+    case parameter = "query parameter"
+}
+
+extension EndpointError: CustomStringConvertible {
+    /// What is wrong and how to write it.
+    public var description: String {
+        switch self {
+        case .unsupportedScheme:
+            "the URI does not begin with amqp:// or amqps://"
+        case .invalidCharacter:
+            "the URI contains a space, a control character or one outside of ASCII; percent-encode what belongs there"
+        case .ambiguousAt:
+            "the URI has more than one @, or one after the host; write @ as %40, / as %2F, ? as %3F and # as %23 within "
+                + "user, password and virtual host"
+        case .fragment:
+            "the URI contains a #; write it as %23 within user, password and virtual host"
+        case .invalidPercentEncoding(let part):
+            "the \(part.rawValue) has a % that does not begin a percent-encoded character of UTF-8; write % as %25"
+        case .containsNUL(let part):
+            "the \(part.rawValue) contains a NUL"
+        case .invalidHost(let host):
+            "\"\(host)\" is not a host; an IPv6 address goes into brackets"
+        case .invalidPort(let port):
+            "\"\(port)\" is not a port from 1 to 65535"
+        case .slashInVirtualHost:
+            "the virtual host contains a /; write it as %2F, the virtual host / as amqp://host/%2F or without a path"
+        case .virtualHostTooLong(let bytes, let limit):
+            "the virtual host is \(bytes) bytes of UTF-8, and at most \(limit) can be sent"
+        case .unknownParameter(let name):
+            "\"\(name)\" is not a query parameter of RabbitMQ's URI specification"
+        case .repeatedParameter(let name):
+            "the query parameter \(name) is there twice"
+        case .invalidParameter(let name, let expected):
+            "the query parameter \(name) must be \(expected)"
+        case .parameterNeedsTLS(let name):
+            "the query parameter \(name) needs amqps://"
+        case .tlsNotAvailable(let endpoint):
+            "TLS is not available yet, so \(endpoint) cannot be connected to; nothing was sent"
+        case .mechanismNotAvailable(let mechanisms):
+            "of the authentication mechanisms only plain is available yet, and the URI asks for \(mechanisms)"
+        }
+    }
+}
