@@ -110,7 +110,10 @@ let package = Package(
         ),
         .testTarget(
             name: "SupervisionTests",
-            dependencies: ["Supervision", "SupervisionTesting"],
+            dependencies: [
+                "Supervision", "SupervisionTesting",
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
             swiftSettings: settings
         ),
         .testTarget(

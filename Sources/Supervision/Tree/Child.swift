@@ -232,8 +232,26 @@ public struct Child: Sendable {
         }
     }
 
+    var settings: SupervisorCore.Settings {
+        SupervisorCore.Settings(
+            id: id,
+            restart: restart,
+            shutdown: shutdown,
+            isSignificant: isSignificant,
+            backoff: backoff
+        )
+    }
+
+    /// What is wrong with this specification under this supervisor, if anything.
+    func problem(under supervisor: SupervisorSpecification) -> String? {
+        if let problem { return problem }
+        guard isSignificant, supervisor.autoShutdown == .never else { return nil }
+        return "'\(id)' is significant, but supervisor '\(supervisor.name)' never shuts down automatically: "
+            + "give it an autoShutdown or make the child not significant"
+    }
+
     /// What is wrong with this specification, if anything.
-    var problem: String? {
+    private var problem: String? {
         if id.isEmpty { return "a child's id must not be empty" }
         if id.contains("/") { return "a child's id must not contain '/', but is '\(id)'" }
         if isSignificant, restart == .permanent {

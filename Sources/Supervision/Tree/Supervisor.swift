@@ -177,17 +177,23 @@ public final class Supervisor: Service, Sendable {
     ///
     /// - Throws: ``CallError/noProcess(child:)`` when the tree has no such child.
     public func child<A: Actor>(_ path: String..., as type: A.Type = A.self) throws -> ChildReference<A> {
+        let reference = ChildReference<A>(anchor: .root(self), names: path)
+        if isKnown(path) { return reference }
+        throw CallError.noProcess(child: reference.path)
+    }
+
+    /// Whether the description or the running tree has such a child.
+    private func isKnown(_ path: [String]) -> Bool {
         var children = specification.children
+        var live = current
         for (index, name) in path.enumerated() {
-            guard let child = children.first(where: { $0.id == name }) else {
-                throw CallError.noProcess(child: ([specification.name] + path[...index]).joined(separator: "/"))
-            }
-            switch child.kind {
-            case .supervisor(let specification): children = specification.children
-            case .actor: children = []
-            }
+            let described = children.first { $0.id == name }
+            guard described != nil || live?.hasChild(name) == true else { return false }
+            guard index < path.count - 1 else { return true }
+            if case .supervisor(let next)? = live?.lookUp(name) { live = next } else { live = nil }
+            if case .supervisor(let next)? = described?.kind { children = next.children } else { children = [] }
         }
-        return ChildReference(anchor: .root(self), names: path)
+        return false
     }
 
     /// The tree as it is now; before the start and after the end its root is shown as stopped.

@@ -49,6 +49,9 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         var shells: [SupervisorCore.Slot: Shell] = [:]
         var hasBooted = false
         var stopTimer: SupervisionTimer?
+        var lastRequest: UInt64 = 0
+        /// Calls that wait for their reply, with the child that they bring. Each is a suspended task of a caller's.
+        var requests: [UInt64: (child: Child?, continuation: CheckedContinuation<AdministrationReply, Never>)] = [:]
         var onBoot: (@Sendable (Result<Void, any Error>) -> Void)?
     }
 
@@ -76,14 +79,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         )
         var shells: [SupervisorCore.Slot: Shell] = [:]
         for child in specification.children {
-            let settings = SupervisorCore.Settings(
-                id: child.id,
-                restart: child.restart,
-                shutdown: child.shutdown,
-                isSignificant: child.isSignificant,
-                backoff: child.backoff
-            )
-            if let slot = core.add(settings) { shells[slot] = Shell(specification: child) }
+            if let slot = core.add(child.settings) { shells[slot] = Shell(specification: child) }
         }
         state = Mutex(State(core: core, shells: shells))
     }
@@ -205,6 +201,12 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                 return state.shells[slot]?.delay
             }
             timer?.cancel()
+        case .adopt(let slot, let request):
+            state.withLock { state in
+                guard let child = state.requests[request]?.child else { return }
+                state.shells[slot] = Shell(specification: child)
+            }
+        case .reply(let request, let reply): answer(request, reply)
         case .report(let slot, let report): tell(slot, report)
         case .forget(let slot, _): state.withLock { _ = $0.shells.removeValue(forKey: slot) }
         case .booted: booted()
@@ -289,6 +291,33 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
+    // MARK: - Administration
+
+    /// Hands a request to the core. It waits behind a strategy that is running, for as long as that takes, as in OTP.
+    func administer(_ request: SupervisorCore.Request, bringing child: Child? = nil) async -> AdministrationReply {
+        await withCheckedContinuation { continuation in
+            let id = state.withLock { state -> UInt64? in
+                guard state.core.phase != .finished else { return nil }
+                state.lastRequest += 1
+                state.requests[state.lastRequest] = (child, continuation)
+                return state.lastRequest
+            }
+            if let id { enqueue(.request(id, request)) } else { continuation.resume(returning: (.noProcess, nil)) }
+        }
+    }
+
+    private func answer(_ request: UInt64, _ reply: SupervisorCore.Reply) {
+        let (continuation, pid) = state.withLock { state in
+            let continuation = state.requests.removeValue(forKey: request)?.continuation
+            switch reply {
+            case .started(let slot), .alreadyStarted(let slot):
+                return (continuation, state.shells[slot]?.incarnation?.pid)
+            default: return (continuation, nil)
+            }
+        }
+        continuation?.resume(returning: (reply, pid))
+    }
+
     // MARK: - Reading
 
     func lookUp(_ id: String) -> LookUp {
@@ -311,9 +340,15 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
-    /// The type that a child was specified with, for errors at the time a reference is made.
-    func specification(of id: String) -> Child? {
-        specification.children.first { $0.id == id }
+    /// Whether there is a child with this id, whatever its state.
+    func hasChild(_ id: String) -> Bool {
+        state.withLock { $0.core.children.slot(of: id) != nil }
+    }
+
+    func restart(of id: String) -> Restart? {
+        state.withLock { state in
+            state.core.children.slot(of: id).flatMap { state.core.children[$0]?.settings.restart }
+        }
     }
 
     /// The children in start order, as they are now.

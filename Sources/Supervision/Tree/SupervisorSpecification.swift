@@ -23,13 +23,9 @@ struct SupervisorSpecification: Sendable {
         }
         var ids: Set<String> = []
         for child in children {
-            if let problem = child.problem { return problem }
+            if let problem = child.problem(under: self) { return problem }
             if !ids.insert(child.id).inserted {
                 return "supervisor '\(name)' has two children with the id '\(child.id)'"
-            }
-            if child.isSignificant, autoShutdown == .never {
-                return "'\(child.id)' is significant, but supervisor '\(name)' never shuts down automatically: "
-                    + "give it an autoShutdown or make the child not significant"
             }
         }
         return nil

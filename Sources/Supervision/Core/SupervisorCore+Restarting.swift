@@ -1,0 +1,104 @@
+extension SupervisorCore {
+    /// A child ended by itself (OTP's `do_restart/3`).
+    mutating func childTerminated(_ slot: Slot, _ reason: ExitReason) {
+        guard let settings = children[slot]?.settings else { return }
+        effects.append(.report(slot, .exited(reason, expected: !settings.restart.reports(reason))))
+        if settings.restart.restarts(after: reason) {
+            restart(slot, reason)
+            return
+        }
+        settleStopped(slot)
+        guard settings.isSignificant else { return }
+        switch autoShutdown {
+        case .never: return
+        case .anySignificant: beginShutdown(.shutdown())
+        case .allSignificant:
+            let remains = children.slots().contains { other in
+                guard let record = children[other], record.settings.isSignificant else { return false }
+                if case .stopped = record.status { return false }
+                return true
+            }
+            if !remains { beginShutdown(.shutdown()) }
+        }
+    }
+
+    /// Counts the restart, and begins it, puts it off or gives up (OTP's `restart/2`).
+    mutating func restart(_ slot: Slot, _ reason: ExitReason) {
+        var delay = backoffDelay(slot)
+        var resetsIntensity = false
+        if !window.add(at: now) {
+            switch whenExceeded {
+            case .escalate:
+                giveUp(slot, reason)
+                return
+            case .cooldown(let pause):
+                delay = max(delay, pause)
+                resetsIntensity = true
+                effects.append(.report(slot, .coolingDown(pause, reason)))
+            }
+        }
+        children[slot]?.status = .restarting
+        beginGroupRestart(slot, after: delay, resetsIntensity: resetsIntensity)
+    }
+
+    mutating func giveUp(_ slot: Slot, _ reason: ExitReason) {
+        let id = children[slot]?.settings.id ?? ""
+        settleStopped(slot)
+        effects.append(.report(slot, .gaveUp(reason)))
+        beginShutdown(
+            .shutdown(
+                cause: SupervisionError.intensityExceeded(supervisor: name, child: name + "/" + id, lastReason: reason)
+            )
+        )
+    }
+
+    /// Stops what the strategy couples to the child; then, after the delay, starts the group.
+    mutating func beginGroupRestart(_ slot: Slot, after delay: Duration, resetsIntensity: Bool) {
+        var delay = delay
+        var resetsIntensity = resetsIntensity
+        let group: [Slot] =
+            switch strategy {
+            case .oneForOne: [slot]
+            case .oneForAll: children.slots()
+            case .restForOne: children.slots(from: slot)
+            }
+        // A restart in the group that had been put off is taken over: together they wait for what remains of it.
+        for other in group where other != slot {
+            guard let pending = children[other]?.delay else { continue }
+            delay = max(delay, pending.until - now)
+            resetsIntensity = resetsIntensity || pending.resetsIntensity
+        }
+        effects.append(.report(slot, .restarting(after: delay)))
+        operation = Operation(
+            purpose: .restart(slot, after: delay, resetsIntensity: resetsIntensity),
+            stops: group.filter { $0 != slot },
+            // A temporary sibling is stopped and forgotten, never started again (statement 27).
+            starts: group.reversed().filter { children[$0]?.settings.restart != .temporary }
+        )
+        advance()
+    }
+
+    mutating func backoffDelay(_ slot: Slot) -> Duration {
+        guard let record = children[slot], let backoff = record.settings.backoff else { return .zero }
+        let wasHealthy = record.startedAt.map { now - $0 >= backoff.resetAfter } ?? false
+        let failures = wasHealthy ? 1 : record.failures + 1
+        children[slot]?.failures = failures
+        children[slot]?.startedAt = nil
+        return backoff.delay(afterFailures: failures, random: random.unit())
+    }
+
+    mutating func putOff(_ slot: Slot, by delay: Duration, resetsIntensity: Bool) {
+        guard let generation = children[slot]?.generation else { return }
+        cancelDelay(slot)
+        children[slot]?.delay = PendingDelay(until: now + delay, resetsIntensity: resetsIntensity)
+        pendingDelays += 1
+        effects.append(.scheduleDelay(slot, generation: generation, delay))
+    }
+
+    mutating func cancelDelay(_ slot: Slot) {
+        guard children[slot]?.delay != nil else { return }
+        children[slot]?.delay = nil
+        pendingDelays -= 1
+        effects.append(.cancelDelay(slot))
+    }
+}

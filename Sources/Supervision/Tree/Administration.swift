@@ -1,0 +1,146 @@
+/// A reply of the core, and the pid that it speaks of.
+typealias AdministrationReply = (reply: SupervisorCore.Reply, pid: Pid?)
+
+/// Why a change of a supervisor's children was refused (OTP's error atoms).
+public enum AdministrationError: Error, Sendable {
+    /// The supervisor has not been started, is ending or has ended.
+    case noProcess(supervisor: String)
+    /// It has no child with this id.
+    case notFound(child: String)
+    /// A child with this id is running.
+    case alreadyStarted(child: String, Pid?)
+    /// A child with this id is known but not running: restart or delete it.
+    case alreadyPresent(child: String)
+    /// The child is running: terminate it first.
+    case running(child: String)
+    /// The child is being restarted: terminate it first.
+    case restarting(child: String)
+    /// The child's start failed. A new child's specification was dropped, a known one stays stopped.
+    case startFailed(child: String, ExitReason)
+    /// The specification is wrong; the text says what to change.
+    case invalidSpecification(String)
+}
+
+/// One child as `which_children` lists it.
+public struct ChildInfo: Sendable {
+    /// Its id among its siblings.
+    public var id: String
+    /// Its process; `nil` when it is stopped or being restarted.
+    public var pid: Pid?
+    /// What it is doing.
+    public var status: SupervisionTree.Status
+    /// Whether it is a supervisor.
+    public var isSupervisor: Bool
+    /// When it is started again.
+    public var restart: Restart
+}
+
+/// OTP's `count_children`.
+public struct ChildCounts: Sendable, Hashable {
+    /// All children, running or not.
+    public var specifications: Int
+    /// Those that have a process.
+    public var active: Int
+    /// All supervisors, running or not.
+    public var supervisors: Int
+    /// All others, running or not.
+    public var workers: Int
+}
+
+extension SupervisorReference {
+    /// Starts a child, after all others in the start order, and returns its process, or `nil` when its start closure did.
+    ///
+    /// Like every call that changes the children it waits behind a start, stop or restart that is under way, without a limit.
+    /// A shutdown of the supervisor does not wait: the call then fails with ``AdministrationError/noProcess(supervisor:)``.
+    @discardableResult
+    public func startChild(_ child: Child) async throws(AdministrationError) -> Pid? {
+        if let problem = child.problem(under: process.specification) { throw .invalidSpecification(problem) }
+        let (reply, pid) = await process.administer(.startChild(child.settings), bringing: child)
+        return try check(reply, pid, child.id)
+    }
+
+    /// Stops a child and does not restart it. Its specification stays, unless it is temporary. Does nothing when it is
+    /// stopped; withdraws a restart that is pending.
+    public func terminateChild(_ id: String) async throws(AdministrationError) {
+        let (reply, pid) = await process.administer(.terminateChild(id: id))
+        _ = try check(reply, pid, id)
+    }
+
+    /// Starts a stopped child again.
+    @discardableResult
+    public func restartChild(_ id: String) async throws(AdministrationError) -> Pid? {
+        let (reply, pid) = await process.administer(.restartChild(id: id))
+        return try check(reply, pid, id)
+    }
+
+    /// Forgets a stopped child.
+    public func deleteChild(_ id: String) async throws(AdministrationError) {
+        let (reply, pid) = await process.administer(.deleteChild(id: id))
+        _ = try check(reply, pid, id)
+    }
+
+    /// The children, the one started last first, as OTP's `which_children` lists them. Answers also while a strategy is
+    /// running.
+    public func whichChildren() -> [ChildInfo] {
+        process.tree().children.reversed().map { node in
+            let isSupervisor = if case .supervisor = node.kind { true } else { false }
+            return ChildInfo(
+                id: node.name,
+                pid: node.pid,
+                status: node.status,
+                isSupervisor: isSupervisor,
+                restart: process.restart(of: node.name) ?? .permanent
+            )
+        }
+    }
+
+    /// How many children there are. Answers also while a strategy is running.
+    public func countChildren() -> ChildCounts {
+        var counts = ChildCounts(specifications: 0, active: 0, supervisors: 0, workers: 0)
+        for (child, record, _, _) in process.snapshot() {
+            counts.specifications += 1
+            switch record.status {
+            case .starting, .running, .stopping, .down: counts.active += 1
+            case .stopped, .restarting: break
+            }
+            if case .supervisor = child.kind { counts.supervisors += 1 } else { counts.workers += 1 }
+        }
+        return counts
+    }
+
+    private func check(_ reply: SupervisorCore.Reply, _ pid: Pid?, _ id: String) throws(AdministrationError) -> Pid? {
+        let child = path + "/" + id
+        switch reply {
+        case .done, .ignored: return nil
+        case .started: return pid
+        case .alreadyStarted: throw .alreadyStarted(child: child, pid)
+        case .alreadyPresent: throw .alreadyPresent(child: child)
+        case .notFound: throw .notFound(child: child)
+        case .running: throw .running(child: child)
+        case .restarting: throw .restarting(child: child)
+        case .startFailed(let reason): throw .startFailed(child: child, reason)
+        case .noProcess: throw .noProcess(supervisor: path)
+        }
+    }
+}
+
+extension Supervisor {
+    /// The running incarnation, for administration: starting, terminating, restarting, deleting and counting children.
+    ///
+    /// - Throws: ``SupervisionError/notRunning(supervisor:)``.
+    public func reference() throws(SupervisionError) -> SupervisorReference {
+        guard let current else { throw .notRunning(supervisor: specification.name) }
+        return SupervisorReference(process: current)
+    }
+}
+
+extension SupervisorReference {
+    /// A child that is a supervisor, by its current incarnation.
+    public func supervisor(_ id: String) throws(CallError) -> SupervisorReference {
+        switch process.lookUp(id) {
+        case .supervisor(let supervisor): return SupervisorReference(process: supervisor)
+        case .restarting: throw .restarting(child: path + "/" + id)
+        case .child, .none: throw .noProcess(child: path + "/" + id)
+        }
+    }
+}
