@@ -1,0 +1,199 @@
+/// Everything that can go wrong between this client and a broker.
+///
+/// A closed list: `switch` over it without a default. ``stage`` says how far things had come, ``isRetrySafe`` whether the
+/// same request may be sent again without the broker seeing it twice. The broker's own code and text are kept as they
+/// were sent. No error ever holds a credential.
+public enum AMQPError: Error, Sendable {
+    // MARK: Opening a connection
+
+    /// No TCP connection: the name does not resolve, nobody listens there, or nobody answered in time.
+    case connectFailed(endpoint: String, reason: String)
+    /// The endpoint is not one that can be connected to: not a valid URI, or `amqps`, which this version does not speak.
+    case invalidEndpoint(EndpointError)
+    /// The peer ended, or did not complete, the AMQP handshake. `stage` tells where.
+    case handshakeFailed(endpoint: String, stage: Stage, reason: String)
+    /// The broker refused the user name or the password (403).
+    case authenticationFailed(endpoint: String, text: String)
+    /// The virtual host does not exist, or the user may not use it (530, 403).
+    case virtualHostRefused(endpoint: String, virtualHost: String, code: UInt16, text: String)
+    /// No connection of the pool is ready. The last error of each endpoint that was tried says why.
+    case notConnected([EndpointFailure])
+
+    // MARK: Losing what was open
+
+    /// The TCP connection ended without a closing handshake.
+    case connectionLost(reason: String)
+    /// Nothing arrived for two heartbeat intervals.
+    case heartbeatTimeout(interval: Duration)
+    /// The broker closed the connection.
+    case connectionClosedByBroker(code: UInt16, text: String)
+    /// This side closed the connection.
+    case connectionClosed
+    /// The broker closed the channel.
+    case channelClosedByBroker(code: UInt16, text: String)
+    /// This side closed the channel.
+    case channelClosed
+    /// The peer sent what AMQP 0-9-1 does not allow here. The connection is closed.
+    case protocolViolation(String)
+
+    // MARK: One operation
+
+    /// The broker did not answer in time. Its late answer will be absorbed.
+    case timedOut(operation: String, after: Duration)
+    /// The task that waited was cancelled.
+    case cancelled(operation: String)
+    /// The broker accepts no messages on this connection (memory or disk alarm), and the deadline passed meanwhile.
+    case blocked(reason: String)
+    /// A bounded queue of this client is full.
+    case overloaded(String)
+    /// No more channels fit on this connection.
+    case tooManyChannels(limit: UInt16)
+    /// An argument that the broker would punish with closing the connection. Nothing was sent.
+    case invalidArgument(String)
+    /// A message or argument cannot be encoded. Nothing of it was sent.
+    case unencodable(EncodingError)
+    /// The body is larger than the configured limit. Nothing of it was sent.
+    case messageTooLarge(bytes: Int, limit: Int)
+    /// A message that was fetched has properties that cannot be accepted. It was rejected without requeue.
+    case propertiesRefused(String)
+    /// An outcome was asked for on a channel that is not in confirm mode. Nothing was sent.
+    case confirmsNotSelected
+    /// No queue takes the mandatory message; `basic.return` (312 is NO_ROUTE).
+    case returned(code: UInt16, text: String, exchange: String, routingKey: String)
+    /// The broker did not take responsibility for the message; `basic.nack`.
+    case nacked
+
+    // MARK: What became of a request
+
+    /// No byte of the request left this process, because of the cause.
+    indirect case notSent(AMQPError)
+    /// The message was written, and whether the broker took it is not known, because of the cause.
+    indirect case unconfirmed(AMQPError)
+
+    /// How far things had come.
+    public enum Stage: String, Sendable, Hashable {
+        /// Resolving the name and opening the TCP connection.
+        case connect
+        /// From the protocol header to the broker's tuning.
+        case authenticate
+        /// Opening the virtual host.
+        case openVirtualHost
+        /// A connection that was open.
+        case connection
+        /// A channel that was open.
+        case channel
+        /// An operation on a channel.
+        case operation
+        /// Handing a message to the broker.
+        case publish
+    }
+
+    /// Why one endpoint could not be connected to.
+    public struct EndpointFailure: Sendable {
+        /// The endpoint's host, port and virtual host.
+        public let endpoint: String
+        /// The last error there.
+        public let error: AMQPError
+
+        package init(endpoint: String, error: AMQPError) {
+            self.endpoint = endpoint
+            self.error = error
+        }
+    }
+}
+
+extension AMQPError {
+    /// How far things had come when this happened.
+    public var stage: Stage {
+        switch self {
+        case .connectFailed, .invalidEndpoint, .notConnected: .connect
+        case .handshakeFailed(_, let stage, _): stage
+        case .authenticationFailed: .authenticate
+        case .virtualHostRefused: .openVirtualHost
+        case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .protocolViolation,
+            .tooManyChannels:
+            .connection
+        case .channelClosedByBroker, .channelClosed: .channel
+        case .timedOut, .cancelled, .overloaded, .invalidArgument, .propertiesRefused: .operation
+        case .blocked, .unencodable, .messageTooLarge, .confirmsNotSelected, .returned, .nacked, .unconfirmed: .publish
+        case .notSent(let cause): cause.stage
+        }
+    }
+
+    /// Whether the request can be sent again without the broker seeing it twice.
+    ///
+    /// `true` when nothing was sent, or when the broker answered that it did not take it.
+    public var isRetrySafe: Bool {
+        switch self {
+        case .connectFailed, .invalidEndpoint, .handshakeFailed, .authenticationFailed, .virtualHostRefused,
+            .notConnected, .overloaded, .tooManyChannels, .invalidArgument, .unencodable, .messageTooLarge, .confirmsNotSelected,
+            .returned, .nacked, .notSent:
+            true
+        case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .channelClosedByBroker,
+            .channelClosed, .protocolViolation, .timedOut, .cancelled, .blocked, .propertiesRefused, .unconfirmed:
+            false
+        }
+    }
+
+    /// The broker's reply code, where it sent one (AMQP 0-9-1, section 1.2).
+    public var replyCode: UInt16? {
+        switch self {
+        case .authenticationFailed: 403
+        case .virtualHostRefused(_, _, let code, _), .connectionClosedByBroker(let code, _),
+            .channelClosedByBroker(let code, _), .returned(let code, _, _, _):
+            code
+        case .notSent(let cause), .unconfirmed(let cause): cause.replyCode
+        default: nil
+        }
+    }
+
+    /// The error without ``notSent(_:)`` and ``unconfirmed(_:)`` around it.
+    public var cause: AMQPError {
+        switch self {
+        case .notSent(let cause), .unconfirmed(let cause): cause.cause
+        default: self
+        }
+    }
+}
+
+extension AMQPError: CustomStringConvertible {
+    /// What happened, in one sentence.
+    public var description: String {
+        switch self {
+        case .connectFailed(let endpoint, let reason): "cannot connect to \(endpoint): \(reason)"
+        case .invalidEndpoint(let error): "the endpoint cannot be connected to: \(error)"
+        case .handshakeFailed(let endpoint, let stage, let reason):
+            "the handshake with \(endpoint) failed (\(stage.rawValue)): \(reason)"
+        case .authenticationFailed(let endpoint, let text): "\(endpoint) refused the credentials: \(text)"
+        case .virtualHostRefused(let endpoint, let virtualHost, let code, let text):
+            "\(endpoint) refused the virtual host \"\(virtualHost)\": \(code) \(text)"
+        case .notConnected(let failures):
+            failures.isEmpty
+                ? "not connected yet"
+                : "not connected: " + failures.map { "\($0.error)" }.joined(separator: "; ")
+        case .connectionLost(let reason): "the connection was lost: \(reason)"
+        case .heartbeatTimeout(let interval):
+            "the connection was lost: nothing arrived for two heartbeats (\(interval) each)"
+        case .connectionClosedByBroker(let code, let text): "the broker closed the connection: \(code) \(text)"
+        case .connectionClosed: "the connection is closed"
+        case .channelClosedByBroker(let code, let text): "the broker closed the channel: \(code) \(text)"
+        case .channelClosed: "the channel is closed"
+        case .protocolViolation(let what): "the broker broke the protocol: \(what)"
+        case .timedOut(let operation, let duration): "\(operation) was not answered within \(duration)"
+        case .cancelled(let operation): "\(operation) was cancelled"
+        case .blocked(let reason): "the broker accepts no messages at present: \(reason)"
+        case .overloaded(let what): "too much at once: \(what)"
+        case .tooManyChannels(let limit): "all \(limit) channels of the connection are open"
+        case .invalidArgument(let what): what
+        case .unencodable(let error): "cannot be encoded: \(error)"
+        case .messageTooLarge(let bytes, let limit): "a body of \(bytes) bytes is over the limit of \(limit)"
+        case .propertiesRefused(let why): "the message's properties cannot be accepted: \(why)"
+        case .confirmsNotSelected: "the channel is not in confirm mode"
+        case .returned(let code, let text, let exchange, let routingKey):
+            "returned by exchange \"\(exchange)\" for routing key \"\(routingKey)\": \(code) \(text)"
+        case .nacked: "the broker refused responsibility for the message"
+        case .notSent(let cause): "not sent: \(cause)"
+        case .unconfirmed(let cause): "sent, but not confirmed: \(cause)"
+        }
+    }
+}

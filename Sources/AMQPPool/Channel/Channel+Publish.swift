@@ -1,0 +1,129 @@
+public import NIOCore
+
+/// A message whose publisher waits for its outcome.
+struct PendingPublish {
+    var continuation: CheckedContinuation<Result<Void, AMQPError>, Never>
+    var deadline: Scheduled<Void>
+    var exchange: String
+    var routingKey: String
+    var isWritten = false
+}
+
+extension Channel {
+    /// Publishes a message and waits until the broker has confirmed it. The first call puts the channel into confirm mode.
+    ///
+    /// A blocked or stuck connection holds the message back, no longer than the timeout.
+    ///
+    /// - Parameters:
+    ///   - body: the message; at most ``ConnectionConfiguration/maximumMessageSize`` bytes.
+    ///   - properties: its properties.
+    ///   - exchange: where to; empty for the default exchange, which routes by queue name.
+    ///   - routingKey: what the exchange routes by.
+    ///   - mandatory: whether a message that no queue takes is an error.
+    ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
+    /// - Throws: ``AMQPError/returned(code:text:exchange:routingKey:)``, ``AMQPError/nacked``; ``AMQPError/notSent(_:)`` with
+    ///   the cause when no byte of it was written; ``AMQPError/unconfirmed(_:)`` with the cause when it was written, and
+    ///   whether the broker took it is not known.
+    public func publish(
+        _ body: ByteBuffer,
+        properties: MessageProperties = MessageProperties(),
+        exchange: String = "",
+        routingKey: String,
+        mandatory: Bool = false,
+        timeout: Duration? = nil
+    ) async throws(AMQPError) {
+        if !isConfirming { try await selectConfirms(timeout: timeout) }
+        let timeout = timeout ?? configuration.operationTimeout
+        lastPublish += 1
+        let id = lastPublish
+        let publish = Publish(
+            exchange: exchange,
+            routingKey: routingKey,
+            mandatory: mandatory,
+            properties: properties,
+            body: body,
+            isWanted: { self.assumeIsolated { $0.publishIsWanted(id) } },
+            outcome: { outcome in self.assumeIsolated { $0.published(id, outcome) } })
+        let result = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let deadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
+                    self.assumeIsolated { $0.abandonPublish(id, .timedOut(operation: "publish", after: timeout)) }
+                }
+                publishes[id] = PendingPublish(
+                    continuation: continuation, deadline: deadline, exchange: exchange, routingKey: routingKey)
+                submit(publish)
+            }
+        } onCancel: {
+            onEventLoop { $0.abandonPublish(id, .cancelled(operation: "publish")) }
+        }
+        try result.get()
+    }
+
+    private func publishIsWanted(_ id: UInt64) -> Bool {
+        publishes[id]?.isWritten = true
+        return publishes[id] != nil
+    }
+
+    private func published(_ id: UInt64, _ outcome: PublishOutcome) {
+        guard let pending = publishes.removeValue(forKey: id) else { return }
+        pending.deadline.cancel()
+        let result: Result<Void, AMQPError> =
+            switch outcome {
+            case .confirmed, .presumedDelivered: .success(())
+            case .nacked: .failure(.nacked)
+            case .returned(let code, let text):
+                .failure(
+                    .returned(code: code, text: text, exchange: pending.exchange, routingKey: pending.routingKey))
+            case .notWritten(let error), .refused(let error): .failure(.notSent(error))
+            case .unknown(let error): .failure(.unconfirmed(error))
+            }
+        pending.continuation.resume(returning: result)
+    }
+
+    /// Its publisher waits no longer. If it waits in the outbox, it is not sent; if it was sent, its outcome finds nobody.
+    private func abandonPublish(_ id: UInt64, _ error: AMQPError) {
+        guard let pending = publishes.removeValue(forKey: id) else { return }
+        pending.deadline.cancel()
+        if pending.isWritten {
+            pending.continuation.resume(returning: .failure(.unconfirmed(error)))
+        } else if case .timedOut = error, let reason = connection.blockedReason {
+            pending.continuation.resume(returning: .failure(.notSent(.blocked(reason: reason))))
+        } else {
+            pending.continuation.resume(returning: .failure(.notSent(error)))
+        }
+    }
+
+    /// Hands a message over from any thread, without waiting. The event loop is woken up once a batch, and writes all that
+    /// was submitted meanwhile at once. The outcome is delivered on the event loop, exactly once.
+    package nonisolated func submit(_ publish: Publish) {
+        guard publish.body.readableBytes <= configuration.maximumMessageSize else {
+            let limit = configuration.maximumMessageSize
+            let error = AMQPError.messageTooLarge(bytes: publish.body.readableBytes, limit: limit)
+            return eventLoop.execute { publish.outcome?(.refused(error)) }
+        }
+        switch outbox.append(.publish(publish)) {
+        case .queued: break
+        case .wakeUp: onEventLoop { $0.drain() }
+        case .refused(let error): eventLoop.execute { publish.outcome?(.notWritten(error)) }
+        }
+    }
+
+    /// Acknowledges a delivery of this channel, from any thread, without waiting. Does nothing once the channel is closed:
+    /// the broker has requeued the delivery by then.
+    ///
+    /// - Parameter multiple: also all deliveries of this channel before it. Not for consumers that work on several at once.
+    package nonisolated func acknowledge(_ deliveryTag: UInt64, multiple: Bool = false) {
+        if case .wakeUp = outbox.append(.acknowledge(deliveryTag: deliveryTag, multiple: multiple)) {
+            onEventLoop { $0.drain() }
+        }
+    }
+
+    /// Rejects a delivery of this channel, from any thread, without waiting. Does nothing once the channel is closed.
+    ///
+    /// - Parameter requeue: whether the broker delivers it again; if not, it is dead-lettered or dropped.
+    package nonisolated func reject(_ deliveryTag: UInt64, requeue: Bool) {
+        if case .wakeUp = outbox.append(.reject(deliveryTag: deliveryTag, requeue: requeue)) {
+            onEventLoop { $0.drain() }
+        }
+    }
+}

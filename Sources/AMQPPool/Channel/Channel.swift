@@ -1,0 +1,299 @@
+import NIOCore
+import Synchronization
+
+/// One AMQP channel: an independent conversation on a connection.
+///
+/// Its executor is its connection's event loop. It is over when this side closes it, when the broker does (any error of an
+/// operation is one: 404, 406, ...), or when its connection ends; it does not come back. Operations run one at a time, in
+/// the order in which they were called.
+public actor Channel {
+    /// The connection it belongs to.
+    public nonisolated let connection: Connection
+    /// Its number on the connection. A later channel may have the same.
+    public nonisolated let number: UInt16
+    nonisolated let outbox: ChannelOutbox
+    nonisolated let end = EndSignal()
+    private nonisolated let isSealed = Atomic(false)
+
+    private var machine: ChannelStateMachine
+    private var operations: [UInt64: Operation] = [:]
+    private var lastOperation = OperationSlots.internalID
+    private var closeDeadline: Scheduled<Void>?
+    /// The memory of the actions before, used again for the next.
+    private var spareActions: [ChannelStateMachine.Action] = []
+    /// Entries of the outbox that were fetched, from `fetchedIndex` on still to be written.
+    private var fetched: [ChannelOutbox.Entry] = []
+    private var fetchedIndex = 0
+    private var isDraining = false
+    private var isStalled = false
+    var publishes: [UInt64: PendingPublish] = [:]
+    var lastPublish: UInt64 = 0
+
+    /// Deliveries that were rejected without requeue because their properties or size are not accepted.
+    package private(set) var refusedDeliveries = 0
+    /// Returned messages that match no unconfirmed one.
+    package private(set) var unmatchedReturns = 0
+
+    private struct Operation {
+        var continuation: CheckedContinuation<Result<ChannelStateMachine.Reply, AMQPError>, Never>
+        var deadline: Scheduled<Void>
+    }
+
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { connection.unownedExecutor }
+
+    nonisolated var eventLoop: any EventLoop { connection.eventLoop }
+    nonisolated var configuration: ConnectionConfiguration { connection.configuration }
+
+    init(number: UInt16, connection: Connection) {
+        self.number = number
+        self.connection = connection
+        let configuration = connection.configuration
+        machine = ChannelStateMachine(
+            maximumUnconfirmed: configuration.maximumUnconfirmed,
+            maximumWaitingOperations: configuration.maximumWaitingOperations,
+            maximumIncomingMessageSize: configuration.maximumIncomingMessageSize)
+        outbox = ChannelOutbox(
+            maximumEntries: configuration.maximumOutboxEntries, maximumBytes: configuration.maximumOutboxBytes)
+    }
+
+    func open() async throws(AMQPError) {
+        _ = try await operation(.channelOpen, timeout: nil)
+    }
+
+    /// Whether the broker confirms this channel's messages.
+    public var isConfirming: Bool { machine.isConfirming }
+
+    /// Messages written and not confirmed yet.
+    public var unconfirmed: Int { machine.unconfirmed }
+
+    // MARK: Closing
+
+    /// Closes by handshake: what was submitted before is written first, messages that are unconfirmed when the broker
+    /// acknowledges count as delivered, operations that are pending fail.
+    ///
+    /// Returns when the channel is over: after `timeout` at the latest. A cancelled task returns at once, while the
+    /// handshake goes on. What consumers did not acknowledge is requeued by the broker.
+    ///
+    /// - Parameter timeout: nil is ``ConnectionConfiguration/closeTimeout``.
+    public func close(timeout: Duration? = nil) async {
+        beginClose(timeout: timeout ?? configuration.closeTimeout)
+        _ = await end.wait()
+    }
+
+    private func beginClose(timeout: Duration) {
+        guard machine.closedError == nil else { return }
+        drainBeforeClose()
+        seal(.channelClosed)
+        drive { $0.close(&$1) }
+        closeDeadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
+            self.assumeIsolated { channel in channel.drive { $0.closeTimedOut(after: timeout, &$1) } }
+        }
+    }
+
+    /// Waits until the channel is over, and tells why: ``AMQPError/channelClosed`` when this side closed it. Returns nil
+    /// only when the task was cancelled before.
+    public nonisolated func waitUntilClosed() async -> AMQPError? {
+        await end.wait()
+    }
+
+    /// Why the channel is over, or nil while it is open.
+    public nonisolated var closedError: AMQPError? { end.error }
+
+    /// Whether the channel is open and its connection not blocked.
+    package nonisolated var isReady: Bool { !isSealed.load(ordering: .acquiring) && !connection.isBlocked }
+
+    /// Runs when the channel is over: on the event loop, or at once if it is over already. Must not block.
+    package nonisolated func onClosed(_ handler: @escaping @Sendable (AMQPError) -> Void) {
+        end.onEnd(handler)
+    }
+
+    // MARK: Operations
+
+    /// Sends a request in its turn and waits for the answer.
+    func operation(_ request: Method, timeout: Duration?) async throws(AMQPError) -> ChannelStateMachine.Reply {
+        try await operation(request, timeout: timeout) { machine, id, actions in machine.perform(id, request, &actions) }
+    }
+
+    func operation(
+        _ request: Method,
+        timeout: Duration?,
+        _ input: (inout ChannelStateMachine, UInt64, inout [ChannelStateMachine.Action]) -> Void
+    ) async throws(AMQPError) -> ChannelStateMachine.Reply {
+        if let error = refusal(of: request) { throw .notSent(.unencodable(error)) }
+        lastOperation += 1
+        let id = lastOperation
+        let timeout = timeout ?? configuration.operationTimeout
+        let result = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let deadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
+                    self.assumeIsolated { $0.abandon(id, .timedOut(operation: request.name, after: timeout)) }
+                }
+                operations[id] = Operation(continuation: continuation, deadline: deadline)
+                drive { input(&$0, id, &$1) }
+            }
+        } onCancel: {
+            onEventLoop { $0.abandon(id, .cancelled(operation: request.name)) }
+        }
+        return try result.get()
+    }
+
+    /// Why the request cannot be encoded, found out before anything depends on its being sent.
+    private func refusal(of request: Method) -> EncodingError? {
+        connection.assumeIsolated { $0.refusal(of: request) }
+    }
+
+    private func abandon(_ id: UInt64, _ error: AMQPError) {
+        drive { $0.abandon(id, error, &$1) }
+    }
+
+    // MARK: Frames
+
+    func receive(_ method: Method) {
+        drive { $0.receive(method, &$1) }
+        if isStalled { drain() }
+    }
+
+    func receiveHeader(bodySize: UInt64, _ properties: Result<MessageProperties, PropertiesError>) {
+        drive { $0.receiveHeader(bodySize: bodySize, properties, &$1) }
+    }
+
+    func receiveBody(_ bytes: ByteBuffer) {
+        drive { $0.receiveBody(bytes, &$1) }
+    }
+
+    /// The connection begins to close: what waits is written, nothing more is taken.
+    func connectionClosing() {
+        guard machine.closedError == nil else { return }
+        drainBeforeClose()
+        seal(.connectionClosed)
+        drive { $0.connectionClosing(&$1) }
+    }
+
+    func connectionEnded(_ error: AMQPError, isClean: Bool) {
+        drive { $0.connectionEnded(error, isClean: isClean, &$1) }
+    }
+
+    // MARK: The outbox
+
+    func drainIfStalled() {
+        if isStalled { drain() }
+    }
+
+    /// Encodes what waits in the outbox, as far as it may be written now.
+    func drain(force: Bool = false) {
+        // Encoding calls nobody back but `isWanted`, which must not call back in here.
+        guard !isDraining else { return }
+        isDraining = true
+        defer { isDraining = false }
+        isStalled = false
+        var done = (count: 0, bytes: 0)
+        repeat {
+            done = (0, 0)
+            while fetchedIndex < fetched.count {
+                let entry = fetched[fetchedIndex]
+                guard force || mayWrite(entry) else {
+                    isStalled = true
+                    fetched.removeSubrange(..<fetchedIndex)
+                    fetchedIndex = 0
+                    outbox.done(done)
+                    return
+                }
+                fetchedIndex += 1
+                done.count += 1
+                done.bytes += entry.bytes
+                write(entry)
+            }
+            fetched.removeAll(keepingCapacity: true)
+            fetchedIndex = 0
+        } while outbox.fetch(into: &fetched, done: done)
+    }
+
+    private func mayWrite(_ entry: ChannelOutbox.Entry) -> Bool {
+        guard connection.assumeIsolated({ $0.acceptsPublishes }) else { return false }
+        if case .publish = entry { return machine.acceptsPublish }
+        return true
+    }
+
+    private func write(_ entry: ChannelOutbox.Entry) {
+        switch entry {
+        case .publish(let publish): write(publish)
+        case .acknowledge(let tag, let multiple): send(.basicAck(deliveryTag: tag, multiple: multiple))
+        case .reject(let tag, let requeue): send(.basicReject(deliveryTag: tag, requeue: requeue))
+        }
+    }
+
+    private func write(_ publish: Publish) {
+        if let isWanted = publish.isWanted, !isWanted() {
+            publish.outcome?(.notWritten(.cancelled(operation: "publish")))
+            return
+        }
+        guard publish.outcome == nil || machine.isConfirming else {
+            publish.outcome?(.refused(.confirmsNotSelected))
+            return
+        }
+        if let error = connection.assumeIsolated({ $0.send(publish, channel: number) }) {
+            publish.outcome?(.refused(.unencodable(error)))
+        } else {
+            machine.published(publish)
+        }
+    }
+
+    /// Writes all that waits in the outbox; nothing while the broker reads nothing.
+    private func drainBeforeClose() {
+        if !connection.isBlocked { drain(force: true) }
+    }
+
+    /// Fails what waits in the outbox, and refuses what comes later.
+    private func seal(_ error: AMQPError) {
+        isSealed.store(true, ordering: .releasing)
+        let rest = fetched[fetchedIndex...] + outbox.close(error)
+        fetched = []
+        fetchedIndex = 0
+        isStalled = false
+        for case .publish(let publish) in rest { publish.outcome?(.notWritten(error)) }
+    }
+
+    // MARK: Actions
+
+    private func drive(_ input: (inout ChannelStateMachine, inout [ChannelStateMachine.Action]) -> Void) {
+        var actions: [ChannelStateMachine.Action] = []
+        swap(&actions, &spareActions)
+        input(&machine, &actions)
+        for action in actions { perform(action) }
+        actions.removeAll(keepingCapacity: true)
+        swap(&actions, &spareActions)
+    }
+
+    private func perform(_ action: ChannelStateMachine.Action) {
+        switch action {
+        case .send(let method): send(method)
+        case .complete(let id, let result):
+            guard let operation = operations.removeValue(forKey: id) else { break }
+            operation.deadline.cancel()
+            operation.continuation.resume(returning: result)
+        case .settle(let outcome, let value): outcome(value)
+        case .deliver(let consumer, let delivery): consumer.onDelivery(delivery)
+        case .consumerCancelled(let consumer): consumer.onCancel()
+        case .deliveryRefused: refusedDeliveries += 1
+        case .returnUnmatched: unmatchedReturns += 1
+        case .sealed(let error): seal(error)
+        case .closed(let error):
+            closeDeadline?.cancel()
+            end.fire(error)
+        case .released: connection.assumeIsolated { $0.released(number) }
+        case .failConnection(let error): connection.assumeIsolated { $0.fail(error) }
+        }
+    }
+
+    private func send(_ method: Method) {
+        // Requests were checked before; the rest has nothing that could be refused.
+        if let error = connection.assumeIsolated({ $0.send(method, channel: number) }) {
+            connection.assumeIsolated { $0.fail(.unencodable(error)) }
+        }
+    }
+
+    /// Runs on the event loop, after what is running there now.
+    nonisolated func onEventLoop(_ body: @escaping @Sendable (isolated Channel) -> Void) {
+        eventLoop.execute { self.assumeIsolated { body($0) } }
+    }
+}

@@ -1,0 +1,94 @@
+import NIOCore
+import Synchronization
+
+/// What any thread hands to a channel: messages and acknowledgements, in one order, until the event loop fetches them.
+///
+/// Bounded. The first entry after the event loop had fetched all wakes it up, and no other does: one wake-up a batch.
+final class ChannelOutbox: Sendable {
+    enum Entry: Sendable {
+        case publish(Publish)
+        case acknowledge(deliveryTag: UInt64, multiple: Bool)
+        case reject(deliveryTag: UInt64, requeue: Bool)
+
+        var bytes: Int {
+            if case .publish(let publish) = self { publish.body.readableBytes } else { 0 }
+        }
+    }
+
+    enum Admission {
+        /// The event loop must be told.
+        case wakeUp
+        /// The event loop knows.
+        case queued
+        /// Full, or closed.
+        case refused(AMQPError)
+    }
+
+    private struct State {
+        var entries: [Entry] = []
+        /// Entries and bytes here and fetched, but not yet written or refused.
+        var count = 0
+        var bytes = 0
+        var isAwake = false
+        var closedError: AMQPError?
+    }
+
+    private let state = Mutex(State())
+    private let maximumEntries: Int
+    private let maximumBytes: Int
+
+    init(maximumEntries: Int, maximumBytes: Int) {
+        self.maximumEntries = maximumEntries
+        self.maximumBytes = maximumBytes
+    }
+
+    func append(_ entry: Entry) -> Admission {
+        let bytes = entry.bytes
+        return state.withLock { state in
+            if let error = state.closedError { return .refused(error) }
+            // One message always fits, however large.
+            guard state.count < maximumEntries, state.bytes == 0 || state.bytes + bytes <= maximumBytes else {
+                return .refused(.overloaded("messages waiting to be written on one channel"))
+            }
+            state.entries.append(entry)
+            state.count += 1
+            state.bytes += bytes
+            defer { state.isAwake = true }
+            return state.isAwake ? .queued : .wakeUp
+        }
+    }
+
+    /// Exchanges what was appended against an empty array, whose memory is used again.
+    ///
+    /// - Parameter done: the entries fetched before that are written or refused by now, and their bytes.
+    /// - Returns: whether there was anything. If not, the next entry wakes the event loop up.
+    func fetch(into entries: inout [Entry], done: (count: Int, bytes: Int)) -> Bool {
+        state.withLock { state in
+            state.count -= done.count
+            state.bytes -= done.bytes
+            guard !state.entries.isEmpty else {
+                state.isAwake = false
+                return false
+            }
+            swap(&state.entries, &entries)
+            return true
+        }
+    }
+
+    /// These entries were written or refused.
+    func done(_ done: (count: Int, bytes: Int)) {
+        state.withLock { state in
+            state.count -= done.count
+            state.bytes -= done.bytes
+        }
+    }
+
+    /// From now on everything is refused. Returns what was not fetched.
+    func close(_ error: AMQPError) -> [Entry] {
+        state.withLock { state in
+            if state.closedError == nil { state.closedError = error }
+            defer { state.entries = [] }
+            return state.entries
+        }
+    }
+}

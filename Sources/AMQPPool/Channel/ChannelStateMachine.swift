@@ -1,0 +1,429 @@
+import DequeModule
+import NIOCore
+
+/// What one AMQP channel does, decided without a network: operations, content, confirms, consumers, closing.
+///
+/// Every input appends the actions it leads to. The order of the actions is the order in which to carry them out.
+struct ChannelStateMachine {
+    enum Action {
+        case send(Method)
+        /// Answers the operation with this id; each id once.
+        case complete(UInt64, Result<Reply, AMQPError>)
+        /// Tells a publisher what became of its message; each message once.
+        case settle(ConfirmTracker.Outcome, PublishOutcome)
+        case deliver(Consumer, Delivery)
+        /// The broker cancelled the consumer.
+        case consumerCancelled(Consumer)
+        /// A message was not handed on, and rejected without requeue where it could be.
+        case deliveryRefused(String)
+        /// A return that matches no unconfirmed message.
+        case returnUnmatched
+        /// The channel has ended under its users: what waits in the outbox was not written.
+        case sealed(AMQPError)
+        /// Over; everything pending was told before. Once.
+        case closed(AMQPError)
+        /// The broker has let go of the channel's id. Once.
+        case released
+        /// The broker broke the protocol: the connection must end.
+        case failConnection(AMQPError)
+    }
+
+    enum Reply: Sendable {
+        case method(Method)
+        case message(Delivery, remaining: UInt32)
+    }
+
+    struct Consumer: Sendable {
+        var noAck: Bool
+        var onDelivery: @Sendable (Delivery) -> Void
+        var onCancel: @Sendable () -> Void
+        /// Nobody waits for its consume-ok any more: it is cancelled when that comes, and its deliveries go back.
+        var isAbandoned = false
+    }
+
+    private enum Phase {
+        case opening
+        case open
+        /// We sent channel.close. `crossed`: so did the broker, at the same time, because of this error. `isOver`: the
+        /// users were told; what still comes is absorbed.
+        case closing(crossed: AMQPError?, isOver: Bool)
+        case closed(AMQPError)
+    }
+
+    private var phase = Phase.opening
+    private var slots: OperationSlots
+    private var content: ContentAssembly
+    private var confirms = ConfirmTracker()
+    private var consumers: [String: Consumer] = [:]
+    private var isFlowing = true
+    private let maximumUnconfirmed: Int
+    /// Whether the broker numbers this channel's messages: from the moment confirm.select is written.
+    private(set) var isConfirming = false
+
+    init(maximumUnconfirmed: Int, maximumWaitingOperations: Int, maximumIncomingMessageSize: Int) {
+        self.maximumUnconfirmed = maximumUnconfirmed
+        slots = OperationSlots(limit: maximumWaitingOperations)
+        content = ContentAssembly(maximumBodySize: maximumIncomingMessageSize)
+    }
+
+    // MARK: From our side
+
+    /// Why nothing can be sent any more, or nil.
+    var closedError: AMQPError? {
+        switch phase {
+        case .opening, .open: nil
+        case .closing(let crossed, _): crossed ?? .channelClosed
+        case .closed(let error): error
+        }
+    }
+
+    /// Whether a message may be written now: open, not stopped by the broker, below the bound of unconfirmed ones.
+    var acceptsPublish: Bool {
+        guard case .open = phase else { return false }
+        return isFlowing && confirms.count < maximumUnconfirmed
+    }
+
+    /// Messages written and not confirmed.
+    var unconfirmed: Int { confirms.count }
+
+    /// The message is about to be written.
+    mutating func published(_ publish: Publish) {
+        guard isConfirming else { return }
+        confirms.append(publish)
+    }
+
+    /// Sends a request when its turn comes. The first one must be `channel.open`.
+    mutating func perform(_ id: UInt64, _ request: Method, _ actions: inout [Action]) {
+        if let error = closedError {
+            actions.append(.complete(id, .failure(.notSent(error))))
+            return
+        }
+        switch slots.admit(id, request) {
+        case .send: send(request, &actions)
+        case .queued: break
+        case .refused:
+            if case .basicConsume(let consume) = request { consumers[consume.consumerTag] = nil }
+            actions.append(.complete(id, .failure(.notSent(.overloaded("operations waiting on one channel")))))
+        }
+    }
+
+    /// Starts a consumer. It is known before the request is sent: its first delivery may come before the answer.
+    mutating func consume(_ id: UInt64, _ consume: BasicConsume, _ consumer: Consumer, _ actions: inout [Action]) {
+        guard consumers[consume.consumerTag] == nil else {
+            let error = AMQPError.invalidArgument("consumer tag \"\(consume.consumerTag)\" is in use on this channel")
+            actions.append(.complete(id, .failure(.notSent(error))))
+            return
+        }
+        if closedError == nil { consumers[consume.consumerTag] = consumer }
+        perform(id, .basicConsume(consume), &actions)
+    }
+
+    /// Ends a consumer. One that the broker has cancelled meanwhile is cancelled: that is no error.
+    mutating func cancelConsumer(_ id: UInt64, tag: String, _ actions: inout [Action]) {
+        guard closedError != nil || consumers[tag] != nil else {
+            actions.append(.complete(id, .success(.method(.basicCancelOK(consumerTag: tag)))))
+            return
+        }
+        perform(id, .basicCancel(consumerTag: tag, noWait: false), &actions)
+    }
+
+    /// Nobody waits for the operation any more, because of `error` (a deadline, a cancelled task).
+    mutating func abandon(_ id: UInt64, _ error: AMQPError, _ actions: inout [Action]) {
+        switch slots.abandon(id) {
+        case .unknown: break
+        case .withdrawn(let request):
+            if case .basicConsume(let consume) = request { consumers[consume.consumerTag] = nil }
+            actions.append(.complete(id, .failure(.notSent(error))))
+        case .outstanding(let request):
+            actions.append(.complete(id, .failure(error)))
+            switch request {
+            case .basicConsume(let consume): consumers[consume.consumerTag]?.isAbandoned = true
+            case .channelOpen: close(&actions)
+            default: break
+            }
+        }
+    }
+
+    /// Begins the closing handshake.
+    mutating func close(_ actions: inout [Action]) {
+        switch phase {
+        case .closing, .closed: return
+        case .opening, .open: break
+        }
+        phase = .closing(crossed: nil, isOver: false)
+        failOperations(.channelClosed, &actions)
+        actions.append(.send(.channelClose(CloseReason(replyCode: 200, replyText: "closed by the client"))))
+    }
+
+    /// The broker did not answer channel.close in time. The id stays taken until it does.
+    mutating func closeTimedOut(after timeout: Duration, _ actions: inout [Action]) {
+        guard case .closing(let crossed, isOver: false) = phase else { return }
+        let error = crossed ?? .timedOut(operation: "channel.close", after: timeout)
+        phase = .closing(crossed: crossed, isOver: true)
+        settleAll(.unknown(error), &actions)
+        consumers.removeAll()
+        actions.append(.closed(error))
+    }
+
+    /// The connection begins its closing handshake, which takes the place of the channel's own.
+    mutating func connectionClosing(_ actions: inout [Action]) {
+        switch phase {
+        case .closing, .closed: return
+        case .opening, .open: break
+        }
+        phase = .closing(crossed: nil, isOver: false)
+        failOperations(.connectionClosed, &actions)
+    }
+
+    /// The connection is gone. `isClean`: this side closed it, and the broker acknowledged that.
+    mutating func connectionEnded(_ error: AMQPError, isClean: Bool, _ actions: inout [Action]) {
+        switch phase {
+        case .closed, .closing(_, isOver: true):
+            phase = .closed(closedError ?? error)
+            return
+        case .closing(let crossed?, _):
+            phase = .closed(crossed)
+            settleAll(.unknown(crossed), &actions)
+            actions.append(.closed(crossed))
+        case .closing(nil, _), .opening, .open:
+            phase = .closed(error)
+            actions.append(.sealed(error))
+            failOperations(error, &actions)
+            settleAll(isClean ? .presumedDelivered : .unknown(error), &actions)
+            actions.append(.closed(error))
+        }
+        consumers.removeAll()
+    }
+
+    // MARK: From the broker's side
+
+    mutating func receive(_ method: Method, _ actions: inout [Action]) {
+        if case .closed = phase {
+            return violation("\(method.name) on a closed channel", &actions)
+        }
+        guard content.isIdle else {
+            return violation("\(method.name) in the middle of a message", &actions)
+        }
+        switch method {
+        case .basicDeliver, .basicReturn, .basicGetOK:
+            do {
+                try content.begin(method)
+            } catch {
+                violation(error.description, &actions)
+            }
+        case .basicAck(let tag, let multiple): settle(tag, multiple, .confirmed, &actions)
+        case .basicNack(let tag, let multiple, _): settle(tag, multiple, .nacked, &actions)
+        case .basicCancel(let tag, let noWait):
+            if !noWait, closedError == nil { actions.append(.send(.basicCancelOK(consumerTag: tag))) }
+            if let consumer = consumers.removeValue(forKey: tag), !consumer.isAbandoned, closedError == nil {
+                actions.append(.consumerCancelled(consumer))
+            }
+        case .channelFlow(let active):
+            isFlowing = active
+            if closedError == nil { actions.append(.send(.channelFlowOK(active: active))) }
+        case .channelClose(let reason): closedByBroker(reason, &actions)
+        case .channelCloseOK: closeAcknowledged(&actions)
+        default: answered(method, .method(method), &actions)
+        }
+    }
+
+    mutating func receiveHeader(
+        bodySize: UInt64, _ properties: Result<MessageProperties, PropertiesError>, _ actions: inout [Action]
+    ) {
+        do {
+            if let content = try content.header(bodySize: bodySize, properties) { complete(content, &actions) }
+        } catch {
+            violation(error.description, &actions)
+        }
+    }
+
+    mutating func receiveBody(_ bytes: ByteBuffer, _ actions: inout [Action]) {
+        do {
+            if let content = try content.body(bytes) { complete(content, &actions) }
+        } catch {
+            violation(error.description, &actions)
+        }
+    }
+}
+
+// MARK: - Operations and closing
+
+extension ChannelStateMachine {
+    private mutating func send(_ request: Method, _ actions: inout [Action]) {
+        if case .confirmSelect = request { isConfirming = true }
+        actions.append(.send(request))
+    }
+
+    private mutating func answered(_ method: Method, _ reply: Reply, _ actions: inout [Action]) {
+        // After channel.close the answers to what was asked before are of no use to anybody.
+        if case .closing = phase { return }
+        guard let slot = slots.answer(method) else {
+            return violation("unexpected \(method.name)", &actions)
+        }
+        switch method {
+        case .channelOpenOK: phase = .open
+        case .basicCancelOK(let tag): consumers[tag] = nil
+        case .basicConsumeOK(let tag) where !slot.isWanted:
+            perform(OperationSlots.internalID, .basicCancel(consumerTag: tag, noWait: false), &actions)
+        default: break
+        }
+        if slot.isWanted {
+            actions.append(.complete(slot.id, .success(reply)))
+        } else if case .message(let delivery, _) = reply, case .basicGet(_, noAck: false) = slot.request {
+            actions.append(.send(.basicReject(deliveryTag: delivery.deliveryTag, requeue: true)))
+        }
+        if let next = slots.next() { send(next, &actions) }
+    }
+
+    private mutating func failOperations(_ error: AMQPError, _ actions: inout [Action]) {
+        let (sent, unsent) = slots.removeAll()
+        if let sent, sent.isWanted { actions.append(.complete(sent.id, .failure(error))) }
+        for slot in unsent where slot.isWanted { actions.append(.complete(slot.id, .failure(.notSent(error)))) }
+    }
+
+    private mutating func closedByBroker(_ reason: CloseReason, _ actions: inout [Action]) {
+        let error = AMQPError.channelClosedByBroker(code: reason.replyCode, text: reason.replyText)
+        actions.append(.send(.channelCloseOK))
+        switch phase {
+        case .closing(_, let isOver):
+            // Both sides closed: the broker also answers our close, and only then is the id free.
+            phase = .closing(crossed: error, isOver: isOver)
+        case .opening, .open:
+            phase = .closed(error)
+            actions.append(.sealed(error))
+            failOperations(error, &actions)
+            settleAll(.unknown(error), &actions)
+            consumers.removeAll()
+            actions.append(.closed(error))
+            actions.append(.released)
+        case .closed: break
+        }
+    }
+
+    private mutating func closeAcknowledged(_ actions: inout [Action]) {
+        guard case .closing(let crossed, let isOver) = phase else {
+            return violation("channel.close-ok without a close", &actions)
+        }
+        phase = .closed(crossed ?? .channelClosed)
+        if !isOver {
+            settleAll(crossed.map { .unknown($0) } ?? .presumedDelivered, &actions)
+            consumers.removeAll()
+            actions.append(.closed(crossed ?? .channelClosed))
+        }
+        actions.append(.released)
+    }
+
+    private func violation(_ what: String, _ actions: inout [Action]) {
+        actions.append(.failConnection(.protocolViolation(what)))
+    }
+}
+
+// MARK: - Content and confirms
+
+extension ChannelStateMachine {
+    private mutating func complete(_ content: ContentAssembly.Content, _ actions: inout [Action]) {
+        switch content.method {
+        case .basicDeliver(let tag, let deliveryTag, let redelivered, let exchange, let routingKey):
+            deliver(tag, deliveryTag, redelivered, exchange, routingKey, content, &actions)
+        case .basicReturn(let code, let text, let exchange, let routingKey):
+            let found = confirms.returned(
+                exchange: exchange,
+                routingKey: routingKey,
+                properties: try? content.properties.get(),
+                body: content.body,
+                outcome: .returned(code: code, text: text)
+            ) { actions.append(.settle($0, $1)) }
+            if !found { actions.append(.returnUnmatched) }
+        case .basicGetOK(let deliveryTag, let redelivered, let exchange, let routingKey, let remaining):
+            got(deliveryTag, redelivered, exchange, routingKey, remaining, content, &actions)
+        default: break
+        }
+    }
+
+    private mutating func deliver(
+        _ tag: String,
+        _ deliveryTag: UInt64,
+        _ redelivered: Bool,
+        _ exchange: String,
+        _ routingKey: String,
+        _ content: ContentAssembly.Content,
+        _ actions: inout [Action]
+    ) {
+        let consumer = consumers[tag]
+        let isClosing = closedError != nil
+        // While closing, what must be acknowledged is requeued by the broker; what need not be would be lost.
+        if isClosing, consumer?.noAck != true { return }
+        guard let consumer, !consumer.isAbandoned else {
+            if consumer?.noAck != true {
+                actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: true)))
+            }
+            return
+        }
+        switch content.properties {
+        case .success(let properties):
+            let delivery = Delivery(
+                consumerTag: tag,
+                deliveryTag: deliveryTag,
+                redelivered: redelivered,
+                exchange: exchange,
+                routingKey: routingKey,
+                properties: properties,
+                body: content.body)
+            actions.append(.deliver(consumer, delivery))
+        case .failure(let refusal):
+            if !consumer.noAck { actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: false))) }
+            actions.append(.deliveryRefused(refusal.description))
+        }
+    }
+
+    private mutating func got(
+        _ deliveryTag: UInt64,
+        _ redelivered: Bool,
+        _ exchange: String,
+        _ routingKey: String,
+        _ remaining: UInt32,
+        _ content: ContentAssembly.Content,
+        _ actions: inout [Action]
+    ) {
+        guard case .success(let properties) = content.properties else {
+            return refuseGot(deliveryTag, content, &actions)
+        }
+        let delivery = Delivery(
+            consumerTag: "",
+            deliveryTag: deliveryTag,
+            redelivered: redelivered,
+            exchange: exchange,
+            routingKey: routingKey,
+            properties: properties,
+            body: content.body)
+        answered(content.method, .message(delivery, remaining: remaining), &actions)
+    }
+
+    private mutating func refuseGot(
+        _ deliveryTag: UInt64, _ content: ContentAssembly.Content, _ actions: inout [Action]
+    ) {
+        guard case .failure(let refusal) = content.properties, closedError == nil else { return }
+        guard let slot = slots.answer(content.method) else {
+            return violation("unexpected \(content.method.name)", &actions)
+        }
+        if case .basicGet(_, noAck: false) = slot.request {
+            actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: false)))
+        }
+        actions.append(.deliveryRefused(refusal.description))
+        if slot.isWanted {
+            actions.append(.complete(slot.id, .failure(.propertiesRefused(refusal.description))))
+        }
+        if let next = slots.next() { send(next, &actions) }
+    }
+
+    private mutating func settle(
+        _ tag: UInt64, _ multiple: Bool, _ outcome: PublishOutcome, _ actions: inout [Action]
+    ) {
+        let isKnown = confirms.settle(tag, multiple: multiple, with: outcome) { actions.append(.settle($0, $1)) }
+        if !isKnown { violation("a confirm of message \(tag), which was not published", &actions) }
+    }
+
+    private mutating func settleAll(_ outcome: PublishOutcome, _ actions: inout [Action]) {
+        confirms.settleAll(with: outcome) { actions.append(.settle($0, $1)) }
+    }
+}

@@ -1,0 +1,129 @@
+import DequeModule
+import NIOCore
+
+/// The messages of one channel that the broker has not confirmed yet, in the order in which they were published.
+///
+/// The broker numbers them from 1 in that order. An ack or nack names one or, with `multiple`, all up to one. A return
+/// names none: it is matched by what the message was, and since returns come in the order of publishing, the search
+/// begins behind the last one that was returned.
+struct ConfirmTracker {
+    typealias Outcome = @Sendable (PublishOutcome) -> Void
+
+    /// What a returned message is recognised by. Kept for mandatory messages only.
+    struct Identity {
+        var exchange: String
+        var routingKey: String
+        var messageID: String?
+        var correlationID: String?
+        /// Kept where no message id tells messages apart.
+        var body: ByteBuffer?
+
+        init(_ publish: Publish) {
+            exchange = publish.exchange
+            routingKey = publish.routingKey
+            messageID = publish.properties.messageID
+            correlationID = publish.properties.correlationID
+            body = messageID == nil ? publish.body : nil
+        }
+
+        func matches(
+            exchange: String, routingKey: String, properties: MessageProperties?, body: ByteBuffer
+        ) -> Bool {
+            guard let properties else { return false }
+            return messageID == properties.messageID && correlationID == properties.correlationID
+                && self.routingKey == routingKey && self.exchange == exchange && (self.body.map { $0 == body } ?? true)
+        }
+    }
+
+    private enum Entry {
+        case waiting(Outcome?, Identity?)
+        case settled
+    }
+
+    /// Entries from tag `base` on.
+    private var entries = Deque<Entry>()
+    private var base: UInt64 = 1
+    /// Where the search for the next returned message begins.
+    private var returnCursor: UInt64 = 1
+    /// Messages without an outcome yet.
+    private(set) var unsettled = 0
+
+    /// Messages not confirmed yet, and confirmed ones behind them.
+    var count: Int { entries.count }
+
+    /// Adds the message that is about to be written.
+    mutating func append(_ publish: Publish) {
+        entries.append(.waiting(publish.outcome, publish.mandatory ? Identity(publish) : nil))
+        unsettled += 1
+    }
+
+    /// A `basic.ack` or `basic.nack`. Tag 0 with `multiple` means all.
+    ///
+    /// - Returns: whether the tag is one that was published; a broker that confirms another breaks the protocol.
+    mutating func settle(
+        _ tag: UInt64, multiple: Bool, with outcome: PublishOutcome, _ settled: (@escaping Outcome, PublishOutcome) -> Void
+    ) -> Bool {
+        let end = base + UInt64(entries.count)
+        let last = tag == 0 && multiple ? end - 1 : tag
+        guard last < end, tag > 0 || multiple else { return false }
+        guard last >= base else { return true }
+        let index = Int(last - base)
+        if multiple {
+            for _ in 0...index {
+                report(entries.removeFirst(), outcome, settled)
+                base += 1
+            }
+        } else {
+            report(entries[index], outcome, settled)
+            entries[index] = .settled
+        }
+        while case .settled? = entries.first {
+            entries.removeFirst()
+            base += 1
+        }
+        return true
+    }
+
+    /// A `basic.return`: its message gets its outcome now, and the confirm that follows is swallowed.
+    ///
+    /// - Returns: whether a message was found.
+    mutating func returned(
+        exchange: String,
+        routingKey: String,
+        properties: MessageProperties?,
+        body: ByteBuffer,
+        outcome: PublishOutcome,
+        _ settled: (@escaping Outcome, PublishOutcome) -> Void
+    ) -> Bool {
+        let start = Int(max(returnCursor, base) - base)
+        func match(_ index: Int) -> Bool {
+            guard case .waiting(_, let identity?) = entries[index] else { return false }
+            return identity.matches(
+                exchange: exchange, routingKey: routingKey, properties: properties, body: body)
+        }
+        let found =
+            (start..<max(start, entries.count)).first(where: match)
+            ?? (0..<min(start, entries.count)).first(where: match)
+        guard let found else { return false }
+        report(entries[found], outcome, settled)
+        // The identity goes too: the next return of an equal message is for the next equal message.
+        entries[found] = .settled
+        returnCursor = base + UInt64(found) + 1
+        return true
+    }
+
+    /// Every message without an outcome gets this one.
+    mutating func settleAll(with outcome: PublishOutcome, _ settled: (@escaping Outcome, PublishOutcome) -> Void) {
+        for entry in entries { report(entry, outcome, settled) }
+        base += UInt64(entries.count)
+        entries.removeAll()
+    }
+
+    private mutating func report(
+        _ entry: Entry, _ outcome: PublishOutcome, _ settled: (@escaping Outcome, PublishOutcome) -> Void
+    ) {
+        guard case .waiting(let report, _) = entry else { return }
+        unsettled -= 1
+        if let report { settled(report, outcome) }
+    }
+}

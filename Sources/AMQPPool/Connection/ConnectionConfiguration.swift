@@ -1,0 +1,40 @@
+public import NIOCore
+import NIOPosix
+
+/// The settings of a connection and of the channels on it. Each bound says what happens when it is reached.
+public struct ConnectionConfiguration: Sendable {
+    /// The name the broker shows for the connection; nil sends none.
+    public var name: String?
+    /// How long opening may take, from resolving the name to the broker's open-ok. Default 10 s.
+    public var connectTimeout: Duration = .seconds(10)
+    /// The heartbeat interval to ask for; the broker may ask for less. An interval in the endpoint's URL wins. Default 10 s.
+    public var heartbeat: Duration = .seconds(10)
+    /// The largest frame to ask for, in bytes; the broker may ask for less. Default 128 KiB.
+    public var maximumFrameSize: UInt32 = 131_072
+    /// The largest number of channels to ask for; the broker may ask for less. Default 2047.
+    public var maximumChannels: UInt16 = 2047
+    /// How long a channel operation waits for its answer, unless it names its own timeout. Default 10 s.
+    public var operationTimeout: Duration = .seconds(10)
+    /// How long closing waits for the broker's close-ok. Default 5 s.
+    public var closeTimeout: Duration = .seconds(5)
+    /// The largest body to publish, in bytes; a larger one is refused here. Default 16 MiB, the broker's own since 4.0.
+    public var maximumMessageSize = 16 * 1024 * 1024
+    /// The largest body to accept, in bytes; a larger one is rejected without requeue and counted. Default 128 MiB.
+    public var maximumIncomingMessageSize = 128 * 1024 * 1024
+    /// Messages of one channel that may be written and unconfirmed; more wait in the outbox. Default 16,384.
+    public var maximumUnconfirmed = 16_384
+    /// Messages and acknowledgements of one channel that may wait to be written; more are refused. Default 65,536.
+    public var maximumOutboxEntries = 65_536
+    /// Bytes of messages of one channel that may wait to be written; more are refused. Default 64 MiB.
+    public var maximumOutboxBytes = 64 * 1024 * 1024
+    /// Operations of one channel that may wait for their turn; more are refused. Default 1,024.
+    public var maximumWaitingOperations = 1024
+    /// Where connections run. Default: the process-wide singleton group. A group passed in must outlive the connection,
+    /// and is never shut down here.
+    public var eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
+
+    /// The defaults, with a connection name.
+    public init(name: String? = nil) {
+        self.name = name
+    }
+}

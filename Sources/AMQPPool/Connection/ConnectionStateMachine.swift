@@ -1,0 +1,259 @@
+/// What one AMQP connection does on channel 0, decided without a network: handshake, negotiation, heartbeats, blocking,
+/// closing. Time comes in with the inputs.
+struct ConnectionStateMachine {
+    typealias Instant = ContinuousClock.Instant
+
+    enum Action {
+        case sendProtocolHeader
+        case send(Method)
+        case sendHeartbeat
+        /// Both sides have agreed; the frames that follow obey this.
+        case negotiated(Negotiated)
+        /// The connection is ready for channels.
+        case opened
+        case blocked(reason: String)
+        case unblocked
+        /// Over. Everything pending fails with the error; `isClean` when this side closed it and the broker acknowledged.
+        /// The transport is closed after what was sent before. Once.
+        case ended(AMQPError, isClean: Bool)
+    }
+
+    struct Negotiated: Equatable {
+        var channelMax: UInt16
+        var frameMax: UInt32
+        /// Zero: none.
+        var heartbeat: Duration
+    }
+
+    /// What to say in the handshake. Holds the password until it was sent.
+    struct Login {
+        var endpoint: String
+        var virtualHost: String
+        var username: String
+        var password: String
+        var connectionName: String?
+        var channelMax: UInt16
+        var frameMax: UInt32
+        /// In seconds; 0 asks for none.
+        var heartbeat: UInt16
+    }
+
+    private enum Phase {
+        case idle
+        case awaitingStart
+        case awaitingTune
+        case awaitingOpen
+        case open
+        case closing
+        case ended
+    }
+
+    private var phase = Phase.idle
+    private var login: Login
+    private var heartbeats: HeartbeatMonitor?
+    private(set) var blockedReason: String?
+
+    init(login: Login) {
+        self.login = login
+    }
+
+    /// Whether the connection is open for new work.
+    var isOpen: Bool {
+        if case .open = phase { true } else { false }
+    }
+
+    /// Whether frames of channels may be handled: also while closing, for the returns and confirms that still come.
+    var carriesChannels: Bool {
+        switch phase {
+        case .open, .closing: true
+        default: false
+        }
+    }
+
+    /// When ``tick(now:_:)`` is due, if at all.
+    func nextTick(after now: Instant) -> Instant? {
+        heartbeats?.nextCheck(after: now)
+    }
+
+    // MARK: Inputs
+
+    mutating func connected(_ actions: inout [Action]) {
+        guard case .idle = phase else { return }
+        phase = .awaitingStart
+        actions.append(.sendProtocolHeader)
+    }
+
+    mutating func read(at now: Instant) { heartbeats?.read(at: now) }
+    mutating func wrote(at now: Instant) { heartbeats?.wrote(at: now) }
+
+    mutating func tick(now: Instant, _ actions: inout [Action]) {
+        switch heartbeats?.check(at: now) {
+        case nil, .fine: break
+        case .sendHeartbeat: actions.append(.sendHeartbeat)
+        case .peerIsSilent: end(.heartbeatTimeout(interval: heartbeats?.interval ?? .zero), &actions)
+        }
+    }
+
+    /// A method on channel 0.
+    mutating func receive(_ method: Method, now: Instant, _ actions: inout [Action]) {
+        switch (phase, method) {
+        case (.ended, _): break
+        case (.awaitingStart, .connectionStart(let start)): started(start, &actions)
+        case (.awaitingTune, .connectionTune(let channelMax, let frameMax, let heartbeat)):
+            tuned(channelMax, frameMax, heartbeat, now, &actions)
+        case (.awaitingOpen, .connectionOpenOK):
+            phase = .open
+            actions.append(.opened)
+        case (_, .connectionClose(let reason)):
+            actions.append(.send(.connectionCloseOK))
+            end(closed(by: reason), &actions)
+        case (.closing, .connectionCloseOK): end(.connectionClosed, isClean: true, &actions)
+        case (.open, .connectionBlocked(let reason)):
+            blockedReason = reason
+            actions.append(.blocked(reason: reason))
+        case (.open, .connectionUnblocked):
+            blockedReason = nil
+            actions.append(.unblocked)
+        case (.closing, _): break
+        default: fail(.protocolViolation("unexpected \(method.name) on channel 0"), &actions)
+        }
+    }
+
+    /// This side wants to end the connection.
+    mutating func close(_ actions: inout [Action]) {
+        switch phase {
+        case .open:
+            phase = .closing
+            actions.append(.send(.connectionClose(CloseReason(replyCode: 200, replyText: "closed by the client"))))
+        case .idle, .awaitingStart, .awaitingTune, .awaitingOpen: end(.connectionClosed, &actions)
+        case .closing, .ended: break
+        }
+    }
+
+    /// Ends the connection without waiting for the broker: a deadline passed, or a task was cancelled.
+    mutating func abort(_ error: AMQPError, _ actions: inout [Action]) {
+        end(error, &actions)
+    }
+
+    /// The peer broke the protocol, here or on a channel: it is told why, and not waited for.
+    mutating func fail(_ error: AMQPError, _ actions: inout [Action]) {
+        guard carriesChannels, case .protocolViolation(let what) = error else { return end(error, &actions) }
+        let text = String(decoding: "UNEXPECTED_FRAME - \(what)".utf8.prefix(255), as: UTF8.self)
+        actions.append(.send(.connectionClose(CloseReason(replyCode: 505, replyText: text))))
+        end(error, &actions)
+    }
+
+    /// The TCP connection ended, or could not be opened.
+    mutating func transportClosed(reason: String, _ actions: inout [Action]) {
+        switch phase {
+        case .ended: break
+        case .idle: end(.connectFailed(endpoint: login.endpoint, reason: reason), &actions)
+        case .awaitingStart, .awaitingTune: end(handshakeFailed(.authenticate, reason), &actions)
+        case .awaitingOpen: end(handshakeFailed(.openVirtualHost, reason), &actions)
+        case .open: end(.connectionLost(reason: reason), &actions)
+        // The broker may close its side right after its close-ok was lost on the way: nothing proves it had routed all.
+        case .closing: end(.connectionLost(reason: reason), &actions)
+        }
+    }
+
+    /// The deadline for opening passed.
+    mutating func openTimedOut(after timeout: Duration, _ actions: inout [Action]) {
+        let reason = "not answered within \(timeout)"
+        switch phase {
+        case .idle: end(.connectFailed(endpoint: login.endpoint, reason: reason), &actions)
+        case .awaitingStart, .awaitingTune: end(handshakeFailed(.authenticate, reason), &actions)
+        case .awaitingOpen: end(handshakeFailed(.openVirtualHost, reason), &actions)
+        case .open, .closing, .ended: break
+        }
+    }
+
+    // MARK: Handshake
+
+    private mutating func started(_ start: ConnectionStart, _ actions: inout [Action]) {
+        guard start.versionMajor == 0, start.versionMinor == 9 else {
+            let version = "\(start.versionMajor)-\(start.versionMinor)"
+            return end(handshakeFailed(.authenticate, "the broker speaks AMQP \(version), not 0-9-1"), &actions)
+        }
+        guard start.mechanisms.split(separator: " ").contains("PLAIN") else {
+            let reason = "the broker does not offer PLAIN authentication, but: \(start.mechanisms)"
+            return end(handshakeFailed(.authenticate, reason), &actions)
+        }
+        let response = [0] + Array(login.username.utf8) + [0] + Array(login.password.utf8)
+        login.password = ""
+        phase = .awaitingTune
+        actions.append(
+            .send(
+                .connectionStartOK(
+                    clientProperties: clientProperties, mechanism: "PLAIN", response: response, locale: "en_US")))
+    }
+
+    private var clientProperties: FieldTable {
+        var properties: FieldTable = [
+            "product": "swift-supervision",
+            "platform": "Swift",
+            "capabilities": .table([
+                "consumer_cancel_notify": true,
+                "connection.blocked": true,
+                "publisher_confirms": true,
+                "basic.nack": true,
+                "authentication_failure_close": true,
+                "exchange_exchange_bindings": true,
+            ]),
+        ]
+        if let name = login.connectionName { properties["connection_name"] = .string(name) }
+        return properties
+    }
+
+    private mutating func tuned(
+        _ channelMax: UInt16, _ frameMax: UInt32, _ heartbeat: UInt16, _ now: Instant, _ actions: inout [Action]
+    ) {
+        guard frameMax == 0 || frameMax >= 4096 else {
+            return end(handshakeFailed(.authenticate, "the broker asks for frames of \(frameMax) bytes"), &actions)
+        }
+        let frameMax = Self.agree(login.frameMax, frameMax)
+        let channelMax = Self.agree(login.channelMax, channelMax)
+        let seconds = Self.agree(login.heartbeat, heartbeat)
+        if seconds > 0 { heartbeats = HeartbeatMonitor(interval: .seconds(Int64(seconds)), now: now) }
+        phase = .awaitingOpen
+        actions.append(.send(.connectionTuneOK(channelMax: channelMax, frameMax: frameMax, heartbeat: seconds)))
+        actions.append(
+            .negotiated(
+                Negotiated(channelMax: channelMax, frameMax: frameMax, heartbeat: .seconds(Int64(seconds)))))
+        actions.append(.send(.connectionOpen(virtualHost: login.virtualHost)))
+    }
+
+    /// The lesser of two limits, where 0 means no limit.
+    private static func agree<Limit: FixedWidthInteger>(_ ours: Limit, _ theirs: Limit) -> Limit {
+        ours == 0 || theirs == 0 ? max(ours, theirs) : min(ours, theirs)
+    }
+
+    // MARK: Ends
+
+    private func closed(by reason: CloseReason) -> AMQPError {
+        switch (phase, reason.replyCode) {
+        case (.awaitingTune, 403): .authenticationFailed(endpoint: login.endpoint, text: reason.replyText)
+        case (.awaitingStart, _), (.awaitingTune, _):
+            handshakeFailed(.authenticate, "\(reason.replyCode) \(reason.replyText)")
+        case (.awaitingOpen, _):
+            .virtualHostRefused(
+                endpoint: login.endpoint,
+                virtualHost: login.virtualHost,
+                code: reason.replyCode,
+                text: reason.replyText)
+        default: .connectionClosedByBroker(code: reason.replyCode, text: reason.replyText)
+        }
+    }
+
+    private func handshakeFailed(_ stage: AMQPError.Stage, _ reason: String) -> AMQPError {
+        .handshakeFailed(endpoint: login.endpoint, stage: stage, reason: reason)
+    }
+
+    private mutating func end(_ error: AMQPError, isClean: Bool = false, _ actions: inout [Action]) {
+        if case .ended = phase { return }
+        phase = .ended
+        heartbeats = nil
+        blockedReason = nil
+        login.password = ""
+        actions.append(.ended(error, isClean: isClean))
+    }
+}

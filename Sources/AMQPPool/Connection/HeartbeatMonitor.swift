@@ -1,0 +1,41 @@
+/// Heartbeats in both directions (AMQP 0-9-1, section 4.2.7): one is due when nothing was written for half the interval,
+/// and the peer counts as dead when nothing arrived for two intervals.
+struct HeartbeatMonitor {
+    typealias Instant = ContinuousClock.Instant
+
+    enum Verdict: Equatable {
+        case fine
+        case sendHeartbeat
+        case peerIsSilent
+    }
+
+    let interval: Duration
+    private var lastRead: Instant
+    private var lastWritten: Instant
+
+    init(interval: Duration, now: Instant) {
+        self.interval = interval
+        lastRead = now
+        lastWritten = now
+    }
+
+    /// Anything arrived.
+    mutating func read(at now: Instant) { lastRead = now }
+
+    /// Anything was written.
+    mutating func wrote(at now: Instant) { lastWritten = now }
+
+    func check(at now: Instant) -> Verdict {
+        if now >= lastRead + interval * 2 { return .peerIsSilent }
+        if now >= lastWritten + interval / 2 { return .sendHeartbeat }
+        return .fine
+    }
+
+    /// When to check next.
+    func nextCheck(after now: Instant) -> Instant {
+        let sendDue = lastWritten + interval / 2
+        let silenceDue = lastRead + interval * 2
+        // A heartbeat that is due but cannot be written (the peer does not read) is looked at again later, not at once.
+        return min(sendDue > now ? sendDue : now + interval / 2, silenceDue)
+    }
+}
