@@ -126,7 +126,8 @@ extension AMQPError {
     public var isRetrySafe: Bool {
         switch self {
         case .connectFailed, .invalidEndpoint, .handshakeFailed, .authenticationFailed, .virtualHostRefused,
-            .notConnected, .overloaded, .tooManyChannels, .invalidArgument, .unencodable, .messageTooLarge, .confirmsNotSelected,
+            .notConnected, .overloaded, .tooManyChannels, .invalidArgument, .unencodable, .messageTooLarge,
+            .confirmsNotSelected,
             .returned, .nacked, .notSent:
             true
         case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .channelClosedByBroker,

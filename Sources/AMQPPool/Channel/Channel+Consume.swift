@@ -27,7 +27,12 @@ extension Channel {
     ) async throws(AMQPError) -> String {
         let tag = tag ?? makeConsumerTag()
         let request = BasicConsume(
-            queue: queue, consumerTag: tag, noAck: noAck, exclusive: exclusive, arguments: arguments)
+            queue: queue,
+            consumerTag: tag,
+            noAck: noAck,
+            exclusive: exclusive,
+            arguments: arguments
+        )
         let consumer = ChannelStateMachine.Consumer(noAck: noAck, onDelivery: onDelivery, onCancel: onCancel)
         _ = try await operation(.basicConsume(request), timeout: timeout) { machine, id, actions in
             machine.consume(id, request, consumer, &actions)
@@ -45,7 +50,9 @@ extension Channel {
 
     /// Fetches one message, or nil when the queue has none. Consuming is far cheaper.
     public func get(
-        queue: String, noAck: Bool = false, timeout: Duration? = nil
+        queue: String,
+        noAck: Bool = false,
+        timeout: Duration? = nil
     ) async throws(AMQPError) -> Delivery? {
         let reply = try await operation(.basicGet(queue: queue, noAck: noAck), timeout: timeout)
         guard case .message(let delivery, _) = reply else { return nil }
@@ -55,7 +62,9 @@ extension Channel {
     /// Limits how many deliveries each consumer started from now on may have unacknowledged. 0 is no limit.
     public func setPrefetch(_ count: UInt16, timeout: Duration? = nil) async throws(AMQPError) {
         _ = try await operation(
-            .basicQos(prefetchSize: 0, prefetchCount: count, global: false), timeout: timeout)
+            .basicQos(prefetchSize: 0, prefetchCount: count, global: false),
+            timeout: timeout
+        )
     }
 
     private func makeConsumerTag() -> String {

@@ -43,14 +43,19 @@ extension Channel {
             properties: properties,
             body: body,
             isWanted: { self.assumeIsolated { $0.publishIsWanted(id) } },
-            outcome: { outcome in self.assumeIsolated { $0.published(id, outcome) } })
+            outcome: { outcome in self.assumeIsolated { $0.published(id, outcome) } }
+        )
         let result = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let deadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
                     self.assumeIsolated { $0.abandonPublish(id, .timedOut(operation: "publish", after: timeout)) }
                 }
                 publishes[id] = PendingPublish(
-                    continuation: continuation, deadline: deadline, exchange: exchange, routingKey: routingKey)
+                    continuation: continuation,
+                    deadline: deadline,
+                    exchange: exchange,
+                    routingKey: routingKey
+                )
                 submit(publish)
             }
         } onCancel: {
@@ -73,7 +78,8 @@ extension Channel {
             case .nacked: .failure(.nacked)
             case .returned(let code, let text):
                 .failure(
-                    .returned(code: code, text: text, exchange: pending.exchange, routingKey: pending.routingKey))
+                    .returned(code: code, text: text, exchange: pending.exchange, routingKey: pending.routingKey)
+                )
             case .notWritten(let error), .refused(let error): .failure(.notSent(error))
             case .unknown(let error): .failure(.unconfirmed(error))
             }

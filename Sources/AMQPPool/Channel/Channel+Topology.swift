@@ -21,13 +21,16 @@ extension Channel {
             durable: durable,
             autoDelete: autoDelete,
             isInternal: isInternal,
-            arguments: arguments)
+            arguments: arguments
+        )
         _ = try await operation(.exchangeDeclare(request), timeout: timeout)
     }
 
     /// Deletes an exchange.
     public func deleteExchange(
-        _ name: String, ifUnused: Bool = false, timeout: Duration? = nil
+        _ name: String,
+        ifUnused: Bool = false,
+        timeout: Duration? = nil
     ) async throws(AMQPError) {
         _ = try await operation(.exchangeDelete(exchange: name, ifUnused: ifUnused), timeout: timeout)
     }
@@ -42,7 +45,8 @@ extension Channel {
     ) async throws(AMQPError) {
         _ = try await operation(
             .exchangeBind(destination: destination, source: source, routingKey: routingKey, arguments: arguments),
-            timeout: timeout)
+            timeout: timeout
+        )
     }
 
     /// Removes a binding between exchanges.
@@ -55,7 +59,8 @@ extension Channel {
     ) async throws(AMQPError) {
         _ = try await operation(
             .exchangeUnbind(destination: destination, source: source, routingKey: routingKey, arguments: arguments),
-            timeout: timeout)
+            timeout: timeout
+        )
     }
 
     /// Declares a queue and tells what it holds; if it exists with other settings, the broker closes the channel (406).
@@ -79,7 +84,8 @@ extension Channel {
             durable: durable,
             exclusive: exclusive,
             autoDelete: autoDelete,
-            arguments: arguments)
+            arguments: arguments
+        )
         let reply = try await operation(.queueDeclare(request), timeout: timeout)
         guard case .method(.queueDeclareOK(let queue, let messages, let consumers)) = reply else {
             throw .protocolViolation("queue.declare was answered by something else")
@@ -90,7 +96,10 @@ extension Channel {
     /// Deletes a queue and returns how many messages went with it.
     @discardableResult
     public func deleteQueue(
-        _ name: String, ifUnused: Bool = false, ifEmpty: Bool = false, timeout: Duration? = nil
+        _ name: String,
+        ifUnused: Bool = false,
+        ifEmpty: Bool = false,
+        timeout: Duration? = nil
     ) async throws(AMQPError) -> Int {
         let request = Method.queueDelete(queue: name, ifUnused: ifUnused, ifEmpty: ifEmpty)
         guard case .method(.queueDeleteOK(let count)) = try await operation(request, timeout: timeout) else { return 0 }
@@ -115,7 +124,8 @@ extension Channel {
     ) async throws(AMQPError) {
         _ = try await operation(
             .queueBind(queue: queue, exchange: exchange, routingKey: routingKey, arguments: arguments),
-            timeout: timeout)
+            timeout: timeout
+        )
     }
 
     /// Removes a binding of a queue.
@@ -128,7 +138,8 @@ extension Channel {
     ) async throws(AMQPError) {
         _ = try await operation(
             .queueUnbind(queue: queue, exchange: exchange, routingKey: routingKey, arguments: arguments),
-            timeout: timeout)
+            timeout: timeout
+        )
     }
 
     /// Puts the channel into confirm mode: from now on the broker confirms each message.

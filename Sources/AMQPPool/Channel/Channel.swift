@@ -51,9 +51,12 @@ public actor Channel {
         machine = ChannelStateMachine(
             maximumUnconfirmed: configuration.maximumUnconfirmed,
             maximumWaitingOperations: configuration.maximumWaitingOperations,
-            maximumIncomingMessageSize: configuration.maximumIncomingMessageSize)
+            maximumIncomingMessageSize: configuration.maximumIncomingMessageSize
+        )
         outbox = ChannelOutbox(
-            maximumEntries: configuration.maximumOutboxEntries, maximumBytes: configuration.maximumOutboxBytes)
+            maximumEntries: configuration.maximumOutboxEntries,
+            maximumBytes: configuration.maximumOutboxBytes
+        )
     }
 
     func open() async throws(AMQPError) {
@@ -111,7 +114,8 @@ public actor Channel {
 
     /// Sends a request in its turn and waits for the answer.
     func operation(_ request: Method, timeout: Duration?) async throws(AMQPError) -> ChannelStateMachine.Reply {
-        try await operation(request, timeout: timeout) { machine, id, actions in machine.perform(id, request, &actions) }
+        try await operation(request, timeout: timeout) { machine, id, actions in machine.perform(id, request, &actions)
+        }
     }
 
     func operation(

@@ -228,7 +228,9 @@ struct ChannelStateMachine {
     }
 
     mutating func receiveHeader(
-        bodySize: UInt64, _ properties: Result<MessageProperties, PropertiesError>, _ actions: inout [Action]
+        bodySize: UInt64,
+        _ properties: Result<MessageProperties, PropertiesError>,
+        _ actions: inout [Action]
     ) {
         do {
             if let content = try content.header(bodySize: bodySize, properties) { complete(content, &actions) }
@@ -368,7 +370,8 @@ extension ChannelStateMachine {
                 exchange: exchange,
                 routingKey: routingKey,
                 properties: properties,
-                body: content.body)
+                body: content.body
+            )
             actions.append(.deliver(consumer, delivery))
         case .failure(let refusal):
             if !consumer.noAck { actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: false))) }
@@ -395,12 +398,15 @@ extension ChannelStateMachine {
             exchange: exchange,
             routingKey: routingKey,
             properties: properties,
-            body: content.body)
+            body: content.body
+        )
         answered(content.method, .message(delivery, remaining: remaining), &actions)
     }
 
     private mutating func refuseGot(
-        _ deliveryTag: UInt64, _ content: ContentAssembly.Content, _ actions: inout [Action]
+        _ deliveryTag: UInt64,
+        _ content: ContentAssembly.Content,
+        _ actions: inout [Action]
     ) {
         guard case .failure(let refusal) = content.properties, closedError == nil else { return }
         guard let slot = slots.answer(content.method) else {
@@ -417,7 +423,10 @@ extension ChannelStateMachine {
     }
 
     private mutating func settle(
-        _ tag: UInt64, _ multiple: Bool, _ outcome: PublishOutcome, _ actions: inout [Action]
+        _ tag: UInt64,
+        _ multiple: Bool,
+        _ outcome: PublishOutcome,
+        _ actions: inout [Action]
     ) {
         let isKnown = confirms.settle(tag, multiple: multiple, with: outcome) { actions.append(.settle($0, $1)) }
         if !isKnown { violation("a confirm of message \(tag), which was not published", &actions) }

@@ -27,7 +27,10 @@ struct ConfirmTracker {
         }
 
         func matches(
-            exchange: String, routingKey: String, properties: MessageProperties?, body: ByteBuffer
+            exchange: String,
+            routingKey: String,
+            properties: MessageProperties?,
+            body: ByteBuffer
         ) -> Bool {
             guard let properties else { return false }
             return messageID == properties.messageID && correlationID == properties.correlationID
@@ -61,7 +64,10 @@ struct ConfirmTracker {
     ///
     /// - Returns: whether the tag is one that was published; a broker that confirms another breaks the protocol.
     mutating func settle(
-        _ tag: UInt64, multiple: Bool, with outcome: PublishOutcome, _ settled: (@escaping Outcome, PublishOutcome) -> Void
+        _ tag: UInt64,
+        multiple: Bool,
+        with outcome: PublishOutcome,
+        _ settled: (@escaping Outcome, PublishOutcome) -> Void
     ) -> Bool {
         let end = base + UInt64(entries.count)
         let last = tag == 0 && multiple ? end - 1 : tag
@@ -99,7 +105,11 @@ struct ConfirmTracker {
         func match(_ index: Int) -> Bool {
             guard case .waiting(_, let identity?) = entries[index] else { return false }
             return identity.matches(
-                exchange: exchange, routingKey: routingKey, properties: properties, body: body)
+                exchange: exchange,
+                routingKey: routingKey,
+                properties: properties,
+                body: body
+            )
         }
         let found =
             (start..<max(start, entries.count)).first(where: match)
@@ -120,7 +130,9 @@ struct ConfirmTracker {
     }
 
     private mutating func report(
-        _ entry: Entry, _ outcome: PublishOutcome, _ settled: (@escaping Outcome, PublishOutcome) -> Void
+        _ entry: Entry,
+        _ outcome: PublishOutcome,
+        _ settled: (@escaping Outcome, PublishOutcome) -> Void
     ) {
         guard case .waiting(let report, _) = entry else { return }
         unsettled -= 1

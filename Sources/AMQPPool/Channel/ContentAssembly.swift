@@ -56,7 +56,8 @@ struct ContentAssembly {
 
     /// Returns the message if it has no body.
     mutating func header(
-        bodySize: UInt64, _ properties: Result<MessageProperties, PropertiesError>
+        bodySize: UInt64,
+        _ properties: Result<MessageProperties, PropertiesError>
     ) throws(Violation) -> Content? {
         guard case .awaitingHeader(let method) = state else {
             throw Violation(description: "a content header without a method before it")

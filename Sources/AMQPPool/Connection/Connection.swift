@@ -62,7 +62,9 @@ public actor Connection {
                 connectionName: configuration.name,
                 channelMax: channelMax,
                 frameMax: configuration.maximumFrameSize,
-                heartbeat: UInt16(clamping: heartbeat)))
+                heartbeat: UInt16(clamping: heartbeat)
+            )
+        )
         decoder = FrameDecoder(maximumFrameSize: configuration.maximumFrameSize)
         encoder = FrameEncoder(maximumFrameSize: configuration.maximumFrameSize)
         ids = ChannelIDs(limit: channelMax)
@@ -82,7 +84,7 @@ public actor Connection {
     public static func open(
         _ endpoint: Endpoint,
         configuration: ConnectionConfiguration = ConnectionConfiguration(),
-        logger: Logger
+        logger: Logger = Logger(label: "amqp-pool")
     ) async throws(AMQPError) -> Connection {
         // The place for NIOSSL: a TLS handler in front of ConnectionHandler, added where it is (`connect`).
         do throws(EndpointError) {
@@ -215,11 +217,15 @@ public actor Connection {
         do {
             try encoder.encode(
                 .basicPublish(
-                    exchange: publish.exchange, routingKey: publish.routingKey, mandatory: publish.mandatory),
+                    exchange: publish.exchange,
+                    routingKey: publish.routingKey,
+                    mandatory: publish.mandatory
+                ),
                 channel: channel,
                 properties: publish.properties,
                 body: publish.body,
-                into: &writeBuffer)
+                into: &writeBuffer
+            )
             requestFlush()
             return nil
         } catch {
@@ -418,7 +424,9 @@ public actor Connection {
     private func closeTransport() {
         guard let transport else { return }
         self.transport = nil
-        guard !isWriting, writeBuffer.readableBytes > 0, transport.isActive else { return transport.close(promise: nil) }
+        guard !isWriting, writeBuffer.readableBytes > 0, transport.isActive else {
+            return transport.close(promise: nil)
+        }
         let giveUp = eventLoop.scheduleTask(in: .seconds(1)) { transport.close(promise: nil) }
         let written = eventLoop.makePromise(of: Void.self)
         written.futureResult.whenComplete { _ in

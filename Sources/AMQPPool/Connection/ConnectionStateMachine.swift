@@ -184,7 +184,13 @@ struct ConnectionStateMachine {
         actions.append(
             .send(
                 .connectionStartOK(
-                    clientProperties: clientProperties, mechanism: "PLAIN", response: response, locale: "en_US")))
+                    clientProperties: clientProperties,
+                    mechanism: "PLAIN",
+                    response: response,
+                    locale: "en_US"
+                )
+            )
+        )
     }
 
     private var clientProperties: FieldTable {
@@ -205,7 +211,11 @@ struct ConnectionStateMachine {
     }
 
     private mutating func tuned(
-        _ channelMax: UInt16, _ frameMax: UInt32, _ heartbeat: UInt16, _ now: Instant, _ actions: inout [Action]
+        _ channelMax: UInt16,
+        _ frameMax: UInt32,
+        _ heartbeat: UInt16,
+        _ now: Instant,
+        _ actions: inout [Action]
     ) {
         guard frameMax == 0 || frameMax >= 4096 else {
             return end(handshakeFailed(.authenticate, "the broker asks for frames of \(frameMax) bytes"), &actions)
@@ -218,7 +228,9 @@ struct ConnectionStateMachine {
         actions.append(.send(.connectionTuneOK(channelMax: channelMax, frameMax: frameMax, heartbeat: seconds)))
         actions.append(
             .negotiated(
-                Negotiated(channelMax: channelMax, frameMax: frameMax, heartbeat: .seconds(Int64(seconds)))))
+                Negotiated(channelMax: channelMax, frameMax: frameMax, heartbeat: .seconds(Int64(seconds)))
+            )
+        )
         actions.append(.send(.connectionOpen(virtualHost: login.virtualHost)))
     }
 
@@ -239,7 +251,8 @@ struct ConnectionStateMachine {
                 endpoint: login.endpoint,
                 virtualHost: login.virtualHost,
                 code: reason.replyCode,
-                text: reason.replyText)
+                text: reason.replyText
+            )
         default: .connectionClosedByBroker(code: reason.replyCode, text: reason.replyText)
         }
     }
