@@ -58,6 +58,7 @@ let package = Package(
             name: "RPCWire",
             dependencies: [
                 "AMQPPool",
+                .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOFoundationCompat", package: "swift-nio"),
             ],
@@ -67,8 +68,10 @@ let package = Package(
             name: "RPCCaller",
             dependencies: [
                 "AMQPPool", "RPCWire", "Supervision",
+                .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings
@@ -77,8 +80,10 @@ let package = Package(
             name: "RPCReceiver",
             dependencies: [
                 "AMQPPool", "RPCWire", "Supervision",
+                .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings
@@ -136,6 +141,32 @@ let package = Package(
             name: "LocalBrokerTests",
             dependencies: [
                 "BrokerSupport", "LocalBroker",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "RPCWireTests",
+            dependencies: ["AMQPPool", "RPCWire", .product(name: "NIOCore", package: "swift-nio")],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "RPCCallerTests",
+            dependencies: [
+                "AMQPPool", "BrokerSupport", "LocalBroker", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
+                "SupervisionTesting",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "RPCReceiverTests",
+            dependencies: [
+                "AMQPPool", "BrokerSupport", "LocalBroker", "RPCReceiver", "RPCWire", "Supervision",
+                "SupervisionTesting",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
