@@ -1,0 +1,43 @@
+import HeapModule
+
+/// The deadlines of everything that waits, earliest first.
+///
+/// What ends before its deadline is not searched for: it stays until it is popped, or until more than half of the heap is
+/// such leftovers and ``prune(to:isLive:)`` rebuilds it. So the heap holds at most about twice what waits, and both inserting and
+/// ending cost what they would cost without a deadline.
+package struct DeadlineHeap<ID: Sendable>: Sendable {
+    private var heap = Heap<Item>()
+
+    private struct Item: Comparable, Sendable {
+        let deadline: ContinuousClock.Instant
+        let id: ID
+
+        static func == (left: Item, right: Item) -> Bool { left.deadline == right.deadline }
+        static func < (left: Item, right: Item) -> Bool { left.deadline < right.deadline }
+    }
+
+    package init() {}
+
+    /// How many deadlines it holds, leftovers included.
+    package var count: Int { heap.count }
+
+    /// The earliest deadline, which may be a leftover's.
+    package var earliest: ContinuousClock.Instant? { heap.min?.deadline }
+
+    /// Adds a deadline.
+    package mutating func insert(_ id: ID, at deadline: ContinuousClock.Instant) {
+        heap.insert(Item(deadline: deadline, id: id))
+    }
+
+    /// Takes out one id whose deadline is not after `now`.
+    package mutating func popDue(at now: ContinuousClock.Instant) -> ID? {
+        guard let first = heap.min, first.deadline <= now else { return nil }
+        return heap.removeMin().id
+    }
+
+    /// Drops the leftovers, if they have become more than what lives.
+    package mutating func prune(to live: Int, isLive: (ID) -> Bool) {
+        guard heap.count > 2 * live + 64 else { return }
+        heap = Heap(heap.unordered.filter { isLive($0.id) })
+    }
+}

@@ -1,0 +1,57 @@
+package import NIOCore
+import Synchronization
+
+/// One event-loop timer for a whole heap of deadlines.
+///
+/// It fires on its event loop, no earlier than the earliest deadline it was armed with since it last fired; whoever owns the
+/// heap then takes out what is due and arms the timer with what is earliest next. It does not depend on the cooperative pool, so
+/// deadlines are kept while that is blocked.
+package final class DeadlineTimer: Sendable {
+    private let loop: any EventLoop
+    private let fire: @Sendable () -> Void
+    private let state = Mutex(State())
+
+    private struct State {
+        var armed: ContinuousClock.Instant?
+        var scheduled: Scheduled<Void>?
+        var isCancelled = false
+    }
+
+    /// A timer that calls `fire` on the event loop.
+    package init(on loop: any EventLoop, fire: @escaping @Sendable () -> Void) {
+        self.loop = loop
+        self.fire = fire
+    }
+
+    /// Makes sure that the timer fires at this deadline at the latest.
+    package func arm(_ deadline: ContinuousClock.Instant) {
+        state.withLock { state in
+            guard !state.isCancelled else { return }
+            if let armed = state.armed, armed <= deadline { return }
+            state.scheduled?.cancel()
+            state.armed = deadline
+            // A microsecond more, so that rounding never fires it before the deadline.
+            let delay = max(.zero, ContinuousClock.now.duration(to: deadline)) + .microseconds(1)
+            state.scheduled = loop.scheduleTask(in: TimeAmount(delay)) { [weak self] in self?.fired() }
+        }
+    }
+
+    /// Ends the timer: it does not fire any more.
+    package func cancel() {
+        state.withLock { state in
+            state.isCancelled = true
+            state.armed = nil
+            state.scheduled?.cancel()
+            state.scheduled = nil
+        }
+    }
+
+    private func fired() {
+        let isCancelled = state.withLock { state in
+            state.armed = nil
+            state.scheduled = nil
+            return state.isCancelled
+        }
+        if !isCancelled { fire() }
+    }
+}

@@ -1,0 +1,151 @@
+package import AMQPPool
+package import NIOCore
+
+/// A request as it stands on the wire, in both directions: the caller writes what the receiver reads.
+package struct RequestMessage: Sendable, Hashable {
+    /// The service the request is for. The broker routes by it; a receiver does not look at it.
+    package var destination: String?
+    /// The procedure, or `nil` for the receiver's default one.
+    package var procedure: String?
+    /// The call's id as text, or whatever a foreign caller put there; copied into the reply as it is.
+    package var correlationID: String?
+    /// The id that every delivery and every retry of the request shares.
+    package var messageID: String?
+    /// Where the reply goes; `nil` for a cast.
+    package var replyTo: String?
+    /// How long the caller still waits, in milliseconds from the request's arrival. `nil` says nothing about it.
+    package var timeoutMilliseconds: Int64?
+    /// What the body is written in.
+    package var contentType: String?
+    /// The argument.
+    package var body: ByteBuffer
+
+    /// The longest time to live that RabbitMQ takes, in milliseconds; it closes the channel on a longer one.
+    package static let maximumTimeoutMilliseconds: Int64 = 4_294_967_295
+
+    package init(
+        destination: String?,
+        procedure: String?,
+        correlationID: String?,
+        messageID: String?,
+        replyTo: String?,
+        timeoutMilliseconds: Int64?,
+        contentType: String?,
+        body: ByteBuffer
+    ) {
+        self.destination = destination
+        self.procedure = procedure
+        self.correlationID = correlationID
+        self.messageID = messageID
+        self.replyTo = replyTo
+        self.timeoutMilliseconds = timeoutMilliseconds
+        self.contentType = contentType
+        self.body = body
+    }
+
+    /// A call (with `replyTo`) or a cast (without) as this library sends it.
+    package init(
+        id: RequestID,
+        destination: String,
+        procedure: String,
+        replyTo: String?,
+        remaining: Duration?,
+        contentType: String,
+        body: ByteBuffer
+    ) {
+        let id = id.description
+        self.init(
+            destination: destination,
+            procedure: procedure,
+            correlationID: id,
+            messageID: id,
+            replyTo: replyTo,
+            timeoutMilliseconds: remaining.map(Self.milliseconds),
+            contentType: contentType,
+            body: body
+        )
+    }
+
+    /// The time as the wire wants it: whole milliseconds, rounded up, at least one and no more than the broker takes.
+    package static func milliseconds(_ time: Duration) -> Int64 {
+        let (seconds, attoseconds) = time.components
+        guard seconds < maximumTimeoutMilliseconds / 1000 else { return maximumTimeoutMilliseconds }
+        let millisecond: Int64 = 1_000_000_000_000_000
+        let milliseconds = seconds * 1000 + (attoseconds + millisecond - 1) / millisecond
+        return max(1, milliseconds)
+    }
+}
+
+extension RequestMessage {
+    /// The properties that carry it.
+    package var properties: MessageProperties {
+        var entries: [FieldTable.Entry] = []
+        entries.reserveCapacity(3)
+        if let destination { entries.append(.init(key: Header.destination, value: .string(destination))) }
+        if let procedure { entries.append(.init(key: Header.procedure, value: .string(procedure))) }
+        if let timeoutMilliseconds { entries.append(.init(key: Header.timeout, value: .int64(timeoutMilliseconds))) }
+        return MessageProperties(
+            contentType: contentType,
+            headers: FieldTable(entries: entries),
+            // A call's caller is told when it gets lost, so a disk need not remember it; a cast has nobody to tell.
+            deliveryMode: replyTo == nil ? .persistent : .transient,
+            correlationID: correlationID,
+            replyTo: replyTo,
+            expiration: timeoutMilliseconds.map(String.init),
+            messageID: messageID
+        )
+    }
+
+    /// Reads a delivered request. What is missing is `nil`: foreign callers leave much of it out.
+    ///
+    /// - Throws: ``RPCFailure/Code-swift.struct/undecodableRequest`` when a header is there but is not what it should be.
+    package init(properties: MessageProperties, body: ByteBuffer) throws(RPCFailure) {
+        self.init(
+            destination: try Self.text(properties.headers, Header.destination),
+            procedure: try Self.text(properties.headers, Header.procedure),
+            correlationID: properties.correlationID,
+            messageID: properties.messageID,
+            replyTo: properties.replyTo.flatMap { $0.isEmpty ? nil : $0 },
+            timeoutMilliseconds: try Self.timeout(properties.headers),
+            contentType: properties.contentType,
+            body: body
+        )
+    }
+
+    private static func text(_ headers: FieldTable, _ name: String) throws(RPCFailure) -> String? {
+        switch headers[name] {
+        case nil: nil
+        case .string(let text): text
+        default: throw RPCFailure(code: .undecodableRequest, message: "the header \"\(name)\" is not a string")
+        }
+    }
+
+    private static func timeout(_ headers: FieldTable) throws(RPCFailure) -> Int64? {
+        guard let value = headers[Header.timeout] else { return nil }
+        guard let milliseconds = value.wholeNumber else {
+            throw RPCFailure(
+                code: .undecodableRequest,
+                message: "the header \"\(Header.timeout)\" is not a whole number"
+            )
+        }
+        return min(max(0, milliseconds), maximumTimeoutMilliseconds)
+    }
+}
+
+extension FieldValue {
+    /// The number, whichever width its sender chose, or wrote as decimal text.
+    package var wholeNumber: Int64? {
+        switch self {
+        case .int8(let value): Int64(value)
+        case .uint8(let value): Int64(value)
+        case .int16(let value): Int64(value)
+        case .uint16(let value): Int64(value)
+        case .int32(let value): Int64(value)
+        case .uint32(let value): Int64(value)
+        case .int64(let value): value
+        case .uint64(let value): Int64(clamping: value)
+        case .string(let text): Int64(text)
+        default: nil
+        }
+    }
+}
