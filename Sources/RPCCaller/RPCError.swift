@@ -1,0 +1,111 @@
+import AMQPPool
+public import RPCWire
+public import Supervision
+
+/// How a call ended, when it did not end with a result.
+///
+/// Each case says what happened, whether the request may have been processed, and whether sending it again is safe. "May have
+/// been processed" is never more than the truth known here: the receiver may have run the procedure, run a part of it, or still be
+/// running it.
+public enum RPCError: Error, Sendable {
+    /// No queue takes requests for this destination: the service does not exist, or never ran.
+    ///
+    /// Known within milliseconds, since the broker returns the message. Not processed; sending again is safe.
+    case unroutable(destination: String)
+
+    /// The deadline passed while the caller waited for the reply.
+    ///
+    /// May have been processed, and may still be. Safe to send again only when the procedure is idempotent.
+    case timeout
+
+    /// The task that made the call was cancelled.
+    ///
+    /// May have been processed: the request is not called back once it is on its way.
+    case cancelled
+
+    /// The receiver answered with a failure. ``RPCWire/RPCFailure/code`` tells whether anything ran.
+    case remote(RPCFailure)
+
+    /// The connection that carried the request was lost before the broker confirmed it.
+    ///
+    /// With `true` the request left this process and may have been processed. With `false` no byte of it left.
+    case connectionLost(requestMayHaveBeenDelivered: Bool)
+
+    /// The queue that the reply would come to is gone, so the reply cannot come.
+    ///
+    /// May have been processed.
+    case replyQueueLost
+
+    /// The caller was stopped or restarted while the call waited, for this reason.
+    ///
+    /// May have been processed.
+    case callerRestarted(ExitReason)
+
+    /// As many calls as are allowed at once are waiting already.
+    ///
+    /// Not sent; sending again later is safe.
+    case overloaded(limit: Int)
+
+    /// The broker accepted nothing (a memory or disk alarm) until the deadline passed.
+    ///
+    /// Not sent; sending again later is safe.
+    case blocked(why: String)
+
+    /// No channel was ready until the deadline passed. `why` is what the last attempts to connect said.
+    ///
+    /// Not sent; sending again later is safe.
+    case notConnected(why: String)
+
+    /// The broker refused to keep the request: a full queue that rejects, or an error of its own.
+    ///
+    /// Not processed, as far as the broker says; sending again later is safe if the procedure is idempotent.
+    case rejectedByBroker
+
+    /// The request is not one: an argument that cannot be encoded, a name that is too long, a body over the limit.
+    ///
+    /// Not sent. Sending the same again fails in the same way.
+    case invalidRequest(String)
+
+    /// A reply came and is not what the call expects.
+    ///
+    /// Processed: the receiver answered with a result.
+    case undecodableReply(String)
+}
+
+extension RPCError {
+    /// Whether the receiver may have run the procedure, wholly or in part. When it is `false`, sending again is safe.
+    public var requestMayHaveBeenProcessed: Bool {
+        switch self {
+        case .unroutable, .overloaded, .blocked, .notConnected, .invalidRequest, .rejectedByBroker: false
+        case .timeout, .cancelled, .replyQueueLost, .callerRestarted, .undecodableReply: true
+        case .connectionLost(let mayHaveBeenDelivered): mayHaveBeenDelivered
+        case .remote(let failure):
+            switch failure.code {
+            case .unknownProcedure, .undecodableRequest, .overloaded: false
+            default: true
+            }
+        }
+    }
+}
+
+extension RPCError: CustomStringConvertible {
+    /// One sentence: what happened.
+    public var description: String {
+        switch self {
+        case .unroutable(let destination): "no service \"\(destination)\": nothing is bound to receive its requests"
+        case .timeout: "no reply before the deadline"
+        case .cancelled: "the calling task was cancelled"
+        case .remote(let failure): "the receiver answered with a failure: \(failure)"
+        case .connectionLost(true): "the connection was lost after the request was sent; it may have been delivered"
+        case .connectionLost(false): "the connection was lost before the request was sent"
+        case .replyQueueLost: "the reply queue is gone, so the reply cannot come"
+        case .callerRestarted(let reason): "the caller was stopped or restarted: \(reason)"
+        case .overloaded(let limit): "\(limit) calls are waiting already"
+        case .blocked(let why): "the broker accepts no messages: \(why)"
+        case .notConnected(let why): "not connected: \(why)"
+        case .rejectedByBroker: "the broker refused to keep the request"
+        case .invalidRequest(let why): "the request is invalid: \(why)"
+        case .undecodableReply(let why): "the reply cannot be decoded: \(why)"
+        }
+    }
+}
