@@ -1,0 +1,94 @@
+import NIOCore
+import RPCWire
+
+/// A service's procedures by name, without anything of AMQP: what a receiver answers requests with, and what a unit test can
+/// call in process.
+///
+///     let math = Procedures {
+///         Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
+///     }
+///     let sum: Int = try await math.call("add", [4, 9])
+public struct Procedures: Sendable {
+    private let byName: [String: Procedure]
+    private let unnamed: Procedure?
+    let codec: any RPCCodec
+    /// A name that stands twice, if any: a mistake that the receiver reports when it starts.
+    let duplicate: String?
+
+    /// The procedures that the builder lists.
+    public init(@ProceduresBuilder _ procedures: () -> [Procedure]) {
+        var byName: [String: Procedure] = [:]
+        var unnamed: Procedure?
+        var duplicate: String?
+        for procedure in procedures() {
+            if let name = procedure.name {
+                if byName.updateValue(procedure, forKey: name) != nil { duplicate = duplicate ?? name }
+            } else {
+                if unnamed != nil { duplicate = duplicate ?? "default" }
+                unnamed = procedure
+            }
+        }
+        self.byName = byName
+        self.unnamed = unnamed
+        self.duplicate = duplicate
+        codec = JSONCodec()
+    }
+
+    /// The names that callers can use, sorted.
+    public var names: [String] { byName.keys.sorted() }
+
+    /// Calls a procedure in process, exactly as a request over the wire does: the argument is encoded and decoded, the result too.
+    ///
+    /// - Throws: The failure that a caller would get as a remote error. A result that is not an `Output` is
+    ///   ``RPCWire/RPCFailure/Code-swift.struct/unencodableResult``.
+    public nonisolated(nonsending) func call<Output: Decodable>(
+        _ procedure: String,
+        _ argument: some Encodable,
+        context: RPCContext? = nil,
+        as type: Output.Type = Output.self
+    ) async throws(RPCFailure) -> Output {
+        let body: ByteBuffer
+        do {
+            body = try codec.encode(argument)
+        } catch {
+            throw RPCFailure(code: .undecodableRequest, message: "\(error)")
+        }
+        let context = context ?? RPCContext(procedure: procedure)
+        switch await handle(procedure: procedure, contentType: codec.contentType, body: body, context: context) {
+        case .result(let result):
+            do {
+                return try codec.decode(Output.self, from: result)
+            } catch {
+                throw RPCFailure(code: .unencodableResult, message: "\(error)")
+            }
+        case .failed(let failure): throw failure
+        case .crashed: throw .handlerFailed
+        }
+    }
+
+    /// Runs one request.
+    func handle(
+        procedure name: String?,
+        contentType: String?,
+        body: ByteBuffer,
+        context: RPCContext
+    ) async -> HandlerOutcome {
+        guard let procedure = name.map({ byName[$0] }) ?? unnamed else {
+            let message =
+                name.map { "no procedure \"\($0)\"" } ?? "the request names no procedure, and there is no default one"
+            return .failed(RPCFailure(code: .unknownProcedure, message: message))
+        }
+        guard codec.accepts(contentType: contentType) else {
+            let message = "content type \"\(contentType ?? "")\" instead of \(codec.contentType)"
+            return .failed(RPCFailure(code: .undecodableRequest, message: message))
+        }
+        return await procedure.handler(body, codec, context)
+    }
+}
+
+extension RPCFailure {
+    /// What a caller learns about a handler's own error.
+    static var handlerFailed: RPCFailure {
+        RPCFailure(code: .internalError, message: "the procedure failed")
+    }
+}

@@ -1,0 +1,34 @@
+import Synchronization
+
+/// What a receiver has done since it was made, over all incarnations of its tree.
+public struct RPCReceiverCounts: Sendable, Hashable {
+    /// Requests delivered, redeliveries included.
+    public var received = 0
+    /// Requests that were delivered before, to this receiver or another.
+    public var redelivered = 0
+    /// Requests whose handler returned a result.
+    public var answered = 0
+    /// Requests that ended with a failure.
+    public var failed = 0
+    /// Requests dropped because their caller's deadline had passed.
+    public var expired = 0
+    /// Requests whose handler took longer than the receiver allows.
+    public var timedOut = 0
+    /// Requests given up because they were delivered too often.
+    public var poisoned = 0
+}
+
+/// Counts; metrics will be fed from here.
+final class ReceiverCounters: Sendable {
+    private let counts = Mutex(RPCReceiverCounts())
+
+    var current: RPCReceiverCounts { counts.withLock { $0 } }
+
+    func received() { counts.withLock { $0.received += 1 } }
+    func redelivered() { counts.withLock { $0.redelivered += 1 } }
+    func answered() { counts.withLock { $0.answered += 1 } }
+    func failed() { counts.withLock { $0.failed += 1 } }
+    func expired() { counts.withLock { $0.expired += 1 } }
+    func timedOut() { counts.withLock { $0.timedOut += 1 } }
+    func poisoned() { counts.withLock { $0.poisoned += 1 } }
+}

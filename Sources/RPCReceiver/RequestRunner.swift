@@ -1,0 +1,290 @@
+import Logging
+import NIOCore
+import RPCWire
+import Synchronization
+
+/// A delivered request, and the way to answer it.
+///
+/// Each of the four methods ends its delivery, and does nothing once the channel it came from is gone.
+protocol IncomingRequest: Sendable {
+    /// What it asks, or why that cannot be read.
+    var message: Result<RequestMessage, RPCFailure> { get }
+    /// Where an answer to a message that cannot be read would go.
+    var replyTo: String? { get }
+    var correlationID: String? { get }
+    /// Whether it may have been delivered before.
+    var redelivered: Bool { get }
+    /// How often a quorum queue delivered it before; `nil` on queues that do not count.
+    var deliveryCount: Int64? { get }
+    /// Sends the reply and then, on the same channel, the acknowledgement: so it is acknowledged only after its reply reached the
+    /// broker.
+    func answer(_ reply: ReplyMessage)
+    /// Sends the reply and then rejects the request, for good: it is dead-lettered where its queue says so.
+    func answerAndReject(_ reply: ReplyMessage)
+    func acknowledge()
+    func reject(requeue: Bool)
+}
+
+/// Runs requests: each as a task of its own, no more than `concurrency` at once, none longer than it may.
+///
+/// A later issue makes each request a temporary child of a task supervisor; this class is the place. What an ending means is
+/// decided by ``RequestTable`` and ``FailurePolicy``, so that only the starting of tasks will change.
+final class RequestRunner: Sendable {
+    /// How requests are run.
+    struct Settings: Sendable {
+        var concurrency: Int
+        var handlerTimeLimit: Duration
+        var onFailure: FailurePolicy
+        var deliveryLimit: Int
+        var maximumMessageSize: Int
+        var exposesErrors: Bool
+    }
+
+    private struct Job: Sendable {
+        let request: any IncomingRequest
+        let deadline: ContinuousClock.Instant
+        /// Whether the caller has given up at the deadline, rather than the receiver's own limit being reached.
+        let isCallersDeadline: Bool
+    }
+
+    private struct State {
+        var table: RequestTable<Job, ObjectIdentifier>
+        var tasks: [RequestTable<Job, ObjectIdentifier>.Key: Task<Void, Never>] = [:]
+        var idleWaiters: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let procedures: Procedures
+    private let settings: Settings
+    private let counters: ReceiverCounters
+    private let logger: Logger
+    private let state: Mutex<State>
+    private let timer: Mutex<DeadlineTimer?> = Mutex(nil)
+
+    init(
+        procedures: Procedures,
+        settings: Settings,
+        counters: ReceiverCounters,
+        eventLoop: any EventLoop,
+        logger: Logger
+    ) {
+        self.procedures = procedures
+        self.settings = settings
+        self.counters = counters
+        self.logger = logger
+        state = Mutex(State(table: RequestTable(concurrency: settings.concurrency)))
+        let timer = DeadlineTimer(on: eventLoop) { [weak self] in self?.expire() }
+        self.timer.withLock { $0 = timer }
+    }
+
+    // MARK: Coming
+
+    /// Takes on a request that was delivered on a channel. Does not block.
+    func accept(_ request: any IncomingRequest, from channel: ObjectIdentifier) {
+        counters.received()
+        if request.redelivered { counters.redelivered() }
+        let now = ContinuousClock.now
+        let message: RequestMessage
+        switch request.message {
+        case .success(let read): message = read
+        case .failure(let failure): return refuse(request, failure)
+        }
+        if let count = request.deliveryCount, count >= settings.deliveryLimit {
+            counters.poisoned()
+            let failure = RPCFailure(code: .poison, message: "delivered \(count) times without an answer")
+            return reject(request, message, failure)
+        }
+        let ownLimit = now + settings.handlerTimeLimit
+        let callersDeadline = message.timeoutMilliseconds.map { now + .milliseconds($0) }
+        let deadline = min(ownLimit, callersDeadline ?? ownLimit)
+        let job = Job(request: request, deadline: deadline, isCallersDeadline: deadline == callersDeadline)
+        let accepted = state.withLock { state in
+            let key = state.table.accept(job, from: channel, deadline: deadline)
+            startWaiting(&state)
+            return key != nil
+        }
+        if accepted { timer.withLock { $0 }?.arm(deadline) }
+    }
+
+    /// A channel is gone: its handlers are cancelled, and the broker redelivers its requests.
+    func channelClosed(_ channel: ObjectIdentifier) {
+        let cancelled = state.withLock { state in
+            let keys = state.table.closed(channel)
+            let tasks = keys.compactMap { state.tasks.removeValue(forKey: $0) }
+            startWaiting(&state)
+            wakeIfIdle(&state)
+            return tasks
+        }
+        for task in cancelled { task.cancel() }
+    }
+
+    /// The end of this incarnation: every handler is cancelled and nothing is answered any more.
+    func close() {
+        timer.withLock { timer in
+            timer?.cancel()
+            timer = nil
+        }
+        let cancelled = state.withLock { state in
+            let keys = state.table.close()
+            wakeIfIdle(&state)
+            return keys.compactMap { state.tasks.removeValue(forKey: $0) }
+        }
+        for task in cancelled { task.cancel() }
+    }
+
+    /// How many requests are taken on and not answered.
+    var count: Int { state.withLock { $0.table.count } }
+
+    /// Returns when no request is left unanswered. Something has to stop new ones from coming first.
+    func idle() async {
+        await withCheckedContinuation { continuation in
+            let isIdle = state.withLock { state in
+                guard state.table.count > 0 else { return true }
+                state.idleWaiters.append(continuation)
+                return false
+            }
+            if isIdle { continuation.resume() }
+        }
+    }
+
+    // MARK: Running
+
+    private func startWaiting(_ state: inout State) {
+        while let (key, job) = state.table.startNext() {
+            // Detached: the task must not inherit a shutdown signal from whoever happens to run here.
+            state.tasks[key] = Task.detached { [self] in
+                let outcome = await run(job)
+                finished(key, outcome)
+            }
+        }
+    }
+
+    private func run(_ job: Job) async -> HandlerOutcome {
+        guard case .success(let message) = job.request.message else { return .crashed(CancellationError()) }
+        let context = RPCContext(
+            procedure: message.procedure ?? "",
+            messageID: message.messageID,
+            redelivered: job.request.redelivered,
+            deadline: job.deadline,
+            logger: logger
+        )
+        return await procedures.handle(
+            procedure: message.procedure,
+            contentType: message.contentType,
+            body: message.body,
+            context: context
+        )
+    }
+
+    private func finished(_ key: UInt64, _ outcome: HandlerOutcome) {
+        let job = state.withLock { state in
+            let job = state.table.finish(key)
+            state.tasks[key] = nil
+            startWaiting(&state)
+            return job
+        }
+        // `nil`: it was too late, or its channel is gone.
+        guard let job, case .success(let message) = job.request.message else { return }
+        answer(job, message, outcome)
+        state.withLock { wakeIfIdle(&$0) }
+    }
+
+    private func expire() {
+        let (expired, tasks, next) = state.withLock { state in
+            let expired = state.table.expire(at: ContinuousClock.now)
+            let tasks = expired.compactMap { state.tasks.removeValue(forKey: $0.key) }
+            startWaiting(&state)
+            return (expired, tasks, state.table.earliestDeadline)
+        }
+        if let next { timer.withLock { $0 }?.arm(next) }
+        for task in tasks { task.cancel() }
+        for (_, job) in expired {
+            guard case .success(let message) = job.request.message else { continue }
+            if job.isCallersDeadline {
+                // Nobody waits for the answer any more.
+                counters.expired()
+                job.request.acknowledge()
+            } else {
+                counters.timedOut()
+                logger.warning("a handler took longer than it may", metadata: Self.metadata(message))
+                let message = "no result within \(settings.handlerTimeLimit)"
+                reply(to: job.request, RPCFailure(code: .handlerTimeout, message: message))
+            }
+        }
+        state.withLock { wakeIfIdle(&$0) }
+    }
+
+    private func wakeIfIdle(_ state: inout State) {
+        guard state.table.count == 0, !state.idleWaiters.isEmpty else { return }
+        let waiters = state.idleWaiters
+        state.idleWaiters = []
+        for waiter in waiters { waiter.resume() }
+    }
+
+    // MARK: Answering
+
+    private func answer(_ job: Job, _ message: RequestMessage, _ outcome: HandlerOutcome) {
+        let request = job.request
+        switch outcome {
+        case .result(let body):
+            guard body.readableBytes <= settings.maximumMessageSize else {
+                let text = "the result has \(body.readableBytes) bytes, the limit is \(settings.maximumMessageSize)"
+                counters.failed()
+                return reply(to: request, RPCFailure(code: .unencodableResult, message: text))
+            }
+            counters.answered()
+            guard message.replyTo != nil else { return request.acknowledge() }
+            request.answer(
+                ReplyMessage(
+                    result: body,
+                    contentType: procedures.codec.contentType,
+                    correlationID: request.correlationID
+                )
+            )
+        case .failed(let failure):
+            counters.failed()
+            refuse(request, failure)
+        case .crashed(let error):
+            counters.failed()
+            var metadata = Self.metadata(message)
+            metadata["error"] = "\(error)"
+            logger.error("a handler failed", metadata: metadata)
+            var failure = RPCFailure.handlerFailed
+            if settings.exposesErrors { failure.message = "\(error)" }
+            switch settings.onFailure.ending(redelivered: request.redelivered) {
+            case .answerAndAcknowledge: reply(to: request, failure)
+            case .answerAndReject: reject(request, message, failure)
+            case .requeue: request.reject(requeue: true)
+            }
+        }
+    }
+
+    /// A failure is the answer of a call. A cast has nobody to tell: it is rejected, and dead-lettered where its queue says so.
+    private func refuse(_ request: any IncomingRequest, _ failure: RPCFailure) {
+        if request.replyTo == nil {
+            logger.warning("a cast failed", metadata: ["error": "\(failure)"])
+            request.reject(requeue: false)
+        } else {
+            reply(to: request, failure)
+        }
+    }
+
+    private func reply(to request: any IncomingRequest, _ failure: RPCFailure) {
+        guard request.replyTo != nil else { return request.acknowledge() }
+        var reply = ReplyMessage(failure: failure, correlationID: request.correlationID)
+        if reply.body.readableBytes > settings.maximumMessageSize {
+            let short = RPCFailure(code: failure.code, message: "the failure's text is larger than a message may be")
+            reply = ReplyMessage(failure: short, correlationID: request.correlationID)
+        }
+        request.answer(reply)
+    }
+
+    private func reject(_ request: any IncomingRequest, _ message: RequestMessage, _ failure: RPCFailure) {
+        logger.error("a request is given up", metadata: Self.metadata(message))
+        guard request.replyTo != nil else { return request.reject(requeue: false) }
+        request.answerAndReject(ReplyMessage(failure: failure, correlationID: request.correlationID))
+    }
+
+    private static func metadata(_ message: RequestMessage) -> Logger.Metadata {
+        ["rpc.procedure": "\(message.procedure ?? "")", "rpc.message_id": "\(message.messageID ?? "")"]
+    }
+}
