@@ -12,7 +12,7 @@ public actor Channel {
     /// Its number on the connection. A later channel may have the same.
     public nonisolated let number: UInt16
     nonisolated let outbox: ChannelOutbox
-    nonisolated let end = EndSignal()
+    nonisolated let end = OneShot<AMQPError>()
     private nonisolated let isSealed = Atomic(false)
 
     private var machine: ChannelStateMachine
@@ -39,6 +39,7 @@ public actor Channel {
         var deadline: Scheduled<Void>
     }
 
+    /// The event loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor { connection.unownedExecutor }
 
     nonisolated var eventLoop: any EventLoop { connection.eventLoop }
@@ -100,14 +101,14 @@ public actor Channel {
     }
 
     /// Why the channel is over, or nil while it is open.
-    public nonisolated var closedError: AMQPError? { end.error }
+    public nonisolated var closedError: AMQPError? { end.value }
 
     /// Whether the channel is open and its connection not blocked.
     package nonisolated var isReady: Bool { !isSealed.load(ordering: .acquiring) && !connection.isBlocked }
 
     /// Runs when the channel is over: on the event loop, or at once if it is over already. Must not block.
     package nonisolated func onClosed(_ handler: @escaping @Sendable (AMQPError) -> Void) {
-        end.onEnd(handler)
+        end.whenFired(handler)
     }
 
     // MARK: Operations

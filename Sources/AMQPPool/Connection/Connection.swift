@@ -14,10 +14,12 @@ public actor Connection {
     nonisolated let configuration: ConnectionConfiguration
     nonisolated let eventLoop: any EventLoop
     nonisolated let logger: Logger
-    nonisolated let end = EndSignal()
+    nonisolated let end = OneShot<AMQPError>()
     private nonisolated let executor: any SerialExecutor
+    private nonisolated let ending = Atomic(false)
     private nonisolated let blocked = Mutex<String?>(nil)
     private nonisolated let blockedFlag = Atomic(false)
+    private nonisolated let unblockedHandlers = Mutex<[@Sendable () -> Void]>([])
 
     private var machine: ConnectionStateMachine
     private var transport: (any NIOCore.Channel)?
@@ -43,6 +45,7 @@ public actor Connection {
     /// How much is encoded before it is written.
     private static let writeBatchSize = 1 << 20
 
+    /// The event loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
     private init(_ endpoint: Endpoint, configuration: ConnectionConfiguration, logger: Logger) {
@@ -122,6 +125,7 @@ public actor Connection {
     }
 
     private func beginClose(timeout: Duration) {
+        ending.store(true, ordering: .releasing)
         guard machine.isOpen else { return drive { $0.close(&$1) } }
         for channel in channels { channel?.assumeIsolated { $0.connectionClosing() } }
         drive { $0.close(&$1) }
@@ -136,11 +140,14 @@ public actor Connection {
     }
 
     /// Why the connection is over, or nil while it is open.
-    public nonisolated var closedError: AMQPError? { end.error }
+    public nonisolated var closedError: AMQPError? { end.value }
+
+    /// Whether the connection is over or on its way there: what happens to its channels is a consequence.
+    nonisolated var isEnding: Bool { ending.load(ordering: .acquiring) }
 
     /// Runs when the connection is over: on the event loop, or at once if it is over already. Must not block.
     package nonisolated func onClosed(_ handler: @escaping @Sendable (AMQPError) -> Void) {
-        end.onEnd(handler)
+        end.whenFired(handler)
     }
 
     /// Why the broker accepts no messages at present (`connection.blocked`), or nil.
@@ -148,9 +155,16 @@ public actor Connection {
 
     nonisolated var isBlocked: Bool { blockedFlag.load(ordering: .acquiring) }
 
+    /// Runs on the event loop each time the broker accepts messages again. Must not block.
+    nonisolated func onUnblocked(_ handler: @escaping @Sendable () -> Void) {
+        unblockedHandlers.withLock { $0.append(handler) }
+    }
+
     private func setBlocked(_ reason: String?) {
         blocked.withLock { $0 = reason }
-        blockedFlag.store(reason != nil, ordering: .releasing)
+        let wasBlocked = blockedFlag.exchange(reason != nil, ordering: .acquiringAndReleasing)
+        guard wasBlocked, reason == nil else { return }
+        for handler in unblockedHandlers.withLock({ $0 }) { handler() }
     }
 
     // MARK: Channels
@@ -160,7 +174,7 @@ public actor Connection {
     /// - Throws: what ended the connection, ``AMQPError/tooManyChannels(limit:)``, ``AMQPError/timedOut(operation:after:)``
     ///   or ``AMQPError/cancelled(operation:)``; then the channel is closed again as soon as the broker answers.
     public func openChannel() async throws(AMQPError) -> Channel {
-        if let error = end.error { throw .notSent(error) }
+        if let error = end.value { throw .notSent(error) }
         guard machine.isOpen else { throw .notSent(.connectionClosed) }
         guard let number = ids.allocate() else { throw .tooManyChannels(limit: ids.limit) }
         let channel = Channel(number: number, connection: self)
@@ -340,7 +354,7 @@ public actor Connection {
         switch result {
         case .failure(let error): drive { $0.transportClosed(reason: describe(connectError: error), &$1) }
         case .success(let transport):
-            guard end.error == nil else { return transport.close(promise: nil) }
+            guard end.value == nil else { return transport.close(promise: nil) }
             self.transport = transport
             do {
                 try transport.pipeline.syncOperations.addHandler(ConnectionHandler(connection: self))
@@ -407,6 +421,7 @@ public actor Connection {
     }
 
     private func ended(_ error: AMQPError, isClean: Bool) {
+        ending.store(true, ordering: .releasing)
         openDeadline?.cancel()
         tick?.cancel()
         setBlocked(nil)

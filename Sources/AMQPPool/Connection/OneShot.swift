@@ -1,0 +1,64 @@
+import Synchronization
+
+/// Tells a value once to everybody who waits now or asks later: that a connection is open, or over.
+///
+/// Independent of the event loop, so that waiting works from anywhere.
+final class OneShot<Value: Sendable>: Sendable {
+    private struct State {
+        var value: Value?
+        var nextID: UInt64 = 0
+        var waiters: [UInt64: CheckedContinuation<Value?, Never>] = [:]
+        var handlers: [@Sendable (Value) -> Void] = []
+    }
+
+    private let state = Mutex(State())
+
+    /// The value, or nil while there is none.
+    var value: Value? { state.withLock { $0.value } }
+
+    /// The first call counts.
+    func fire(_ value: Value) {
+        let ended: State? = state.withLock { state in
+            guard state.value == nil else { return nil }
+            let ended = state
+            state.value = value
+            state.waiters = [:]
+            state.handlers = []
+            return ended
+        }
+        guard let ended else { return }
+        for handler in ended.handlers { handler(value) }
+        for waiter in ended.waiters.values { waiter.resume(returning: value) }
+    }
+
+    /// Runs the handler where ``fire(_:)`` is called, or at once, here, if it was.
+    func whenFired(_ handler: @escaping @Sendable (Value) -> Void) {
+        let value: Value? = state.withLock { state in
+            if state.value == nil { state.handlers.append(handler) }
+            return state.value
+        }
+        if let value { handler(value) }
+    }
+
+    /// Waits for the value. Returns nil only when the task was cancelled before.
+    func wait() async -> Value? {
+        let id = state.withLock { state in
+            state.nextID += 1
+            return state.nextID
+        }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { (continuation: CheckedContinuation<Value?, Never>) in
+                // A task cancelled before this point finds no waiter in `onCancel`: so it is looked at inside the lock.
+                let (isOver, value) = state.withLock { state -> (Bool, Value?) in
+                    if let value = state.value { return (true, value) }
+                    if Task.isCancelled { return (true, nil) }
+                    state.waiters[id] = continuation
+                    return (false, nil)
+                }
+                if isOver { continuation.resume(returning: value) }
+            }
+        } onCancel: {
+            state.withLock { $0.waiters.removeValue(forKey: id) }?.resume(returning: nil)
+        }
+    }
+}

@@ -1,0 +1,152 @@
+public import Logging
+public import NIOCore
+public import ServiceLifecycle
+public import Supervision
+import Synchronization
+
+/// Supervised connections and channels to a RabbitMQ broker.
+///
+///     let pool = AMQPPool(endpoints: ["amqp://guest:guest@127.0.0.1:5672"]) { channel in
+///         try await channel.declareQueue("orders", durable: true)
+///     }
+///     try await pool.start()
+///     try await pool.publish(ByteBuffer(string: "42"), routingKey: "orders", mandatory: true)
+///     await pool.stop()
+///
+/// It comes up at once and connects in the background. What broker and network do to it is repaired in the background too:
+/// an operation waits for a channel no longer than its timeout, and then says why there is none. It is a `Service`; to make
+/// it part of a larger tree, put its ``supervisor`` into another supervisor's children.
+public final class AMQPPool: Service, Sendable {
+    /// The tree of the pool.
+    public let supervisor: Supervisor
+    private let configuration: PoolConfiguration
+    private let registry: CurrentRegistry
+
+    private final class CurrentRegistry: Sendable {
+        let registry = Mutex<ChannelRegistry?>(nil)
+    }
+
+    /// Describes a pool; nothing runs before ``start()`` or ``run()``.
+    ///
+    /// - Parameters:
+    ///   - endpoints: the brokers to connect to, walked round robin.
+    ///   - connections: how many connections.
+    ///   - channelsPerConnection: how many channels on each.
+    ///   - logger: for the whole pool.
+    ///   - onOpen: sets up each channel that was opened, before it is used: declares, consumes. It runs again whenever a
+    ///     channel is opened anew. The broker refusing it (403, 406) at the first time ends the pool: ``run()`` throws.
+    public convenience init(
+        endpoints: [Endpoint],
+        connections: Int = 2,
+        channelsPerConnection: Int = 1,
+        logger: Logger? = nil,
+        onOpen: @escaping @Sendable (Channel) async throws -> Void = { _ in }
+    ) {
+        var configuration = PoolConfiguration(endpoints: endpoints)
+        configuration.connections = connections
+        configuration.channelsPerConnection = channelsPerConnection
+        self.init(configuration: configuration, logger: logger, onOpen: onOpen)
+    }
+
+    /// Describes a pool with these settings; nothing runs before ``start()`` or ``run()``.
+    public init(
+        _ name: String = "amqp-pool",
+        configuration: PoolConfiguration,
+        logger: Logger? = nil,
+        onOpen: @escaping @Sendable (Channel) async throws -> Void = { _ in }
+    ) {
+        self.configuration = configuration
+        let current = CurrentRegistry()
+        registry = current
+        supervisor = Supervisor(name, strategy: .oneForAll, logger: logger) {
+            Child("registry") { _ -> ChannelRegistry? in
+                let registry = ChannelRegistry()
+                current.registry.withLock { $0 = registry }
+                return registry
+            }
+            poolSupervisor(
+                configuration: configuration,
+                registry: { context in
+                    guard let pool = context.supervisor.ancestor(named: name) else {
+                        throw CallError.noProcess(child: "registry")
+                    }
+                    return try pool.child("registry", as: ChannelRegistry.self).resolve()
+                },
+                onOpen: { channel, _ in try await onOpen(channel) })
+        }
+    }
+
+    /// Starts the tree; connecting goes on in the background. See ``waitUntilReady(timeout:)``.
+    public func start() async throws {
+        try await supervisor.start()
+    }
+
+    /// Runs until the surrounding task is cancelled or shut down gracefully. Throws why the pool gave up, if it did.
+    public func run() async throws {
+        try await supervisor.run()
+    }
+
+    /// Stops in order: channels close, then connections.
+    public func stop() async {
+        await supervisor.stop()
+    }
+
+    /// Waits until a channel is ready.
+    ///
+    /// - Throws: ``AMQPError/notConnected(_:)`` with what failed at each endpoint, ``AMQPError/blocked(reason:)`` or
+    ///   ``AMQPError/cancelled(operation:)``; each inside ``AMQPError/notSent(_:)``.
+    public func waitUntilReady(timeout: Duration = .seconds(10)) async throws(AMQPError) {
+        _ = try await channel(before: .now + timeout)
+    }
+
+    /// Publishes a message on any channel that is ready and waits until the broker has confirmed it.
+    ///
+    /// - Parameter timeout: for both, the wait for a channel and that for the confirm; nil is
+    ///   ``ConnectionConfiguration/operationTimeout``.
+    /// - Throws: as ``Channel/publish(_:properties:exchange:routingKey:mandatory:timeout:)``, and as
+    ///   ``waitUntilReady(timeout:)``. A message that a lost connection did not write any more is not sent again.
+    public func publish(
+        _ body: ByteBuffer,
+        properties: MessageProperties = MessageProperties(),
+        exchange: String = "",
+        routingKey: String,
+        mandatory: Bool = false,
+        timeout: Duration? = nil
+    ) async throws(AMQPError) {
+        let deadline = ContinuousClock.now + (timeout ?? configuration.connection.operationTimeout)
+        let channel = try await channel(before: deadline)
+        try await channel.publish(
+            body,
+            properties: properties,
+            exchange: exchange,
+            routingKey: routingKey,
+            mandatory: mandatory,
+            timeout: ContinuousClock.now.duration(to: deadline))
+    }
+
+    /// Runs the body with a channel of the pool that is ready: to declare, bind, consume. Others use the channel too, and an
+    /// operation that the broker refuses closes it for all; it is opened again.
+    ///
+    /// - Parameter timeout: how long to wait for a channel; nil is ``ConnectionConfiguration/operationTimeout``.
+    public func withChannel<Result: Sendable>(
+        timeout: Duration? = nil,
+        isolation: isolated (any Actor)? = #isolation,
+        _ body: (Channel) async throws -> Result
+    ) async throws -> Result {
+        try await body(channel(before: .now + (timeout ?? configuration.connection.operationTimeout)))
+    }
+
+    private func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
+        guard let registry = registry.registry.withLock({ $0 }) else { throw .notSent(.notConnected([])) }
+        return try await registry.next(before: deadline)
+    }
+}
+
+extension SupervisorReference {
+    /// The nearest supervisor above with this name, or this one.
+    fileprivate func ancestor(named name: String) -> SupervisorReference? {
+        var current: SupervisorReference? = self
+        while let supervisor = current, supervisor.name != name { current = supervisor.parent }
+        return current
+    }
+}

@@ -1,0 +1,122 @@
+import Logging
+package import Supervision
+import Synchronization
+
+/// The supervised channel: comes up at once, waits for its connection, opens, sets itself up, and registers.
+///
+/// It ends when the broker closes the channel. It does not end because its connection did: then it only waits to be stopped,
+/// which its supervisor does (rest for one).
+package actor ChannelProcess: Worker {
+    /// What a pool does with its channels.
+    struct Hooks: Sendable {
+        var onOpen: @Sendable (Channel, ChildContext) async throws -> Void
+        var onStop: (@Sendable (Channel) async -> Void)?
+        var onClose: (@Sendable (Channel) -> Void)?
+    }
+
+    private struct State {
+        var channel: Channel?
+        /// Killed: what is opened from now on is closed at once.
+        var isFenced = false
+    }
+
+    private let context: ChildContext
+    private let connection: ChildReference<ConnectionProcess>
+    private let registry: ChannelRegistry
+    private let history: ChannelHistory
+    private let hooks: Hooks
+    private nonisolated let state = Mutex(State())
+
+    init(
+        _ context: ChildContext,
+        connection: ChildReference<ConnectionProcess>,
+        registry: ChannelRegistry,
+        history: ChannelHistory,
+        hooks: Hooks
+    ) {
+        self.context = context
+        self.connection = connection
+        self.registry = registry
+        self.history = history
+        self.hooks = hooks
+    }
+
+    /// The open channel, if there is one.
+    package nonisolated var channel: Channel? {
+        state.withLock { $0.channel }.flatMap { $0.closedError == nil ? $0 : nil }
+    }
+
+    package func run() async throws {
+        // No process is there only between the end of the connection and the moment in which this one is stopped for it.
+        guard let process = try? connection.resolve(), let connection = await process.opened.wait() else {
+            return try await waitToBeStopped()
+        }
+        do {
+            let channel = try await open(on: connection)
+            try await hooks.onOpen(channel, context)
+            history.opened()
+            registry.add(channel, for: context.pid)
+            if let error = await channel.waitUntilClosed() { throw error }
+        } catch {
+            try Task.checkCancellation()
+            if connection.isEnding { return try await waitToBeStopped() }
+            if let refusal = topologyRefusal() {
+                context.logger.error("the broker refuses the topology", metadata: ["error": "\(refusal)"])
+                context.supervisor.root.pid.exit(.shutdown(cause: refusal))
+                return try await waitToBeStopped()
+            }
+            throw error
+        }
+    }
+
+    package func terminate(reason: ExitReason) async {
+        guard let channel else { return }
+        await hooks.onStop?(channel)
+        await channel.close()
+    }
+
+    /// The kill hook: not on this actor, which may be stuck, but on the event loop.
+    nonisolated func killed() async {
+        let channel = state.withLock { state in
+            state.isFenced = true
+            return state.channel
+        }
+        await channel?.close(timeout: ConnectionProcess.killTimeout)
+    }
+
+    private func open(on connection: Connection) async throws -> Channel {
+        let channel = try await connection.openChannel()
+        let isFenced = state.withLock { state in
+            state.channel = channel
+            return state.isFenced
+        }
+        if let onClose = hooks.onClose { channel.onClosed { [weak channel] _ in channel.map(onClose) } }
+        guard !isFenced else {
+            await channel.close(timeout: ConnectionProcess.killTimeout)
+            throw CancellationError()
+        }
+        try await channel.selectConfirms()
+        return channel
+    }
+
+    /// Why the broker closed the channel while it was set up for the first time: a mistake in the configuration (403, 406),
+    /// which no restart repairs. Once it has been open, the same is taken for a fault of the environment.
+    private func topologyRefusal() -> AMQPError? {
+        guard !history.wasOpen, let error = state.withLock({ $0.channel })?.closedError else { return nil }
+        return [403, 406].contains(error.replyCode) ? error : nil
+    }
+
+    private func waitToBeStopped() async throws {
+        _ = await OneShot<Never>().wait()
+        try Task.checkCancellation()
+    }
+}
+
+/// Whether a channel of the pool was ever open, across its incarnations.
+final class ChannelHistory: Sendable {
+    private let state = Atomic(false)
+
+    var wasOpen: Bool { state.load(ordering: .acquiring) }
+
+    func opened() { state.store(true, ordering: .releasing) }
+}

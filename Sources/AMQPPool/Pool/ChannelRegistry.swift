@@ -1,0 +1,146 @@
+import NIOCore
+import Supervision
+import Synchronization
+
+/// The channels of a pool that are ready for use: looked up under a lock, without a hop through any process.
+///
+/// A channel leaves as soon as it is closed or its process ends. Those that wait for one are as many as the calls in flight.
+package actor ChannelRegistry {
+    fileprivate struct State {
+        var channels: [Channel] = []
+        var next = 0
+        var failures: [(endpoint: Endpoint, error: AMQPError)] = []
+        var waiters: [UInt64: CheckedContinuation<Wake, Never>] = [:]
+        var lastWaiter: UInt64 = 0
+    }
+
+    fileprivate enum Wake {
+        case changed
+        case deadline
+        case cancelled
+    }
+
+    private nonisolated let state = Mutex(State())
+
+    package init() {}
+
+    // MARK: Looking up
+
+    /// A channel that is ready: open, and its connection not blocked. Round robin.
+    package nonisolated func pick() -> Channel? {
+        state.withLock { $0.pick() }
+    }
+
+    /// All channels, ready or not.
+    package nonisolated var channels: [Channel] { state.withLock { $0.channels } }
+
+    /// The last error at each endpoint that could not be connected to since it last could.
+    package nonisolated var failures: [AMQPError.EndpointFailure] { state.withLock { $0.report } }
+
+    /// Waits for a channel that is ready.
+    ///
+    /// - Throws: at the deadline ``AMQPError/notConnected(_:)``, which tells what failed at each endpoint, or
+    ///   ``AMQPError/blocked(reason:)``; ``AMQPError/cancelled(operation:)``. Each inside ``AMQPError/notSent(_:)``.
+    package nonisolated func next(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
+        while true {
+            if let channel = pick() { return channel }
+            switch await wait(until: deadline) {
+            case .changed: continue
+            case .cancelled: throw .notSent(.cancelled(operation: "waiting for a channel"))
+            case .deadline:
+                if let channel = pick() { return channel }
+                throw .notSent(reasonForNone)
+            }
+        }
+    }
+
+    private nonisolated var reasonForNone: AMQPError {
+        let (channels, report) = state.withLock { ($0.channels, $0.report) }
+        for channel in channels {
+            if let reason = channel.connection.blockedReason { return .blocked(reason: reason) }
+        }
+        return .notConnected(report)
+    }
+
+    private nonisolated func wait(until deadline: ContinuousClock.Instant) async -> Wake {
+        let id = state.withLock { state in
+            state.lastWaiter += 1
+            return state.lastWaiter
+        }
+        let timer = SystemSupervisionClock.shared.schedule(after: ContinuousClock.now.duration(to: deadline)) {
+            self.wake(id, .deadline)
+        }
+        defer { timer.cancel() }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                // Looked at under the lock: what becomes ready after this wakes the waiter.
+                let wake: Wake? = state.withLock { state in
+                    if Task.isCancelled { return .cancelled }
+                    if ContinuousClock.now >= deadline { return .deadline }
+                    if state.channels.contains(where: \.isReady) { return .changed }
+                    state.waiters[id] = continuation
+                    return nil
+                }
+                if let wake { continuation.resume(returning: wake) }
+            }
+        } onCancel: {
+            wake(id, .cancelled)
+        }
+    }
+
+    private nonisolated func wake(_ id: UInt64, _ wake: Wake) {
+        state.withLock { $0.waiters.removeValue(forKey: id) }?.resume(returning: wake)
+    }
+
+    // MARK: What the processes report
+
+    /// The channel can be used, until it is closed or its process ends.
+    nonisolated func add(_ channel: Channel, for pid: Pid) {
+        state.withLock { $0.channels.append(channel) }
+        channel.onClosed { [weak self, weak channel] _ in
+            if let channel { self?.remove(channel) }
+        }
+        pid.onExit { [weak self, weak channel] _ in
+            if let channel { self?.remove(channel) }
+        }
+        readinessChanged()
+    }
+
+    private nonisolated func remove(_ channel: Channel) {
+        state.withLock { state in state.channels.removeAll { $0 === channel } }
+    }
+
+    /// A channel has become ready: those who wait look again.
+    nonisolated func readinessChanged() {
+        let waiters = state.withLock { state in
+            defer { state.waiters = [:] }
+            return state.waiters
+        }
+        for waiter in waiters.values { waiter.resume(returning: .changed) }
+    }
+
+    nonisolated func failedToConnect(to endpoint: Endpoint, _ error: AMQPError) {
+        state.withLock { state in
+            state.failures.removeAll { $0.endpoint == endpoint }
+            state.failures.append((endpoint, error))
+        }
+    }
+
+    nonisolated func connected(to endpoint: Endpoint) {
+        state.withLock { state in state.failures.removeAll { $0.endpoint == endpoint } }
+    }
+}
+
+extension ChannelRegistry.State {
+    fileprivate mutating func pick() -> Channel? {
+        for _ in channels.indices {
+            next = next + 1 < channels.count ? next + 1 : 0
+            if channels[next].isReady { return channels[next] }
+        }
+        return nil
+    }
+
+    fileprivate var report: [AMQPError.EndpointFailure] {
+        failures.map { AMQPError.EndpointFailure(endpoint: $0.endpoint.redacted, error: $0.error) }
+    }
+}

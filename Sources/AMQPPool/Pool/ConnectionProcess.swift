@@ -1,0 +1,109 @@
+import Logging
+package import Supervision
+import Synchronization
+
+/// The supervised connection: comes up at once, connects in the background, ends when the open connection is lost.
+///
+/// While it cannot connect it is alive and tries for ever: an outage is no failure of this process. Stopped, it closes by
+/// handshake; killed, its kill hook does.
+package actor ConnectionProcess: Worker {
+    private struct State {
+        var connection: Connection?
+        /// Killed: what is opened from now on is closed at once.
+        var isFenced = false
+    }
+
+    private let rotation: EndpointRotation
+    private let configuration: ConnectionConfiguration
+    private let backoff: Backoff
+    private let registry: ChannelRegistry
+    private let logger: Logger
+    private nonisolated let state = Mutex(State())
+    nonisolated let opened = OneShot<Connection>()
+
+    init(
+        rotation: EndpointRotation,
+        configuration: ConnectionConfiguration,
+        backoff: Backoff,
+        registry: ChannelRegistry,
+        logger: Logger
+    ) {
+        self.rotation = rotation
+        self.configuration = configuration
+        self.backoff = backoff
+        self.registry = registry
+        self.logger = logger
+    }
+
+    /// The open connection, if there is one.
+    package nonisolated var connection: Connection? {
+        state.withLock { $0.connection }.flatMap { $0.closedError == nil ? $0 : nil }
+    }
+
+    package func run() async throws {
+        let connection = try await connect()
+        let isFenced = state.withLock { state in
+            state.connection = connection
+            return state.isFenced
+        }
+        if isFenced { return await connection.close(timeout: Self.killTimeout) }
+        connection.onUnblocked { [registry] in registry.readinessChanged() }
+        registry.connected(to: connection.endpoint)
+        opened.fire(connection)
+        if let error = await connection.waitUntilClosed() { throw error }
+    }
+
+    package func terminate(reason: ExitReason) async {
+        await connection?.close()
+    }
+
+    /// How long the kill hook waits for the broker's close-ok.
+    static let killTimeout = Duration.seconds(1)
+
+    /// The kill hook: not on this actor, which may be stuck, but on the event loop.
+    nonisolated func killed() async {
+        let connection = state.withLock { state in
+            state.isFenced = true
+            return state.connection
+        }
+        await connection?.close(timeout: Self.killTimeout)
+    }
+
+    private func connect() async throws -> Connection {
+        var failures = 0
+        while true {
+            try Task.checkCancellation()
+            let endpoint = rotation.next()
+            do {
+                return try await Connection.open(endpoint, configuration: configuration, logger: logger)
+            } catch {
+                try Task.checkCancellation()
+                failures += 1
+                let delay = backoff.delay(afterFailures: failures, random: .random(in: 0..<1))
+                registry.failedToConnect(to: endpoint, error)
+                logger.warning("cannot connect", metadata: ["error": "\(error)", "retry-in": "\(delay)"])
+                try await Task.sleep(for: delay)
+            }
+        }
+    }
+}
+
+/// Walks a list of endpoints round robin, across the incarnations of a connection.
+final class EndpointRotation: Sendable {
+    private let endpoints: [Endpoint]
+    private let index: Mutex<Int>
+
+    /// - Parameter offset: where to begin, so that several connections spread over the list.
+    init?(_ endpoints: [Endpoint], offset: Int) {
+        guard !endpoints.isEmpty else { return nil }
+        self.endpoints = endpoints
+        index = Mutex(offset % endpoints.count)
+    }
+
+    func next() -> Endpoint {
+        index.withLock { index in
+            defer { index = (index + 1) % endpoints.count }
+            return endpoints[index]
+        }
+    }
+}

@@ -1,0 +1,23 @@
+public import Supervision
+
+/// The settings of a pool.
+public struct PoolConfiguration: Sendable {
+    /// The brokers to connect to. Each connection walks the list round robin, one endpoint an attempt.
+    public var endpoints: [Endpoint]
+    /// How many connections. Default 2: with one, a lost connection leaves nothing.
+    public var connections = 2
+    /// How many channels each connection carries. Default 1.
+    public var channelsPerConnection = 1
+    /// The settings of each connection. Its name gets the connection's number behind it.
+    public var connection = ConnectionConfiguration()
+    /// How long to wait between attempts to connect, and before a lost connection or channel is opened again. Default:
+    /// 100 ms to 5 s, with full jitter.
+    public var backoff = Backoff(minimum: .milliseconds(100), maximum: .seconds(5), jitter: 1)
+    /// How long a channel that is stopped may take to finish its work and close. Default 5 s.
+    public var channelShutdown: Duration = .seconds(5)
+
+    /// The defaults, for these endpoints.
+    public init(endpoints: [Endpoint]) {
+        self.endpoints = endpoints
+    }
+}

@@ -1,0 +1,102 @@
+package import Supervision
+
+/// The subtree of a pool:
+///
+///     pool                          one for one
+///     |- connection-supervisor-1    rest for one
+///     |  |- connection              comes up at once, connects in the background
+///     |  `- channel-supervisor      one for one
+///     |     |- channel-1            opens, runs `onOpen`, registers itself
+///     |     `- channel-n
+///     `- connection-supervisor-m
+///
+/// What broker and network do never climbs: connections and channels are opened again after a backoff, and the supervisors
+/// of both cool down instead of giving up. Except for one thing: a topology that the broker refuses (403, 406) when a
+/// channel is set up for the first time is a mistake in the configuration. Then the root of the tree is told to exit with
+/// `.shutdown(cause:)` and the ``AMQPError`` in it.
+///
+/// - Parameters:
+///   - id: the name of the supervisor.
+///   - configuration: how many of what, and where to.
+///   - registry: finds the registry that the channels register in, for each incarnation.
+///   - onOpen: sets up each channel that was opened, before it is registered: declares, consumes. The channel is in confirm
+///     mode. If it throws, the channel is opened again after a backoff.
+///   - onStop: called before a channel that is open is closed because its process is stopped: time to finish work, bounded by
+///     ``PoolConfiguration/channelShutdown``. Not called for one that is killed or lost.
+///   - onClose: called on the event loop when a channel that was opened is over, for whatever reason. Must not block.
+package func poolSupervisor(
+    _ id: String = "pool",
+    configuration: PoolConfiguration,
+    registry: @escaping @Sendable (ChildContext) throws -> ChannelRegistry,
+    onOpen: @escaping @Sendable (Channel, ChildContext) async throws -> Void,
+    onStop: (@Sendable (Channel) async -> Void)? = nil,
+    onClose: (@Sendable (Channel) -> Void)? = nil
+) -> Supervisor {
+    let hooks = ChannelProcess.Hooks(onOpen: onOpen, onStop: onStop, onClose: onClose)
+    return Supervisor(id, strategy: .oneForOne) {
+        for number in 1...max(1, configuration.connections) {
+            connectionSupervisor(number, configuration: configuration, registry: registry, hooks: hooks)
+        }
+    }
+}
+
+private func connectionSupervisor(
+    _ number: Int,
+    configuration: PoolConfiguration,
+    registry: @escaping @Sendable (ChildContext) throws -> ChannelRegistry,
+    hooks: ChannelProcess.Hooks
+) -> Supervisor {
+    let rotation = EndpointRotation(configuration.endpoints, offset: number - 1)
+    var settings = configuration.connection
+    settings.name = settings.name.map { "\($0)-\(number)" }
+    return Supervisor(
+        "connection-supervisor-\(number)", strategy: .restForOne, whenExceeded: .cooldown(configuration.backoff.maximum)
+    ) { [settings] in
+        Child(
+            "connection",
+            shutdown: .timeout(settings.closeTimeout + .seconds(1)),
+            backoff: configuration.backoff,
+            killTimeout: ConnectionProcess.killTimeout + .milliseconds(500),
+            onKill: { (process: ConnectionProcess) in await process.killed() },
+            start: { context -> ConnectionProcess? in
+                guard let rotation else { throw AMQPError.invalidArgument("the pool has no endpoints") }
+                return ConnectionProcess(
+                    rotation: rotation,
+                    configuration: settings,
+                    backoff: configuration.backoff,
+                    registry: try registry(context),
+                    logger: context.logger)
+            })
+        Supervisor(
+            "channel-supervisor", strategy: .oneForOne, whenExceeded: .cooldown(configuration.backoff.maximum)
+        ) {
+            for number in 1...max(1, configuration.channelsPerConnection) {
+                channel(number, configuration: configuration, registry: registry, hooks: hooks)
+            }
+        }
+    }
+}
+
+private func channel(
+    _ number: Int,
+    configuration: PoolConfiguration,
+    registry: @escaping @Sendable (ChildContext) throws -> ChannelRegistry,
+    hooks: ChannelProcess.Hooks
+) -> Child {
+    let history = ChannelHistory()
+    return Child(
+        "channel-\(number)",
+        shutdown: .timeout(configuration.channelShutdown),
+        backoff: configuration.backoff,
+        killTimeout: ConnectionProcess.killTimeout + .milliseconds(500),
+        onKill: { (process: ChannelProcess) in await process.killed() },
+        start: { context -> ChannelProcess? in
+            guard let connectionSupervisor = context.supervisor.parent else { return nil }
+            return ChannelProcess(
+                context,
+                connection: connectionSupervisor.child("connection", as: ConnectionProcess.self),
+                registry: try registry(context),
+                history: history,
+                hooks: hooks)
+        })
+}
