@@ -107,9 +107,9 @@ enum ControlScript {
                    <<"channel">> => number(get(number, Channel))}
              end || I <- rabbit_amqqueue:consumers_all(exists(VHost))];
         run(<<"connections">>, _) ->
-            Items = [name, user_provided_name, vhost, state, channels, peer_port, timeout, client_properties],
+            Items = [name, vhost, state, channels, peer_port, timeout, client_properties],
             [#{<<"name">> => text(get(name, I)),
-               <<"clientName">> => text(get(user_provided_name, I)),
+               <<"clientName">> => maps:get(<<"connection_name">>, table(get(client_properties, I)), <<>>),
                <<"virtualHost">> => text(get(vhost, I)),
                <<"state">> => text(get(state, I)),
                <<"channels">> => number(get(channels, I)),
