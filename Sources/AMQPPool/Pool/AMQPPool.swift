@@ -72,7 +72,8 @@ public final class AMQPPool: Service, Sendable {
                     }
                     return try pool.child("registry", as: ChannelRegistry.self).resolve()
                 },
-                onOpen: { channel, _ in try await onOpen(channel) })
+                onOpen: { channel, _ in try await onOpen(channel) }
+            )
         }
     }
 
@@ -121,7 +122,8 @@ public final class AMQPPool: Service, Sendable {
             exchange: exchange,
             routingKey: routingKey,
             mandatory: mandatory,
-            timeout: ContinuousClock.now.duration(to: deadline))
+            timeout: ContinuousClock.now.duration(to: deadline)
+        )
     }
 
     /// Runs the body with a channel of the pool that is ready: to declare, bind, consume. Others use the channel too, and an

@@ -50,7 +50,9 @@ private func connectionSupervisor(
     var settings = configuration.connection
     settings.name = settings.name.map { "\($0)-\(number)" }
     return Supervisor(
-        "connection-supervisor-\(number)", strategy: .restForOne, whenExceeded: .cooldown(configuration.backoff.maximum)
+        "connection-supervisor-\(number)",
+        strategy: .restForOne,
+        whenExceeded: .cooldown(configuration.backoff.maximum)
     ) { [settings] in
         Child(
             "connection",
@@ -65,10 +67,14 @@ private func connectionSupervisor(
                     configuration: settings,
                     backoff: configuration.backoff,
                     registry: try registry(context),
-                    logger: context.logger)
-            })
+                    logger: context.logger
+                )
+            }
+        )
         Supervisor(
-            "channel-supervisor", strategy: .oneForOne, whenExceeded: .cooldown(configuration.backoff.maximum)
+            "channel-supervisor",
+            strategy: .oneForOne,
+            whenExceeded: .cooldown(configuration.backoff.maximum)
         ) {
             for number in 1...max(1, configuration.channelsPerConnection) {
                 channel(number, configuration: configuration, registry: registry, hooks: hooks)
@@ -97,6 +103,8 @@ private func channel(
                 connection: connectionSupervisor.child("connection", as: ConnectionProcess.self),
                 registry: try registry(context),
                 history: history,
-                hooks: hooks)
-        })
+                hooks: hooks
+            )
+        }
+    )
 }
