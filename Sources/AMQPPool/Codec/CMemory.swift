@@ -125,7 +125,9 @@ extension amqp_bytes_t {
 
     /// A copy as text, if it is UTF-8.
     var string: String? {
-        String(validating: buffer.assumingMemoryBound(to: UInt8.self), as: UTF8.self)
+        // The validating initializer is not specialized for buffers; nearly all names and ids are ASCII.
+        let isASCII = buffer.reduce(0, |) & 0x80 == 0
+        return isASCII ? repairedString : String(validating: buffer.assumingMemoryBound(to: UInt8.self), as: UTF8.self)
     }
 
     /// A copy as text for people, in which what is not UTF-8 stands as U+FFFD.

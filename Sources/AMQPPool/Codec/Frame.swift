@@ -45,3 +45,29 @@ enum FrameError: Error, Sendable, Equatable {
     /// A heartbeat with a payload or outside of channel 0.
     case malformedHeartbeat
 }
+
+extension FrameError: CustomStringConvertible {
+    /// What arrived and what should have.
+    var description: String {
+        switch self {
+        case .oversized(let bytes, let limit):
+            "a frame of \(bytes) bytes arrived, and at most \(limit) were negotiated"
+        case .missingFrameEnd(let found):
+            "a frame ends with the octet \(found) and not with 206"
+        case .unknownType(let type):
+            "a frame of the unknown type \(type) arrived; the peer may not speak AMQP 0-9-1, or expect TLS"
+        case .protocolRefused(let identifier, let major, let minor, let revision):
+            "the peer refuses AMQP 0-9-1 and offers protocol \(identifier), version \(major).\(minor).\(revision)"
+        case .malformedMethod(let id):
+            "the arguments of method \(id >> 16).\(id & 0xFFFF) do not decode"
+        case .methodOnWrongChannel(let id, let channel):
+            "method \(id >> 16).\(id & 0xFFFF) arrived on channel \(channel), where it does not belong"
+        case .malformedHeader(let channel):
+            "a malformed content header arrived on channel \(channel)"
+        case .contentOnChannelZero:
+            "content arrived on channel 0"
+        case .malformedHeartbeat:
+            "a heartbeat with a payload or a channel arrived"
+        }
+    }
+}

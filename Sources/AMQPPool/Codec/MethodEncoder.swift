@@ -1,9 +1,11 @@
 import CRabbitMQ
 import NIOCore
 
-extension FrameEncoder {
+extension FrameWriter {
     /// Appends the frame of a method. ``tables`` has begun.
-    func encodeArguments(of method: Method, channel: UInt16, into buffer: inout ByteBuffer) throws(EncodingError) {
+    mutating func encodeArguments(of method: Method, channel: UInt16, into buffer: inout ByteBuffer)
+        throws(EncodingError)
+    {
         switch method {
         case .basicPublish(let exchange, let routingKey, let mandatory):
             let arguments = amqp_basic_publish_t(
@@ -106,7 +108,7 @@ extension FrameEncoder {
         }
     }
 
-    private func encodeTopologyArguments(
+    private mutating func encodeTopologyArguments(
         of method: Method,
         channel: UInt16,
         into buffer: inout ByteBuffer
@@ -214,7 +216,7 @@ extension FrameEncoder {
         }
     }
 
-    private func encodeConnectionArguments(
+    private mutating func encodeConnectionArguments(
         of method: Method,
         channel: UInt16,
         into buffer: inout ByteBuffer

@@ -1,0 +1,128 @@
+import CRabbitMQ
+import NIOCore
+
+/// What a ``FrameEncoder`` does, as a value: so the checks of exclusive access cost once a message, not once a field.
+///
+/// Of what a throwing function has written until it threw, ``FrameEncoder`` takes everything back.
+struct FrameWriter: ~Copyable {
+    /// The room in one frame.
+    var maximumPayload: Int
+    var tables = TableEncoder()
+
+    init(maximumPayload: Int) {
+        self.maximumPayload = maximumPayload
+    }
+
+    /// Appends a method's frame.
+    mutating func writeMethod(_ method: Method, channel: UInt16, into buffer: inout ByteBuffer) throws(EncodingError) {
+        tables.begin(room: maximumPayload - MemoryLayout<UInt32>.size)
+        try encodeArguments(of: method, channel: channel, into: &buffer)
+    }
+
+    /// Appends a method's frame, its content's header and body.
+    mutating func writeMessage(
+        _ method: Method,
+        _ properties: MessageProperties,
+        _ body: ByteBuffer,
+        channel: UInt16,
+        into buffer: inout ByteBuffer
+    ) throws(EncodingError) {
+        let frames = (body.readableBytes + maximumPayload - 1) / maximumPayload
+        buffer.reserveCapacity(minimumWritableBytes: 1024 + body.readableBytes + frames * FrameEncoder.overhead)
+        try writeMethod(method, channel: channel, into: &buffer)
+        try writeHeader(properties, bodySize: body.readableBytes, channel: channel, into: &buffer)
+        writeBody(body, channel: channel, into: &buffer)
+    }
+
+    /// Appends the frame of a method whose arguments librabbitmq encodes. ``tables`` has counted their strings and tables.
+    mutating func write<Arguments>(
+        _ id: UInt32,
+        _ arguments: Arguments,
+        channel: UInt16,
+        into buffer: inout ByteBuffer
+    ) throws(EncodingError) {
+        let start = beginFrame(AMQP_FRAME_METHOD, channel: channel, into: &buffer)
+        buffer.writeInteger(id)
+        // 32 bytes are more than the integers and flags of any method.
+        let room = min(maximumPayload - MemoryLayout.size(ofValue: id), tables.size + 32)
+        guard buffer.append(arguments, limit: room, by: { amqp_encode_method(id, $0, $1) }) else {
+            throw .argumentsTooLarge(bytes: tables.size, limit: room)
+        }
+        endFrame(from: start, in: &buffer)
+    }
+
+    /// Appends the frame of a method that has no arguments.
+    mutating func write(_ id: UInt32, channel: UInt16, into buffer: inout ByteBuffer) {
+        let start = beginFrame(AMQP_FRAME_METHOD, channel: channel, into: &buffer)
+        buffer.writeInteger(id)
+        endFrame(from: start, in: &buffer)
+    }
+
+    /// Appends `connection.update-secret`, which librabbitmq does not know before 0.12.
+    mutating func writeUpdateSecret(
+        _ newSecret: [UInt8],
+        reason: String,
+        channel: UInt16,
+        into buffer: inout ByteBuffer
+    ) throws(EncodingError) {
+        _ = try tables.longString(newSecret)
+        _ = try tables.shortString(reason, "reason")
+        let start = beginFrame(AMQP_FRAME_METHOD, channel: channel, into: &buffer)
+        buffer.writeMultipleIntegers(Method.updateSecretID, UInt32(newSecret.count))
+        buffer.writeBytes(newSecret)
+        buffer.writeInteger(UInt8(reason.utf8.count))
+        buffer.writeString(reason)
+        endFrame(from: start, in: &buffer)
+    }
+
+    private mutating func writeHeader(
+        _ properties: MessageProperties,
+        bodySize: Int,
+        channel: UInt16,
+        into buffer: inout ByteBuffer
+    ) throws(EncodingError) {
+        let start = beginFrame(AMQP_FRAME_HEADER, channel: channel, into: &buffer)
+        let fixed = buffer.writeMultipleIntegers(UInt16(AMQP_BASIC_CLASS), UInt16(0), UInt64(bodySize))
+        let room = maximumPayload - fixed
+        tables.begin(room: room)
+        let encoded: amqp_basic_properties_t
+        do throws(EncodingError) {
+            encoded = try tables.properties(properties)
+        } catch .argumentsTooLarge(let bytes, _) {
+            throw .headersTooLarge(bytes: bytes, limit: room)
+        }
+        // 16 bytes are more than the flags and integers among the properties.
+        let limit = min(room, tables.size + 16)
+        guard
+            buffer.append(
+                encoded,
+                limit: limit,
+                by: { amqp_encode_properties(UInt16(AMQP_BASIC_CLASS), $0, $1) }
+            )
+        else {
+            throw .headersTooLarge(bytes: tables.size, limit: room)
+        }
+        endFrame(from: start, in: &buffer)
+    }
+
+    private func writeBody(_ body: ByteBuffer, channel: UInt16, into buffer: inout ByteBuffer) {
+        var rest = body
+        while rest.readableBytes > 0, let chunk = rest.readSlice(length: min(rest.readableBytes, maximumPayload)) {
+            buffer.writeMultipleIntegers(UInt8(AMQP_FRAME_BODY), channel, UInt32(chunk.readableBytes))
+            buffer.writeImmutableBuffer(chunk)
+            buffer.writeInteger(UInt8(AMQP_FRAME_END))
+        }
+    }
+
+    /// Writes a frame's header with a size to be filled in, and returns where the payload begins.
+    private func beginFrame(_ type: CInt, channel: UInt16, into buffer: inout ByteBuffer) -> Int {
+        buffer.writeMultipleIntegers(UInt8(truncatingIfNeeded: type), channel, UInt32(0))
+        return buffer.writerIndex
+    }
+
+    private func endFrame(from payload: Int, in buffer: inout ByteBuffer) {
+        let size = UInt32(buffer.writerIndex - payload)
+        buffer.setInteger(size, at: payload - MemoryLayout.size(ofValue: size))
+        buffer.writeInteger(UInt8(AMQP_FRAME_END))
+    }
+}
