@@ -137,10 +137,16 @@ let package = Package(
             path: "Tests/BrokerSupport",
             swiftSettings: settings
         ),
+        .executableTarget(
+            name: "BrokerHolder",
+            dependencies: ["LocalBroker"],
+            path: "Tests/BrokerHolder",
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "LocalBrokerTests",
             dependencies: [
-                "BrokerSupport", "LocalBroker",
+                "BrokerHolder", "BrokerSupport", "LocalBroker",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],

@@ -63,6 +63,18 @@ extension LocalBroker {
 
     // MARK: What can happen to a client
 
+    /// Declares a queue, as another client could; does nothing to one that is there.
+    public func declareQueue(
+        _ name: String,
+        durable: Bool = true,
+        virtualHost: String = "/"
+    ) async throws(LocalBrokerError) {
+        let arguments: [String: ControlArgument] = [
+            "virtual-host": .text(virtualHost), "name": .text(name), "durable": .bool(durable),
+        ]
+        _ = try await request("declare-queue", arguments, as: Bool.self)
+    }
+
     /// Deletes a queue, as another client could: its consumers get a basic.cancel.
     public func deleteQueue(_ name: String, virtualHost: String = "/") async throws(LocalBrokerError) {
         _ = try await request("delete-queue", ["virtual-host": .text(virtualHost), "name": .text(name)], as: Bool.self)

@@ -218,17 +218,21 @@ public actor LocalBroker {
         }
     }
 
-    /// Waits for the node to end without having been asked to.
+    /// Waits for the node to end.
     ///
-    /// - Throws: `endedUnexpectedly` when it does, `notRunning` if it is not running, `cancelled`. Returns when it was
-    ///   ended by ``stop()``, ``kill()`` or ``shutdown()``.
+    /// Returns when it was ended by ``stop()``, ``kill()``, ``wipe()`` or ``shutdown()``.
+    ///
+    /// - Throws: `endedUnexpectedly` when it ends, or has ended, without having been asked to; `notRunning` if it is not
+    ///   running for another reason; `shutDown`; `cancelled`.
     public func waitUntilEnded() async throws(LocalBrokerError) {
+        if case .stopped = state, let unexpectedEnd { throw .endedUnexpectedly(unexpectedEnd.status) }
         let node = try running()
         let status = try await node.process.ended.value(within: .seconds(1 << 31), orThrow: .notRunning)
-        if unexpectedEnd === node { throw .endedUnexpectedly(status) }
+        ended(node, status)
+        if let unexpectedEnd, unexpectedEnd.node === node { throw .endedUnexpectedly(status) }
     }
 
-    private var unexpectedEnd: Node?
+    private var unexpectedEnd: (node: Node, status: ExitStatus)?
 
     private func end(_ node: Node, _ how: @Sendable (Node) async -> Void) async {
         state = .changing
@@ -239,7 +243,7 @@ public actor LocalBroker {
     private func ended(_ node: Node, _ status: ExitStatus) {
         guard case .running(let current) = state, current === node else { return }
         state = .stopped
-        unexpectedEnd = node
+        unexpectedEnd = (node, status)
         options.logger?.warning("broker ended unexpectedly", metadata: ["port": "\(port)", "status": "\(status)"])
     }
 

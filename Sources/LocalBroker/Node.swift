@@ -25,12 +25,16 @@ final class Node: Sendable {
         do {
             process = try ChildProcess(
                 "/bin/sh",
-                ["-c", #"read -r go <&3 && [ "$go" = go ] && exec "$@""#, "local-broker", installation.server]
+                [
+                    "-c", #"cd "$HOME" && read -r go <&3 && [ "$go" = go ] && exec "$@""#, "local-broker",
+                    installation.server,
+                ]
                     + folder.arguments(),
                 environment: folder.environment(),
                 output: folder.console,
                 descriptor: (ours: pair.child, childs: 3),
-                onEnd: { janitor.forget($0) }
+                // Weak: that the janitor is let go of is what ends this very process.
+                onEnd: { [weak janitor] in janitor?.forget($0) }
             )
         } catch {
             _ = close(pair.here)

@@ -61,6 +61,8 @@ struct NodeFolder: Sendable {
             // The Erlang cookie is made here, and read by nobody.
             "HOME": self.path,
             "ERL_CRASH_DUMP_SECONDS": "0",
+            // For every other Erlang program that the node may run.
+            "ERL_FLAGS": "-start_epmd false",
             "RABBITMQ_NODENAME": Self.nodeName,
             "RABBITMQ_CONF_ENV_FILE": "\(self.path)/rabbitmq-env.conf",
             "RABBITMQ_CONFIG_FILE": configuration,
@@ -91,11 +93,14 @@ struct NodeFolder: Sendable {
         ]
     }
 
-    /// The end of what the node wrote.
-    func lastLines(_ count: Int = 30) -> String {
-        let lines = [console, "\(logs)/rabbit.log"].flatMap { path in
+    /// The end of what the node wrote. Of one that refused to start: the reason it gave, without the crash reports that
+    /// follow it.
+    func lastLines(_ count: Int = 40) -> String {
+        let lines = [console, "\(logs)/rabbit.log"].flatMap { path -> [Substring] in
             let text = FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) } ?? ""
-            return text.split(separator: "\n").suffix(count)
+            let lines = text.split(whereSeparator: \.isNewline)
+            let reason = lines.firstIndex { $0.contains("Error during startup") }
+            return Array(lines.prefix(reason.map { $0 + 1 } ?? lines.count).suffix(count))
         }
         return lines.joined(separator: "\n")
     }
