@@ -133,6 +133,7 @@ struct CoreHarness {
             log.append("delay \(id(slot))")
             delays[slot] = (generation, now + duration)
         case .cancelDelay(let slot): delays[slot] = nil
+        case .retry(let slot, let generation): events.append(.delayElapsed(slot, generation: generation))
         case .report(let slot, .gaveUp): log.append("gave up on \(id(slot))")
         case .report: break
         case .adopt: break

@@ -14,6 +14,7 @@ extension SupervisorCore {
         case .terminateChild(let child): terminateChild(id, child)
         case .restartChild(let child): restartChild(id, child)
         case .deleteChild(let child): deleteChild(id, child)
+        case .terminateSlot: effects.append(.reply(id, .notFound))
         }
     }
 

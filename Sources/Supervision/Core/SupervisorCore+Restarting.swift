@@ -80,8 +80,7 @@ extension SupervisorCore {
 
     mutating func backoffDelay(_ slot: Slot) -> Duration {
         guard let record = children[slot], let backoff = record.settings.backoff else { return .zero }
-        let wasHealthy = record.startedAt.map { now - $0 >= backoff.resetAfter } ?? false
-        let failures = wasHealthy ? 1 : record.failures + 1
+        let failures = record.failuresIncludingThis(at: now, backoff)
         children[slot]?.failures = failures
         children[slot]?.startedAt = nil
         return backoff.delay(afterFailures: failures, random: random.unit())

@@ -33,6 +33,8 @@ struct SupervisorCore: Sendable {
     /// OTP's calls that change the children at run time.
     enum Request: Sendable {
         case startChild(Settings)
+        /// Stops one incarnation of a dynamic child.
+        case terminateSlot(Slot, generation: UInt64)
         case terminateChild(id: String)
         case restartChild(id: String)
         case deleteChild(id: String)
@@ -44,6 +46,7 @@ struct SupervisorCore: Sendable {
         case ignored
         case alreadyStarted(Slot)
         case alreadyPresent
+        case tooManyChildren
         case notFound
         case running
         case restarting
@@ -59,6 +62,8 @@ struct SupervisorCore: Sendable {
         case kill(Slot, generation: UInt64)
         case scheduleDelay(Slot, generation: UInt64, Duration)
         case cancelDelay(Slot)
+        /// Bring ``Event/delayElapsed(_:generation:)`` back through the mailbox, behind what waits there.
+        case retry(Slot, generation: UInt64)
         case report(Slot, Report)
         /// The child that this request brings gets this slot.
         case adopt(Slot, request: UInt64)
@@ -113,6 +118,12 @@ struct SupervisorCore: Sendable {
         var failures = 0
         var startedAt: Duration?
         var delay: PendingDelay?
+
+        /// The failures in a row, with this one: the first again after an incarnation that was healthy for long enough.
+        func failuresIncludingThis(at now: Duration, _ backoff: Backoff) -> Int {
+            let wasHealthy = startedAt.map { now - $0 >= backoff.resetAfter } ?? false
+            return wasHealthy ? 1 : failures + 1
+        }
     }
 
     struct PendingDelay: Sendable {

@@ -8,6 +8,8 @@ enum Signal: Sendable {
     case kill
     /// `exit` with this reason that cannot be declined: what a chaos test calls a crash.
     case crash(any Error)
+    /// A process that this one is linked to has ended.
+    case linked(ExitReason)
 }
 
 /// Who acts on the signals sent to a process.
@@ -28,20 +30,31 @@ final class Process: Sendable {
 
     typealias Handler = @Sendable (ExitReason) -> Void
 
-    private struct State {
+    fileprivate struct State {
         var phase = Phase.alive
         var cleanups: [UInt64: Handler] = [:]
         var watchers: [UInt64: Handler] = [:]
+        /// By their numbers; each of them has this process among its own.
+        var links: [UInt64: Process] = [:]
         var lastToken: UInt64 = 0
         var target: (any SignalTarget)?
     }
 
     private static let numbers = Atomic<UInt64>(0)
 
-    let number: UInt64
-    private let state = Mutex(State())
+    /// Where it stands under its supervisor.
+    struct Place: Sendable {
+        var owner: UInt64 = 0
+        var slot: SupervisorCore.Slot = 0
+        var generation: UInt64 = 0
+    }
 
-    init() {
+    let number: UInt64
+    let place: Place
+    fileprivate let state = Mutex(State())
+
+    init(place: Place = Place()) {
+        self.place = place
         number = Process.numbers.add(1, ordering: .relaxed).newValue
     }
 
@@ -88,11 +101,18 @@ final class Process: Sendable {
         }
         guard let cleanups else { return }
         for token in cleanups.keys.sorted() { cleanups[token]?(reason) }
-        let watchers = state.withLock { state in
-            defer { state.watchers = [:] }
-            return state.watchers
+        let (watchers, links) = state.withLock { state in
+            defer {
+                state.watchers = [:]
+                state.links = [:]
+            }
+            return (state.watchers, state.links)
         }
         for token in watchers.keys.sorted() { watchers[token]?(reason) }
+        for number in links.keys.sorted() {
+            guard let other = links[number], other.removeLink(self) else { continue }
+            other.sendLinked(reason)
+        }
     }
 
     /// Calls `handler` once, after the process has ended and its names are free; at once if that has happened already.
@@ -126,5 +146,43 @@ final class Process: Sendable {
 
     func removeCleanup(_ token: UInt64) {
         state.withLock { _ = $0.cleanups.removeValue(forKey: token) }
+    }
+}
+
+// MARK: - Links
+
+extension Process {
+    /// Adds the other side; the reason instead when this process has ended.
+    func addLink(_ other: Process) -> ExitReason? {
+        state.withLock { state in
+            if case .ended(let reason) = state.phase { return reason }
+            state.links[other.number] = other
+            return nil
+        }
+    }
+
+    @discardableResult
+    func removeLink(_ other: Process) -> Bool {
+        state.withLock { $0.links.removeValue(forKey: other.number) != nil }
+    }
+
+    /// Through the trampoline, so that a long chain of linked processes ends in a loop and not in a recursion.
+    func sendLinked(_ reason: ExitReason) {
+        if case .normal = reason { return }
+        Trampoline.run(LinkedExit(process: self, reason: reason))
+    }
+
+    private final class LinkedExit: Drainable {
+        let process: Process
+        let reason: ExitReason
+
+        init(process: Process, reason: ExitReason) {
+            self.process = process
+            self.reason = reason
+        }
+
+        func drain() {
+            process.send(.linked(reason))
+        }
     }
 }

@@ -1,5 +1,11 @@
-/// A reply of the core, and the pid that it speaks of.
-typealias AdministrationReply = (reply: SupervisorCore.Reply, pid: Pid?)
+/// A reply of the core, and the child that it speaks of.
+typealias AdministrationReply = (reply: SupervisorCore.Reply, child: AdministeredChild?)
+
+struct AdministeredChild: Sendable {
+    var slot: SupervisorCore.Slot
+    var entry: UInt64
+    var pid: Pid?
+}
 
 /// Why a change of a supervisor's children was refused (OTP's error atoms).
 public enum AdministrationError: Error, Sendable {
@@ -8,9 +14,11 @@ public enum AdministrationError: Error, Sendable {
     /// It has no child with this id.
     case notFound(child: String)
     /// A child with this id is running.
-    case alreadyStarted(child: String, Pid?)
+    case alreadyStarted(child: String)
     /// A child with this id is known but not running: restart or delete it.
     case alreadyPresent(child: String)
+    /// A dynamic supervisor has as many children as it may have, those that are being restarted included.
+    case tooManyChildren(supervisor: String)
     /// The child is running: terminate it first.
     case running(child: String)
     /// The child is being restarted: terminate it first.
@@ -55,41 +63,42 @@ extension SupervisorReference {
     @discardableResult
     public func startChild(_ child: Child) async throws(AdministrationError) -> Pid? {
         if let problem = child.problem(under: process.specification) { throw .invalidSpecification(problem) }
-        let (reply, pid) = await process.administer(.startChild(child.settings), bringing: child)
-        return try check(reply, pid, child.id)
+        let (reply, administered) = await process.administer(.startChild(child.settings), bringing: child)
+        return try check(reply, administered, child.id)
     }
 
     /// Stops a child and does not restart it. Its specification stays, unless it is temporary. Does nothing when it is
     /// stopped; withdraws a restart that is pending.
     public func terminateChild(_ id: String) async throws(AdministrationError) {
-        let (reply, pid) = await process.administer(.terminateChild(id: id))
-        _ = try check(reply, pid, id)
+        let (reply, administered) = await process.administer(.terminateChild(id: id))
+        _ = try check(reply, administered, id)
     }
 
     /// Starts a stopped child again.
     @discardableResult
     public func restartChild(_ id: String) async throws(AdministrationError) -> Pid? {
-        let (reply, pid) = await process.administer(.restartChild(id: id))
-        return try check(reply, pid, id)
+        let (reply, administered) = await process.administer(.restartChild(id: id))
+        return try check(reply, administered, id)
     }
 
     /// Forgets a stopped child.
     public func deleteChild(_ id: String) async throws(AdministrationError) {
-        let (reply, pid) = await process.administer(.deleteChild(id: id))
-        _ = try check(reply, pid, id)
+        let (reply, administered) = await process.administer(.deleteChild(id: id))
+        _ = try check(reply, administered, id)
     }
 
     /// The children, the one started last first, as OTP's `which_children` lists them. Answers also while a strategy is
     /// running.
     public func whichChildren() -> [ChildInfo] {
-        process.tree().children.reversed().map { node in
-            let isSupervisor = if case .supervisor = node.kind { true } else { false }
+        process.snapshot().reversed().map { child, record, incarnation, _ in
+            let status = SupervisionTree.Status(record, isAlive: incarnation?.pid.isAlive ?? false)
+            let isSupervisor = if case .supervisor = child.kind { true } else { false }
             return ChildInfo(
-                id: node.name,
-                pid: node.pid,
-                status: node.status,
+                id: process.name(of: child.id, record.generation),
+                pid: status.hasProcess ? incarnation?.pid : nil,
+                status: status,
                 isSupervisor: isSupervisor,
-                restart: process.restart(of: node.name) ?? .permanent
+                restart: child.restart
             )
         }
     }
@@ -108,13 +117,24 @@ extension SupervisorReference {
         return counts
     }
 
-    private func check(_ reply: SupervisorCore.Reply, _ pid: Pid?, _ id: String) throws(AdministrationError) -> Pid? {
+    private func check(
+        _ reply: SupervisorCore.Reply,
+        _ administered: AdministeredChild?,
+        _ id: String
+    ) throws(AdministrationError) -> Pid? {
+        try process.check(reply, id)
+        return administered?.pid
+    }
+}
+
+extension SupervisorProcess {
+    func check(_ reply: SupervisorCore.Reply, _ id: String) throws(AdministrationError) {
         let child = path + "/" + id
         switch reply {
-        case .done, .ignored: return nil
-        case .started: return pid
-        case .alreadyStarted: throw .alreadyStarted(child: child, pid)
+        case .done, .ignored, .started: return
+        case .alreadyStarted: throw .alreadyStarted(child: child)
         case .alreadyPresent: throw .alreadyPresent(child: child)
+        case .tooManyChildren: throw .tooManyChildren(supervisor: path)
         case .notFound: throw .notFound(child: child)
         case .running: throw .running(child: child)
         case .restarting: throw .restarting(child: child)

@@ -63,6 +63,6 @@ public struct SupervisorReference: Sendable {
 
     /// A child, or with several names a descendant: a stable reference that is resolved at each use.
     public func child<A: Actor>(_ path: String..., as type: A.Type = A.self) -> ChildReference<A> {
-        ChildReference(anchor: .supervisor(process), names: path)
+        ChildReference(address: Address(anchor: .supervisor(process), names: path))
     }
 }

@@ -15,13 +15,11 @@ final class ChildProcess: Sendable, SignalTarget {
         var isActing = false
     }
 
-    let process = Process()
+    let process: Process
     let specification: Child
     let body: Child.Body
     /// The supervisor holds its children, and each of them holds it: the circle ends when the incarnation is dropped.
     let owner: SupervisorProcess
-    let slot: SupervisorCore.Slot
-    let generation: UInt64
     let incarnation: Int
     private let state: Mutex<State>
 
@@ -36,8 +34,7 @@ final class ChildProcess: Sendable, SignalTarget {
         self.specification = specification
         self.body = body
         self.owner = owner
-        self.slot = slot
-        self.generation = generation
+        process = Process(place: Process.Place(owner: owner.process.number, slot: slot, generation: generation))
         self.incarnation = incarnation
         state = Mutex(
             State(
@@ -51,7 +48,11 @@ final class ChildProcess: Sendable, SignalTarget {
         )
     }
 
-    var path: String { owner.path + "/" + specification.id }
+    var slot: SupervisorCore.Slot { process.place.slot }
+
+    var generation: UInt64 { process.place.generation }
+
+    var path: String { owner.path(of: specification, generation) }
 
     var actor: (any Actor)? { state.withLock { $0.actor } }
 
@@ -90,7 +91,7 @@ final class ChildProcess: Sendable, SignalTarget {
 
     func receive(_ signal: Signal) {
         switch signal {
-        case .exit(let reason): handle(.exit(reason))
+        case .exit(let reason), .linked(let reason): handle(.exit(reason))
         case .kill: handle(.kill)
         case .crash(let error): handle(.crash(error))
         }

@@ -6,27 +6,14 @@ import Synchronization
 /// meanwhile. A direct reference to the actor bypasses all this: a call that is suspended in a killed actor would return
 /// success. Keep references, not actors.
 public struct ChildReference<A: Actor>: Sendable {
-    enum Anchor: Sendable {
-        case supervisor(SupervisorProcess)
-        case root(Supervisor)
-    }
-
-    let anchor: Anchor
-    let names: [String]
+    let address: Address
 
     /// The names from the tree's root down, separated by `/`.
-    public var path: String {
-        let start =
-            switch anchor {
-            case .supervisor(let process): process.path
-            case .root(let supervisor): supervisor.specification.name
-            }
-        return ([start] + names).joined(separator: "/")
-    }
+    public var path: String { address.path }
 
     /// The current incarnation, `nil` while there is none.
     public var pid: Pid? {
-        guard case .success(let child) = find() else { return nil }
+        guard let child = try? address.child() else { return nil }
         return Pid(process: child.process)
     }
 
@@ -42,7 +29,7 @@ public struct ChildReference<A: Actor>: Sendable {
         timeout: Duration = .seconds(5),
         _ body: @escaping @Sendable (isolated A) async throws -> R
     ) async throws -> R {
-        let child = try find().get()
+        let child = try address.child()
         let actor = try cast(child)
         let process = child.process
         let path = path
@@ -68,7 +55,7 @@ public struct ChildReference<A: Actor>: Sendable {
 
     /// The actor of the current incarnation, without a hop. For modules that check liveness themselves.
     package func resolve() throws(CallError) -> A {
-        try cast(find().get())
+        try cast(address.child())
     }
 
     private static func enter<R: Sendable>(
@@ -89,30 +76,6 @@ public struct ChildReference<A: Actor>: Sendable {
             throw .wrongType(child: path, expected: "\(A.self)", actual: "\(type(of: any))")
         }
         return actor
-    }
-
-    private func find() -> Result<ChildProcess, CallError> {
-        let start: SupervisorProcess? =
-            switch anchor {
-            case .supervisor(let process): process
-            case .root(let supervisor): supervisor.current
-            }
-        guard var supervisor = start, var last = names.last.map({ ($0, names.dropLast()) }) else {
-            return .failure(.noProcess(child: path))
-        }
-        while let name = last.1.first {
-            last.1 = last.1.dropFirst()
-            switch supervisor.lookUp(name) {
-            case .supervisor(let next): supervisor = next
-            case .restarting: return .failure(.restarting(child: path))
-            case .child, .none: return .failure(.noProcess(child: path))
-            }
-        }
-        switch supervisor.lookUp(last.0) {
-        case .child(let child): return .success(child)
-        case .restarting: return .failure(.restarting(child: path))
-        case .supervisor, .none: return .failure(.noProcess(child: path))
-        }
     }
 }
 

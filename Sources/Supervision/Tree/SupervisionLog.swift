@@ -11,6 +11,15 @@ import Logging
 /// | warning | `cooldown` | the intensity is exceeded and the supervisor pauses |
 /// | debug | `progress` | a child was started, restarted or stopped |
 enum SupervisionLog {
+    /// The level at which a report would be logged, so that nothing is made that nobody reads.
+    static func level(of report: SupervisorCore.Report) -> Logger.Level {
+        switch report {
+        case .started, .ignored, .restarting, .exited(_, expected: true), .stopped(_, expected: true): .debug
+        case .coolingDown: .warning
+        case .startFailed, .exited, .stopped, .gaveUp: .error
+        }
+    }
+
     static func write(_ event: SupervisionEvent, supervisor: String, to logger: Logger) {
         let entry: (level: Logger.Level, context: String, message: String, reason: ExitReason?) =
             switch event.kind {

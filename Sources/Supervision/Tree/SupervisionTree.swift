@@ -4,6 +4,8 @@ public struct SupervisionTree: Sendable {
     public enum Kind: Sendable, Hashable {
         /// A supervisor with this strategy.
         case supervisor(Strategy)
+        /// A dynamic supervisor.
+        case dynamicSupervisor
         /// An actor of this type.
         case worker(type: String)
     }
@@ -81,6 +83,7 @@ extension SupervisionTree: CustomStringConvertible {
         case .supervisor(.oneForOne): parts.append("one_for_one")
         case .supervisor(.oneForAll): parts.append("one_for_all")
         case .supervisor(.restForOne): parts.append("rest_for_one")
+        case .dynamicSupervisor: parts.append("dynamic, children: \(children.count)")
         case .worker(let type): parts.append(type)
         }
         if let pid { parts.append("\(pid)") }
@@ -92,14 +95,34 @@ extension SupervisionTree: CustomStringConvertible {
     }
 }
 
+extension SupervisionTree.Status {
+    init(_ record: SupervisorCore.Record, isAlive: Bool) {
+        self =
+            switch record.status {
+            case .stopped: .stopped
+            case .starting: .starting
+            case .running: isAlive ? .running : .restarting
+            case .stopping: .stopping
+            case .down, .restarting: .restarting
+            }
+    }
+
+    var hasProcess: Bool {
+        switch self {
+        case .starting, .running, .stopping: true
+        case .restarting, .stopped: false
+        }
+    }
+}
+
 extension SupervisorProcess {
     func tree(restarts: Int = 0, lastExit: ExitReason? = nil, status: SupervisionTree.Status = .running)
         -> SupervisionTree
     {
         SupervisionTree(
-            name: specification.name,
+            name: link.map { $0.owner.name(of: specification.name, $0.generation) } ?? specification.name,
             path: path,
-            kind: .supervisor(specification.strategy),
+            kind: specification.treeKind,
             status: status,
             pid: Pid(process: process),
             restarts: restarts,
@@ -115,23 +138,17 @@ extension SupervisorProcess {
         _ incarnation: Incarnation?,
         _ abandoned: Int
     ) -> SupervisionTree {
-        let status: SupervisionTree.Status =
-            switch record.status {
-            case .stopped: .stopped
-            case .starting: .starting
-            case .running: (incarnation?.pid.isAlive ?? false) ? .running : .restarting
-            case .stopping: .stopping
-            case .down, .restarting: .restarting
-            }
-        let isUp = status == .running || status == .starting || status == .stopping
+        let status = SupervisionTree.Status(record, isAlive: incarnation?.pid.isAlive ?? false)
+        let name = name(of: child.id, record.generation)
+        let isUp = status.hasProcess
         switch (child.kind, incarnation) {
         case (_, .supervisor(let supervisor)?) where isUp:
             return supervisor.tree(restarts: record.restarts, lastExit: record.lastExit, status: status)
         case (.supervisor(let specification), _):
             return SupervisionTree(
-                name: child.id,
-                path: path + "/" + child.id,
-                kind: .supervisor(specification.strategy),
+                name: name,
+                path: path + "/" + name,
+                kind: specification.treeKind,
                 status: status,
                 pid: nil,
                 restarts: record.restarts,
@@ -141,8 +158,8 @@ extension SupervisorProcess {
             )
         case (.actor(let body), _):
             return SupervisionTree(
-                name: child.id,
-                path: path + "/" + child.id,
+                name: name,
+                path: path + "/" + name,
                 kind: .worker(type: body.type),
                 status: status,
                 pid: isUp ? incarnation?.pid : nil,

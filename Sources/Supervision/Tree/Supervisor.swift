@@ -45,7 +45,7 @@ public final class Supervisor: Service, Sendable {
     ///   - logger: For the whole tree, used at the root; by default one with the label `supervision`.
     ///   - clock: For the whole tree, used at the root.
     ///   - children: The children, in start order.
-    public init(
+    public convenience init(
         _ name: String,
         strategy: Strategy = .oneForOne,
         intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5)),
@@ -59,9 +59,9 @@ public final class Supervisor: Service, Sendable {
         clock: any SupervisionClock = SystemSupervisionClock.shared,
         @ChildrenBuilder children: () -> [Child]
     ) {
-        specification = SupervisorSpecification(
+        let specification = SupervisorSpecification(
             name: name,
-            strategy: strategy,
+            kind: .ordered(strategy),
             intensity: intensity,
             whenExceeded: whenExceeded,
             autoShutdown: autoShutdown,
@@ -71,6 +71,11 @@ public final class Supervisor: Service, Sendable {
             backoff: backoff,
             children: children()
         )
+        self.init(specification, logger: logger, clock: clock)
+    }
+
+    init(_ specification: SupervisorSpecification, logger: Logger?, clock: any SupervisionClock) {
+        self.specification = specification
         self.logger = logger ?? Logger(label: "supervision")
         self.clock = clock
     }
@@ -177,13 +182,13 @@ public final class Supervisor: Service, Sendable {
     ///
     /// - Throws: ``CallError/noProcess(child:)`` when the tree has no such child.
     public func child<A: Actor>(_ path: String..., as type: A.Type = A.self) throws -> ChildReference<A> {
-        let reference = ChildReference<A>(anchor: .root(self), names: path)
+        let reference = ChildReference<A>(address: Address(anchor: .root(self), names: path))
         if isKnown(path) { return reference }
         throw CallError.noProcess(child: reference.path)
     }
 
     /// Whether the description or the running tree has such a child.
-    private func isKnown(_ path: [String]) -> Bool {
+    func isKnown(_ path: [String]) -> Bool {
         var children = specification.children
         var live = current
         for (index, name) in path.enumerated() {
@@ -202,7 +207,7 @@ public final class Supervisor: Service, Sendable {
             ?? SupervisionTree(
                 name: specification.name,
                 path: specification.name,
-                kind: .supervisor(specification.strategy),
+                kind: specification.treeKind,
                 status: .stopped,
                 pid: nil,
                 restarts: 0,

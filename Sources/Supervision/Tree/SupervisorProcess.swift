@@ -36,13 +36,15 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 
     struct Shell: Sendable {
         var specification: Child
+        /// The request that brought it, to tell it from an earlier owner of its slot.
+        var entry: UInt64 = 0
         var incarnation: Incarnation?
         var delay: SupervisionTimer?
         var abandoned = 0
     }
 
     private struct State {
-        var core: SupervisorCore
+        var core: Decisions
         var mailbox = Deque<SupervisorCore.Event>()
         var isDraining = false
         var isBusy = false
@@ -55,7 +57,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         var onBoot: (@Sendable (Result<Void, any Error>) -> Void)?
     }
 
-    let process = Process()
+    let process: Process
     let specification: SupervisorSpecification
     let path: String
     let link: Link?
@@ -68,20 +70,37 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         self.specification = specification
         self.link = link
         self.environment = environment
-        path = link.map { $0.owner.path + "/" + specification.name } ?? specification.name
-        var core = SupervisorCore(
-            name: path,
-            strategy: specification.strategy,
-            intensity: specification.intensity,
-            whenExceeded: specification.whenExceeded,
-            autoShutdown: specification.autoShutdown,
-            seed: UInt64.random(in: .min ... .max)
+        process = Process(
+            place: link.map { .init(owner: $0.owner.process.number, slot: $0.slot, generation: $0.generation) }
+                ?? .init()
         )
-        var shells: [SupervisorCore.Slot: Shell] = [:]
-        for child in specification.children {
-            if let slot = core.add(child.settings) { shells[slot] = Shell(specification: child) }
+        path = link.map { $0.owner.path(of: specification.name, $0.generation) } ?? specification.name
+        let seed = UInt64.random(in: .min ... .max)
+        switch specification.kind {
+        case .ordered(let strategy):
+            var core = SupervisorCore(
+                name: path,
+                strategy: strategy,
+                intensity: specification.intensity,
+                whenExceeded: specification.whenExceeded,
+                autoShutdown: specification.autoShutdown,
+                seed: seed
+            )
+            var shells: [SupervisorCore.Slot: Shell] = [:]
+            for child in specification.children {
+                if let slot = core.add(child.settings) { shells[slot] = Shell(specification: child) }
+            }
+            state = Mutex(State(core: Decisions(core), shells: shells))
+        case .dynamic(let maximumChildren):
+            let core = DynamicCore(
+                name: path,
+                intensity: specification.intensity,
+                whenExceeded: specification.whenExceeded,
+                maximumChildren: maximumChildren,
+                seed: seed
+            )
+            state = Mutex(State(core: Decisions(core)))
         }
-        state = Mutex(State(core: core, shells: shells))
     }
 
     // MARK: - Life
@@ -105,6 +124,8 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         switch signal {
         case .exit(let reason): enqueue(.stop(reason))
         case .crash(let error): enqueue(.stop(.crashed(error)))
+        // A supervisor traps exits, and ignores those of processes that are no children of its own (statement 12).
+        case .linked: return
         case .kill: enqueue(.kill)
         }
     }
@@ -204,9 +225,10 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         case .adopt(let slot, let request):
             state.withLock { state in
                 guard let child = state.requests[request]?.child else { return }
-                state.shells[slot] = Shell(specification: child)
+                state.shells[slot] = Shell(specification: child, entry: request)
             }
         case .reply(let request, let reply): answer(request, reply)
+        case .retry(let slot, let generation): enqueue(.delayElapsed(slot, generation: generation))
         case .report(let slot, let report): tell(slot, report)
         case .forget(let slot, _): state.withLock { _ = $0.shells.removeValue(forKey: slot) }
         case .booted: booted()
@@ -227,7 +249,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                             owner: self,
                             slot: slot,
                             generation: generation,
-                            incarnation: state.core.children[slot]?.restarts ?? 0
+                            incarnation: state.core.record(slot)?.restarts ?? 0
                         )
                     )
                 case .supervisor(let specification):
@@ -291,6 +313,20 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
+    // MARK: - Names
+
+    /// The path of a child. Those of a dynamic supervisor have no ids of their own: their generation tells them apart.
+    func path(of child: Child, _ generation: UInt64) -> String { path(of: child.id, generation) }
+
+    func path(of id: String, _ generation: UInt64) -> String {
+        path + "/" + name(of: id, generation)
+    }
+
+    func name(of id: String, _ generation: UInt64) -> String {
+        if case .dynamic = specification.kind { return "\(id)#\(generation)" }
+        return id
+    }
+
     // MARK: - Administration
 
     /// Hands a request to the core. It waits behind a strategy that is running, for as long as that takes, as in OTP.
@@ -307,55 +343,62 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     }
 
     private func answer(_ request: UInt64, _ reply: SupervisorCore.Reply) {
-        let (continuation, pid) = state.withLock { state in
+        let (continuation, entry) = state.withLock {
+            state -> (CheckedContinuation<AdministrationReply, Never>?, AdministeredChild?) in
             let continuation = state.requests.removeValue(forKey: request)?.continuation
             switch reply {
             case .started(let slot), .alreadyStarted(let slot):
-                return (continuation, state.shells[slot]?.incarnation?.pid)
+                let pid = state.shells[slot]?.incarnation?.pid
+                return (continuation, AdministeredChild(slot: slot, entry: state.shells[slot]?.entry ?? 0, pid: pid))
             default: return (continuation, nil)
             }
         }
-        continuation?.resume(returning: (reply, pid))
+        continuation?.resume(returning: (reply, entry))
     }
 
     // MARK: - Reading
 
     func lookUp(_ id: String) -> LookUp {
         state.withLock { state in
-            guard let slot = state.core.children.slot(of: id), let record = state.core.children[slot] else {
-                return .none
+            guard let slot = state.core.slot(of: id) else { return .none }
+            return lookUp(slot, state)
+        }
+    }
+
+    private func lookUp(_ slot: SupervisorCore.Slot, _ state: State) -> LookUp {
+        guard let record = state.core.record(slot) else { return .none }
+        switch record.status {
+        case .stopped: return .none
+        case .starting, .restarting, .down: return .restarting
+        case .running, .stopping:
+            switch state.shells[slot]?.incarnation {
+            case .supervisor(let supervisor):
+                return supervisor.process.isAlive ? .supervisor(supervisor) : .restarting
+            case .child(let child):
+                return child.process.isAlive ? .child(child) : .restarting
+            case nil: return .none
             }
-            switch record.status {
-            case .stopped: return .none
-            case .starting, .restarting, .down: return .restarting
-            case .running, .stopping:
-                switch state.shells[slot]?.incarnation {
-                case .supervisor(let supervisor):
-                    return supervisor.process.isAlive ? .supervisor(supervisor) : .restarting
-                case .child(let child):
-                    return child.process.isAlive ? .child(child) : .restarting
-                case nil: return .none
-                }
-            }
+        }
+    }
+
+    /// The child that a request brought, whatever its incarnation.
+    func lookUp(slot: SupervisorCore.Slot, entry: UInt64) -> LookUp {
+        state.withLock { state in
+            guard let shell = state.shells[slot], shell.entry == entry else { return .none }
+            return lookUp(slot, state)
         }
     }
 
     /// Whether there is a child with this id, whatever its state.
     func hasChild(_ id: String) -> Bool {
-        state.withLock { $0.core.children.slot(of: id) != nil }
-    }
-
-    func restart(of id: String) -> Restart? {
-        state.withLock { state in
-            state.core.children.slot(of: id).flatMap { state.core.children[$0]?.settings.restart }
-        }
+        state.withLock { $0.core.slot(of: id) != nil }
     }
 
     /// The children in start order, as they are now.
     func snapshot() -> [(Child, SupervisorCore.Record, Incarnation?, abandoned: Int)] {
         state.withLock { state in
-            state.core.children.slots().compactMap { slot in
-                guard let record = state.core.children[slot], let shell = state.shells[slot] else { return nil }
+            state.core.slots.compactMap { slot in
+                guard let record = state.core.record(slot), let shell = state.shells[slot] else { return nil }
                 return (shell.specification, record, shell.incarnation, shell.abandoned)
             }
         }
@@ -364,8 +407,11 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     // MARK: - Telling
 
     private func tell(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
-        let shell = state.withLock { $0.shells[slot] }
-        let childPath = path + "/" + (shell?.specification.id ?? "?")
+        guard !environment.events.isEmpty || environment.logger.logLevel <= SupervisionLog.level(of: report) else {
+            return
+        }
+        let (shell, generation) = state.withLock { ($0.shells[slot], $0.core.record(slot)?.generation ?? 0) }
+        let childPath = path(of: shell?.specification.id ?? "?", generation)
         let kind: SupervisionEvent.Kind =
             switch report {
             case .started: .started

@@ -2,8 +2,13 @@ import Logging
 
 /// The description of a supervisor, from which every incarnation of it is made.
 struct SupervisorSpecification: Sendable {
+    enum Kind: Sendable {
+        case ordered(Strategy)
+        case dynamic(maximumChildren: Int?)
+    }
+
     var name: String
-    var strategy: Strategy
+    var kind: Kind
     var intensity: RestartIntensity
     var whenExceeded: WhenExceeded
     var autoShutdown: AutoShutdown
@@ -13,6 +18,13 @@ struct SupervisorSpecification: Sendable {
     var backoff: Backoff?
     var children: [Child]
 
+    var treeKind: SupervisionTree.Kind {
+        switch kind {
+        case .ordered(let strategy): .supervisor(strategy)
+        case .dynamic: .dynamicSupervisor
+        }
+    }
+
     /// What is wrong with this specification, if anything (OTP's `check_childspec`, `supervisor:init/1`).
     var problem: String? {
         if name.isEmpty { return "a supervisor's name must not be empty" }
@@ -20,6 +32,9 @@ struct SupervisorSpecification: Sendable {
         if let problem = intensity.problem { return "supervisor '\(name)': \(problem)" }
         if case .cooldown(let pause) = whenExceeded, pause <= .zero {
             return "supervisor '\(name)': the cooldown must be longer than zero, but is \(pause)"
+        }
+        if case .dynamic(let maximum?) = kind, maximum < 0 {
+            return "supervisor '\(name)': maxChildren must not be negative, but is \(maximum)"
         }
         var ids: Set<String> = []
         for child in children {

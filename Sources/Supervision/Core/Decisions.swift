@@ -1,0 +1,29 @@
+/// The core of a supervisor of either kind, for the one shell that serves both.
+struct Decisions: Sendable {
+    // Exactly one is set. Two optionals and not an enum, so that the core is changed in place and never copied.
+    private var ordered: SupervisorCore?
+    private var dynamic: DynamicCore?
+
+    init(_ core: SupervisorCore) {
+        ordered = core
+    }
+
+    init(_ core: DynamicCore) {
+        dynamic = core
+    }
+
+    mutating func handle(_ event: SupervisorCore.Event, at now: Duration) -> [SupervisorCore.Effect] {
+        ordered?.handle(event, at: now) ?? dynamic?.handle(event, at: now) ?? []
+    }
+
+    var isSettled: Bool { ordered?.isSettled ?? dynamic?.isSettled ?? true }
+
+    var phase: SupervisorCore.Phase { ordered?.phase ?? dynamic?.phase ?? .finished }
+
+    /// In start order, where there is one.
+    var slots: [SupervisorCore.Slot] { ordered?.children.slots() ?? dynamic?.slots ?? [] }
+
+    func slot(of id: String) -> SupervisorCore.Slot? { ordered?.children.slot(of: id) }
+
+    func record(_ slot: SupervisorCore.Slot) -> SupervisorCore.Record? { ordered?.children[slot] ?? dynamic?[slot] }
+}

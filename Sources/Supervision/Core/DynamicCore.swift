@@ -1,0 +1,359 @@
+/// What a dynamic supervisor decides, as a value: children of no order and no id, each on its own, started and stopped side by
+/// side (Elixir's `DynamicSupervisor`).
+///
+/// It speaks ``SupervisorCore``'s events and effects. Unlike OTP it serves everything at once: a start that takes long holds
+/// up neither another start nor a restart.
+struct DynamicCore: Sendable {
+    typealias Slot = SupervisorCore.Slot
+    typealias Record = SupervisorCore.Record
+    typealias Effect = SupervisorCore.Effect
+
+    private struct Entry: Sendable {
+        var record: Record
+        /// The request to answer when the start or stop that is under way is done.
+        var request: UInt64?
+    }
+
+    let name: String
+    let whenExceeded: WhenExceeded
+    /// How many children there may be, those that are being restarted included; `nil` for any number.
+    let maximumChildren: Int?
+    private(set) var phase = SupervisorCore.Phase.initial
+    private(set) var count = 0
+    private var entries: [Entry?] = []
+    private var free: [Slot] = []
+    private var window: RestartWindow
+    private var restarting = 0
+    /// Children that have a process which is starting or stopping.
+    private var inTransit = 0
+    private var live = 0
+    private var finalReason = ExitReason.shutdown()
+    private var lastGeneration: UInt64 = 0
+    private var random: SplitMix64
+    private var now = Duration.zero
+    private var effects: [Effect] = []
+
+    init(name: String, intensity: RestartIntensity, whenExceeded: WhenExceeded, maximumChildren: Int?, seed: UInt64) {
+        self.name = name
+        self.whenExceeded = whenExceeded
+        self.maximumChildren = maximumChildren
+        window = RestartWindow(intensity)
+        random = SplitMix64(seed: seed)
+    }
+
+    var isSettled: Bool {
+        switch phase {
+        case .initial, .finished: true
+        case .running: restarting == 0 && inTransit == 0
+        case .booting, .stopping, .killing: false
+        }
+    }
+
+    subscript(slot: Slot) -> Record? {
+        entries.indices.contains(slot) ? entries[slot]?.record : nil
+    }
+
+    var slots: [Slot] { entries.indices.filter { entries[$0] != nil } }
+
+    mutating func handle(_ event: SupervisorCore.Event, at time: Duration) -> [Effect] {
+        now = time
+        switch event {
+        case .boot:
+            guard phase == .initial else { break }
+            phase = .running
+            effects.append(.booted)
+        case .started(let slot, let generation): started(slot, generation)
+        case .ignored(let slot, let generation): ended(slot, generation, .ignored, .normal)
+        case .startFailed(let slot, let generation, let reason):
+            ended(slot, generation, .startFailed(reason), reason)
+        case .exited(let slot, let generation, let reason): exited(slot, generation, reason)
+        case .delayElapsed(let slot, let generation): delayElapsed(slot, generation)
+        case .request(let id, let request): self.request(id, request)
+        case .stop(let reason): stop(reason)
+        case .kill: kill()
+        }
+        defer { effects = [] }
+        return effects
+    }
+}
+
+// MARK: - Requests
+
+extension DynamicCore {
+    private mutating func request(_ id: UInt64, _ request: SupervisorCore.Request) {
+        guard phase == .running else {
+            effects.append(.reply(id, .noProcess))
+            return
+        }
+        switch request {
+        case .startChild(let settings):
+            if let maximumChildren, count >= maximumChildren {
+                effects.append(.reply(id, .tooManyChildren))
+                return
+            }
+            let slot = add(settings, for: id)
+            effects.append(.adopt(slot, request: id))
+            start(slot)
+        case .terminateSlot(let slot, let generation): terminate(id, slot, generation)
+        case .terminateChild, .restartChild, .deleteChild: effects.append(.reply(id, .notFound))
+        }
+    }
+
+    private mutating func terminate(_ id: UInt64, _ slot: Slot, _ generation: UInt64) {
+        guard let record = self[slot], record.generation == generation else {
+            effects.append(.reply(id, .notFound))
+            return
+        }
+        switch record.status {
+        case .running, .starting:
+            // A start that is given up has failed for whoever asked for it.
+            if let asker = entries[slot]?.request { effects.append(.reply(asker, .startFailed(.shutdown()))) }
+            beginStop(slot)
+            entries[slot]?.request = id
+        case .stopping:
+            // Somebody else has asked for it; this one is answered now, the end is certain.
+            effects.append(.reply(id, .done))
+        case .restarting:
+            remove(slot)
+            effects.append(.reply(id, .done))
+        case .stopped, .down:
+            effects.append(.reply(id, .notFound))
+        }
+    }
+
+    private mutating func add(_ settings: SupervisorCore.Settings, for request: UInt64) -> Slot {
+        count += 1
+        let entry = Entry(record: Record(settings: settings), request: request)
+        if let slot = free.popLast() {
+            entries[slot] = entry
+            return slot
+        }
+        entries.append(entry)
+        return entries.count - 1
+    }
+
+    private mutating func remove(_ slot: Slot) {
+        guard let entry = entries[slot] else { return }
+        cancelDelay(slot)
+        if case .restarting = entry.record.status { restarting -= 1 }
+        entries[slot] = nil
+        free.append(slot)
+        count -= 1
+        effects.append(.forget(slot, id: entry.record.settings.id))
+    }
+}
+
+// MARK: - Starts and ends
+
+extension DynamicCore {
+    private mutating func start(_ slot: Slot) {
+        lastGeneration += 1
+        if entries[slot]?.record.generation != 0 { entries[slot]?.record.restarts += 1 }
+        if case .restarting = entries[slot]?.record.status { restarting -= 1 }
+        entries[slot]?.record.generation = lastGeneration
+        entries[slot]?.record.status = .starting
+        inTransit += 1
+        live += 1
+        effects.append(.start(slot, generation: lastGeneration))
+    }
+
+    private mutating func started(_ slot: Slot, _ generation: UInt64) {
+        guard let record = self[slot], record.generation == generation, case .starting = record.status else { return }
+        entries[slot]?.record.status = .running
+        entries[slot]?.record.startedAt = now
+        inTransit -= 1
+        effects.append(.report(slot, .started))
+        answer(slot, .started(slot))
+    }
+
+    /// A start came to nothing: the closure returned `nil`, threw or was killed.
+    private mutating func ended(
+        _ slot: Slot,
+        _ generation: UInt64,
+        _ report: SupervisorCore.Report,
+        _ reason: ExitReason
+    ) {
+        guard let record = self[slot], record.generation == generation else { return }
+        switch record.status {
+        case .stopping: stopped(slot, reason)
+        case .starting:
+            inTransit -= 1
+            live -= 1
+            entries[slot]?.record.lastExit = reason
+            effects.append(.report(slot, report))
+            switch report {
+            case .ignored:
+                answer(slot, .ignored)
+                remove(slot)
+            default:
+                if entries[slot]?.request != nil {
+                    answer(slot, .startFailed(reason))
+                    remove(slot)
+                } else {
+                    markRestarting(slot)
+                    // Not at once: what has arrived meanwhile is served between the tries (statement 54).
+                    effects.append(.retry(slot, generation: generation))
+                }
+            }
+        default: return
+        }
+    }
+
+    private mutating func exited(_ slot: Slot, _ generation: UInt64, _ reason: ExitReason) {
+        guard let record = self[slot], record.generation == generation else { return }
+        switch record.status {
+        case .stopping: stopped(slot, reason)
+        case .running:
+            live -= 1
+            entries[slot]?.record.lastExit = reason
+            let restart = record.settings.restart
+            effects.append(.report(slot, .exited(reason, expected: !restart.reports(reason))))
+            guard restart.restarts(after: reason) else { return remove(slot) }
+            markRestarting(slot)
+            self.restart(slot, reason)
+        default: return
+        }
+    }
+
+    private mutating func stopped(_ slot: Slot, _ reason: ExitReason) {
+        guard let settings = self[slot]?.settings else { return }
+        let expected: Bool =
+            switch reason {
+            // A dynamic supervisor accepts any shutdown quietly (statement 40).
+            case .shutdown: true
+            case .normal: settings.restart != .permanent
+            case .killed: settings.shutdown == .brutalKill || phase == .killing
+            case .crashed, .noProcess: false
+            }
+        inTransit -= 1
+        live -= 1
+        effects.append(.report(slot, .stopped(reason, expected: expected)))
+        answer(slot, .done)
+        remove(slot)
+        finishIfEmpty()
+    }
+
+    private mutating func answer(_ slot: Slot, _ reply: SupervisorCore.Reply) {
+        guard let request = entries[slot]?.request else { return }
+        entries[slot]?.request = nil
+        effects.append(.reply(request, reply))
+    }
+
+    private mutating func markRestarting(_ slot: Slot) {
+        entries[slot]?.record.status = .restarting
+        restarting += 1
+    }
+}
+
+// MARK: - Restarting
+
+extension DynamicCore {
+    private mutating func restart(_ slot: Slot, _ reason: ExitReason) {
+        var delay = Duration.zero
+        if let record = self[slot], let backoff = record.settings.backoff {
+            let failures = record.failuresIncludingThis(at: now, backoff)
+            entries[slot]?.record.failures = failures
+            entries[slot]?.record.startedAt = nil
+            delay = backoff.delay(afterFailures: failures, random: random.unit())
+        }
+        var resets = false
+        if !window.add(at: now) {
+            switch whenExceeded {
+            case .escalate:
+                effects.append(.report(slot, .gaveUp(reason)))
+                let cause = SupervisionError.intensityExceeded(
+                    supervisor: name,
+                    child: self[slot]?.settings.id ?? "",
+                    lastReason: reason
+                )
+                remove(slot)
+                stop(.shutdown(cause: cause))
+                return
+            case .cooldown(let pause):
+                delay = max(delay, pause)
+                resets = true
+                effects.append(.report(slot, .coolingDown(pause, reason)))
+            }
+        }
+        effects.append(.report(slot, .restarting(after: delay)))
+        guard delay > .zero, let generation = self[slot]?.generation else { return start(slot) }
+        entries[slot]?.record.delay = SupervisorCore.PendingDelay(until: now + delay, resetsIntensity: resets)
+        effects.append(.scheduleDelay(slot, generation: generation, delay))
+    }
+
+    private mutating func delayElapsed(_ slot: Slot, _ generation: UInt64) {
+        guard let record = self[slot], record.generation == generation, case .restarting = record.status else { return }
+        if let delay = record.delay {
+            if delay.resetsIntensity { window.reset() }
+            cancelDelay(slot)
+            start(slot)
+        } else {
+            restart(slot, record.lastExit ?? .noProcess)
+        }
+    }
+
+    private mutating func cancelDelay(_ slot: Slot) {
+        guard self[slot]?.delay != nil else { return }
+        entries[slot]?.record.delay = nil
+        effects.append(.cancelDelay(slot))
+    }
+}
+
+// MARK: - The end
+
+extension DynamicCore {
+    /// Stops all children side by side: it takes as long as the slowest, not as the sum (statement 39).
+    private mutating func stop(_ reason: ExitReason) {
+        switch phase {
+        case .stopping, .killing, .finished: return
+        case .initial:
+            phase = .finished
+            effects.append(.finished(reason))
+            return
+        case .booting, .running: break
+        }
+        phase = .stopping
+        finalReason = reason
+        for slot in slots {
+            switch self[slot]?.status {
+            case .running, .starting:
+                answer(slot, .noProcess)
+                beginStop(slot)
+            case .restarting, .stopped, .down: remove(slot)
+            case .stopping, nil: continue
+            }
+        }
+        finishIfEmpty()
+    }
+
+    private mutating func kill() {
+        guard phase != .killing, phase != .finished else { return }
+        phase = .killing
+        finalReason = .killed
+        for slot in slots {
+            guard let record = self[slot] else { continue }
+            answer(slot, .noProcess)
+            switch record.status {
+            case .running, .starting, .stopping:
+                if case .running = record.status { inTransit += 1 }
+                entries[slot]?.record.status = .stopping
+                effects.append(.kill(slot, generation: record.generation))
+            case .restarting, .stopped, .down: remove(slot)
+            }
+        }
+        finishIfEmpty()
+    }
+
+    private mutating func beginStop(_ slot: Slot) {
+        guard let record = self[slot] else { return }
+        if case .running = record.status { inTransit += 1 }
+        entries[slot]?.record.status = .stopping
+        effects.append(.stop(slot, generation: record.generation))
+    }
+
+    private mutating func finishIfEmpty() {
+        guard phase == .stopping || phase == .killing, live == 0 else { return }
+        phase = .finished
+        effects.append(.finished(finalReason))
+    }
+}

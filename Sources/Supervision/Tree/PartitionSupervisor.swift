@@ -1,0 +1,60 @@
+import Logging
+import ServiceLifecycle
+
+/// The same child several times, each responsible for a part of the keys: Elixir's `PartitionSupervisor`.
+///
+///     PartitionSupervisor("counters", partitions: 8) { index, context in Counter() }
+///     ...
+///     try await counters.partition(for: userID).call { $0.increment() }
+///
+/// Where one process would be what everybody waits for, use this. It is a one_for_one supervisor whose children are called
+/// `0`, `1`, ...
+public final class PartitionSupervisor<A: Actor>: Sendable {
+    /// The supervisor of the partitions: start it, or name it in another's builder.
+    public let supervisor: Supervisor
+    /// How many partitions there are, at least 1.
+    public let partitions: Int
+
+    /// Describes the partitions.
+    ///
+    /// - Parameters:
+    ///   - partitions: How many; fewer than 1 counts as 1.
+    ///   - child: Makes the specification of one partition from its id and index.
+    public init(
+        _ name: String,
+        partitions: Int,
+        intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5)),
+        logger: Logger? = nil,
+        child: (_ id: String, _ index: Int) -> Child
+    ) {
+        self.partitions = max(1, partitions)
+        let children = (0..<self.partitions).map { child("\($0)", $0) }
+        supervisor = Supervisor(name, intensity: intensity, logger: logger) { children }
+    }
+}
+
+extension PartitionSupervisor {
+    /// The partition of a key, below a running supervisor that has this one as its child. The same key gives the same
+    /// partition for as long as the OS process lives.
+    public func partition(for key: some Hashable, under parent: SupervisorReference) -> ChildReference<A> {
+        parent.child(supervisor.specification.name, id(for: key), as: A.self)
+    }
+
+    /// The partition of a key, when this is the root of its tree.
+    public func partition(for key: some Hashable) -> ChildReference<A> {
+        ChildReference(address: Address(anchor: .root(supervisor), names: [id(for: key)]))
+    }
+
+    private func id(for key: some Hashable) -> String {
+        var hasher = Hasher()
+        key.hash(into: &hasher)
+        return String(UInt(bitPattern: hasher.finalize()) % UInt(partitions))
+    }
+}
+
+extension ChildrenBuilder {
+    /// Nested partitions: the description only, made anew for every incarnation.
+    public static func buildExpression<A: Actor>(_ partitions: PartitionSupervisor<A>) -> [Child] {
+        [Child(supervisor: partitions.supervisor.specification)]
+    }
+}

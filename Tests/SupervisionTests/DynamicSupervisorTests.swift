@@ -1,0 +1,159 @@
+import Supervision
+import SupervisionTesting
+import Testing
+
+@Suite("A dynamic supervisor")
+struct DynamicSupervisorTests {
+    private func start(
+        maxChildren: Int? = nil,
+        intensity: RestartIntensity = .init(3, within: .seconds(3600)),
+        clock: any SupervisionClock = SystemSupervisionClock.shared
+    ) async throws -> (Supervisor, DynamicSupervisorReference) {
+        let supervisor = Supervisor("app", clock: clock) {
+            DynamicSupervisor("sessions", maxChildren: maxChildren, intensity: intensity)
+        }
+        try await supervisor.start()
+        return (supervisor, try supervisor.dynamicSupervisor("sessions"))
+    }
+
+    @Test("starts children on demand; each is called through its reference")
+    func start() async throws {
+        let (supervisor, sessions) = try await start()
+        let first = try #require(try await sessions.startChild(Child("session") { _ in Counter() }, as: Counter.self))
+        let second = try #require(try await sessions.startChild(Child("session") { _ in Counter() }, as: Counter.self))
+        #expect(try await first.call { $0.increment() } == 1)
+        #expect(try await second.call { $0.increment() } == 1)
+        #expect(first.path != second.path)
+        let counts = try sessions.countChildren()
+        #expect([counts.specifications, counts.active, counts.supervisors, counts.workers] == [2, 2, 0, 2])
+        await supervisor.stop()
+    }
+
+    @Test("a permanent child keeps its reference and gets a new pid")
+    func restart() async throws {
+        let (supervisor, sessions) = try await start()
+        let child = try #require(try await sessions.startChild(Child("session") { _ in Counter() }, as: Counter.self))
+        let pid = try #require(child.pid)
+        pid.kill()
+        try await LiveTree(supervisor).settled()
+        #expect(child.pid != nil)
+        #expect(child.pid != pid)
+        #expect(try await child.call { $0.increment() } == 1)
+        await supervisor.stop()
+    }
+
+    @Test("a temporary child that has ended leaves nothing, and its slot serves another")
+    func temporary() async throws {
+        let (supervisor, sessions) = try await start()
+        let child = try #require(
+            try await sessions.startChild(Child("session", restart: .temporary) { _ in Counter() }, as: Counter.self)
+        )
+        child.pid?.kill()
+        try await LiveTree(supervisor).settled()
+        #expect(try sessions.countChildren().specifications == 0)
+        let other = try #require(try await sessions.startChild(Child("session") { _ in Counter() }, as: Counter.self))
+        #expect(child.pid == nil)
+        await #expect(throws: CallError.self) { try await child.call { $0.increment() } }
+        #expect(try await other.call { $0.increment() } == 1)
+        await supervisor.stop()
+    }
+
+    @Test("refuses more children than it may have, counting those that are being restarted")
+    func maxChildren() async throws {
+        let clock = ManualClock()
+        let (supervisor, sessions) = try await start(maxChildren: 1, clock: clock)
+        let backoff = Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0)
+        let pid = try #require(try await sessions.startChild(Child("session", backoff: backoff) { _ in Counter() }))
+        pid.kill()
+        await #expect {
+            try await sessions.startChild(Child("session") { _ in Counter() })
+        } throws: { error in
+            guard case AdministrationError.tooManyChildren("app/sessions") = error else { return false }
+            return true
+        }
+        try await sessions.terminateChild(pid)
+        try await sessions.startChild(Child("session") { _ in Counter() })
+        await supervisor.stop()
+    }
+
+    @Test("a failing start is the caller's error, and the supervisor is unharmed")
+    func failingStart() async throws {
+        let (supervisor, sessions) = try await start(intensity: .init(0, within: .seconds(1)))
+        for _ in 1...10 {
+            await #expect {
+                try await sessions.startChild(Child("session") { _ -> Counter? in throw TestFailure("no") })
+            } throws: { error in
+                guard case AdministrationError.startFailed("app/sessions/session", .crashed(let cause)) = error
+                else { return false }
+                return cause as? TestFailure == TestFailure("no")
+            }
+        }
+        #expect(try await sessions.startChild(Child("session") { _ -> Counter? in nil }) == nil)
+        #expect(try sessions.countChildren().specifications == 0)
+        await supervisor.stop()
+    }
+
+    @Test("terminates a child by its pid; a foreign pid is not found")
+    func terminate() async throws {
+        let (supervisor, sessions) = try await start()
+        let pid = try #require(try await sessions.startChild(Child("session") { _ in Counter() }))
+        let foreign = try #require(supervisor.pid)
+        await #expect(throws: AdministrationError.self) { try await sessions.terminateChild(foreign) }
+        try await sessions.terminateChild(pid)
+        guard case .shutdown = await pid.exited() else {
+            Issue.record("unexpected reason")
+            return
+        }
+        await #expect(throws: AdministrationError.self) { try await sessions.terminateChild(pid) }
+        await supervisor.stop()
+    }
+
+    @Test("gives up when the intensity is exceeded, and its own supervisor starts it again, empty")
+    func intensity() async throws {
+        let (supervisor, sessions) = try await start(intensity: .init(1, within: .seconds(3600)))
+        let child = try #require(try await sessions.startChild(Child("session") { _ in Counter() }, as: Counter.self))
+        try await sessions.startChild(Child("other") { _ in Counter() })
+        for _ in 1...2 {
+            child.pid?.kill()
+            try await LiveTree(supervisor).settled()
+        }
+        #expect(try sessions.countChildren().specifications == 0)
+        #expect(child.pid == nil)
+        await supervisor.stop()
+    }
+
+    @Test("stops all children side by side")
+    func parallelStop() async throws {
+        let journal = Journal()
+        let (supervisor, sessions) = try await start()
+        let count = 20
+        for _ in 1...count {
+            try await sessions.startChild(Child("worker") { Barrier($0, journal, count) })
+        }
+        await journal.wait(for: "runs", count: count)
+        // Each ends only when all have been asked: one after the other, this would never return.
+        await supervisor.stop()
+        #expect(journal.entries.count { $0 == "ends" } == count)
+    }
+}
+
+/// Ends when it and all others have been asked to.
+actor Barrier: Worker {
+    private let stop: StopRequest
+    private let journal: Journal
+    private let count: Int
+
+    init(_ context: ChildContext, _ journal: Journal, _ count: Int) {
+        stop = context.stopRequest
+        self.journal = journal
+        self.count = count
+    }
+
+    func run() async throws {
+        journal.write("runs")
+        await stop.wait()
+        journal.write("asked")
+        await journal.wait(for: "asked", count: count)
+        journal.write("ends")
+    }
+}
