@@ -1,4 +1,4 @@
-import NIOCore
+package import NIOCore
 import Synchronization
 
 /// One AMQP channel: an independent conversation on a connection.
@@ -42,7 +42,7 @@ public actor Channel {
     /// The event loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor { connection.unownedExecutor }
 
-    nonisolated var eventLoop: any EventLoop { connection.eventLoop }
+    package nonisolated var eventLoop: any EventLoop { connection.eventLoop }
     nonisolated var configuration: ConnectionConfiguration { connection.configuration }
 
     init(number: UInt16, connection: Connection) {
