@@ -57,7 +57,7 @@ let package = Package(
         .target(
             name: "RPCWire",
             dependencies: [
-                "AMQPPool",
+                "AMQPPool", "Supervision",
                 .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOFoundationCompat", package: "swift-nio"),

@@ -1,0 +1,109 @@
+package import NIOCore
+import Synchronization
+
+/// What the living incarnation of a process offers: looked up without a hop, and waited for while there is none.
+package final class Current<Value: AnyObject & Sendable>: Sendable {
+    /// Why there is no value.
+    package enum Absence: Error, Sendable {
+        /// It was stopped on purpose.
+        case stopped
+        /// The time is over.
+        case deadline
+        case cancelled
+        /// As many wait for it as may.
+        case overloaded(limit: Int)
+    }
+
+    private struct State {
+        var value: Value?
+        var isStopped = false
+        var lastWaiter: UInt64 = 0
+        var waiters: [UInt64: CheckedContinuation<Wake, Never>] = [:]
+    }
+
+    private enum Wake {
+        case changed
+        case absent(Absence)
+    }
+
+    private let state = Mutex(State())
+    private let limit: Int
+    private let eventLoopGroup: any EventLoopGroup
+
+    /// - Parameter limit: How many may wait at once.
+    package init(limit: Int, eventLoopGroup: any EventLoopGroup) {
+        self.limit = limit
+        self.eventLoopGroup = eventLoopGroup
+    }
+
+    /// The value, if there is one now.
+    package var value: Value? { state.withLock { $0.value } }
+
+    /// The value of a living incarnation other than `ended`, waited for until the deadline.
+    package nonisolated(nonsending) func value(
+        otherThan ended: Value? = nil,
+        before deadline: ContinuousClock.Instant
+    ) async throws(Absence) -> Value {
+        while true {
+            let (value, isStopped, waiting) = state.withLock { ($0.value, $0.isStopped, $0.waiters.count) }
+            if let value, value !== ended { return value }
+            if isStopped { throw .stopped }
+            guard waiting < limit else { throw .overloaded(limit: limit) }
+            if case .absent(let absence) = await change(from: value, before: deadline) { throw absence }
+        }
+    }
+
+    /// A new incarnation is there.
+    package func set(_ value: Value) {
+        wakeAll { $0.value = value }
+    }
+
+    /// An incarnation is gone.
+    package func clear(_ value: Value) {
+        state.withLock { if $0.value === value { $0.value = nil } }
+    }
+
+    /// Whether to wait for an incarnation is in vain.
+    package func setStopped(_ isStopped: Bool) {
+        wakeAll { $0.isStopped = isStopped }
+    }
+
+    private func wakeAll(_ change: (inout State) -> Void) {
+        let waiters = state.withLock { state in
+            change(&state)
+            defer { state.waiters = [:] }
+            return state.waiters
+        }
+        for waiter in waiters.values { waiter.resume(returning: .changed) }
+    }
+
+    private nonisolated(nonsending) func change(
+        from value: Value?,
+        before deadline: ContinuousClock.Instant
+    ) async -> Wake {
+        let id = state.withLock { state in
+            state.lastWaiter += 1
+            return state.lastWaiter
+        }
+        let timer = DeadlineTimer(on: eventLoopGroup.next()) { [weak self] in self?.wake(id, .absent(.deadline)) }
+        defer { timer.cancel() }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                // Looked at under the lock: what changes after this wakes the waiter.
+                let wake = state.withLock { state -> Wake? in
+                    if Task.isCancelled { return .absent(.cancelled) }
+                    if state.value !== value || state.isStopped { return .changed }
+                    state.waiters[id] = continuation
+                    return nil
+                }
+                if let wake { continuation.resume(returning: wake) } else { timer.arm(deadline) }
+            }
+        } onCancel: {
+            wake(id, .absent(.cancelled))
+        }
+    }
+
+    private func wake(_ id: UInt64, _ wake: Wake) {
+        state.withLock { $0.waiters.removeValue(forKey: id) }?.resume(returning: wake)
+    }
+}
