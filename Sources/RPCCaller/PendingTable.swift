@@ -65,7 +65,7 @@ struct PendingTable<Call: Sendable>: Sendable {
         case returned
         case notWritten
         case unknown
-        case refused(String)
+        case refused
     }
 
     /// What an outcome means.
@@ -182,19 +182,10 @@ struct PendingTable<Call: Sendable>: Sendable {
     /// Whether anything stands in line.
     var hasLine: Bool { !line.isEmpty }
 
-    /// Takes the first in line that still waits, unless it may not be sent now.
-    mutating func takeFirstInLine(
-        now: ContinuousClock.Instant,
-        callsMayBeSent: Bool
-    ) -> Submission? {
-        while let id = line.first {
-            guard let entry = entries[id], entry.phase == .waiting else {
-                line.removeFirst()
-                continue
-            }
-            guard callsMayBeSent || entry.kind == .cast else { return nil }
-            line.removeFirst()
-            return take(id, now: now)
+    /// Takes the first in line that still waits.
+    mutating func takeFirstInLine(now: ContinuousClock.Instant) -> Submission? {
+        while let id = line.popFirst() {
+            if let submission = take(id, now: now) { return submission }
         }
         return nil
     }

@@ -42,21 +42,35 @@ final class RequestRunner: Sendable {
 
     private struct Job: Sendable {
         let request: any IncomingRequest
+        let channel: ObjectIdentifier
         let deadline: ContinuousClock.Instant
         /// Whether the caller has given up at the deadline, rather than the receiver's own limit being reached.
         let isCallersDeadline: Bool
     }
 
+    private struct IdleWaiter {
+        let channel: ObjectIdentifier
+        let continuation: CheckedContinuation<Bool, Never>
+    }
+
     private struct State {
         var table: RequestTable<Job, ObjectIdentifier>
         var tasks: [RequestTable<Job, ObjectIdentifier>.Key: Task<Void, Never>] = [:]
-        var idleWaiters: [CheckedContinuation<Void, Never>] = []
+        /// Requests that are out of the table while their answer is being written.
+        var answering: [ObjectIdentifier: Int] = [:]
+        var idleWaiters: [UInt64: IdleWaiter] = [:]
+        var lastWaiter: UInt64 = 0
+
+        func isIdle(_ channel: ObjectIdentifier) -> Bool {
+            table.count(of: channel) == 0 && answering[channel] == nil
+        }
     }
 
     private let procedures: Procedures
     private let settings: Settings
     private let counters: ReceiverCounters
     private let logger: Logger
+    private let eventLoop: any EventLoop
     private let state: Mutex<State>
     private let timer: Mutex<DeadlineTimer?> = Mutex(nil)
 
@@ -71,6 +85,7 @@ final class RequestRunner: Sendable {
         self.settings = settings
         self.counters = counters
         self.logger = logger
+        self.eventLoop = eventLoop
         state = Mutex(State(table: RequestTable(concurrency: settings.concurrency)))
         let timer = DeadlineTimer(on: eventLoop) { [weak self] in self?.expire() }
         self.timer.withLock { $0 = timer }
@@ -96,7 +111,12 @@ final class RequestRunner: Sendable {
         let ownLimit = now + settings.handlerTimeLimit
         let callersDeadline = message.timeoutMilliseconds.map { now + .milliseconds($0) }
         let deadline = min(ownLimit, callersDeadline ?? ownLimit)
-        let job = Job(request: request, deadline: deadline, isCallersDeadline: deadline == callersDeadline)
+        let job = Job(
+            request: request,
+            channel: channel,
+            deadline: deadline,
+            isCallersDeadline: deadline == callersDeadline
+        )
         let accepted = state.withLock { state in
             let key = state.table.accept(job, from: channel, deadline: deadline)
             startWaiting(&state)
@@ -134,16 +154,32 @@ final class RequestRunner: Sendable {
     /// How many requests are taken on and not answered.
     var count: Int { state.withLock { $0.table.count } }
 
-    /// Returns when no request is left unanswered. Something has to stop new ones from coming first.
-    func idle() async {
-        await withCheckedContinuation { continuation in
-            let isIdle = state.withLock { state in
-                guard state.table.count > 0 else { return true }
-                state.idleWaiters.append(continuation)
-                return false
-            }
-            if isIdle { continuation.resume() }
+    /// Waits until no request of a channel is left unanswered; `false` at the deadline, or when the task is cancelled.
+    /// Something has to stop new ones from coming first.
+    func idle(_ channel: ObjectIdentifier, before deadline: ContinuousClock.Instant) async -> Bool {
+        let id = state.withLock { state in
+            state.lastWaiter += 1
+            return state.lastWaiter
         }
+        let timer = DeadlineTimer(on: eventLoop) { [weak self] in self?.wake(id, isIdle: false) }
+        defer { timer.cancel() }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isIdle = state.withLock { state -> Bool? in
+                    if state.isIdle(channel) { return true }
+                    if Task.isCancelled { return false }
+                    state.idleWaiters[id] = IdleWaiter(channel: channel, continuation: continuation)
+                    return nil
+                }
+                if let isIdle { continuation.resume(returning: isIdle) } else { timer.arm(deadline) }
+            }
+        } onCancel: {
+            wake(id, isIdle: false)
+        }
+    }
+
+    private func wake(_ id: UInt64, isIdle: Bool) {
+        state.withLock { $0.idleWaiters.removeValue(forKey: id) }?.continuation.resume(returning: isIdle)
     }
 
     // MARK: Running
@@ -178,6 +214,7 @@ final class RequestRunner: Sendable {
     private func finished(_ key: UInt64, _ outcome: HandlerOutcome) {
         let job = state.withLock { state in
             let job = state.table.finish(key)
+            if let job { state.answering[job.channel, default: 0] += 1 }
             state.tasks[key] = nil
             startWaiting(&state)
             return job
@@ -185,19 +222,21 @@ final class RequestRunner: Sendable {
         // `nil`: it was too late, or its channel is gone.
         guard let job, case .success(let message) = job.request.message else { return }
         answer(job, message, outcome)
-        state.withLock { wakeIfIdle(&$0) }
+        answered(job)
     }
 
     private func expire() {
         let (expired, tasks, next) = state.withLock { state in
             let expired = state.table.expire(at: ContinuousClock.now)
             let tasks = expired.compactMap { state.tasks.removeValue(forKey: $0.key) }
+            for (_, job) in expired { state.answering[job.channel, default: 0] += 1 }
             startWaiting(&state)
             return (expired, tasks, state.table.earliestDeadline)
         }
         if let next { timer.withLock { $0 }?.arm(next) }
         for task in tasks { task.cancel() }
         for (_, job) in expired {
+            // Only requests that could be read are taken on.
             guard case .success(let message) = job.request.message else { continue }
             if job.isCallersDeadline {
                 // Nobody waits for the answer any more.
@@ -209,15 +248,23 @@ final class RequestRunner: Sendable {
                 let message = "no result within \(settings.handlerTimeLimit)"
                 reply(to: job.request, RPCFailure(code: .handlerTimeout, message: message))
             }
+            answered(job)
         }
-        state.withLock { wakeIfIdle(&$0) }
+    }
+
+    private func answered(_ job: Job) {
+        state.withLock { state in
+            let rest = state.answering[job.channel, default: 1] - 1
+            state.answering[job.channel] = rest > 0 ? rest : nil
+            wakeIfIdle(&state)
+        }
     }
 
     private func wakeIfIdle(_ state: inout State) {
-        guard state.table.count == 0, !state.idleWaiters.isEmpty else { return }
-        let waiters = state.idleWaiters
-        state.idleWaiters = []
-        for waiter in waiters { waiter.resume() }
+        for (id, waiter) in state.idleWaiters where state.isIdle(waiter.channel) {
+            state.idleWaiters[id] = nil
+            waiter.continuation.resume(returning: true)
+        }
     }
 
     // MARK: Answering

@@ -16,6 +16,7 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     }
 
     private var entries: [Key: Entry] = [:]
+    private var counts: [ChannelID: Int] = [:]
     private var line = Deque<Key>()
     private var deadlines = DeadlineHeap<Key>()
     private var lastKey: Key = 0
@@ -30,6 +31,9 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     /// How many requests are not answered.
     var count: Int { entries.count }
 
+    /// How many requests of a channel are not answered.
+    func count(of channel: ChannelID) -> Int { counts[channel] ?? 0 }
+
     /// The next deadline to look at.
     var earliestDeadline: ContinuousClock.Instant? { deadlines.earliest }
 
@@ -40,6 +44,7 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
         guard !isClosed else { return nil }
         lastKey += 1
         entries[lastKey] = Entry(job: job, channel: channel)
+        counts[channel, default: 0] += 1
         deadlines.insert(lastKey, at: deadline)
         line.append(lastKey)
         return lastKey
@@ -89,6 +94,8 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     private mutating func remove(_ key: Key) -> Job? {
         guard let entry = entries.removeValue(forKey: key) else { return nil }
         if entry.isRunning { runningCount -= 1 }
+        let rest = counts[entry.channel, default: 1] - 1
+        counts[entry.channel] = rest > 0 ? rest : nil
         deadlines.prune(to: entries.count) { [entries] in entries[$0] != nil }
         if line.count > 2 * entries.count + 64 {
             line = Deque(line.filter { entries[$0] != nil })

@@ -41,7 +41,7 @@ struct PendingTableTests {
 
     @Test(
         "a call ends when its message is known not to be answered",
-        arguments: [Table.Outcome.nacked, .returned, .unknown, .refused("too long")]
+        arguments: [Table.Outcome.nacked, .returned, .unknown, .refused]
     )
     func endsByOutcome(_ outcome: Table.Outcome) throws {
         var table = table()
@@ -82,7 +82,7 @@ struct PendingTableTests {
         guard case .sendAgain(attempts: 1) = table.outcome(.notWritten, of: id) else { return #expect(Bool(false)) }
         guard case .none = table.outcome(.unknown, of: id) else { return #expect(Bool(false), "nothing is on its way") }
         table.lineUp(id)
-        #expect(table.takeFirstInLine(now: start + .seconds(1), callsMayBeSent: true)?.remaining == .seconds(4))
+        #expect(table.takeFirstInLine(now: start + .seconds(1))?.remaining == .seconds(4))
         guard case .sendAgain(attempts: 2) = table.outcome(.notWritten, of: id) else { return #expect(Bool(false)) }
     }
 
@@ -106,7 +106,7 @@ struct PendingTableTests {
         _ = table.take(cast, now: start)
         table.lineUp(waiting)
         #expect(table.replyQueueLost().map(\.call) == ["sent"])
-        #expect(table.takeFirstInLine(now: start, callsMayBeSent: true)?.call == "waiting")
+        #expect(table.takeFirstInLine(now: start)?.call == "waiting")
         #expect(table.count == 2)
     }
 
@@ -153,15 +153,14 @@ struct PendingTableTests {
         #expect(table.reply(to: id) == nil)
     }
 
-    @Test("a line is served in order; calls in it wait for a reply queue")
+    @Test("a line is served in order")
     func line() throws {
         var table = table()
         for name in ["a", "b", "c"] { table.lineUp(try begin(&table, name)) }
-        #expect(table.takeFirstInLine(now: start, callsMayBeSent: false) == nil)
-        #expect(table.takeFirstInLine(now: start, callsMayBeSent: true)?.call == "a")
-        #expect(table.takeFirstInLine(now: start, callsMayBeSent: true)?.call == "b")
-        #expect(table.takeFirstInLine(now: start, callsMayBeSent: true)?.call == "c")
-        #expect(table.takeFirstInLine(now: start, callsMayBeSent: true) == nil)
+        #expect(table.takeFirstInLine(now: start)?.call == "a")
+        #expect(table.takeFirstInLine(now: start)?.call == "b")
+        #expect(table.takeFirstInLine(now: start)?.call == "c")
+        #expect(table.takeFirstInLine(now: start) == nil)
         #expect(!table.hasLine)
     }
 

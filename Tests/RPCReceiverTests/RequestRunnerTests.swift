@@ -207,10 +207,12 @@ struct RequestRunnerTests {
     @Test("it is idle when everything is answered")
     func idle() async {
         let runner = runner(limit: .milliseconds(20))
-        await runner.idle()
+        let channel = ObjectIdentifier(channel)
+        #expect(await runner.idle(channel, before: .now + .seconds(30)))
         let call = FakeRequest("wait")
-        runner.accept(call, from: ObjectIdentifier(channel))
-        await runner.idle()
+        runner.accept(call, from: channel)
+        #expect(await !runner.idle(channel, before: .now))
+        #expect(await runner.idle(channel, before: .now + .seconds(30)))
         #expect(await call.ending() == .failure(.handlerTimeout))
     }
 
@@ -220,7 +222,7 @@ struct RequestRunnerTests {
         let call = FakeRequest("wait")
         runner.accept(call, from: ObjectIdentifier(channel))
         runner.close()
-        await runner.idle()
+        #expect(await runner.idle(ObjectIdentifier(channel), before: .now + .seconds(30)))
         runner.accept(FakeRequest("next"), from: ObjectIdentifier(channel))
         #expect(runner.count == 0)
     }

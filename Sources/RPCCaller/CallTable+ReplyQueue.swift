@@ -1,0 +1,156 @@
+import AMQPPool
+import Logging
+import NIOCore
+import RPCWire
+import Synchronization
+
+/// Attaching channels to the reply queue, and moving them when it is lost.
+extension CallTable {
+    /// Makes a channel of the pool ready for calls: returns when replies reach us through it.
+    func open(_ channel: AMQPChannel) async throws {
+        try await RPCTopology(names: settings.names).ensureExchange(on: channel.connection)
+        try await channel.selectConfirms()
+        try await channel.setPrefetch(settings.replyPrefetch)
+        let id = ObjectIdentifier(channel)
+        state.withLock { $0.channels[id] = AttachedChannel(channel: channel) }
+        channel.onClosed { [weak self] _ in self?.closed(id) }
+        try await attach(channel)
+    }
+
+    /// Declares and consumes the reply queue, under a name that is still the one when both are done.
+    private func attach(_ channel: AMQPChannel) async throws {
+        let id = ObjectIdentifier(channel)
+        while true {
+            let begun = state.withLock { state -> (ReplyQueueState<ObjectIdentifier>.Attempt, String?)? in
+                guard let tag = state.channels[id].map(\.tag) else { return nil }
+                state.channels[id]?.tag = nil
+                return (state.replyQueue.begin(id), tag)
+            }
+            guard let (attempt, oldTag) = begun else { throw channel.closedError ?? AMQPError.channelClosed }
+            if let oldTag { try await channel.cancel(oldTag) }
+            let consumers = try await declare(attempt.name, on: channel)
+            guard apply({ $0.replyQueue.declared(id, attempt, consumers: consumers) }) == .proceed else {
+                // The name was given up meanwhile. What this declare may have brought to life is of no use to anybody.
+                try await channel.deleteQueue(attempt.name, ifUnused: true)
+                continue
+            }
+            let tag = try await consume(attempt.name, on: channel)
+            state.withLock { $0.channels[id]?.tag = tag }
+            if apply({ $0.replyQueue.consumes(id, attempt) }) == .proceed { return }
+        }
+    }
+
+    private func declare(_ queue: String, on channel: AMQPChannel) async throws -> Int {
+        do throws(AMQPError) {
+            let milliseconds = RequestMessage.milliseconds(settings.replyQueueExpiry)
+            return try await channel.declareQueue(
+                queue,
+                durable: true,
+                autoDelete: true,
+                arguments: ["x-expires": .int64(milliseconds)]
+            ).consumerCount
+        } catch {
+            throw refused(queue, error)
+        }
+    }
+
+    private func consume(_ queue: String, on channel: AMQPChannel) async throws -> String {
+        let acknowledgements = ReplyAcknowledgements(channel)
+        do throws(AMQPError) {
+            return try await channel.consume(
+                queue: queue,
+                onDelivery: { [weak self] delivery in
+                    self?.replied(delivery)
+                    acknowledgements.add(delivery.deliveryTag)
+                },
+                onCancel: { [weak self, id = ObjectIdentifier(channel)] in
+                    self?.apply { (.proceed, $0.replyQueue.cancelled(id, name: queue)) }
+                }
+            )
+        } catch {
+            throw refused(queue, error)
+        }
+    }
+
+    private func refused(_ queue: String, _ error: AMQPError) -> any Error {
+        if error.replyCode == 404 { apply { (.proceed, $0.replyQueue.missing(name: queue)) } }
+        return RPCTopologyError.named("queue", queue, error)
+    }
+
+    /// A channel is over.
+    private func closed(_ id: ObjectIdentifier) {
+        closeIfUnfounded()
+        apply { state in
+            state.channels[id] = nil
+            return (.proceed, state.replyQueue.closed(id))
+        }
+    }
+
+    /// Lets the state of the reply queue decide, and does what follows.
+    @discardableResult
+    private func apply(
+        _ decide: (inout State) -> (ReplyQueueState<ObjectIdentifier>.Step, [ReplyQueueState<ObjectIdentifier>.Action])
+    ) -> ReplyQueueState<ObjectIdentifier>.Step {
+        var lost: [PendingTable<PendingCall>.Ending] = []
+        var moving: [AMQPChannel] = []
+        var isUsable = false
+        let step = state.withLock { state in
+            let (step, actions) = decide(&state)
+            for action in actions {
+                switch action {
+                case .lost(let name):
+                    logger.notice(
+                        "the reply queue is lost",
+                        metadata: ["queue": "\(name)", "next": "\(state.replyQueue.name)"]
+                    )
+                    lost += state.pending.replyQueueLost()
+                case .move(let id): moving += state.channels[id].map { [$0.channel] } ?? []
+                case .usable: isUsable = true
+                }
+            }
+            return step
+        }
+        for ending in lost { ending.call.end(.failed(.replyQueueLost)) }
+        for channel in moving { move(channel) }
+        if isUsable { serveLine() }
+        return step
+    }
+
+    /// Attaches a channel to the new name. One that cannot be is closed: the process that holds it makes a new one.
+    private func move(_ channel: AMQPChannel) {
+        Task.detached { [self] in
+            do {
+                try await attach(channel)
+            } catch {
+                logger.warning("a channel did not move to the new reply queue", metadata: ["error": "\(error)"])
+                await channel.close()
+            }
+        }
+    }
+}
+
+/// Acknowledges replies in batches: everything that one read of the socket brought with one frame.
+private final class ReplyAcknowledgements: Sendable {
+    private let channel: AMQPChannel
+    private let last = Mutex<UInt64?>(nil)
+
+    init(_ channel: AMQPChannel) {
+        self.channel = channel
+    }
+
+    /// Called on the event loop, in order. The channel has no other consumer, so "all before it" are replies handed over.
+    func add(_ tag: UInt64) {
+        let isFirst = last.withLock { last in
+            defer { last = tag }
+            return last == nil
+        }
+        guard isFirst else { return }
+        channel.eventLoop.execute { [self] in
+            let tag = last.withLock { last in
+                defer { last = nil }
+                return last
+            }
+            if let tag { channel.acknowledge(tag, multiple: true) }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+import AMQPPool
+import Logging
+import NIOCore
+import RPCWire
+import Supervision
+
+/// The caller's tree (one for all): when one of the three ends, calls and channels no longer know of each other, so all begin anew.
+func callerSupervisor(
+    _ name: String,
+    service: String,
+    configuration: RPCCallerConfiguration,
+    current: Current<CallTable>,
+    counters: CallerCounters,
+    logger: Logger
+) -> Supervisor {
+    var pool = configuration.pool
+    if pool.connection.name == nil { pool.connection.name = "\(service)-caller" }
+    let eventLoopGroup = pool.connection.eventLoopGroup
+    let settings = CallTable.Settings(
+        service: service,
+        names: configuration.names,
+        maximumCallsInFlight: configuration.maximumCallsInFlight,
+        replyPrefetch: configuration.replyPrefetch,
+        replyQueueExpiry: configuration.replyQueueExpiry
+    )
+    let wasOpen = OnceFlag()
+    return Supervisor(name, strategy: .oneForAll, intensity: configuration.intensity, logger: logger) {
+        Child("registry") { _ in
+            try RPCConfigurationError.check(service: service, endpoints: configuration.pool.endpoints.count)
+            return ChannelRegistry()
+        }
+        Child("pending") { context in
+            let registry = context.reference("registry", as: ChannelRegistry.self)
+            let table = CallTable(
+                settings: settings,
+                registry: try registry.resolve(),
+                counters: counters,
+                eventLoop: eventLoopGroup.next(),
+                logger: context.logger
+            )
+            return PendingRequests(table, current: current, context: context, registry: registry.pid)
+        }
+        poolSupervisor(
+            configuration: pool,
+            registry: { context in try context.poolOwner.child("registry", as: ChannelRegistry.self).resolve() },
+            onOpen: { channel, context in
+                let caller = context.poolOwner
+                let table = try caller.child("pending", as: PendingRequests.self).resolve().table
+                table.rests(on: context.poolSupervisor.pid)
+                do {
+                    try await table.open(channel)
+                    wasOpen.set()
+                } catch let error as RPCTopologyError where !wasOpen.isSet {
+                    context.logger.error("the broker refuses the topology", metadata: ["error": "\(error)"])
+                    caller.pid.exit(.shutdown(cause: error))
+                    throw error
+                }
+            }
+        )
+    }
+}

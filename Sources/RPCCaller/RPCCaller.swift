@@ -1,0 +1,256 @@
+public import AMQPPool
+public import Logging
+import NIOCore
+import NIOPosix
+@_exported public import RPCWire
+public import ServiceLifecycle
+public import Supervision
+import Synchronization
+
+/// Calls procedures of other services over RabbitMQ, as a supervision tree that survives what can be survived.
+///
+///     let rpc = RPCCaller(service: "checkout", endpoints: ["amqp://guest:guest@127.0.0.1:5672"])
+///     try await rpc.start()
+///     let sum: Int = try await rpc.call("math", "add", [4, 9], timeout: .seconds(5))
+///
+/// The tree:
+///
+///     caller                         one for all
+///     |- registry                    channels ready for use
+///     |- pending                     the waiting calls; owns the reply queue's name
+///     `- pool                        connections, channels: each consumes the reply queue
+///
+/// It comes up at once and connects in the background; a call made meanwhile waits, no longer than its own deadline. Every call
+/// ends exactly once, with its result or an ``RPCError`` that says whether the request may have been processed. A channel or
+/// connection that is killed or lost takes no waiting call with it while another connection lives; the end of the pending
+/// table fails them all at once.
+///
+/// It is a `Service`. To make it part of a larger tree, put its ``supervisor`` among another supervisor's children.
+public final class RPCCaller: Service, Sendable {
+    /// The name under which the service's reply queues can be recognised.
+    public let service: String
+    /// The live tree: start, stop, events, and what "kill the process" tests aim at.
+    public let supervisor: Supervisor
+
+    private let configuration: RPCCallerConfiguration
+    private let current: Current<CallTable>
+    private let counters: CallerCounters
+    private let codec: any RPCCodec = JSONCodec()
+
+    /// Describes a caller; nothing runs before ``start()`` or ``run()``.
+    ///
+    /// - Parameters:
+    ///   - service: The calling service: its reply queues begin with it. At most 200 bytes.
+    ///   - endpoints: The brokers to connect to, walked round robin.
+    ///   - logger: For the whole tree.
+    public convenience init(service: String, endpoints: [Endpoint], logger: Logger? = nil) {
+        self.init(service: service, configuration: RPCCallerConfiguration(endpoints: endpoints), logger: logger)
+    }
+
+    /// Describes a caller with these settings; nothing runs before ``start()`` or ``run()``.
+    public init(service: String, configuration: RPCCallerConfiguration, name: String = "caller", logger: Logger? = nil)
+    {
+        self.service = service
+        self.configuration = configuration
+        let logger = logger ?? Logger(label: "rpc.caller")
+        let group = configuration.pool.connection.eventLoopGroup
+        let current = Current<CallTable>(limit: configuration.maximumCallsInFlight, eventLoopGroup: group)
+        let counters = CallerCounters()
+        self.current = current
+        self.counters = counters
+        supervisor = callerSupervisor(
+            name,
+            service: service,
+            configuration: configuration,
+            current: current,
+            counters: counters,
+            logger: logger
+        )
+    }
+
+    // MARK: Running
+
+    /// Starts the tree and returns when it is up, connected or not: ``waitUntilReady(timeout:)`` waits for that.
+    public func start() async throws {
+        current.setStopped(false)
+        try await supervisor.start()
+    }
+
+    /// Stops the tree. Waiting calls fail with ``RPCError/callerRestarted(_:)``, later ones with
+    /// ``RPCError/notConnected(why:)``, until it is started again.
+    public func stop() async {
+        current.setStopped(true)
+        await supervisor.stop()
+    }
+
+    /// Runs the tree until a graceful shutdown, the cancellation of the task, or its own end.
+    ///
+    /// - Throws: Why it ended, when nobody asked it to: an `RPCTopologyError` when the broker refuses the exchange or the
+    ///   reply queue at the first open, or what made the tree give up.
+    public func run() async throws {
+        current.setStopped(false)
+        defer { current.setStopped(true) }
+        try await supervisor.run()
+    }
+
+    /// Waits until a call could be sent at once.
+    ///
+    /// - Throws: ``RPCError/notConnected(why:)`` with what was tried and failed when the time is over, ``RPCError/blocked(why:)``,
+    ///   ``RPCError/cancelled``.
+    public nonisolated(nonsending) func waitUntilReady(timeout: Duration = .seconds(30)) async throws(RPCError) {
+        _ = try await perform(.readiness, "", "", ByteBuffer(), timeout: timeout)
+    }
+
+    // MARK: Looking at it
+
+    /// The tree as it is now.
+    public func tree() -> SupervisionTree { supervisor.tree() }
+
+    /// The queue that replies come to now; `nil` while the tree is not running. It changes when the queue is lost, and with
+    /// each incarnation of the pending table.
+    public var replyQueueName: String? { current.value?.state.withLock { $0.replyQueue.name } }
+
+    /// How many calls and casts wait.
+    public var pendingCount: Int { current.value?.count ?? 0 }
+
+    /// What was counted since this object was made.
+    public var counts: RPCCallerCounts { counters.current }
+
+    // MARK: Calling
+
+    /// Calls a procedure of a service and returns its result.
+    ///
+    /// - Parameters:
+    ///   - destination: The service.
+    ///   - procedure: Its procedure.
+    ///   - argument: What the procedure takes, as JSON: any `Encodable`, also a lone number or string.
+    ///   - timeout: How long to wait for the reply, from now on; the request is dropped by the broker and the handler cancelled
+    ///     when it is over. `nil` is ``RPCCallerConfiguration/timeout``.
+    ///   - type: The type of the result, where it is not clear from the context.
+    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
+    public nonisolated(nonsending) func call<Output: Decodable>(
+        _ destination: String,
+        _ procedure: String,
+        _ argument: some Encodable,
+        timeout: Duration? = nil,
+        as type: Output.Type = Output.self
+    ) async throws(RPCError) -> Output {
+        let body = try encode(argument)
+        let ending = try await perform(
+            .call,
+            destination,
+            procedure,
+            body,
+            timeout: timeout ?? configuration.timeout
+        )
+        guard case .reply(let reply) = ending else { throw .undecodableReply("there is none") }
+        if let failure = reply.failure { throw .remote(failure) }
+        guard codec.accepts(contentType: reply.contentType) else {
+            throw .undecodableReply("content type \"\(reply.contentType ?? "")\" instead of \(codec.contentType)")
+        }
+        do throws(CodecError) {
+            return try codec.decode(Output.self, from: reply.body)
+        } catch {
+            throw .undecodableReply("\(error)")
+        }
+    }
+
+    /// Sends a request that is not answered, and returns when the broker has taken it over for good.
+    ///
+    /// - Parameter timeout: How long to wait for the broker. `nil` is ``RPCCallerConfiguration/timeout``.
+    /// - Throws: ``RPCError``, as ``call(_:_:_:timeout:as:)`` does, without those that concern replies.
+    public nonisolated(nonsending) func cast(
+        _ destination: String,
+        _ procedure: String,
+        _ argument: some Encodable,
+        timeout: Duration? = nil
+    ) async throws(RPCError) {
+        let body = try encode(argument)
+        _ = try await perform(.cast, destination, procedure, body, timeout: timeout ?? configuration.timeout)
+    }
+
+    private func encode(_ argument: some Encodable) throws(RPCError) -> ByteBuffer {
+        do throws(CodecError) {
+            return try codec.encode(argument)
+        } catch {
+            throw .invalidRequest("the argument cannot be encoded: \(error)")
+        }
+    }
+
+    private nonisolated(nonsending) func perform(
+        _ kind: PendingTable<PendingCall>.Kind,
+        _ destination: String,
+        _ procedure: String,
+        _ body: ByteBuffer,
+        timeout: Duration
+    ) async throws(RPCError) -> PendingCall.Ending {
+        if Task.isCancelled { throw .cancelled }
+        guard timeout > .zero else { throw .timeout }
+        let longest = Duration.milliseconds(RequestMessage.maximumTimeoutMilliseconds)
+        let deadline = ContinuousClock.now + min(timeout, longest)
+        var ended: CallTable?
+        while true {
+            let table = try await table(otherThan: ended, before: deadline)
+            switch await perform(kind, destination, procedure, body, deadline: deadline, in: table) {
+            case .notTaken: ended = table
+            case .failed(let error): throw error
+            case let ending: return ending
+            }
+        }
+    }
+
+    private nonisolated(nonsending) func table(
+        otherThan ended: CallTable?,
+        before deadline: ContinuousClock.Instant
+    ) async throws(RPCError) -> CallTable {
+        do throws(Current<CallTable>.Absence) {
+            return try await current.value(otherThan: ended, before: deadline)
+        } catch {
+            switch error {
+            case .stopped: throw .notConnected(why: "the caller is stopped")
+            case .deadline: throw .notConnected(why: "the caller is not running")
+            case .cancelled: throw .cancelled
+            case .overloaded(let limit): throw .overloaded(limit: limit)
+            }
+        }
+    }
+
+    private nonisolated(nonsending) func perform(
+        _ kind: PendingTable<PendingCall>.Kind,
+        _ destination: String,
+        _ procedure: String,
+        _ body: ByteBuffer,
+        deadline: ContinuousClock.Instant,
+        in table: CallTable
+    ) async -> PendingCall.Ending {
+        let id = RequestID()
+        return await withTaskCancellationHandler {
+            await withPendingContinuation { continuation in
+                table.begin(
+                    PendingCall(
+                        id: id,
+                        kind: kind,
+                        destination: destination,
+                        procedure: procedure,
+                        contentType: codec.contentType,
+                        body: body,
+                        deadline: deadline,
+                        continuation: continuation
+                    )
+                )
+            }
+        } onCancel: {
+            table.cancel(id)
+        }
+    }
+}
+
+private nonisolated(nonsending) func withPendingContinuation(
+    _ body: (PendingContinuation) -> Void
+) async -> PendingCall.Ending {
+    #if DEBUG
+    await withCheckedContinuation(body)
+    #else
+    await withUnsafeContinuation(body)
+    #endif
+}

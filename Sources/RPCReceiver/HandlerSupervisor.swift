@@ -1,0 +1,14 @@
+import Supervision
+
+/// The process under which requests run. When it ends, every handler is cancelled and nothing is answered any more; the pool
+/// is started anew after it (rest for one), so that the broker redelivers what was not answered.
+///
+/// A task supervisor will take its place, with each request as a temporary child of its own.
+actor HandlerSupervisor {
+    nonisolated let parts: ReceiverParts
+
+    init(_ parts: ReceiverParts, context: ChildContext) {
+        self.parts = parts
+        context.pid.onExit { _ in parts.runner.close() }
+    }
+}

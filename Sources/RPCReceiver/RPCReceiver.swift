@@ -1,0 +1,142 @@
+public import AMQPPool
+public import Logging
+@_exported public import RPCWire
+public import ServiceLifecycle
+public import Supervision
+
+/// Answers the calls of other services over RabbitMQ, as a supervision tree that survives what can be survived.
+///
+///     let receiver = RPCReceiver(service: "math", endpoints: ["amqp://guest:guest@127.0.0.1:5672"], concurrency: 10) {
+///         Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
+///         Procedure("fib") { (n: Int, context) in try await fib(n, deadline: context.deadline) }
+///     }
+///     try await receiver.run()
+///
+/// The tree:
+///
+///     receiver                       rest for one
+///     |- registry                    channels ready for use
+///     |- handlers                    runs the requests
+///     `- pool                        connections, channels: each consumes the service's queue
+///
+/// A request is acknowledged only after its reply reached the broker, so one whose handler, channel, connection or whole
+/// process dies is delivered again, to this receiver or another: **at least once**. ``RPCContext/redelivered`` tells, and
+/// ``RPCContext/messageID`` recognises it.
+///
+/// Stopping takes nothing new on, answers what is in flight within ``RPCReceiverConfiguration/drainTimeout``, and then closes.
+///
+/// It is a `Service`. To make it part of a larger tree, put its ``supervisor`` among another supervisor's children.
+public final class RPCReceiver: Service, Sendable {
+    /// The name that callers send requests to.
+    public let service: String
+    /// The live tree: start, stop, events, and what "kill the process" tests aim at.
+    public let supervisor: Supervisor
+    /// What it answers with; callable in process.
+    public let procedures: Procedures
+
+    private let current: Current<ReceiverParts>
+    private let counters: ReceiverCounters
+
+    /// Describes a receiver; nothing runs before ``start()`` or ``run()``.
+    ///
+    /// - Parameters:
+    ///   - service: The name that callers send requests to. At most 200 bytes.
+    ///   - endpoints: The brokers to connect to, walked round robin.
+    ///   - concurrency: How many requests run at once.
+    ///   - logger: For the whole tree, and for the handlers.
+    ///   - procedures: What it answers.
+    public convenience init(
+        service: String,
+        endpoints: [Endpoint],
+        concurrency: Int = 10,
+        logger: Logger? = nil,
+        @ProceduresBuilder procedures: () -> [Procedure]
+    ) {
+        var configuration = RPCReceiverConfiguration(endpoints: endpoints)
+        configuration.concurrency = concurrency
+        self.init(
+            service: service,
+            configuration: configuration,
+            logger: logger,
+            procedures: Procedures(procedures)
+        )
+    }
+
+    /// Describes a receiver with these settings; nothing runs before ``start()`` or ``run()``.
+    public init(
+        service: String,
+        configuration: RPCReceiverConfiguration,
+        name: String = "receiver",
+        logger: Logger? = nil,
+        procedures: Procedures
+    ) {
+        self.service = service
+        self.procedures = procedures
+        let group = configuration.pool.connection.eventLoopGroup
+        let current = Current<ReceiverParts>(limit: 1000, eventLoopGroup: group)
+        let counters = ReceiverCounters()
+        self.current = current
+        self.counters = counters
+        supervisor = receiverSupervisor(
+            name,
+            service: service,
+            configuration: configuration,
+            procedures: procedures,
+            current: current,
+            counters: counters,
+            logger: logger ?? Logger(label: "rpc.receiver")
+        )
+    }
+
+    // MARK: Running
+
+    /// Starts the tree and returns when it is up, connected or not: ``waitUntilReady(timeout:)`` waits for that.
+    ///
+    /// - Throws: A `SupervisionError` around the `RPCConfigurationError` that says what cannot work.
+    public func start() async throws {
+        current.setStopped(false)
+        try await supervisor.start()
+    }
+
+    /// Stops taking requests on, answers those in flight within the drain timeout, and closes.
+    public func stop() async {
+        current.setStopped(true)
+        await supervisor.stop()
+    }
+
+    /// Runs the tree until a graceful shutdown, the cancellation of the task, or its own end. Both stop it as ``stop()`` does.
+    ///
+    /// - Throws: Why it ended, when nobody asked it to: an `RPCTopologyError` when the broker refuses the exchange or the queue
+    ///   at the first open, or what made the tree give up.
+    public func run() async throws {
+        current.setStopped(false)
+        defer { current.setStopped(true) }
+        try await supervisor.run()
+    }
+
+    /// Waits until it consumes the service's queue.
+    ///
+    /// - Throws: What was tried and failed, when the time is over; ``AMQPPool/AMQPError/cancelled(operation:)``.
+    public func waitUntilReady(timeout: Duration = .seconds(30)) async throws(AMQPError) {
+        let deadline = ContinuousClock.now + timeout
+        let parts: ReceiverParts
+        do throws(Current<ReceiverParts>.Absence) {
+            parts = try await current.value(before: deadline)
+        } catch {
+            if case .cancelled = error { throw .cancelled(operation: "waiting for the receiver") }
+            throw .notConnected([])
+        }
+        _ = try await parts.registry.next(before: deadline)
+    }
+
+    // MARK: Looking at it
+
+    /// The tree as it is now.
+    public func tree() -> SupervisionTree { supervisor.tree() }
+
+    /// How many requests are taken on and not answered.
+    public var inFlight: Int { current.value?.runner.count ?? 0 }
+
+    /// What was counted since this object was made.
+    public var counts: RPCReceiverCounts { counters.current }
+}

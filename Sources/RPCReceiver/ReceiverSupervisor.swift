@@ -1,0 +1,94 @@
+import AMQPPool
+import Logging
+import NIOCore
+import RPCWire
+import Supervision
+
+/// What one incarnation of the handlers' process works with.
+final class ReceiverParts: Sendable {
+    let registry: ChannelRegistry
+    let runner: RequestRunner
+    let consumers: RequestConsumers
+
+    init(registry: ChannelRegistry, runner: RequestRunner, consumers: RequestConsumers) {
+        self.registry = registry
+        self.runner = runner
+        self.consumers = consumers
+    }
+}
+
+/// The receiver's tree (rest for one): channels without their handlers would hold requests that nobody answers, so the pool
+/// follows the handlers, and both follow the registry.
+func receiverSupervisor(
+    _ name: String,
+    service: String,
+    configuration: RPCReceiverConfiguration,
+    procedures: Procedures,
+    current: Current<ReceiverParts>,
+    counters: ReceiverCounters,
+    logger: Logger
+) -> Supervisor {
+    var pool = configuration.pool
+    if pool.connection.name == nil { pool.connection.name = "\(service)-receiver" }
+    // Draining first, closing after it.
+    pool.channelShutdown = configuration.drainTimeout + pool.connection.closeTimeout
+    // Every request in flight may be answered with the largest reply while the broker reads nothing.
+    let largestReplies = (configuration.concurrency + 1) * pool.connection.maximumMessageSize
+    pool.connection.maximumOutboxBytes = max(pool.connection.maximumOutboxBytes, largestReplies)
+    let eventLoopGroup = pool.connection.eventLoopGroup
+    let settings = RequestRunner.Settings(
+        concurrency: configuration.concurrency,
+        handlerTimeLimit: configuration.handlerTimeLimit,
+        onFailure: configuration.onFailure,
+        deliveryLimit: configuration.deliveryLimit,
+        maximumMessageSize: pool.connection.maximumMessageSize,
+        exposesErrors: configuration.exposesErrors
+    )
+    let wasOpen = OnceFlag()
+    let consumers = { @Sendable (context: ChildContext) throws -> RequestConsumers in
+        try context.poolOwner.child("handlers", as: HandlerSupervisor.self).resolve().parts.consumers
+    }
+    return Supervisor(name, strategy: .restForOne, intensity: configuration.intensity, logger: logger) {
+        Child("registry") { _ in
+            try RPCConfigurationError.check(service: service, endpoints: configuration.pool.endpoints.count)
+            if let duplicate = procedures.duplicate { throw RPCConfigurationError.duplicateProcedure(duplicate) }
+            return ChannelRegistry()
+        }
+        Child("handlers") { context in
+            let registry = try context.reference("registry", as: ChannelRegistry.self).resolve()
+            let runner = RequestRunner(
+                procedures: procedures,
+                settings: settings,
+                counters: counters,
+                eventLoop: eventLoopGroup.next(),
+                logger: context.logger
+            )
+            let consumers = RequestConsumers(
+                service: service,
+                configuration: configuration,
+                runner: runner,
+                logger: context.logger
+            )
+            let parts = ReceiverParts(registry: registry, runner: runner, consumers: consumers)
+            context.pid.onExit { _ in current.clear(parts) }
+            current.set(parts)
+            return HandlerSupervisor(parts, context: context)
+        }
+        poolSupervisor(
+            configuration: pool,
+            registry: { context in try context.poolOwner.child("registry", as: ChannelRegistry.self).resolve() },
+            onOpen: { channel, context in
+                do {
+                    let consumers = try consumers(context)
+                    try await consumers.open(channel, context)
+                    wasOpen.set()
+                } catch let error as RPCTopologyError where !wasOpen.isSet {
+                    context.logger.error("the broker refuses the topology", metadata: ["error": "\(error)"])
+                    context.poolOwner.pid.exit(.shutdown(cause: error))
+                    throw error
+                }
+            },
+            onStop: { channel in await current.value?.consumers.drain(channel) }
+        )
+    }
+}

@@ -1,0 +1,217 @@
+import AMQPPool
+import BrokerSupport
+import LocalBroker
+import Logging
+import RPCCaller
+import RPCReceiver
+import RPCWire
+import Supervision
+import Synchronization
+import Testing
+
+/// What a test has: a caller and a receiver that are connected, and the broker to ask.
+struct Services: Sendable {
+    let rpc: RPCCaller
+    let receiver: RPCReceiver
+    let gate: Gate
+    let broker: LocalBroker
+    let url: String
+    let virtualHost: String
+
+    /// The broker's view of the caller's reply queues.
+    func replyQueues() async throws -> [QueueInfo] {
+        try await broker.queues(virtualHost: virtualHost).filter { $0.name.hasPrefix("test.replies.") }
+    }
+
+    func replyQueueName() throws -> String {
+        try #require(rpc.replyQueueName)
+    }
+}
+
+/// Handlers that the test holds up and lets go.
+final class Gate: Sendable {
+    private struct State {
+        var arrived = 0
+        var isOpen = false
+        var held: [UInt64: CheckedContinuation<Void, Never>] = [:]
+        var cancelled: Set<UInt64> = []
+        var lastID: UInt64 = 0
+        var watchers: [(count: Int, continuation: CheckedContinuation<Void, Never>)] = []
+    }
+
+    private let state = Mutex(State())
+
+    /// How many came in so far.
+    var arrived: Int { state.withLock { $0.arrived } }
+
+    /// Holds the handler up, until the gate opens or its task is cancelled.
+    func pass() async throws {
+        let id = state.withLock { state in
+            state.arrived += 1
+            state.lastID += 1
+            let count = state.arrived
+            state.watchers.removeAll { watcher in
+                guard watcher.count <= count else { return false }
+                watcher.continuation.resume()
+                return true
+            }
+            return state.lastID
+        }
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                state.withLock { state in
+                    if state.isOpen || state.cancelled.contains(id) || Task.isCancelled {
+                        continuation.resume()
+                    } else {
+                        state.held[id] = continuation
+                    }
+                }
+            }
+        } onCancel: {
+            state.withLock { state in
+                state.cancelled.insert(id)
+                state.held.removeValue(forKey: id)?.resume()
+            }
+        }
+        try Task.checkCancellation()
+    }
+
+    /// Waits until this many have come in.
+    func waitForArrivals(_ count: Int) async {
+        await withCheckedContinuation { continuation in
+            state.withLock { state in
+                if state.arrived >= count {
+                    continuation.resume()
+                } else {
+                    state.watchers.append((count, continuation))
+                }
+            }
+        }
+    }
+
+    /// Lets everybody through, now and later.
+    func open() {
+        state.withLock { state in
+            state.isOpen = true
+            for held in state.held.values { held.resume() }
+            state.held = [:]
+        }
+    }
+}
+
+let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+/// The caller "test" and the receiver "math" with their own virtual host, stopped afterwards.
+func withServices(
+    caller change: (inout RPCCallerConfiguration) -> Void = { _ in },
+    receiver changeReceiver: (inout RPCReceiverConfiguration) -> Void = { _ in },
+    _ body: (Services) async throws -> Void
+) async throws {
+    try await TestBroker.withVirtualHost { broker, url, virtualHost in
+        try await run(broker: broker, url: url, virtualHost: virtualHost, change, changeReceiver, body)
+    }
+}
+
+/// The same on a broker of the test's own.
+func withServicesOnOwnBroker(
+    caller change: (inout RPCCallerConfiguration) -> Void = { _ in },
+    receiver changeReceiver: (inout RPCReceiverConfiguration) -> Void = { _ in },
+    _ body: (Services) async throws -> Void
+) async throws {
+    try await TestBroker.own { broker in
+        try await run(broker: broker, url: broker.url, virtualHost: "/", change, changeReceiver, body)
+    }
+}
+
+private func run(
+    broker: LocalBroker,
+    url: String,
+    virtualHost: String,
+    _ change: (inout RPCCallerConfiguration) -> Void,
+    _ changeReceiver: (inout RPCReceiverConfiguration) -> Void,
+    _ body: (Services) async throws -> Void
+) async throws {
+    let gate = Gate()
+    let endpoint = try Endpoint(url: url)
+    var receiverConfiguration = RPCReceiverConfiguration(endpoints: [endpoint])
+    receiverConfiguration.pool.backoff = Backoff(minimum: .milliseconds(10), maximum: .milliseconds(500), jitter: 1)
+    changeReceiver(&receiverConfiguration)
+    var callerConfiguration = RPCCallerConfiguration(endpoints: [endpoint])
+    callerConfiguration.pool.backoff = Backoff(minimum: .milliseconds(10), maximum: .milliseconds(500), jitter: 1)
+    callerConfiguration.timeout = .seconds(30)
+    change(&callerConfiguration)
+    let receiver = RPCReceiver(
+        service: "math",
+        configuration: receiverConfiguration,
+        logger: quiet,
+        procedures: procedures(gate)
+    )
+    let rpc = RPCCaller(service: "test", configuration: callerConfiguration, logger: quiet)
+    let services = Services(
+        rpc: rpc,
+        receiver: receiver,
+        gate: gate,
+        broker: broker,
+        url: url,
+        virtualHost: virtualHost
+    )
+    do {
+        try await receiver.start()
+        try await rpc.start()
+        try await receiver.waitUntilReady()
+        try await rpc.waitUntilReady()
+        try await body(services)
+    } catch {
+        await rpc.stop()
+        gate.open()
+        await receiver.stop()
+        throw error
+    }
+    await rpc.stop()
+    gate.open()
+    await receiver.stop()
+}
+
+struct Broken: Error {}
+
+private func procedures(_ gate: Gate) -> Procedures {
+    Procedures {
+        Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
+        Procedure("echo") { (value: JSONValue, _) in value }
+        Procedure("hold") { (n: Int, _) in
+            try await gate.pass()
+            return n
+        }
+        Procedure("fail") { (text: String, _) -> Int in throw RPCFailure(code: "mine", message: text, details: [1, 2]) }
+        Procedure("crash") { (_: Int, _) -> Int in throw Broken() }
+        Procedure("nan") { (_: Int, _) in Double.nan }
+        Procedure("redelivered") { (_: Int, context) in
+            try await gate.pass()
+            return context.redelivered
+        }
+        Procedure.default { (n: Int, _) in -n }
+    }
+}
+
+/// Waits until the broker says so: it is asked again and again, since it tells nobody by itself.
+func eventually(
+    within timeout: Duration = .seconds(30),
+    _ what: String,
+    _ condition: () async throws -> Bool
+) async throws {
+    let deadline = ContinuousClock.now + timeout
+    while ContinuousClock.now < deadline {
+        if try await condition() { return }
+        try await Task.sleep(for: .milliseconds(10))
+    }
+    Issue.record("not within \(timeout): \(what)")
+}
+
+/// What became of a call.
+func outcome<Value: Sendable>(_ body: () async throws(RPCError) -> Value) async -> Result<Value, RPCError> {
+    do throws(RPCError) {
+        return .success(try await body())
+    } catch {
+        return .failure(error)
+    }
+}
