@@ -70,6 +70,9 @@ public actor Channel {
     /// Messages written and not confirmed yet.
     public var unconfirmed: Int { machine.unconfirmed }
 
+    /// Operations that somebody waits for.
+    var pendingOperations: Int { operations.count }
+
     // MARK: Closing
 
     /// Closes by handshake: what was submitted before is written first, messages that are unconfirmed when the broker

@@ -9,7 +9,10 @@ struct ChannelStateMachineTests {
 
     private func make(waiting: Int = 2, unconfirmed: Int = 10) -> ChannelStateMachine {
         ChannelStateMachine(
-            maximumUnconfirmed: unconfirmed, maximumWaitingOperations: waiting, maximumIncomingMessageSize: 100)
+            maximumUnconfirmed: unconfirmed,
+            maximumWaitingOperations: waiting,
+            maximumIncomingMessageSize: 100
+        )
     }
 
     private func opened(confirming: Bool = false, waiting: Int = 2, unconfirmed: Int = 10) -> ChannelStateMachine {
@@ -34,15 +37,26 @@ struct ChannelStateMachineTests {
 
     private func deliver(_ tag: String = "t", _ deliveryTag: UInt64 = 1) -> Method {
         .basicDeliver(
-            consumerTag: tag, deliveryTag: deliveryTag, redelivered: false, exchange: "", routingKey: "q")
+            consumerTag: tag,
+            deliveryTag: deliveryTag,
+            redelivered: false,
+            exchange: "",
+            routingKey: "q"
+        )
     }
 
     private func publish(
-        _ name: String, mandatory: Bool = true, to outcomes: Recorder<String> = Recorder()
+        _ name: String,
+        mandatory: Bool = true,
+        to outcomes: Recorder<String> = Recorder()
     ) -> Publish {
         Publish(
-            exchange: "", routingKey: name, mandatory: mandatory, body: ByteBuffer(string: name),
-            outcome: { outcomes.append("\(name) \($0.name)") })
+            exchange: "",
+            routingKey: name,
+            mandatory: mandatory,
+            body: ByteBuffer(string: name),
+            outcome: { outcomes.append("\(name) \($0.name)") }
+        )
     }
 
     // MARK: Operations
@@ -106,7 +120,12 @@ struct ChannelStateMachineTests {
         _ = machine.run { $0.perform(1, .basicGet(queue: "q", noAck: false), &$1) }
         _ = machine.run { $0.abandon(1, .cancelled(operation: ""), &$1) }
         let got = Method.basicGetOK(
-            deliveryTag: 1, redelivered: false, exchange: "", routingKey: "q", messageCount: 0)
+            deliveryTag: 1,
+            redelivered: false,
+            exchange: "",
+            routingKey: "q",
+            messageCount: 0
+        )
         #expect(machine.receiveMessage(got).names == ["basic.reject requeue"])
         _ = machine.run { $0.perform(2, .basicGet(queue: "q", noAck: false), &$1) }
         #expect(machine.receiveMessage(got).names == ["2 message"])
@@ -117,7 +136,8 @@ struct ChannelStateMachineTests {
         var machine = make()
         _ = machine.run { $0.perform(1, .channelOpen, &$1) }
         #expect(
-            machine.run { $0.abandon(1, .cancelled(operation: ""), &$1) }.names == ["1 cancelled", "channel.close"])
+            machine.run { $0.abandon(1, .cancelled(operation: ""), &$1) }.names == ["1 cancelled", "channel.close"]
+        )
         #expect(machine.receive(.channelOpenOK).isEmpty)
         #expect(machine.receive(.channelCloseOK).names == ["closed channelClosed", "released"])
     }
@@ -238,7 +258,9 @@ struct ChannelStateMachineTests {
 
     // MARK: Closing
 
-    @Test("Our close fails what waits, and what is unconfirmed at close-ok counts as delivered, but for what was returned")
+    @Test(
+        "Our close fails what waits, and what is unconfirmed at close-ok counts as delivered, but for what was returned"
+    )
     func close() {
         let outcomes = Recorder<String>()
         var machine = opened(confirming: true)
@@ -271,7 +293,8 @@ struct ChannelStateMachineTests {
             closed.names == [
                 "channel.close-ok", "sealed", "1 channelClosedByBroker", "settle", "closed channelClosedByBroker",
                 "released",
-            ])
+            ]
+        )
         #expect(outcomes.values == ["x unknown"])
     }
 
@@ -327,7 +350,8 @@ struct ChannelStateMachineTests {
             let ended = machine.run { $0.connectionEnded(.connectionLost(reason: ""), isClean: isClean, &$1) }
             for action in ended { action.execute() }
             #expect(
-                ended.names == ["sealed", "1 connectionLost", "2 notSent", "settle", "closed connectionLost"])
+                ended.names == ["sealed", "1 connectionLost", "2 notSent", "settle", "closed connectionLost"]
+            )
             #expect(outcomes.values == ["x \(outcome)"])
             #expect(machine.run { $0.connectionEnded(.connectionClosed, isClean: true, &$1) }.isEmpty)
         }

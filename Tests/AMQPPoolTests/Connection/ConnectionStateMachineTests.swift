@@ -8,15 +8,28 @@ struct ConnectionStateMachineTests {
     typealias Instant = ContinuousClock.Instant
 
     static let start = ConnectionStart(
-        versionMajor: 0, versionMinor: 9, serverProperties: [:], mechanisms: "AMQPLAIN PLAIN", locales: "en_US")
+        versionMajor: 0,
+        versionMinor: 9,
+        serverProperties: [:],
+        mechanisms: "AMQPLAIN PLAIN",
+        locales: "en_US"
+    )
 
     private let now = Instant.now
 
     private func make(heartbeat: UInt16 = 10, frameMax: UInt32 = 131_072) -> ConnectionStateMachine {
         ConnectionStateMachine(
             login: .init(
-                endpoint: "broker", virtualHost: "v", username: "me", password: "s3cret", connectionName: "name",
-                channelMax: 2047, frameMax: frameMax, heartbeat: heartbeat))
+                endpoint: "broker",
+                virtualHost: "v",
+                username: "me",
+                password: "s3cret",
+                connectionName: "name",
+                channelMax: 2047,
+                frameMax: frameMax,
+                heartbeat: heartbeat
+            )
+        )
     }
 
     /// A connection that is open.
@@ -48,7 +61,8 @@ struct ConnectionStateMachineTests {
             capabilities.entries.map(\.key).sorted() == [
                 "authentication_failure_close", "basic.nack", "connection.blocked", "consumer_cancel_notify",
                 "exchange_exchange_bindings", "publisher_confirms",
-            ])
+            ]
+        )
         let tuned = machine.receive(.connectionTune(channelMax: 100, frameMax: 8192, heartbeat: 60), at: now)
         #expect(tuned.names == ["connection.tune-ok", "negotiated", "connection.open"])
         guard case .negotiated(let negotiated) = tuned[1] else { return }
@@ -78,7 +92,10 @@ struct ConnectionStateMachineTests {
         _ = machine.run { $0.connected(&$1) }
         _ = machine.receive(.connectionStart(Self.start), at: now)
         var other = machine
-        let refused = machine.receive(.connectionClose(CloseReason(replyCode: 403, replyText: "ACCESS_REFUSED")), at: now)
+        let refused = machine.receive(
+            .connectionClose(CloseReason(replyCode: 403, replyText: "ACCESS_REFUSED")),
+            at: now
+        )
         #expect(refused.names == ["connection.close-ok", "ended"])
         guard case .authenticationFailed("broker", "ACCESS_REFUSED")? = refused.error else {
             Issue.record("\(refused)")
@@ -157,7 +174,9 @@ struct ConnectionStateMachineTests {
             Issue.record("not clean")
             return
         }
-        guard case .ended(.connectionLost, isClean: false)? = other.run({ $0.transportClosed(reason: "reset", &$1) }).first
+        guard
+            case .ended(.connectionLost, isClean: false)? = other.run({ $0.transportClosed(reason: "reset", &$1) })
+                .first
         else {
             Issue.record("clean")
             return
@@ -168,7 +187,10 @@ struct ConnectionStateMachineTests {
     @Test("The broker's close is acknowledged, and keeps its code and text")
     func closedByBroker() {
         var machine = opened()
-        let actions = machine.receive(.connectionClose(CloseReason(replyCode: 320, replyText: "CONNECTION_FORCED")), at: now)
+        let actions = machine.receive(
+            .connectionClose(CloseReason(replyCode: 320, replyText: "CONNECTION_FORCED")),
+            at: now
+        )
         #expect(actions.names == ["connection.close-ok", "ended"])
         #expect(actions.error?.replyCode == 320)
         guard case .connectionClosedByBroker(320, "CONNECTION_FORCED")? = actions.error else {

@@ -10,6 +10,7 @@ import Testing
 /// One connection. What arrives is recorded; nothing is answered by itself.
 final class ScriptedPeer: Sendable {
     let received = Recorder<Frame>()
+    let connected = Recorder<Bool>()
     let ended = Recorder<Bool>()
     private let listener: any NIOCore.Channel
     private let connection = Mutex<(any NIOCore.Channel)?>(nil)
@@ -103,8 +104,7 @@ final class ScriptedPeer: Sendable {
 
     /// Plays the broker's part of the handshake.
     func greet(heartbeat: UInt16 = 0) async throws {
-        try await received.wait(for: 0)
-        try await eventually("somebody connects") { self.connection.withLock { $0 != nil } }
+        try await connected.wait(for: 1)
         try await send(Self.start)
         try await wait { if case .connectionStartOK = $0 { true } else { false } }
         try await send(.connectionTune(channelMax: 2047, frameMax: 131_072, heartbeat: heartbeat))
@@ -130,6 +130,10 @@ final class ScriptedPeer: Sendable {
 
         init(peer: ScriptedPeer) {
             self.peer = peer
+        }
+
+        func channelActive(context: ChannelHandlerContext) {
+            peer.connected.append(true)
         }
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
