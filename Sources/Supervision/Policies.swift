@@ -37,6 +37,17 @@ public enum WhenExceeded: Sendable, Hashable {
     case cooldown(Duration)
 }
 
+/// What happens when a child ignores its cancellation and has to be left behind. Its incarnation is fenced off in every case.
+public enum OnUnstoppable: Sendable, Hashable {
+    /// Report it, list it among ``Supervisor/abandonedChildren``, and go on as if it had ended.
+    case abandon
+    /// The same, and the supervisor ends with ``SupervisionError/unstoppable(child:)``, so that a larger part is started anew.
+    case escalate
+    /// Write a report to standard error and end the OS process with `abort()`, so that whatever supervises that starts it
+    /// anew: the only place where this library ends the OS process.
+    case crashProcess
+}
+
 /// Whether a supervisor ends when its significant children have ended by themselves (OTP 24's automatic shutdown).
 public enum AutoShutdown: Sendable, Hashable {
     /// It does not.

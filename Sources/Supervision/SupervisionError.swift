@@ -15,6 +15,10 @@ public indirect enum SupervisionError: Error, Sendable {
     case alreadyStarted(supervisor: String)
     /// The start closure did not return within the child's start timeout.
     case startTimedOut(child: String, after: Duration)
+    /// The child has not said that it is alive for this long, and was killed.
+    case unresponsive(child: String, after: Duration)
+    /// The child did not end although it was cancelled, and its specification asks to give up the supervisor then.
+    case unstoppable(child: String)
 }
 
 extension SupervisionError: CustomStringConvertible {
@@ -29,6 +33,8 @@ extension SupervisionError: CustomStringConvertible {
         case .notRunning(let supervisor): "supervisor '\(supervisor)' is not running: call start() or run() first"
         case .alreadyStarted(let supervisor): "supervisor '\(supervisor)' has already been started"
         case .startTimedOut(let child, let after): "'\(child)' did not finish starting within \(after)"
+        case .unresponsive(let child, let after): "'\(child)' has not reported for \(after)"
+        case .unstoppable(let child): "'\(child)' ignores its cancellation"
         }
     }
 }

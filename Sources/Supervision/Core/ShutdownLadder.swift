@@ -62,7 +62,7 @@ struct ShutdownLadder: Sendable {
     /// The reason to announce.
     private(set) var reason = ExitReason.normal
     private var hasStarted = false
-    private var isTaskRunning = true
+    private(set) var isTaskRunning = true
     private var hook = Hook.idle
     private var hasTimer = false
     private var actions: [Action] = []

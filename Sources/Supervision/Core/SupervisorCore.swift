@@ -53,6 +53,8 @@ struct SupervisorCore: Sendable {
         case startFailed(ExitReason)
         /// The supervisor is ending.
         case noProcess
+        /// Whoever asked does not wait any more. Said by the shell, never by a core.
+        case cancelled
     }
 
     /// What the shell has to do.

@@ -25,6 +25,8 @@ public enum AdministrationError: Error, Sendable {
     case restarting(child: String)
     /// The child's start failed. A new child's specification was dropped, a known one stays stopped.
     case startFailed(child: String, ExitReason)
+    /// The calling task was cancelled while it waited. What it had asked for may still be done.
+    case cancelled(child: String)
     /// The specification is wrong; the text says what to change.
     case invalidSpecification(String)
 }
@@ -140,6 +142,7 @@ extension SupervisorProcess {
         case .restarting: throw .restarting(child: child)
         case .startFailed(let reason): throw .startFailed(child: child, reason)
         case .noProcess: throw .noProcess(supervisor: path)
+        case .cancelled: throw .cancelled(child: child)
         }
     }
 }

@@ -34,6 +34,8 @@ public struct Child: Sendable {
     let backoff: Backoff?
     let startTimeout: Duration?
     let killTimeout: Duration
+    let onUnstoppable: OnUnstoppable
+    let reportWithin: Duration?
     let kind: Kind
 
     /// A child that is any actor.
@@ -47,6 +49,9 @@ public struct Child: Sendable {
     ///   - startTimeout: How long the start closure may take; `nil` for any time, as in OTP. A closure that returns later is
     ///     ended at once.
     ///   - killTimeout: How long a cancelled or killed incarnation and its kill hook may take before it is abandoned.
+    ///   - onUnstoppable: What happens when it has to be abandoned.
+    ///   - reportWithin: The dead man's switch: a child that does not call ``ChildContext/reportAlive()`` at least this often
+    ///     is ended with ``SupervisionError/unresponsive(child:after:)``. `nil` for none.
     ///   - onKill: Closes what a killed or abandoned incarnation holds open. It runs outside the actor, and is waited for at
     ///     most `killTimeout` before the exit is announced.
     ///   - start: Makes an incarnation.
@@ -58,6 +63,8 @@ public struct Child: Sendable {
         backoff: Backoff? = nil,
         startTimeout: Duration? = nil,
         killTimeout: Duration = .seconds(1),
+        onUnstoppable: OnUnstoppable = .abandon,
+        reportWithin: Duration? = nil,
         onKill: (@Sendable (A) async -> Void)? = nil,
         start: @escaping @Sendable (ChildContext) async throws -> A?
     ) {
@@ -69,6 +76,8 @@ public struct Child: Sendable {
             backoff: backoff,
             startTimeout: startTimeout,
             killTimeout: killTimeout,
+            onUnstoppable: onUnstoppable,
+            reportWithin: reportWithin,
             body: Body(type: String(describing: A.self), start: start, onKill: Child.erase(onKill))
         )
     }
@@ -82,6 +91,8 @@ public struct Child: Sendable {
         backoff: Backoff? = nil,
         startTimeout: Duration? = nil,
         killTimeout: Duration = .seconds(1),
+        onUnstoppable: OnUnstoppable = .abandon,
+        reportWithin: Duration? = nil,
         onKill: (@Sendable (W) async -> Void)? = nil,
         start: @escaping @Sendable (ChildContext) async throws -> W?
     ) {
@@ -93,6 +104,8 @@ public struct Child: Sendable {
             backoff: backoff,
             startTimeout: startTimeout,
             killTimeout: killTimeout,
+            onUnstoppable: onUnstoppable,
+            reportWithin: reportWithin,
             body: Body(
                 type: String(describing: W.self),
                 start: start,
@@ -115,6 +128,8 @@ public struct Child: Sendable {
         backoff: Backoff? = nil,
         startTimeout: Duration? = nil,
         killTimeout: Duration = .seconds(1),
+        onUnstoppable: OnUnstoppable = .abandon,
+        reportWithin: Duration? = nil,
         start: @escaping @Sendable (ChildContext) async throws -> S?
     ) {
         self.init(
@@ -124,7 +139,9 @@ public struct Child: Sendable {
             significant: significant,
             backoff: backoff,
             startTimeout: startTimeout,
-            killTimeout: killTimeout
+            killTimeout: killTimeout,
+            onUnstoppable: onUnstoppable,
+            reportWithin: reportWithin
         ) { (context: ChildContext) async throws -> ServiceRunner? in
             guard let service = try await start(context) else { return nil }
             return ServiceRunner(service, context)
@@ -140,6 +157,8 @@ public struct Child: Sendable {
         backoff: Backoff? = nil,
         startTimeout: Duration? = nil,
         killTimeout: Duration = .seconds(1),
+        onUnstoppable: OnUnstoppable = .abandon,
+        reportWithin: Duration? = nil,
         onKill: (@Sendable (W) async -> Void)? = nil,
         start: @escaping @Sendable (ChildContext) async throws -> W?
     ) {
@@ -151,6 +170,8 @@ public struct Child: Sendable {
             backoff: backoff,
             startTimeout: startTimeout,
             killTimeout: killTimeout,
+            onUnstoppable: onUnstoppable,
+            reportWithin: reportWithin,
             body: Body(
                 type: String(describing: W.self),
                 start: start,
@@ -170,6 +191,8 @@ public struct Child: Sendable {
         backoff: Backoff? = nil,
         startTimeout: Duration? = nil,
         killTimeout: Duration = .seconds(1),
+        onUnstoppable: OnUnstoppable = .abandon,
+        reportWithin: Duration? = nil,
         start: @escaping @Sendable (ChildContext) async throws -> S?
     ) {
         let body = Body(
@@ -188,6 +211,8 @@ public struct Child: Sendable {
             backoff: backoff,
             startTimeout: startTimeout,
             killTimeout: killTimeout,
+            onUnstoppable: onUnstoppable,
+            reportWithin: reportWithin,
             body: body
         )
     }
@@ -200,6 +225,8 @@ public struct Child: Sendable {
         backoff: Backoff?,
         startTimeout: Duration?,
         killTimeout: Duration,
+        onUnstoppable: OnUnstoppable,
+        reportWithin: Duration?,
         body: Body
     ) {
         self.id = id
@@ -209,6 +236,8 @@ public struct Child: Sendable {
         self.backoff = backoff
         self.startTimeout = startTimeout
         self.killTimeout = killTimeout
+        self.onUnstoppable = onUnstoppable
+        self.reportWithin = reportWithin
         kind = .actor(body)
     }
 
@@ -220,6 +249,8 @@ public struct Child: Sendable {
         backoff = supervisor.backoff
         startTimeout = nil
         killTimeout = .seconds(1)
+        onUnstoppable = .abandon
+        reportWithin = nil
         kind = .supervisor(supervisor)
     }
 
@@ -260,6 +291,9 @@ public struct Child: Sendable {
         }
         if case .timeout(let timeout) = shutdown, timeout < .zero {
             return "the shutdown timeout of '\(id)' must not be negative, but is \(timeout)"
+        }
+        if let reportWithin, reportWithin <= .zero {
+            return "reportWithin of '\(id)' must be longer than zero, but is \(reportWithin)"
         }
         if let problem = backoff?.problem { return "'\(id)': \(problem)" }
         if case .supervisor(let specification) = kind { return specification.problem }

@@ -29,6 +29,11 @@ public struct ChildContext: Sendable {
     /// Taking it, at best in the start closure, makes the worker one that is asked and given time before it is cancelled.
     public var stopRequest: StopRequest { StopRequest(signal: child.stopSignal()) }
 
+    /// Says that this incarnation is alive and well, for a child with a dead man's switch (`reportWithin`).
+    public func reportAlive() {
+        child.report()
+    }
+
     /// The supervisor that started this incarnation.
     public var supervisor: SupervisorReference { SupervisorReference(process: child.owner) }
 

@@ -6,8 +6,12 @@ final class ChildProcess: Sendable, SignalTarget {
     private struct State {
         var ladder: ShutdownLadder
         var actor: (any Actor)?
-        var task: Task<Void, Never>?
+        var task: LaunchedTask?
         var isCancelled = false
+        var isAbandoned = false
+        var deadMansSwitch: SupervisionTimer?
+        var lastReport = Duration.zero
+        var launchedAt = Duration.zero
         var timer: SupervisionTimer?
         var startTimer: SupervisionTimer?
         var stopSignal: StopSignal?
@@ -68,6 +72,8 @@ final class ChildProcess: Sendable, SignalTarget {
     /// Begins to start. The supervisor hears of the outcome.
     func launch() {
         process.attach(self)
+        let now = owner.environment.clock.now
+        state.withLock { $0.launchedAt = now }
         if let timeout = specification.startTimeout {
             let timer = owner.environment.clock.schedule(after: timeout) { [weak self] in
                 guard let self else { return }
@@ -75,13 +81,13 @@ final class ChildProcess: Sendable, SignalTarget {
             }
             state.withLock { $0.startTimer = timer }
         }
-        // Detached: a child must not inherit the task-local values of whoever started the tree, least of all the
-        // graceful-shutdown signal of a surrounding service group, which would stop all children at once instead of in order.
-        let task = Task.detached { await self.live() }
-        let cancelNow = state.withLock { state in
-            if !state.ladder.isFinished { state.task = task }
-            return state.isCancelled
+        let task = PoolWatch.launch { isRescued in await self.live(isRescued) }
+        let (keep, cancelNow) = state.withLock { state in
+            let keep = state.ladder.isTaskRunning
+            if keep { state.task = task }
+            return (keep, state.isCancelled)
         }
+        if !keep { task.release() }
         if cancelNow { task.cancel() }
     }
 
@@ -97,7 +103,7 @@ final class ChildProcess: Sendable, SignalTarget {
         }
     }
 
-    private func live() async {
+    private func live(_ isRescued: Bool) async {
         do {
             guard let actor = try await body.start(ChildContext(child: self)) else {
                 handle(.ignored)
@@ -106,14 +112,22 @@ final class ChildProcess: Sendable, SignalTarget {
             state.withLock { $0.actor = actor }
             handle(.started)
             guard let run = body.run else { return }
-            do {
-                try await run(actor)
-                handle(.taskEnded(nil))
-            } catch {
-                handle(.taskEnded(error))
+            if isRescued, let task = state.withLock({ $0.task }) {
+                task.continueOnPool { await self.run(run, actor) }
+            } else {
+                await self.run(run, actor)
             }
         } catch {
             handle(.startFailed(error))
+        }
+    }
+
+    private func run(_ run: @Sendable (any Actor) async throws -> Void, _ actor: any Actor) async {
+        do {
+            try await run(actor)
+            handle(.taskEnded(nil))
+        } catch {
+            handle(.taskEnded(error))
         }
     }
 
@@ -121,7 +135,12 @@ final class ChildProcess: Sendable, SignalTarget {
     private func handle(_ input: ShutdownLadder.Input) {
         let acts = state.withLock { state in
             let wasLeavable = state.ladder.isLeavable
+            let wasTaskRunning = state.ladder.isTaskRunning
             state.actions.append(contentsOf: state.ladder.handle(input, observesStop: state.stopSignal != nil))
+            if state.isAbandoned, wasTaskRunning, !state.ladder.isTaskRunning {
+                owner.environment.zombies.remove(process.number)
+                owner.environment.metrics.zombies(owner.environment.zombies.count)
+            }
             if wasLeavable, !state.ladder.isLeavable { owner.environment.activity.begin() }
             defer { state.isActing = true }
             return !state.isActing
@@ -166,11 +185,15 @@ final class ChildProcess: Sendable, SignalTarget {
         case .markEnding:
             process.markEnding(state.withLock { $0.ladder.reason })
         case .abandon:
+            state.withLock { $0.isAbandoned = true }
             owner.abandoned(self)
         case .announceStarted:
             dropStartTimer()
+            let launchedAt = state.withLock { $0.launchedAt }
+            owner.environment.metrics.startDuration.record(owner.environment.clock.now - launchedAt)
             owner.enqueue(.started(slot, generation: generation))
-            if body.run == nil { state.withLock { $0.task = nil } }
+            if body.run == nil { releaseTask() }
+            armDeadMansSwitch()
         case .announceIgnored:
             announce(.ignored(slot, generation: generation), .normal)
         case .announceStartFailed:
@@ -186,12 +209,23 @@ final class ChildProcess: Sendable, SignalTarget {
     private func announce(_ event: SupervisorCore.Event, _ reason: ExitReason) {
         dropStartTimer()
         process.finish(reason)
-        state.withLock { state in
+        let deadMansSwitch = state.withLock { state in
             state.actor = nil
-            state.task = nil
+            defer { state.deadMansSwitch = nil }
+            return state.deadMansSwitch
         }
+        deadMansSwitch?.cancel()
+        releaseTask()
         owner.enqueue(event)
         owner.environment.activity.end()
+    }
+
+    private func releaseTask() {
+        let task = state.withLock { state in
+            defer { state.task = nil }
+            return state.task
+        }
+        task?.release()
     }
 
     private func dropStartTimer() {
@@ -208,7 +242,7 @@ final class ChildProcess: Sendable, SignalTarget {
             handle(.hookReturned)
             return
         }
-        Task.detached {
+        PoolWatch.launch { _ in
             await hook(actor)
             self.handle(.hookReturned)
         }
@@ -221,9 +255,42 @@ final class ChildProcess: Sendable, SignalTarget {
             handle(.terminated)
             return
         }
-        Task.detached {
+        PoolWatch.launch { _ in
             await terminate(actor, reason)
             self.handle(.terminated)
+        }
+    }
+}
+
+// MARK: - The dead man's switch
+
+extension ChildProcess {
+    /// The child says that it is alive and well.
+    func report() {
+        state.withLock { $0.lastReport = owner.environment.clock.now }
+    }
+
+    private func armDeadMansSwitch() {
+        guard let limit = specification.reportWithin else { return }
+        report()
+        wait(limit, limit)
+    }
+
+    private func wait(_ duration: Duration, _ limit: Duration) {
+        let timer = owner.environment.clock.schedule(after: duration) { [weak self] in self?.checkReport(limit) }
+        let isOver = state.withLock { state in
+            state.deadMansSwitch = timer
+            return state.ladder.isFinished
+        }
+        if isOver { timer.cancel() }
+    }
+
+    private func checkReport(_ limit: Duration) {
+        let silence = owner.environment.clock.now - state.withLock { $0.lastReport }
+        if silence >= limit {
+            handle(.crash(SupervisionError.unresponsive(child: path, after: silence)))
+        } else {
+            wait(limit - silence, limit)
         }
     }
 }

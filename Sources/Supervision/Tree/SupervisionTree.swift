@@ -34,6 +34,8 @@ public struct SupervisionTree: Sendable {
     public var status: Status
     /// The incarnation, `nil` when there was none.
     public var pid: Pid?
+    /// How long ago its start closure returned; `nil` when it is not running, and for the root.
+    public var age: Duration?
     /// How often it was started again, under the same incarnation of its supervisor.
     public var restarts: Int
     /// Why the incarnation before ended, `nil` when there was none.
@@ -79,13 +81,8 @@ extension SupervisionTree: CustomStringConvertible {
 
     private var details: String {
         var parts: [String] = []
-        switch kind {
-        case .supervisor(.oneForOne): parts.append("one_for_one")
-        case .supervisor(.oneForAll): parts.append("one_for_all")
-        case .supervisor(.restForOne): parts.append("rest_for_one")
-        case .dynamicSupervisor: parts.append("dynamic, children: \(children.count)")
-        case .worker(let type): parts.append(type)
-        }
+        parts.append(kindName)
+        if case .dynamicSupervisor = kind { parts.append("children: \(children.count)") }
         if let pid { parts.append("\(pid)") }
         if status != .running { parts.append(status.rawValue) }
         if restarts > 0 { parts.append("restarts: \(restarts)") }
@@ -116,19 +113,40 @@ extension SupervisionTree.Status {
 }
 
 extension SupervisorProcess {
-    func tree(restarts: Int = 0, lastExit: ExitReason? = nil, status: SupervisionTree.Status = .running)
-        -> SupervisionTree
-    {
+    /// Level by level and put together from the end: the depth of a tree costs no stack.
+    func tree() -> SupervisionTree {
+        var nodes = [node()]
+        var parents: [Int?] = [nil]
+        var waiting: [(process: SupervisorProcess, index: Int)] = [(self, 0)]
+        while let (process, index) = waiting.popLast() {
+            for (child, record, incarnation, abandoned) in process.snapshot() {
+                let node = process.node(child, record, incarnation, abandoned: abandoned)
+                nodes.append(node)
+                parents.append(index)
+                if node.status.hasProcess, case .supervisor(let next)? = incarnation {
+                    waiting.append((next, nodes.count - 1))
+                }
+            }
+        }
+        for index in nodes.indices.reversed() {
+            nodes[index].children.reverse()
+            if let parent = parents[index] { nodes[parent].children.append(nodes[index]) }
+        }
+        return nodes[0]
+    }
+
+    private func node() -> SupervisionTree {
         SupervisionTree(
             name: link.map { $0.owner.name(of: specification.name, $0.generation) } ?? specification.name,
             path: path,
             kind: specification.treeKind,
-            status: status,
+            status: .running,
             pid: Pid(process: process),
-            restarts: restarts,
-            lastExit: lastExit,
+            age: nil,
+            restarts: 0,
+            lastExit: nil,
             abandoned: 0,
-            children: snapshot().map { node($0, $1, $2, $3) }
+            children: []
         )
     }
 
@@ -136,38 +154,26 @@ extension SupervisorProcess {
         _ child: Child,
         _ record: SupervisorCore.Record,
         _ incarnation: Incarnation?,
-        _ abandoned: Int
+        abandoned: Int
     ) -> SupervisionTree {
         let status = SupervisionTree.Status(record, isAlive: incarnation?.pid.isAlive ?? false)
         let name = name(of: child.id, record.generation)
-        let isUp = status.hasProcess
-        switch (child.kind, incarnation) {
-        case (_, .supervisor(let supervisor)?) where isUp:
-            return supervisor.tree(restarts: record.restarts, lastExit: record.lastExit, status: status)
-        case (.supervisor(let specification), _):
-            return SupervisionTree(
-                name: name,
-                path: path + "/" + name,
-                kind: specification.treeKind,
-                status: status,
-                pid: nil,
-                restarts: record.restarts,
-                lastExit: record.lastExit,
-                abandoned: abandoned,
-                children: []
-            )
-        case (.actor(let body), _):
-            return SupervisionTree(
-                name: name,
-                path: path + "/" + name,
-                kind: .worker(type: body.type),
-                status: status,
-                pid: isUp ? incarnation?.pid : nil,
-                restarts: record.restarts,
-                lastExit: record.lastExit,
-                abandoned: abandoned,
-                children: []
-            )
-        }
+        let kind: SupervisionTree.Kind =
+            switch child.kind {
+            case .supervisor(let specification): specification.treeKind
+            case .actor(let body): .worker(type: body.type)
+            }
+        return SupervisionTree(
+            name: name,
+            path: path + "/" + name,
+            kind: kind,
+            status: status,
+            pid: status.hasProcess ? incarnation?.pid : nil,
+            age: status == .running ? record.startedAt.map { environment.clock.now - $0 } : nil,
+            restarts: record.restarts,
+            lastExit: record.lastExit,
+            abandoned: abandoned,
+            children: []
+        )
     }
 }

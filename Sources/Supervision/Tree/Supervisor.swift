@@ -100,7 +100,11 @@ public final class Supervisor: Service, Sendable {
         let process = SupervisorProcess(
             specification,
             link: nil,
-            environment: TreeEnvironment(clock: clock, logger: logger)
+            environment: TreeEnvironment(
+                clock: clock,
+                logger: logger,
+                metrics: SupervisionMetrics(tree: specification.name)
+            )
         )
         let isFree = state.withLock { state in
             guard state.current == nil else { return false }
@@ -132,10 +136,21 @@ public final class Supervisor: Service, Sendable {
 
     /// Stops the children in reverse start order, then the supervisor, and returns when that is done. Does nothing when it is
     /// not running.
-    public func stop() async {
-        guard let pid else { return }
+    ///
+    /// - Returns: What would not stop and was left behind, now or earlier: empty when all is well.
+    @discardableResult
+    public func stop() async -> [AbandonedChild] {
+        guard let process = current else { return [] }
+        let pid = Pid(process: process.process)
         pid.exit(.shutdown())
         _ = await Task.detached { await pid.exited() }.value
+        return process.environment.zombies.list(at: process.environment.clock.now)
+    }
+
+    /// Tasks of this tree that ignored their cancellation, were left behind, and still run.
+    public var abandonedChildren: [AbandonedChild] {
+        guard let environment = current?.environment else { return [] }
+        return environment.zombies.list(at: environment.clock.now)
     }
 
     /// Runs the tree until it ends: starts it, unless ``start()`` has been called, and waits. When the tree that `start()`
@@ -210,6 +225,7 @@ public final class Supervisor: Service, Sendable {
                 kind: specification.treeKind,
                 status: .stopped,
                 pid: nil,
+                age: nil,
                 restarts: 0,
                 lastExit: nil,
                 abandoned: 0,

@@ -41,6 +41,16 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         var incarnation: Incarnation?
         var delay: SupervisionTimer?
         var abandoned = 0
+        /// When the incarnation before ended.
+        var downSince: Duration?
+        /// Whether the metrics know of its incarnation.
+        var isCounted = false
+    }
+
+    private struct WaitingRequest {
+        var child: Child?
+        var continuation: CheckedContinuation<AdministrationReply, Never>?
+        var isCancelled = false
     }
 
     private struct State {
@@ -53,7 +63,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         var stopTimer: SupervisionTimer?
         var lastRequest: UInt64 = 0
         /// Calls that wait for their reply, with the child that they bring. Each is a suspended task of a caller's.
-        var requests: [UInt64: (child: Child?, continuation: CheckedContinuation<AdministrationReply, Never>)] = [:]
+        var requests: [UInt64: WaitingRequest] = [:]
         var onBoot: (@Sendable (Result<Void, any Error>) -> Void)?
     }
 
@@ -146,12 +156,20 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
+    /// Comes before the exit of this child is announced.
     func abandoned(_ child: ChildProcess) {
+        environment.zombies.add(child, at: environment.clock.now)
+        environment.metrics.zombies(environment.zombies.count)
         state.withLock { state in
             guard case .child(let current) = state.shells[child.slot]?.incarnation, current === child else { return }
             state.shells[child.slot]?.abandoned += 1
         }
         tell(child.path, Pid(process: child.process), .abandoned)
+        switch child.specification.onUnstoppable {
+        case .abandon: return
+        case .escalate: enqueue(.stop(.shutdown(cause: SupervisionError.unstoppable(child: child.path))))
+        case .crashProcess: CrashReport.endProcess(because: SupervisionError.unstoppable(child: child.path), in: self)
+        }
     }
 
     // MARK: - Mailbox
@@ -229,7 +247,9 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             }
         case .reply(let request, let reply): answer(request, reply)
         case .retry(let slot, let generation): enqueue(.delayElapsed(slot, generation: generation))
-        case .report(let slot, let report): tell(slot, report)
+        case .report(let slot, let report):
+            measure(slot, report)
+            tell(slot, report)
         case .forget(let slot, _): state.withLock { _ = $0.shells.removeValue(forKey: slot) }
         case .booted: booted()
         case .finished(let reason): finished(reason)
@@ -331,14 +351,33 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 
     /// Hands a request to the core. It waits behind a strategy that is running, for as long as that takes, as in OTP.
     func administer(_ request: SupervisorCore.Request, bringing child: Child? = nil) async -> AdministrationReply {
-        await withCheckedContinuation { continuation in
-            let id = state.withLock { state -> UInt64? in
-                guard state.core.phase != .finished else { return nil }
-                state.lastRequest += 1
-                state.requests[state.lastRequest] = (child, continuation)
-                return state.lastRequest
+        let id = state.withLock { state in
+            state.lastRequest += 1
+            state.requests[state.lastRequest] = WaitingRequest(child: child)
+            return state.lastRequest
+        }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isCancelled = state.withLock { state in
+                    guard state.requests[id]?.isCancelled == false else { return true }
+                    state.requests[id]?.continuation = continuation
+                    return false
+                }
+                if isCancelled {
+                    state.withLock { _ = $0.requests.removeValue(forKey: id) }
+                    continuation.resume(returning: (.cancelled, nil))
+                } else {
+                    enqueue(.request(id, request))
+                }
             }
-            if let id { enqueue(.request(id, request)) } else { continuation.resume(returning: (.noProcess, nil)) }
+        } onCancel: {
+            let continuation = state.withLock { state in
+                // The child stays: its start may be under way, and its specification is needed for it.
+                state.requests[id]?.isCancelled = true
+                defer { state.requests[id]?.continuation = nil }
+                return state.requests[id]?.continuation
+            }
+            continuation?.resume(returning: (.cancelled, nil))
         }
     }
 
@@ -405,6 +444,30 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     }
 
     // MARK: - Telling
+
+    private func measure(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
+        switch report {
+        case .started:
+            let (isRestart, downSince) = state.withLock { state in
+                defer { state.shells[slot]?.downSince = nil }
+                state.shells[slot]?.isCounted = true
+                return ((state.core.record(slot)?.restarts ?? 0) > 0, state.shells[slot]?.downSince)
+            }
+            environment.metrics.childStarted(
+                isRestart: isRestart,
+                downFor: downSince.map { environment.clock.now - $0 }
+            )
+        case .exited(let reason, _), .stopped(let reason, _):
+            let now = environment.clock.now
+            let wasCounted = state.withLock { state in
+                state.shells[slot]?.downSince = now
+                defer { state.shells[slot]?.isCounted = false }
+                return state.shells[slot]?.isCounted ?? false
+            }
+            if wasCounted { environment.metrics.childEnded(reason) }
+        case .ignored, .startFailed, .restarting, .coolingDown, .gaveUp: return
+        }
+    }
 
     private func tell(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
         guard !environment.events.isEmpty || environment.logger.logLevel <= SupervisionLog.level(of: report) else {

@@ -53,4 +53,6 @@ struct TreeEnvironment: Sendable {
     var logger: Logger
     var events = EventHub()
     var activity = Activity()
+    var zombies = Zombies()
+    var metrics: SupervisionMetrics
 }

@@ -1,0 +1,92 @@
+import Synchronization
+
+/// Groups of processes: any number of them under each key (Elixir's `Registry` with duplicate keys), for publish and subscribe
+/// within an OS process.
+///
+/// A process may stand under a key more than once, with other values. Its entries go when it ends, before anybody is told of
+/// the end; a process that is dead is never returned. Nothing takes an actor hop.
+public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
+    private struct Entry: Sendable {
+        var pid: Pid
+        var value: Value
+    }
+
+    private struct State {
+        var entries: [Key: [Entry]] = [:]
+        var keys: [Pid: Set<Key>] = [:]
+        var handlers: [Pid: ExitHandler] = [:]
+    }
+
+    private nonisolated let state = Mutex(State())
+    private nonisolated let listeners = RegistryListeners<Key>()
+
+    /// An empty registry.
+    public init() {}
+
+    /// Adds an entry for `pid` under `key`, for as long as it lives. Does nothing when it has ended.
+    public nonisolated func register(_ key: Key, _ value: Value, for pid: Pid) {
+        guard pid.isAlive else { return }
+        let isFirst = state.withLock { state in
+            state.entries[key, default: []].append(Entry(pid: pid, value: value))
+            defer { state.keys[pid, default: []].insert(key) }
+            return state.keys[pid] == nil
+        }
+        listeners.tell(RegistryChange(key: key, pid: pid, kind: .registered))
+        guard isFirst else { return }
+        let handler = pid.onExit { [weak self] _ in self?.releaseAll(of: pid) }
+        state.withLock { state in
+            if state.keys[pid] != nil { state.handlers[pid] = handler }
+        }
+    }
+
+    /// The living entries under `key`, in the order in which they were registered.
+    public nonisolated func lookup(_ key: Key) -> [(pid: Pid, value: Value)] {
+        let entries = state.withLock { $0.entries[key] ?? [] }
+        return entries.filter { $0.pid.isAlive }.map { ($0.pid, $0.value) }
+    }
+
+    /// Calls `body` with each living entry under `key`, on the calling task, outside of any lock.
+    public nonisolated func dispatch(_ key: Key, _ body: (Pid, Value) -> Void) {
+        for (pid, value) in lookup(key) { body(pid, value) }
+    }
+
+    /// Removes the entries of `pid` under `key`, or those whose value matches.
+    public nonisolated func unregister(_ key: Key, for pid: Pid, where matches: (Value) -> Bool = { _ in true }) {
+        let (removed, handler) = state.withLock { state -> (Bool, ExitHandler?) in
+            guard let before = state.entries[key] else { return (false, nil) }
+            let after = before.filter { $0.pid != pid || !matches($0.value) }
+            state.entries[key] = after.isEmpty ? nil : after
+            guard after.count < before.count else { return (false, nil) }
+            guard !after.contains(where: { $0.pid == pid }) else { return (true, nil) }
+            state.keys[pid]?.remove(key)
+            guard state.keys[pid]?.isEmpty == true else { return (true, nil) }
+            state.keys[pid] = nil
+            return (true, state.handlers.removeValue(forKey: pid))
+        }
+        handler?.cancel()
+        if removed { listeners.tell(RegistryChange(key: key, pid: pid, kind: .released)) }
+    }
+
+    /// The keys that `pid` stands under.
+    public nonisolated func keys(of pid: Pid) -> Set<Key> { state.withLock { $0.keys[pid] ?? [] } }
+
+    /// How many entries there are under all keys. Walks the table.
+    public nonisolated var count: Int { state.withLock { $0.entries.values.reduce(0) { $0 + $1.count } } }
+
+    /// Registrations and releases from now on, those caused by an exit included. Up to 1,024 wait for a slow reader; then the
+    /// oldest are dropped.
+    public nonisolated func changes() -> AsyncStream<RegistryChange<Key>> { listeners.subscribe() }
+
+    private nonisolated func releaseAll(of pid: Pid) {
+        let keys = state.withLock { state in
+            let keys = state.keys.removeValue(forKey: pid) ?? []
+            state.handlers[pid] = nil
+            for key in keys {
+                let left = state.entries[key]?.filter { $0.pid != pid } ?? []
+                state.entries[key] = left.isEmpty ? nil : left
+            }
+            return keys
+        }
+        for key in keys { listeners.tell(RegistryChange(key: key, pid: pid, kind: .released)) }
+    }
+}

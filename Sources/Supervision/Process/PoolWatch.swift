@@ -1,0 +1,132 @@
+import DequeModule
+import Dispatch
+import Synchronization
+
+/// Starts the library's own work on the cooperative pool, and moves it to a thread of its own when the pool does not answer.
+///
+/// A child that blocks its thread takes it from the pool; with all of them blocked no task begins any more, and a start closure
+/// or a kill hook would wait for ever. So whoever has not begun after ``patience`` is begun by the rescue thread instead.
+/// Only what the library starts is rescued, and only its beginning up to the end of the closure: a worker's `run()` always
+/// belongs to the pool.
+enum PoolWatch {
+    /// How long a task may wait for the pool.
+    static let patience = Duration.milliseconds(20)
+
+    private struct State {
+        var waiting = Deque<(task: LaunchedTask, since: Duration)>()
+        var isScheduled = false
+    }
+
+    private static let state = Mutex(State())
+
+    /// Runs `body` in a detached task. Its argument tells whether it runs on the rescue thread.
+    @discardableResult
+    static func launch(_ body: @escaping @Sendable (_ isRescued: Bool) async -> Void) -> LaunchedTask {
+        let launched = LaunchedTask(body)
+        launched.begin(isRescue: false)
+        let now = SystemSupervisionClock.shared.now
+        let schedules = state.withLock { state in
+            state.waiting.append((launched, now))
+            defer { state.isScheduled = true }
+            return !state.isScheduled
+        }
+        if schedules { scheduleCheck() }
+        return launched
+    }
+
+    private static func scheduleCheck() {
+        _ = SystemSupervisionClock.shared.schedule(after: patience) { check() }
+    }
+
+    private static func check() {
+        let limit = SystemSupervisionClock.shared.now - patience
+        let (late, again) = state.withLock { state -> ([LaunchedTask], Bool) in
+            var late: [LaunchedTask] = []
+            while let first = state.waiting.first, first.task.hasBegun || first.since <= limit {
+                if !first.task.hasBegun { late.append(first.task) }
+                state.waiting.removeFirst()
+            }
+            state.isScheduled = !state.waiting.isEmpty
+            return (late, state.isScheduled)
+        }
+        for task in late { task.begin(isRescue: true) }
+        if again { scheduleCheck() }
+    }
+}
+
+/// A body that is run once, by whoever claims it first, and can be cancelled wherever it runs.
+final class LaunchedTask: Sendable {
+    private struct State {
+        var body: (@Sendable (Bool) async -> Void)?
+        var tasks: [Task<Void, Never>] = []
+        var isCancelled = false
+        var isReleased = false
+    }
+
+    private let state: Mutex<State>
+
+    init(_ body: @escaping @Sendable (Bool) async -> Void) {
+        state = Mutex(State(body: body))
+    }
+
+    var hasBegun: Bool { state.withLock { $0.body == nil } }
+
+    // Detached: what the library starts must not inherit the task-local values of whoever happens to be on this thread, least
+    // of all the graceful-shutdown signal of a surrounding service group, which would stop all children at once, not in order.
+    func begin(isRescue: Bool) {
+        if isRescue {
+            add(Task.detached(executorPreference: RescueExecutor.shared) { await self.claim()?(true) })
+        } else {
+            add(Task.detached { await self.claim()?(false) })
+        }
+    }
+
+    /// Goes on in another task, which is cancelled with this one.
+    func continueOnPool(_ body: @escaping @Sendable () async -> Void) {
+        add(Task.detached { await body() })
+    }
+
+    func cancel() {
+        let tasks = state.withLock { state in
+            state.isCancelled = true
+            return state.tasks
+        }
+        for task in tasks { task.cancel() }
+    }
+
+    /// Lets go of the tasks; there is nothing left to cancel.
+    func release() {
+        state.withLock { state in
+            state.isReleased = true
+            state.tasks = []
+        }
+    }
+
+    private func claim() -> (@Sendable (Bool) async -> Void)? {
+        state.withLock { state in
+            defer { state.body = nil }
+            return state.body
+        }
+    }
+
+    private func add(_ task: Task<Void, Never>) {
+        let isCancelled = state.withLock { state in
+            if !state.isReleased { state.tasks.append(task) }
+            return state.isCancelled
+        }
+        if isCancelled { task.cancel() }
+    }
+}
+
+/// One thread outside of the cooperative pool.
+final class RescueExecutor: TaskExecutor {
+    static let shared = RescueExecutor()
+
+    private let queue = DispatchQueue(label: "supervision.rescue", qos: .userInitiated)
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        let executor = asUnownedTaskExecutor()
+        queue.async { job.runSynchronously(on: executor) }
+    }
+}

@@ -1,0 +1,45 @@
+import Synchronization
+
+/// A task that ignored its cancellation and was left behind. It is fenced off: nothing it does reaches the tree.
+public struct AbandonedChild: Sendable {
+    /// The path of the child whose incarnation it was.
+    public var path: String
+    /// That incarnation.
+    public var pid: Pid
+    /// The type of its actor.
+    public var type: String
+    /// How long ago it was abandoned.
+    public var age: Duration
+}
+
+/// The tasks of a tree that were left behind and have not ended since. As many as misbehaved, which is why they are counted,
+/// reported and listed.
+final class Zombies: Sendable {
+    private struct Entry: Sendable {
+        var path: String
+        var process: Process
+        var type: String
+        var since: Duration
+    }
+
+    private let entries = Mutex<[UInt64: Entry]>([:])
+
+    var count: Int { entries.withLock { $0.count } }
+
+    func add(_ child: ChildProcess, at now: Duration) {
+        let entry = Entry(path: child.path, process: child.process, type: child.body.type, since: now)
+        entries.withLock { $0[child.process.number] = entry }
+    }
+
+    func remove(_ number: UInt64) {
+        entries.withLock { _ = $0.removeValue(forKey: number) }
+    }
+
+    func list(at now: Duration) -> [AbandonedChild] {
+        entries.withLock { entries in
+            entries.values.sorted { $0.process.number < $1.process.number }.map {
+                AbandonedChild(path: $0.path, pid: Pid(process: $0.process), type: $0.type, age: now - $0.since)
+            }
+        }
+    }
+}
