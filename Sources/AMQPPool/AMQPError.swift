@@ -148,6 +148,16 @@ extension AMQPError {
         }
     }
 
+    /// Whether a channel ended with this.
+    var isEndOfChannel: Bool {
+        switch self {
+        case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .protocolViolation,
+            .channelClosedByBroker, .channelClosed:
+            true
+        default: false
+        }
+    }
+
     /// The error without ``notSent(_:)`` and ``unconfirmed(_:)`` around it.
     public var cause: AMQPError {
         switch self {

@@ -74,7 +74,7 @@ extension Channel {
         pending.deadline.cancel()
         let result: Result<Void, AMQPError> =
             switch outcome {
-            case .confirmed, .presumedDelivered: .success(())
+            case .confirmed: .success(())
             case .nacked: .failure(.nacked)
             case .returned(let code, let text):
                 .failure(
@@ -82,6 +82,8 @@ extension Channel {
                 )
             case .notWritten(let error), .refused(let error): .failure(.notSent(error))
             case .unknown(let error): .failure(.unconfirmed(error))
+            // Routed, but perhaps not on disk yet: less than a confirm.
+            case .presumedDelivered: .failure(.unconfirmed(closedError ?? connection.closedError ?? .channelClosed))
             }
         pending.continuation.resume(returning: result)
     }
@@ -118,7 +120,7 @@ extension Channel {
     /// the broker has requeued the delivery by then.
     ///
     /// - Parameter multiple: also all deliveries of this channel before it. Not for consumers that work on several at once.
-    package nonisolated func acknowledge(_ deliveryTag: UInt64, multiple: Bool = false) {
+    public nonisolated func acknowledge(_ deliveryTag: UInt64, multiple: Bool = false) {
         if case .wakeUp = outbox.append(.acknowledge(deliveryTag: deliveryTag, multiple: multiple)) {
             onEventLoop { $0.drain() }
         }
@@ -127,7 +129,7 @@ extension Channel {
     /// Rejects a delivery of this channel, from any thread, without waiting. Does nothing once the channel is closed.
     ///
     /// - Parameter requeue: whether the broker delivers it again; if not, it is dead-lettered or dropped.
-    package nonisolated func reject(_ deliveryTag: UInt64, requeue: Bool) {
+    public nonisolated func reject(_ deliveryTag: UInt64, requeue: Bool) {
         if case .wakeUp = outbox.append(.reject(deliveryTag: deliveryTag, requeue: requeue)) {
             onEventLoop { $0.drain() }
         }

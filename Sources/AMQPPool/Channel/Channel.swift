@@ -188,7 +188,11 @@ public actor Channel {
     }
 
     /// Encodes what waits in the outbox, as far as it may be written now.
-    func drain(force: Bool = false) {
+    ///
+    /// - Parameter isLast: the channel is about to close. Then the bounds do not count, and acknowledgements are written also
+    ///   behind a write that does not end, up to the first message: that is not written, and what it answers must not be
+    ///   acknowledged.
+    func drain(isLast: Bool = false) {
         // Encoding calls nobody back but `isWanted`, which must not call back in here.
         guard !isDraining else { return }
         isDraining = true
@@ -199,7 +203,7 @@ public actor Channel {
             done = (0, 0)
             while fetchedIndex < fetched.count {
                 let entry = fetched[fetchedIndex]
-                guard force || mayWrite(entry) else {
+                guard mayWrite(entry, isLast: isLast) else {
                     isStalled = true
                     fetched.removeSubrange(..<fetchedIndex)
                     fetchedIndex = 0
@@ -216,10 +220,12 @@ public actor Channel {
         } while outbox.fetch(into: &fetched, done: done)
     }
 
-    private func mayWrite(_ entry: ChannelOutbox.Entry) -> Bool {
-        guard connection.assumeIsolated({ $0.acceptsPublishes }) else { return false }
-        if case .publish = entry { return machine.acceptsPublish }
-        return true
+    private func mayWrite(_ entry: ChannelOutbox.Entry, isLast: Bool) -> Bool {
+        if case .publish = entry {
+            if isLast { return connection.assumeIsolated { $0.isFlowing } }
+            return connection.assumeIsolated { $0.hasRoomForMessages() } && machine.acceptsPublish
+        }
+        return isLast || connection.assumeIsolated { $0.hasRoomForMessages() }
     }
 
     private func write(_ entry: ChannelOutbox.Entry) {
@@ -248,7 +254,7 @@ public actor Channel {
 
     /// Writes all that waits in the outbox; nothing while the broker reads nothing.
     private func drainBeforeClose() {
-        if !connection.isBlocked { drain(force: true) }
+        if !connection.isBlocked { drain(isLast: true) }
     }
 
     /// Fails what waits in the outbox, and refuses what comes later.

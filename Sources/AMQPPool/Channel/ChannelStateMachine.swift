@@ -41,7 +41,7 @@ struct ChannelStateMachine {
         var isAbandoned = false
     }
 
-    private enum Phase {
+    enum Phase {
         case opening
         case open
         /// We sent channel.close. `crossed`: so did the broker, at the same time, because of this error. `isOver`: the
@@ -50,13 +50,13 @@ struct ChannelStateMachine {
         case closed(AMQPError)
     }
 
-    private var phase = Phase.opening
-    private var slots: OperationSlots
-    private var content: ContentAssembly
-    private var confirms = ConfirmTracker()
-    private var consumers: [String: Consumer] = [:]
-    private var isFlowing = true
-    private let maximumUnconfirmed: Int
+    var phase = Phase.opening
+    var slots: OperationSlots
+    var content: ContentAssembly
+    var confirms = ConfirmTracker()
+    var consumers: [String: Consumer] = [:]
+    var isFlowing = true
+    let maximumUnconfirmed: Int
     /// Whether the broker numbers this channel's messages: from the moment confirm.select is written.
     private(set) var isConfirming = false
 
@@ -251,12 +251,12 @@ struct ChannelStateMachine {
 // MARK: - Operations and closing
 
 extension ChannelStateMachine {
-    private mutating func send(_ request: Method, _ actions: inout [Action]) {
+    mutating func send(_ request: Method, _ actions: inout [Action]) {
         if case .confirmSelect = request { isConfirming = true }
         actions.append(.send(request))
     }
 
-    private mutating func answered(_ method: Method, _ reply: Reply, _ actions: inout [Action]) {
+    mutating func answered(_ method: Method, _ reply: Reply, _ actions: inout [Action]) {
         // After channel.close the answers to what was asked before are of no use to anybody.
         if case .closing = phase { return }
         guard let slot = slots.answer(method) else {
@@ -315,124 +315,7 @@ extension ChannelStateMachine {
         actions.append(.released)
     }
 
-    private func violation(_ what: String, _ actions: inout [Action]) {
+    func violation(_ what: String, _ actions: inout [Action]) {
         actions.append(.failConnection(.protocolViolation(what)))
-    }
-}
-
-// MARK: - Content and confirms
-
-extension ChannelStateMachine {
-    private mutating func complete(_ content: ContentAssembly.Content, _ actions: inout [Action]) {
-        switch content.method {
-        case .basicDeliver(let tag, let deliveryTag, let redelivered, let exchange, let routingKey):
-            deliver(tag, deliveryTag, redelivered, exchange, routingKey, content, &actions)
-        case .basicReturn(let code, let text, let exchange, let routingKey):
-            let found = confirms.returned(
-                exchange: exchange,
-                routingKey: routingKey,
-                properties: try? content.properties.get(),
-                body: content.body,
-                outcome: .returned(code: code, text: text)
-            ) { actions.append(.settle($0, $1)) }
-            if !found { actions.append(.returnUnmatched) }
-        case .basicGetOK(let deliveryTag, let redelivered, let exchange, let routingKey, let remaining):
-            got(deliveryTag, redelivered, exchange, routingKey, remaining, content, &actions)
-        default: break
-        }
-    }
-
-    private mutating func deliver(
-        _ tag: String,
-        _ deliveryTag: UInt64,
-        _ redelivered: Bool,
-        _ exchange: String,
-        _ routingKey: String,
-        _ content: ContentAssembly.Content,
-        _ actions: inout [Action]
-    ) {
-        let consumer = consumers[tag]
-        let isClosing = closedError != nil
-        // While closing, what must be acknowledged is requeued by the broker; what need not be would be lost.
-        if isClosing, consumer?.noAck != true { return }
-        guard let consumer, !consumer.isAbandoned else {
-            if consumer?.noAck != true {
-                actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: true)))
-            }
-            return
-        }
-        switch content.properties {
-        case .success(let properties):
-            let delivery = Delivery(
-                consumerTag: tag,
-                deliveryTag: deliveryTag,
-                redelivered: redelivered,
-                exchange: exchange,
-                routingKey: routingKey,
-                properties: properties,
-                body: content.body
-            )
-            actions.append(.deliver(consumer, delivery))
-        case .failure(let refusal):
-            if !consumer.noAck { actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: false))) }
-            actions.append(.deliveryRefused(refusal.description))
-        }
-    }
-
-    private mutating func got(
-        _ deliveryTag: UInt64,
-        _ redelivered: Bool,
-        _ exchange: String,
-        _ routingKey: String,
-        _ remaining: UInt32,
-        _ content: ContentAssembly.Content,
-        _ actions: inout [Action]
-    ) {
-        guard case .success(let properties) = content.properties else {
-            return refuseGot(deliveryTag, content, &actions)
-        }
-        let delivery = Delivery(
-            consumerTag: "",
-            deliveryTag: deliveryTag,
-            redelivered: redelivered,
-            exchange: exchange,
-            routingKey: routingKey,
-            properties: properties,
-            body: content.body
-        )
-        answered(content.method, .message(delivery, remaining: remaining), &actions)
-    }
-
-    private mutating func refuseGot(
-        _ deliveryTag: UInt64,
-        _ content: ContentAssembly.Content,
-        _ actions: inout [Action]
-    ) {
-        guard case .failure(let refusal) = content.properties, closedError == nil else { return }
-        guard let slot = slots.answer(content.method) else {
-            return violation("unexpected \(content.method.name)", &actions)
-        }
-        if case .basicGet(_, noAck: false) = slot.request {
-            actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: false)))
-        }
-        actions.append(.deliveryRefused(refusal.description))
-        if slot.isWanted {
-            actions.append(.complete(slot.id, .failure(.propertiesRefused(refusal.description))))
-        }
-        if let next = slots.next() { send(next, &actions) }
-    }
-
-    private mutating func settle(
-        _ tag: UInt64,
-        _ multiple: Bool,
-        _ outcome: PublishOutcome,
-        _ actions: inout [Action]
-    ) {
-        let isKnown = confirms.settle(tag, multiple: multiple, with: outcome) { actions.append(.settle($0, $1)) }
-        if !isKnown { violation("a confirm of message \(tag), which was not published", &actions) }
-    }
-
-    private mutating func settleAll(_ outcome: PublishOutcome, _ actions: inout [Action]) {
-        confirms.settleAll(with: outcome) { actions.append(.settle($0, $1)) }
     }
 }

@@ -105,7 +105,8 @@ public final class AMQPPool: Service, Sendable {
     /// - Parameter timeout: for both, the wait for a channel and that for the confirm; nil is
     ///   ``ConnectionConfiguration/operationTimeout``.
     /// - Throws: as ``Channel/publish(_:properties:exchange:routingKey:mandatory:timeout:)``, and as
-    ///   ``waitUntilReady(timeout:)``. A message that a lost connection did not write any more is not sent again.
+    ///   ``waitUntilReady(timeout:)``. A message that a lost channel did not write any more goes to another one, within the
+    ///   timeout; one that was written is never sent again.
     public func publish(
         _ body: ByteBuffer,
         properties: MessageProperties = MessageProperties(),

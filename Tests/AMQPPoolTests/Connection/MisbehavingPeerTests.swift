@@ -316,8 +316,11 @@ struct MisbehavingPeerTests {
             try await peer.stopReading()
             let outcomes = Recorder<String>()
             for _ in 0..<30 { channel.submit(publish("big", outcomes, bytes: 1 << 20)) }
+            try await eventually("the socket is full") { await !connection.isFlowing }
             await connection.close(timeout: .milliseconds(100))
             #expect(outcomes.values.count == 30)
+            // What could not be encoded any more was not sent, although it was submitted before the close.
+            #expect(outcomes.values.contains("unknown") && outcomes.values.contains("notWritten"))
             #expect(connection.closedError != nil)
         }
     }

@@ -166,9 +166,51 @@ struct PoolTests {
                 guard let process = try? second.resolve() else { return false }
                 return process !== channel && process.channel?.isReady == true
             }
-            let count = try await pool.withChannel { try await $0.declareQueue("q", passive: true).messageCount }
-            #expect(count == sent)
+            let count = try await pool.withChannel { channel in
+                try await confirmMarker(on: channel)
+                return try await channel.declareQueue("q", passive: true).messageCount
+            }
+            #expect(count == sent + 1)
             #expect(outcomes.values.count == 1000)
+        }
+    }
+
+    @Test("Publishing through the pool goes on whatever process is ended; at most the confirm of a message is lost")
+    func publishingGoesOn() async throws {
+        try await withPool(onOpen: { try await $0.declareQueue("q") }) { pool, _, _ in
+            let tree = LiveTree(pool.supervisor)
+            let confirmed = Recorder<Bool>()
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<4 {
+                    group.addTask {
+                        for number in 0..<200 {
+                            do throws(AMQPError) {
+                                try await pool.publish(ByteBuffer(integer: number), routingKey: "q", mandatory: true)
+                                confirmed.append(true)
+                            } catch {
+                                guard case .unconfirmed = error else { throw error }
+                                confirmed.append(false)
+                            }
+                        }
+                    }
+                }
+                for (index, name) in [
+                    "connection-supervisor-1/channel-supervisor/channel-1", "connection-supervisor-2/connection",
+                    "connection-supervisor-1/channel-supervisor", "connection-supervisor-2",
+                ].enumerated() {
+                    try await confirmed.wait(for: (index + 1) * 100)
+                    try tree.end("amqp-pool/pool/\(name)", by: .kill)
+                    try await tree.settled(within: .seconds(60))
+                }
+                try await group.waitForAll()
+            }
+            #expect(confirmed.values.count == 800)
+            let sure = confirmed.values.filter { $0 }.count
+            let count = try await pool.withChannel { channel in
+                try await confirmMarker(on: channel)
+                return try await channel.declareQueue("q", passive: true).messageCount
+            }
+            #expect(sure + 1 <= count && count <= 801)
         }
     }
 

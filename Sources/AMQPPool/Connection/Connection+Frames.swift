@@ -1,0 +1,269 @@
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// What runs on the event loop: writing, reading, and carrying out what the state machine decides.
+extension Connection {
+    // MARK: Writing
+
+    /// Whether messages may be encoded now. If not, ``Channel/drainIfStalled()`` is called as soon as they may.
+    func hasRoomForMessages() -> Bool {
+        if machine.isOpen, machine.blockedReason == nil, batch.hasRoom { return true }
+        hasStalledChannel = true
+        return false
+    }
+
+    /// Whether the socket has taken everything so far, and the broker reads.
+    var isFlowing: Bool { machine.isOpen && machine.blockedReason == nil && !batch.isWriting }
+
+    /// Encodes a method, which is written at the end of this tick; or tells why it cannot be encoded.
+    func send(_ method: Method, channel: UInt16) -> EncodingError? {
+        do throws(EncodingError) {
+            try batch.append { buffer throws(EncodingError) in
+                try encoder.encode(method, channel: channel, into: &buffer)
+            }
+            requestFlush()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    /// Encodes a message, which is written at the end of this tick; or tells why it cannot be encoded.
+    func send(_ publish: Publish, channel: UInt16) -> EncodingError? {
+        do throws(EncodingError) {
+            try batch.append { buffer throws(EncodingError) in
+                try encoder.encode(
+                    .basicPublish(
+                        exchange: publish.exchange,
+                        routingKey: publish.routingKey,
+                        mandatory: publish.mandatory
+                    ),
+                    channel: channel,
+                    properties: publish.properties,
+                    body: publish.body,
+                    into: &buffer
+                )
+            }
+            requestFlush()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    /// Why a request cannot be encoded, if so.
+    func refusal(of method: Method) -> EncodingError? {
+        var scratch = ByteBuffer()
+        do {
+            try encoder.encode(method, channel: 1, into: &scratch)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    private func requestFlush() {
+        guard !isFlushScheduled, !isReading, !batch.isWriting else { return }
+        isFlushScheduled = true
+        onEventLoop { $0.flush() }
+    }
+
+    private func flush() {
+        isFlushScheduled = false
+        guard let transport, let bytes = batch.begin() else { return }
+        let written = eventLoop.makePromise(of: Void.self)
+        written.futureResult.whenComplete { result in self.assumeIsolated { $0.wrote(result) } }
+        transport.pipeline.syncOperations.writeAndFlush(NIOAny(bytes), promise: written)
+    }
+
+    private func wrote(_ result: Result<Void, any Error>) {
+        // A write that failed is followed by the end of the transport; nothing may be written behind it.
+        guard case .success = result else { return }
+        batch.finished()
+        machine.wrote(at: .now)
+        if batch.isDue { requestFlush() }
+        drainChannels()
+    }
+
+    private func drainChannels() {
+        guard hasStalledChannel, isFlowing else { return }
+        hasStalledChannel = false
+        for channel in channels { channel?.assumeIsolated { $0.drainIfStalled() } }
+    }
+
+    // MARK: Reading
+
+    func received(_ bytes: ByteBuffer) {
+        guard transport != nil else { return }
+        isReading = true
+        machine.read(at: .now)
+        decoder.append(bytes)
+        do {
+            while transport != nil, let frame = try decoder.next() { receive(frame) }
+        } catch {
+            fail(.protocolViolation("\(error)"))
+        }
+    }
+
+    func readCompleted() {
+        isReading = false
+        if !isFlushScheduled { flush() }
+    }
+
+    private func receive(_ frame: Frame) {
+        switch frame {
+        case .heartbeat: break
+        case .method(channel: 0, let method):
+            drive { $0.receive(method, now: .now, &$1) }
+        case .method(let number, let method):
+            channel(number)?.assumeIsolated { $0.receive(method) }
+        case .header(let number, let bodySize, let properties):
+            channel(number)?.assumeIsolated { $0.receiveHeader(bodySize: bodySize, properties) }
+        case .body(let number, let bytes):
+            channel(number)?.assumeIsolated { $0.receiveBody(bytes) }
+        }
+    }
+
+    private func channel(_ number: UInt16) -> Channel? {
+        if machine.carriesChannels, Int(number) < channels.count, let channel = channels[Int(number)] { return channel }
+        fail(.protocolViolation("a frame for channel \(number), which is not open"))
+        return nil
+    }
+
+    /// The peer broke the protocol.
+    func fail(_ error: AMQPError) {
+        drive { $0.fail(error, &$1) }
+    }
+
+    func abort(_ error: AMQPError) {
+        drive { $0.abort(error, &$1) }
+    }
+
+    // MARK: The transport
+
+    func connect() {
+        let timeout = endpoint.connectionTimeout ?? configuration.connectTimeout
+        openDeadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
+            self.assumeIsolated { connection in connection.drive { $0.openTimedOut(after: timeout, &$1) } }
+        }
+        ClientBootstrap(group: eventLoop)
+            .connectTimeout(TimeAmount(timeout))
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .connect(host: endpoint.host, port: endpoint.port)
+            .whenComplete { result in self.assumeIsolated { $0.connected(result) } }
+    }
+
+    private func connected(_ result: Result<any NIOCore.Channel, any Error>) {
+        switch result {
+        case .failure(let error): drive { $0.transportClosed(reason: describe(connectError: error), &$1) }
+        case .success(let transport):
+            guard end.value == nil else { return transport.close(promise: nil) }
+            self.transport = transport
+            do {
+                try transport.pipeline.syncOperations.addHandler(ConnectionHandler(connection: self))
+            } catch {
+                return drive { $0.transportClosed(reason: "\(error)", &$1) }
+            }
+            drive { $0.connected(&$1) }
+            if !transport.isActive { transportClosed(reason: "closed by the peer") }
+        }
+    }
+
+    func transportClosed(reason: String) {
+        drive { $0.transportClosed(reason: reason, &$1) }
+    }
+
+    // MARK: Actions
+
+    func drive(_ input: (inout ConnectionStateMachine, inout [ConnectionStateMachine.Action]) -> Void) {
+        var actions: [ConnectionStateMachine.Action] = []
+        input(&machine, &actions)
+        for action in actions { perform(action) }
+    }
+
+    private func perform(_ action: ConnectionStateMachine.Action) {
+        switch action {
+        case .sendProtocolHeader:
+            batch.append { $0.writeBytes(FrameEncoder.protocolHeader) }
+            requestFlush()
+        case .send(let method):
+            if let error = send(method, channel: 0) { abort(.unencodable(error)) }
+        case .sendHeartbeat:
+            // Behind a write that does not end, it would only pile up.
+            guard !batch.isWriting else { break }
+            batch.append { encoder.encodeHeartbeat(into: &$0) }
+            requestFlush()
+        case .negotiated(let negotiated):
+            decoder.maximumFrameSize = negotiated.frameMax
+            encoder.maximumFrameSize = negotiated.frameMax
+            ids = ChannelIDs(limit: negotiated.channelMax == 0 ? .max : negotiated.channelMax)
+            scheduleTick()
+        case .opened:
+            openDeadline?.cancel()
+            opening?.resume(returning: .success(()))
+            opening = nil
+        case .blocked(let reason):
+            setBlocked(reason)
+            logger.warning("the broker blocks publishing", metadata: ["reason": "\(reason)"])
+        case .unblocked:
+            setBlocked(nil)
+            logger.info("the broker accepts messages again")
+            drainChannels()
+        case .ended(let error, let isClean): ended(error, isClean: isClean)
+        }
+    }
+
+    private func scheduleTick() {
+        guard let due = machine.nextTick(after: .now) else { return }
+        tick = eventLoop.scheduleTask(in: TimeAmount(ContinuousClock.now.duration(to: due))) {
+            self.assumeIsolated { connection in
+                connection.drive { $0.tick(now: .now, &$1) }
+                connection.scheduleTick()
+            }
+        }
+    }
+
+    private func ended(_ error: AMQPError, isClean: Bool) {
+        ending.store(true, ordering: .releasing)
+        openDeadline?.cancel()
+        tick?.cancel()
+        setBlocked(nil)
+        closeTransport()
+        let channels = channels
+        self.channels = []
+        for channel in channels { channel?.assumeIsolated { $0.connectionEnded(error, isClean: isClean) } }
+        logger.debug("connection ended", metadata: ["endpoint": "\(endpoint.redacted)", "reason": "\(error)"])
+        opening?.resume(returning: .failure(error))
+        opening = nil
+        end.fire(error)
+    }
+
+    /// Closes the transport after what is still to be said, and within a second.
+    private func closeTransport() {
+        guard let transport else { return }
+        self.transport = nil
+        guard transport.isActive, let bytes = batch.begin() else { return transport.close(promise: nil) }
+        let giveUp = eventLoop.scheduleTask(in: .seconds(1)) { transport.close(promise: nil) }
+        let written = eventLoop.makePromise(of: Void.self)
+        written.futureResult.whenComplete { _ in
+            giveUp.cancel()
+            transport.close(promise: nil)
+        }
+        transport.pipeline.syncOperations.writeAndFlush(NIOAny(bytes), promise: written)
+    }
+}
+
+/// A short reason out of NIO's report, which lists every address it tried.
+private func describe(connectError error: any Error) -> String {
+    switch error {
+    case let error as NIOConnectionError:
+        if let failure = error.connectionErrors.first { return describe(connectError: failure.error) }
+        if let failure = error.dnsAError ?? error.dnsAAAAError { return "the name does not resolve (\(failure))" }
+        return "the name does not resolve"
+    case let error as IOError: return error.description
+    case ChannelError.connectTimeout: return "nobody answered in time"
+    default: return "\(error)"
+    }
+}
