@@ -1,4 +1,5 @@
 import NIOCore
+import Synchronization
 import Testing
 
 @testable import AMQPPool
@@ -388,13 +389,11 @@ struct MisbehavingPeerTests {
         }
     }
 
-    @Test("A peer that sends heartbeats is kept, and gets ours as long as it does")
+    @Test("A peer that answers our heartbeats is kept")
     func heartbeats() async throws {
         try await withPeer(heartbeat: 1) { peer, connection in
-            for count in 1...6 {
-                try await peer.sendHeartbeat()
-                try await peer.received.wait { frames in frames.count { $0 == .heartbeat } >= count }
-            }
+            peer.answersHeartbeats.store(true, ordering: .relaxed)
+            try await peer.received.wait { frames in frames.count { $0 == .heartbeat } >= 6 }
             #expect(connection.closedError == nil)
         }
     }

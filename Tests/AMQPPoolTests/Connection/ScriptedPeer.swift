@@ -12,6 +12,8 @@ final class ScriptedPeer: Sendable {
     let received = Recorder<Frame>()
     let connected = Recorder<Bool>()
     let ended = Recorder<Bool>()
+    /// On the event loop, whatever the test's own tasks are doing.
+    let answersHeartbeats = Atomic(false)
     private let listener: any NIOCore.Channel
     private let connection = Mutex<(any NIOCore.Channel)?>(nil)
     let port: Int
@@ -89,12 +91,6 @@ final class ScriptedPeer: Sendable {
         try await send(bytes: buffer)
     }
 
-    func sendHeartbeat() async throws {
-        var buffer = ByteBuffer()
-        FrameEncoder(maximumFrameSize: 131_072).encodeHeartbeat(into: &buffer)
-        try await send(bytes: buffer)
-    }
-
     /// Waits for the method, wherever it is among what has arrived.
     func wait(for isWanted: @escaping @Sendable (Method) -> Bool) async throws {
         try await received.wait { frames in
@@ -142,7 +138,14 @@ final class ScriptedPeer: Sendable {
             bytes.moveReaderIndex(forwardBy: skipped)
             header -= skipped
             decoder.append(bytes)
-            while let frame = try? decoder.next() { peer.received.append(frame) }
+            while let frame = try? decoder.next() {
+                peer.received.append(frame)
+                if frame == .heartbeat, peer.answersHeartbeats.load(ordering: .relaxed) {
+                    var answer = ByteBuffer()
+                    FrameEncoder(maximumFrameSize: 131_072).encodeHeartbeat(into: &answer)
+                    context.writeAndFlush(NIOAny(answer), promise: nil)
+                }
+            }
         }
 
         func channelInactive(context: ChannelHandlerContext) {
