@@ -151,7 +151,7 @@ let package = Package(
         .testTarget(
             name: "LocalBrokerTests",
             dependencies: [
-                "BrokerHolder", "BrokerSupport", "LocalBroker",
+                "BrokerHolder", "BrokerSupport", "LocalBroker", "Supervision",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],

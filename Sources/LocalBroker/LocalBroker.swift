@@ -1,5 +1,7 @@
 import Logging
 import NIOCore
+import NIOPosix
+import Supervision
 
 /// A private RabbitMQ broker: a node of its own, as an operating system process of ours.
 ///
@@ -16,11 +18,21 @@ import NIOCore
 /// owns it ends, crashes or is killed with `kill -9`. A small shell, a child of the owner, watches for that, kills the
 /// node and removes the folder.
 ///
+/// ## Under a supervisor
+///
+/// It is a `Worker` whose `run()` lasts until ``shutdown()``, and throws when the node ends unexpectedly:
+///
+///     Child("broker", shutdown: .timeout(.seconds(30)), onKill: { await $0.shutdown() }) { _ in
+///         try await LocalBroker.start(.init(port: 5673))
+///     }
+///
+/// The next incarnation is a new broker, without the data of the one before.
+///
 /// ## To be killed
 ///
 /// It exists so that tests and demonstrations can take it away: ``kill()``, ``pause()``, ``stop()``, ``wipe()``; and then
 /// give it back with ``startAgain()``, on the same port and with what was durable.
-public actor LocalBroker {
+public actor LocalBroker: Worker {
     /// How a broker is run.
     public struct Options: Sendable {
         /// How long a start may take before it fails. A node needs five seconds on an idle machine.
@@ -29,6 +41,9 @@ public actor LocalBroker {
         public var stopTimeout: Duration
         /// How long a request to the running broker may take, as listing its queues.
         public var requestTimeout: Duration
+        /// The port of 127.0.0.1 to listen on; a free one if nil. One that is given is the same for every incarnation
+        /// under a supervisor.
+        public var port: Int?
         /// Lines added to `rabbitmq.conf`.
         public var configuration: String
         /// The folder the broker's own folder is made in.
@@ -42,6 +57,7 @@ public actor LocalBroker {
         ///   - startTimeout: how long a start may take before it fails.
         ///   - stopTimeout: how long a graceful stop may take before the node is killed.
         ///   - requestTimeout: how long a request to the running broker may take.
+        ///   - port: the port of 127.0.0.1 to listen on; a free one if nil.
         ///   - configuration: lines added to `rabbitmq.conf`.
         ///   - parentFolder: the folder the broker's own folder is made in; the system's temporary folder if nil.
         ///   - keepsFiles: leave the folder, with its logs and data, where it is at the end.
@@ -50,6 +66,7 @@ public actor LocalBroker {
             startTimeout: Duration = .seconds(90),
             stopTimeout: Duration = .seconds(20),
             requestTimeout: Duration = .seconds(15),
+            port: Int? = nil,
             configuration: String = "",
             parentFolder: String? = nil,
             keepsFiles: Bool = false,
@@ -58,6 +75,7 @@ public actor LocalBroker {
             self.startTimeout = startTimeout
             self.stopTimeout = stopTimeout
             self.requestTimeout = requestTimeout
+            self.port = port
             self.configuration = configuration
             self.parentFolder = parentFolder ?? temporaryFolder()
             self.keepsFiles = keepsFiles
@@ -83,6 +101,9 @@ public actor LocalBroker {
     private let nodeFolder: NodeFolder
     private let janitor: Janitor
     private var state: State = .stopped
+    /// What `run()` waits for: succeeds at the shutdown, fails at an unexpected end.
+    private var fate = makeFate()
+    private var isFateSealed = false
 
     /// Starts a broker, and returns when it accepts connections.
     ///
@@ -92,11 +113,12 @@ public actor LocalBroker {
         let installation = try Installation.find()
         var attempt = 1
         while true {
-            let broker = try LocalBroker(options, installation, port: LoopbackPort.free())
+            let port = if let port = options.port { port } else { try LoopbackPort.free() }
+            let broker = try LocalBroker(options, installation, port: port)
             do {
                 try await broker.startAgain()
                 return broker
-            } catch .portInUse(_) where attempt < 5 {
+            } catch .portInUse(_) where options.port == nil && attempt < 5 {
                 // Another process was quicker to take the port.
                 await broker.shutdown()
                 attempt += 1
@@ -106,6 +128,8 @@ public actor LocalBroker {
             }
         }
     }
+
+    deinit { fate.succeed() }
 
     private init(_ options: Options, _ installation: Installation, port: Int) throws(LocalBrokerError) {
         self.options = options
@@ -145,6 +169,8 @@ public actor LocalBroker {
         }
         guard LoopbackPort.isFree(UInt16(port), reusing: true) else { throw .portInUse(port) }
         state = .changing
+        if isFateSealed { fate = makeFate() }
+        isFateSealed = false
         do throws(LocalBrokerError) {
             let node = try await Node(installation, folder: nodeFolder, janitor: janitor)
             try await node.waitUntilReady(within: options.startTimeout, folder: nodeFolder)
@@ -209,30 +235,15 @@ public actor LocalBroker {
     public func shutdown() async {
         let node = runningNode
         state = .shutDown
+        fate.succeed()
         if let node { await node.kill() }
         janitor.release()
         do {
-            _ = try await janitor.ended.value(within: options.stopTimeout, orThrow: .notRunning)
+            _ = try await janitor.ended.value(within: options.stopTimeout, orThrow: .notRunning, cancellable: false)
         } catch {
             options.logger?.warning("the broker's folder may not be removed yet", metadata: ["folder": "\(folder)"])
         }
     }
-
-    /// Waits for the node to end.
-    ///
-    /// Returns when it was ended by ``stop()``, ``kill()``, ``wipe()`` or ``shutdown()``.
-    ///
-    /// - Throws: `endedUnexpectedly` when it ends, or has ended, without having been asked to; `notRunning` if it is not
-    ///   running for another reason; `shutDown`; `cancelled`.
-    public func waitUntilEnded() async throws(LocalBrokerError) {
-        if case .stopped = state, let unexpectedEnd { throw .endedUnexpectedly(unexpectedEnd.status) }
-        let node = try running()
-        let status = try await node.process.ended.value(within: .seconds(1 << 31), orThrow: .notRunning)
-        ended(node, status)
-        if let unexpectedEnd, unexpectedEnd.node === node { throw .endedUnexpectedly(status) }
-    }
-
-    private var unexpectedEnd: (node: Node, status: ExitStatus)?
 
     private func end(_ node: Node, _ how: @Sendable (Node) async -> Void) async {
         state = .changing
@@ -243,7 +254,8 @@ public actor LocalBroker {
     private func ended(_ node: Node, _ status: ExitStatus) {
         guard case .running(let current) = state, current === node else { return }
         state = .stopped
-        unexpectedEnd = (node, status)
+        fate.fail(LocalBrokerError.endedUnexpectedly(status))
+        isFateSealed = true
         options.logger?.warning("broker ended unexpectedly", metadata: ["port": "\(port)", "status": "\(status)"])
     }
 
@@ -259,6 +271,26 @@ public actor LocalBroker {
         }
     }
 
+    // MARK: Worker
+
+    /// Lasts until ``shutdown()``; what is done to the node with ``kill()`` or ``stop()`` does not end it.
+    ///
+    /// - Throws: `endedUnexpectedly` when the node ends without having been asked to; `CancellationError`.
+    public func run() async throws {
+        if case .shutDown = state { return }
+        do {
+            try await fate.futureResult.value(within: .seconds(1 << 31), orThrow: .cancelled)
+        } catch .cancelled {
+            throw CancellationError()
+        }
+    }
+
+    /// Says goodbye to the clients, and shuts down.
+    public func terminate(reason: ExitReason) async {
+        await stop()
+        await shutdown()
+    }
+
     // MARK: Questions
 
     /// Asks the running node.
@@ -269,4 +301,8 @@ public actor LocalBroker {
     ) async throws(LocalBrokerError) -> Result {
         try await running().control.request(command, arguments, timeout: options.requestTimeout, as: type)
     }
+}
+
+private func makeFate() -> EventLoopPromise<Void> {
+    MultiThreadedEventLoopGroup.singleton.next().makePromise(of: Void.self)
 }

@@ -71,7 +71,7 @@ final class Node: Sendable {
         process.signal(SIGCONT)
         process.signal(SIGTERM)
         do {
-            _ = try await process.ended.value(within: duration, orThrow: .notRunning)
+            _ = try await process.ended.value(within: duration, orThrow: .notRunning, cancellable: false)
         } catch {
             await kill()
         }

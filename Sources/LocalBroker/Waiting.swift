@@ -1,13 +1,14 @@
 import NIOCore
 
 extension EventLoopFuture where Value: Sendable {
-    /// Waits for the value, no longer than `duration`, and no longer than the task lives.
+    /// Waits for the value, no longer than `duration`, and, if it is `cancellable`, no longer than the task lives.
     ///
     /// The future itself goes on. Its own errors are thrown as they are if they are ``LocalBrokerError``s, which all in
     /// this module are.
     func value(
         within duration: Duration,
-        orThrow timeout: LocalBrokerError
+        orThrow timeout: LocalBrokerError,
+        cancellable: Bool = true
     ) async throws(LocalBrokerError) -> Value {
         let promise = eventLoop.makePromise(of: Value.self)
         // The first to complete the promise wins; the others are ignored.
@@ -18,7 +19,7 @@ extension EventLoopFuture where Value: Sendable {
             return try await withTaskCancellationHandler {
                 try await promise.futureResult.get()
             } onCancel: {
-                promise.fail(LocalBrokerError.cancelled)
+                if cancellable { promise.fail(LocalBrokerError.cancelled) }
             }
         } catch let error as LocalBrokerError {
             throw error

@@ -2,6 +2,7 @@ import BrokerSupport
 import LocalBroker
 import NIOCore
 import NIOPosix
+import Supervision
 import Testing
 
 @Suite("A broker that is taken away and given back", .serialized)
@@ -82,26 +83,51 @@ struct LifecycleTests {
         }
     }
 
-    @Test("waiting for the end throws when the node dies by itself, and returns when it is killed on purpose")
-    func unexpectedEnd() async throws {
+    @Test("its run throws when the node dies by itself, not when it is killed on purpose, and returns at the shutdown")
+    func run() async throws {
         try await TestBroker.own { broker in
-            let killed = Task { try await broker.waitUntilEnded() }
+            let first = Task { try await broker.run() }
             try await broker.kill()
-            if case .failure(let error) = await killed.result {
-                #expect(error as? LocalBrokerError == .notRunning, "when it began to wait too late")
-            }
+            try await broker.startAgain()
+
+            let second = Task { try await broker.run() }
+            let id = try #require(await broker.processID)
+            killProcess(id)
+            await #expect(throws: LocalBrokerError.endedUnexpectedly(.signalled(9))) { try await second.value }
+            await #expect(throws: LocalBrokerError.endedUnexpectedly(.signalled(9))) { try await broker.run() }
+            #expect(await !broker.isRunning)
+            await #expect(throws: LocalBrokerError.endedUnexpectedly(.signalled(9))) { try await first.value }
 
             try await broker.startAgain()
-            let id = try #require(await broker.processID)
-            signal(id)
-            for _ in 1...2 {
-                await #expect(throws: LocalBrokerError.endedUnexpectedly(.signalled(9))) {
-                    try await broker.waitUntilEnded()
-                }
-            }
-            #expect(await !broker.isRunning)
-            try await broker.startAgain()
+            let third = Task { try await broker.run() }
+            let cancelled = Task { try await broker.run() }
+            cancelled.cancel()
+            await #expect(throws: CancellationError.self) { try await cancelled.value }
+            await broker.shutdown()
+            try await third.value
         }
+    }
+
+    @Test("a supervisor restarts a broker whose node dies, and stops it without leaving anything")
+    func supervised() async throws {
+        let options = TestBroker.options
+        let supervisor = Supervisor("broker") {
+            Child("node", shutdown: .timeout(.seconds(30)), onKill: { await $0.shutdown() }) { _ in
+                try await LocalBroker.start(options)
+            }
+        }
+        try await supervisor.start()
+        let reference = try supervisor.child("node", as: LocalBroker.self)
+        let first = try await reference.call { ($0.folder, $0.processID) }
+        killProcess(try #require(first.1))
+        var second = first.0
+        try await eventually("it is restarted") {
+            second = (try? await reference.call { $0.folder }) ?? first.0
+            return second != first.0
+        }
+        try await eventually("nothing is left of the first") { remains(of: first.0).isEmpty }
+        await supervisor.stop()
+        #expect(remains(of: second) == [])
     }
 
     @Test("a shut down broker is gone for good")

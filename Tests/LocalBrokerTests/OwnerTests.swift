@@ -11,7 +11,7 @@ import Glibc
 import Musl
 #endif
 
-func signal(_ id: Int32) { kill(id, SIGKILL) }
+func killProcess(_ id: Int32) { kill(id, SIGKILL) }
 
 #if os(Linux)
 @Suite("A broker whose owner is killed with kill -9", .serialized)
@@ -88,7 +88,7 @@ private final class Holder {
 
     func kill() {
         guard process.isRunning else { return }
-        signal(process.processIdentifier)
+        killProcess(process.processIdentifier)
         process.waitUntilExit()
     }
 }
