@@ -64,7 +64,7 @@ extension SupervisorReference {
     /// A shutdown of the supervisor does not wait: the call then fails with ``AdministrationError/noProcess(supervisor:)``.
     @discardableResult
     public func startChild(_ child: Child) async throws(AdministrationError) -> Pid? {
-        if let problem = child.problem(under: process.specification) { throw .invalidSpecification(problem) }
+        if let problem = child.problemInTree(under: process.specification) { throw .invalidSpecification(problem) }
         let (reply, administered) = await process.administer(.startChild(child.settings), bringing: child)
         return try check(reply, administered, child.id)
     }

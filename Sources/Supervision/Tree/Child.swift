@@ -273,12 +273,20 @@ public struct Child: Sendable {
         )
     }
 
-    /// What is wrong with this specification under this supervisor, if anything.
+    /// What is wrong with this specification under this supervisor, if anything; a supervisor's own children are looked at by
+    /// ``SupervisorSpecification/problem``.
     func problem(under supervisor: SupervisorSpecification) -> String? {
         if let problem { return problem }
         guard isSignificant, supervisor.autoShutdown == .never else { return nil }
         return "'\(id)' is significant, but supervisor '\(supervisor.name)' never shuts down automatically: "
             + "give it an autoShutdown or make the child not significant"
+    }
+
+    /// The same, and what is wrong with its descendants.
+    func problemInTree(under supervisor: SupervisorSpecification) -> String? {
+        if let problem = problem(under: supervisor) { return problem }
+        if case .supervisor(let specification) = kind { return specification.problem }
+        return nil
     }
 
     /// What is wrong with this specification, if anything.
@@ -296,7 +304,6 @@ public struct Child: Sendable {
             return "reportWithin of '\(id)' must be longer than zero, but is \(reportWithin)"
         }
         if let problem = backoff?.problem { return "'\(id)': \(problem)" }
-        if case .supervisor(let specification) = kind { return specification.problem }
         return nil
     }
 }

@@ -134,7 +134,7 @@ public struct DynamicSupervisorReference: Sendable {
         _ child: Child
     ) async throws(AdministrationError) -> (SupervisorProcess, AdministeredChild?) {
         let process = try resolve()
-        if let problem = child.problem(under: process.specification) { throw .invalidSpecification(problem) }
+        if let problem = child.problemInTree(under: process.specification) { throw .invalidSpecification(problem) }
         let (reply, administered) = await process.administer(.startChild(child.settings), bringing: child)
         try process.check(reply, child.id)
         return (process, administered)

@@ -25,8 +25,17 @@ struct SupervisorSpecification: Sendable {
         }
     }
 
-    /// What is wrong with this specification, if anything (OTP's `check_childspec`, `supervisor:init/1`).
+    /// What is wrong with this tree, if anything (OTP's `check_childspec`, `supervisor:init/1`). A loop, however deep it is.
     var problem: String? {
+        var waiting = [self]
+        while let next = waiting.popLast() {
+            if let problem = next.ownProblem { return problem }
+            for case .supervisor(let specification) in next.children.map(\.kind) { waiting.append(specification) }
+        }
+        return nil
+    }
+
+    private var ownProblem: String? {
         if name.isEmpty { return "a supervisor's name must not be empty" }
         if name.contains("/") { return "a supervisor's name must not contain '/', but is '\(name)'" }
         if let problem = intensity.problem { return "supervisor '\(name)': \(problem)" }
