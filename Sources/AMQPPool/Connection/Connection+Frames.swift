@@ -229,11 +229,11 @@ extension Connection {
         ending.store(true, ordering: .releasing)
         openDeadline?.cancel()
         tick?.cancel()
-        setBlocked(nil)
         closeTransport()
         let channels = channels
         self.channels = []
         for channel in channels { channel?.assumeIsolated { $0.connectionEnded(error, isClean: isClean) } }
+        setBlocked(nil)
         logger.debug("connection ended", metadata: ["endpoint": "\(endpoint.redacted)", "reason": "\(error)"])
         opening?.resume(returning: .failure(error))
         opening = nil

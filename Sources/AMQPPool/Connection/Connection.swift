@@ -100,7 +100,11 @@ public actor Connection {
                 connect()
             }
         } onCancel: {
-            onEventLoop { $0.abort(.cancelled(operation: "connecting to \($0.endpoint.redacted)")) }
+            // Once it is open it belongs to the caller, cancelled or not.
+            onEventLoop { connection in
+                guard connection.opening != nil else { return }
+                connection.abort(.cancelled(operation: "connecting to \(connection.endpoint.redacted)"))
+            }
         }
         try result.get()
     }

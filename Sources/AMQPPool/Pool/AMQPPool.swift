@@ -116,15 +116,22 @@ public final class AMQPPool: Service, Sendable {
         timeout: Duration? = nil
     ) async throws(AMQPError) {
         let deadline = ContinuousClock.now + (timeout ?? configuration.connection.operationTimeout)
-        let channel = try await channel(before: deadline)
-        try await channel.publish(
-            body,
-            properties: properties,
-            exchange: exchange,
-            routingKey: routingKey,
-            mandatory: mandatory,
-            timeout: ContinuousClock.now.duration(to: deadline)
-        )
+        while true {
+            let channel = try await channel(before: deadline)
+            do {
+                return try await channel.publish(
+                    body,
+                    properties: properties,
+                    exchange: exchange,
+                    routingKey: routingKey,
+                    mandatory: mandatory,
+                    timeout: ContinuousClock.now.duration(to: deadline)
+                )
+            } catch .notSent(let cause) where cause.isEndOfChannel {
+                // It takes nothing more, so the registry does not return it again.
+                continue
+            }
+        }
     }
 
     /// Runs the body with a channel of the pool that is ready: to declare, bind, consume. Others use the channel too, and an
