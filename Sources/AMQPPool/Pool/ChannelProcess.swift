@@ -25,6 +25,7 @@ package actor ChannelProcess: Worker {
     private let registry: ChannelRegistry
     private let history: ChannelHistory
     private let hooks: Hooks
+    private let killTimeout: Duration
     private nonisolated let state = Mutex(State())
 
     init(
@@ -32,13 +33,15 @@ package actor ChannelProcess: Worker {
         connection: ChildReference<ConnectionProcess>,
         registry: ChannelRegistry,
         history: ChannelHistory,
-        hooks: Hooks
+        hooks: Hooks,
+        killTimeout: Duration
     ) {
         self.context = context
         self.connection = connection
         self.registry = registry
         self.history = history
         self.hooks = hooks
+        self.killTimeout = killTimeout
     }
 
     /// The open channel, if there is one.
@@ -81,7 +84,7 @@ package actor ChannelProcess: Worker {
             state.isFenced = true
             return state.channel
         }
-        await channel?.close(timeout: ConnectionProcess.killTimeout)
+        await channel?.close(timeout: killTimeout)
     }
 
     private func open(on connection: Connection) async throws -> Channel {
@@ -92,7 +95,7 @@ package actor ChannelProcess: Worker {
         }
         if let onClose = hooks.onClose { channel.onClosed { [weak channel] _ in channel.map(onClose) } }
         guard !isFenced else {
-            await channel.close(timeout: ConnectionProcess.killTimeout)
+            await channel.close(timeout: killTimeout)
             throw CancellationError()
         }
         try await channel.selectConfirms()

@@ -16,6 +16,7 @@ package actor ConnectionProcess: Worker {
     private let rotation: EndpointRotation
     private let configuration: ConnectionConfiguration
     private let backoff: Backoff
+    private let killTimeout: Duration
     private let registry: ChannelRegistry
     private let logger: Logger
     private nonisolated let state = Mutex(State())
@@ -25,12 +26,14 @@ package actor ConnectionProcess: Worker {
         rotation: EndpointRotation,
         configuration: ConnectionConfiguration,
         backoff: Backoff,
+        killTimeout: Duration,
         registry: ChannelRegistry,
         logger: Logger
     ) {
         self.rotation = rotation
         self.configuration = configuration
         self.backoff = backoff
+        self.killTimeout = killTimeout
         self.registry = registry
         self.logger = logger
     }
@@ -46,7 +49,7 @@ package actor ConnectionProcess: Worker {
             state.connection = connection
             return state.isFenced
         }
-        if isFenced { return await connection.close(timeout: Self.killTimeout) }
+        if isFenced { return await connection.close(timeout: killTimeout) }
         connection.onUnblocked { [registry] in registry.readinessChanged() }
         registry.connected(to: connection.endpoint)
         opened.fire(connection)
@@ -57,16 +60,13 @@ package actor ConnectionProcess: Worker {
         await connection?.close()
     }
 
-    /// How long the kill hook waits for the broker's close-ok.
-    static let killTimeout = Duration.seconds(1)
-
     /// The kill hook: not on this actor, which may be stuck, but on the event loop.
     nonisolated func killed() async {
         let connection = state.withLock { state in
             state.isFenced = true
             return state.connection
         }
-        await connection?.close(timeout: Self.killTimeout)
+        await connection?.close(timeout: killTimeout)
     }
 
     private func connect() async throws -> Connection {

@@ -15,6 +15,9 @@ public struct PoolConfiguration: Sendable {
     public var backoff = Backoff(minimum: .milliseconds(100), maximum: .seconds(5), jitter: 1)
     /// How long a channel that is stopped may take to finish its work and close. Default 5 s.
     public var channelShutdown: Duration = .seconds(5)
+    /// How long a killed connection or channel may take for its closing handshake. When the broker does not answer in this
+    /// time, what is unconfirmed is in doubt. Default 1 s.
+    public var killTimeout: Duration = .seconds(1)
 
     /// The defaults, for these endpoints.
     public init(endpoints: [Endpoint]) {

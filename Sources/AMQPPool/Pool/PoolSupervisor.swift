@@ -58,7 +58,7 @@ private func connectionSupervisor(
             "connection",
             shutdown: .timeout(settings.closeTimeout + .seconds(1)),
             backoff: configuration.backoff,
-            killTimeout: ConnectionProcess.killTimeout + .milliseconds(500),
+            killTimeout: configuration.killTimeout + .milliseconds(500),
             onKill: { (process: ConnectionProcess) in await process.killed() },
             start: { context -> ConnectionProcess? in
                 guard let rotation else { throw AMQPError.invalidArgument("the pool has no endpoints") }
@@ -66,6 +66,7 @@ private func connectionSupervisor(
                     rotation: rotation,
                     configuration: settings,
                     backoff: configuration.backoff,
+                    killTimeout: configuration.killTimeout,
                     registry: try registry(context),
                     logger: context.logger
                 )
@@ -94,7 +95,7 @@ private func channel(
         "channel-\(number)",
         shutdown: .timeout(configuration.channelShutdown),
         backoff: configuration.backoff,
-        killTimeout: ConnectionProcess.killTimeout + .milliseconds(500),
+        killTimeout: configuration.killTimeout + .milliseconds(500),
         onKill: { (process: ChannelProcess) in await process.killed() },
         start: { context -> ChannelProcess? in
             guard let connectionSupervisor = context.supervisor.parent else { return nil }
@@ -103,7 +104,8 @@ private func channel(
                 connection: connectionSupervisor.child("connection", as: ConnectionProcess.self),
                 registry: try registry(context),
                 history: history,
-                hooks: hooks
+                hooks: hooks,
+                killTimeout: configuration.killTimeout
             )
         }
     )

@@ -34,6 +34,8 @@ struct PoolTests {
     ) async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             var configuration = PoolConfiguration(endpoints: [try Endpoint(url: url)])
+            // Patient: a second is not much for a broker on a busy test machine.
+            configuration.killTimeout = .seconds(30)
             configuration.connections = connections
             configuration.channelsPerConnection = channels
             configuration.connection.connectTimeout = .seconds(60)
