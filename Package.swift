@@ -107,10 +107,10 @@ let package = Package(
         .executableTarget(
             name: "rpc",
             dependencies: [
-                "LocalBroker", "RPCCaller", "RPCReceiver", "Supervision", "SupervisionTesting",
+                "AMQPPool", "LocalBroker", "RPCCaller", "RPCReceiver", "Supervision", "SupervisionTesting",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),

@@ -1,0 +1,61 @@
+import RPCReceiver
+
+/// The procedures that `rpc serve` and `rpc demo` answer.
+enum ExampleService {
+    static let help = """
+        add    an array of numbers     their sum
+        echo   any JSON                the same
+        fib    n, 0 to 92              the n-th Fibonacci number
+        sleep  seconds, 0 to 3600      the same, that much later
+        fail   a text                  an error with that text
+        """
+
+    @ProceduresBuilder
+    static var procedures: [Procedure] {
+        Procedure("add") { (numbers: [JSONValue], _) in try sum(numbers) }
+        Procedure("echo") { (value: JSONValue, _) in value }
+        Procedure("fib") { (n: Int, _) in try fibonacci(n) }
+        Procedure("sleep") { (seconds: Double, _) in
+            guard seconds >= 0, seconds <= 3600 else {
+                throw RPCFailure(code: "out_of_range", message: "sleep takes 0 to 3600 seconds, not \(seconds)")
+            }
+            try await Task.sleep(for: .seconds(seconds))
+            return seconds == seconds.rounded() ? JSONValue.integer(Int64(seconds)) : .number(seconds)
+        }
+        Procedure("fail") { (message: String, _) -> JSONValue in throw RPCFailure(code: "failed", message: message) }
+    }
+
+    /// Whole numbers stay whole as long as they fit.
+    static func sum(_ numbers: [JSONValue]) throws -> JSONValue {
+        var whole: Int64? = 0
+        var sum = 0.0
+        for number in numbers {
+            switch number {
+            case .integer(let value):
+                sum += Double(value)
+                whole = whole.flatMap { total in
+                    let (next, overflow) = total.addingReportingOverflow(value)
+                    return overflow ? nil : next
+                }
+            case .number(let value):
+                sum += value
+                whole = nil
+            default:
+                throw RPCFailure(
+                    code: .undecodableRequest,
+                    message: "add takes an array of numbers, and \(number) is none"
+                )
+            }
+        }
+        return whole.map { .integer($0) } ?? .number(sum)
+    }
+
+    static func fibonacci(_ n: Int) throws -> Int {
+        guard (0...92).contains(n) else {
+            throw RPCFailure(code: "out_of_range", message: "fib takes 0 to 92, not \(n)")
+        }
+        var (a, b) = (0, 1)
+        for _ in 0..<n { (a, b) = (b, a &+ b) }
+        return a
+    }
+}

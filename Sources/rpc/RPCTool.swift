@@ -1,0 +1,91 @@
+import AMQPPool
+import ArgumentParser
+import Logging
+import RPCCaller
+
+@main
+struct RPCTool: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rpc",
+        abstract: "Request and response over RabbitMQ, as supervision trees.",
+        discussion: """
+            Try it without a broker of your own:
+              rpc demo
+
+            Or with one, in two terminals:
+              rpc serve math
+              rpc call math add '[4, 9]'
+            """,
+        version: "0.1.0",
+        subcommands: [Serve.self, Call.self, Demo.self]
+    )
+}
+
+/// How the process tells a script what went wrong.
+enum ToolExit {
+    static let timeout = ExitCode(2)
+    static let unroutable = ExitCode(3)
+    static let remote = ExitCode(4)
+    static let connection = ExitCode(5)
+
+    static let help = """
+        Exit codes: 0 success, 1 any other failure, 2 no reply before the timeout, 3 unroutable (no such service), 4 the \
+        service answered with an error, 5 no connection, or it was lost, 64 wrong usage.
+        """
+
+    static func code(for error: RPCError) -> ExitCode {
+        switch error {
+        case .timeout: timeout
+        case .unroutable: unroutable
+        case .remote: remote
+        case .connectionLost, .notConnected, .blocked, .replyQueueLost, .callerRestarted: connection
+        case .cancelled, .overloaded, .rejectedByBroker, .undecodableReply: .failure
+        case .invalidRequest: .validationFailure
+        }
+    }
+}
+
+struct BrokerOptions: ParsableArguments {
+    static let defaultURL = "amqp://guest:guest@127.0.0.1:5672"
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "A broker's URL; repeat it for a cluster's other nodes. Default: the variable AMQP_URL, else \(defaultURL).",
+            valueName: "url"
+        )
+    )
+    var url: [String] = []
+
+    @Flag(name: .shortAndLong, help: "Log what the supervision tree does, on standard error.")
+    var verbose = false
+
+    /// The endpoints named by `--url` or `AMQP_URL`; empty when there is neither.
+    func endpoints() throws -> [Endpoint] {
+        var urls = url
+        if urls.isEmpty, let variable = Environment.value("AMQP_URL"), !variable.isEmpty { urls = [variable] }
+        return try urls.map { url in
+            do throws(EndpointError) {
+                let endpoint = try Endpoint(url: url)
+                try endpoint.checkConnectable()
+                return endpoint
+            } catch {
+                throw ValidationError("the broker's URL cannot be used: \(error)")
+            }
+        }
+    }
+
+    func endpointsOrDefault() throws -> [Endpoint] {
+        let endpoints = try endpoints()
+        return endpoints.isEmpty ? [try Endpoint(url: BrokerOptions.defaultURL)] : endpoints
+    }
+
+    var logger: Logger {
+        Logger(label: "rpc") { label in
+            guard verbose else { return SwiftLogNoOpLogHandler() }
+            var handler = StreamLogHandler.standardError(label: label)
+            handler.logLevel = .debug
+            return handler
+        }
+    }
+}

@@ -1,0 +1,36 @@
+import Synchronization
+
+/// What the demo says, and how often it was wrong.
+final class Transcript: Sendable {
+    private let wrong = Mutex(0)
+    private let colours = Environment.showsColours
+
+    var differences: Int { wrong.withLock { $0 } }
+
+    func say(_ text: String) {
+        Environment.writeOutput(text)
+    }
+
+    func title(_ text: String) {
+        say("\n" + style(text, "1"))
+    }
+
+    /// One observation beside what was expected of it.
+    func check(_ expected: String, _ isAsExpected: Bool, observed: String) {
+        let mark = isAsExpected ? style("ok", "32") : style("DIFFERS", "31")
+        if !isAsExpected { wrong.withLock { $0 += 1 } }
+        say("  expected  \(expected)\n  observed  \(observed)  [\(mark)]")
+    }
+
+    private func style(_ text: String, _ code: String) -> String {
+        colours ? "\u{1B}[\(code)m\(text)\u{1B}[0m" : text
+    }
+}
+
+extension Duration {
+    /// Milliseconds below ten seconds, else seconds.
+    var short: String {
+        let milliseconds = components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
+        return milliseconds < 10_000 ? "\(milliseconds) ms" : "\(milliseconds / 1000) s"
+    }
+}
