@@ -297,6 +297,45 @@ struct PoolTests {
         }
     }
 
+    @Test("While it cannot connect, its processes can be ended, a waiting publisher cancelled, and the pool stopped")
+    func stopsWhileConnecting() async throws {
+        let silent = try await ScriptedPeer.start()
+        let closed = Endpoint(host: "127.0.0.1", port: try await Self.closedPort())
+        let pool = AMQPPool(endpoints: [silent.endpoint, closed])
+        try await pool.start()
+        try await silent.connected.wait(for: 1)
+        let waiting = Task {
+            await failure { () async throws(AMQPError) in
+                try await pool.publish(ByteBuffer(), routingKey: "q", timeout: .seconds(600))
+            }
+        }
+        let tree = LiveTree(pool.supervisor)
+        let old = try tree.end(Self.connection, by: .kill)
+        #expect("\(await old.exited())" == "killed")
+        try await tree.settled(within: .seconds(60))
+        #expect(try tree.process(Self.connection).pid != old)
+        try await silent.ended.wait(for: 1)
+        waiting.cancel()
+        guard case .notSent(.cancelled) = await waiting.value else {
+            Issue.record("not cancelled")
+            return
+        }
+        try await within(.seconds(60)) { await pool.stop() }
+        await silent.stop()
+    }
+
+    @Test("Who waits for a channel gets it as soon as the broker is there")
+    func waitsForBroker() async throws {
+        try await withPool(connections: 1) { pool, broker, virtualHost in
+            let name = try #require(try await broker.connections(virtualHost: virtualHost).first?.name)
+            try await broker.closeConnection(name)
+            try await eventually("it is gone") {
+                try await !broker.connections(virtualHost: virtualHost).contains { $0.name == name }
+            }
+            try await pool.publish(ByteBuffer(), routingKey: "anywhere")
+        }
+    }
+
     /// A port on which nobody listens.
     private static func closedPort() async throws -> Int {
         let peer = try await ScriptedPeer.start()
