@@ -47,7 +47,11 @@ public actor Connection {
         self.logger = logger
         eventLoop = configuration.eventLoopGroup.next()
         executor = eventLoop.executor
-        let heartbeat = (endpoint.heartbeat ?? configuration.heartbeat).components.seconds
+        // Whole seconds on the wire; a fraction is not rounded to 0, which would leave the choice to the broker.
+        let (seconds, fraction) = (endpoint.heartbeat ?? configuration.heartbeat).components
+        let heartbeat = min(seconds, 65_535) + (fraction > 0 ? 1 : 0)
+        // AMQP's own minimum.
+        let frameMax = max(4096, configuration.maximumFrameSize)
         let channelMax = endpoint.channelMax ?? configuration.maximumChannels
         machine = ConnectionStateMachine(
             login: .init(
@@ -57,12 +61,12 @@ public actor Connection {
                 password: endpoint.password,
                 connectionName: configuration.name,
                 channelMax: channelMax,
-                frameMax: configuration.maximumFrameSize,
+                frameMax: frameMax,
                 heartbeat: UInt16(clamping: heartbeat)
             )
         )
-        decoder = FrameDecoder(maximumFrameSize: configuration.maximumFrameSize)
-        encoder = FrameEncoder(maximumFrameSize: configuration.maximumFrameSize)
+        decoder = FrameDecoder(maximumFrameSize: frameMax)
+        encoder = FrameEncoder(maximumFrameSize: frameMax)
         ids = ChannelIDs(limit: channelMax)
     }
 
