@@ -20,6 +20,9 @@ struct Decisions: Sendable {
 
     var phase: SupervisorCore.Phase { ordered?.phase ?? dynamic?.phase ?? .finished }
 
+    /// Why an ordered supervisor is on its way out.
+    var orderedEndingReason: ExitReason? { ordered?.endingReason }
+
     /// In start order, where there is one.
     var slots: [SupervisorCore.Slot] { ordered?.children.slots() ?? dynamic?.slots ?? [] }
 

@@ -172,6 +172,9 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
+    /// Why it has ended or is on its way out.
+    var endingReason: ExitReason? { process.exitReason ?? state.withLock { $0.core.endingReason } }
+
     // MARK: - Mailbox
 
     func enqueue(_ event: SupervisorCore.Event) {

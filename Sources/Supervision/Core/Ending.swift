@@ -1,0 +1,30 @@
+extension SupervisorCore {
+    /// Why the supervisor is on its way out, `nil` while it is not.
+    var endingReason: ExitReason? {
+        switch phase {
+        case .killing: return .killed
+        case .stopping:
+            if case .shutdown(let reason) = operation?.purpose { return reason }
+            return .shutdown()
+        case .initial, .booting, .running, .finished: return nil
+        }
+    }
+}
+
+extension Decisions {
+    /// Why the supervisor is on its way out, `nil` while it is not.
+    var endingReason: ExitReason? {
+        switch phase {
+        case .killing: .killed
+        case .stopping: orderedEndingReason ?? .shutdown()
+        case .initial, .booting, .running, .finished: nil
+        }
+    }
+}
+
+extension SupervisorReference {
+    /// Why this incarnation has ended or is about to: known from the moment it decides to, while its children still end.
+    ///
+    /// For what a child's end means to others: a channel that closes because the whole pool is stopped is no loss of its own.
+    package var endingReason: ExitReason? { process.endingReason }
+}
