@@ -15,6 +15,7 @@ extension CallTable {
         state.withLock { $0.channels[id] = AttachedChannel(channel: channel) }
         channel.onClosed { [weak self] _ in self?.closed(id) }
         try await attach(channel)
+        await abandoned.delete(on: channel.connection)
     }
 
     /// Declares and consumes the reply queue, under a name that is still the one when both are done.
@@ -27,17 +28,27 @@ extension CallTable {
                 return (state.replyQueue.begin(id), tag)
             }
             guard let (attempt, oldTag) = begun else { throw channel.closedError ?? AMQPError.channelClosed }
-            if let oldTag { try await channel.cancel(oldTag) }
-            let consumers = try await declare(attempt.name, on: channel)
-            guard apply({ $0.replyQueue.declared(id, attempt, consumers: consumers) }) == .proceed else {
-                // The name was given up meanwhile. What this declare may have brought to life is of no use to anybody.
-                try await channel.deleteQueue(attempt.name, ifUnused: true)
-                continue
+            do {
+                if let oldTag { try await channel.cancel(oldTag) }
+                let consumers = try await declare(attempt.name, on: channel)
+                if apply({ $0.replyQueue.declared(id, attempt, consumers: consumers) }) == .proceed {
+                    let tag = try await consume(attempt.name, on: channel)
+                    state.withLock { $0.channels[id]?.tag = tag }
+                    if apply({ $0.replyQueue.consumes(id, attempt) }) == .proceed { return }
+                }
+                // The name was given up meanwhile, and this declare may have brought its queue to life again.
+                abandoned.add(attempt.name)
+            } catch {
+                // So may one whose channel ended before it consumed: known when the broker is done with the channel.
+                channel.onClosed { [self] _ in abandonIfGivenUp(attempt.name) }
+                throw error
             }
-            let tag = try await consume(attempt.name, on: channel)
-            state.withLock { $0.channels[id]?.tag = tag }
-            if apply({ $0.replyQueue.consumes(id, attempt) }) == .proceed { return }
         }
+    }
+
+    private func abandonIfGivenUp(_ name: String) {
+        let isGivenUp = state.withLock { $0.pending.isClosed || $0.replyQueue.name != name }
+        if isGivenUp { abandoned.add(name) }
     }
 
     private func declare(_ queue: String, on channel: AMQPChannel) async throws -> Int {
@@ -103,6 +114,7 @@ extension CallTable {
                         "the reply queue is lost",
                         metadata: ["queue": "\(name)", "next": "\(state.replyQueue.name)"]
                     )
+                    abandoned.add(name)
                     lost += state.pending.replyQueueLost()
                 case .move(let id): moving += state.channels[id].map { [$0.channel] } ?? []
                 case .usable: isUsable = true
@@ -121,6 +133,7 @@ extension CallTable {
         Task.detached { [self] in
             do {
                 try await attach(channel)
+                await abandoned.delete(on: channel.connection)
             } catch {
                 logger.warning("a channel did not move to the new reply queue", metadata: ["error": "\(error)"])
                 await channel.close()

@@ -30,13 +30,15 @@ final class CallTable: Sendable {
 
     let state: Mutex<State>
     let counters: CallerCounters
+    let abandoned: AbandonedQueues
     let settings: Settings
     let logger: Logger
     private let registry: ChannelRegistry
     private let eventLoop: any EventLoop
     private let timer = Mutex<DeadlineTimer?>(nil)
-    /// The processes that this incarnation does not outlive; their end explains everything else that happens then.
-    private let foundations = Mutex<[Pid]>([])
+    /// The supervisors that this incarnation does not outlive, from the root down; their end explains everything else that
+    /// happens then.
+    private let foundations = Mutex<[SupervisorReference]>([])
 
     struct Settings: Sendable {
         var service: String
@@ -50,12 +52,14 @@ final class CallTable: Sendable {
         settings: Settings,
         registry: ChannelRegistry,
         counters: CallerCounters,
+        abandoned: AbandonedQueues,
         eventLoop: any EventLoop,
         logger: Logger
     ) {
         self.settings = settings
         self.registry = registry
         self.counters = counters
+        self.abandoned = abandoned
         self.eventLoop = eventLoop
         self.logger = logger
         let (names, service) = (settings.names, settings.service)
@@ -261,21 +265,22 @@ final class CallTable: Sendable {
 
     // MARK: The end
 
-    /// A process without which this incarnation ends: when it dies, every waiting call is told why at once, before anything
+    /// A supervisor without which this incarnation ends: when it does, every waiting call is told why at once, before anything
     /// that follows from it (closing channels, a lost reply queue) is taken for the cause.
-    func rests(on pid: Pid) {
-        let isNew = foundations.withLock { pids in
-            guard !pids.contains(pid) else { return false }
-            pids.append(pid)
+    func rests(on supervisor: SupervisorReference) {
+        let isNew = foundations.withLock { supervisors in
+            guard !supervisors.contains(where: { $0.pid == supervisor.pid }) else { return false }
+            supervisors.append(supervisor)
             return true
         }
-        if isNew { pid.onExit { [weak self] in self?.close($0) } }
+        if isNew { supervisor.pid.onExit { [weak self] in self?.close($0) } }
     }
 
     /// Ends every call, and takes no more in.
     func close(_ reason: ExitReason) {
         let (endings, pump) = state.withLock { state in
             defer { state.pump = nil }
+            if !state.pending.isClosed { abandoned.add(state.replyQueue.name) }
             return (state.pending.close(reason), state.pump)
         }
         pump?.cancel()
@@ -286,9 +291,9 @@ final class CallTable: Sendable {
         for ending in endings { ending.call.end(.failed(.callerRestarted(reason))) }
     }
 
-    /// Ends every call if a process this incarnation rests on is dead or dying.
+    /// Ends every call if a supervisor that this incarnation rests on has ended or is about to.
     func closeIfUnfounded() {
-        let reason = foundations.withLock { $0.lazy.compactMap(\.exitReason).first }
+        let reason = foundations.withLock { $0.lazy.compactMap(\.endingReason).first }
         if let reason { close(reason) }
     }
 }

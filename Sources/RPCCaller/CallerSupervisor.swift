@@ -24,6 +24,7 @@ func callerSupervisor(
         replyQueueExpiry: configuration.replyQueueExpiry
     )
     let wasOpen = OnceFlag()
+    let abandoned = AbandonedQueues()
     return Supervisor(name, strategy: .oneForAll, intensity: configuration.intensity, logger: logger) {
         Child("registry") { _ in
             try RPCConfigurationError.check(service: service, endpoints: configuration.pool.endpoints.count)
@@ -35,6 +36,7 @@ func callerSupervisor(
                 settings: settings,
                 registry: try registry.resolve(),
                 counters: counters,
+                abandoned: abandoned,
                 eventLoop: eventLoopGroup.next(),
                 logger: context.logger
             )
@@ -46,7 +48,7 @@ func callerSupervisor(
             onOpen: { channel, context in
                 let caller = context.poolOwner
                 let table = try caller.child("pending", as: PendingRequests.self).resolve().table
-                table.rests(on: context.poolSupervisor.pid)
+                table.rests(on: context.poolSupervisor)
                 do {
                     try await table.open(channel)
                     wasOpen.set()

@@ -18,9 +18,8 @@ actor PendingRequests {
             table.closeIfUnfounded()
             table.close(reason)
         }
-        for pid in [registry, context.supervisor.pid] {
-            if let pid { table.rests(on: pid) }
-        }
+        table.rests(on: context.supervisor)
+        registry?.onExit { [weak table] in table?.close($0) }
         current.set(table)
     }
 }

@@ -94,6 +94,9 @@ struct PendingTable<Call: Sendable>: Sendable {
         self.limit = limit
     }
 
+    /// Whether it has ended.
+    var isClosed: Bool { end != nil }
+
     /// How many entries wait.
     var count: Int { entries.count }
 

@@ -8,7 +8,7 @@ import Synchronization
 final class RequestConsumers: Sendable {
     private struct Consumer {
         let channel: AMQPChannel
-        let pool: Pid
+        let pool: SupervisorReference
         let prefetch: UInt16
         var tag: String?
     }
@@ -37,7 +37,7 @@ final class RequestConsumers: Sendable {
     /// Makes a channel of the pool consume requests.
     func open(_ channel: AMQPChannel, _ context: ChildContext) async throws {
         let id = ObjectIdentifier(channel)
-        let consumer = Consumer(channel: channel, pool: context.poolSupervisor.pid, prefetch: prefetch(of: context))
+        let consumer = Consumer(channel: channel, pool: context.poolSupervisor, prefetch: prefetch(of: context))
         try await topology.ensureExchange(on: channel.connection)
         try await channel.setPrefetch(consumer.prefetch)
         state.withLock { $0.consumers[id] = consumer }
@@ -103,7 +103,7 @@ final class RequestConsumers: Sendable {
         let id = ObjectIdentifier(channel)
         let (stopping, deadline) = state.withLock { state -> ([(AMQPChannel, String)], ContinuousClock.Instant) in
             guard let consumer = state.consumers[id] else { return ([], .now) }
-            let isPoolEnding = !consumer.pool.isAlive || consumer.pool.exitReason != nil
+            let isPoolEnding = consumer.pool.endingReason != nil
             let deadline = (isPoolEnding ? state.drainDeadline : nil) ?? .now + configuration.drainTimeout
             if isPoolEnding { state.drainDeadline = deadline }
             var stopping: [(AMQPChannel, String)] = []
