@@ -160,6 +160,10 @@ private func run(
         try await rpc.start()
         try await receiver.waitUntilReady()
         try await rpc.waitUntilReady()
+        let consumers = callerConfiguration.pool.connections * callerConfiguration.pool.channelsPerConnection
+        try await eventually("every channel of the caller consumes") {
+            try await services.replyQueues().map(\.consumers) == [consumers]
+        }
         try await body(services)
     } catch {
         await rpc.stop()

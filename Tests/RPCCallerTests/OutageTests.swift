@@ -1,0 +1,238 @@
+import AMQPPool
+import LocalBroker
+import Logging
+import RPCCaller
+import RPCReceiver
+import Supervision
+import Testing
+
+/// What broker and network do to calls that wait.
+@Suite("Outages", .timeLimit(.minutes(4)))
+struct OutageTests {
+    func callerConnections(_ services: Services) async throws -> [ConnectionInfo] {
+        try await services.broker.connections(virtualHost: services.virtualHost)
+            .filter { $0.clientName.hasPrefix("test-caller") }
+    }
+
+    @Test(
+        "a lost TCP connection costs no call that was confirmed, and ends those in doubt at once",
+        arguments: [true, false]
+    )
+    func connectionLost(_ byAdministrator: Bool) async throws {
+        try await withServices(receiver: { $0.concurrency = 200 }) { services in
+            let rpc = services.rpc
+            let queue = try services.replyQueueName()
+            let held = (0..<20).map { n in
+                Task { await outcome { () throws(RPCError) in try await rpc.call("math", "hold", n, as: Int.self) } }
+            }
+            await services.gate.waitForArrivals(20)
+            let connection = try #require(try await callerConnections(services).first)
+            let passing = (0..<300).map { n in
+                Task {
+                    await outcome { () throws(RPCError) in try await rpc.call("math", "add", [n, 1], as: Int.self) }
+                }
+            }
+            if byAdministrator {
+                try await services.broker.closeConnection(connection.name)
+            } else {
+                try await services.broker.dropConnection(connection.name)
+            }
+            for (n, task) in passing.enumerated() {
+                switch await task.value {
+                case .success(n + 1), .failure(.connectionLost(requestMayHaveBeenDelivered: true)): break
+                case let other: Issue.record("\(other)")
+                }
+            }
+            services.gate.open()
+            for (n, task) in held.enumerated() {
+                guard case .success(n) = await task.value else {
+                    Issue.record("\(await task.value)")
+                    continue
+                }
+            }
+            #expect(rpc.replyQueueName == queue)
+            try await eventually("both connections consume") {
+                try await services.replyQueues().map(\.consumers) == [2]
+            }
+        }
+    }
+
+    @Test("when every connection is lost, waiting calls fail at once, and the next call has a new reply queue")
+    func allLost() async throws {
+        try await withServices { services in
+            let rpc = services.rpc
+            let queue = try services.replyQueueName()
+            let held = (0..<5).map { n in
+                Task { await outcome { () throws(RPCError) in try await rpc.call("math", "hold", n, as: Int.self) } }
+            }
+            await services.gate.waitForArrivals(5)
+            let start = ContinuousClock.now
+            for connection in try await callerConnections(services) {
+                try await services.broker.dropConnection(connection.name)
+            }
+            for task in held {
+                switch await task.value {
+                case .failure(.replyQueueLost), .failure(.connectionLost(true)): break
+                case let other: Issue.record("\(other)")
+                }
+            }
+            #expect(start.duration(to: .now) < .seconds(10))
+            services.gate.open()
+            let sum: Int = try await rpc.call("math", "add", [4, 9])
+            #expect(sum == 13)
+            #expect(rpc.replyQueueName != queue)
+            try await eventually("the old queue is gone") {
+                try await services.replyQueues().map(\.name) == [rpc.replyQueueName]
+            }
+        }
+    }
+
+    @Test("a deleted reply queue fails the calls that wait for it, and all channels move to a new one")
+    func queueDeleted() async throws {
+        try await withServices { services in
+            let rpc = services.rpc
+            let queue = try services.replyQueueName()
+            let held = Task {
+                await outcome { () throws(RPCError) in try await rpc.call("math", "hold", 1, as: Int.self) }
+            }
+            await services.gate.waitForArrivals(1)
+            try await services.broker.deleteQueue(queue, virtualHost: services.virtualHost)
+            guard case .failure(.replyQueueLost) = await held.value else {
+                Issue.record("\(await held.value)")
+                return
+            }
+            services.gate.open()
+            let sum: Int = try await rpc.call("math", "add", [4, 9])
+            #expect(sum == 13)
+            #expect(rpc.replyQueueName != queue)
+            try await eventually("both channels consume the new one") {
+                try await services.replyQueues().map { "\($0.name) \($0.consumers)" } == [
+                    "\(rpc.replyQueueName ?? "") 2"
+                ]
+            }
+            #expect(rpc.tree().nodes.allSatisfy { $0.restarts == 0 }, "no process had to die for it")
+        }
+    }
+
+    @Test("kill -9 of the broker fails waiting calls at once, and calls made meanwhile are answered when it is back")
+    func brokerKilled() async throws {
+        try await withServicesOnOwnBroker { services in
+            let rpc = services.rpc
+            let held = (0..<20).map { n in
+                Task { await outcome { () throws(RPCError) in try await rpc.call("math", "hold", n, as: Int.self) } }
+            }
+            await services.gate.waitForArrivals(10)
+            let start = ContinuousClock.now
+            try await services.broker.kill()
+            for task in held {
+                switch await task.value {
+                case .failure(.replyQueueLost), .failure(.connectionLost(true)): break
+                case let other: Issue.record("\(other)")
+                }
+            }
+            #expect(start.duration(to: .now) < .seconds(10))
+            services.gate.open()
+            let short = await outcome { () throws(RPCError) in
+                try await rpc.call("math", "add", [1], timeout: .milliseconds(300), as: Int.self)
+            }
+            guard case .failure(.notConnected(let why)) = short else {
+                Issue.record("\(short)")
+                return
+            }
+            #expect(why.contains("127.0.0.1"), "\(why)")
+            let early = Task {
+                await outcome { () throws(RPCError) in
+                    try await rpc.call("math", "add", [4, 9], timeout: .seconds(90), as: Int.self)
+                }
+            }
+            try await services.broker.startAgain()
+            switch await early.value {
+            case .success(13): break
+            // The receiver may come back after the caller, but its durable queue does not.
+            case let other: Issue.record("\(other)")
+            }
+            #expect(rpc.tree().nodes.allSatisfy { $0.pid != nil })
+        }
+    }
+
+    @Test("without a broker a call waits for its own deadline, and then says what was tried")
+    func noBroker() async throws {
+        let rpc = RPCCaller(service: "test", endpoints: ["amqp://guest:secret@127.0.0.1:1"], logger: quiet)
+        let beforeStart = await outcome { () throws(RPCError) in
+            try await rpc.call("math", "add", [1], timeout: .milliseconds(50), as: Int.self)
+        }
+        guard case .failure(.notConnected(why: "the caller is not running")) = beforeStart else {
+            Issue.record("\(beforeStart)")
+            return
+        }
+        try await rpc.start()
+        let result = await outcome { () throws(RPCError) in
+            try await rpc.call("math", "add", [1], timeout: .milliseconds(300), as: Int.self)
+        }
+        guard case .failure(.notConnected(let why)) = result else {
+            Issue.record("\(result)")
+            return
+        }
+        #expect(why.contains("127.0.0.1"))
+        #expect(!why.contains("secret"))
+        let waiting = Task {
+            await outcome { () throws(RPCError) in try await rpc.call("math", "add", [1], as: Int.self) }
+        }
+        try await eventually("the call waits") { rpc.pendingCount == 1 }
+        waiting.cancel()
+        guard case .failure(.cancelled) = await waiting.value else {
+            Issue.record("\(await waiting.value)")
+            return
+        }
+        await rpc.stop()
+        let stopped = await outcome { () throws(RPCError) in try await rpc.call("math", "add", [1], as: Int.self) }
+        guard case .failure(.notConnected(why: "the caller is stopped")) = stopped else {
+            Issue.record("\(stopped)")
+            return
+        }
+    }
+
+    @Test("a call that waits for the caller to be started is sent then")
+    func waitsForStart() async throws {
+        try await withServices { services in
+            let rpc = RPCCaller(service: "test", endpoints: [try .init(url: services.url)], logger: quiet)
+            let early = Task {
+                await outcome { () throws(RPCError) in try await rpc.call("math", "add", [4, 9], as: Int.self) }
+            }
+            try await rpc.start()
+            guard case .success(13) = await early.value else {
+                Issue.record("\(await early.value)")
+                return
+            }
+            await rpc.stop()
+        }
+    }
+
+    @Test("an exchange that somebody made in another way stops the caller, with the broker's words")
+    func topologyRefused() async throws {
+        try await withServices { services in
+            var configuration = RPCCallerConfiguration(endpoints: [try .init(url: services.url)])
+            configuration.names.replyQueueInfix = ".rpcs"
+            // The reply queue's name would be "mathX.rpcs<uuid>": made to collide by declaring it in another way first.
+            configuration.names.exchange = "rpc"
+            let rpc = RPCCaller(service: "amq.test", configuration: configuration, logger: quiet)
+            await #expect {
+                try await rpc.run()
+            } throws: { error in
+                guard let refusal = error as? RPCTopologyError else { return false }
+                return refusal.code == 403 && refusal.subject.contains("amq.test.rpcs") && refusal.text.contains("amq.")
+            }
+        }
+    }
+
+    @Test("a service without a name, or without endpoints, does not start")
+    func configuration() async throws {
+        for rpc in [
+            RPCCaller(service: "", endpoints: ["amqp://127.0.0.1"], logger: quiet),
+            RPCCaller(service: String(repeating: "x", count: 201), endpoints: ["amqp://127.0.0.1"], logger: quiet),
+            RPCCaller(service: "test", endpoints: [], logger: quiet),
+        ] {
+            await #expect(throws: SupervisionError.self) { try await rpc.start() }
+        }
+    }
+}
