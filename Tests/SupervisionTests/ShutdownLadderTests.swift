@@ -1,0 +1,200 @@
+import Testing
+
+@testable import Supervision
+
+@Suite("The shutdown ladder")
+struct ShutdownLadderTests {
+    private func running(
+        hasRun: Bool = true,
+        hasHook: Bool = false,
+        shutdown: Shutdown = .timeout(.seconds(5))
+    ) -> ShutdownLadder {
+        var ladder = ShutdownLadder(hasRun: hasRun, hasHook: hasHook, shutdown: shutdown, killTimeout: .seconds(1))
+        #expect(ladder.handle(.started, observesStop: false) == [.announceStarted])
+        return ladder
+    }
+
+    private func isKilled(_ ladder: ShutdownLadder) -> Bool {
+        if case .killed = ladder.reason { return true }
+        return false
+    }
+
+    private func isShutdown(_ ladder: ShutdownLadder) -> Bool {
+        if case .shutdown = ladder.reason { return true }
+        return false
+    }
+
+    @Test("timeout: asked, after T cancelled, after the kill timeout abandoned")
+    func allRungs() {
+        var ladder = running()
+        #expect(
+            ladder.handle(.stop(.timeout(.seconds(5))), observesStop: true) == [.requestStop, .setTimer(.seconds(5))]
+        )
+        #expect(
+            ladder.handle(.timerFired, observesStop: true) == [.markEnding, .cancelTask, .setTimer(.seconds(1))]
+        )
+        #expect(ladder.handle(.timerFired, observesStop: true) == [.abandon, .announceExit])
+        #expect(isKilled(ladder))
+        #expect(ladder.handle(.taskEnded(nil), observesStop: true) == [])
+    }
+
+    @Test("a worker that does not take its stop request is cancelled at once, and has the same time in all")
+    func notObserving() {
+        var ladder = running()
+        #expect(
+            ladder.handle(.stop(.timeout(.seconds(5))), observesStop: false)
+                == [.requestStop, .markEnding, .cancelTask, .setTimer(.seconds(6))]
+        )
+        #expect(ladder.handle(.taskEnded(CancellationError()), observesStop: false).contains(.runTerminate))
+        #expect(ladder.handle(.terminated, observesStop: false) == [.cancelTimer, .announceExit])
+        #expect(isShutdown(ladder))
+    }
+
+    @Test("infinity: asked, without a timer")
+    func infinity() {
+        var ladder = running(shutdown: .infinity)
+        #expect(ladder.handle(.stop(.infinity), observesStop: true) == [.requestStop])
+        #expect(ladder.handle(.taskEnded(nil), observesStop: true) == [.markEnding, .runTerminate])
+        #expect(ladder.handle(.terminated, observesStop: true) == [.announceExit])
+        #expect(isShutdown(ladder))
+    }
+
+    @Test("brutal kill: cancelled and hooked at once; the exit waits for both")
+    func brutalKill() {
+        var ladder = running(hasHook: true, shutdown: .brutalKill)
+        #expect(
+            ladder.handle(.stop(.brutalKill), observesStop: true)
+                == [.markEnding, .cancelTask, .setTimer(.seconds(1)), .runHook]
+        )
+        #expect(ladder.handle(.taskEnded(CancellationError()), observesStop: true) == [])
+        #expect(ladder.handle(.hookReturned, observesStop: true) == [.cancelTimer, .announceExit])
+        #expect(isKilled(ladder))
+    }
+
+    @Test("a killed worker's terminate(reason:) is not called")
+    func noTerminateOnKill() {
+        var ladder = running()
+        _ = ladder.handle(.kill, observesStop: false)
+        #expect(ladder.handle(.taskEnded(CancellationError()), observesStop: false) == [.cancelTimer, .announceExit])
+    }
+
+    @Test("an actor without run() ends at once, or after its hook when it is killed")
+    func withoutRun() {
+        var plain = running(hasRun: false)
+        #expect(plain.handle(.kill, observesStop: false) == [.announceExit])
+        var hooked = running(hasRun: false, hasHook: true)
+        #expect(hooked.handle(.kill, observesStop: false) == [.markEnding, .setTimer(.seconds(1)), .runHook])
+        #expect(hooked.handle(.hookReturned, observesStop: false) == [.cancelTimer, .announceExit])
+    }
+
+    @Test("a hook that hangs holds the exit up for the kill timeout at most")
+    func hangingHook() {
+        var ladder = running(hasRun: false, hasHook: true)
+        _ = ladder.handle(.kill, observesStop: false)
+        #expect(ladder.handle(.timerFired, observesStop: false) == [.announceExit])
+        #expect(isKilled(ladder))
+        #expect(ladder.handle(.hookReturned, observesStop: false) == [])
+    }
+
+    @Test("a cancellation error that nobody asked for is a crash")
+    func leakedCancellation() {
+        var ladder = running()
+        _ = ladder.handle(.taskEnded(CancellationError()), observesStop: false)
+        guard case .crashed(let error) = ladder.reason else {
+            Issue.record("unexpected reason \(ladder.reason)")
+            return
+        }
+        #expect(error is CancellationError)
+    }
+
+    @Test("a worker that fails while it is being stopped has crashed")
+    func crashWhileStopping() {
+        var ladder = running()
+        _ = ladder.handle(.stop(.timeout(.seconds(5))), observesStop: true)
+        _ = ladder.handle(.taskEnded(TestFailure("late")), observesStop: true)
+        guard case .crashed = ladder.reason else {
+            Issue.record("unexpected reason \(ladder.reason)")
+            return
+        }
+    }
+
+    @Test("a kill overtakes a stop that is under way, and a terminate that hangs")
+    func killOvertakes() {
+        var asked = running()
+        _ = asked.handle(.stop(.infinity), observesStop: true)
+        #expect(asked.handle(.kill, observesStop: true) == [.markEnding, .cancelTask, .setTimer(.seconds(1))])
+        var terminating = running()
+        _ = terminating.handle(.taskEnded(nil), observesStop: false)
+        #expect(terminating.handle(.kill, observesStop: false) == [.cancelTimer, .abandon, .announceExit])
+    }
+
+    @Test("a terminate that hangs is left behind after the shutdown time")
+    func hangingTerminate() {
+        var ladder = running()
+        #expect(
+            ladder.handle(.taskEnded(nil), observesStop: false) == [.setTimer(.seconds(5)), .markEnding, .runTerminate]
+        )
+        #expect(ladder.handle(.timerFired, observesStop: false) == [.abandon, .announceExit])
+    }
+
+    @Test("a start that is stopped fails; what it makes later is hooked and dropped")
+    func stoppedStart() {
+        var ladder = ShutdownLadder(
+            hasRun: false,
+            hasHook: true,
+            shutdown: .timeout(.seconds(5)),
+            killTimeout: .seconds(1)
+        )
+        #expect(
+            ladder.handle(.stop(.timeout(.seconds(5))), observesStop: false)
+                == [.markEnding, .cancelTask, .setTimer(.seconds(6))]
+        )
+        #expect(ladder.handle(.timerFired, observesStop: false) == [.abandon, .announceStartFailed])
+        #expect(ladder.handle(.started, observesStop: false) == [.runHook])
+    }
+
+    @Test("an exit request: asked if it observes, cancelled if not, with the requester's reason")
+    func exitRequest() {
+        var polite = running()
+        #expect(polite.handle(.exit(.shutdown(cause: TestFailure("why"))), observesStop: true) == [.requestStop])
+        _ = polite.handle(.taskEnded(nil), observesStop: true)
+        guard case .shutdown(let cause?) = polite.reason else {
+            Issue.record("unexpected reason \(polite.reason)")
+            return
+        }
+        #expect(cause as? TestFailure == TestFailure("why"))
+        var plain = running()
+        #expect(
+            plain.handle(.exit(.shutdown()), observesStop: false) == [.markEnding, .cancelTask, .setTimer(.seconds(1))]
+        )
+    }
+
+    @Test("whatever comes in whatever order, an incarnation ends once and starts at most once", arguments: 0..<500)
+    func random(seed: Int) {
+        var random = SplitMix64(seed: UInt64(seed))
+        func coin() -> Bool { random.next() % 2 == 0 }
+        var ladder = ShutdownLadder(
+            hasRun: coin(),
+            hasHook: coin(),
+            shutdown: coin() ? .timeout(.seconds(5)) : .infinity,
+            killTimeout: .seconds(1)
+        )
+        var seen: [ShutdownLadder.Action] = []
+        let inputs: [ShutdownLadder.Input] = [
+            .started, .startFailed(TestFailure()), .ignored, .startTimedOut(TestFailure()), .taskEnded(nil),
+            .taskEnded(TestFailure()), .terminated, .hookReturned, .timerFired, .exit(.shutdown()),
+            .crash(TestFailure()),
+            .stop(.timeout(.seconds(5))), .stop(.brutalKill), .stop(.infinity), .kill,
+        ]
+        for _ in 0..<30 {
+            seen += ladder.handle(inputs[Int(random.next() % UInt64(inputs.count))], observesStop: coin())
+        }
+        // At the latest a kill and the kill timeout end it.
+        seen += ladder.handle(.kill, observesStop: false) + ladder.handle(.timerFired, observesStop: false)
+        let ends = seen.count { [.announceExit, .announceStartFailed, .announceIgnored].contains($0) }
+        #expect(ends == 1)
+        #expect(seen.count { $0 == .announceStarted } <= 1)
+        #expect(seen.count { $0 == .runHook } <= 1)
+        #expect(seen.count { $0 == .runTerminate } <= 1)
+    }
+}
