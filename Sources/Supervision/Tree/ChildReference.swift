@@ -23,7 +23,9 @@ public struct ChildReference<A: Actor>: Sendable {
     /// incarnation ends, the deadline passes or the calling task is cancelled, not only when the body ends; the body's task is
     /// then cancelled and its result dropped.
     ///
-    /// - Parameter timeout: The deadline; OTP's default of five seconds.
+    /// - Parameters:
+    ///   - timeout: The deadline; OTP's default of five seconds.
+    ///   - body: What to do, on the actor.
     /// - Throws: ``CallError``, `CancellationError`, or what the body throws.
     public func call<R: Sendable>(
         timeout: Duration = .seconds(5),

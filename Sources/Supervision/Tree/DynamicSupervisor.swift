@@ -7,7 +7,7 @@ import ServiceLifecycle
 ///         DynamicSupervisor("sessions", maxChildren: 10_000)
 ///     }
 ///     let sessions = try supervisor.dynamicSupervisor("sessions")
-///     let session = try await sessions.startChild { context in Session(context) }
+///     let session = try await sessions.startChild(Child("session") { context in Session(context) }, as: Session.self)
 ///
 /// Its children have no order and no ids. They are started, restarted and stopped side by side: a start that takes long holds
 /// up nobody, and stopping takes as long as the slowest child, not as the sum. A temporary child that has ended leaves nothing
@@ -15,10 +15,19 @@ import ServiceLifecycle
 public final class DynamicSupervisor: Service, Sendable {
     let root: Supervisor
 
-    /// Describes a dynamic supervisor, which starts without children. The parameters are those of ``Supervisor``, and:
+    /// Describes a dynamic supervisor, which starts without children.
     ///
-    /// - Parameter maxChildren: How many children there may be at once, those that are being restarted included; `nil` for any
-    ///   number.
+    /// - Parameters:
+    ///   - name: Its id among its siblings, and the first part of its children's paths. Not empty, without `/`.
+    ///   - maxChildren: How many children there may be at once, those that are being restarted included; `nil` for any number.
+    ///   - intensity: How many restarts are allowed within a period, over all children.
+    ///   - whenExceeded: What happens when there are more.
+    ///   - restart: As a child: when its parent starts it again.
+    ///   - shutdown: As a child: how its parent stops it. The default gives its children all the time they need.
+    ///   - significant: As a child: whether its end counts for its parent's `autoShutdown`.
+    ///   - backoff: As a child: how long its parent waits before starting it again.
+    ///   - logger: For the whole tree, used at the root; by default one with the label `supervision`.
+    ///   - clock: For the whole tree, used at the root.
     public init(
         _ name: String,
         maxChildren: Int? = nil,
@@ -83,8 +92,9 @@ public struct DynamicSupervisorReference: Sendable {
     /// the child is not: terminate it when nobody wants it any more.
     ///
     /// - Parameters:
-    ///   - restart: When it is started again. A permanent or transient child keeps its reference and gets a new pid.
-    ///   - child: What ``Child``'s initializers take; the id is a label for paths and logs and need not be unique.
+    ///   - child: Its specification; the id is a label for paths and logs and need not be unique. A permanent or transient
+    ///     child keeps its reference when it is restarted, and gets a new pid.
+    ///   - type: The type of its actor.
     /// - Throws: ``AdministrationError``: ``AdministrationError/tooManyChildren(supervisor:)`` at the limit,
     ///   ``AdministrationError/startFailed(child:_:)`` when the start closure threw, and the child is forgotten.
     public func startChild<A: Actor>(

@@ -3,9 +3,9 @@ import ServiceLifecycle
 
 /// The same child several times, each responsible for a part of the keys: Elixir's `PartitionSupervisor`.
 ///
-///     PartitionSupervisor("counters", partitions: 8) { index, context in Counter() }
+///     let counters = PartitionSupervisor<Counter>("counters", partitions: 8) { id, _ in Child(id) { _ in Counter() } }
 ///     ...
-///     try await counters.partition(for: userID).call { $0.increment() }
+///     try await counters.partition(for: userID, under: parent).call { $0.increment() }
 ///
 /// Where one process would be what everybody waits for, use this. It is a one_for_one supervisor whose children are called
 /// `0`, `1`, ...
@@ -18,7 +18,10 @@ public final class PartitionSupervisor<A: Actor>: Sendable {
     /// Describes the partitions.
     ///
     /// - Parameters:
+    ///   - name: Its id among its siblings, and the first part of its children's paths. Not empty, without `/`.
     ///   - partitions: How many; fewer than 1 counts as 1.
+    ///   - intensity: How many restarts are allowed within a period, over all partitions.
+    ///   - logger: For the whole tree, used at the root.
     ///   - child: Makes the specification of one partition from its id and index.
     public init(
         _ name: String,

@@ -54,6 +54,7 @@ public struct TaskSupervisorReference: Sendable {
     ///   - label: For paths and logs.
     ///   - restart: A transient task is run again after a crash.
     ///   - shutdown: How it is stopped when its supervisor is.
+    ///   - operation: The work. It gets the context of its process.
     @discardableResult
     public func startTask(
         _ label: String = "task",
@@ -74,6 +75,7 @@ public struct TaskSupervisorReference: Sendable {
     ///   - label: For paths and logs.
     ///   - owner: Linked to the task: a crash of either ends the other.
     ///   - shutdown: How it is stopped when its supervisor is.
+    ///   - operation: The work, whose result is the task's. It gets the context of its process.
     public func async<R: Sendable>(
         _ label: String = "task",
         linkedTo owner: Pid? = nil,
