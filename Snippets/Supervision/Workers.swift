@@ -81,3 +81,22 @@ let reader = Child(
     onKill: { (reader: Reader) in reader.socket.close() }
 ) { _ in Reader(Socket()) }
 // snippet.end
+
+// snippet.switch
+actor Consumer: Worker {
+    private let context: ChildContext
+
+    init(_ context: ChildContext) { self.context = context }
+
+    func run() async throws {
+        while true {
+            try await handleNext()
+            context.reportAlive()
+        }
+    }
+
+    private func handleNext() async throws { try await Task.sleep(for: .seconds(1)) }
+}
+
+let consumer = Child("consumer", reportWithin: .seconds(30)) { context in Consumer(context) }
+// snippet.end
