@@ -94,13 +94,11 @@ public final class RPCReceiver: Service, Sendable {
     ///
     /// - Throws: A `SupervisionError` around the `RPCConfigurationError` that says what cannot work.
     public func start() async throws {
-        current.setStopped(false)
         try await supervisor.start()
     }
 
     /// Stops taking requests on, answers those in flight within the drain timeout, and closes.
     public func stop() async {
-        current.setStopped(true)
         await supervisor.stop()
     }
 
@@ -109,8 +107,6 @@ public final class RPCReceiver: Service, Sendable {
     /// - Throws: Why it ended, when nobody asked it to: an `RPCTopologyError` when the broker refuses the exchange or the queue
     ///   at the first open, or what made the tree give up.
     public func run() async throws {
-        current.setStopped(false)
-        defer { current.setStopped(true) }
         try await supervisor.run()
     }
 

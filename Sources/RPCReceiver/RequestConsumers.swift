@@ -8,7 +8,7 @@ import Synchronization
 final class RequestConsumers: Sendable {
     private struct Consumer {
         let channel: AMQPChannel
-        let pool: SupervisorReference
+        let receiver: SupervisorReference
         let prefetch: UInt16
         var tag: String?
     }
@@ -37,7 +37,7 @@ final class RequestConsumers: Sendable {
     /// Makes a channel of the pool consume requests.
     func open(_ channel: AMQPChannel, _ context: ChildContext) async throws {
         let id = ObjectIdentifier(channel)
-        let consumer = Consumer(channel: channel, pool: context.poolSupervisor, prefetch: prefetch(of: context))
+        let consumer = Consumer(channel: channel, receiver: context.poolOwner, prefetch: prefetch(of: context))
         try await topology.ensureExchange(on: channel.connection)
         try await channel.setPrefetch(consumer.prefetch)
         state.withLock { $0.consumers[id] = consumer }
@@ -51,6 +51,7 @@ final class RequestConsumers: Sendable {
     private func consume(on channel: AMQPChannel) async throws {
         let id = ObjectIdentifier(channel)
         let queue = configuration.names.requestQueue(of: service)
+        guard state.withLock({ $0.drainDeadline == nil }) else { return }
         try await topology.ensureRequestQueue(of: service, arguments: configuration.queueArguments, on: channel)
         do throws(AMQPError) {
             let tag = try await channel.consume(
@@ -97,23 +98,24 @@ final class RequestConsumers: Sendable {
 
     // MARK: Stopping
 
-    /// A channel is about to be closed because its process is stopped: what it was handed is answered first, as far as there is
-    /// time. When the whole pool is stopped, the other channels take nothing more on either.
+    /// A channel is about to be closed because its process is stopped. When it is because the whole receiver is, what was handed
+    /// over is answered first, as far as there is time, and no channel takes anything more on. When only a part of the tree
+    /// is started anew, there is no time to lose: the broker redelivers.
     func drain(_ channel: AMQPChannel) async {
         let id = ObjectIdentifier(channel)
-        let (stopping, deadline) = state.withLock { state -> ([(AMQPChannel, String)], ContinuousClock.Instant) in
-            guard let consumer = state.consumers[id] else { return ([], .now) }
-            let isPoolEnding = consumer.pool.endingReason != nil
-            let deadline = (isPoolEnding ? state.drainDeadline : nil) ?? .now + configuration.drainTimeout
-            if isPoolEnding { state.drainDeadline = deadline }
+        let begun = state.withLock { state -> ([(AMQPChannel, String)], ContinuousClock.Instant)? in
+            guard let consumer = state.consumers[id], consumer.receiver.endingReason != nil else { return nil }
+            let deadline = state.drainDeadline ?? .now + configuration.drainTimeout
+            state.drainDeadline = deadline
             var stopping: [(AMQPChannel, String)] = []
-            for (key, consumer) in state.consumers where isPoolEnding || key == id {
+            for (key, consumer) in state.consumers {
                 guard let tag = consumer.tag else { continue }
                 state.consumers[key]?.tag = nil
                 stopping.append((consumer.channel, tag))
             }
             return (stopping, deadline)
         }
+        guard let (stopping, deadline) = begun else { return }
         await withTaskGroup(of: Void.self) { group in
             for (channel, tag) in stopping {
                 group.addTask {

@@ -178,7 +178,7 @@ private func run(
 
 struct Broken: Error {}
 
-private func procedures(_ gate: Gate) -> Procedures {
+func procedures(_ gate: Gate) -> Procedures {
     Procedures {
         Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
         Procedure("echo") { (value: JSONValue, _) in value }
