@@ -8,6 +8,16 @@ import Synchronization
 extension CallTable {
     /// Makes a channel of the pool ready for calls: returns when replies reach us through it.
     func open(_ channel: AMQPChannel) async throws {
+        do {
+            try await prepare(channel)
+            obstacle.withLock { $0 = nil }
+        } catch {
+            obstacle.withLock { $0 = "\(error)" }
+            throw error
+        }
+    }
+
+    private func prepare(_ channel: AMQPChannel) async throws {
         try await RPCTopology(names: settings.names).ensureExchange(on: channel.connection)
         try await channel.selectConfirms()
         try await channel.setPrefetch(settings.replyPrefetch)
@@ -102,7 +112,7 @@ extension CallTable {
     private func apply(
         _ decide: (inout State) -> (ReplyQueueState<ObjectIdentifier>.Step, [ReplyQueueState<ObjectIdentifier>.Action])
     ) -> ReplyQueueState<ObjectIdentifier>.Step {
-        var lost: [PendingTable<PendingCall>.Ending] = []
+        var lost: (name: String, next: String, calls: [PendingTable<PendingCall>.Ending])?
         var moving: [AMQPChannel] = []
         var isUsable = false
         let step = state.withLock { state in
@@ -110,19 +120,21 @@ extension CallTable {
             for action in actions {
                 switch action {
                 case .lost(let name):
-                    logger.notice(
-                        "the reply queue is lost",
-                        metadata: ["queue": "\(name)", "next": "\(state.replyQueue.name)"]
-                    )
                     abandoned.add(name)
-                    lost += state.pending.replyQueueLost()
+                    lost = (name, state.replyQueue.name, state.pending.replyQueueLost())
                 case .move(let id): moving += state.channels[id].map { [$0.channel] } ?? []
                 case .usable: isUsable = true
                 }
             }
             return step
         }
-        for ending in lost { ending.call.end(.failed(.replyQueueLost)) }
+        if let lost {
+            let metadata: Logger.Metadata = [
+                "queue": "\(lost.name)", "next": "\(lost.next)", "calls": "\(lost.calls.count)",
+            ]
+            logger.notice("the reply queue is lost", metadata: metadata)
+            for ending in lost.calls { ending.call.end(.failed(.replyQueueLost)) }
+        }
         for channel in moving { move(channel) }
         if isUsable { serveLine() }
         return step

@@ -33,6 +33,8 @@ final class CallTable: Sendable {
     let abandoned: AbandonedQueues
     let settings: Settings
     let logger: Logger
+    /// Why the last channel that was connected could not be made ready, if it could not.
+    let obstacle = Mutex<String?>(nil)
     private let registry: ChannelRegistry
     private let eventLoop: any EventLoop
     private let timer = Mutex<DeadlineTimer?>(nil)
@@ -259,7 +261,10 @@ final class CallTable: Sendable {
             return .notConnected(why: "the reply queue is not consumed yet")
         } catch {
             if case .blocked(let reason) = error.cause { return .blocked(why: reason) }
-            return .notConnected(why: "\(error)")
+            guard case .notConnected(let failures) = error.cause else { return .notConnected(why: "\(error.cause)") }
+            let obstacle = obstacle.withLock { $0 } ?? "the first attempt to connect has not ended"
+            let reasons = failures.map { "\($0.error)" }.joined(separator: "; ")
+            return .notConnected(why: reasons.isEmpty ? obstacle : reasons)
         }
     }
 

@@ -53,17 +53,22 @@ struct KillTests {
             let queue = try services.replyQueueName()
             let held = await waiting(30, services)
             // And some that are at any stage of their way.
-            let passing = (0..<300).map { n in
+            let passing = (0..<200).map { n in
                 Task {
                     await outcome { () throws(RPCError) in try await rpc.call("math", "add", [n, 1], as: Int.self) }
                 }
             }
+            let start = ContinuousClock.now
             let pid = try tree.end(path, by: ending.ending)
             _ = await pid.exited()
+            // The kill hook gives the broker a second to say that it has routed everything; a machine under load may take
+            // longer, and what was not confirmed is in doubt then.
+            let isInDoubt = start.duration(to: .now) > .milliseconds(900)
             for (n, task) in passing.enumerated() {
-                guard case .success(n + 1) = await task.value else {
-                    Issue.record("\(n): \(await task.value)")
-                    continue
+                switch await task.value {
+                case .success(n + 1): break
+                case .failure(.connectionLost(requestMayHaveBeenDelivered: true)) where isInDoubt: break
+                case let other: Issue.record("\(n): \(other)")
                 }
             }
             try await tree.settled()
@@ -146,7 +151,9 @@ struct KillTests {
     @Test("a caller inside a larger tree is started again by its parent")
     func nested() async throws {
         try await withServices { services in
-            let rpc = RPCCaller(service: "test", endpoints: [try .init(url: services.url)], logger: quiet)
+            var configuration = RPCCallerConfiguration(endpoints: [try .init(url: services.url)])
+            configuration.timeout = .seconds(60)
+            let rpc = RPCCaller(service: "test", configuration: configuration, logger: quiet)
             let app = Supervisor("app", logger: quiet) { rpc.supervisor }
             try await app.start()
             let first: Int = try await rpc.call("math", "add", [4, 9])

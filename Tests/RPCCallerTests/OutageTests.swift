@@ -155,6 +155,61 @@ struct OutageTests {
         }
     }
 
+    @Test("a broker that accepts no messages is named as the reason, and calls work again when it does")
+    func blocked() async throws {
+        try await withServicesOnOwnBroker { services in
+            let rpc = services.rpc
+            try await services.broker.setMemoryAlarm(true)
+            // A connection learns of the alarm with its first publish. That one is in doubt, the next are not sent.
+            var outcomes: [RPCError] = []
+            for _ in 0..<10 {
+                let result = await outcome { () throws(RPCError) in
+                    try await rpc.call("math", "add", [1], timeout: .milliseconds(200), as: Int.self)
+                }
+                guard case .failure(let error) = result else {
+                    Issue.record("\(result)")
+                    return
+                }
+                outcomes.append(error)
+                if case .blocked = error { break }
+            }
+            guard case .blocked(let why)? = outcomes.last else {
+                Issue.record("\(outcomes)")
+                return
+            }
+            #expect(why.contains("memory"), "\(why)")
+            #expect(outcomes.dropLast().allSatisfy { if case .timeout = $0 { true } else { false } })
+            let waiting = Task {
+                await outcome { () throws(RPCError) in try await rpc.call("math", "add", [4, 9], as: Int.self) }
+            }
+            try await eventually("the call waits") { rpc.pendingCount == 1 }
+            try await services.broker.setMemoryAlarm(false)
+            guard case .success(13) = await waiting.value else {
+                Issue.record("\(await waiting.value)")
+                return
+            }
+        }
+    }
+
+    @Test("an exchange that is missing and may not be made is named by the calls that wait for it")
+    func exchangeMissing() async throws {
+        try await withServices { services in
+            var configuration = RPCCallerConfiguration(endpoints: [try .init(url: services.url)])
+            configuration.names = RPCNames(exchange: "somewhere", declares: false)
+            let rpc = RPCCaller(service: "other", configuration: configuration, logger: quiet)
+            try await rpc.start()
+            let result = await outcome { () throws(RPCError) in
+                try await rpc.call("math", "add", [1], timeout: .seconds(3), as: Int.self)
+            }
+            guard case .failure(.notConnected(let why)) = result else {
+                Issue.record("\(result)")
+                return
+            }
+            #expect(why.contains("somewhere") && why.contains("404"), "\(why)")
+            await rpc.stop()
+        }
+    }
+
     @Test("without a broker a call waits for its own deadline, and then says what was tried")
     func noBroker() async throws {
         let rpc = RPCCaller(service: "test", endpoints: ["amqp://guest:secret@127.0.0.1:1"], logger: quiet)
@@ -197,7 +252,9 @@ struct OutageTests {
         try await withServices { services in
             let rpc = RPCCaller(service: "test", endpoints: [try .init(url: services.url)], logger: quiet)
             let early = Task {
-                await outcome { () throws(RPCError) in try await rpc.call("math", "add", [4, 9], as: Int.self) }
+                await outcome { () throws(RPCError) in
+                    try await rpc.call("math", "add", [4, 9], timeout: .seconds(60), as: Int.self)
+                }
             }
             try await rpc.start()
             guard case .success(13) = await early.value else {
@@ -208,13 +265,11 @@ struct OutageTests {
         }
     }
 
-    @Test("an exchange that somebody made in another way stops the caller, with the broker's words")
+    @Test("a reply queue that the broker refuses stops the caller, with the queue's name and the broker's words")
     func topologyRefused() async throws {
         try await withServices { services in
             var configuration = RPCCallerConfiguration(endpoints: [try .init(url: services.url)])
             configuration.names.replyQueueInfix = ".rpcs"
-            // The reply queue's name would be "mathX.rpcs<uuid>": made to collide by declaring it in another way first.
-            configuration.names.exchange = "rpc"
             let rpc = RPCCaller(service: "amq.test", configuration: configuration, logger: quiet)
             await #expect {
                 try await rpc.run()
