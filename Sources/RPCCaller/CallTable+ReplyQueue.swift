@@ -24,6 +24,8 @@ extension CallTable {
         let id = ObjectIdentifier(channel)
         state.withLock { $0.channels[id] = AttachedChannel(channel: channel) }
         channel.onClosed { [weak self] _ in self?.closed(id) }
+        // First, so that once calls work nothing of the past is left; and again for what was given up meanwhile.
+        await abandoned.delete(on: channel.connection)
         try await attach(channel)
         await abandoned.delete(on: channel.connection)
     }

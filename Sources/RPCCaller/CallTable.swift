@@ -203,12 +203,12 @@ final class CallTable: Sendable {
             state.isPumping = true
             // Detached: it must not inherit the priority, the cancellation or the locals of a call.
             state.pump = Task.detached { [weak self, registry] in
-                while let channel = try? await registry.next(before: .now + .seconds(60)) {
+                while !Task.isCancelled {
+                    let channel = try? await registry.next(before: .now + .seconds(60))
                     guard let self else { return }
-                    serveLine(first: channel)
+                    if let channel { serveLine(first: channel) }
                     if stopPumpIfDone() { return }
                 }
-                self?.state.withLock { $0.isPumping = false }
             }
         }
     }

@@ -40,7 +40,7 @@ final class RequestRunner: Sendable {
         var exposesErrors: Bool
     }
 
-    private struct Job: Sendable {
+    struct Job: Sendable {
         let request: any IncomingRequest
         let channel: ObjectIdentifier
         let deadline: ContinuousClock.Instant
@@ -66,10 +66,10 @@ final class RequestRunner: Sendable {
         }
     }
 
-    private let procedures: Procedures
-    private let settings: Settings
-    private let counters: ReceiverCounters
-    private let logger: Logger
+    let procedures: Procedures
+    let settings: Settings
+    let counters: ReceiverCounters
+    let logger: Logger
     private let eventLoop: any EventLoop
     private let state: Mutex<State>
     private let timer: Mutex<DeadlineTimer?> = Mutex(nil)
@@ -265,73 +265,5 @@ final class RequestRunner: Sendable {
             state.idleWaiters[id] = nil
             waiter.continuation.resume(returning: true)
         }
-    }
-
-    // MARK: Answering
-
-    private func answer(_ job: Job, _ message: RequestMessage, _ outcome: HandlerOutcome) {
-        let request = job.request
-        switch outcome {
-        case .result(let body):
-            guard body.readableBytes <= settings.maximumMessageSize else {
-                let text = "the result has \(body.readableBytes) bytes, the limit is \(settings.maximumMessageSize)"
-                counters.failed()
-                return reply(to: request, RPCFailure(code: .unencodableResult, message: text))
-            }
-            counters.answered()
-            guard message.replyTo != nil else { return request.acknowledge() }
-            request.answer(
-                ReplyMessage(
-                    result: body,
-                    contentType: procedures.codec.contentType,
-                    correlationID: request.correlationID
-                )
-            )
-        case .failed(let failure):
-            counters.failed()
-            refuse(request, failure)
-        case .crashed(let error):
-            counters.failed()
-            var metadata = Self.metadata(message)
-            metadata["error"] = "\(error)"
-            logger.error("a handler failed", metadata: metadata)
-            var failure = RPCFailure.handlerFailed
-            if settings.exposesErrors { failure.message = "\(error)" }
-            switch settings.onFailure.ending(redelivered: request.redelivered) {
-            case .answerAndAcknowledge: reply(to: request, failure)
-            case .answerAndReject: reject(request, message, failure)
-            case .requeue: request.reject(requeue: true)
-            }
-        }
-    }
-
-    /// A failure is the answer of a call. A cast has nobody to tell: it is rejected, and dead-lettered where its queue says so.
-    private func refuse(_ request: any IncomingRequest, _ failure: RPCFailure) {
-        if request.replyTo == nil {
-            logger.warning("a cast failed", metadata: ["error": "\(failure)"])
-            request.reject(requeue: false)
-        } else {
-            reply(to: request, failure)
-        }
-    }
-
-    private func reply(to request: any IncomingRequest, _ failure: RPCFailure) {
-        guard request.replyTo != nil else { return request.acknowledge() }
-        var reply = ReplyMessage(failure: failure, correlationID: request.correlationID)
-        if reply.body.readableBytes > settings.maximumMessageSize {
-            let short = RPCFailure(code: failure.code, message: "the failure's text is larger than a message may be")
-            reply = ReplyMessage(failure: short, correlationID: request.correlationID)
-        }
-        request.answer(reply)
-    }
-
-    private func reject(_ request: any IncomingRequest, _ message: RequestMessage, _ failure: RPCFailure) {
-        logger.error("a request is given up", metadata: Self.metadata(message))
-        guard request.replyTo != nil else { return request.reject(requeue: false) }
-        request.answerAndReject(ReplyMessage(failure: failure, correlationID: request.correlationID))
-    }
-
-    private static func metadata(_ message: RequestMessage) -> Logger.Metadata {
-        ["rpc.procedure": "\(message.procedure ?? "")", "rpc.message_id": "\(message.messageID ?? "")"]
     }
 }

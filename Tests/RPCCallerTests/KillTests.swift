@@ -158,11 +158,16 @@ struct KillTests {
             try await app.start()
             let first: Int = try await rpc.call("math", "add", [4, 9])
             let queue = rpc.replyQueueName
+            let bothConsume = { @Sendable in
+                try await services.replyQueues().contains { $0.name == rpc.replyQueueName && $0.consumers == 2 }
+            }
+            try await eventually("both channels consume", bothConsume)
             try LiveTree(app).end("app/caller")
             try await LiveTree(app).settled()
             let second: Int = try await rpc.call("math", "add", [4, 9])
             #expect((first, second) == (13, 13))
             #expect(rpc.replyQueueName != queue)
+            try await eventually("both channels consume again", bothConsume)
             await app.stop()
             try await eventually("only the other caller's queue is there") {
                 try await services.replyQueues().map(\.name) == [services.rpc.replyQueueName]
