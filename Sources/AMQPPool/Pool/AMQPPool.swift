@@ -146,6 +146,11 @@ public final class AMQPPool: Service, Sendable {
         try await body(channel(before: .now + (timeout ?? configuration.connection.operationTimeout)))
     }
 
+    /// The channels that are set up and ready.
+    package var readyChannels: [Channel] {
+        registry.registry.withLock { $0 }?.channels.filter(\.isReady) ?? []
+    }
+
     private func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
         guard let registry = registry.registry.withLock({ $0 }) else { throw .notSent(.notConnected([])) }
         return try await registry.next(before: deadline)

@@ -277,12 +277,12 @@ struct ConnectionTests {
     @Test("A broker that is paused is given up after two heartbeats")
     func paused() async throws {
         try await TestBroker.own { broker in
-            let endpoint = try Endpoint(url: "\(broker.url)?heartbeat=1")
+            let endpoint = try Endpoint(url: "\(broker.url)?heartbeat=3")
             let connection = try await Connection.open(endpoint)
             try await broker.pause()
             let error = try await within(.seconds(60)) { await connection.waitUntilClosed() }
             try await broker.resume()
-            guard case .heartbeatTimeout(.seconds(1)) = error else {
+            guard case .heartbeatTimeout(.seconds(3)) = error else {
                 Issue.record("\(String(describing: error))")
                 return
             }

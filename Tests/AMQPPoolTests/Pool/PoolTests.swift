@@ -133,7 +133,8 @@ struct PoolTests {
                 "channel-1",
                 as: ChannelProcess.self
             ).resolve()
-            try await eventually("channel 1 is open") { channel.channel?.isReady == true }
+            // Known to the process, it is not yet set up: that takes confirm mode and `onOpen`.
+            try await eventually("channel 1 is in use") { pool.readyChannels.contains { $0 === channel.channel } }
             let first = try #require(channel.channel)
             let outcomes = Recorder<PublishOutcome>()
             for number in 0..<1000 {
@@ -166,7 +167,7 @@ struct PoolTests {
             )
             try await eventually("the channel is open again") {
                 guard let process = try? second.resolve() else { return false }
-                return process !== channel && process.channel?.isReady == true
+                return process !== channel && pool.readyChannels.contains { $0 === process.channel }
             }
             let count = try await pool.withChannel { channel in
                 try await confirmMarker(on: channel)
