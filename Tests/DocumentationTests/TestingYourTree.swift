@@ -44,6 +44,7 @@ struct TestingYourTree {
         try await supervisor.start()
         let tree = LiveTree(supervisor)
         let index = try supervisor.child("index", as: Store.self)
+        try await tree.settled()
 
         try tree.end("app/index")
         #expect(index.pid == nil)
