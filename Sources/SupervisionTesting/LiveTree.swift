@@ -21,11 +21,11 @@ public struct LiveTree: Sendable {
 
     /// How a process is made to end.
     public enum Ending: Sendable {
-        /// ``Pid/kill()``: fenced off, cancelled, its kill hook runs.
+        /// `Pid.kill()`: fenced off, cancelled, its kill hook runs.
         case kill
         /// It fails with this error, or ``Crash``, in a way it cannot decline. A supervisor stops its children in order first.
         case crash((any Error)? = nil)
-        /// It is asked to end with ``ExitReason/shutdown(cause:)``, as an administrator would.
+        /// It is asked to end with `ExitReason.shutdown(cause:)`, as an administrator would.
         case shutdown
     }
 
