@@ -150,13 +150,16 @@ struct CallTests {
     func timeout() async throws {
         try await withServices { services in
             let result = await outcome { () throws(RPCError) in
-                try await services.rpc.call("math", "hold", 1, timeout: .milliseconds(200), as: Int.self)
+                try await services.rpc.call("math", "hold", 1, timeout: .seconds(1), as: Int.self)
             }
             guard case .failure(.timeout) = result else {
                 Issue.record("\(result)")
                 return
             }
-            try await eventually("the handler is cancelled") { services.receiver.counts.expired == 1 }
+            // On a machine under load the request may even have expired in the queue.
+            try await eventually("the handler is cancelled") {
+                services.receiver.counts.expired == services.receiver.counts.received
+            }
             #expect(services.receiver.inFlight == 0)
             #expect(services.rpc.pendingCount == 0)
         }
