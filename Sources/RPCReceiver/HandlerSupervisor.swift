@@ -3,7 +3,7 @@ import Supervision
 /// The process under which requests run. When it ends, every handler is cancelled and nothing is answered any more; the pool
 /// is started anew after it (rest for one), so that the broker redelivers what was not answered.
 ///
-/// A task supervisor will take its place, with each request as a temporary child of its own.
+/// Requests are its tasks, not processes with pids of their own: a request is never restarted here, the broker delivers it again.
 actor HandlerSupervisor {
     nonisolated let parts: ReceiverParts
 

@@ -27,8 +27,8 @@ protocol IncomingRequest: Sendable {
 
 /// Runs requests: each as a task of its own, no more than `concurrency` at once, none longer than it may.
 ///
-/// A later issue makes each request a temporary child of a task supervisor; this class is the place. What an ending means is
-/// decided by ``RequestTable`` and ``FailurePolicy``, so that only the starting of tasks will change.
+/// What an ending means is decided by ``RequestTable`` and ``FailurePolicy``; this class starts the tasks and carries out what was
+/// decided.
 final class RequestRunner: Sendable {
     /// How requests are run.
     struct Settings: Sendable {

@@ -18,6 +18,8 @@ public enum TestBroker {
         isolation: isolated (any Actor)? = #isolation,
         _ body: (_ broker: LocalBroker, _ url: String, _ virtualHost: String) async throws -> Result
     ) async throws -> Result {
+        await virtualHosts.enter()
+        defer { virtualHosts.leave() }
         let broker = try await shared.value
         let virtualHost = "test-\(UUID().uuidString.lowercased())"
         try await broker.createVirtualHost(virtualHost)
@@ -39,6 +41,8 @@ public enum TestBroker {
         isolation: isolated (any Actor)? = #isolation,
         _ body: (_ broker: LocalBroker) async throws -> Result
     ) async throws -> Result {
+        await ownBrokers.enter()
+        defer { ownBrokers.leave() }
         let broker = try await LocalBroker.start(options)
         let result: Result
         do {
@@ -57,6 +61,12 @@ public enum TestBroker {
         options.keepsFiles = ProcessInfo.processInfo.environment["LOCAL_BROKER_KEEP"] == "1"
         return options
     }
+
+    /// How many tests use the shared broker at a time. A test that is inside does not ask for a second place.
+    private static let virtualHosts = Turnstile(places: 8)
+
+    /// How many tests have a broker of their own at a time.
+    private static let ownBrokers = Turnstile(places: 2)
 
     /// A detached task: the test that happens to be the first may be cancelled, the broker is for all.
     private static let shared = Task.detached { try await LocalBroker.start(options) }

@@ -152,27 +152,32 @@ struct LifecycleTests {
 
     @Test("a start that is cancelled leaves nothing")
     func cancelledStart() async throws {
-        let before = brokerFolders()
-        let start = Task { try await LocalBroker.start(TestBroker.options) }
-        try await eventually("it has begun") { !brokerFolders().subtracting(before).isEmpty }
-        let folders = brokerFolders().subtracting(before)
-        start.cancel()
-        await #expect(throws: LocalBrokerError.cancelled) { try await start.value }
-        for folder in folders { #expect(remains(of: folder) == []) }
+        try await withParentFolder { parent in
+            var options = TestBroker.options
+            options.parentFolder = parent
+            let start = Task { [options] in try await LocalBroker.start(options) }
+            try await eventually("it has begun") { !brokerFolders(in: parent).isEmpty }
+            let folders = brokerFolders(in: parent)
+            start.cancel()
+            await #expect(throws: LocalBrokerError.cancelled) { try await start.value }
+            for folder in folders { #expect(remains(of: folder) == []) }
+        }
     }
 
     @Test("a node that cannot start tells why, and leaves nothing")
     func failedStart() async throws {
-        let before = brokerFolders()
-        var options = TestBroker.options
-        options.configuration = "no.such.setting = 1"
-        let error = await #expect(throws: LocalBrokerError.self) { try await LocalBroker.start(options) }
-        guard case .startFailed(_, let log) = error else {
-            Issue.record("another error: \(String(describing: error))")
-            return
+        try await withParentFolder { parent in
+            var options = TestBroker.options
+            options.parentFolder = parent
+            options.configuration = "no.such.setting = 1"
+            let error = await #expect(throws: LocalBrokerError.self) { try await LocalBroker.start(options) }
+            guard case .startFailed(_, let log) = error else {
+                Issue.record("another error: \(String(describing: error))")
+                return
+            }
+            #expect(log.contains("no.such.setting"))
+            #expect(brokerFolders(in: parent) == [])
         }
-        #expect(log.contains("no.such.setting"))
-        #expect(brokerFolders().subtracting(before) == [])
     }
 }
 

@@ -14,9 +14,16 @@ func remains(of folder: String) -> [String] {
     return found
 }
 
-/// The folders of all brokers in the temporary folder.
-func brokerFolders() -> Set<String> {
-    let path = FileManager.default.temporaryDirectory.path
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
-    return Set(names.filter { $0.hasPrefix("local-broker-") })
+/// The folders of all brokers in a folder.
+func brokerFolders(in parent: String) -> Set<String> {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? []
+    return Set(names.filter { $0.hasPrefix("local-broker-") }.map { "\(parent)/\($0)" })
+}
+
+/// Runs `body` with a folder of its own to make brokers in, so that those of other tests are not seen.
+func withParentFolder(_ body: (String) async throws -> Void) async throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("brokers-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try await body(folder.path)
 }

@@ -38,6 +38,19 @@ struct ShutdownLadderTests {
         #expect(ladder.handle(.taskEnded(nil), observesStop: true) == [])
     }
 
+    @Test("a worker that overruns its time is killed: its hook runs, and its exit waits for that")
+    func overrun() {
+        var ladder = running(hasHook: true)
+        _ = ladder.handle(.stop(.timeout(.seconds(5))), observesStop: true)
+        #expect(
+            ladder.handle(.timerFired, observesStop: true)
+                == [.markEnding, .cancelTask, .setTimer(.seconds(1)), .runHook]
+        )
+        #expect(ladder.handle(.taskEnded(CancellationError()), observesStop: true) == [])
+        #expect(ladder.handle(.hookReturned, observesStop: true) == [.cancelTimer, .announceExit])
+        #expect(isKilled(ladder))
+    }
+
     @Test("a worker that does not take its stop request is cancelled at once, and has the same time in all")
     func notObserving() {
         var ladder = running()

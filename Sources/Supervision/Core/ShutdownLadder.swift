@@ -222,7 +222,10 @@ extension ShutdownLadder {
         guard hasTimer else { return }
         hasTimer = false
         switch step {
-        case .asked: cancel(.killed, after: killTimeout)
+        case .asked:
+            // The time to ask is over: from here on it is a kill, and what it holds open is closed for it.
+            cancel(.killed, after: killTimeout)
+            runHook()
         case .cancelled(let reason):
             if hasStarted { runHook() }
             if case .crashed = reason {

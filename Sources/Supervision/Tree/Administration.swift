@@ -93,7 +93,7 @@ extension SupervisorReference {
     /// running.
     public func whichChildren() -> [ChildInfo] {
         process.snapshot().reversed().map { child, record, incarnation, _ in
-            let status = SupervisionTree.Status(record, isAlive: incarnation?.pid.isAlive ?? false)
+            let status = SupervisionTree.Status(record, exit: incarnation?.pid.exitReason)
             let isSupervisor = if case .supervisor = child.kind { true } else { false }
             return ChildInfo(
                 id: process.name(of: child.id, record.generation),

@@ -21,7 +21,7 @@ public struct Child: Sendable {
     struct Body: Sendable {
         var type: String
         var start: @Sendable (ChildContext) async throws -> (any Actor)?
-        var run: (@Sendable (any Actor) async throws -> Void)?
+        var run: (@Sendable (any Actor, ChildContext) async throws -> Void)?
         var terminate: (@Sendable (any Actor, ExitReason) async -> Void)?
         var onKill: (@Sendable (any Actor) async -> Void)?
     }
@@ -109,7 +109,7 @@ public struct Child: Sendable {
             body: Body(
                 type: String(describing: W.self),
                 start: start,
-                run: { try await ($0 as? W)?.run() },
+                run: { actor, _ in try await (actor as? W)?.run() },
                 terminate: { await ($0 as? W)?.terminate(reason: $1) },
                 onKill: Child.erase(onKill)
             )
@@ -175,7 +175,7 @@ public struct Child: Sendable {
             body: Body(
                 type: String(describing: W.self),
                 start: start,
-                run: { try await ($0 as? W)?.run() },
+                run: { actor, _ in try await (actor as? W)?.run() },
                 terminate: { await ($0 as? W)?.terminate(reason: $1) },
                 onKill: Child.erase(onKill)
             )
@@ -197,10 +197,14 @@ public struct Child: Sendable {
     ) {
         let body = Body(
             type: String(describing: S.self),
-            start: start,
-            run: { actor in
+            start: { context in
+                // Taken before it runs, so that it is asked to stop and not cancelled.
+                _ = context.stopRequest
+                return try await start(context)
+            },
+            run: { actor, context in
                 guard let service = actor as? S else { return }
-                try await ServiceRunner.run(service, stop: nil, logger: nil)
+                try await ServiceRunner.run(service, stop: context.stopRequest, logger: context.logger)
             }
         )
         self.init(

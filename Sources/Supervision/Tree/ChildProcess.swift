@@ -122,9 +122,9 @@ final class ChildProcess: Sendable, SignalTarget {
         }
     }
 
-    private func run(_ run: @Sendable (any Actor) async throws -> Void, _ actor: any Actor) async {
+    private func run(_ run: @Sendable (any Actor, ChildContext) async throws -> Void, _ actor: any Actor) async {
         do {
-            try await run(actor)
+            try await run(actor, ChildContext(child: self))
             handle(.taskEnded(nil))
         } catch {
             handle(.taskEnded(error))

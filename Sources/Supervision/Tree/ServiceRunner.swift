@@ -18,7 +18,7 @@ actor ServiceRunner: Worker {
         try await ServiceRunner.run(service, stop: stop, logger: logger)
     }
 
-    static func run(_ service: any Service, stop: StopRequest?, logger: Logger?) async throws {
+    static func run(_ service: any Service, stop: StopRequest, logger: Logger) async throws {
         let group = ServiceGroup(
             configuration: .init(
                 services: [
@@ -28,10 +28,10 @@ actor ServiceRunner: Worker {
                         failureTerminationBehavior: .cancelGroup
                     )
                 ],
-                logger: logger ?? Logger(label: "supervision.service", factory: { _ in SwiftLogNoOpLogHandler() })
+                logger: logger
             )
         )
-        stop?.onRequest {
+        stop.onRequest {
             Task.detached { await group.triggerGracefulShutdown() }
         }
         try await group.run()

@@ -93,14 +93,18 @@ extension SupervisionTree: CustomStringConvertible {
 }
 
 extension SupervisionTree.Status {
-    init(_ record: SupervisorCore.Record, isAlive: Bool) {
+    /// `exit` is why the incarnation is ending or has ended, `nil` while it is alive.
+    init(_ record: SupervisorCore.Record, exit: ExitReason?) {
+        let restart = record.settings.restart
         self =
-            switch record.status {
-            case .stopped: .stopped
-            case .starting: .starting
-            case .running: isAlive ? .running : .restarting
-            case .stopping: .stopping
-            case .down, .restarting: .restarting
+            switch (record.status, exit) {
+            case (.stopped, _): .stopped
+            case (.starting, _): .starting
+            case (.stopping, _): .stopping
+            case (.restarting, _): .restarting
+            case (.running, nil): .running
+            case (.running, let reason?), (.down(let reason), _):
+                restart.restarts(after: reason) ? .restarting : .stopped
             }
     }
 
@@ -156,7 +160,7 @@ extension SupervisorProcess {
         _ incarnation: Incarnation?,
         abandoned: Int
     ) -> SupervisionTree {
-        let status = SupervisionTree.Status(record, isAlive: incarnation?.pid.isAlive ?? false)
+        let status = SupervisionTree.Status(record, exit: incarnation?.pid.exitReason)
         let name = name(of: child.id, record.generation)
         let kind: SupervisionTree.Kind =
             switch child.kind {
