@@ -60,7 +60,13 @@ final class RequestConsumers: Sendable {
                 onDelivery: { [runner] delivery in runner.accept(DeliveredRequest(delivery, on: channel), from: id) },
                 onCancel: { [weak self] in self?.cancelled(channel) }
             )
-            state.withLock { $0.consumers[id]?.tag = tag }
+            // Stopping may have begun while the consumer was: it saw no tag to cancel.
+            let isDraining = state.withLock { state in
+                guard state.drainDeadline == nil else { return true }
+                state.consumers[id]?.tag = tag
+                return false
+            }
+            if isDraining { try await channel.cancel(tag) }
         } catch {
             throw RPCTopologyError.named("queue", queue, error)
         }
