@@ -133,6 +133,16 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "ConformanceTests",
+            dependencies: [
+                "Supervision", "SupervisionTesting",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            // Erlang source, compiled by the tests that use it.
+            exclude: ["OTP"],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "AMQPPoolTests",
             dependencies: [
                 "AMQPPool", "BrokerSupport", "LocalBroker", "Supervision", "SupervisionTesting",
