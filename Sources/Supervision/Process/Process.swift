@@ -32,6 +32,8 @@ final class Process: Sendable {
 
     fileprivate struct State {
         var phase = Phase.alive
+        /// Whether it has ended and its cleanups have run: from here on the end may be told.
+        var isReleased = false
         var cleanups: [UInt64: Handler] = [:]
         var watchers: [UInt64: Handler] = [:]
         /// By their numbers; each of them has this process among its own.
@@ -102,6 +104,7 @@ final class Process: Sendable {
         guard let cleanups else { return }
         for token in cleanups.keys.sorted() { cleanups[token]?(reason) }
         let (watchers, links) = state.withLock { state in
+            state.isReleased = true
             defer {
                 state.watchers = [:]
                 state.links = [:]
@@ -119,7 +122,7 @@ final class Process: Sendable {
     @discardableResult
     func watch(_ handler: @escaping Handler) -> UInt64 {
         let (token, reason) = state.withLock { state -> (UInt64, ExitReason?) in
-            if case .ended(let reason) = state.phase { return (0, reason) }
+            if case .ended(let reason) = state.phase, state.isReleased { return (0, reason) }
             state.lastToken += 1
             state.watchers[state.lastToken] = handler
             return (state.lastToken, nil)
@@ -155,7 +158,7 @@ extension Process {
     /// Adds the other side; the reason instead when this process has ended.
     func addLink(_ other: Process) -> ExitReason? {
         state.withLock { state in
-            if case .ended(let reason) = state.phase { return reason }
+            if case .ended(let reason) = state.phase, state.isReleased { return reason }
             state.links[other.number] = other
             return nil
         }
