@@ -35,11 +35,13 @@ extension SupervisorCore {
                 children[slot]?.status = .stopped
                 let path = name + "/" + (children[slot]?.settings.id ?? "")
                 beginShutdown(.shutdown(cause: SupervisionError.failedToStart(child: path, reason: reason)))
-            case .restart:
+            case .restart(let failed, _, _):
+                // The retry is this child's. The one that failed first only waits to be started again with the group.
+                if failed != slot, case .restarting = children[failed]?.status { children[failed]?.status = .stopped }
                 // Retried through the queue, so that whatever arrived meanwhile is served between the tries.
                 children[slot]?.status = .restarting
                 operation = nil
-                deferred.append(.retry(slot, generation: generation, reason))
+                if let id = children[slot]?.settings.id { deferred.append(.retry(id: id)) }
                 serveDeferred()
             case .startChild(let request, _):
                 operation = nil

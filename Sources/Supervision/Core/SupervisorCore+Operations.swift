@@ -122,9 +122,11 @@ extension SupervisorCore {
             case .exit(let slot, let generation):
                 guard case .down(let reason) = status(slot, generation) else { continue }
                 childTerminated(slot, reason)
-            case .retry(let slot, let generation, let reason):
-                guard case .restarting = status(slot, generation) else { continue }
-                restart(slot, reason)
+            case .retry(let id):
+                guard let slot = children.slot(of: id), let record = children[slot], case .restarting = record.status,
+                    record.delay == nil
+                else { continue }
+                restart(slot, record.lastExit ?? .killed)
             case .delayElapsed(let slot, let generation):
                 guard case .restarting = status(slot, generation), let delay = children[slot]?.delay, delay.until <= now
                 else { continue }

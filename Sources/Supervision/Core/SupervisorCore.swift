@@ -155,7 +155,8 @@ struct SupervisorCore: Sendable {
 
     enum Deferred: Sendable {
         case exit(Slot, generation: UInt64)
-        case retry(Slot, generation: UInt64, ExitReason)
+        /// By id, as OTP's: when a group restart has overtaken the first of two retries and failed again, that one counts.
+        case retry(id: String)
         case delayElapsed(Slot, generation: UInt64)
         case request(UInt64, Request)
     }

@@ -36,7 +36,7 @@ struct DifferentialTests {
 
     @Test("do the same in scenarios that once told them apart", arguments: PinnedScenario.all)
     func pinned(_ pinned: PinnedScenario) async throws {
-        let (difference, _) = try await compare(pinned.scenario, try Oracle())
+        let (difference, _) = try await compare(pinned.scenario, try #require(Oracle.shared))
         if let difference { Issue.record("\(pinned.name)\n\(difference)") }
     }
 
@@ -79,38 +79,4 @@ struct DifferentialTests {
             """
         )
     }
-}
-
-/// A scenario that found something once.
-struct PinnedScenario: Sendable, CustomTestStringConvertible {
-    var name: String
-    var scenario: Scenario
-
-    var testDescription: String { name }
-
-    static let all: [PinnedScenario] = [
-        PinnedScenario(
-            name: "a request that arrives during a failing restart is served before the retry",
-            scenario: Scenario(
-                root: Scenario.Node(
-                    id: "root",
-                    body: .supervisor(
-                        .restForOne,
-                        intensity: 3,
-                        .never,
-                        [
-                            Scenario.Node(id: "a", body: .child(.actor)),
-                            Scenario.Node(id: "b", body: .child(.actor)),
-                        ]
-                    )
-                ),
-                steps: [
-                    .plan("root/a", [Scenario.Plan(outcome: .fail, meanwhile: [.admin(.terminateChild("a"))])]),
-                    .end("root/a", .crash),
-                    .admin("root", .restartChild("a")),
-                    .admin("root", .restartChild("b")),
-                ]
-            )
-        )
-    ]
 }

@@ -18,8 +18,9 @@ final class Oracle: Sendable {
 
     private let state = Mutex(State())
     private let input: FileHandle
-    private let folder: URL
-    private let pid: Int32
+
+    /// One node for all who do not need one of their own; `nil` when there is no Erlang.
+    static let shared: Oracle? = try? Oracle()
 
     /// Where `erl` and `erlc` are, `nil` when there is no Erlang on this machine.
     static let installation: (erl: URL, erlc: URL)? = {
@@ -34,7 +35,9 @@ final class Oracle: Sendable {
 
     init() throws {
         guard let (erl, erlc) = Oracle.installation else { throw Failure.notInstalled }
-        folder = FileManager.default.temporaryDirectory.appendingPathComponent("supervisor-oracle-\(UUID().uuidString)")
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "supervisor-oracle-\(UUID().uuidString)"
+        )
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .appendingPathComponent("OTP/supervisor_oracle.erl")
@@ -55,7 +58,6 @@ final class Oracle: Sendable {
         node.standardOutput = stdout
         try node.run()
         input = stdin.fileHandleForWriting
-        pid = node.processIdentifier
         let output = stdout.fileHandleForReading
         let reader = Thread { [weak self] in
             var lines: [String] = []
@@ -67,7 +69,10 @@ final class Oracle: Sendable {
                 while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
                     let line = String(decoding: rest[rest.startIndex..<end], as: UTF8.self)
                     rest.removeSubrange(rest.startIndex...end)
-                    if line == "." {
+                    if line == "ready" {
+                        // The code is loaded: nothing is left behind, however the tests end.
+                        try? FileManager.default.removeItem(at: folder)
+                    } else if line == "." {
                         self?.answered(lines)
                         lines = []
                     } else {
@@ -82,7 +87,6 @@ final class Oracle: Sendable {
 
     deinit {
         try? input.close()
-        try? FileManager.default.removeItem(at: folder)
     }
 
     /// What OTP's supervisor does in this scenario, step by step.

@@ -14,6 +14,9 @@ struct Scenario: Sendable, Equatable {
         case grumpy
     }
 
+    /// A shutdown timeout that does not pass: no time passes in a scenario, however busy the machine is.
+    static let patience = Shutdown.timeout(.seconds(3600))
+
     struct Node: Sendable, Equatable {
         enum Body: Sendable, Equatable {
             case child(Kind)
@@ -22,7 +25,7 @@ struct Scenario: Sendable, Equatable {
 
         var id: String
         var restart = Restart.permanent
-        var shutdown = Shutdown.timeout(.seconds(5))
+        var shutdown = Scenario.patience
         var isSignificant = false
         var body: Body
     }

@@ -58,7 +58,7 @@ struct ScenarioGenerator {
         )
         guard !parent.isEmpty else { return node }
         node.restart = pick([.permanent, .permanent, .transient, .temporary])
-        node.shutdown = pick([.infinity, .infinity, .timeout(.seconds(5)), .brutalKill])
+        node.shutdown = pick([.infinity, .infinity, Scenario.patience, .brutalKill])
         node.isSignificant = isSignificant(node.restart, significantFor)
         return node
     }
@@ -68,7 +68,7 @@ struct ScenarioGenerator {
         var node = Scenario.Node(
             id: id,
             restart: pick([.permanent, .permanent, .transient, .temporary]),
-            shutdown: pick([.timeout(.seconds(5)), .timeout(.seconds(5)), .infinity, .brutalKill]),
+            shutdown: pick([Scenario.patience, Scenario.patience, .infinity, .brutalKill]),
             body: .child(pick([.actor, .actor, .actor, .worker, .polite, .grumpy]))
         )
         node.isSignificant = isSignificant(node.restart, autoShutdown)

@@ -109,7 +109,7 @@ struct ScenarioShrinker {
         }
         if node.isSignificant { add { $0.isSignificant = false } }
         if node.restart != .permanent, !node.isSignificant { add { $0.restart = .permanent } }
-        if node.shutdown != .timeout(.seconds(5)) { add { $0.shutdown = .timeout(.seconds(5)) } }
+        if node.shutdown != Scenario.patience { add { $0.shutdown = Scenario.patience } }
         return result
     }
 }

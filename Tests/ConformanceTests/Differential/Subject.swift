@@ -1,4 +1,5 @@
 import Logging
+import SupervisionTesting
 import Synchronization
 
 @testable import Supervision
@@ -123,12 +124,14 @@ final class Subject: Sendable {
                 switch error {
                 case .noProcess: "noproc"
                 case .notFound: "not_found"
-                case .alreadyStarted(_, let pid): "already_started " + name(pid)
+                case .alreadyStarted: "already_started"
                 case .alreadyPresent: "already_present"
                 case .running: "running"
                 case .restarting: "restarting"
                 case .startFailed(_, let reason): "error " + Subject.reason(reason.description)
                 case .invalidSpecification(let text): "invalid: " + text
+                case .tooManyChildren: "too_many_children"
+                case .cancelled: "cancelled"
                 }
         }
         result(supervisor.path + " " + operation.text, answer)
@@ -193,7 +196,8 @@ final class Subject: Sendable {
             strategy: strategy,
             intensity: RestartIntensity(intensity, within: .seconds(3600)),
             autoShutdown: autoShutdown,
-            logger: logger
+            logger: logger,
+            clock: ManualClock()
         ) {
             for child in children { self.child(child, under: node.id) }
         }
@@ -206,7 +210,7 @@ final class Subject: Sendable {
             return Child(
                 supervisor: SupervisorSpecification(
                     name: node.id,
-                    strategy: strategy,
+                    kind: .ordered(strategy),
                     intensity: RestartIntensity(intensity, within: .seconds(3600)),
                     whenExceeded: .escalate,
                     autoShutdown: autoShutdown,

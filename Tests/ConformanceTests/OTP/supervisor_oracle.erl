@@ -1,6 +1,6 @@
 %% The oracle of the differential tests: runs scenarios on OTP's own supervisor.
 %%
-%% It reads one scenario a line from standard input, a term {Tree, Plans, Steps}, and writes what happened, a line "=" before
+%% It says "ready", then reads one scenario a line from standard input, a term {Tree, Plans, Steps}, and writes what happened, a line "=" before
 %% each step and a line "." at the end. It has to run with one scheduler (+S 1:1): signals then arrive in the order of their
 %% causes, and a system in which every process waits with an empty mailbox is at rest.
 %%
@@ -21,6 +21,7 @@ main() ->
     ok = logger:remove_handler(default),
     ok = logger:add_handler(?MODULE, ?MODULE, #{level => error}),
     process_flag(trap_exit, true),
+    io:put_chars("ready\n"),
     First = io:get_line(""),
     put(baseline, processes()),
     loop(First).
@@ -116,7 +117,7 @@ op_text(Path, {Op, Id}) -> [Path, " ", atom_to_list(Op), " ", Id].
 answer({reply, ok}) -> "ok";
 answer({reply, {ok, undefined}}) -> "ok undefined";
 answer({reply, {ok, Pid}}) -> ["ok ", call({name, Pid})];
-answer({reply, {error, {already_started, Pid}}}) -> ["already_started ", call({name, Pid})];
+answer({reply, {error, {already_started, Pid}}}) when is_pid(Pid) -> "already_started";
 answer({reply, {error, Atom}}) when Atom =:= not_found; Atom =:= running; Atom =:= restarting; Atom =:= already_present ->
     atom_to_list(Atom);
 answer({reply, {error, {Reason, Spec}}}) when is_tuple(Spec), element(1, Spec) =:= child -> ["error ", reason(Reason)];
