@@ -242,8 +242,10 @@ extension SupervisorCore {
         guard let settings = children[slot]?.settings else { return }
         let expected: Bool =
             switch reason {
-            case .shutdown: true
-            case .normal: settings.restart != .permanent
+            // A supervisor's own cause makes it no other end than OTP's bare `shutdown`.
+            case .shutdown(let cause) where cause == nil || cause is SupervisionError:
+                settings.shutdown != .brutalKill || settings.restart != .permanent
+            case .shutdown, .normal: settings.restart != .permanent
             case .killed: settings.shutdown == .brutalKill || phase == .killing
             case .crashed, .noProcess: false
             }
