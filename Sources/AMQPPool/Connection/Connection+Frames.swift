@@ -157,7 +157,7 @@ extension Connection {
 
     private func connected(_ result: Result<any NIOCore.Channel, any Error>) {
         switch result {
-        case .failure(let error): drive { $0.transportClosed(reason: describe(connectError: error), &$1) }
+        case .failure(let error): drive { $0.transportClosed(reason: connectFailureReason(error), &$1) }
         case .success(let transport):
             guard end.value == nil else { return transport.close(promise: nil) }
             self.transport = transport
@@ -252,18 +252,5 @@ extension Connection {
             transport.close(promise: nil)
         }
         transport.pipeline.syncOperations.writeAndFlush(NIOAny(bytes), promise: written)
-    }
-}
-
-/// A short reason out of NIO's report, which lists every address it tried.
-private func describe(connectError error: any Error) -> String {
-    switch error {
-    case let error as NIOConnectionError:
-        if let failure = error.connectionErrors.first { return describe(connectError: failure.error) }
-        if let failure = error.dnsAError ?? error.dnsAAAAError { return "the name does not resolve (\(failure))" }
-        return "the name does not resolve"
-    case let error as IOError: return error.description
-    case ChannelError.connectTimeout: return "nobody answered in time"
-    default: return "\(error)"
     }
 }

@@ -285,7 +285,7 @@ struct PoolTests {
                 let text = "\(String(describing: error))"
                 #expect(text.contains("refused the credentials: ACCESS_REFUSED"))
                 #expect(text.contains("refused the virtual host \"missing\": 530 NOT_ALLOWED"))
-                #expect(text.contains("Connection refused"))
+                #expect(text.contains("\(closed.redacted): connection refused"))
                 #expect(!text.contains("s3cret"))
                 return true
             }

@@ -1,0 +1,41 @@
+import NIOCore
+import NIOPosix
+
+#if canImport(Darwin)
+import Darwin
+#elseif canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+/// Why no TCP connection came about, in the few words a person needs: "connection refused".
+///
+/// NIO reports every address it tried, each with the system call and the error number. Here are the different reasons
+/// among them, each once.
+func connectFailureReason(_ error: any Error) -> String {
+    switch error {
+    case let error as NIOConnectionError:
+        reason(ofAttempts: error.connectionErrors.map(\.error))
+    case let error as IOError:
+        reason(ofSystemError: error.errnoCode)
+    case ChannelError.connectTimeout:
+        "nobody answered in time"
+    default:
+        "\(error)"
+    }
+}
+
+/// Without an attempt there was no address: what the resolver says is not more than that.
+private func reason(ofAttempts errors: [any Error]) -> String {
+    var reasons: [String] = []
+    for reason in errors.lazy.map(connectFailureReason) where !reasons.contains(reason) { reasons.append(reason) }
+    return reasons.isEmpty ? "the name does not resolve" : reasons.joined(separator: ", ")
+}
+
+private func reason(ofSystemError code: CInt) -> String {
+    if code == ETIMEDOUT { return "nobody answered in time" }
+    // The system's texts are sentences of their own: "Connection refused", "No route to host".
+    let text = String(cString: strerror(code))
+    return text.prefix(1).lowercased() + text.dropFirst()
+}
