@@ -260,11 +260,7 @@ final class CallTable: Sendable {
             _ = try await registry.next(before: .now)
             return .notConnected(why: "the reply queue is not consumed yet")
         } catch {
-            if case .blocked(let reason) = error.cause { return .blocked(why: reason) }
-            guard case .notConnected(let failures) = error.cause else { return .notConnected(why: "\(error.cause)") }
-            let obstacle = obstacle.withLock { $0 } ?? "the first attempt to connect has not ended"
-            let reasons = failures.map { "\($0.error)" }.joined(separator: "; ")
-            return .notConnected(why: reasons.isEmpty ? obstacle : reasons)
+            return RPCError(notReady: error, obstacle: obstacle.withLock { $0 })
         }
     }
 

@@ -57,11 +57,11 @@ struct Serve: AsyncParsableCommand {
                 }
             }
             group.addTask {
-                do {
+                do throws(AMQPError) {
                     try await receiver.waitUntilReady(timeout: .seconds(5))
                 } catch {
                     if Task.isCancelled { return }
-                    Environment.writeError("not connected yet, still trying: \(error)")
+                    Environment.writeError("\(error.cause); still trying")
                     try await receiver.waitUntilReady(timeout: .seconds(365 * 24 * 3600))
                 }
                 Environment.writeError("serving \"\(service)\" (stop with Ctrl-C)")
