@@ -167,7 +167,7 @@ let package = Package(
         .testTarget(
             name: "LocalBrokerTests",
             dependencies: [
-                "BrokerHolder", "BrokerSupport", "LocalBroker", "Supervision",
+                "AMQPPool", "BrokerHolder", "BrokerSupport", "LocalBroker", "Supervision",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
@@ -198,6 +198,11 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "RPCToolTests",
+            dependencies: ["BrokerSupport", "LocalBroker", "rpc"],
             swiftSettings: settings
         ),
     ],

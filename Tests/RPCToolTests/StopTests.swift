@@ -1,0 +1,69 @@
+#if os(Linux)
+import BrokerSupport
+import Foundation
+import LocalBroker
+import Testing
+
+@Suite("rpc serve, when it is told to stop", .serialized)
+struct StopTests {
+    /// Waits until a receiver works on a request, which only the broker can tell.
+    private func isWorking(_ broker: LocalBroker, _ virtualHost: String) async throws {
+        let end = ContinuousClock.now + .seconds(60)
+        while try await broker.queue("math.rpcs", virtualHost: virtualHost)?.unacknowledged != 1 {
+            try #require(ContinuousClock.now < end, "no request is being worked on")
+            try await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    @Test("answers the call that is running, and exits with 0", arguments: [SIGTERM, SIGINT])
+    func graceful(_ signal: Int32) async throws {
+        try await TestBroker.withVirtualHost { broker, url, virtualHost in
+            try await whileServing(url: url) { server in
+                let call = try RunningTool(["call", "math", "sleep", "3", "--timeout", "60", "--url", url])
+                try await isWorking(broker, virtualHost)
+                server.signal(signal)
+                await server.says("stopping: answering 1 running requests")
+                let answered = await call.ending()
+                #expect(answered.code == 0, "\(answered)")
+                #expect(answered.output == "3\n")
+                let stopped = await server.ending()
+                #expect(stopped.code == 0, "\(stopped)")
+                #expect(stopped.output == "")
+                let queue = try #require(try await broker.queue("math.rpcs", virtualHost: virtualHost))
+                #expect(queue.consumers == 0)
+                #expect(queue.messages == 0)
+            }
+        }
+    }
+
+    @Test("ends at once at the second signal; the request goes to another receiver", arguments: [SIGTERM, SIGINT])
+    func forced(_ signal: Int32) async throws {
+        try await TestBroker.withVirtualHost { broker, url, virtualHost in
+            try await whileServing(url: url) { server in
+                let call = try RunningTool(["call", "math", "sleep", "4", "--timeout", "90", "--url", url])
+                try await isWorking(broker, virtualHost)
+                server.signal(signal)
+                await server.says("stopping: answering 1 running requests")
+                server.signal(signal)
+                // Had it waited for the request, it would have exited with 0.
+                let stopped = await server.ending()
+                #expect(stopped.code == 130, "\(stopped)")
+                try await whileServing(url: url) { _ in
+                    let answered = await call.ending()
+                    #expect(answered.code == 0, "\(answered)")
+                    #expect(answered.output == "4\n")
+                }
+            }
+        }
+    }
+
+    @Test("also stops when it never reached a broker")
+    func neverConnected() async throws {
+        let server = try RunningTool(["serve", "math", "--url", "amqp://127.0.0.1:1"])
+        await server.says("cannot connect to amqp://127.0.0.1:1: connection refused; still trying")
+        server.signal(SIGTERM)
+        let stopped = await server.ending()
+        #expect(stopped.code == 0, "\(stopped)")
+    }
+}
+#endif
