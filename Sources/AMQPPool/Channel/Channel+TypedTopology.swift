@@ -1,0 +1,86 @@
+/// Declaring and binding with typed arguments. What they say wrong is an ``AMQPError/invalidArgument(_:)`` before anything is
+/// sent: the broker would close the channel.
+extension Channel {
+    /// Declares a queue and tells what it holds; if it exists with other settings, the broker closes the channel (406).
+    ///
+    /// Durable unless told otherwise: a queue that is neither durable nor exclusive is refused from RabbitMQ 4.3 on.
+    ///
+    /// - Parameters:
+    ///   - name: empty lets the broker choose; the status has its choice.
+    ///   - durable: survives a restart of the broker. Quorum queues and streams always do.
+    ///   - exclusive: for this connection only, and deleted with it. Classic queues only.
+    ///   - autoDelete: deleted when its last consumer goes. Classic queues only.
+    @discardableResult
+    public func declareQueue(
+        _ name: String,
+        durable: Bool = true,
+        exclusive: Bool = false,
+        autoDelete: Bool = false,
+        arguments: QueueArguments,
+        timeout: Duration? = nil
+    ) async throws(AMQPError) -> QueueStatus {
+        let table = try arguments.fieldTable()
+        if let type = arguments.type, type != .classic, !durable || exclusive || autoDelete {
+            throw .invalidArgument("a \(type.rawValue) queue is durable, not exclusive, and not deleted automatically")
+        }
+        return try await declareQueue(
+            name,
+            durable: durable,
+            exclusive: exclusive,
+            autoDelete: autoDelete,
+            arguments: table,
+            timeout: timeout
+        )
+    }
+
+    /// Declares an exchange; if it exists with other settings, the broker closes the channel (406).
+    public func declareExchange(
+        _ name: String,
+        type: ExchangeType = .direct,
+        durable: Bool = true,
+        autoDelete: Bool = false,
+        internal isInternal: Bool = false,
+        arguments: ExchangeArguments,
+        timeout: Duration? = nil
+    ) async throws(AMQPError) {
+        try await declareExchange(
+            name,
+            type: type,
+            durable: durable,
+            autoDelete: autoDelete,
+            internal: isInternal,
+            arguments: try arguments.fieldTable(),
+            timeout: timeout
+        )
+    }
+
+    /// Routes messages with these headers from a headers exchange to a queue.
+    public func bindQueue(
+        _ queue: String,
+        to exchange: String,
+        matching headers: HeadersMatch,
+        timeout: Duration? = nil
+    ) async throws(AMQPError) {
+        try await bindQueue(queue, to: exchange, arguments: try headers.fieldTable(), timeout: timeout)
+    }
+
+    /// Removes a binding that was made for these headers.
+    public func unbindQueue(
+        _ queue: String,
+        from exchange: String,
+        matching headers: HeadersMatch,
+        timeout: Duration? = nil
+    ) async throws(AMQPError) {
+        try await unbindQueue(queue, from: exchange, arguments: try headers.fieldTable(), timeout: timeout)
+    }
+
+    /// Routes messages with these headers from a headers exchange to another exchange.
+    public func bindExchange(
+        _ destination: String,
+        to source: String,
+        matching headers: HeadersMatch,
+        timeout: Duration? = nil
+    ) async throws(AMQPError) {
+        try await bindExchange(destination, to: source, arguments: try headers.fieldTable(), timeout: timeout)
+    }
+}
