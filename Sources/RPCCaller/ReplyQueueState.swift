@@ -77,9 +77,9 @@ struct ReplyQueueState<ChannelID: Hashable & Sendable>: Sendable {
         return (.proceed, consuming.count == 1 ? [.usable] : [])
     }
 
-    /// The broker cancelled a channel's consumer of this queue.
+    /// The broker cancelled a channel's consumer of this queue: perhaps before that channel has read the answer to its consume.
     mutating func cancelled(_ channel: ChannelID, name: String) -> [Action] {
-        guard name == self.name, consuming.contains(channel) else { return [] }
+        guard name == self.name, consuming.contains(channel) || attaching.contains(channel) else { return [] }
         return lose()
     }
 

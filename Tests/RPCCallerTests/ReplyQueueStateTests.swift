@@ -124,6 +124,16 @@ struct ReplyQueueStateTests {
         #expect(state.name == "q2")
     }
 
+    @Test("a consumer that is cancelled before its consume was seen to be answered does not count")
+    func cancelledEarly() {
+        var state = state()
+        let attempt = state.begin("a")
+        #expect(state.declared("a", attempt, consumers: 0) == (.proceed, []))
+        #expect(state.cancelled("a", name: "q1") == [.lost(name: "q1")])
+        #expect(state.consumes("a", attempt) == (.again, []))
+        #expect(!state.isConsumed)
+    }
+
     @Test("404 for the current name loses it, 404 for an old one does not")
     func missing() {
         var state = state()
