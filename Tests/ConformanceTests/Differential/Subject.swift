@@ -14,6 +14,7 @@ final class Subject: Sendable {
     }
 
     private struct State {
+        var root: Pid?
         var names: [Pid: String] = [:]
         var counts: [String: Int] = [:]
         var live: [String: Live] = [:]
@@ -156,6 +157,10 @@ final class Subject: Sendable {
             if calls.isEmpty { break }
             for call in calls { await call.value }
         }
+        if supervisor.pid == nil {
+            // It has ended, but perhaps only just: its last line is written when its end is announced.
+            _ = await state.withLock { $0.root }?.exited()
+        }
         var lines = state.withLock { state in
             defer {
                 state.lines = []
@@ -293,6 +298,7 @@ final class Subject: Sendable {
         if isKnown { return }
         if let parent = supervisor.parent { introduce(parent) }
         let name = state.withLock { state in
+            if supervisor.parent == nil { state.root = supervisor.pid }
             let prefix = supervisor.parent.map { (state.names[$0.pid] ?? "?") + "/" } ?? ""
             return Subject.nextName(prefix + supervisor.name, &state)
         }

@@ -158,7 +158,7 @@ start_sup({sup, Id, _, _, _, _, _, _, _} = Node, Prefix, Parent) ->
     supervisor:start_link(?MODULE, {Node, Prefix ++ Id, Parent}).
 
 init({{sup, Id, _, _, _, Strategy, Intensity, AutoShutdown, Children}, Path, Parent}) ->
-    {Name, _} = call({start, Parent, Id, Path}),
+    Name = call({start_sup, Parent, Id}),
     ok = call({up, Name, Path, self(), sup}),
     Flags = #{strategy => Strategy, intensity => Intensity, period => ?HOUR, auto_shutdown => AutoShutdown},
     {ok, {Flags, [spec(Child, Path) || Child <- Children]}}.
@@ -227,12 +227,11 @@ record(State) ->
 
 line(Line, #{lines := Lines} = State) -> State#{lines := [lists:flatten(Line) | Lines]}.
 
-answer_call({start, Parent, Id, Path}, #{names := Names, counts := Counts, plans := Plans} = State) ->
-    Prefix = case Names of #{Parent := {ParentName, _}} -> ParentName ++ "/"; _ -> "" end,
-    Count = maps:get(Prefix ++ Id, Counts, 0) + 1,
-    Name = Prefix ++ Id ++ "#" ++ integer_to_list(Count),
+answer_call({start_sup, Parent, Id}, State) -> next_name(Parent, Id, State);
+answer_call({start, Parent, Id, Path}, State) ->
+    {Name, #{plans := Plans} = Next} = next_name(Parent, Id, State),
     {Plan, Left} = case maps:get(Path, Plans, []) of [] -> {{ok, []}, []}; [First | Rest] -> {First, Rest} end,
-    {{Name, Plan}, line(["start ", Name], State#{counts := Counts#{Prefix ++ Id => Count}, plans := Plans#{Path => Left}})};
+    {{Name, Plan}, Next#{plans := Plans#{Path => Left}}};
 answer_call({up, Name, Path, Pid, Kind}, #{names := Names, live := Live} = State) ->
     monitor(process, Pid),
     {ok, State#{names := Names#{Pid => {Name, Path}}, live := Live#{Path => {Pid, Kind}}}};
@@ -240,6 +239,12 @@ answer_call({live, Path}, #{live := Live} = State) -> {maps:get(Path, Live, none
 answer_call({name, Pid}, #{names := Names} = State) -> {element(1, maps:get(Pid, Names, {"?", "?"})), State};
 answer_call(take, #{lines := Lines, results := Results} = State) ->
     {lists:reverse(Lines) ++ ["result " ++ Line || Line <- lists:sort(Results)], State#{lines := [], results := []}}.
+
+next_name(Parent, Id, #{names := Names, counts := Counts} = State) ->
+    Prefix = case Names of #{Parent := {ParentName, _}} -> ParentName ++ "/"; _ -> "" end,
+    Count = maps:get(Prefix ++ Id, Counts, 0) + 1,
+    Name = Prefix ++ Id ++ "#" ++ integer_to_list(Count),
+    {Name, line(["start ", Name], State#{counts := Counts#{Prefix ++ Id => Count}})}.
 
 %% --- at rest
 
