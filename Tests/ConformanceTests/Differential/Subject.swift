@@ -232,7 +232,7 @@ final class Subject: Sendable {
                 restart: node.restart,
                 shutdown: node.shutdown,
                 significant: node.isSignificant
-            ) { context in try self.start(context, path, .actor, nil) ? Idler() : nil }
+            ) { context in try await self.start(context, path, .actor, nil) ? Idler() : nil }
         case .child(let kind):
             return Child(
                 node.id,
@@ -246,7 +246,7 @@ final class Subject: Sendable {
                         kind == .grumpy ? .failure(ScenarioError.crash) : .success(())
                     context.stopRequest.onRequest { order.give(answer) }
                 }
-                return try self.start(context, path, kind, order) ? Obedient(order) : nil
+                return try await self.start(context, path, kind, order) ? Obedient(order) : nil
             }
         }
     }
@@ -257,7 +257,7 @@ final class Subject: Sendable {
         _ path: String,
         _ kind: Scenario.Kind,
         _ order: Order?
-    ) throws -> Bool {
+    ) async throws -> Bool {
         introduce(context.supervisor)
         let (name, plan) = state.withLock { state in
             let prefix = state.names[context.supervisor.pid] ?? "?"
@@ -265,7 +265,7 @@ final class Subject: Sendable {
             let plan = state.plans[path]?.isEmpty == false ? state.plans[path]?.removeFirst() : nil
             return (name, plan ?? Scenario.Plan())
         }
-        for action in plan.meanwhile { perform(action, context.supervisor) }
+        for action in plan.meanwhile { await perform(action, context.supervisor) }
         switch plan.outcome {
         case .fail: throw ScenarioError.fail
         case .ignore: return false
@@ -275,7 +275,7 @@ final class Subject: Sendable {
         }
     }
 
-    private func perform(_ action: Scenario.Meanwhile, _ supervisor: SupervisorReference) {
+    private func perform(_ action: Scenario.Meanwhile, _ supervisor: SupervisorReference) async {
         switch action {
         case .admin(let operation):
             // Immediate: it runs on this thread until it waits for its answer, so that it is in the mailbox when it returns.
@@ -287,8 +287,18 @@ final class Subject: Sendable {
             guard let live = state.withLock({ $0.live[supervisor.path + "/" + id] }), live.kind == .actor else {
                 return
             }
-            // An actor without run() has ended, and its supervisor knows it, when this returns.
-            _ = end(live, ending)
+            guard end(live, ending) else { return }
+            _ = await live.pid.exited()
+            // The supervisor is told next: then the exit waits in its queue, as OTP's does in the mailbox.
+            while isRunning(live.pid, under: supervisor) { await Task.yield() }
+        }
+    }
+
+    /// Whether the supervisor takes this process for running.
+    private func isRunning(_ pid: Pid, under supervisor: SupervisorReference) -> Bool {
+        supervisor.process.snapshot().contains { _, record, incarnation, _ in
+            guard case .running = record.status else { return false }
+            return incarnation?.pid == pid
         }
     }
 
