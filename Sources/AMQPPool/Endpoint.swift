@@ -11,7 +11,7 @@
 /// | host | `localhost` | a name, an IPv4 address, or an IPv6 address in brackets |
 /// | port | 5672, for `amqps` 5671 | |
 /// | virtual host | `/` | percent-encoded: `amqp://host/%2f` is `/`, and `amqp://host/` is the one with the empty name |
-/// | `heartbeat` | the pool's setting | seconds; 0 turns heartbeats off |
+/// | `heartbeat` | the pool's setting | seconds; 0 leaves the choice to the broker |
 /// | `connection_timeout` | the pool's setting | milliseconds |
 /// | `channel_max` | the broker's limit | |
 /// | `auth_mechanism` | `plain` | may be repeated |
@@ -32,7 +32,8 @@ public struct Endpoint: Sendable, Hashable {
     public let username: String
     /// Whether the connection is encrypted: `amqps`.
     public let tls: Bool
-    /// How long a silent peer is tolerated; zero turns heartbeats off. `nil` if the URI does not say.
+    /// The heartbeat interval to ask for: a peer that is silent for two of them is lost. The broker may ask for less, and
+    /// chooses when this is zero; only when it wants none either, there are none. `nil` if the URI does not say.
     public let heartbeat: Duration?
     /// How long connecting may take. `nil` if the URI does not say.
     public let connectionTimeout: Duration?

@@ -67,6 +67,14 @@ extension Channel {
         )
     }
 
+    /// Puts everything that was delivered on this channel and is not acknowledged back into its queues, for anybody
+    /// (`basic.recover` with requeue; RabbitMQ supports no other).
+    public func recover(timeout: Duration? = nil) async throws(AMQPError) {
+        // Acknowledgements that wait would come behind it, for deliveries which are none of this channel's any more.
+        drain(isLast: true)
+        _ = try await operation(.basicRecover(requeue: true), timeout: timeout)
+    }
+
     private func makeConsumerTag() -> String {
         "swift-\(number)-\(UInt64.random(in: .min ... .max))"
     }

@@ -21,6 +21,9 @@ public final class AMQPPool: Service, Sendable {
     public let supervisor: Supervisor
     private let configuration: PoolConfiguration
     private let registry: CurrentRegistry
+    /// Of consumers; they outlive these as well as the processes of the pool, but not the connection they are on.
+    let keptChannels = KeptChannels()
+    let logger: Logger
 
     private final class CurrentRegistry: Sendable {
         let registry = Mutex<ChannelRegistry?>(nil)
@@ -56,6 +59,7 @@ public final class AMQPPool: Service, Sendable {
         onOpen: @escaping @Sendable (Channel) async throws -> Void = { _ in }
     ) {
         self.configuration = configuration
+        self.logger = logger ?? Logger(label: name)
         let current = CurrentRegistry()
         registry = current
         supervisor = Supervisor(name, strategy: .oneForAll, logger: logger) {
@@ -149,6 +153,21 @@ public final class AMQPPool: Service, Sendable {
     /// The channels that are set up and ready.
     package var readyChannels: [Channel] {
         registry.registry.withLock { $0 }?.channels.filter(\.isReady) ?? []
+    }
+
+    /// A connection that is open and not blocked, or nil when there is none in time.
+    func connection(within timeout: Duration) async throws -> Connection? {
+        guard let registry = registry.registry.withLock({ $0 }) else {
+            // Not started, or about to start again.
+            try await Task.sleep(for: min(timeout, .milliseconds(100)))
+            return nil
+        }
+        do throws(AMQPError) {
+            return try await registry.nextConnection(before: .now + timeout)
+        } catch {
+            try Task.checkCancellation()
+            return nil
+        }
     }
 
     private func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {

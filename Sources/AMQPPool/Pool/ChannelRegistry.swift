@@ -9,6 +9,8 @@ package actor ChannelRegistry {
     fileprivate struct State {
         var channels: [Channel] = []
         var next = 0
+        /// Open ones, for those who want a channel of their own.
+        var connections: [Connection] = []
         var failures: [(endpoint: Endpoint, error: AMQPError)] = []
         var waiters: [UInt64: CheckedContinuation<Wake, Never>] = [:]
         var lastWaiter: UInt64 = 0
@@ -44,7 +46,7 @@ package actor ChannelRegistry {
     package nonisolated func next(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
         while true {
             if let channel = pick() { return channel }
-            switch await wait(until: deadline) {
+            switch await wait(until: deadline, for: { $0.channels.contains(where: \.isReady) }) {
             case .changed: continue
             case .cancelled: throw .notSent(.cancelled(operation: "waiting for a channel"))
             case .deadline:
@@ -54,15 +56,32 @@ package actor ChannelRegistry {
         }
     }
 
+    /// Waits for a connection that is open and not blocked, each in its turn.
+    ///
+    /// - Throws: as ``next(before:)``.
+    nonisolated func nextConnection(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Connection {
+        while true {
+            if let connection = state.withLock({ $0.pickConnection() }) { return connection }
+            switch await wait(until: deadline, for: { $0.connections.contains { !$0.isBlocked } }) {
+            case .changed: continue
+            case .cancelled: throw .notSent(.cancelled(operation: "waiting for a connection"))
+            case .deadline: throw .notSent(reasonForNone)
+            }
+        }
+    }
+
     private nonisolated var reasonForNone: AMQPError {
-        let (channels, report) = state.withLock { ($0.channels, $0.report) }
-        for channel in channels {
-            if let reason = channel.connection.blockedReason { return .blocked(reason: reason) }
+        let (connections, report) = state.withLock { ($0.connections, $0.report) }
+        for connection in connections {
+            if let reason = connection.blockedReason { return .blocked(reason: reason) }
         }
         return .notConnected(report)
     }
 
-    private nonisolated func wait(until deadline: ContinuousClock.Instant) async -> Wake {
+    private nonisolated func wait(
+        until deadline: ContinuousClock.Instant,
+        for isReady: @Sendable (State) -> Bool
+    ) async -> Wake {
         let id = state.withLock { state in
             state.lastWaiter += 1
             return state.lastWaiter
@@ -77,7 +96,7 @@ package actor ChannelRegistry {
                 let wake: Wake? = state.withLock { state in
                     if Task.isCancelled { return .cancelled }
                     if ContinuousClock.now >= deadline { return .deadline }
-                    if state.channels.contains(where: \.isReady) { return .changed }
+                    if isReady(state) { return .changed }
                     state.waiters[id] = continuation
                     return nil
                 }
@@ -126,8 +145,15 @@ package actor ChannelRegistry {
         }
     }
 
-    nonisolated func connected(to endpoint: Endpoint) {
-        state.withLock { state in state.failures.removeAll { $0.endpoint == endpoint } }
+    nonisolated func connected(_ connection: Connection) {
+        state.withLock { state in
+            state.failures.removeAll { $0.endpoint == connection.endpoint }
+            state.connections.append(connection)
+        }
+        connection.onClosed { [weak self, weak connection] _ in
+            self?.state.withLock { state in state.connections.removeAll { $0 === connection } }
+        }
+        readinessChanged()
     }
 }
 
@@ -138,6 +164,13 @@ extension ChannelRegistry.State {
             if channels[next].isReady { return channels[next] }
         }
         return nil
+    }
+
+    fileprivate mutating func pickConnection() -> Connection? {
+        guard let index = connections.firstIndex(where: { !$0.isBlocked }) else { return nil }
+        let connection = connections.remove(at: index)
+        connections.append(connection)
+        return connection
     }
 
     fileprivate var report: [AMQPError.EndpointFailure] {

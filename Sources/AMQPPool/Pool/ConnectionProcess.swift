@@ -51,7 +51,7 @@ package actor ConnectionProcess: Worker {
         }
         if isFenced { return await connection.close(timeout: killTimeout) }
         connection.onUnblocked { [registry] in registry.readinessChanged() }
-        registry.connected(to: connection.endpoint)
+        registry.connected(connection)
         opened.fire(connection)
         if let error = await connection.waitUntilClosed() { throw error }
     }

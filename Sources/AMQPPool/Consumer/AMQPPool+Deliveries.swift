@@ -1,0 +1,90 @@
+import Logging
+import Supervision
+import Synchronization
+
+extension AMQPPool {
+    /// The messages of a queue, one after another: for those who want no handler and no child of a supervisor.
+    ///
+    ///     try await pool.withDeliveries(of: "orders", prefetch: 20) { deliveries in
+    ///         for await order in deliveries {
+    ///             try await handle(order.delivery.body)
+    ///             order.acknowledge()
+    ///         }
+    ///     }
+    ///
+    /// Each is to be acknowledged or rejected: `prefetch` that are not, and no more come. The sequence survives what a
+    /// ``Consumer`` survives, without a word: a delivery may come twice, and an acknowledgement may come to nothing. It ends
+    /// when the task is cancelled. When the body ends, the broker takes back what was not settled.
+    ///
+    /// - Parameters:
+    ///   - queue: the queue to consume.
+    ///   - prefetch: how many deliveries may be unsettled, at least 1; also the bound of those that wait here.
+    ///   - onOpen: declares what is needed, before each time consuming begins.
+    ///   - body: takes the deliveries. Several tasks may share them.
+    /// - Throws: what the body throws, or what ended the sequence: what `onOpen` throws, or the broker's refusal of what it
+    ///   declares (403, 406).
+    public func withDeliveries<Result: Sendable>(
+        of queue: String,
+        prefetch: UInt16 = 10,
+        onOpen: @escaping @Sendable (Channel) async throws -> Void = { _ in },
+        _ body: @escaping @Sendable (Deliveries) async throws -> Result
+    ) async throws -> Result {
+        let loop = ConsumerLoop(
+            ConsumerLoop.Settings(
+                queue: queue,
+                owner: nil,
+                prefetch: max(1, prefetch),
+                backoff: ConsumerConfiguration().reopenBackoff,
+                onOpen: onOpen,
+                logger: logger
+            ),
+            pool: self
+        )
+        let result = await withTaskGroup(of: (any Error)?.self) { group in
+            group.addTask {
+                do {
+                    try await loop.run()
+                    return nil
+                } catch {
+                    loop.deliveries.finish()
+                    return error
+                }
+            }
+            let result: Swift.Result<Result, any Error>
+            do {
+                result = .success(try await body(Deliveries(queue: loop.deliveries)))
+            } catch {
+                result = .failure(error)
+            }
+            group.cancelAll()
+            let end = await group.next() ?? nil
+            await loop.close()
+            if case .success = result, let end, !(end is CancellationError), !Task.isCancelled {
+                return Swift.Result<Result, any Error>.failure(end)
+            }
+            return result
+        }
+        return try result.get()
+    }
+
+    /// The deliveries of ``withDeliveries(of:prefetch:onOpen:_:)``.
+    public struct Deliveries: AsyncSequence, Sendable {
+        let queue: DeliveryQueue
+
+        /// The deliveries that nobody else has taken.
+        public func makeAsyncIterator() -> Iterator { Iterator(queue: queue) }
+
+        /// Takes one delivery after another.
+        public struct Iterator: AsyncIteratorProtocol {
+            let queue: DeliveryQueue
+
+            /// Waits for the next delivery; nil when there will be none, or the task is cancelled.
+            public mutating func next() async -> UnsettledDelivery? { await queue.next() }
+
+            /// Waits for the next delivery; nil when there will be none, or the task is cancelled.
+            public mutating func next(isolation actor: isolated (any Actor)?) async -> UnsettledDelivery? {
+                await queue.next()
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+import DequeModule
+import Synchronization
+
+/// What was delivered and nobody has taken yet. As long as the prefetch at the most, since all of it is unacknowledged.
+final class DeliveryQueue: Sendable {
+    private struct State {
+        var entries = Deque<UnsettledDelivery>()
+        var waiters: [UInt64: CheckedContinuation<UnsettledDelivery?, Never>] = [:]
+        var lastWaiter: UInt64 = 0
+        var isFinished = false
+    }
+
+    private let state = Mutex(State())
+
+    func append(_ delivery: UnsettledDelivery) {
+        let waiter = state.withLock { state -> CheckedContinuation<UnsettledDelivery?, Never>? in
+            if state.isFinished { return nil }
+            if let (_, waiter) = state.waiters.popFirst() { return waiter }
+            state.entries.append(delivery)
+            return nil
+        }
+        waiter?.resume(returning: delivery)
+    }
+
+    /// Waits for a delivery. Returns nil when there will be none, or the task is cancelled.
+    func next() async -> UnsettledDelivery? {
+        let id = state.withLock { state in
+            state.lastWaiter += 1
+            return state.lastWaiter
+        }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { (continuation: CheckedContinuation<UnsettledDelivery?, Never>) in
+                let (isOver, delivery) = state.withLock { state -> (Bool, UnsettledDelivery?) in
+                    if Task.isCancelled { return (true, nil) }
+                    if let delivery = state.entries.popFirst() { return (true, delivery) }
+                    if state.isFinished { return (true, nil) }
+                    state.waiters[id] = continuation
+                    return (false, nil)
+                }
+                if isOver { continuation.resume(returning: delivery) }
+            }
+        } onCancel: {
+            state.withLock { $0.waiters.removeValue(forKey: id) }?.resume(returning: nil)
+        }
+    }
+
+    /// Takes out what nobody has taken.
+    @discardableResult
+    func removeAll(of session: ConsumerSession) -> [UnsettledDelivery] {
+        state.withLock { state in
+            let removed = state.entries.filter { $0.session === session }
+            state.entries.removeAll { $0.session === session }
+            return Array(removed)
+        }
+    }
+
+    /// Those who wait, and come later, get nothing more.
+    func finish() {
+        let waiters = state.withLock { state in
+            state.isFinished = true
+            state.entries.removeAll()
+            defer { state.waiters = [:] }
+            return state.waiters.values
+        }
+        for waiter in waiters { waiter.resume(returning: nil) }
+    }
+}

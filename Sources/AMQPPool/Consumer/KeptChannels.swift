@@ -1,0 +1,99 @@
+import Supervision
+import Synchronization
+
+/// The channels that belong to one consumer each, and outlive its incarnations: one that crashed leaves its channel here, and
+/// the next takes it over, without a consumer on it and with everything unacknowledged requeued.
+final class KeptChannels: Sendable {
+    private enum Entry {
+        case held(Channel)
+        /// Being cleared of what its consumer left behind.
+        case clearing(Channel, OneShot<Void>)
+        case free(Channel, OneShot<Void>)
+
+        var channel: Channel {
+            switch self {
+            case .held(let channel), .clearing(let channel, _), .free(let channel, _): channel
+            }
+        }
+    }
+
+    /// How long a channel waits for the next incarnation before it is closed.
+    static let linger = Duration.seconds(60)
+
+    private let entries = Mutex<[String: Entry]>([:])
+
+    /// The channel that an earlier incarnation left, once it is clear; nil when there is none.
+    func take(for owner: String) async -> Channel? {
+        while true {
+            let clearing = entries.withLock { entries -> Result<Channel?, Clearing> in
+                switch entries[owner] {
+                case .free(let channel, _) where channel.closedError == nil:
+                    entries[owner] = .held(channel)
+                    return .success(channel)
+                case .clearing(_, let cleared): return .failure(Clearing(cleared: cleared))
+                default: return .success(nil)
+                }
+            }
+            switch clearing {
+            case .success(let channel): return channel
+            case .failure(let clearing):
+                guard await clearing.cleared.wait() != nil else { return nil }
+            }
+        }
+    }
+
+    private struct Clearing: Error {
+        let cleared: OneShot<Void>
+    }
+
+    /// The owner has opened this channel. One that somebody else of the same name holds stays that one's.
+    func hold(_ channel: Channel, for owner: String) {
+        entries.withLock { entries in
+            if let other = entries[owner]?.channel, other.closedError == nil { return }
+            entries[owner] = .held(channel)
+        }
+    }
+
+    /// The owner is done with its channel, which it closes.
+    func forget(_ channel: Channel, of owner: String) {
+        entries.withLock { entries in
+            if entries[owner]?.channel === channel { entries[owner] = nil }
+        }
+    }
+
+    /// The owner has crashed. Its consumer is cancelled, then everything unacknowledged is requeued.
+    func leave(_ channel: Channel, consumer tag: String?, of owner: String) {
+        let cleared = OneShot<Void>()
+        let isKept = entries.withLock { entries in
+            guard entries[owner]?.channel === channel, channel.closedError == nil else { return false }
+            entries[owner] = .clearing(channel, cleared)
+            return true
+        }
+        // Bounded by the channel's operation timeout.
+        Task.detached { [self] in
+            guard isKept else { return await channel.close() }
+            do throws(AMQPError) {
+                if let tag { try await channel.cancel(tag) }
+                try await channel.recover()
+                entries.withLock { $0[owner] = .free(channel, cleared) }
+                closeLater(channel, cleared, of: owner)
+            } catch {
+                entries.withLock { $0[owner] = nil }
+                await channel.close()
+            }
+            cleared.fire(())
+        }
+    }
+
+    private func closeLater(_ channel: Channel, _ cleared: OneShot<Void>, of owner: String) {
+        _ = SystemSupervisionClock.shared.schedule(after: Self.linger) { [weak self] in
+            let isUnclaimed = self?.entries.withLock { entries in
+                // The same crash's: it may have been taken over and left again meanwhile.
+                guard case .free(_, let current) = entries[owner], current === cleared else { return false }
+                entries[owner] = nil
+                return true
+            }
+            if isUnclaimed != false { Task { await channel.close() } }
+        }
+    }
+}
