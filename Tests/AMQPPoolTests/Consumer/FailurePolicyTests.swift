@@ -1,0 +1,133 @@
+import LocalBroker
+import NIOCore
+import Supervision
+import Testing
+
+@testable import AMQPPool
+
+@Suite("A message that cannot be handled")
+struct FailurePolicyTests {
+    private static let deadLetters: FieldTable = [
+        "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead",
+    ]
+
+    /// Consumes one message that always fails, and one that does not, with this policy.
+    private func attempts(
+        _ policy: DeliveryFailurePolicy,
+        quorum: Bool = false,
+        until count: Int,
+        deadLetters: Int,
+        stays: Bool = false
+    ) async throws -> [Delivery] {
+        var configuration = RunningConsumer.quick()
+        configuration.onFailure = policy
+        var arguments = Self.deadLetters
+        if quorum { arguments["x-queue-type"] = "quorum" }
+        let failed = Recorder<Delivery>()
+        let handled = Recorder<String>()
+        try await RunningConsumer.run(
+            configuration,
+            arguments: arguments,
+            handler: { delivery in
+                guard delivery.text == "poison" else { return handled.append(delivery.text) }
+                failed.append(delivery)
+                throw Poison()
+            }
+        ) { app in
+            try await app.pool.withChannel { _ = try await $0.declareQueue("dead", durable: true) }
+            try await app.publish("poison", "good", properties: MessageProperties(messageID: "1"))
+            try await failed.wait(for: count)
+            try await handled.wait(for: 1)
+            if !stays { try await app.empty() }
+            try await eventually("\(deadLetters) dead letters") {
+                try await app.broker.queue("dead", virtualHost: app.virtualHost)?.messages == deadLetters
+            }
+            #expect(app.opened.values.count == 1)
+        }
+        return failed.values
+    }
+
+    @Test("It is acknowledged")
+    func ack() async throws {
+        #expect(try await attempts(.ack, until: 1, deadLetters: 0).count == 1)
+    }
+
+    @Test("It is rejected, and dead-lettered")
+    func reject() async throws {
+        #expect(try await attempts(.reject, until: 1, deadLetters: 1).count == 1)
+    }
+
+    @Test("It is requeued once, then rejected", arguments: [false, true])
+    func requeueOnce(_ quorum: Bool) async throws {
+        let attempts = try await attempts(.requeueOnce, quorum: quorum, until: 2, deadLetters: 1)
+        #expect(attempts.map(\.redelivered) == [false, true])
+    }
+
+    @Test("It is requeued for ever, with the backoff between two attempts", arguments: [false, true])
+    func requeue(_ quorum: Bool) async throws {
+        let begun = ContinuousClock.now
+        _ = try await attempts(.requeue, quorum: quorum, until: 12, deadLetters: 0, stays: true)
+        // 5, 10, and then 20 ms each, at least.
+        #expect(begun.duration(to: .now) >= .milliseconds(15 + 9 * 20))
+    }
+
+    @Test("It is dead-lettered after as many attempts as the policy says", arguments: [1, 2, 3, 6], [false, true])
+    func deadLetterAfter(_ limit: Int, _ quorum: Bool) async throws {
+        let attempts = try await attempts(.deadLetterAfter(limit), quorum: quorum, until: limit, deadLetters: 1)
+        #expect(attempts.count == limit)
+        #expect(attempts.allSatisfy { $0.properties.messageID == "1" })
+        #expect(attempts.last?.properties.headers["x-attempts"] != nil || quorum || limit < 3)
+    }
+
+    @Test("A consumer of a type rejects what cannot be decoded, whatever the policy")
+    func undecodable() async throws {
+        try await RunningConsumer.run(arguments: Self.deadLetters, handler: { _ in }) { app in
+            try await app.pool.withChannel { channel in
+                _ = try await channel.declareQueue("dead", durable: true)
+                _ = try await channel.declareQueue("numbers", arguments: Self.deadLetters)
+            }
+            var configuration = RunningConsumer.quick()
+            configuration.onFailure = .requeue
+            let numbers = Recorder<Int>()
+            let root = Supervisor("numbers") { [configuration] in
+                Child.consumer("numbers", of: "numbers", on: app.pool, configuration: configuration) { delivery in
+                    guard let number = Int(delivery.text) else { throw Poison() }
+                    return number
+                } handler: { (number: Int, _) in
+                    numbers.append(number)
+                }
+            }
+            try await root.start()
+            for text in ["1", "two", "3"] {
+                try await app.pool.publish(ByteBuffer(string: text), routingKey: "numbers")
+            }
+            try await numbers.wait(for: 2)
+            try await eventually("a dead letter") {
+                try await app.broker.queue("dead", virtualHost: app.virtualHost)?.messages == 1
+            }
+            #expect(numbers.values.sorted() == [1, 3])
+            await root.stop()
+        }
+    }
+
+    @Test("A count from outside that is none is not believed")
+    func hostileCounts() {
+        func decide(_ header: FieldValue, redelivered: Bool = false) -> FailureDecision {
+            let delivery = Delivery(
+                consumerTag: "",
+                deliveryTag: 1,
+                redelivered: redelivered,
+                exchange: "",
+                routingKey: "",
+                properties: MessageProperties(headers: ["x-attempts": header, "x-delivery-count": header]),
+                body: ByteBuffer()
+            )
+            return DeliveryFailurePolicy.deadLetterAfter(3).decide(delivery, failuresInRow: 1)
+        }
+        #expect(decide(.int64(.max)) == .requeue(attempt: 1))
+        #expect(decide(.uint64(.max)) == .requeue(attempt: 1))
+        #expect(decide(.int64(-1)) == .requeue(attempt: 1))
+        #expect(decide("many", redelivered: true) == .publishAgain(attempt: 2))
+        #expect(decide(.int64(2)) == .reject)
+    }
+}
