@@ -14,7 +14,7 @@
 /// | `heartbeat` | the pool's setting | seconds; 0 leaves the choice to the broker |
 /// | `connection_timeout` | the pool's setting | milliseconds |
 /// | `channel_max` | the broker's limit | |
-/// | `auth_mechanism` | `plain` | may be repeated |
+/// | `auth_mechanism` | `plain` | `plain` or `external`; may be repeated, the first that the broker offers is used |
 /// | `verify`, `cacertfile`, `certfile`, `keyfile`, `server_name_indication` | | only with `amqps` |
 ///
 /// A literal cannot throw. One that is not a valid URI keeps its ``error``, and every attempt to connect to it fails with
@@ -88,12 +88,18 @@ public struct Endpoint: Sendable, Hashable {
         self.error = error
     }
 
+    /// The SASL mechanisms to log in with, by preference: those of the URI that this client knows.
+    var loginMechanisms: [String] {
+        guard !security.mechanisms.isEmpty else { return ["PLAIN"] }
+        return security.mechanisms.map { $0.uppercased() }.filter { ["PLAIN", "EXTERNAL"].contains($0) }
+    }
+
     /// Throws what makes it impossible to connect: the error of a literal, or something this version cannot do. To be
     /// called before any socket is opened, so that `amqps` never goes over the wire as plain text.
     package func checkConnectable() throws(EndpointError) {
         if let error { throw error }
         if tls { throw .tlsNotAvailable(endpoint: redacted) }
-        if !security.mechanisms.isEmpty, !security.mechanisms.contains("plain") {
+        if loginMechanisms.isEmpty {
             throw .mechanismNotAvailable(security.mechanisms.joined(separator: ", "))
         }
     }

@@ -211,6 +211,7 @@ extension Connection {
             setBlocked(nil)
             logger.info("the broker accepts messages again")
             drainChannels()
+        case .secretUpdated: secretUpdated()
         case .ended(let error, let isClean): ended(error, isClean: isClean)
         }
     }
@@ -233,11 +234,13 @@ extension Connection {
         let channels = channels
         self.channels = []
         for channel in channels { channel?.assumeIsolated { $0.connectionEnded(error, isClean: isClean) } }
+        failSecretUpdates(error)
         setBlocked(nil)
         logger.debug("connection ended", metadata: ["endpoint": "\(endpoint.redacted)", "reason": "\(error)"])
         opening?.resume(returning: .failure(error))
         opening = nil
         end.fire(error)
+        stateBroadcast.finish(.closed)
     }
 
     /// Closes the transport after what is still to be said, and within a second.

@@ -19,7 +19,8 @@ public actor Connection {
     nonisolated let ending = Atomic(false)
     private nonisolated let blocked = Mutex<String?>(nil)
     private nonisolated let blockedFlag = Atomic(false)
-    private nonisolated let unblockedHandlers = Mutex<[@Sendable () -> Void]>([])
+    private nonisolated let blockedHandlers = Mutex<[@Sendable () -> Void]>([])
+    nonisolated let stateBroadcast = StateBroadcast(ConnectionState.open)
 
     var machine: ConnectionStateMachine
     var transport: (any NIOCore.Channel)?
@@ -33,6 +34,7 @@ public actor Connection {
     var tick: Scheduled<Void>?
 
     var batch = WriteBatch()
+    var secretUpdates = SecretUpdates()
     var isFlushScheduled = false
     var isReading = false
     /// A channel found no room, and waits to be called.
@@ -41,7 +43,12 @@ public actor Connection {
     /// The event loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
-    private init(_ endpoint: Endpoint, configuration: ConnectionConfiguration, logger: Logger) {
+    private init(
+        _ endpoint: Endpoint,
+        credentials: Credentials,
+        configuration: ConnectionConfiguration,
+        logger: Logger
+    ) {
         self.endpoint = endpoint
         self.configuration = configuration
         self.logger = logger
@@ -57,12 +64,13 @@ public actor Connection {
             login: .init(
                 endpoint: endpoint.redacted,
                 virtualHost: endpoint.virtualHost,
-                username: endpoint.username,
-                password: endpoint.password,
+                username: credentials.username,
+                password: credentials.password,
                 connectionName: configuration.name,
                 channelMax: channelMax,
                 frameMax: frameMax,
-                heartbeat: UInt16(clamping: heartbeat)
+                heartbeat: UInt16(clamping: heartbeat),
+                mechanisms: endpoint.loginMechanisms
             )
         )
         decoder = FrameDecoder(maximumFrameSize: frameMax)
@@ -74,8 +82,9 @@ public actor Connection {
 
     /// Connects, authenticates and opens the virtual host.
     ///
-    /// The name is resolved anew. Takes at most ``ConnectionConfiguration/connectTimeout``, and ends early when the task
-    /// is cancelled.
+    /// The name is resolved anew. Takes at most ``ConnectionConfiguration/connectTimeout``, and as long again for a
+    /// ``CredentialsProvider``; ends early when the task is cancelled. At most 64 attempts run at once in this process: the
+    /// time of one that waits for its turn begins with that.
     ///
     /// - Throws: ``AMQPError/connectFailed(endpoint:reason:)``, ``AMQPError/authenticationFailed(endpoint:text:)``,
     ///   ``AMQPError/virtualHostRefused(endpoint:virtualHost:code:text:)``,
@@ -92,7 +101,16 @@ public actor Connection {
         } catch {
             throw .invalidEndpoint(error)
         }
-        let connection = Connection(endpoint, configuration: configuration, logger: logger)
+        guard await AttemptLimit.processWide.acquire() else {
+            throw .cancelled(operation: "connecting to \(endpoint.redacted)")
+        }
+        defer { AttemptLimit.processWide.release() }
+        var credentials = Credentials(username: endpoint.username, password: endpoint.password)
+        if let provider = configuration.credentials {
+            let timeout = endpoint.connectionTimeout ?? configuration.connectTimeout
+            credentials = try await provider.credentials(for: endpoint, timeout: timeout)
+        }
+        let connection = Connection(endpoint, credentials: credentials, configuration: configuration, logger: logger)
         try await connection.open()
         return connection
     }
@@ -156,16 +174,17 @@ public actor Connection {
 
     nonisolated var isBlocked: Bool { blockedFlag.load(ordering: .acquiring) }
 
-    /// Runs on the event loop each time the broker accepts messages again. Must not block.
-    nonisolated func onUnblocked(_ handler: @escaping @Sendable () -> Void) {
-        unblockedHandlers.withLock { $0.append(handler) }
+    /// Runs on the event loop each time the broker stops accepting messages, or accepts them again. Must not block.
+    nonisolated func onBlockedChanged(_ handler: @escaping @Sendable () -> Void) {
+        blockedHandlers.withLock { $0.append(handler) }
     }
 
     func setBlocked(_ reason: String?) {
         blocked.withLock { $0 = reason }
         let wasBlocked = blockedFlag.exchange(reason != nil, ordering: .acquiringAndReleasing)
-        guard wasBlocked, reason == nil else { return }
-        for handler in unblockedHandlers.withLock({ $0 }) { handler() }
+        stateBroadcast.update { reason.map { .blocked(reason: $0) } ?? .open }
+        guard wasBlocked != (reason != nil) else { return }
+        for handler in blockedHandlers.withLock({ $0 }) { handler() }
     }
 
     // MARK: Channels

@@ -5,6 +5,8 @@ import NIOPosix
 public struct ConnectionConfiguration: Sendable {
     /// The name the broker shows for the connection; nil sends none.
     public var name: String?
+    /// Where user and password come from, asked at each attempt; nil takes those of the endpoint.
+    public var credentials: CredentialsProvider?
     /// How long opening may take, from resolving the name to the broker's open-ok. Default 10 s.
     public var connectTimeout: Duration = .seconds(10)
     /// The heartbeat interval to ask for; the broker may ask for less. An interval in the endpoint's URL wins. Default 10 s.

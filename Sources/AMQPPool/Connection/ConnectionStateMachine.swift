@@ -13,6 +13,8 @@ struct ConnectionStateMachine {
         case opened
         case blocked(reason: String)
         case unblocked
+        /// The broker has taken the new secret.
+        case secretUpdated
         /// Over. Everything pending fails with the error; `isClean` when this side closed it and the broker acknowledged.
         /// The transport is closed after what was sent before. Once.
         case ended(AMQPError, isClean: Bool)
@@ -36,6 +38,8 @@ struct ConnectionStateMachine {
         var frameMax: UInt32
         /// In seconds; 0 asks for none.
         var heartbeat: UInt16
+        /// SASL mechanisms by preference.
+        var mechanisms = ["PLAIN"]
     }
 
     private enum Phase {
@@ -114,6 +118,7 @@ struct ConnectionStateMachine {
         case (.open, .connectionUnblocked):
             blockedReason = nil
             actions.append(.unblocked)
+        case (.open, .connectionUpdateSecretOK): actions.append(.secretUpdated)
         case (.closing, _): break
         default: fail(.protocolViolation("unexpected \(method.name) on channel 0"), &actions)
         }
@@ -174,18 +179,22 @@ struct ConnectionStateMachine {
             let version = "\(start.versionMajor)-\(start.versionMinor)"
             return end(handshakeFailed(.authenticate, "the broker speaks AMQP \(version), not 0-9-1"), &actions)
         }
-        guard start.mechanisms.split(separator: " ").contains("PLAIN") else {
-            let reason = "the broker does not offer PLAIN authentication, but: \(start.mechanisms)"
+        let offered = start.mechanisms.split(separator: " ")
+        guard let mechanism = login.mechanisms.first(where: { offered.contains(Substring($0)) }) else {
+            let wanted = login.mechanisms.joined(separator: " or ")
+            let reason = "the broker does not offer \(wanted) authentication, but: \(start.mechanisms)"
             return end(handshakeFailed(.authenticate, reason), &actions)
         }
-        let response = [0] + Array(login.username.utf8) + [0] + Array(login.password.utf8)
+        // With EXTERNAL the broker takes the user from the client's certificate.
+        let response =
+            mechanism == "EXTERNAL" ? [] : [0] + Array(login.username.utf8) + [0] + Array(login.password.utf8)
         login.password = ""
         phase = .awaitingTune
         actions.append(
             .send(
                 .connectionStartOK(
                     clientProperties: clientProperties,
-                    mechanism: "PLAIN",
+                    mechanism: mechanism,
                     response: response,
                     locale: "en_US"
                 )

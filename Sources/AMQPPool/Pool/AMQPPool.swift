@@ -24,9 +24,12 @@ public final class AMQPPool: Service, Sendable {
     /// Of consumers; they outlive these as well as the processes of the pool, but not the connection they are on.
     let keptChannels = KeptChannels()
     let logger: Logger
+    let stateBroadcast = StateBroadcast(PoolState.stopped)
 
     private final class CurrentRegistry: Sendable {
         let registry = Mutex<ChannelRegistry?>(nil)
+
+        var state: PoolState { registry.withLock { $0 }?.poolState ?? .stopped }
     }
 
     /// Describes a pool; nothing runs before ``start()`` or ``run()``.
@@ -62,10 +65,16 @@ public final class AMQPPool: Service, Sendable {
         self.logger = logger ?? Logger(label: name)
         let current = CurrentRegistry()
         registry = current
+        let states = stateBroadcast
         supervisor = Supervisor(name, strategy: .oneForAll, logger: logger) {
-            Child("registry") { _ -> ChannelRegistry? in
-                let registry = ChannelRegistry()
+            Child("registry") { context -> ChannelRegistry? in
+                let registry = ChannelRegistry(onChange: { states.update { current.state } })
                 current.registry.withLock { $0 = registry }
+                states.update { current.state }
+                context.pid.onExit { _ in
+                    current.registry.withLock { if $0 === registry { $0 = nil } }
+                    states.update { current.state }
+                }
                 return registry
             }
             poolSupervisor(
@@ -148,6 +157,34 @@ public final class AMQPPool: Service, Sendable {
         _ body: (Channel) async throws -> Result
     ) async throws -> Result {
         try await body(channel(before: .now + (timeout ?? configuration.connection.operationTimeout)))
+    }
+
+    /// Replaces the secret on all connections that are open, before it expires; see ``Connection/updateSecret(_:reason:timeout:)``.
+    /// Connections opened later take theirs from the endpoint or the ``CredentialsProvider``: that must know the new one first.
+    ///
+    /// - Throws: the first error, after every connection was told.
+    public func updateSecret(
+        _ secret: String,
+        reason: String = "the secret is renewed",
+        timeout: Duration? = nil
+    ) async throws(AMQPError) {
+        let connections = registry.registry.withLock { $0 }?.openConnections ?? []
+        let errors = await withTaskGroup(of: AMQPError?.self) { group in
+            for connection in connections {
+                group.addTask {
+                    do throws(AMQPError) {
+                        try await connection.updateSecret(secret, reason: reason, timeout: timeout)
+                        return nil
+                    } catch {
+                        return error
+                    }
+                }
+            }
+            return await group.reduce(into: [AMQPError]()) { errors, error in
+                if let error { errors.append(error) }
+            }
+        }
+        if let error = errors.first { throw error }
     }
 
     /// The channels that are set up and ready.

@@ -24,13 +24,28 @@ package actor ChannelRegistry {
 
     private nonisolated let state = Mutex(State())
 
-    package init() {}
+    /// Called when a channel or connection came, went, was blocked or unblocked.
+    private nonisolated let onChange: @Sendable () -> Void
+
+    package init(onChange: @escaping @Sendable () -> Void = {}) {
+        self.onChange = onChange
+    }
 
     // MARK: Looking up
 
     /// A channel that is ready: open, and its connection not blocked. Round robin.
     package nonisolated func pick() -> Channel? {
         state.withLock { $0.pick() }
+    }
+
+    /// The open connections, blocked or not.
+    nonisolated var openConnections: [Connection] { state.withLock { $0.connections } }
+
+    /// How the pool is, as far as its channels tell.
+    nonisolated var poolState: PoolState {
+        let channels = channels
+        if channels.contains(where: \.isReady) { return .ready }
+        return channels.contains { $0.closedError == nil && $0.connection.isBlocked } ? .blocked : .connecting
     }
 
     /// All channels, ready or not.
@@ -127,10 +142,12 @@ package actor ChannelRegistry {
 
     private nonisolated func remove(_ channel: Channel) {
         state.withLock { state in state.channels.removeAll { $0 === channel } }
+        onChange()
     }
 
-    /// A channel has become ready: those who wait look again.
+    /// A channel may have become ready, or not ready: those who wait look again.
     nonisolated func readinessChanged() {
+        onChange()
         let waiters = state.withLock { state in
             defer { state.waiters = [:] }
             return state.waiters

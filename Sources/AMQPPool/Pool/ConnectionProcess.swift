@@ -50,7 +50,7 @@ package actor ConnectionProcess: Worker {
             return state.isFenced
         }
         if isFenced { return await connection.close(timeout: killTimeout) }
-        connection.onUnblocked { [registry] in registry.readinessChanged() }
+        connection.onBlockedChanged { [registry] in registry.readinessChanged() }
         registry.connected(connection)
         opened.fire(connection)
         if let error = await connection.waitUntilClosed() { throw error }
@@ -90,20 +90,23 @@ package actor ConnectionProcess: Worker {
 
 /// Walks a list of endpoints round robin, across the incarnations of a connection.
 final class EndpointRotation: Sendable {
-    private let endpoints: [Endpoint]
-    private let index: Mutex<Int>
+    private let state: Mutex<(endpoints: [Endpoint], index: Int)>
+    private let shuffles: Bool
 
-    /// - Parameter offset: where to begin, so that several connections spread over the list.
-    init?(_ endpoints: [Endpoint], offset: Int) {
+    /// - Parameters:
+    ///   - offset: where to begin, so that several connections spread over the list.
+    ///   - shuffles: whether each round has another order; then the offset does not matter.
+    init?(_ endpoints: [Endpoint], offset: Int, shuffles: Bool = false) {
         guard !endpoints.isEmpty else { return nil }
-        self.endpoints = endpoints
-        index = Mutex(offset % endpoints.count)
+        self.shuffles = shuffles
+        state = Mutex((endpoints, shuffles ? 0 : offset % endpoints.count))
     }
 
     func next() -> Endpoint {
-        index.withLock { index in
-            defer { index = (index + 1) % endpoints.count }
-            return endpoints[index]
+        state.withLock { state in
+            if shuffles, state.index == 0 { state.endpoints.shuffle() }
+            defer { state.index = (state.index + 1) % state.endpoints.count }
+            return state.endpoints[state.index]
         }
     }
 }

@@ -4,6 +4,9 @@ public import Supervision
 public struct PoolConfiguration: Sendable {
     /// The brokers to connect to. Each connection walks the list round robin, one endpoint an attempt.
     public var endpoints: [Endpoint]
+    /// Whether each connection walks the list in an order of its own, shuffled anew for each round, so that the connections of
+    /// many processes spread over the brokers. Default no.
+    public var shufflesEndpoints = false
     /// How many connections. Default 2: with one, a lost connection leaves nothing.
     public var connections = 2
     /// How many channels each connection carries. Default 1.

@@ -46,7 +46,11 @@ private func connectionSupervisor(
     registry: @escaping @Sendable (ChildContext) throws -> ChannelRegistry,
     hooks: ChannelProcess.Hooks
 ) -> Supervisor {
-    let rotation = EndpointRotation(configuration.endpoints, offset: number - 1)
+    let rotation = EndpointRotation(
+        configuration.endpoints,
+        offset: number - 1,
+        shuffles: configuration.shufflesEndpoints
+    )
     var settings = configuration.connection
     settings.name = settings.name.map { "\($0)-\(number)" }
     return Supervisor(

@@ -257,6 +257,7 @@ extension [ConnectionStateMachine.Action] {
             case .opened: "opened"
             case .blocked: "blocked"
             case .unblocked: "unblocked"
+            case .secretUpdated: "secretUpdated"
             case .ended: "ended"
             }
         }
