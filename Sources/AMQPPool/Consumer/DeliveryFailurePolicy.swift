@@ -4,6 +4,9 @@ import NIOCore
 ///
 /// None of them loops hot: whatever comes again comes after a delay that grows with the attempts (see
 /// ``ConsumerConfiguration/retryBackoff``), during which the message counts against the prefetch.
+///
+/// Brokers count deliveries, not failures: one that ended with a crash, a lost connection or a stop of the consumer counts for
+/// ``requeueOnce`` and ``deadLetterAfter(_:)`` too.
 public enum DeliveryFailurePolicy: Sendable, Hashable {
     /// It is acknowledged: the handler has seen to it, and nobody gets it again.
     case ack
@@ -12,15 +15,14 @@ public enum DeliveryFailurePolicy: Sendable, Hashable {
     /// It is delivered again, without an end. A message that can never be handled comes again and again, with the backoff's
     /// maximum between two attempts.
     case requeue
-    /// It is delivered once more, and rejected when it fails again. A message that a consumer which crashed had already got
-    /// counts as delivered before.
+    /// It is delivered once more, and rejected when it fails again.
     case requeueOnce
     /// It is tried this often in all, at least once, and then rejected.
     ///
     /// A quorum queue counts the attempts itself (`x-delivery-count`). Other queues do not: from the second failure on the
     /// consumer publishes the message to its queue again, with the count in the header `x-attempts`, and acknowledges the
     /// old one when the broker has confirmed the new one. So it moves to the end of the queue, its `expiration` begins
-    /// anew, and its `user-id` is lost.
+    /// anew, and its `user-id` is lost. Who moves a dead letter back to its queue should take the header off.
     case deadLetterAfter(Int)
 }
 
