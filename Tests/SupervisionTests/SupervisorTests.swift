@@ -248,6 +248,54 @@ struct SupervisorTests {
         }
     }
 
+    @Test("children are administered at run time; a taken id names the process that has it")
+    func administration() async throws {
+        let supervisor = Supervisor("app") { Child("a") { _ in Counter() } }
+        try await supervisor.start()
+        let reference = try supervisor.reference()
+        let pid = try #require(try await reference.startChild(Child("b") { _ in Counter() }))
+        await #expect {
+            try await reference.startChild(Child("b") { _ in Counter() })
+        } throws: { error in
+            guard case AdministrationError.alreadyStarted("app/b", pid) = error else { return false }
+            return true
+        }
+        #expect(reference.whichChildren().map(\.id) == ["b", "a"])
+        try await reference.terminateChild("b")
+        try await reference.deleteChild("b")
+        #expect(reference.countChildren().specifications == 1)
+        await supervisor.stop()
+    }
+
+    @Test("an administrative call behind a start that hangs is released when its task is cancelled")
+    func cancelledAdministration() async throws {
+        let journal = Journal()
+        let supervisor = Supervisor("app") { Child("a") { _ in Counter() } }
+        try await supervisor.start()
+        let reference = try supervisor.reference()
+        let call = Task {
+            try await reference.startChild(
+                Child("slow") { _ in
+                    journal.write("starting")
+                    await journal.wait(for: "go")
+                    return Counter()
+                }
+            )
+        }
+        await journal.wait(for: "starting")
+        call.cancel()
+        await #expect {
+            try await call.value
+        } throws: { error in
+            guard case AdministrationError.cancelled("app/slow") = error else { return false }
+            return true
+        }
+        journal.write("go")
+        try await LiveTree(supervisor).settled()
+        #expect(reference.countChildren().active == 2)
+        await supervisor.stop()
+    }
+
     @Test("killing the root ends the tree, and run() throws")
     func killedRoot() async throws {
         let supervisor = Supervisor("app") { Child("counter") { _ in Counter() } }

@@ -13,8 +13,8 @@ public enum AdministrationError: Error, Sendable {
     case noProcess(supervisor: String)
     /// It has no child with this id.
     case notFound(child: String)
-    /// A child with this id is running.
-    case alreadyStarted(child: String)
+    /// A child with this id is running, as this process.
+    case alreadyStarted(child: String, Pid?)
     /// A child with this id is known but not running: restart or delete it.
     case alreadyPresent(child: String)
     /// A dynamic supervisor has as many children as it may have, those that are being restarted included.
@@ -124,17 +124,17 @@ extension SupervisorReference {
         _ administered: AdministeredChild?,
         _ id: String
     ) throws(AdministrationError) -> Pid? {
-        try process.check(reply, id)
+        try process.check(reply, id, administered?.pid)
         return administered?.pid
     }
 }
 
 extension SupervisorProcess {
-    func check(_ reply: SupervisorCore.Reply, _ id: String) throws(AdministrationError) {
+    func check(_ reply: SupervisorCore.Reply, _ id: String, _ pid: Pid? = nil) throws(AdministrationError) {
         let child = path + "/" + id
         switch reply {
         case .done, .ignored, .started: return
-        case .alreadyStarted: throw .alreadyStarted(child: child)
+        case .alreadyStarted: throw .alreadyStarted(child: child, pid)
         case .alreadyPresent: throw .alreadyPresent(child: child)
         case .tooManyChildren: throw .tooManyChildren(supervisor: path)
         case .notFound: throw .notFound(child: child)

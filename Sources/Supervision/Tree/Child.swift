@@ -24,6 +24,19 @@ public struct Child: Sendable {
         var run: (@Sendable (any Actor, ChildContext) async throws -> Void)?
         var terminate: (@Sendable (any Actor, ExitReason) async -> Void)?
         var onKill: (@Sendable (any Actor) async -> Void)?
+
+        static func worker<W: Worker>(
+            _ start: @escaping @Sendable (ChildContext) async throws -> W?,
+            onKill: (@Sendable (W) async -> Void)?
+        ) -> Body {
+            Body(
+                type: String(describing: W.self),
+                start: start,
+                run: { actor, _ in try await (actor as? W)?.run() },
+                terminate: { await ($0 as? W)?.terminate(reason: $1) },
+                onKill: Child.erase(onKill)
+            )
+        }
     }
 
     /// Unique among its siblings; the last part of its path.
@@ -106,13 +119,7 @@ public struct Child: Sendable {
             killTimeout: killTimeout,
             onUnstoppable: onUnstoppable,
             reportWithin: reportWithin,
-            body: Body(
-                type: String(describing: W.self),
-                start: start,
-                run: { actor, _ in try await (actor as? W)?.run() },
-                terminate: { await ($0 as? W)?.terminate(reason: $1) },
-                onKill: Child.erase(onKill)
-            )
+            body: .worker(start, onKill: onKill)
         )
     }
 
@@ -172,13 +179,7 @@ public struct Child: Sendable {
             killTimeout: killTimeout,
             onUnstoppable: onUnstoppable,
             reportWithin: reportWithin,
-            body: Body(
-                type: String(describing: W.self),
-                start: start,
-                run: { actor, _ in try await (actor as? W)?.run() },
-                terminate: { await ($0 as? W)?.terminate(reason: $1) },
-                onKill: Child.erase(onKill)
-            )
+            body: .worker(start, onKill: onKill)
         )
     }
 
@@ -258,7 +259,7 @@ public struct Child: Sendable {
         kind = .supervisor(supervisor)
     }
 
-    private static func erase<A: Actor>(
+    static func erase<A: Actor>(
         _ hook: (@Sendable (A) async -> Void)?
     ) -> (@Sendable (any Actor) async -> Void)? {
         guard let hook else { return nil }
