@@ -257,7 +257,6 @@ struct ConsumerTests {
             try await eventually("it is back") {
                 try await app.broker.queue("q", virtualHost: app.virtualHost)?.ready == 1
             }
-            #expect(try await app.broker.connections(virtualHost: app.virtualHost).isEmpty)
         }
     }
 
