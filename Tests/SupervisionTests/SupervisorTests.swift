@@ -296,6 +296,19 @@ struct SupervisorTests {
         await supervisor.stop()
     }
 
+    @Test("a tree that was stopped can be run again")
+    func runAgain() async throws {
+        let journal = Journal()
+        let supervisor = Supervisor("app") { Child("polite") { Polite($0, journal) } }
+        try await supervisor.start()
+        await supervisor.stop()
+        journal.clear()
+        let run = Task { try await supervisor.run() }
+        await journal.wait(for: "polite runs")
+        await supervisor.stop()
+        try await run.value
+    }
+
     @Test("killing the root ends the tree, and run() throws")
     func killedRoot() async throws {
         let supervisor = Supervisor("app") { Child("counter") { _ in Counter() } }

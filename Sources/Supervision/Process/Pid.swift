@@ -7,7 +7,8 @@ import Synchronization
 public struct Pid: Sendable {
     let process: Process
 
-    /// Whether it can be called. False from the moment it is killed or has ended, also while an old task of it still runs.
+    /// Whether it can be called. False from the moment it is killed or has ended, also while an old task of it still runs. A
+    /// supervisor is alive until its children have ended.
     public var isAlive: Bool { process.isAlive }
 
     /// Why it ended (or is ending), `nil` while it is alive.

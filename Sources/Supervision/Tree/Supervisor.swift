@@ -144,6 +144,8 @@ public final class Supervisor: Service, Sendable {
         let pid = Pid(process: process.process)
         pid.exit(.shutdown())
         _ = await Task.detached { await pid.exited() }.value
+        // Asked for, so a later run() starts anew instead of reporting it.
+        state.withLock { $0.ended = nil }
         return process.environment.zombies.list(at: process.environment.clock.now)
     }
 
