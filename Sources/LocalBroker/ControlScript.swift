@@ -193,6 +193,20 @@ enum ControlScript {
                <<"routingKey">> => text(get(routing_key, I)),
                <<"arguments">> => table(get(arguments, I))}
              || I <- rabbit_binding:info_all(exists(VHost), Items)];
+        run(<<"running-nodes">>, _) ->
+            Nodes = case erlang:function_exported(rabbit_nodes, list_running, 0) of
+                        true -> rabbit_nodes:list_running();
+                        false -> rabbit_nodes:all_running()
+                    end,
+            [text(N) || N <- Nodes];
+        run(<<"queue-place">>, #{<<"virtual-host">> := VHost, <<"name">> := Name}) ->
+            Resource = rabbit_misc:r(exists(VHost), queue, Name),
+            case rabbit_amqqueue:lookup(Resource) of
+                {ok, Queue} -> [place(Queue, amqqueue:get_pid(Queue))];
+                %% A durable one whose node is down.
+                {error, not_found} -> [place(Queue, amqqueue:get_pid(Queue))
+                                       || Queue <- mnesia:dirty_read(rabbit_durable_queue, Resource)]
+            end;
         run(<<"close-connection">>, #{<<"name">> := Name, <<"reason">> := Reason}) ->
             done(rabbit_networking:close_connection(connection(Name), Reason));
         run(<<"drop-connection">>, #{<<"name">> := Name}) ->
@@ -205,6 +219,21 @@ enum ControlScript {
             is_list(rabbit_alarm:get_alarms());
         run(_, _) ->
             throw(<<"no such command, or an argument is missing">>).
+
+        place(_, Pid) when is_pid(Pid) ->
+            Home = node(Pid),
+            #{<<"leader">> => text(Home), <<"members">> => [text(Home)],
+              <<"online">> => [text(Home) || lists:member(Home, [node() | nodes()])]};
+        %% Replicas that elect a leader.
+        place(Queue, _) ->
+            #{nodes := Members} = amqqueue:get_type_state(Queue),
+            Info = rabbit_amqqueue:info(Queue, [leader, online]),
+            Leader = case get(leader, Info) of
+                         Node when is_atom(Node), Node =/= '', Node =/= undefined -> text(Node);
+                         _ -> null
+                     end,
+            #{<<"leader">> => Leader, <<"members">> => [text(M) || M <- Members],
+              <<"online">> => [text(M) || M <- get(online, Info)]}.
 
         done(ok) -> true;
         done({ok, _}) -> true;

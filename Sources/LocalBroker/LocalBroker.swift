@@ -110,15 +110,23 @@ public actor LocalBroker: Worker {
     /// - Throws: `notInstalled`, `cannotPrepare`, `cannotSpawn`, `startFailed`, `startTimedOut`, `cancelled`. Nothing
     ///   remains of a broker that could not be started.
     public static func start(_ options: Options = .init()) async throws(LocalBrokerError) -> LocalBroker {
+        try await start(options, distribution: nil)
+    }
+
+    /// Starts a broker that is alone, or a node of a cluster.
+    static func start(
+        _ options: Options,
+        distribution: Distribution?
+    ) async throws(LocalBrokerError) -> LocalBroker {
         let installation = try Installation.find()
         var attempt = 1
         while true {
             let port = if let port = options.port { port } else { try LoopbackPort.free() }
-            let broker = try LocalBroker(options, installation, port: port)
+            let broker = try LocalBroker(options, installation, port: port, distribution: distribution)
             do {
                 try await broker.startAgain()
                 return broker
-            } catch .portInUse(_) where options.port == nil && attempt < 5 {
+            } catch .portInUse(_) where options.port == nil && distribution == nil && attempt < 5 {
                 // Another process was quicker to take the port.
                 await broker.shutdown()
                 attempt += 1
@@ -131,11 +139,16 @@ public actor LocalBroker: Worker {
 
     deinit { fate.succeed() }
 
-    private init(_ options: Options, _ installation: Installation, port: Int) throws(LocalBrokerError) {
+    private init(
+        _ options: Options,
+        _ installation: Installation,
+        port: Int,
+        distribution: Distribution?
+    ) throws(LocalBrokerError) {
         self.options = options
         self.installation = installation
         self.port = port
-        self.nodeFolder = NodeFolder(in: options.parentFolder)
+        self.nodeFolder = NodeFolder(in: options.parentFolder, distribution: distribution)
         self.folder = nodeFolder.path
         self.janitor = try Janitor(folder: nodeFolder.path, keepsFiles: options.keepsFiles)
         try nodeFolder.prepare(port: port, additionalConfiguration: options.configuration)

@@ -3,9 +3,12 @@ import Foundation
 /// The folder a node lives in: configuration, data, logs, home. Nothing of the node is anywhere else.
 struct NodeFolder: Sendable {
     let path: String
+    /// How other nodes reach this one; nil for one that is alone.
+    let distribution: Distribution?
 
     /// A name nobody else has. The folder is not made yet.
-    init(in parent: String) {
+    init(in parent: String, distribution: Distribution? = nil) {
+        self.distribution = distribution
         path = "\(parent)/local-broker-\(UUID().uuidString.lowercased())"
     }
 
@@ -27,6 +30,7 @@ struct NodeFolder: Sendable {
                 listeners.tcp.local = 127.0.0.1:\(port)
                 log.file = \(logs)/rabbit.log
                 log.file.level = info
+                \(distribution?.configuration ?? "")
                 \(additionalConfiguration)
 
                 """,
@@ -35,6 +39,13 @@ struct NodeFolder: Sendable {
             try write("[].\n", to: "\(path)/enabled_plugins")
             try write("", to: "\(path)/rabbitmq-env.conf")
             try write(ControlScript.source, to: "\(path)/\(ControlScript.module).erl")
+            if let distribution {
+                try write(Distribution.source, to: "\(path)/\(Distribution.module).erl")
+                // Erlang takes it only from a file that nobody else can read.
+                let cookie = "\(path)/.erlang.cookie"
+                try write(distribution.cookie, to: cookie)
+                try files.setAttributes([.posixPermissions: 0o400], ofItemAtPath: cookie)
+            }
         } catch {
             throw .cannotPrepare(path: path, reason: "\(error)")
         }
@@ -63,7 +74,7 @@ struct NodeFolder: Sendable {
             "ERL_CRASH_DUMP_SECONDS": "0",
             // For every other Erlang program that the node may run.
             "ERL_FLAGS": "-start_epmd false",
-            "RABBITMQ_NODENAME": Self.nodeName,
+            "RABBITMQ_NODENAME": distribution?.nodeName ?? Self.nodeName,
             "RABBITMQ_CONF_ENV_FILE": "\(self.path)/rabbitmq-env.conf",
             "RABBITMQ_CONFIG_FILE": configuration,
             "RABBITMQ_ADVANCED_CONFIG_FILE": "\(self.path)/advanced.config",
@@ -78,15 +89,15 @@ struct NodeFolder: Sendable {
         ]
     }
 
-    /// All nodes may have the same name: none can be reached by it.
+    /// All nodes that are alone may have the same name: none can be reached by it.
     static let nodeName = "rabbit@localhost"
 
-    /// What Erlang is told. No distribution, so no epmd: RabbitMQ asks for its own distribution port while it boots,
-    /// and `-erl_epmd_port` is the answer without one.
+    /// What Erlang is told. A node that is alone has no distribution, so no epmd: RabbitMQ asks for its own distribution
+    /// port while it boots, and `-erl_epmd_port` is the answer without one.
     func arguments() -> [String] {
-        [
-            "-noinput", "-sname", Self.nodeName, "-start_epmd", "false", "-dist_listen", "false", "-erl_epmd_port", "1",
-            "+S", "2:2",
+        let alone = ["-sname", Self.nodeName, "-start_epmd", "false", "-dist_listen", "false", "-erl_epmd_port", "1"]
+        let startDistribution = distribution.map { ["-eval", $0.start(sourceFolder: path)] } ?? []
+        return ["-noinput"] + (distribution?.arguments ?? alone) + ["+S", "2:2"] + startDistribution + [
             "-eval", ControlScript.start(sourceFolder: path),
             "-s", "rabbit", "boot",
             "-eval", ControlScript.ready,

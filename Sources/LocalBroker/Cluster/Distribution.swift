@@ -1,0 +1,77 @@
+/// How a node of a cluster is reached by the others: Erlang's distribution, on a port of 127.0.0.1 of its own, without an
+/// epmd.
+///
+/// The port is in the node's name, so that nothing has to be asked for it. Who may join has the cookie, which is in a file
+/// that only this user can read, and is made anew for each cluster.
+struct Distribution: Sendable {
+    let port: Int
+    let cookie: String
+    /// The node that the others join when they start for the first time; itself, for that one.
+    let founder: Int
+
+    var nodeName: String { Self.nodeName(port) }
+
+    static func nodeName(_ port: Int) -> String { "rabbit-\(port)@localhost" }
+
+    /// Lines of `rabbitmq.conf`.
+    var configuration: String {
+        let names = founder == port ? [port] : [founder, port]
+        let nodes = names.enumerated().map { index, port in
+            "cluster_formation.classic_config.nodes.\(index + 1) = \(Self.nodeName(port))"
+        }
+        return (["cluster_formation.peer_discovery_backend = classic_config"] + nodes).joined(separator: "\n")
+    }
+
+    /// What Erlang is told. RabbitMQ asks OTP's own `erl_epmd` for its port while it boots, whatever module is in its place:
+    /// `-erl_epmd_port` is the answer. The distribution is started by ``start(sourceFolder:)``, since what replaces epmd must be
+    /// there before.
+    var arguments: [String] {
+        [
+            "-epmd_module", Self.module, "-start_epmd", "false", "-erl_epmd_port", "\(port)",
+            "-kernel", "inet_dist_use_interface", "{127,0,0,1}",
+            "inet_dist_listen_min", "\(port)", "inet_dist_listen_max", "\(port)",
+        ]
+    }
+
+    static let module = "local_broker_epmd"
+
+    /// What the node evaluates before anything else.
+    func start(sourceFolder: String) -> String {
+        """
+        {ok, E, C} = compile:file("\(sourceFolder)/\(Self.module)", [binary]), \
+        {module, E} = code:load_binary(E, "\(Self.module)", C), \
+        {ok, _} = net_kernel:start(['\(nodeName)', shortnames]).
+        """
+    }
+
+    /// In place of OTP's `erl_epmd`, which asks a daemon for the port of a name.
+    static let source = #"""
+        -module(local_broker_epmd).
+        -export([start_link/0, register_node/2, register_node/3, port_please/2, port_please/3, listen_port_please/2,
+                 address_please/3, names/0, names/1]).
+
+        start_link() -> ignore.
+
+        %% The number tells one incarnation of a node from another.
+        register_node(Name, Port) -> register_node(Name, Port, inet).
+        register_node(_, _, _) -> {ok, 4 + erlang:system_time(second) rem 1000000000}.
+
+        %% 6 is the version of the distribution protocol.
+        port_please(Name, Host) -> port_please(Name, Host, infinity).
+        port_please(Name, _, _) -> {port, port(Name), 6}.
+
+        listen_port_please(Name, _) -> {ok, port(Name)}.
+
+        address_please(_, _, _) -> {ok, {127, 0, 0, 1}}.
+
+        names() -> names(localhost).
+        names(_) -> {ok, []}.
+
+        %% The name is "rabbit-25001" or "rabbit-25001@localhost".
+        port(Name) when is_atom(Name) -> port(atom_to_list(Name));
+        port(Name) ->
+            [Short | _] = string:split(Name, "@"),
+            [_, Port] = string:split(Short, "-", trailing),
+            list_to_integer(Port).
+        """#
+}

@@ -1,0 +1,232 @@
+import NIOCore
+import NIOPosix
+public import Supervision
+
+/// Several private RabbitMQ nodes that form a cluster, to take nodes away from.
+///
+///     let cluster = try await LocalBrokerCluster.start(nodes: 3)
+///     let pool = AMQPPool(endpoints: try cluster.urls().map { try Endpoint(url: $0) })
+///     ...
+///     let home = try await cluster.place(of: "orders")
+///     try await cluster.nodes[home?.leader ?? 0].kill()
+///
+/// Each node is a ``LocalBroker`` and can do what one can, but for ``LocalBroker/wipe()``: the others would not take an
+/// empty node for the one they know. They talk to each other on ports of 127.0.0.1, without an epmd, with a cookie that is
+/// made for this cluster. As with one broker, nothing remains of them, whatever happens to their owner.
+///
+/// A node takes about 3 s and 140 MB to start; the first starts alone, the others together.
+///
+/// After all nodes were stopped, start them again together, with ``startAgain()``: one alone waits for the last to stop.
+public actor LocalBrokerCluster: Worker {
+    /// Where a queue is, as the cluster sees it: by the nodes' indices in ``nodes``.
+    public struct QueuePlace: Sendable, Hashable {
+        /// The node that does the queue's work: a quorum queue's leader, a classic queue's home. Nil when there is none at
+        /// present. A classic queue keeps its home while that is down.
+        public var leader: Int?
+        /// The nodes that have a replica.
+        public var members: [Int]
+        /// Those of them that are up.
+        public var online: [Int]
+    }
+
+    /// The nodes, in the order in which they were started at first.
+    public nonisolated let nodes: [LocalBroker]
+
+    private nonisolated let names: [String]
+
+    /// Starts a cluster, and returns when all nodes have joined it.
+    ///
+    /// - Parameters:
+    ///   - nodes: how many; quorum queues make sense with three and more.
+    ///   - options: of each node. Its `port` is ignored: each gets a free one.
+    /// - Throws: what ``LocalBroker/start(_:)`` throws. Nothing remains of a cluster that could not be started.
+    public static func start(
+        nodes count: Int = 3,
+        _ options: LocalBroker.Options = .init()
+    ) async throws(LocalBrokerError) -> LocalBrokerCluster {
+        var attempt = 1
+        while true {
+            do {
+                return try await form(max(1, count), options)
+            } catch .portInUse(_) where attempt < 5 {
+                // Another process was quicker to take one of the ports.
+                attempt += 1
+            }
+        }
+    }
+
+    private static func form(
+        _ count: Int,
+        _ options: LocalBroker.Options
+    ) async throws(LocalBrokerError) -> LocalBrokerCluster {
+        var options = options
+        options.port = nil
+        var ports: [Int] = []
+        while ports.count < count {
+            let port = try LoopbackPort.free()
+            if !ports.contains(port) { ports.append(port) }
+        }
+        let cookie = String((0..<32).map { _ in "ABCDEFGHIJKLMNOPQRSTUVWXYZ".randomElement() ?? "A" })
+        let distributions = ports.map { Distribution(port: $0, cookie: cookie, founder: ports[0]) }
+        let founder = try await LocalBroker.start(options, distribution: distributions[0])
+        let settings = options
+        let others = await withTaskGroup(of: (Int, Result<LocalBroker, LocalBrokerError>).self) { group in
+            for (index, distribution) in distributions.enumerated().dropFirst() {
+                group.addTask { (index, await LocalBroker.tryToStart(settings, distribution: distribution)) }
+            }
+            return await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
+        }
+        var nodes = [founder]
+        var failure: LocalBrokerError?
+        for index in 1..<max(1, count) {
+            switch others[index] {
+            case .success(let node): nodes.append(node)
+            case .failure(let error): failure = failure ?? error
+            case nil: break
+            }
+        }
+        let cluster = LocalBrokerCluster(nodes: nodes, names: distributions.map(\.nodeName))
+        if let failure {
+            await cluster.shutdown()
+            throw failure
+        }
+        do {
+            try await cluster.waitUntilFormed(within: options.startTimeout)
+        } catch {
+            await cluster.shutdown()
+            throw error
+        }
+        return cluster
+    }
+
+    private init(nodes: [LocalBroker], names: [String]) {
+        self.nodes = nodes
+        self.names = names
+    }
+
+    // MARK: Connecting
+
+    /// The nodes' URLs.
+    public nonisolated func urls(virtualHost: String = "/") -> [String] {
+        nodes.map { virtualHost == "/" ? $0.url : $0.url(virtualHost: virtualHost) }
+    }
+
+    // MARK: Questions
+
+    /// The indices of the nodes that are up, as the first of them sees it.
+    public func running() async throws(LocalBrokerError) -> [Int] {
+        indices(of: try await anyNode().request("running-nodes"))
+    }
+
+    /// Where a queue is; nil if there is none of that name.
+    public func place(of queue: String, virtualHost: String = "/") async throws(LocalBrokerError) -> QueuePlace? {
+        struct Place: Decodable {
+            var leader: String?
+            var members: [String]
+            var online: [String]
+        }
+        let arguments: [String: ControlArgument] = ["virtual-host": .text(virtualHost), "name": .text(queue)]
+        let places = try await anyNode().request("queue-place", arguments, as: [Place].self)
+        return places.first.map { place in
+            QueuePlace(
+                leader: place.leader.flatMap { names.firstIndex(of: $0) },
+                members: indices(of: place.members),
+                online: indices(of: place.online)
+            )
+        }
+    }
+
+    /// Makes a virtual host, on all nodes, in which the user `guest` may do everything.
+    public func createVirtualHost(_ name: String) async throws(LocalBrokerError) {
+        try await anyNode().createVirtualHost(name)
+    }
+
+    /// Deletes a virtual host and all that is in it.
+    public func deleteVirtualHost(_ name: String) async throws(LocalBrokerError) {
+        try await anyNode().deleteVirtualHost(name)
+    }
+
+    private func indices(of nodeNames: [String]) -> [Int] {
+        nodeNames.compactMap { names.firstIndex(of: $0) }.sorted()
+    }
+
+    private func anyNode() async throws(LocalBrokerError) -> LocalBroker {
+        for node in nodes where await node.isRunning { return node }
+        throw .notRunning
+    }
+
+    private func waitUntilFormed(within timeout: Duration) async throws(LocalBrokerError) {
+        let end = ContinuousClock.now + timeout
+        for node in nodes {
+            while try await node.request("running-nodes", as: [String].self).count < nodes.count {
+                guard ContinuousClock.now < end else {
+                    throw .startTimedOut(after: timeout, log: "the nodes do not know each other")
+                }
+                do {
+                    try await Task.sleep(for: .milliseconds(50))
+                } catch {
+                    throw .cancelled
+                }
+            }
+        }
+    }
+
+    // MARK: Life and death
+
+    /// Starts all nodes that are not running, together: each may wait for another one.
+    ///
+    /// - Throws: what ``LocalBroker/startAgain()`` throws, of one of the nodes.
+    public func startAgain() async throws(LocalBrokerError) {
+        let failure = await withTaskGroup(of: LocalBrokerError?.self) { group -> LocalBrokerError? in
+            for node in nodes {
+                group.addTask {
+                    guard await !node.isRunning else { return nil }
+                    do throws(LocalBrokerError) {
+                        try await node.startAgain()
+                        return nil
+                    } catch {
+                        return error
+                    }
+                }
+            }
+            var failure: LocalBrokerError?
+            for await error in group { failure = failure ?? error }
+            return failure
+        }
+        if let failure { throw failure }
+        try await waitUntilFormed(within: .seconds(60))
+    }
+
+    /// Ends all nodes for good, at once, and removes all of their files. May be called more than once.
+    public func shutdown() async {
+        await withTaskGroup(of: Void.self) { group in
+            for node in nodes { group.addTask { await node.shutdown() } }
+        }
+    }
+
+    /// Lasts until ``shutdown()``; what is done to single nodes does not end it.
+    ///
+    /// - Throws: `endedUnexpectedly` when a node ends without having been asked to; `CancellationError`.
+    public func run() async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for node in nodes { group.addTask { try await node.run() } }
+            try await group.waitForAll()
+        }
+    }
+
+    /// Shuts down.
+    public func terminate(reason: ExitReason) async { await shutdown() }
+}
+
+extension LocalBroker {
+    fileprivate static func tryToStart(
+        _ options: Options,
+        distribution: Distribution
+    ) async -> Result<LocalBroker, LocalBrokerError> {
+        do throws(LocalBrokerError) {
+            return .success(try await start(options, distribution: distribution))
+        } catch {
+            return .failure(error)
+        }
+    }
+}
