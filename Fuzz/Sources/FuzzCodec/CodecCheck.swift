@@ -1,0 +1,1 @@
+../../../Tests/AMQPPoolTests/Codec/CodecCheck.swift
