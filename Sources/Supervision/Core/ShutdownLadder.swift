@@ -31,6 +31,8 @@ struct ShutdownLadder: Sendable {
         case timerFired
         case exit(ExitReason)
         case crash(any Error)
+        /// End as if `run()` had returned.
+        case finish
         case stop(Shutdown)
         case kill
     }
@@ -53,7 +55,7 @@ struct ShutdownLadder: Sendable {
     }
 
     /// Whether the child has a `run()`.
-    let hasRun: Bool
+    private(set) var hasRun: Bool
     let hasHook: Bool
     let shutdown: Shutdown
     let killTimeout: Duration
@@ -65,6 +67,7 @@ struct ShutdownLadder: Sendable {
     private(set) var isTaskRunning = true
     private var hook = Hook.idle
     private var hasTimer = false
+    private var isPretending = false
     private var actions: [Action] = []
 
     private enum Hook { case idle, running, returned }
@@ -89,6 +92,27 @@ struct ShutdownLadder: Sendable {
         return false
     }
 
+    /// How far it is on its way out.
+    var wayOut: WayOut {
+        switch step {
+        case .running, .ended: .none
+        case .starting, .terminating: .underWay
+        case .asked: hasTimer && isPretending ? .waitsForTime : .underWay
+        case .cancelled: hasTimer && isPretending && hook != .running ? .waitsForTime : .underWay
+        }
+    }
+
+    enum WayOut { case none, underWay, waitsForTime }
+
+    /// Acts from now on as if a task were running. False when the incarnation is not up, or not any more.
+    mutating func pretendTaskIsRunning() -> Bool {
+        guard case .running = step, !isPretending else { return false }
+        isPretending = true
+        isTaskRunning = true
+        hasRun = true
+        return true
+    }
+
     /// `observesStop`: whether the worker has taken its stop request.
     mutating func handle(_ input: Input, observesStop: Bool) -> [Action] {
         switch input {
@@ -106,6 +130,7 @@ struct ShutdownLadder: Sendable {
         case .timerFired: timerFired()
         case .exit(let reason): exit(reason, observesStop)
         case .crash(let error): leave(.crashed(error))
+        case .finish: finish()
         case .stop(let mode): stop(mode, observesStop)
         case .kill: leave(.killed)
         }
@@ -162,6 +187,8 @@ extension ShutdownLadder {
             if hook != .running { end(.killed) }
         case .cancelled(.crashed(let crash)):
             if hook != .running { end(.crashed(crash)) }
+        case .cancelled(.normal):
+            if hook != .running { terminate(.normal) }
         case .cancelled(let asked):
             guard hook != .running else { return }
             terminate(error.map { $0 is CancellationError ? asked : .crashed($0) } ?? asked)
@@ -178,6 +205,14 @@ extension ShutdownLadder {
             actions.append(.requestStop)
         case .running: cancel(reason, after: killTimeout)
         case .asked, .cancelled, .terminating, .ended: return
+        }
+    }
+
+    private mutating func finish() {
+        switch step {
+        case .running where !hasRun: end(.normal)
+        case .starting, .running, .asked: cancel(.normal, after: killTimeout)
+        case .cancelled, .terminating, .ended: return
         }
     }
 

@@ -10,6 +10,10 @@ enum Signal: Sendable {
     case crash(any Error)
     /// A process that this one is linked to has ended.
     case linked(ExitReason)
+    /// End as if `run()` had returned.
+    case finish
+    /// Play dead: see ``Pid/hang()``.
+    case hang
 }
 
 /// Who acts on the signals sent to a process.

@@ -15,8 +15,16 @@ final class ChildProcess: Sendable, SignalTarget {
         var timer: SupervisionTimer?
         var startTimer: SupervisionTimer?
         var stopSignal: StopSignal?
+        var hang: Hang?
         var actions = Deque<ShutdownLadder.Action>()
         var isActing = false
+    }
+
+    /// What is kept from an incarnation that plays dead, and from the others about it.
+    private struct Hang {
+        var hasTask: Bool
+        var isAskedToStop = false
+        var withheldEnd: ShutdownLadder.Input?
     }
 
     let process: Process
@@ -81,7 +89,12 @@ final class ChildProcess: Sendable, SignalTarget {
             }
             state.withLock { $0.startTimer = timer }
         }
-        let task = PoolWatch.launch { isRescued in await self.live(isRescued) }
+        owner.environment.faults.processBegan()
+        let task = PoolWatch.launch { isRescued in
+            self.owner.environment.faults.taskBegan()
+            await self.live(isRescued)
+            self.owner.environment.faults.taskEnded()
+        }
         let (keep, cancelNow) = state.withLock { state in
             let keep = state.ladder.isTaskRunning
             if keep { state.task = task }
@@ -100,11 +113,14 @@ final class ChildProcess: Sendable, SignalTarget {
         case .exit(let reason), .linked(let reason): handle(.exit(reason))
         case .kill: handle(.kill)
         case .crash(let error): handle(.crash(error))
+        case .finish: handle(.finish)
+        case .hang: hang()
         }
     }
 
     private func live(_ isRescued: Bool) async {
         do {
+            if let fault = owner.environment.faults.takeFault(key) { throw fault }
             guard let actor = try await body.start(ChildContext(child: self)) else {
                 handle(.ignored)
                 return
@@ -113,7 +129,11 @@ final class ChildProcess: Sendable, SignalTarget {
             handle(.started)
             guard let run = body.run else { return }
             if isRescued, let task = state.withLock({ $0.task }) {
-                task.continueOnPool { await self.run(run, actor) }
+                task.continueOnPool {
+                    self.owner.environment.faults.taskBegan()
+                    await self.run(run, actor)
+                    self.owner.environment.faults.taskEnded()
+                }
             } else {
                 await self.run(run, actor)
             }
@@ -134,6 +154,10 @@ final class ChildProcess: Sendable, SignalTarget {
     /// Decides under the lock and acts outside of it, in the order of the decisions: whoever comes first acts for all.
     private func handle(_ input: ShutdownLadder.Input) {
         let acts = state.withLock { state in
+            if state.hang != nil, case .taskEnded = input {
+                state.hang?.withheldEnd = input
+                return false
+            }
             let wasLeavable = state.ladder.isLeavable
             let wasTaskRunning = state.ladder.isTaskRunning
             state.actions.append(contentsOf: state.ladder.handle(input, observesStop: state.stopSignal != nil))
@@ -160,11 +184,15 @@ final class ChildProcess: Sendable, SignalTarget {
     private func perform(_ action: ShutdownLadder.Action) {
         switch action {
         case .requestStop:
-            state.withLock { $0.stopSignal }?.request()
+            let signal = state.withLock { state in
+                state.hang?.isAskedToStop = true
+                return state.hang == nil ? state.stopSignal : nil
+            }
+            signal?.request()
         case .cancelTask:
             let task = state.withLock { state in
                 state.isCancelled = true
-                return state.task
+                return state.hang == nil ? state.task : nil
             }
             task?.cancel()
         case .runHook: runHook()
@@ -216,12 +244,14 @@ final class ChildProcess: Sendable, SignalTarget {
         }
         deadMansSwitch?.cancel()
         releaseTask()
+        owner.environment.faults.processEnded()
         owner.enqueue(event)
         owner.environment.activity.end()
     }
 
     private func releaseTask() {
-        let task = state.withLock { state in
+        let task = state.withLock { state -> LaunchedTask? in
+            guard state.hang == nil else { return nil }
             defer { state.task = nil }
             return state.task
         }
@@ -243,8 +273,10 @@ final class ChildProcess: Sendable, SignalTarget {
             return
         }
         PoolWatch.launch { _ in
+            self.owner.environment.faults.taskBegan()
             await hook(actor)
             self.handle(.hookReturned)
+            self.owner.environment.faults.taskEnded()
         }
     }
 
@@ -256,9 +288,44 @@ final class ChildProcess: Sendable, SignalTarget {
             return
         }
         PoolWatch.launch { _ in
+            self.owner.environment.faults.taskBegan()
             await terminate(actor, reason)
             self.handle(.terminated)
+            self.owner.environment.faults.taskEnded()
         }
+    }
+}
+
+// MARK: - Playing dead
+
+extension ChildProcess {
+    var wayOut: ShutdownLadder.WayOut { state.withLock { $0.ladder.wayOut } }
+
+    private func hang() {
+        let hangs = state.withLock { state in
+            let hasTask = state.ladder.isTaskRunning
+            guard state.ladder.pretendTaskIsRunning() else { return false }
+            state.hang = Hang(hasTask: hasTask)
+            return true
+        }
+        if hangs { owner.environment.faults.hung(self) }
+    }
+
+    /// Hears of all that was kept from it.
+    func recover() {
+        let (hang, task, signal, isCancelled) = state.withLock { state in
+            defer { state.hang = nil }
+            return (state.hang, state.task, state.stopSignal, state.isCancelled)
+        }
+        guard let hang else { return }
+        if hang.isAskedToStop { signal?.request() }
+        if isCancelled { task?.cancel() }
+        if let end = hang.withheldEnd {
+            handle(end)
+        } else if !hang.hasTask {
+            handle(.taskEnded(nil))
+        }
+        if state.withLock({ $0.ladder.isFinished }) { releaseTask() }
     }
 }
 

@@ -125,6 +125,8 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
         if isOver {
             onBoot?(.failure(SupervisionError.exited(process.exitReason ?? .shutdown())))
+        } else if let fault = environment.faults.takeFault(key) {
+            enqueue(.stop(.crashed(fault)))
         } else {
             enqueue(.boot)
         }
@@ -137,6 +139,8 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         // A supervisor traps exits, and ignores those of processes that are no children of its own (statement 12).
         case .linked: return
         case .kill: enqueue(.kill)
+        case .finish: enqueue(.stop(.normal))
+        case .hang: for (_, _, incarnation, _) in snapshot() { incarnation?.pid.process.send(.hang) }
         }
     }
 
@@ -159,6 +163,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     /// Comes before the exit of this child is announced.
     func abandoned(_ child: ChildProcess) {
         environment.zombies.add(child, at: environment.clock.now)
+        environment.faults.abandoned(child)
         environment.metrics.zombies(environment.zombies.count)
         state.withLock { state in
             guard case .child(let current) = state.shells[child.slot]?.incarnation, current === child else { return }

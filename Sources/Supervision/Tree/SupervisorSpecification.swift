@@ -63,5 +63,6 @@ struct TreeEnvironment: Sendable {
     var events = EventHub()
     var activity = Activity()
     var zombies = Zombies()
+    var faults = FaultInjection()
     var metrics: SupervisionMetrics
 }

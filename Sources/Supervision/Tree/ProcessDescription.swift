@@ -1,0 +1,188 @@
+/// One place of a live tree, whether it has a process or not, with what its specification says.
+package struct ProcessDescription: Sendable {
+    package enum Kind: Sendable {
+        case worker
+        case supervisor(Strategy, AutoShutdown)
+        case dynamicSupervisor
+    }
+
+    /// The place in the tree, the same for all incarnations.
+    package var key: String
+    package var path: String
+    /// The key of the supervisor above, `nil` for the root.
+    package var parent: String?
+    package var kind: Kind
+    /// The living incarnation.
+    package var pid: Pid?
+    /// Whether the supervisor above has it from its own description, and so starts it again when it is started itself.
+    package var isDescribed: Bool
+    package var restart: Restart
+    package var isSignificant: Bool
+    package var backoff: Backoff?
+    package var onUnstoppable: OnUnstoppable
+    /// Of a supervisor.
+    package var intensity = RestartIntensity(0, within: .seconds(1))
+    package var whenExceeded = WhenExceeded.escalate
+
+    package var isSupervisor: Bool {
+        if case .worker = kind { return false }
+        return true
+    }
+}
+
+extension Supervisor {
+    /// Every place of the running tree, the root first, in start order; none when it is not running.
+    package func descriptions() -> [ProcessDescription] {
+        guard let current else { return [] }
+        var result: [ProcessDescription] = []
+        var waiting = [Place.root(current)]
+        while let place = waiting.popLast() {
+            result.append(place.description)
+            waiting.append(contentsOf: place.children.reversed())
+        }
+        return result
+    }
+
+    /// Whether nothing goes on in the tree before time passes: all that is under way are restarts that were put off and
+    /// incarnations that were made to hang.
+    package var waitsForTime: Bool {
+        guard let current else { return false }
+        var waiting = [current]
+        var waits = false
+        while let next = waiting.popLast() {
+            for (_, record, incarnation, _) in next.snapshot() {
+                switch (record.status, incarnation) {
+                case (.starting, .supervisor(let supervisor)?): waiting.append(supervisor)
+                case (.starting, _), (.down, _): return false
+                case (.stopped, _): continue
+                case (.restarting, _):
+                    guard record.delay != nil else { return false }
+                    waits = true
+                case (.running, .supervisor(let supervisor)?), (.stopping, .supervisor(let supervisor)?):
+                    waiting.append(supervisor)
+                case (.running, .child(let child)?), (.stopping, .child(let child)?):
+                    switch child.wayOut {
+                    case .none where record.isStopping, .underWay: return false
+                    case .none: continue
+                    case .waitsForTime: waits = true
+                    }
+                case (.running, nil), (.stopping, nil): return false
+                }
+            }
+        }
+        return waits
+    }
+}
+
+extension SupervisorCore.Record {
+    fileprivate var isStopping: Bool {
+        if case .stopping = status { return true }
+        return false
+    }
+}
+
+/// A place below a process that lives, or below one that is only described.
+private struct Place {
+    var description: ProcessDescription
+    var process: SupervisorProcess?
+    var specification: SupervisorSpecification?
+
+    static func root(_ process: SupervisorProcess) -> Place {
+        Place(
+            description: describe(
+                Child(supervisor: process.specification),
+                key: process.key,
+                path: process.path,
+                parent: nil,
+                pid: Pid(process: process.process),
+                isDescribed: true
+            ),
+            process: process,
+            specification: process.specification
+        )
+    }
+
+    var children: [Place] {
+        guard let specification else { return [] }
+        let live = process?.snapshot() ?? []
+        var places: [Place] = []
+        var known: Set<String> = []
+        if let process {
+            for (child, record, incarnation, _) in live {
+                known.insert(child.id)
+                let pid = incarnation.map(\.pid).flatMap { $0.isAlive ? $0 : nil }
+                let slot = incarnation?.slot ?? 0
+                var place = Place(
+                    description: Place.describe(
+                        child,
+                        key: process.key(of: child.id, slot),
+                        path: process.path(of: child, record.generation),
+                        parent: description.key,
+                        pid: pid,
+                        isDescribed: specification.children.contains { $0.id == child.id }
+                    )
+                )
+                if case .supervisor(let nested) = child.kind {
+                    place.specification = nested
+                    if pid != nil, case .supervisor(let process)? = incarnation { place.process = process }
+                }
+                places.append(place)
+            }
+        }
+        for child in specification.children where !known.contains(child.id) {
+            var place = Place(
+                description: Place.describe(
+                    child,
+                    key: "\(description.key)/\(child.id)",
+                    path: "\(description.path)/\(child.id)",
+                    parent: description.key,
+                    pid: nil,
+                    isDescribed: true
+                )
+            )
+            if case .supervisor(let nested) = child.kind { place.specification = nested }
+            places.append(place)
+        }
+        return places
+    }
+
+    private static func describe(
+        _ child: Child,
+        key: String,
+        path: String,
+        parent: String?,
+        pid: Pid?,
+        isDescribed: Bool
+    ) -> ProcessDescription {
+        var description = ProcessDescription(
+            key: key,
+            path: path,
+            parent: parent,
+            kind: .worker,
+            pid: pid,
+            isDescribed: isDescribed,
+            restart: child.restart,
+            isSignificant: child.isSignificant,
+            backoff: child.backoff,
+            onUnstoppable: child.onUnstoppable
+        )
+        if case .supervisor(let specification) = child.kind {
+            description.intensity = specification.intensity
+            description.whenExceeded = specification.whenExceeded
+            switch specification.kind {
+            case .ordered(let strategy): description.kind = .supervisor(strategy, specification.autoShutdown)
+            case .dynamic: description.kind = .dynamicSupervisor
+            }
+        }
+        return description
+    }
+}
+
+extension SupervisorProcess.Incarnation {
+    fileprivate var slot: SupervisorCore.Slot? {
+        switch self {
+        case .child(let child): child.slot
+        case .supervisor(let supervisor): supervisor.link?.slot
+        }
+    }
+}
