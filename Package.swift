@@ -128,6 +128,14 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "SupervisionTestingTests",
+            dependencies: [
+                "Supervision", "SupervisionTesting",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "DocumentationTests",
             dependencies: ["Supervision", "SupervisionTesting"],
             swiftSettings: settings

@@ -40,7 +40,8 @@ public struct LiveTree: Sendable {
         case notSettled(after: Duration, tree: String)
     }
 
-    private let supervisor: Supervisor
+    /// The root.
+    public let supervisor: Supervisor
 
     /// The tree below (and with) this supervisor, which has been started.
     public init(_ supervisor: Supervisor) {

@@ -53,6 +53,17 @@ public final class ManualClock: SupervisionClock {
         state.withLock { $0.now = max($0.now, end) }
     }
 
+    /// When the next timer is due, `nil` when none waits.
+    public var nextTimer: Duration? { state.withLock { $0.timers.values.map(\.deadline).min() } }
+
+    /// Turns the clock to the next timer and runs what is due then. False when none waits.
+    @discardableResult
+    public func advanceToNextTimer() -> Bool {
+        guard let next = nextTimer else { return false }
+        advance(by: max(.zero, next - now))
+        return true
+    }
+
     private func next(before end: Duration) -> (@Sendable () -> Void)? {
         state.withLock { state in
             let due = state.timers.filter { $0.value.deadline <= end }

@@ -1,0 +1,142 @@
+import Supervision
+
+/// A look at a tree before anything is done to it.
+struct Look: Sendable {
+    let processes: [LiveTree.Process]
+    /// After which nothing of a tree's past counts.
+    let rest: Duration
+    private let places: [ProcessDescription]
+    private let takesClock: Bool
+
+    init(_ stage: Stage) {
+        processes = LiveTree(stage.supervisor).processes
+        places = stage.supervisor.descriptions()
+        takesClock = stage.clock != nil
+        let longest = places.map { max($0.intensity.period, $0.backoff?.resetAfter ?? .zero) }.max() ?? .zero
+        rest = takesClock ? longest + .milliseconds(1) : .zero
+    }
+
+    /// Whether that can be played: nothing starts a root again, and a child may ask to end the OS process when it hangs.
+    func canEnd(_ process: LiveTree.Process, by way: Way) -> Bool {
+        switch way {
+        case .crash, .kill, .normalEnd, .gracefulStop: return true
+        case .failingRestart: return process.path != processes.first?.path
+        case .hang:
+            return !places.contains {
+                ($0.path == process.path || $0.path.hasPrefix(process.path + "/")) && $0.onUnstoppable == .crashProcess
+            }
+        }
+    }
+}
+
+extension Chaos {
+    /// Plays scenarios, each in a fresh tree, and throws when one of them has a finding.
+    func rounds(
+        _ title: String,
+        expecting: Expectation? = nil,
+        _ scenarios: (Look) -> [Scenario],
+        failed: (inout ChaosReport) -> Void = { _ in }
+    ) async throws -> ChaosReport {
+        let start = ContinuousClock.now
+        let look = try await look()
+        var report = ChaosReport(title: title, processes: look.processes.map(\.path))
+        let before = Resources.now()
+        for scenario in scenarios(look) {
+            try Task.checkCancellation()
+            let rows = await play(scenario, expecting)
+            report.rows += rows
+            guard let findings = rows.last?.findings, !findings.isEmpty else { continue }
+            let done = Scenario(Array(scenario.steps.prefix(rows.count)))
+            report.failures.append(try await smallest(done, findings, expecting))
+        }
+        report.leaks = await leaks(since: before)
+        report.duration = start.duration(to: .now)
+        failed(&report)
+        guard report.failures.isEmpty, report.leaks.isEmpty else { throw ChaosFailure(report: report) }
+        return report
+    }
+
+    /// Starts a tree and stops it again: what opens only once is open then.
+    private func look() async throws -> Look {
+        let stage = try await Stage(self)
+        let look = Look(stage)
+        _ = await stage.close()
+        return look
+    }
+
+    /// Plays a scenario in a fresh tree, up to the first step with a finding.
+    private func play(_ scenario: Scenario, _ expecting: Expectation?) async -> [ChaosReport.Row] {
+        var rows: [ChaosReport.Row] = []
+        do {
+            let stage = try await Stage(self)
+            for kills in scenario.steps {
+                // What the specification says holds for a tree whose intensities are unused.
+                let isFresh = scenario.steps.count == 1 && kills.count == 1
+                let user = isFresh && expecting == nil ? kills.first.flatMap(self.expecting) : nil
+                let result = await stage.perform(kills, expecting: expecting ?? user ?? (isFresh ? nil : .isWhole))
+                rows.append(ChaosReport.Row(kills, result))
+                if !result.findings.isEmpty || result.effects.treeEnded { break }
+            }
+            let remains = await stage.close()
+            if rows.isEmpty { rows.append(ChaosReport.Row([], Stage.Result())) }
+            rows[rows.count - 1].findings += remains
+        } catch {
+            var row = ChaosReport.Row(scenario.steps.first ?? [], Stage.Result())
+            row.findings = [.notStarted(error)]
+            rows.append(row)
+        }
+        return rows
+    }
+
+    private func smallest(
+        _ scenario: Scenario,
+        _ findings: [Finding],
+        _ expecting: Expectation?
+    ) async throws -> ChaosReport.Failure {
+        guard scenario.count > 1, let kind = findings.first?.kind else {
+            return ChaosReport.Failure(scenario: scenario, findings: findings, original: scenario.count)
+        }
+        let all = scenario.steps.enumerated().flatMap { step, kills in kills.map { (step: step, kill: $0) } }
+        let expected = expecting ?? .isWhole
+        var latest = findings
+        let fails = { (part: [(step: Int, kill: Scenario.Kill)]) async throws -> Bool in
+            try Task.checkCancellation()
+            let found = await play(Chaos.scenario(part), expected).last?.findings ?? []
+            guard found.contains(where: { $0.kind == kind }) else { return false }
+            latest = found
+            return true
+        }
+        guard try await fails(all) else {
+            return ChaosReport.Failure(
+                scenario: scenario,
+                findings: findings,
+                original: scenario.count,
+                isReproducible: false
+            )
+        }
+        let part = try await shrink(all, budget: 500, fails: fails)
+        return ChaosReport.Failure(scenario: Chaos.scenario(part), findings: latest, original: scenario.count)
+    }
+
+    private static func scenario(_ kills: [(step: Int, kill: Scenario.Kill)]) -> Scenario {
+        var steps: [[Scenario.Kill]] = []
+        var last: Int?
+        for (step, kill) in kills {
+            if step == last { steps[steps.count - 1].append(kill) } else { steps.append([kill]) }
+            last = step
+        }
+        return Scenario(steps)
+    }
+
+    /// What was released a moment ago may still be about to be closed.
+    private func leaks(since before: Resources) async -> [String] {
+        guard leaks != .ofTheTree else { return [] }
+        let deadline = ContinuousClock.now + patience
+        var found = Resources.now().leaks(since: before, leaks)
+        while !found.isEmpty, ContinuousClock.now < deadline {
+            try? await Task.sleep(for: .milliseconds(20))
+            found = Resources.now().leaks(since: before, leaks)
+        }
+        return found
+    }
+}

@@ -1,0 +1,180 @@
+/// What was done to a tree, and what became of it.
+public struct ChaosReport: Sendable {
+    /// One step of one scenario.
+    public struct Row: Sendable {
+        /// What was ended.
+        public var kills: [Scenario.Kill]
+        /// What that did.
+        public var effects: Effects
+        /// The same in words.
+        public var outcome: String
+        /// How long it took until the tree had settled.
+        public var settledAfter: Duration
+        /// By how much the manual clock was turned meanwhile.
+        public var turned: Duration
+        /// How many invariants were checked.
+        public var checked: Int
+        /// What is wrong; empty when all is well.
+        public var findings: [Finding]
+
+        init(_ kills: [Scenario.Kill], _ result: Stage.Result) {
+            self.kills = kills
+            effects = result.effects
+            settledAfter = result.settledAfter
+            turned = result.turned
+            checked = result.checked
+            findings = result.findings
+            outcome =
+                result.targets.isEmpty
+                ? "there is no such process" : result.effects.phrase(in: result.shape, targets: result.targets)
+        }
+    }
+
+    /// A fault, by the smallest scenario that shows it.
+    public struct Failure: Sendable {
+        /// For ``Chaos/replay(_:expecting:)``.
+        public var scenario: Scenario
+        /// What is wrong.
+        public var findings: [Finding]
+        /// How many kills there were before what is not needed was left out.
+        public var original: Int
+        /// Whether it happened again when it was played again.
+        public var isReproducible = true
+    }
+
+    /// What was played: matrix, pairs, storm or replay.
+    public var title: String
+    /// The paths of the tree, in start order.
+    public var processes: [String]
+    /// Of a storm.
+    public var seed: UInt64?
+    /// In the order in which it happened.
+    public var rows: [Row] = []
+    /// The faults.
+    public var failures: [Failure] = []
+    /// What the OS process holds more than before the first round, beyond what ``LeakCheck`` allows.
+    public var leaks: [String] = []
+    /// How long all took.
+    public var duration = Duration.zero
+
+    init(title: String, processes: [String]) {
+        self.title = title
+        self.processes = processes
+    }
+}
+
+/// Chaos found faults. Its description names each with the call that plays it again.
+public struct ChaosFailure: Error, Sendable, CustomStringConvertible {
+    /// Everything that was played.
+    public var report: ChaosReport
+
+    /// The faults, without what went well.
+    public var description: String { report.faults }
+}
+
+extension ChaosReport: CustomStringConvertible {
+    /// The report as text: one line a step, then the faults.
+    public var description: String {
+        var lines = ["\(title): \(summary)"]
+        let width = rows.map { Self.text($0.kills).count }.max() ?? 0
+        for row in rows {
+            let kills = Self.text(row.kills)
+            let mark = row.findings.isEmpty ? " " : "x"
+            lines.append("\(mark) \(kills)\(String(repeating: " ", count: width - kills.count))  \(Self.details(row))")
+        }
+        if !failures.isEmpty || !leaks.isEmpty { lines.append(faults) }
+        return lines.joined(separator: "\n")
+    }
+
+    /// The report as Markdown: for a matrix a table of process and way, for others one of steps; then the faults.
+    public var markdown: String {
+        var lines = [summary, ""]
+        lines += title == "matrix" ? grid : table
+        for failure in failures {
+            lines += ["", "- **`\(failure.scenario)`**"]
+            lines += failure.findings.map { "  - \($0)" }
+        }
+        lines += leaks.map { "- left over: \($0)" }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private var summary: String {
+        let steps = rows.reduce(0) { $0 + $1.kills.count }
+        let seed = seed.map { ", seed \($0)" } ?? ""
+        let faults = failures.count + leaks.count
+        return "\(steps) kills in a tree of \(processes.count) processes\(seed), "
+            + "\(faults == 0 ? "no fault" : faults == 1 ? "1 fault" : "\(faults) faults"), "
+            + Self.text(duration)
+    }
+
+    /// The faults, each with how to play it again.
+    var faults: String {
+        var lines = [
+            "\(failures.count + leaks.count) faults in \(rows.count) steps\(seed.map { " (seed \($0))" } ?? ""):"
+        ]
+        for (number, failure) in failures.enumerated() {
+            lines.append("\(number + 1). \(failure.findings.map(\.description).joined(separator: "\n   "))")
+            let shrunk = failure.scenario.count < failure.original ? "  // of \(failure.original) kills" : ""
+            lines.append("   try await chaos.replay(\"\(failure.scenario)\")\(shrunk)")
+            if !failure.isReproducible { lines.append("   It did not happen again when it was played again.") }
+        }
+        lines += leaks.enumerated().map { "\(failures.count + $0 + 1). left over: \($1)" }
+        return lines.joined(separator: "\n")
+    }
+
+    private var table: [String] {
+        ["| ended | restarted | settled after | invariants |", "|---|---|---|---|"]
+            + rows.map { row in
+                "| \(Self.text(row.kills)) | \(row.outcome) | \(Self.time(row)) | \(Self.verdict(row)) |"
+            }
+    }
+
+    private var grid: [String] {
+        var ways: [Way] = []
+        var cells: [String: [Way: Row]] = [:]
+        for row in rows {
+            guard let kill = row.kills.first else { continue }
+            if !ways.contains(kill.way) { ways.append(kill.way) }
+            cells[kill.path, default: [:]][kill.way] = row
+        }
+        var lines = ["| process | " + ways.map(\.description).joined(separator: " | ") + " |"]
+        lines.append("|---|" + ways.map { _ in "---|" }.joined())
+        for path in processes {
+            guard let row = cells[path] else { continue }
+            let columns = ways.map { way in
+                row[way].map { "\($0.outcome)<br>\(Self.time($0)), \(Self.verdict($0))" } ?? "-"
+            }
+            lines.append("| `\(path)` | \(columns.joined(separator: " | ")) |")
+        }
+        return lines
+    }
+
+    private static func details(_ row: Row) -> String {
+        "\(row.outcome)  (\(time(row)), \(verdict(row)))"
+    }
+
+    private static func verdict(_ row: Row) -> String {
+        if row.findings.isEmpty { return row.checked == 0 ? "ok" : "\(row.checked) ok" }
+        let broken = row.findings.compactMap { finding -> String? in
+            if case .invariant(let name, _) = finding { return name }
+            return nil
+        }
+        return broken.isEmpty ? "FAULT" : "BROKEN: " + broken.joined(separator: ", ")
+    }
+
+    private static func time(_ row: Row) -> String {
+        row.turned > .zero ? "\(text(row.settledAfter)) + \(text(row.turned)) turned" : text(row.settledAfter)
+    }
+
+    static func text(_ kills: [Scenario.Kill]) -> String { kills.map(\.description).joined(separator: " & ") }
+
+    static func text(_ duration: Duration) -> String {
+        let milliseconds = duration / .milliseconds(1)
+        switch milliseconds {
+        case ..<0.1: return "0.1 ms"
+        case ..<10: return "\((milliseconds * 10).rounded() / 10) ms"
+        case ..<1000: return "\(Int(milliseconds.rounded())) ms"
+        default: return "\((milliseconds / 100).rounded() / 10) s"
+        }
+    }
+}

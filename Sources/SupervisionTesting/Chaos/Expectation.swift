@@ -1,0 +1,88 @@
+/// What should become of a tree when a process of it ends.
+///
+/// "Restarted" always means: there again as a new incarnation, and every process that is not named as the same one as before.
+public indirect enum Expectation: Sendable, Hashable {
+    /// Nobody is restarted and nobody is gone.
+    case nothing
+    /// The process that was ended and what is below it are restarted.
+    case onlyThisChild
+    /// These processes, each with what is below it, are restarted.
+    case group([String])
+    /// This supervisor and what is below it are restarted.
+    case subtree(of: String)
+    /// Everything below the root is restarted.
+    case everything
+    /// The process that was ended and what is below it are gone for good.
+    case removed
+    /// This supervisor exceeds its intensity and ends, whatever comes of that.
+    case supervisorGivesUp(String)
+    /// Somebody tries again and again, and succeeds as soon as that is possible.
+    case keepsTrying
+    /// The root ends.
+    case treeEnds
+    /// Exactly this.
+    case effects(Effects)
+    /// One of these.
+    case oneOf([Expectation])
+    /// The tree lives, and every process that was there is there, but those that are not permanent or below such.
+    case isWhole
+    /// Whatever happens is right.
+    case anything
+}
+
+extension Expectation: CustomStringConvertible {
+    /// In words.
+    public var description: String {
+        switch self {
+        case .nothing: "nothing"
+        case .onlyThisChild: "only this child"
+        case .group(let paths): paths.joined(separator: ", ")
+        case .subtree(let path): "\(path) and below"
+        case .everything: "everything below the root"
+        case .removed: "it is gone"
+        case .supervisorGivesUp(let path): "\(path) gives up"
+        case .keepsTrying: "it is tried again and again"
+        case .treeEnds: "the tree ends"
+        case .effects(let effects): effects.phrase(in: Shape([]), targets: [])
+        case .oneOf(let all): all.map(\.description).joined(separator: ", or ")
+        case .isWhole: "the tree is whole again"
+        case .anything: "anything"
+        }
+    }
+}
+
+extension Expectation {
+    /// Whether this is what happened.
+    func isMet(by effects: Effects, targets: [String], in shape: Shape, permanent: Set<String>) -> Bool {
+        switch self {
+        case .nothing: return effects == Effects()
+        case .onlyThisChild:
+            return effects == Effects(restarted: targets.reduce(into: []) { $0.formUnion(shape.subtree($1)) })
+        case .group(let paths):
+            return effects == Effects(restarted: paths.reduce(into: []) { $0.formUnion(shape.subtree($1)) })
+        case .subtree(let path): return effects == Effects(restarted: shape.subtree(path))
+        case .everything:
+            return effects == Effects(restarted: shape.subtree(shape.root).subtracting([shape.root]))
+        case .removed:
+            return effects == Effects(removed: targets.reduce(into: []) { $0.formUnion(shape.subtree($1)) })
+        case .supervisorGivesUp(let path): return effects.gaveUp.contains(path)
+        case .keepsTrying: return effects.keepsTrying
+        case .treeEnds: return effects.treeEnded
+        case .effects(let expected): return effects == expected
+        case .oneOf(let all):
+            return all.contains { $0.isMet(by: effects, targets: targets, in: shape, permanent: permanent) }
+        case .isWhole:
+            return !effects.treeEnded && effects.gaveUp.isEmpty && effects.removed.isDisjoint(with: permanent)
+        case .anything: return true
+        }
+    }
+
+    /// In the words of an outcome, so that both can be compared at a glance.
+    func phrase(in shape: Shape, targets: [String]) -> String {
+        switch self {
+        case .effects(let effects): effects.phrase(in: shape, targets: targets)
+        case .oneOf(let all): all.map { $0.phrase(in: shape, targets: targets) }.joined(separator: ", or ")
+        default: description
+        }
+    }
+}

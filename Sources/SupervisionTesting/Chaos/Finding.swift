@@ -1,0 +1,45 @@
+/// Something that a chaos test found.
+public enum Finding: Sendable {
+    /// An invariant did not hold, with the error that its check threw.
+    case invariant(String, any Error)
+    /// Something else was restarted, or is gone, than expected.
+    case unexpected(String, expected: String)
+    /// These processes ignored their cancellation, although nobody made them hang, and were left behind.
+    case abandoned([String])
+    /// These processes were asked to end and went on.
+    case ignoredStop([String])
+    /// Something was still under way in the tree after the time allowed.
+    case notSettled(tree: String)
+    /// Something is left that should not be.
+    case leak(String)
+    /// The tree could not be started, or did not get ready.
+    case notStarted(any Error)
+
+    /// What tells one fault from another, without its details.
+    var kind: String {
+        switch self {
+        case .invariant(let name, _): "invariant \(name)"
+        case .unexpected: "unexpected"
+        case .abandoned(let paths): "abandoned \(paths)"
+        case .ignoredStop(let paths): "ignoredStop \(paths)"
+        case .notSettled: "notSettled"
+        case .leak: "leak"
+        case .notStarted: "notStarted"
+        }
+    }
+}
+
+extension Finding: CustomStringConvertible {
+    /// As a sentence.
+    public var description: String {
+        switch self {
+        case .invariant(let name, let error): "broken: \(name) (\(error))"
+        case .unexpected(let actual, let expected): "restarted: \(actual); expected: \(expected)"
+        case .abandoned(let paths): "ignores its cancellation: \(paths.joined(separator: ", "))"
+        case .ignoredStop(let paths): "was asked to end and goes on: \(paths.joined(separator: ", "))"
+        case .notSettled(let tree): "the tree does not settle:\n\(tree)"
+        case .leak(let what): "left over: \(what)"
+        case .notStarted(let error): "the tree did not start: \(error)"
+        }
+    }
+}

@@ -1,0 +1,82 @@
+/// What is done to a tree: processes are ended, one after another or at once.
+///
+/// It is written and read as text, so that a failure can be copied from a log into a test:
+///
+///     try await chaos.replay("kill app/db; crash app/cache & hang app/web; +1.5s kill app/db")
+///
+/// `;` separates steps: the tree settles, and the invariants are checked, before the next. `&` separates the kills of one step,
+/// which do not wait for each other. `+` is the time that passes before a kill.
+public struct Scenario: Sendable, Hashable {
+    /// One process that is ended.
+    public struct Kill: Sendable, Hashable {
+        /// Its path, which begins with the root's name.
+        public var path: String
+        /// How it is ended.
+        public var way: Way
+        /// The time that passes before.
+        public var pause: Duration
+
+        /// The end of the process at `path`.
+        public init(_ path: String, _ way: Way, after pause: Duration = .zero) {
+            self.path = path
+            self.way = way
+            self.pause = pause
+        }
+    }
+
+    /// The kills, step by step.
+    public var steps: [[Kill]]
+
+    /// A scenario of these steps.
+    public init(_ steps: [[Kill]]) {
+        self.steps = steps
+    }
+
+    /// How many processes are ended in all.
+    public var count: Int { steps.reduce(0) { $0 + $1.count } }
+}
+
+extension Scenario.Kill: CustomStringConvertible {
+    /// As in a scenario.
+    public var description: String { (pause > .zero ? "+\(pause / .seconds(1))s " : "") + "\(way) \(path)" }
+}
+
+extension Scenario: LosslessStringConvertible, ExpressibleByStringLiteral {
+    /// The scenario as text.
+    public var description: String {
+        steps.map { $0.map(\.description).joined(separator: " & ") }.joined(separator: "; ")
+    }
+
+    /// Reads what ``description`` writes; `nil` when it is something else.
+    public init?(_ description: String) {
+        var steps: [[Kill]] = []
+        for step in description.split(separator: ";") {
+            var kills: [Kill] = []
+            for text in step.split(separator: "&") {
+                guard let kill = Kill(text) else { return nil }
+                kills.append(kill)
+            }
+            steps.append(kills)
+        }
+        self.init(steps)
+    }
+
+    /// A literal that cannot be read gives a scenario without steps, which ``Chaos/replay(_:expecting:)`` refuses.
+    public init(stringLiteral value: String) {
+        self = Scenario(value) ?? Scenario([])
+    }
+}
+
+extension Scenario.Kill {
+    init?(_ text: Substring) {
+        var words = text.split(whereSeparator: \.isWhitespace)
+        var pause = Duration.zero
+        if let first = words.first, first.hasPrefix("+"), first.hasSuffix("s") {
+            guard let seconds = Double(first.dropFirst().dropLast()), seconds >= 0, seconds < 1e9 else { return nil }
+            pause = .nanoseconds(Int64((seconds * 1e9).rounded()))
+            words.removeFirst()
+        }
+        guard words.count >= 2, let way = Way(String(words[0])) else { return nil }
+        self.init(words.dropFirst().joined(separator: " "), way, after: pause)
+    }
+}

@@ -1,0 +1,50 @@
+/// The smallest part of a list that still fails, by delta debugging (Zeller and Hildebrandt's ddmin): halves first, then finer,
+/// until no single element can be left out.
+///
+/// - Parameters:
+///   - items: A list that fails.
+///   - budget: How many lists may be tried; the smallest so far is returned when it is used up.
+///   - fails: Whether a part, in its order, fails as the whole does.
+package func shrink<Item: Sendable>(
+    _ items: [Item],
+    budget: Int,
+    fails: ([Item]) async throws -> Bool
+) async rethrows -> [Item] {
+    var current = items
+    var pieces = 2
+    var left = budget
+    while current.count > 1, left > 0 {
+        let size = (current.count + pieces - 1) / pieces
+        let starts = stride(from: 0, to: current.count, by: size)
+        var smaller: [Item]?
+        var isComplement = false
+        for start in starts where left > 0 {
+            let part = Array(current[start..<min(start + size, current.count)])
+            left -= 1
+            if part.count < current.count, try await fails(part) {
+                smaller = part
+                break
+            }
+        }
+        if smaller == nil, pieces > 2 {
+            for start in starts where left > 0 {
+                let rest = Array(current[..<start] + current[min(start + size, current.count)...])
+                left -= 1
+                if try await fails(rest) {
+                    smaller = rest
+                    isComplement = true
+                    break
+                }
+            }
+        }
+        if let smaller {
+            current = smaller
+            pieces = isComplement ? max(pieces - 1, 2) : 2
+        } else if pieces < current.count {
+            pieces = min(current.count, pieces * 2)
+        } else {
+            break
+        }
+    }
+    return current
+}

@@ -1,0 +1,282 @@
+import Supervision
+
+/// One live tree that things are done to.
+struct Stage: Sendable {
+    /// What a step did.
+    struct Result: Sendable {
+        var effects = Effects()
+        var shape = Shape([])
+        var targets: [String] = []
+        /// Kills that found no process.
+        var missed: [String] = []
+        var expected = Expectation.anything
+        var permanent: Set<String> = []
+        var settledAfter = Duration.zero
+        var turned = Duration.zero
+        var checked = 0
+        var findings: [Finding] = []
+    }
+
+    let chaos: Chaos
+    let clock: ManualClock?
+    let supervisor: Supervisor
+    private let faults: FaultInjection
+    private let zombies: @Sendable () -> [AbandonedChild]
+
+    /// Starts a tree.
+    init(_ chaos: Chaos) async throws {
+        let clock = chaos.takesClock ? ManualClock() : nil
+        let supervisor = try await chaos.makeTree(clock)
+        if supervisor.pid == nil { try await supervisor.start() }
+        guard let faults = supervisor.faults, let zombies = supervisor.zombies else {
+            throw SupervisionError.notRunning(supervisor: supervisor.tree().name)
+        }
+        (self.chaos, self.clock, self.supervisor, self.faults, self.zombies) = (
+            chaos, clock, supervisor, faults, zombies
+        )
+        faults.arm()
+        do {
+            try await chaos.ready(LiveTree(supervisor))
+        } catch {
+            await supervisor.stop()
+            throw error
+        }
+        _ = await supervisor.settled()
+    }
+
+    /// Ends these processes, waits until the tree has settled, and looks at what has become of it.
+    func perform(_ kills: [Scenario.Kill], expecting expected: Expectation?) async -> Result {
+        var result = Result()
+        var checks: [(String, Invariant.Check)] = []
+        for invariant in chaos.invariants {
+            do {
+                checks.append((invariant.name, try await invariant.prepare(LiveTree(supervisor))))
+            } catch {
+                result.findings.append(.invariant(invariant.name, error))
+            }
+        }
+        let before = supervisor.descriptions()
+        result.shape = Shape(before.filter { $0.pid != nil }.map { ($0.path, $0.isSupervisor) })
+        result.permanent = Stage.permanent(before)
+        let start = ContinuousClock.now
+        let turnedBefore = clock?.now ?? .zero
+        var hits: [Hit] = []
+        for kill in kills {
+            if kill.pause > .zero { await pass(kill.pause) }
+            guard let place = supervisor.descriptions().first(where: { $0.path == kill.path }), let pid = place.pid
+            else {
+                result.missed.append(kill.path)
+                continue
+            }
+            result.targets.append(kill.path)
+            if kills.count == 1 {
+                result.expected = expected ?? Prediction.expectation(before, ending: place.key, by: kill.way)
+            }
+            hits.append(end(place, pid, kill.way))
+        }
+        if kills.count != 1 { result.expected = expected ?? .isWhole }
+        let outcome = await settle(hits)
+        result.settledAfter = start.duration(to: .now)
+        result.turned = (clock?.now ?? .zero) - turnedBefore
+        result.effects = effects(before, keepsTrying: outcome.keepsTrying)
+        result.findings += outcome.findings
+        let abandoned = faults.takeAbandoned()
+        if !abandoned.isEmpty { result.findings.append(.abandoned(Set(abandoned).sorted())) }
+        if !hits.isEmpty,
+            !result.expected.isMet(
+                by: result.effects,
+                targets: result.targets,
+                in: result.shape,
+                permanent: result.permanent
+            )
+        {
+            result.findings.append(
+                .unexpected(
+                    result.effects.phrase(in: result.shape, targets: result.targets),
+                    expected: result.expected.phrase(in: result.shape, targets: result.targets)
+                )
+            )
+        }
+        if !result.effects.treeEnded, outcome.findings.isEmpty {
+            let scene = Invariant.Scene(tree: LiveTree(supervisor), kills: kills, effects: result.effects)
+            for (name, check) in checks {
+                result.checked += 1
+                do {
+                    try await check(scene)
+                } catch {
+                    result.findings.append(.invariant(name, error))
+                }
+            }
+        }
+        faults.releaseHung()
+        return result
+    }
+
+    /// Stops the tree, and tells what is left of it.
+    func close() async -> [Finding] {
+        faults.releaseHung()
+        let stopped = Latch()
+        let task = Task {
+            await supervisor.stop()
+            stopped.open()
+        }
+        let deadline = ContinuousClock.now + chaos.timeout
+        while !(await stopped.isOpen(within: .milliseconds(2))) {
+            if let clock { turn(clock, since: deadline - chaos.timeout) }
+            if ContinuousClock.now > deadline {
+                task.cancel()
+                let tree = supervisor.tree().description
+                supervisor.pid?.kill()
+                return [.notSettled(tree: tree)]
+            }
+        }
+        var findings: [Finding] = []
+        let abandoned = faults.takeAbandoned()
+        if !abandoned.isEmpty { findings.append(.abandoned(Set(abandoned).sorted())) }
+        // A task that was cancelled needs a moment to end.
+        let limit = ContinuousClock.now + chaos.patience
+        while faults.tasks > 0 || faults.processes > 0, ContinuousClock.now < limit {
+            try? await Task.sleep(for: .milliseconds(1))
+        }
+        let zombies = zombies()
+        if !zombies.isEmpty {
+            findings.append(.leak("zombies: " + zombies.map { "\($0.path) (\($0.type))" }.joined(separator: ", ")))
+        } else if faults.tasks > 0 {
+            findings.append(.leak("\(faults.tasks) tasks of the tree"))
+        }
+        if faults.processes > 0 { findings.append(.leak("\(faults.processes) processes of the tree")) }
+        return findings
+    }
+}
+
+// MARK: - Ending
+
+extension Stage {
+    private struct Hit {
+        var path: String
+        var pid: Pid
+        /// The key whose starts fail for ever, and after how many it is clear that trying goes on.
+        var failing: (key: String, patience: Int)?
+    }
+
+    private func end(_ place: ProcessDescription, _ pid: Pid, _ way: Way) -> Hit {
+        var hit = Hit(path: place.path, pid: pid)
+        switch way {
+        case .crash: pid.crash(LiveTree.Crash())
+        case .kill: pid.kill()
+        case .normalEnd: pid.endNormally()
+        case .gracefulStop: pid.exit(.shutdown())
+        case .hang:
+            pid.hang()
+            pid.kill()
+        case .failingRestart(let failures):
+            switch failures {
+            case .times(let times): faults.failStarts(of: place.key, times: times)
+            case .always:
+                hit.failing = (place.key, Prediction.patience(supervisor.descriptions(), place.key))
+                faults.failStarts(of: place.key, times: .max)
+            }
+            pid.crash(LiveTree.Crash())
+        }
+        return hit
+    }
+
+    private func pass(_ duration: Duration) async {
+        if let clock {
+            clock.advance(by: duration)
+        } else {
+            try? await Task.sleep(for: duration)
+        }
+    }
+
+    /// Waits until all that were hit have ended and nothing is under way. The clock is turned when nothing else would help.
+    private func settle(_ hits: [Hit]) async -> (keepsTrying: Bool, findings: [Finding]) {
+        let settled = Latch()
+        let task = Task {
+            for hit in hits { _ = await hit.pid.exited() }
+            if await supervisor.settled() { settled.open() }
+        }
+        defer { task.cancel() }
+        var keepsTrying = false
+        let start = ContinuousClock.now
+        var lastTurn = start
+        while !(await settled.isOpen(within: .milliseconds(2))) {
+            for hit in hits {
+                guard let (key, patience) = hit.failing, faults.failedStarts(of: key) >= patience else { continue }
+                keepsTrying = true
+                faults.stopFailing(key)
+            }
+            if let clock, turn(clock, since: lastTurn) { lastTurn = .now }
+            guard start.duration(to: .now) < chaos.timeout else { break }
+        }
+        for hit in hits {
+            guard let (key, _) = hit.failing else { continue }
+            if !settled.isOpen { keepsTrying = true }
+            faults.stopFailing(key)
+        }
+        if settled.isOpen { return (keepsTrying, []) }
+        if hits.contains(where: { $0.failing != nil }), await isSettled(settled, within: chaos.timeout) {
+            return (true, [])
+        }
+        let deaf = hits.filter(\.pid.isAlive).map(\.path)
+        let finding = deaf.isEmpty ? Finding.notSettled(tree: supervisor.tree().description) : .ignoredStop(deaf)
+        return (keepsTrying, [finding])
+    }
+
+    private func isSettled(_ settled: Latch, within timeout: Duration) async -> Bool {
+        let start = ContinuousClock.now
+        var lastTurn = start
+        while !(await settled.isOpen(within: .milliseconds(2))) {
+            if let clock, turn(clock, since: lastTurn) { lastTurn = .now }
+            guard start.duration(to: .now) < timeout else { return false }
+        }
+        return true
+    }
+
+    /// At once when only time helps; else code is at work, which gets its time before a limit that stands on the clock ends it.
+    @discardableResult
+    private func turn(_ clock: ManualClock, since last: ContinuousClock.Instant) -> Bool {
+        guard supervisor.waitsForTime || last.duration(to: .now) > chaos.patience else { return false }
+        return clock.advanceToNextTimer()
+    }
+
+    private func effects(_ before: [ProcessDescription], keepsTrying: Bool) -> Effects {
+        let gaveUp = before.filter { place in
+            guard case .shutdown(SupervisionError.intensityExceeded(let name, _, _)?)? = place.pid?.exitReason else {
+                return false
+            }
+            return name == place.path
+        }
+        guard supervisor.pid == before.first?.pid, supervisor.pid != nil else {
+            return Effects(gaveUp: Set(gaveUp.map(\.path)), treeEnded: true)
+        }
+        let after = Dictionary(supervisor.descriptions().map { ($0.key, $0) }) { first, _ in first }
+        var effects = Effects(gaveUp: Set(gaveUp.map(\.path)), keepsTrying: keepsTrying)
+        for place in before {
+            switch (place.pid, after[place.key]?.pid) {
+            case (let old?, let new?): if old != new { effects.restarted.insert(place.path) }
+            case (.some, nil): effects.removed.insert(place.path)
+            case (nil, .some): effects.appeared.insert(place.path)
+            case (nil, nil): continue
+            }
+        }
+        let known = Set(before.map(\.key))
+        for place in after.values where place.pid != nil && !known.contains(place.key) {
+            effects.appeared.insert(place.path)
+        }
+        return effects
+    }
+
+    /// What is always there in a tree that has settled.
+    private static func permanent(_ places: [ProcessDescription]) -> Set<String> {
+        var keys: Set<String> = []
+        var paths: Set<String> = []
+        for place in places {
+            let isPermanent = place.restart == .permanent && place.isDescribed
+            guard place.parent == nil || (isPermanent && place.parent.map(keys.contains) == true) else { continue }
+            keys.insert(place.key)
+            paths.insert(place.path)
+        }
+        return paths
+    }
+}
