@@ -137,7 +137,7 @@ let package = Package(
         ),
         .testTarget(
             name: "DocumentationTests",
-            dependencies: ["Supervision", "SupervisionTesting"],
+            dependencies: ["Supervision", "SupervisionTesting", .product(name: "Logging", package: "swift-log")],
             swiftSettings: settings
         ),
         .testTarget(

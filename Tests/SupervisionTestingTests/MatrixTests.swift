@@ -81,7 +81,7 @@ struct MatrixTests {
         let failure = try #require(try await failure { try await chaos.matrix([.kill]) })
         #expect(
             failure.description == """
-                1 faults in 3 steps:
+                1 fault in 3 steps:
                 1. broken: b is never touched (it was)
                    try await chaos.replay("kill app/b")
                 """

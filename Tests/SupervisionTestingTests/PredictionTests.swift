@@ -120,8 +120,8 @@ struct PredictionTests {
     func realTime() async throws {
         let chaos = Chaos {
             Supervisor("app", strategy: .oneForAll, logger: quiet) {
-                Child("a", killTimeout: .milliseconds(20)) { Waiter($0) }
-                Child("b", killTimeout: .milliseconds(20)) { _ in Keeper() }
+                Child("a", killTimeout: .milliseconds(500)) { Waiter($0) }
+                Child("b", killTimeout: .milliseconds(500)) { _ in Keeper() }
             }
         }
         try await chaos.matrix()

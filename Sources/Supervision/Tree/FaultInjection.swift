@@ -9,19 +9,21 @@ package struct InjectedFault: Error, CustomStringConvertible {
 
 /// What a test does to the processes of one tree, and what is counted for it: see the product `SupervisionTesting`.
 ///
-/// While nothing is injected it costs one load at each start.
+/// While nothing is injected it costs one load at each start, and a few additions in the life of a process.
 package final class FaultInjection: Sendable {
     private struct State {
         var failing: [String: Int] = [:]
         var failed: [String: Int] = [:]
         var hung: [ChildProcess] = []
         var abandoned: [(key: String, isHung: Bool)] = []
+        var stubborn = 0
     }
 
     private let isArmed = Atomic<Bool>(false)
     private let state = Mutex(State())
     private let runningTasks = Atomic<Int>(0)
     private let livingProcesses = Atomic<Int>(0)
+    private let progressCount = Atomic<Int>(0)
 
     /// From here on abandoned incarnations are remembered.
     package func arm() {
@@ -34,13 +36,28 @@ package final class FaultInjection: Sendable {
     /// How many incarnations of children have not ended, or been abandoned.
     package var processes: Int { livingProcesses.load(ordering: .acquiring) }
 
-    func taskBegan() { runningTasks.add(1, ordering: .relaxed) }
+    /// Grows whenever the tree gets on: a task or a process of it began or ended.
+    package var progress: Int { progressCount.load(ordering: .relaxed) }
 
-    func taskEnded() { runningTasks.subtract(1, ordering: .releasing) }
+    func taskBegan() {
+        runningTasks.add(1, ordering: .relaxed)
+        progressCount.add(1, ordering: .relaxed)
+    }
 
-    func processBegan() { livingProcesses.add(1, ordering: .relaxed) }
+    func taskEnded() {
+        progressCount.add(1, ordering: .relaxed)
+        runningTasks.subtract(1, ordering: .releasing)
+    }
 
-    func processEnded() { livingProcesses.subtract(1, ordering: .releasing) }
+    func processBegan() {
+        livingProcesses.add(1, ordering: .relaxed)
+        progressCount.add(1, ordering: .relaxed)
+    }
+
+    func processEnded() {
+        progressCount.add(1, ordering: .relaxed)
+        livingProcesses.subtract(1, ordering: .releasing)
+    }
 
     // MARK: - Starts that fail
 
@@ -92,9 +109,14 @@ package final class FaultInjection: Sendable {
         guard isArmed.load(ordering: .acquiring) else { return }
         let key = child.key
         state.withLock { state in
-            state.abandoned.append((key, state.hung.contains { $0 === child }))
+            let isHung = state.hung.contains { $0 === child }
+            state.abandoned.append((key, isHung))
+            if !isHung { state.stubborn += 1 }
         }
     }
+
+    /// How many incarnations have been abandoned so far although nobody made them hang.
+    package var stubborn: Int { state.withLock { $0.stubborn } }
 
     /// The keys of the incarnations that were abandoned since the last call although nobody made them hang.
     package func takeAbandoned() -> [String] {

@@ -109,11 +109,17 @@ extension ChaosReport: CustomStringConvertible {
 
     /// The faults, each with how to play it again.
     var faults: String {
+        let count = failures.count + leaks.count
         var lines = [
-            "\(failures.count + leaks.count) faults in \(rows.count) steps\(seed.map { " (seed \($0))" } ?? ""):"
+            "\(count) \(count == 1 ? "fault" : "faults") in \(rows.count) \(rows.count == 1 ? "step" : "steps")"
+                + "\(seed.map { " (seed \($0))" } ?? ""):"
         ]
         for (number, failure) in failures.enumerated() {
-            lines.append("\(number + 1). \(failure.findings.map(\.description).joined(separator: "\n   "))")
+            var findings: [String] = []
+            for finding in failure.findings where !findings.contains(finding.description) {
+                findings.append(finding.description)
+            }
+            lines.append("\(number + 1). \(findings.joined(separator: "\n   "))")
             let shrunk = failure.scenario.count < failure.original ? "  // of \(failure.original) kills" : ""
             lines.append("   try await chaos.replay(\"\(failure.scenario)\")\(shrunk)")
             if !failure.isReproducible { lines.append("   It did not happen again when it was played again.") }

@@ -121,8 +121,9 @@ struct Stage: Sendable {
             stopped.open()
         }
         let deadline = ContinuousClock.now + chaos.timeout
+        var stall = Stall(faults.progress)
         while !(await stopped.isOpen(within: .milliseconds(2))) {
-            if let clock { turn(clock, since: deadline - chaos.timeout) }
+            turn(&stall)
             if ContinuousClock.now > deadline {
                 task.cancel()
                 let tree = supervisor.tree().description
@@ -133,9 +134,9 @@ struct Stage: Sendable {
         var findings: [Finding] = []
         let abandoned = faults.takeAbandoned()
         if !abandoned.isEmpty { findings.append(.abandoned(Set(abandoned).sorted())) }
-        // A task that was cancelled needs a moment to end.
+        // A task that was cancelled needs a moment to end. Those that were abandoned have had it.
         let limit = ContinuousClock.now + chaos.patience
-        while faults.tasks > 0 || faults.processes > 0, ContinuousClock.now < limit {
+        while faults.tasks > faults.stubborn || faults.processes > 0, ContinuousClock.now < limit {
             try? await Task.sleep(for: .milliseconds(1))
         }
         let zombies = zombies()
@@ -152,6 +153,19 @@ struct Stage: Sendable {
 // MARK: - Ending
 
 extension Stage {
+    /// Since when nothing has begun or ended in the tree.
+    private struct Stall {
+        private var progress: Int
+        private var since = ContinuousClock.now
+
+        init(_ progress: Int) { self.progress = progress }
+
+        mutating func duration(at now: Int) -> Duration {
+            if now != progress { self = Stall(now) }
+            return since.duration(to: .now)
+        }
+    }
+
     private struct Hit {
         var path: String
         var pid: Pid
@@ -199,14 +213,14 @@ extension Stage {
         defer { task.cancel() }
         var keepsTrying = false
         let start = ContinuousClock.now
-        var lastTurn = start
+        var stall = Stall(faults.progress)
         while !(await settled.isOpen(within: .milliseconds(2))) {
             for hit in hits {
                 guard let (key, patience) = hit.failing, faults.failedStarts(of: key) >= patience else { continue }
                 keepsTrying = true
                 faults.stopFailing(key)
             }
-            if let clock, turn(clock, since: lastTurn) { lastTurn = .now }
+            turn(&stall)
             guard start.duration(to: .now) < chaos.timeout else { break }
         }
         for hit in hits {
@@ -225,19 +239,21 @@ extension Stage {
 
     private func isSettled(_ settled: Latch, within timeout: Duration) async -> Bool {
         let start = ContinuousClock.now
-        var lastTurn = start
+        var stall = Stall(faults.progress)
         while !(await settled.isOpen(within: .milliseconds(2))) {
-            if let clock, turn(clock, since: lastTurn) { lastTurn = .now }
+            turn(&stall)
             guard start.duration(to: .now) < timeout else { return false }
         }
         return true
     }
 
     /// At once when only time helps; else code is at work, which gets its time before a limit that stands on the clock ends it.
-    @discardableResult
-    private func turn(_ clock: ManualClock, since last: ContinuousClock.Instant) -> Bool {
-        guard supervisor.waitsForTime || last.duration(to: .now) > chaos.patience else { return false }
-        return clock.advanceToNextTimer()
+    private func turn(_ stall: inout Stall) {
+        guard let clock else { return }
+        let stalledFor = stall.duration(at: faults.progress)
+        if supervisor.waitsForTime || stalledFor > chaos.patience, clock.advanceToNextTimer() {
+            stall = Stall(faults.progress)
+        }
     }
 
     private func effects(_ before: [ProcessDescription], keepsTrying: Bool) -> Effects {
