@@ -49,7 +49,7 @@ public final class ManualClock: SupervisionClock {
     /// Turns the clock, and runs what is due on the way, in order.
     public func advance(by duration: Duration) {
         let end = now + duration
-        while let action = next(before: end) { action() }
+        while let action = next(before: end, upTo: .max) { action() }
         state.withLock { $0.now = max($0.now, end) }
     }
 
@@ -64,9 +64,23 @@ public final class ManualClock: SupervisionClock {
         return true
     }
 
-    private func next(before end: Duration) -> (@Sendable () -> Void)? {
+    /// The number of the timer that was set last.
+    var lastTimer: UInt64 { state.withLock { $0.lastToken } }
+
+    /// The same with the timers up to this one only: those that have been set since, even if they are due at the same moment,
+    /// wait for another turn. False when there are none.
+    func advanceToNextTimer(upTo order: UInt64) -> Bool {
+        let due = state.withLock { state in
+            state.timers.values.filter { $0.order <= order }.map(\.deadline).min()
+        }
+        guard let due else { return false }
+        while let action = next(before: due, upTo: order) { action() }
+        return true
+    }
+
+    private func next(before end: Duration, upTo order: UInt64) -> (@Sendable () -> Void)? {
         state.withLock { state in
-            let due = state.timers.filter { $0.value.deadline <= end }
+            let due = state.timers.filter { $0.value.deadline <= end && $0.value.order <= order }
             guard
                 let (token, timer) = due.min(by: {
                     ($0.value.deadline, $0.value.order) < ($1.value.deadline, $1.value.order)

@@ -251,7 +251,9 @@ extension Stage {
     private func turn(_ stall: inout Stall) {
         guard let clock else { return }
         let stalledFor = stall.duration(at: faults.progress)
-        if supervisor.waitsForTime || stalledFor > chaos.patience, clock.advanceToNextTimer() {
+        // Whatever begins to end after this look has a later timer, and is given its time.
+        let last = clock.lastTimer
+        if supervisor.waitsForTime || stalledFor > chaos.patience, clock.advanceToNextTimer(upTo: last) {
             stall = Stall(faults.progress)
         }
     }
