@@ -219,6 +219,17 @@ struct ObservabilityTests {
         )
     }
 
+    @Test("a reader that is too slow loses the oldest events, and they are counted")
+    func droppedEvents() async throws {
+        let supervisor = Supervisor("app") { DynamicSupervisor("many") }
+        try await supervisor.start()
+        let events = supervisor.events
+        let many = try supervisor.dynamicSupervisor("many")
+        for _ in 0..<1500 { try await many.startChild(Child("x") { _ in Counter() }) }
+        #expect(events.dropped == 1500 - 1024)
+        await supervisor.stop()
+    }
+
     @Test("the tree prints as Mermaid and JSON")
     func formats() async throws {
         let supervisor = Supervisor("app") { Child("a") { _ in Counter() } }

@@ -34,14 +34,22 @@ public struct SupervisionEvent: Sendable {
 
 /// The events of a tree from the moment of asking on.
 ///
-/// Up to 1,024 wait for a slow reader; then the oldest are dropped.
+/// Up to 1,024 wait for a slow reader; then the oldest are dropped, and ``dropped`` counts them.
 public struct SupervisionEvents: AsyncSequence, Sendable {
     let stream: AsyncStream<SupervisionEvent>
+    let drops = DropCount()
+
+    /// How many events the reader has missed by being slow.
+    public var dropped: Int { drops.count.load(ordering: .relaxed) }
 
     /// An iterator over the events. Each event goes to one iterator only.
     public func makeAsyncIterator() -> AsyncStream<SupervisionEvent>.Iterator {
         stream.makeAsyncIterator()
     }
+}
+
+final class DropCount: Sendable {
+    let count = Atomic<Int>(0)
 }
 
 /// Hands each event to all who listen.
@@ -50,7 +58,7 @@ final class EventHub: Sendable {
 
     private struct State {
         var lastToken: UInt64 = 0
-        var listeners: [UInt64: AsyncStream<SupervisionEvent>.Continuation] = [:]
+        var listeners: [UInt64: (continuation: AsyncStream<SupervisionEvent>.Continuation, drops: DropCount)] = [:]
         var isFinished = false
     }
 
@@ -63,25 +71,28 @@ final class EventHub: Sendable {
             of: SupervisionEvent.self,
             bufferingPolicy: .bufferingNewest(EventHub.bufferSize)
         )
+        let events = SupervisionEvents(stream: stream)
         let token = state.withLock { state -> UInt64? in
             guard !state.isFinished else { return nil }
             state.lastToken += 1
-            state.listeners[state.lastToken] = continuation
+            state.listeners[state.lastToken] = (continuation, events.drops)
             return state.lastToken
         }
         guard let token else {
             continuation.finish()
-            return SupervisionEvents(stream: stream)
+            return events
         }
         continuation.onTermination = { [weak self] _ in
             self?.state.withLock { _ = $0.listeners.removeValue(forKey: token) }
         }
-        return SupervisionEvents(stream: stream)
+        return events
     }
 
     func publish(_ event: SupervisionEvent) {
         let listeners = state.withLock { $0.listeners }
-        for listener in listeners.values { listener.yield(event) }
+        for (continuation, drops) in listeners.values {
+            if case .dropped = continuation.yield(event) { drops.count.add(1, ordering: .relaxed) }
+        }
     }
 
     func finish() {
@@ -90,6 +101,6 @@ final class EventHub: Sendable {
             defer { state.listeners = [:] }
             return state.listeners
         }
-        for listener in listeners.values { listener.finish() }
+        for listener in listeners.values { listener.continuation.finish() }
     }
 }
