@@ -23,7 +23,7 @@ struct ClusterTests {
             #expect(place.online == [0, 1, 2])
             let leader = try #require(place.leader)
             try await cluster.nodes[leader].kill()
-            #expect(try await cluster.running().count == 2)
+            try await eventually("the others know") { try await cluster.running().count == 2 }
             try await eventually("there is another leader") {
                 guard let next = try await cluster.place(of: "orders") else { return false }
                 return next.leader != nil && next.leader != leader && next.online.count == 2
