@@ -170,3 +170,53 @@ struct ScenarioTests {
         await #expect(throws: Invariant.Violation.self) { try await chaos.replay("nonsense") }
     }
 }
+
+@Suite("What storms have found", .timeLimit(.minutes(2)))
+struct FoundByStormsTests {
+    @Test("a kill that comes while a worker terminates leaves no zombie behind")
+    func killDuringTerminate() async throws {
+        let chaos = Chaos { clock in
+            Supervisor("app", logger: quiet, clock: clock) {
+                Supervisor("group", strategy: .oneForAll) {
+                    Child("a") { Waiter($0) }
+                    Child("b") { Waiter($0, asked: false) }
+                }
+            }
+        }
+        for _ in 0..<300 { try await chaos.replay("crash app/group & kill app/group") }
+    }
+
+    @Test("a worker that is killed while it starts never runs")
+    func killedWhileStarting() async throws {
+        actor Counting: Worker {
+            let runs: Shared<Int>
+            let stop: StopRequest
+            init(_ context: ChildContext, _ runs: Shared<Int>) { (self.runs, stop) = (runs, context.stopRequest) }
+            func run() async {
+                runs.with { $0 += 1 }
+                await stop.wait()
+            }
+        }
+        let runs = Shared(0)
+        let starts = Shared(0)
+        let supervisor = Supervisor("app", logger: quiet) {
+            Child("a") { context in
+                let isSecond = starts.with { starts in
+                    starts += 1
+                    return starts == 2
+                }
+                if isSecond { context.pid.kill() }
+                return Counting(context, runs)
+            }
+        }
+        try await supervisor.start()
+        let faults = try #require(supervisor.faults)
+        let tree = LiveTree(supervisor)
+        _ = await (try tree.end("app/a")).exited()
+        try await tree.settled()
+        await supervisor.stop()
+        while faults.tasks > 0 { await Task.yield() }
+        #expect(starts.with { $0 } == 3)
+        #expect(runs.with { $0 } == 2)
+    }
+}

@@ -138,7 +138,15 @@ struct ShutdownLadderTests {
         #expect(asked.handle(.kill, observesStop: true) == [.markEnding, .cancelTask, .setTimer(.seconds(1))])
         var terminating = running()
         _ = terminating.handle(.taskEnded(nil), observesStop: false)
-        #expect(terminating.handle(.kill, observesStop: false) == [.cancelTimer, .abandon, .announceExit])
+        #expect(terminating.handle(.kill, observesStop: false) == [.markEnding, .setTimer(.seconds(1))])
+        // Another kill gives it no more time.
+        #expect(terminating.handle(.kill, observesStop: false) == [])
+        var hanging = terminating
+        #expect(terminating.handle(.terminated, observesStop: false) == [.cancelTimer, .announceExit])
+        #expect(hanging.handle(.timerFired, observesStop: false) == [.abandon, .announceExit])
+        #expect(hanging.isAtWork)
+        _ = hanging.handle(.terminated, observesStop: false)
+        #expect(!hanging.isAtWork)
     }
 
     @Test("a terminate that hangs is left behind after the shutdown time")

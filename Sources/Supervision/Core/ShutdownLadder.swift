@@ -68,6 +68,9 @@ struct ShutdownLadder: Sendable {
     private var hook = Hook.idle
     private var hasTimer = false
     private var isPretending = false
+    private var isTerminateRunning = false
+    /// Whether a kill has come while it was terminating.
+    private var isHurried = false
     private var actions: [Action] = []
 
     private enum Hook { case idle, running, returned }
@@ -91,6 +94,9 @@ struct ShutdownLadder: Sendable {
         if case .ended = step { return true }
         return false
     }
+
+    /// Whether code of the incarnation runs that would be left behind.
+    var isAtWork: Bool { isTaskRunning || isTerminateRunning }
 
     /// How far it is on its way out.
     var wayOut: WayOut {
@@ -123,6 +129,7 @@ struct ShutdownLadder: Sendable {
             if case .starting = step { cancel(.crashed(error), after: killTimeout) }
         case .taskEnded(let error): taskEnded(error)
         case .terminated:
+            isTerminateRunning = false
             if case .terminating(let reason) = step { end(reason) }
         case .hookReturned:
             hook = .returned
@@ -248,8 +255,14 @@ extension ShutdownLadder {
             if !isTaskRunning, !hasHook { return end(reason) }
             cancel(reason, after: killTimeout)
             if hasStarted { runHook() }
-        case .terminating: end(reason, abandoning: true)
-        case .ended: return
+        case .terminating where !isHurried:
+            // It is ending already, and gets the time that a kill gives.
+            isHurried = true
+            step = .terminating(reason)
+            self.reason = reason
+            actions.append(.markEnding)
+            setTimer(killTimeout)
+        case .terminating, .ended: return
         }
     }
 
@@ -293,6 +306,7 @@ extension ShutdownLadder {
         case .timeout(let timeout): setTimer(timeout)
         case .infinity: dropTimer()
         }
+        isTerminateRunning = true
         actions.append(contentsOf: [.markEnding, .runTerminate])
     }
 

@@ -127,7 +127,8 @@ final class ChildProcess: Sendable, SignalTarget {
             }
             state.withLock { $0.actor = actor }
             handle(.started)
-            guard let run = body.run else { return }
+            // Not when it was stopped or killed while it started: the incarnation has ended.
+            guard let run = body.run, state.withLock({ $0.ladder.isTaskRunning }) else { return }
             if isRescued, let task = state.withLock({ $0.task }) {
                 task.continueOnPool {
                     self.owner.environment.faults.taskBegan()
@@ -159,9 +160,9 @@ final class ChildProcess: Sendable, SignalTarget {
                 return false
             }
             let wasLeavable = state.ladder.isLeavable
-            let wasTaskRunning = state.ladder.isTaskRunning
+            let wasAtWork = state.ladder.isAtWork
             state.actions.append(contentsOf: state.ladder.handle(input, observesStop: state.stopSignal != nil))
-            if state.isAbandoned, wasTaskRunning, !state.ladder.isTaskRunning {
+            if state.isAbandoned, wasAtWork, !state.ladder.isAtWork {
                 owner.environment.zombies.remove(process.number)
                 owner.environment.metrics.zombies(owner.environment.zombies.count)
             }
