@@ -1,3 +1,4 @@
+import BrokerSupport
 import LocalBroker
 import NIOCore
 import NIOPosix
@@ -157,13 +158,12 @@ struct FaultProxyTests {
 
     @Test("A broker that is not there: the client is reset")
     func noBroker() async throws {
-        let server = try await EchoServer.start()
-        let port = server.port
-        await server.stop()
-        let proxy = try await FaultProxy.start(toPort: port)
+        let closed = try ClosedPort()
+        let proxy = try await FaultProxy.start(toPort: closed.number)
         let line = try await Line.open(to: proxy.port)
         try await eventually("it is reset") { line.end == .reset }
         await proxy.shutdown()
+        withExtendedLifetime(closed) {}
     }
 
     @Test("When it ends, its port is closed and its connections are reset")

@@ -1,3 +1,4 @@
+import BrokerSupport
 import NIOCore
 import NIOPosix
 import Testing
@@ -21,12 +22,11 @@ struct ConnectFailureReasonTests {
 
     @Test("A port on which nobody listens: connection refused, and which")
     func refused() async throws {
-        let peer = try await ScriptedPeer.start()
-        let port = peer.port
-        await peer.stop()
-        let endpoint = Endpoint(host: "127.0.0.1", port: port, password: "s3cret")
+        let closed = try ClosedPort()
+        let endpoint = Endpoint(host: "127.0.0.1", port: closed.number, password: "s3cret")
         let error = await failure { () async throws(AMQPError) in try await Connection.open(endpoint) }
-        #expect("\(try #require(error))" == "cannot connect to amqp://127.0.0.1:\(port): connection refused")
+        #expect("\(try #require(error))" == "cannot connect to amqp://127.0.0.1:\(closed.number): connection refused")
+        withExtendedLifetime(closed) {}
     }
 
     @Test("A name that does not resolve")

@@ -19,7 +19,7 @@ func eventually(
             Issue.record("never: \(what)", sourceLocation: location)
             throw TookTooLong()
         }
-        await Task.yield()
+        try await Task.sleep(for: .milliseconds(2))
     }
 }
 
@@ -273,8 +273,8 @@ struct PoolTests {
         try await TestBroker.withVirtualHost { broker, url, _ in
             let wrong = Endpoint(host: "127.0.0.1", port: broker.port, username: "guest", password: "s3cret")
             let missing = try Endpoint(url: broker.url(virtualHost: "missing"))
-            let free = try await Self.closedPort()
-            let closed = Endpoint(host: "127.0.0.1", port: free, password: "s3cret")
+            let free = try ClosedPort()
+            let closed = Endpoint(host: "127.0.0.1", port: free.number, password: "s3cret")
             let pool = AMQPPool(endpoints: [wrong, missing, closed])
             try await pool.start()
             try await eventually("all three are tried") {
@@ -295,13 +295,15 @@ struct PoolTests {
             try await other.start()
             try await other.waitUntilReady(timeout: .seconds(60))
             await other.stop()
+            withExtendedLifetime(free) {}
         }
     }
 
     @Test("While it cannot connect, its processes can be ended, a waiting publisher cancelled, and the pool stopped")
     func stopsWhileConnecting() async throws {
         let silent = try await ScriptedPeer.start()
-        let closed = Endpoint(host: "127.0.0.1", port: try await Self.closedPort())
+        let free = try ClosedPort()
+        let closed = Endpoint(host: "127.0.0.1", port: free.number)
         let pool = AMQPPool(endpoints: [silent.endpoint, closed])
         try await pool.start()
         try await silent.connected.wait(for: 1)
@@ -323,6 +325,7 @@ struct PoolTests {
         }
         try await within(.seconds(60)) { await pool.stop() }
         await silent.stop()
+        withExtendedLifetime(free) {}
     }
 
     @Test("Who waits for a channel gets it as soon as the broker is there")
@@ -335,13 +338,5 @@ struct PoolTests {
             }
             try await pool.publish(ByteBuffer(), routingKey: "anywhere")
         }
-    }
-
-    /// A port on which nobody listens.
-    private static func closedPort() async throws -> Int {
-        let peer = try await ScriptedPeer.start()
-        let port = peer.port
-        await peer.stop()
-        return port
     }
 }
