@@ -69,6 +69,18 @@ final class ChildProcess: Sendable {
             _ = kill(-id, signal)
         }
     }
+
+    /// Whether a pause signal has taken effect on the process, or it has ended. The signal alone says neither: the
+    /// threads of a process stop one after another.
+    var isStoppedOrEnded: Bool {
+        isOurs.withLock { isOurs in
+            guard isOurs else { return true }
+            var information = siginfo_t()
+            let result = waitid(P_PID, id_t(id), &information, WSTOPPED | WEXITED | WNOHANG | WNOWAIT)
+            // Nothing to tell is no error, and leaves the structure as it was.
+            return result == 0 && information.si_signo != 0
+        }
+    }
 }
 
 private func spawn(

@@ -229,11 +229,16 @@ public actor LocalBroker: Worker {
         try await startAgain()
     }
 
-    /// Freezes the node (SIGSTOP): its sockets stay open, and nothing answers on them. Requests to it time out.
+    /// Freezes the node (SIGSTOP): its sockets stay open, and nothing answers on them. Requests to it time out. Returns when
+    /// it has stopped.
     ///
     /// - Throws: `notRunning`.
-    public func pause() throws(LocalBrokerError) {
-        try running().process.signal(pauseSignal)
+    public func pause() async throws(LocalBrokerError) {
+        let process = try running().process
+        process.signal(pauseSignal)
+        // The system stops it as soon as each of its threads has been on a core. When the task is cancelled, that is not
+        // waited for.
+        while !process.isStoppedOrEnded, !Task.isCancelled { try? await Task.sleep(for: .milliseconds(1)) }
     }
 
     /// Lets a paused node go on (SIGCONT).
