@@ -19,13 +19,13 @@ struct StopTests {
     func graceful(_ signal: Int32) async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             try await whileServing(url: url) { server in
-                let call = try RunningTool(["call", "math", "sleep", "3", "--timeout", "60", "--url", url])
+                let call = try RunningTool(["call", "math", "sleep", "12", "--timeout", "120", "--url", url])
                 try await isWorking(broker, virtualHost)
                 server.signal(signal)
                 await server.says("stopping: answering 1 running requests")
                 let answered = await call.ending()
                 #expect(answered.code == 0, "\(answered)")
-                #expect(answered.output == "3\n")
+                #expect(answered.output == "12\n")
                 let stopped = await server.ending()
                 #expect(stopped.code == 0, "\(stopped)")
                 #expect(stopped.output == "")
@@ -40,7 +40,7 @@ struct StopTests {
     func forced(_ signal: Int32) async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             try await whileServing(url: url) { server in
-                let call = try RunningTool(["call", "math", "sleep", "4", "--timeout", "90", "--url", url])
+                let call = try RunningTool(["call", "math", "sleep", "12", "--timeout", "120", "--url", url])
                 try await isWorking(broker, virtualHost)
                 server.signal(signal)
                 await server.says("stopping: answering 1 running requests")
@@ -51,7 +51,7 @@ struct StopTests {
                 try await whileServing(url: url) { _ in
                     let answered = await call.ending()
                     #expect(answered.code == 0, "\(answered)")
-                    #expect(answered.output == "4\n")
+                    #expect(answered.output == "12\n")
                 }
             }
         }

@@ -131,7 +131,7 @@ struct CredentialsTests {
     @Test("An update of the secret has a deadline, its late answer is absorbed, and the end of the connection ends it")
     func updateSecretUnanswered() async throws {
         let peer = try await ScriptedPeer.start()
-        async let opening = Connection.open(peer.endpoint)
+        async let opening = Connection.open(peer.endpoint, configuration: .patient)
         try await peer.greet()
         let connection = try await opening
         let late = await failure { () async throws(AMQPError) in

@@ -81,7 +81,11 @@ struct MisbehavingPeerTests {
         await peer.stop()
 
         let second = try await ScriptedPeer.start()
-        let task = Task { await failure { () async throws(AMQPError) in try await Connection.open(second.endpoint) } }
+        let task = Task {
+            await failure { () async throws(AMQPError) in
+                try await Connection.open(second.endpoint, configuration: .patient)
+            }
+        }
         try await second.connected.wait(for: 1)
         task.cancel()
         guard case .cancelled = await task.value else {
@@ -98,7 +102,9 @@ struct MisbehavingPeerTests {
     )
     func garbage(_ text: String) async throws {
         let peer = try await ScriptedPeer.start()
-        async let opening = failure { () async throws(AMQPError) in try await Connection.open(peer.endpoint) }
+        async let opening = failure { () async throws(AMQPError) in
+            try await Connection.open(peer.endpoint, configuration: .patient)
+        }
         try await peer.connected.wait(for: 1)
         try await peer.send(bytes: ByteBuffer(string: text))
         guard case .protocolViolation = await opening else {
@@ -111,7 +117,9 @@ struct MisbehavingPeerTests {
     @Test("One that hangs up in the handshake leaves an error that tells the stage, and no password in it")
     func hangsUp() async throws {
         let peer = try await ScriptedPeer.start()
-        async let opening = failure { () async throws(AMQPError) in try await Connection.open(peer.endpoint) }
+        async let opening = failure { () async throws(AMQPError) in
+            try await Connection.open(peer.endpoint, configuration: .patient)
+        }
         try await peer.connected.wait(for: 1)
         try await peer.send(ScriptedPeer.start)
         try await peer.wait { if case .connectionStartOK = $0 { true } else { false } }
@@ -125,7 +133,7 @@ struct MisbehavingPeerTests {
     @Test("Frames that come byte by byte are put together")
     func partialFrames() async throws {
         let peer = try await ScriptedPeer.start()
-        async let opening = Connection.open(peer.endpoint)
+        async let opening = Connection.open(peer.endpoint, configuration: .patient)
         try await peer.connected.wait(for: 1)
         var bytes = ByteBuffer()
         try FrameEncoder(maximumFrameSize: 131_072).encode(ScriptedPeer.start, channel: 0, into: &bytes)

@@ -153,3 +153,13 @@ final class ScriptedPeer: Sendable {
         }
     }
 }
+
+extension ConnectionConfiguration {
+    /// For tests in which no deadline has a part: on a machine that has much to do the default ones may pass.
+    static var patient: ConnectionConfiguration {
+        var configuration = ConnectionConfiguration()
+        configuration.connectTimeout = .seconds(120)
+        configuration.operationTimeout = .seconds(120)
+        return configuration
+    }
+}
