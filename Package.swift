@@ -64,8 +64,11 @@ let package = Package(
             dependencies: [
                 "AMQPPool", "Supervision",
                 .product(name: "HeapModule", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOFoundationCompat", package: "swift-nio"),
+                .product(name: "Tracing", package: "swift-distributed-tracing"),
             ],
             swiftSettings: settings
         ),
@@ -190,7 +193,10 @@ let package = Package(
         ),
         .testTarget(
             name: "RPCWireTests",
-            dependencies: ["AMQPPool", "RPCWire", .product(name: "NIOCore", package: "swift-nio")],
+            dependencies: [
+                "AMQPPool", "RPCReceiver", "RPCWire",
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
             swiftSettings: settings
         ),
         .testTarget(

@@ -17,33 +17,24 @@ final class PendingCall: Sendable {
 
     let id: RequestID
     let kind: PendingTable<PendingCall>.Kind
-    let destination: String
-    let procedure: String
-    let contentType: String
-    let body: ByteBuffer
-    let deadline: ContinuousClock.Instant
+    let request: RPCRequest
     private let hasEnded = Atomic(false)
     private let continuation: PendingContinuation
 
     init(
         id: RequestID,
         kind: PendingTable<PendingCall>.Kind,
-        destination: String,
-        procedure: String,
-        contentType: String,
-        body: ByteBuffer,
-        deadline: ContinuousClock.Instant,
+        request: RPCRequest,
         continuation: PendingContinuation
     ) {
         self.id = id
         self.kind = kind
-        self.destination = destination
-        self.procedure = procedure
-        self.contentType = contentType
-        self.body = body
-        self.deadline = deadline
+        self.request = request
         self.continuation = continuation
     }
+
+    var destination: String { request.destination }
+    var deadline: ContinuousClock.Instant { request.deadline }
 
     /// Whether its task still waits: what has not been written by now need not be.
     var isWanted: Bool { !hasEnded.load(ordering: .relaxed) }
@@ -58,12 +49,13 @@ final class PendingCall: Sendable {
     func message(replyTo: String, remaining: Duration) -> RequestMessage {
         RequestMessage(
             id: id,
-            destination: destination,
-            procedure: procedure,
+            destination: request.destination,
+            procedure: request.procedure,
             replyTo: kind == .call ? replyTo : nil,
             remaining: kind == .call ? remaining : nil,
-            contentType: contentType,
-            body: body
+            contentType: request.contentType,
+            headers: request.headers,
+            body: request.body
         )
     }
 }

@@ -35,7 +35,6 @@ public final class RPCCaller: Service, Sendable {
     private let configuration: RPCCallerConfiguration
     private let current: Current<CallTable>
     private let counters: CallerCounters
-    private let codec: any RPCCodec = JSONCodec()
 
     /// Describes a caller; nothing runs before ``start()`` or ``run()``.
     ///
@@ -98,7 +97,8 @@ public final class RPCCaller: Service, Sendable {
     /// - Throws: ``RPCError/notConnected(why:)`` with what was tried and failed when the time is over, ``RPCError/blocked(why:)``,
     ///   ``RPCError/cancelled``.
     public nonisolated(nonsending) func waitUntilReady(timeout: Duration = .seconds(30)) async throws(RPCError) {
-        _ = try await perform(.readiness, "", "", ByteBuffer(), timeout: timeout)
+        let request = RPCRequest(destination: "", procedure: nil, deadline: try deadline(after: timeout))
+        _ = try await perform(.readiness, request)
     }
 
     // MARK: Looking at it
@@ -135,24 +135,35 @@ public final class RPCCaller: Service, Sendable {
         timeout: Duration? = nil,
         as type: Output.Type = Output.self
     ) async throws(RPCError) -> Output {
-        let body = try encode(argument)
-        let ending = try await perform(
-            .call,
-            destination,
-            procedure,
-            body,
-            timeout: timeout ?? configuration.timeout
-        )
-        guard case .reply(let reply) = ending else { throw .undecodableReply("there is none") }
-        if let failure = reply.failure { throw .remote(failure) }
-        guard codec.accepts(contentType: reply.contentType) else {
-            throw .undecodableReply("content type \"\(reply.contentType ?? "")\" instead of \(codec.contentType)")
+        let body = try encode { () throws(RPCCodecError) in try JSON.encode(argument) }
+        let reply = try await send(.call, destination, procedure, JSON.contentType, body, timeout: timeout)
+        guard JSON.accepts(contentType: reply.contentType) else {
+            throw .unexpectedContentType(reply.contentType ?? "", expected: JSON.contentType)
         }
-        do throws(CodecError) {
-            return try codec.decode(Output.self, from: reply.body)
-        } catch {
-            throw .undecodableReply("\(error)")
+        return try decode { () throws(RPCCodecError) in try JSON.decode(Output.self, from: reply.body) }
+    }
+
+    /// Calls a procedure whose declaration both sides share, and returns its result.
+    ///
+    /// - Parameters:
+    ///   - destination: The service.
+    ///   - procedure: Its procedure: the declaration says the types, and how they are written.
+    ///   - argument: What the procedure takes.
+    ///   - timeout: As ``call(_:_:_:timeout:as:)`` has it.
+    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
+    public nonisolated(nonsending) func call<Request, Response>(
+        _ destination: String,
+        _ procedure: RPCProcedure<Request, Response>,
+        _ argument: Request,
+        timeout: Duration? = nil
+    ) async throws(RPCError) -> Response {
+        let body = try encode { () throws(RPCCodecError) in try procedure.request.encode(argument) }
+        let contentType = procedure.request.contentType
+        let reply = try await send(.call, destination, procedure.name, contentType, body, timeout: timeout)
+        guard procedure.response.accepts(reply.contentType) else {
+            throw .unexpectedContentType(reply.contentType ?? "", expected: procedure.response.contentType)
         }
+        return try decode { () throws(RPCCodecError) in try procedure.response.decode(reply.body) }
     }
 
     /// Sends a request that is not answered, and returns when the broker has taken it over for good.
@@ -165,33 +176,80 @@ public final class RPCCaller: Service, Sendable {
         _ argument: some Encodable,
         timeout: Duration? = nil
     ) async throws(RPCError) {
-        let body = try encode(argument)
-        _ = try await perform(.cast, destination, procedure, body, timeout: timeout ?? configuration.timeout)
+        let body = try encode { () throws(RPCCodecError) in try JSON.encode(argument) }
+        _ = try await send(.cast, destination, procedure, JSON.contentType, body, timeout: timeout)
     }
 
-    private func encode(_ argument: some Encodable) throws(RPCError) -> ByteBuffer {
-        do throws(CodecError) {
-            return try codec.encode(argument)
+    /// Sends a request to a declared procedure that is not answered, and returns when the broker has taken it over for good.
+    ///
+    /// - Parameter timeout: How long to wait for the broker. `nil` is ``RPCCallerConfiguration/timeout``.
+    /// - Throws: ``RPCError``, as ``call(_:_:_:timeout:as:)`` does, without those that concern replies.
+    public nonisolated(nonsending) func cast<Request, Response>(
+        _ destination: String,
+        _ procedure: RPCProcedure<Request, Response>,
+        _ argument: Request,
+        timeout: Duration? = nil
+    ) async throws(RPCError) {
+        let body = try encode { () throws(RPCCodecError) in try procedure.request.encode(argument) }
+        let contentType = procedure.request.contentType
+        _ = try await send(.cast, destination, procedure.name, contentType, body, timeout: timeout)
+    }
+
+    private func encode(_ body: () throws(RPCCodecError) -> ByteBuffer) throws(RPCError) -> ByteBuffer {
+        do throws(RPCCodecError) {
+            return try body()
         } catch {
             throw .invalidRequest("the argument cannot be encoded: \(error)")
         }
     }
 
-    private nonisolated(nonsending) func perform(
-        _ kind: PendingTable<PendingCall>.Kind,
+    private func decode<Output>(_ body: () throws(RPCCodecError) -> Output) throws(RPCError) -> Output {
+        do throws(RPCCodecError) {
+            return try body()
+        } catch {
+            throw .undecodableReply("\(error)")
+        }
+    }
+
+    // MARK: Sending
+
+    /// Sends a request and waits for what it waits for.
+    private nonisolated(nonsending) func send(
+        _ kind: RPCRequest.Kind,
         _ destination: String,
-        _ procedure: String,
+        _ procedure: String?,
+        _ contentType: String,
         _ body: ByteBuffer,
-        timeout: Duration
-    ) async throws(RPCError) -> PendingCall.Ending {
+        timeout: Duration?
+    ) async throws(RPCError) -> RPCReply {
+        let request = RPCRequest(
+            kind: kind,
+            destination: destination,
+            procedure: procedure,
+            contentType: contentType,
+            body: body,
+            deadline: try deadline(after: timeout ?? configuration.timeout)
+        )
+        let ending = try await perform(kind == .call ? .call : .cast, request)
+        guard case .reply(let reply) = ending else { return RPCReply(contentType: nil) }
+        if let failure = reply.failure { throw .remote(failure) }
+        return reply.result
+    }
+
+    private func deadline(after timeout: Duration) throws(RPCError) -> ContinuousClock.Instant {
         if Task.isCancelled { throw .cancelled }
         guard timeout > .zero else { throw .timeout }
-        let longest = Duration.milliseconds(RequestMessage.maximumTimeoutMilliseconds)
-        let deadline = ContinuousClock.now + min(timeout, longest)
+        return .now + min(timeout, .milliseconds(RequestMessage.maximumTimeoutMilliseconds))
+    }
+
+    private nonisolated(nonsending) func perform(
+        _ kind: PendingTable<PendingCall>.Kind,
+        _ request: RPCRequest
+    ) async throws(RPCError) -> PendingCall.Ending {
         var ended: CallTable?
         while true {
-            let table = try await table(otherThan: ended, before: deadline)
-            switch await perform(kind, destination, procedure, body, deadline: deadline, in: table) {
+            let table = try await table(otherThan: ended, before: request.deadline)
+            switch await perform(kind, request, in: table) {
             case .notTaken: ended = table
             case .failed(let error): throw error
             case let ending: return ending
@@ -217,26 +275,14 @@ public final class RPCCaller: Service, Sendable {
 
     private nonisolated(nonsending) func perform(
         _ kind: PendingTable<PendingCall>.Kind,
-        _ destination: String,
-        _ procedure: String,
-        _ body: ByteBuffer,
-        deadline: ContinuousClock.Instant,
+        _ request: RPCRequest,
         in table: CallTable
     ) async -> PendingCall.Ending {
         let id = RequestID()
         return await withTaskCancellationHandler {
             await withPendingContinuation { continuation in
                 table.begin(
-                    PendingCall(
-                        id: id,
-                        kind: kind,
-                        destination: destination,
-                        procedure: procedure,
-                        contentType: codec.contentType,
-                        body: body,
-                        deadline: deadline,
-                        continuation: continuation
-                    )
+                    PendingCall(id: id, kind: kind, request: request, continuation: continuation)
                 )
             }
         } onCancel: {

@@ -66,6 +66,11 @@ public enum RPCError: Error, Sendable {
     /// Not sent. Sending the same again fails in the same way.
     case invalidRequest(String)
 
+    /// A result came, written in another content type than the call expects.
+    ///
+    /// Processed: the receiver answered with a result.
+    case unexpectedContentType(String, expected: String)
+
     /// A reply came and is not what the call expects.
     ///
     /// Processed: the receiver answered with a result.
@@ -77,11 +82,11 @@ extension RPCError {
     public var requestMayHaveBeenProcessed: Bool {
         switch self {
         case .unroutable, .overloaded, .blocked, .notConnected, .invalidRequest, .rejectedByBroker: false
-        case .timeout, .cancelled, .replyQueueLost, .callerRestarted, .undecodableReply: true
+        case .timeout, .cancelled, .replyQueueLost, .callerRestarted, .unexpectedContentType, .undecodableReply: true
         case .connectionLost(let mayHaveBeenDelivered): mayHaveBeenDelivered
         case .remote(let failure):
             switch failure.code {
-            case .unknownProcedure, .undecodableRequest, .overloaded: false
+            case .unknownProcedure, .undecodableRequest, .unsupportedContentType, .overloaded: false
             default: true
             }
         }
@@ -105,6 +110,8 @@ extension RPCError: CustomStringConvertible {
         case .notConnected(let why): "not connected: \(why)"
         case .rejectedByBroker: "the broker refused to keep the request"
         case .invalidRequest(let why): "the request is invalid: \(why)"
+        case .unexpectedContentType(let type, let expected):
+            "the result's content type is \"\(type)\" instead of \"\(expected)\""
         case .undecodableReply(let why): "the reply cannot be decoded: \(why)"
         }
     }

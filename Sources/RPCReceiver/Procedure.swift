@@ -5,16 +5,17 @@ import RPCWire
 ///
 ///     Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
 ///     Procedure("fib") { (n: Int, context) in try await fib(n, deadline: context.deadline) }
+///     Procedure(Math.multiply) { numbers, _ in numbers.reduce(1, *) }
 ///
-/// The argument and the result are any `Decodable` and `Encodable`. To answer with an error the handler throws an
-/// ``RPCWire/RPCFailure``; any other error is answered as ``RPCWire/RPCFailure/Code-swift.struct/internalError`` without its
-/// text.
+/// The argument and the result are any `Decodable` and `Encodable`, or what the codecs of an ``RPCWire/RPCProcedure`` carry. To
+/// answer with an error the handler throws an ``RPCWire/RPCFailure``; any other error is answered as
+/// ``RPCWire/RPCFailure/Code-swift.struct/internalError`` without its text.
 public struct Procedure: Sendable {
     /// The name callers use; `nil` for the default procedure.
     let name: String?
-    let handler: @Sendable (ByteBuffer, any RPCCodec, RPCContext) async -> HandlerOutcome
+    let handler: @Sendable (ByteBuffer, _ contentType: String?, RPCContext) async -> HandlerOutcome
 
-    /// A procedure that callers call by this name.
+    /// A procedure that callers call by this name, with JSON.
     ///
     /// - Parameters:
     ///   - name: What callers use. Names are compared byte by byte.
@@ -24,38 +25,81 @@ public struct Procedure: Sendable {
         _ name: String,
         handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
     ) {
-        self.init(name: name, handler: handler)
+        self.init(json: name, handler: handler)
     }
 
-    /// The procedure for requests that name none, as a client that knows nothing of procedures sends them.
+    /// The procedure for requests that name none, as a client that knows nothing of procedures sends them, with JSON.
     public static func `default`<Argument: Decodable & SendableMetatype, Output: Encodable & SendableMetatype>(
         handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
     ) -> Procedure {
-        Procedure(name: nil, handler: handler)
+        Procedure(json: nil, handler: handler)
+    }
+
+    /// A procedure that is declared elsewhere, together with its callers: the declaration says its name, its types and how they are
+    /// written.
+    ///
+    /// - Parameters:
+    ///   - declaration: What callers call. One without a name is the service's default procedure.
+    ///   - handler: Answers one request. It is cancelled when the answer would come too late, and should end soon then: one that
+    ///     does not keeps running, but is no longer waited for.
+    public init<Request: SendableMetatype, Response: SendableMetatype>(
+        _ declaration: RPCProcedure<Request, Response>,
+        handler: @escaping @Sendable (Request, RPCContext) async throws -> Response
+    ) {
+        let (request, response) = (declaration.request, declaration.response)
+        self.init(
+            name: declaration.name,
+            takes: (request.contentType, { request.accepts($0) }),
+            decode: { bytes throws(RPCCodecError) in try request.decode(bytes) },
+            encode: { output throws(RPCCodecError) in
+                RPCReply(contentType: response.contentType, body: try response.encode(output))
+            },
+            handler: handler
+        )
     }
 
     private init<Argument: Decodable & SendableMetatype, Output: Encodable & SendableMetatype>(
+        json name: String?,
+        handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
+    ) {
+        self.init(
+            name: name,
+            takes: (JSON.contentType, { JSON.accepts(contentType: $0) }),
+            decode: { bytes throws(RPCCodecError) in try JSON.decode(Argument.self, from: bytes) },
+            encode: { output throws(RPCCodecError) in
+                RPCReply(contentType: JSON.contentType, body: try JSON.encode(output))
+            },
+            handler: handler
+        )
+    }
+
+    private init<Argument, Output>(
         name: String?,
+        takes type: (name: String, accepts: @Sendable (String?) -> Bool),
+        decode: @escaping @Sendable (ByteBuffer) throws(RPCCodecError) -> Argument,
+        encode: @escaping @Sendable (Output) throws(RPCCodecError) -> RPCReply,
         handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
     ) {
         self.name = name
-        self.handler = { body, codec, context in
+        self.handler = { body, contentType, context in
+            guard type.accepts(contentType) else {
+                let message = "content type \"\(contentType ?? "")\" instead of \"\(type.name)\""
+                return .failed(RPCFailure(code: .unsupportedContentType, message: message))
+            }
             let argument: Argument
-            do {
-                argument = try codec.decode(Argument.self, from: body)
+            do throws(RPCCodecError) {
+                argument = try decode(body)
             } catch {
                 return .failed(RPCFailure(code: .undecodableRequest, message: "\(error)"))
             }
             let output: Output
             do {
                 output = try await handler(argument, context)
-            } catch let failure as RPCFailure {
-                return .failed(failure)
             } catch {
-                return .crashed(error)
+                return HandlerOutcome(error)
             }
-            do {
-                return .result(try codec.encode(output))
+            do throws(RPCCodecError) {
+                return .result(try encode(output))
             } catch {
                 return .failed(RPCFailure(code: .unencodableResult, message: "\(error)"))
             }
@@ -66,11 +110,16 @@ public struct Procedure: Sendable {
 /// How a handler ended.
 enum HandlerOutcome: Sendable {
     /// With a result.
-    case result(ByteBuffer)
+    case result(RPCReply)
     /// With a failure that is meant for the caller.
     case failed(RPCFailure)
     /// With an error that is not: it stays here.
     case crashed(any Error)
+
+    /// What an error that a handler threw means.
+    init(_ error: any Error) {
+        self = (error as? RPCFailure).map { .failed($0) } ?? .crashed(error)
+    }
 }
 
 /// Collects the procedures of a service.

@@ -11,7 +11,6 @@ import RPCWire
 public struct Procedures: Sendable {
     private let byName: [String: Procedure]
     private let unnamed: Procedure?
-    let codec: any RPCCodec
     /// A name that stands twice, if any: a mistake that the receiver reports when it starts.
     let duplicate: String?
 
@@ -31,13 +30,13 @@ public struct Procedures: Sendable {
         self.byName = byName
         self.unnamed = unnamed
         self.duplicate = duplicate
-        codec = JSONCodec()
     }
 
     /// The names that callers can use, sorted.
     public var names: [String] { byName.keys.sorted() }
 
-    /// Calls a procedure in process, exactly as a request over the wire does: the argument is encoded and decoded, the result too.
+    /// Calls a procedure in process, with JSON, exactly as a request over the wire does: the argument is encoded and decoded, the
+    /// result too.
     ///
     /// - Throws: The failure that a caller would get as a remote error. A result that is not an `Output` is
     ///   ``RPCWire/RPCFailure/Code-swift.struct/unencodableResult``.
@@ -47,17 +46,51 @@ public struct Procedures: Sendable {
         context: RPCContext? = nil,
         as type: Output.Type = Output.self
     ) async throws(RPCFailure) -> Output {
+        try await call(
+            procedure,
+            contentType: JSON.contentType,
+            context: context,
+            encode: { () throws(RPCCodecError) in try JSON.encode(argument) },
+            decode: { bytes throws(RPCCodecError) in try JSON.decode(Output.self, from: bytes) }
+        )
+    }
+
+    /// Calls a declared procedure in process, exactly as a request over the wire does: what is passed is encoded and decoded.
+    ///
+    /// - Throws: The failure that a caller would get as a remote error. A result that the declaration's codec cannot read is
+    ///   ``RPCWire/RPCFailure/Code-swift.struct/unencodableResult``.
+    public nonisolated(nonsending) func call<Request, Response>(
+        _ procedure: RPCProcedure<Request, Response>,
+        _ argument: Request,
+        context: RPCContext? = nil
+    ) async throws(RPCFailure) -> Response {
+        try await call(
+            procedure.name,
+            contentType: procedure.request.contentType,
+            context: context,
+            encode: { () throws(RPCCodecError) in try procedure.request.encode(argument) },
+            decode: { bytes throws(RPCCodecError) in try procedure.response.decode(bytes) }
+        )
+    }
+
+    private nonisolated(nonsending) func call<Output>(
+        _ procedure: String?,
+        contentType: String,
+        context: RPCContext?,
+        encode: () throws(RPCCodecError) -> ByteBuffer,
+        decode: (ByteBuffer) throws(RPCCodecError) -> Output
+    ) async throws(RPCFailure) -> Output {
         let body: ByteBuffer
-        do {
-            body = try codec.encode(argument)
+        do throws(RPCCodecError) {
+            body = try encode()
         } catch {
             throw RPCFailure(code: .undecodableRequest, message: "\(error)")
         }
-        let context = context ?? RPCContext(procedure: procedure)
-        switch await handle(procedure: procedure, contentType: codec.contentType, body: body, context: context) {
+        let context = context ?? RPCContext(procedure: procedure ?? "")
+        switch await handle(procedure: procedure, contentType: contentType, body: body, context: context) {
         case .result(let result):
-            do {
-                return try codec.decode(Output.self, from: result)
+            do throws(RPCCodecError) {
+                return try decode(result.body)
             } catch {
                 throw RPCFailure(code: .unencodableResult, message: "\(error)")
             }
@@ -78,11 +111,7 @@ public struct Procedures: Sendable {
                 name.map { "no procedure \"\($0)\"" } ?? "the request names no procedure, and there is no default one"
             return .failed(RPCFailure(code: .unknownProcedure, message: message))
         }
-        guard codec.accepts(contentType: contentType) else {
-            let message = "content type \"\(contentType ?? "")\" instead of \(codec.contentType)"
-            return .failed(RPCFailure(code: .undecodableRequest, message: message))
-        }
-        return await procedure.handler(body, codec, context)
+        return await procedure.handler(body, contentType, context)
     }
 }
 

@@ -7,21 +7,16 @@ extension RequestRunner {
     func answer(_ job: Job, _ message: RequestMessage, _ outcome: HandlerOutcome) {
         let request = job.request
         switch outcome {
-        case .result(let body):
-            guard body.readableBytes <= settings.maximumMessageSize else {
-                let text = "the result has \(body.readableBytes) bytes, the limit is \(settings.maximumMessageSize)"
+        case .result(let result):
+            let size = result.body.readableBytes
+            guard size <= settings.maximumMessageSize else {
+                let text = "the result has \(size) bytes, the limit is \(settings.maximumMessageSize)"
                 counters.failed()
                 return reply(to: request, RPCFailure(code: .unencodableResult, message: text))
             }
             counters.answered()
             guard message.replyTo != nil else { return request.acknowledge() }
-            request.answer(
-                ReplyMessage(
-                    result: body,
-                    contentType: procedures.codec.contentType,
-                    correlationID: request.correlationID
-                )
-            )
+            request.answer(ReplyMessage(result: result, correlationID: request.correlationID))
         case .failed(let failure):
             counters.failed()
             refuse(request, failure)

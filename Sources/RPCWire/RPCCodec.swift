@@ -1,29 +1,62 @@
-import Foundation
-package import NIOCore
-import NIOFoundationCompat
+public import NIOCore
 
-/// How arguments and results become bytes. JSON is the only one yet; the wire names it by `content_type`.
-package protocol RPCCodec: Sendable {
-    /// What `content_type` says of this codec's bytes.
+/// How the values of one type become the bytes of a message, and what `content_type` says of them.
+///
+/// Ready made: ``JSONCodec`` for `Codable` types (the default everywhere), ``BytesCodec`` and ``TextCodec`` for those who write
+/// the bytes themselves, and, with the package trait `Protobuf`, `ProtobufCodec`. Your own is a struct, mostly without stored
+/// properties.
+///
+/// A codec is called once for each message, on the task that calls or answers. It must not block.
+public protocol RPCCodec<Value>: Sendable {
+    /// What it writes and reads.
+    associatedtype Value
+
+    /// What messages of this codec carry as `content_type`, at most 255 bytes: a media type, such as `application/json`.
     var contentType: String { get }
+
     /// Whether this codec reads bytes of that `content_type`.
-    func accepts(contentType: String?) -> Bool
+    ///
+    /// It is asked only when the message has one: foreign clients often leave it out, and then the bytes are what the procedure
+    /// takes. The default compares media types without regard to case and to parameters (RFC 9110, section 8.3.1).
+    func accepts(contentType: String) -> Bool
+
     /// The bytes of a value.
-    func encode<Value: Encodable>(_ value: Value) throws(CodecError) -> ByteBuffer
-    /// The value that these bytes say.
-    func decode<Value: Decodable>(_ type: Value.Type, from bytes: ByteBuffer) throws(CodecError) -> Value
+    ///
+    /// - Throws: An ``RPCCodecError`` that tells what is wrong with the value without quoting it: it is logged, and sent.
+    func encode(_ value: Value) throws(RPCCodecError) -> ByteBuffer
+
+    /// The value that these bytes say. They come from the network: anything may stand in them.
+    ///
+    /// - Throws: An ``RPCCodecError`` that tells what is wrong with the bytes without quoting them: it is logged, and sent.
+    func decode(_ bytes: ByteBuffer) throws(RPCCodecError) -> Value
+}
+
+extension RPCCodec {
+    /// Whether it is the same media type, whatever its parameters.
+    public func accepts(contentType: String) -> Bool {
+        MediaType.isSame(contentType, self.contentType)
+    }
+
+    /// Whether a message is for this codec: one without a content type is.
+    package func accepts(_ contentType: String?) -> Bool {
+        contentType.map(accepts(contentType:)) ?? true
+    }
 }
 
 /// Why a value did not become bytes, or bytes no value: where in the value, and what was wrong. It does not quote the payload.
-package struct CodecError: Error, Sendable, Hashable, CustomStringConvertible {
-    package let description: String
+public struct RPCCodecError: Error, Sendable, Hashable, CustomStringConvertible {
+    /// One sentence for logs and for the other side.
+    public let description: String
 
-    package init(_ description: String) {
+    /// An error with these words. They are logged and sent to the other side: they must not quote the payload.
+    public init(_ description: String) {
         self.description = description
     }
 
-    init(_ error: any Error) {
+    /// What `Codable` complains about, by place and type; of any other error its type alone, since its text may quote the payload.
+    public init(_ error: any Error) {
         switch error {
+        case let error as RPCCodecError: self = error
         case EncodingError.invalidValue(_, let context): self.init(context)
         case DecodingError.keyNotFound(let key, let context):
             self.init(context, "the key \"\(key.stringValue)\" is missing")
@@ -45,43 +78,5 @@ package struct CodecError: Error, Sendable, Hashable, CustomStringConvertible {
     private static func place(_ path: [any CodingKey]) -> String {
         guard !path.isEmpty else { return "" }
         return "at " + path.map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(separator: ".") + ": "
-    }
-}
-
-/// JSON of any `Codable` value, lone numbers, strings and `null` included.
-package struct JSONCodec: RPCCodec {
-    package init() {}
-
-    package var contentType: String { "application/json" }
-
-    /// JSON under its own name, with or without parameters, and messages that do not name a type: foreign clients often do not.
-    package func accepts(contentType: String?) -> Bool {
-        guard let contentType else { return true }
-        let type = contentType.prefix { $0 != ";" }.lowercased()
-        return type == "application/json" || type == "application/json "
-    }
-
-    // Making a coder costs more than encoding a small value. They are Sendable, and nobody changes their options.
-    private static let encoder = {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return encoder
-    }()
-    private static let decoder = JSONDecoder()
-
-    package func encode<Value: Encodable>(_ value: Value) throws(CodecError) -> ByteBuffer {
-        do {
-            return ByteBuffer(data: try Self.encoder.encode(value))
-        } catch {
-            throw CodecError(error)
-        }
-    }
-
-    package func decode<Value: Decodable>(_ type: Value.Type, from bytes: ByteBuffer) throws(CodecError) -> Value {
-        do {
-            return try Self.decoder.decode(type, from: Data(buffer: bytes, byteTransferStrategy: .automatic))
-        } catch {
-            throw CodecError(error)
-        }
     }
 }

@@ -35,6 +35,8 @@ extension RPCFailure.Code {
     public static let unknownProcedure: Self = "unknown_procedure"
     /// The request's argument or headers are not what the procedure takes. Nothing ran.
     public static let undecodableRequest: Self = "undecodable_request"
+    /// The request is written in another content type than the procedure takes. Nothing ran.
+    public static let unsupportedContentType: Self = "unsupported_content_type"
     /// The handler threw an error of its own. The request was processed, wholly or in part.
     public static let internalError: Self = "internal"
     /// The handler returned a value that cannot be encoded, or that is larger than a message may be. The request was processed.

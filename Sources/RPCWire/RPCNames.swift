@@ -47,6 +47,8 @@ package enum Header {
     package static let timeout = "timeout-ms"
     /// The code of a failure; a reply without it is a result.
     package static let error = "error"
+    /// Those that say what a request is. Nobody else sets them.
+    package static let ofRequests = [destination, procedure, timeout]
     /// How often a quorum queue delivered the message before. The broker writes it.
     package static let deliveryCount = "x-delivery-count"
 }

@@ -17,6 +17,8 @@ package struct RequestMessage: Sendable, Hashable {
     package var timeoutMilliseconds: Int64?
     /// What the body is written in.
     package var contentType: String?
+    /// Headers beyond those of the protocol when it is written; all of them when it was read.
+    package var headers: FieldTable
     /// The argument.
     package var body: ByteBuffer
 
@@ -31,6 +33,7 @@ package struct RequestMessage: Sendable, Hashable {
         replyTo: String?,
         timeoutMilliseconds: Int64?,
         contentType: String?,
+        headers: FieldTable = FieldTable(),
         body: ByteBuffer
     ) {
         self.destination = destination
@@ -40,17 +43,19 @@ package struct RequestMessage: Sendable, Hashable {
         self.replyTo = replyTo
         self.timeoutMilliseconds = timeoutMilliseconds
         self.contentType = contentType
+        self.headers = headers
         self.body = body
     }
 
     /// A call (with `replyTo`) or a cast (without) as this library sends it.
     package init(
         id: RequestID,
-        destination: String,
-        procedure: String,
+        destination: String?,
+        procedure: String?,
         replyTo: String?,
         remaining: Duration?,
-        contentType: String,
+        contentType: String?,
+        headers: FieldTable = FieldTable(),
         body: ByteBuffer
     ) {
         let id = id.description
@@ -62,6 +67,7 @@ package struct RequestMessage: Sendable, Hashable {
             replyTo: replyTo,
             timeoutMilliseconds: remaining.map(Self.milliseconds),
             contentType: contentType,
+            headers: headers,
             body: body
         )
     }
@@ -80,10 +86,11 @@ extension RequestMessage {
     /// The properties that carry it.
     package var properties: MessageProperties {
         var entries: [FieldTable.Entry] = []
-        entries.reserveCapacity(3)
+        entries.reserveCapacity(3 + headers.entries.count)
         if let destination { entries.append(.init(key: Header.destination, value: .string(destination))) }
         if let procedure { entries.append(.init(key: Header.procedure, value: .string(procedure))) }
         if let timeoutMilliseconds { entries.append(.init(key: Header.timeout, value: .int64(timeoutMilliseconds))) }
+        for entry in headers.entries where !Header.ofRequests.contains(entry.key) { entries.append(entry) }
         return MessageProperties(
             contentType: contentType,
             headers: FieldTable(entries: entries),
@@ -108,6 +115,7 @@ extension RequestMessage {
             replyTo: properties.replyTo.flatMap { $0.isEmpty ? nil : $0 },
             timeoutMilliseconds: try Self.timeout(properties.headers),
             contentType: properties.contentType,
+            headers: properties.headers,
             body: body
         )
     }

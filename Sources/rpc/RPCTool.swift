@@ -39,7 +39,7 @@ enum ToolExit {
         case .unroutable: unroutable
         case .remote: remote
         case .connectionLost, .notConnected, .blocked, .replyQueueLost, .callerRestarted: connection
-        case .cancelled, .overloaded, .rejectedByBroker, .undecodableReply: .failure
+        case .cancelled, .overloaded, .rejectedByBroker, .undecodableReply, .unexpectedContentType: .failure
         case .invalidRequest: .validationFailure
         }
     }

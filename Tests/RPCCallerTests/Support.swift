@@ -193,7 +193,9 @@ func procedures(_ gate: Gate) -> Procedures {
             try await gate.pass()
             return context.redelivered
         }
-        Procedure.default { (n: Int, _) in -n }
+        Procedure(Declared.negate) { n, _ in -n }
+        Procedure(Declared.upper) { text, _ in text.uppercased() }
+        Procedure(Declared.reverse) { bytes, _ in bytes.reversed() }
     }
 }
 

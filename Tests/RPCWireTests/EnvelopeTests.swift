@@ -74,6 +74,71 @@ struct EnvelopeTests {
         #expect(failure?.message.isEmpty == false)
     }
 
+    @Test(
+        "a foreign failure keeps its code, and what its body says of it",
+        arguments: [
+            ("application/json", #""no stock""#, RPCFailure(code: "x", message: "no stock")),
+            ("application/json", #"{"message":"no","code":17}"#, RPCFailure(code: "x", message: "no")),
+            ("application/json", #"{"message":"no","details":null}"#, RPCFailure(code: "x", message: "no")),
+            ("application/json", #"{"code":"y"}"#, RPCFailure(code: "x", message: "")),
+            ("text/plain", "no stock", RPCFailure(code: "x", message: "no stock")),
+        ]
+    )
+    func foreignBodies(_ type: String, _ body: String, _ expected: RPCFailure) {
+        let properties = MessageProperties(contentType: type, headers: ["error": "x"])
+        #expect(ReplyMessage(properties: properties, body: ByteBuffer(string: body)).failure == expected)
+    }
+
+    @Test("other JSON is kept as details, and bytes that say nothing leave the code")
+    func oddBodies() {
+        let failure = { (type: String?, body: ByteBuffer) in
+            ReplyMessage(properties: MessageProperties(contentType: type, headers: ["error": "x"]), body: body).failure
+        }
+        #expect(failure(nil, ByteBuffer(string: #"{"reason":1}"#))?.details == ["reason": 1])
+        #expect(failure(nil, ByteBuffer(string: "[1]"))?.details == [1])
+        for body in [ByteBuffer(), ByteBuffer(bytes: [0xFF, 0]), ByteBuffer(string: "null")] {
+            let odd = failure("application/json", body)
+            #expect(odd?.code == "x")
+            #expect(odd?.message.isEmpty == false)
+            #expect(odd?.details == nil)
+        }
+        let long = failure("text/plain", ByteBuffer(string: String(repeating: "x", count: 100_000)))
+        #expect((long?.message.count ?? 0) <= 1000)
+        let deep = failure(nil, ByteBuffer(string: String(repeating: "[", count: 100_000)))
+        #expect(deep?.code == "x")
+    }
+
+    @Test(
+        "a header of one's own goes along; the protocol's cannot be set",
+        arguments: ["destination", "procedure", "timeout-ms"]
+    )
+    func ownHeaders(_ name: String) {
+        let id = RequestID()
+        let properties = { (headers: FieldTable) in
+            RequestMessage(
+                id: id,
+                destination: "math",
+                procedure: "add",
+                replyTo: "replies",
+                remaining: .seconds(1),
+                contentType: nil,
+                headers: headers,
+                body: ByteBuffer()
+            ).properties
+        }
+        let headers: FieldTable = ["tenant": "blue", "x": 1]
+        #expect(properties(headers).headers["tenant"] == "blue")
+        #expect(properties(headers).headers["x"] == 1)
+        var forged = headers
+        forged[name] = "forged"
+        #expect(properties(forged) == properties(headers))
+        var reply = RPCReply(headers: ["cost": 3])
+        let plain = ReplyMessage(result: reply, correlationID: nil).properties
+        #expect(plain.headers == ["cost": 3])
+        reply.headers["error"] = "forged"
+        #expect(ReplyMessage(result: reply, correlationID: nil).properties == plain)
+    }
+
     @Test("the header decides what a reply is, not its body")
     func headerDecides() {
         let body = ByteBuffer(string: #"{"code":"internal","message":"no"}"#)

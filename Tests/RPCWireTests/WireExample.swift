@@ -70,7 +70,7 @@ struct WireExample {
         decoder.append(Self.frame(type: 3, payload: Self.bytes(self["body"])))
         guard case .header(1, let size, .success(let properties)) = try decoder.next(),
             case .body(1, let body) = try decoder.next(), size == UInt64(body.readableBytes)
-        else { throw CodecError("the bytes are no content header and body") }
+        else { throw RPCCodecError("the bytes are no content header and body") }
         return (properties, body)
     }
 
@@ -92,7 +92,7 @@ struct WireExample {
         {
             payloads.append(payload.map { String(format: "%02x", $0) }.joined())
         }
-        guard payloads.count == 3 else { throw CodecError("\(payloads.count) frames") }
+        guard payloads.count == 3 else { throw RPCCodecError("\(payloads.count) frames") }
         return (payloads[1], payloads[2])
     }
 

@@ -40,8 +40,8 @@ struct WireProtocolTests {
             procedure: "add",
             replyTo: example["reply_to"],
             remaining: .milliseconds(4999) + .microseconds(1),
-            contentType: JSONCodec().contentType,
-            body: try JSONCodec().encode([4, 9])
+            contentType: JSON.contentType,
+            body: try JSON.encode([4, 9])
         )
         let written = try WireExample.encoded(request.properties, request.body)
         #expect(written.header == example["header"])
@@ -59,8 +59,8 @@ struct WireProtocolTests {
             procedure: "log",
             replyTo: nil,
             remaining: nil,
-            contentType: JSONCodec().contentType,
-            body: try JSONCodec().encode("paid")
+            contentType: JSON.contentType,
+            body: try JSON.encode("paid")
         )
         let written = try WireExample.encoded(request.properties, request.body)
         #expect(written.header == example["header"])
@@ -76,18 +76,14 @@ struct WireProtocolTests {
         #expect(request.timeoutMilliseconds == 5000)
         #expect(request.replyTo == "checkout.replies.9d4f7c52-1f0b-4a4e-9d5e-3c1b2a690788")
         #expect(request.messageID == request.correlationID)
-        #expect(try JSONCodec().decode([Int].self, from: request.body) == [4, 9])
+        #expect(try JSON.decode([Int].self, from: request.body) == [4, 9])
     }
 
     @Test("a receiver writes the example's result and failure, byte for byte")
     func receiverWritesReplies() throws {
         let result = try example("result")
         let id = result["correlation_id"]
-        let reply = ReplyMessage(
-            result: try JSONCodec().encode(13),
-            contentType: JSONCodec().contentType,
-            correlationID: id
-        )
+        let reply = ReplyMessage(result: RPCReply(body: try JSON.encode(13)), correlationID: id)
         #expect(try WireExample.encoded(reply.properties, reply.body).header == result["header"])
         #expect(try WireExample.encoded(reply.properties, reply.body).body == result["body"])
 
@@ -103,7 +99,7 @@ struct WireProtocolTests {
         let (properties, body) = try example("result").decoded()
         let result = ReplyMessage(properties: properties, body: body)
         #expect(result.failure == nil)
-        #expect(try JSONCodec().decode(Int.self, from: result.body) == 13)
+        #expect(try JSON.decode(Int.self, from: result.body) == 13)
         #expect(result.correlationID.flatMap(RequestID.init) != nil)
 
         let (errorProperties, errorBody) = try example("failure").decoded()
@@ -118,7 +114,7 @@ struct WireProtocolTests {
         let page = try WireExample.page()
         let codes: [RPCFailure.Code] = [
             .unknownProcedure, .undecodableRequest, .internalError, .unencodableResult, .handlerTimeout, .overloaded,
-            .poison,
+            .poison, .unsupportedContentType,
         ]
         for code in codes {
             #expect(page.contains("| `\(code)` |"), "\(code)")
