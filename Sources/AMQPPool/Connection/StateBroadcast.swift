@@ -4,8 +4,8 @@ import Synchronization
 ///
 /// A watcher gets the state of the moment, then each change. One that does not keep up loses the oldest ones it has not taken:
 /// at most ``limit`` wait, and the last state always arrives.
-final class StateBroadcast<State: Sendable & Equatable>: Sendable {
-    static var limit: Int { 16 }
+package final class StateBroadcast<State: Sendable & Equatable>: Sendable {
+    package static var limit: Int { 16 }
 
     private struct Content {
         var state: State
@@ -16,11 +16,11 @@ final class StateBroadcast<State: Sendable & Equatable>: Sendable {
 
     private let content: Mutex<Content>
 
-    init(_ state: State) {
+    package init(_ state: State) {
         content = Mutex(Content(state: state))
     }
 
-    var stream: AsyncStream<State> {
+    package var stream: AsyncStream<State> {
         let (stream, continuation) = AsyncStream.makeStream(
             of: State.self,
             bufferingPolicy: .bufferingNewest(Self.limit)
@@ -44,7 +44,7 @@ final class StateBroadcast<State: Sendable & Equatable>: Sendable {
 
     /// Looks at the state and tells it, if it is another. Looked at under the lock, so that the last one told is the last one
     /// there was.
-    func update(_ look: () -> State) {
+    package func update(_ look: () -> State) {
         content.withLock { content in
             let state = look()
             guard !content.isFinished, state != content.state else { return }
@@ -54,7 +54,7 @@ final class StateBroadcast<State: Sendable & Equatable>: Sendable {
     }
 
     /// The last state. The streams end after it.
-    func finish(_ state: State) {
+    package func finish(_ state: State) {
         let watchers = content.withLock { content in
             content.state = state
             content.isFinished = true

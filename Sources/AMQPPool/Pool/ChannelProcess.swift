@@ -65,7 +65,8 @@ package actor ChannelProcess: Worker {
             if connection.isEnding { return try await waitToBeStopped() }
             if let refusal = topologyRefusal() {
                 context.logger.error("the broker refuses the topology", metadata: ["error": "\(refusal)"])
-                context.supervisor.root.pid.exit(.shutdown(cause: refusal))
+                // Not the root of the tree that the pool may be a part of: whoever has the pool decides what follows.
+                (poolOwner ?? context.supervisor.root).pid.exit(.shutdown(cause: refusal))
                 return try await waitToBeStopped()
             }
             throw error
@@ -100,6 +101,11 @@ package actor ChannelProcess: Worker {
         }
         try await channel.selectConfirms()
         return channel
+    }
+
+    /// The supervisor above the pool: this channel's supervisor, the connection's and the pool's are between.
+    private var poolOwner: SupervisorReference? {
+        context.supervisor.parent?.parent?.parent
     }
 
     /// Why the broker closed the channel while it was set up for the first time: a mistake in the configuration (403, 406),

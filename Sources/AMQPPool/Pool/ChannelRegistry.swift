@@ -42,7 +42,7 @@ package actor ChannelRegistry {
     nonisolated var openConnections: [Connection] { state.withLock { $0.connections } }
 
     /// How the pool is, as far as its channels tell.
-    nonisolated var poolState: PoolState {
+    package nonisolated var poolState: PoolState {
         let channels = channels
         if channels.contains(where: \.isReady) { return .ready }
         return channels.contains { $0.closedError == nil && $0.connection.isBlocked } ? .blocked : .connecting

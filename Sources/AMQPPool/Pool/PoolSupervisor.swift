@@ -12,7 +12,7 @@ package import Supervision
 ///
 /// What broker and network do never climbs: connections and channels are opened again after a backoff, and the supervisors
 /// of both cool down instead of giving up. Except for one thing: a topology that the broker refuses (403, 406) when a
-/// channel is set up for the first time is a mistake in the configuration. Then the root of the tree is told to exit with
+/// channel is set up for the first time is a mistake in the configuration. Then the supervisor above the pool is told to exit with
 /// `.shutdown(cause:)` and the ``AMQPError`` in it.
 ///
 /// - Parameters:
