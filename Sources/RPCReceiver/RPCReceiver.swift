@@ -35,6 +35,7 @@ public final class RPCReceiver: Service, Sendable {
     public let procedures: Procedures
 
     private let current: Current<ReceiverParts>
+    private let stateBroadcast: ReceiverStates
     private let counters: ReceiverCounters
 
     /// Describes a receiver; nothing runs before ``start()`` or ``run()``.
@@ -77,12 +78,15 @@ public final class RPCReceiver: Service, Sendable {
         let counters = ReceiverCounters()
         self.current = current
         self.counters = counters
+        let states = ReceiverStates(current)
+        stateBroadcast = states
         supervisor = receiverSupervisor(
             name,
             service: service,
             configuration: configuration,
             procedures: procedures,
             current: current,
+            states: states,
             counters: counters,
             logger: logger ?? Logger(label: "rpc.receiver")
         )
@@ -125,6 +129,9 @@ public final class RPCReceiver: Service, Sendable {
         _ = try await parts.registry.next(before: deadline)
     }
 
+    /// The receiver's state now, and each change. Does not end. At most 16 wait to be taken, then the oldest are lost.
+    public var states: AsyncStream<RPCReceiverState> { stateBroadcast.stream }
+
     // MARK: Looking at it
 
     /// The tree as it is now.
@@ -132,6 +139,10 @@ public final class RPCReceiver: Service, Sendable {
 
     /// How many requests are taken on and not answered.
     public var inFlight: Int { current.value?.runner.count ?? 0 }
+
+    /// How many handlers ignore their cancellation and run on although their requests are given up. When they become more than
+    /// ``RPCReceiverConfiguration/concurrency``, the receiver takes no more requests until some of them have ended.
+    public var zombieHandlers: Int { current.value?.runner.zombieCount ?? 0 }
 
     /// What was counted since this object was made.
     public var counts: RPCReceiverCounts { counters.current }

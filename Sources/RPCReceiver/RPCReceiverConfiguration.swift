@@ -8,11 +8,24 @@ public struct RPCReceiverConfiguration: Sendable {
     public var pool: PoolConfiguration
     /// The names on the wire, and whether the queue and the exchange are created when they are missing.
     public var names = RPCNames()
+    /// Which requests the service's queue takes. Default: all whose destination is the service.
+    ///
+    /// Bindings are only ever added: one that an earlier version of the service declared stays until somebody removes it. Without
+    /// any the queue gets what is sent to it by name, through the default exchange; the requests' exchange is not touched then.
+    public var bindings: [RPCBinding] = [.service]
+    /// The queue's name, if it is not the one that ``names`` give it: for callers that know a queue and nothing of services.
+    public var queue: String?
+    /// Whether the queue survives a restart of the broker. Only one that somebody else declared otherwise is not. Default true.
+    public var queueIsDurable = true
     /// What the service's queue is declared with, such as `["x-queue-type": "quorum"]`. Default: nothing, so that a queue that
     /// is there already is not refused.
     public var queueArguments = FieldTable()
     /// How many requests run at once, and how many the broker hands over before they are answered. Default 10.
     public var concurrency = 10
+    /// What becomes of calls when `concurrency` requests run. Default: they wait in the service's queue.
+    public var whenBusy = WhenBusy.leaveInQueue
+    /// Whether repetitions of a request are recognised, and answered without running its handler again. Default: not.
+    public var deduplication: RPCDeduplication?
     /// How long a handler may take, whatever its caller allows. It must be shorter than the broker's consumer timeout, which is
     /// 30 minutes unless configured. Default 10 minutes.
     public var handlerTimeLimit: Duration = .seconds(600)
@@ -30,5 +43,26 @@ public struct RPCReceiverConfiguration: Sendable {
     /// The defaults, for these endpoints.
     public init(endpoints: [Endpoint]) {
         pool = PoolConfiguration(endpoints: endpoints)
+    }
+
+    /// What becomes of calls when as many requests run as may.
+    public enum WhenBusy: Sendable, Hashable {
+        /// They wait in the service's queue, for this instance or another, until their callers' deadlines.
+        case leaveInQueue
+        /// Up to `waiting` wait here; those that come then are answered with ``RPCFailure/Code-swift.struct/overloaded`` at once,
+        /// so that their callers can go elsewhere or give up instead of waiting. Casts are never shed: they wait in the queue.
+        case shed(waiting: Int)
+    }
+
+    /// How many calls may wait in this process before others are shed; `nil`: none is.
+    var maximumWaiting: Int? {
+        if case .shed(let waiting) = whenBusy { max(0, waiting) } else { nil }
+    }
+
+    /// How many requests the broker hands over, on all channels together, before they are answered.
+    var prefetch: Int {
+        let concurrency = max(1, concurrency)
+        // To shed some, they must be handed over while the others run.
+        return maximumWaiting.map { 2 * concurrency + $0 } ?? concurrency
     }
 }

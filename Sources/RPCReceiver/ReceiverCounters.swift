@@ -10,8 +10,14 @@ public struct RPCReceiverCounts: Sendable, Hashable {
     public var answered = 0
     /// Requests that ended with a failure.
     public var failed = 0
-    /// Requests dropped because their caller's deadline had passed.
+    /// Requests dropped because their caller's deadline had passed: their handlers were cancelled, or never began.
     public var expired = 0
+    /// Those of them whose handlers never began.
+    public var expiredUnstarted = 0
+    /// Calls answered as overloaded, without being worked on.
+    public var shed = 0
+    /// Requests that were not worked on because another one of the same id was, before or at the time.
+    public var repeated = 0
     /// Requests whose handler took longer than the receiver allows.
     public var timedOut = 0
     /// Requests given up because they were delivered too often.
@@ -28,7 +34,14 @@ final class ReceiverCounters: Sendable {
     func redelivered() { counts.withLock { $0.redelivered += 1 } }
     func answered() { counts.withLock { $0.answered += 1 } }
     func failed() { counts.withLock { $0.failed += 1 } }
-    func expired() { counts.withLock { $0.expired += 1 } }
+    func expired(hadBegun: Bool) {
+        counts.withLock { counts in
+            counts.expired += 1
+            if !hadBegun { counts.expiredUnstarted += 1 }
+        }
+    }
+    func shed() { counts.withLock { $0.shed += 1 } }
+    func repeated() { counts.withLock { $0.repeated += 1 } }
     func timedOut() { counts.withLock { $0.timedOut += 1 } }
     func poisoned() { counts.withLock { $0.poisoned += 1 } }
 }

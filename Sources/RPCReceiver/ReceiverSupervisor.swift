@@ -25,6 +25,7 @@ func receiverSupervisor(
     configuration: RPCReceiverConfiguration,
     procedures: Procedures,
     current: Current<ReceiverParts>,
+    states: ReceiverStates,
     counters: ReceiverCounters,
     logger: Logger
 ) -> Supervisor {
@@ -33,7 +34,7 @@ func receiverSupervisor(
     // Draining first, closing after it.
     pool.channelShutdown = configuration.drainTimeout + pool.connection.closeTimeout
     // Every request in flight may be answered with the largest reply while the broker reads nothing.
-    let largestReplies = (configuration.concurrency + 1) * pool.connection.maximumMessageSize
+    let largestReplies = (configuration.prefetch + 1) * pool.connection.maximumMessageSize
     pool.connection.maximumOutboxBytes = max(pool.connection.maximumOutboxBytes, largestReplies)
     let eventLoopGroup = pool.connection.eventLoopGroup
     let settings = RequestRunner.Settings(
@@ -42,7 +43,9 @@ func receiverSupervisor(
         onFailure: configuration.onFailure,
         deliveryLimit: configuration.deliveryLimit,
         maximumMessageSize: pool.connection.maximumMessageSize,
-        exposesErrors: configuration.exposesErrors
+        exposesErrors: configuration.exposesErrors,
+        deduplication: configuration.deduplication,
+        maximumWaiting: configuration.maximumWaiting
     )
     let wasOpen = OnceFlag()
     let consumers = { @Sendable (context: ChildContext) throws -> RequestConsumers in
@@ -52,26 +55,39 @@ func receiverSupervisor(
         Child("registry") { _ in
             try RPCConfigurationError.check(service: service, endpoints: configuration.pool.endpoints.count)
             if let duplicate = procedures.duplicate { throw RPCConfigurationError.duplicateProcedure(duplicate) }
-            return ChannelRegistry()
+            _ = try configuration.requestQueue(of: service, procedures: procedures)
+            return ChannelRegistry(onChange: { states.update() })
         }
         Child("handlers") { context in
             let registry = try context.reference("registry", as: ChannelRegistry.self).resolve()
+            let watch = ZombieWatch(limit: configuration.concurrency, eventLoop: eventLoopGroup.next())
             let runner = RequestRunner(
                 procedures: procedures,
                 settings: settings,
                 counters: counters,
                 eventLoop: eventLoopGroup.next(),
-                logger: context.logger
+                logger: context.logger,
+                zombiesChanged: { watch.count($0) }
             )
             let consumers = RequestConsumers(
                 service: service,
                 configuration: configuration,
+                queue: try configuration.requestQueue(of: service, procedures: procedures),
                 runner: runner,
-                logger: context.logger
+                logger: context.logger,
+                changed: { states.update() }
             )
+            watch.onChange { [weak consumers] isTooMany, zombies in
+                consumers?.setSuspended(isTooMany, zombies: zombies)
+            }
             let parts = ReceiverParts(registry: registry, runner: runner, consumers: consumers)
-            context.pid.onExit { _ in current.clear(parts) }
+            context.pid.onExit { _ in
+                watch.end()
+                current.clear(parts)
+                states.update()
+            }
             current.set(parts)
+            states.update()
             return HandlerSupervisor(parts, context: context)
         }
         poolSupervisor(

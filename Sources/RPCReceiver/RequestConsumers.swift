@@ -9,66 +9,141 @@ final class RequestConsumers: Sendable {
     private struct Consumer {
         let channel: AMQPChannel
         let receiver: SupervisorReference
-        let prefetch: UInt16
         var tag: String?
+        /// What is being done to it: one thing after another.
+        var work: Task<Void, any Error>?
     }
 
     private struct State {
         var consumers: [ObjectIdentifier: Consumer] = [:]
+        /// Whether nothing is consumed for the time being.
+        var isSuspended = false
         /// When draining ends, once it has begun: all channels share it.
         var drainDeadline: ContinuousClock.Instant?
+
+        var mayConsume: Bool { drainDeadline == nil && !isSuspended }
+    }
+
+    private enum Step {
+        case consume(AMQPChannel)
+        case cancel(AMQPChannel, tag: String)
     }
 
     private let service: String
     private let configuration: RPCReceiverConfiguration
+    private let queue: RequestQueue
     private let runner: RequestRunner
     private let logger: Logger
+    private let changed: @Sendable () -> Void
     private let state = Mutex(State())
 
-    init(service: String, configuration: RPCReceiverConfiguration, runner: RequestRunner, logger: Logger) {
+    init(
+        service: String,
+        configuration: RPCReceiverConfiguration,
+        queue: RequestQueue,
+        runner: RequestRunner,
+        logger: Logger,
+        changed: @escaping @Sendable () -> Void
+    ) {
         self.service = service
         self.configuration = configuration
+        self.queue = queue
         self.runner = runner
         self.logger = logger
+        self.changed = changed
     }
 
     private var topology: RPCTopology { RPCTopology(names: configuration.names) }
 
+    /// What all of them do.
+    enum Phase {
+        case none
+        case consuming
+        case suspended
+        case stopping
+    }
+
+    var phase: Phase {
+        state.withLock { state in
+            if state.drainDeadline != nil { return .stopping }
+            if state.isSuspended { return .suspended }
+            return state.consumers.values.contains { $0.tag != nil } ? .consuming : .none
+        }
+    }
+
     /// Makes a channel of the pool consume requests.
     func open(_ channel: AMQPChannel, _ context: ChildContext) async throws {
         let id = ObjectIdentifier(channel)
-        let consumer = Consumer(channel: channel, receiver: context.poolOwner, prefetch: prefetch(of: context))
-        try await topology.ensureExchange(on: channel.connection)
-        try await channel.setPrefetch(consumer.prefetch)
-        state.withLock { $0.consumers[id] = consumer }
+        if !queue.bindings.isEmpty { try await topology.ensureExchange(on: channel.connection) }
+        try await channel.setPrefetch(prefetch(of: context))
+        state.withLock { $0.consumers[id] = Consumer(channel: channel, receiver: context.poolOwner) }
         channel.onClosed { [weak self, runner] _ in
             self?.state.withLock { _ = $0.consumers.removeValue(forKey: id) }
             runner.channelClosed(id)
+            self?.changed()
         }
-        try await consume(on: channel)
+        try await settle(id)
+    }
+
+    // MARK: One consumer
+
+    /// Makes a channel consume, or not, as it should be now. What was begun before for the same channel ends first.
+    private func settle(_ id: ObjectIdentifier) async throws {
+        let work = state.withLock { state -> Task<Void, any Error>? in
+            let before = state.consumers[id]?.work
+            let work = Task.detached { [self] in
+                _ = await before?.result
+                try await settleNow(id)
+            }
+            state.consumers[id]?.work = work
+            return work
+        }
+        try await work?.value
+    }
+
+    private func settleNow(_ id: ObjectIdentifier) async throws {
+        let step = state.withLock { state -> Step? in
+            guard let consumer = state.consumers[id] else { return nil }
+            switch (consumer.tag, state.mayConsume) {
+            case (nil, true): return .consume(consumer.channel)
+            case (let tag?, false):
+                state.consumers[id]?.tag = nil
+                return .cancel(consumer.channel, tag: tag)
+            case (nil, false), (.some, true): return nil
+            }
+        }
+        switch step {
+        case .consume(let channel): try await consume(on: channel)
+        case .cancel(let channel, let tag): try await channel.cancel(tag)
+        case nil: return
+        }
+        changed()
     }
 
     private func consume(on channel: AMQPChannel) async throws {
         let id = ObjectIdentifier(channel)
-        let queue = configuration.names.requestQueue(of: service)
-        guard state.withLock({ $0.drainDeadline == nil }) else { return }
-        try await topology.ensureRequestQueue(of: service, arguments: configuration.queueArguments, on: channel)
+        try await topology.ensure(queue, on: channel)
+        // The broker may cancel the consumer before this side has read that it exists.
+        let isCancelled = OnceFlag()
         do throws(AMQPError) {
             let tag = try await channel.consume(
-                queue: queue,
+                queue: queue.name,
                 // Held by the channel itself, and let go of when that closes.
                 onDelivery: { [runner] delivery in runner.accept(DeliveredRequest(delivery, on: channel), from: id) },
-                onCancel: { [weak self] in self?.cancelled(channel) }
+                onCancel: { [weak self] in
+                    isCancelled.set()
+                    self?.cancelled(channel)
+                }
             )
             // Stopping may have begun while the consumer was: it saw no tag to cancel.
-            let isDraining = state.withLock { state in
-                guard state.drainDeadline == nil else { return true }
-                state.consumers[id]?.tag = tag
+            let isUnwanted = state.withLock { state in
+                guard state.mayConsume else { return true }
+                if !isCancelled.isSet { state.consumers[id]?.tag = tag }
                 return false
             }
-            if isDraining { try await channel.cancel(tag) }
+            if isUnwanted { try await channel.cancel(tag) }
         } catch {
-            throw RPCTopologyError.named("queue", queue, error)
+            throw RPCTopologyError.named("queue", queue.name, error)
         }
     }
 
@@ -76,9 +151,14 @@ final class RequestConsumers: Sendable {
     private func cancelled(_ channel: AMQPChannel) {
         logger.warning("the broker cancelled a consumer of the service's queue", metadata: ["service": "\(service)"])
         state.withLock { $0.consumers[ObjectIdentifier(channel)]?.tag = nil }
+        changed()
+        settleOrClose(channel)
+    }
+
+    private func settleOrClose(_ channel: AMQPChannel) {
         Task.detached { [self] in
             do {
-                try await consume(on: channel)
+                try await settle(ObjectIdentifier(channel))
             } catch {
                 logger.warning("the service's queue cannot be consumed again", metadata: ["error": "\(error)"])
                 // The process that holds the channel makes a new one, after a backoff.
@@ -87,13 +167,13 @@ final class RequestConsumers: Sendable {
         }
     }
 
-    /// The channel's share of the concurrency: all together have exactly that, but no channel has none.
+    /// The channel's share of the prefetch: all together have exactly that, but no channel has none.
     private func prefetch(of context: ChildContext) -> UInt16 {
         let channels = max(1, configuration.pool.channelsPerConnection)
         let total = max(1, configuration.pool.connections) * channels
         let connection = Self.number(context.supervisor.parent?.name) - 1
         let index = connection * channels + Self.number(context.id) - 1
-        let share = configuration.concurrency / total + (index < configuration.concurrency % total ? 1 : 0)
+        let share = configuration.prefetch / total + (index < configuration.prefetch % total ? 1 : 0)
         return UInt16(clamping: max(1, share))
     }
 
@@ -102,32 +182,41 @@ final class RequestConsumers: Sendable {
         name?.split(separator: "-").last.flatMap { Int($0) } ?? 1
     }
 
-    // MARK: Stopping
+    // MARK: Stopping, for a while or for good
+
+    /// Takes no more requests, or takes them again, depending on how many handlers ignore their cancellation.
+    func setSuspended(_ isSuspended: Bool, zombies: Int) {
+        let metadata: Logger.Metadata = ["service": "\(service)", "zombies": "\(zombies)"]
+        if isSuspended {
+            logger.error("too many handlers ignore their cancellation: no more requests are taken", metadata: metadata)
+        } else {
+            logger.notice("requests are taken again", metadata: metadata)
+        }
+        let channels = state.withLock { state in
+            state.isSuspended = isSuspended
+            return state.consumers.values.map(\.channel)
+        }
+        changed()
+        for channel in channels { settleOrClose(channel) }
+    }
 
     /// A channel is about to be closed because its process is stopped. When it is because the whole receiver is, what was handed
     /// over is answered first, as far as there is time, and no channel takes anything more on. When only a part of the tree
     /// is started anew, there is no time to lose: the broker redelivers.
     func drain(_ channel: AMQPChannel) async {
         let id = ObjectIdentifier(channel)
-        let begun = state.withLock { state -> ([(AMQPChannel, String)], ContinuousClock.Instant)? in
+        let begun = state.withLock { state -> ([ObjectIdentifier], ContinuousClock.Instant)? in
             guard let consumer = state.consumers[id], consumer.receiver.endingReason != nil else { return nil }
             let deadline = state.drainDeadline ?? .now + configuration.drainTimeout
             state.drainDeadline = deadline
-            var stopping: [(AMQPChannel, String)] = []
-            for (key, consumer) in state.consumers {
-                guard let tag = consumer.tag else { continue }
-                state.consumers[key]?.tag = nil
-                stopping.append((consumer.channel, tag))
-            }
-            return (stopping, deadline)
+            return (Array(state.consumers.keys), deadline)
         }
-        guard let (stopping, deadline) = begun else { return }
+        guard let (channels, deadline) = begun else { return }
+        changed()
         await withTaskGroup(of: Void.self) { group in
-            for (channel, tag) in stopping {
-                group.addTask {
-                    // When it fails, the channel is over, and so are its deliveries.
-                    try? await channel.cancel(tag)
-                }
+            for id in channels {
+                // When it fails, the channel is over, and so are its deliveries.
+                group.addTask { [self] in try? await settle(id) }
             }
         }
         if await !runner.idle(id, before: deadline) {

@@ -4,7 +4,8 @@ import RPCWire
 
 /// What goes back to the caller, and what becomes of the request in its queue.
 extension RequestRunner {
-    func answer(_ job: Job, _ message: RequestMessage, _ outcome: HandlerOutcome) {
+    /// Returns the reply to a handler that ran, for those that are answered with the same; `nil` when there is none to repeat.
+    func answer(_ job: Job, _ message: RequestMessage, _ outcome: HandlerOutcome) -> ReplyMessage? {
         let request = job.request
         switch outcome {
         case .result(let result):
@@ -15,11 +16,13 @@ extension RequestRunner {
                 return reply(to: request, RPCFailure(code: .unencodableResult, message: text))
             }
             counters.answered()
-            guard message.replyTo != nil else { return request.acknowledge() }
-            request.answer(ReplyMessage(result: result, correlationID: request.correlationID))
+            let reply = ReplyMessage(result: result, correlationID: request.correlationID)
+            if message.replyTo == nil { request.acknowledge() } else { request.answer(reply) }
+            return reply
         case .failed(let failure):
             counters.failed()
-            refuse(request, failure)
+            let reply = refuse(request, failure)
+            return failure.code.saysThatNothingRan ? nil : reply
         case .crashed(let error):
             counters.failed()
             var metadata = Self.metadata(message)
@@ -28,40 +31,83 @@ extension RequestRunner {
             var failure = RPCFailure.handlerFailed
             if settings.exposesErrors { failure.message = "\(error)" }
             switch settings.onFailure.ending(redelivered: request.redelivered) {
-            case .answerAndAcknowledge: reply(to: request, failure)
-            case .answerAndReject: reject(request, message, failure)
-            case .requeue: request.reject(requeue: true)
+            case .answerAndAcknowledge: return reply(to: request, failure)
+            case .answerAndReject: return reject(request, message, failure)
+            case .requeue:
+                request.reject(requeue: true)
+                return nil
             }
         }
     }
 
     /// A failure is the answer of a call. A cast has nobody to tell: it is rejected, and dead-lettered where its queue says so.
-    func refuse(_ request: any IncomingRequest, _ failure: RPCFailure) {
-        if request.replyTo == nil {
-            logger.warning("a cast failed", metadata: ["error": "\(failure)"])
-            request.reject(requeue: false)
-        } else {
-            reply(to: request, failure)
-        }
+    @discardableResult
+    func refuse(_ request: any IncomingRequest, _ failure: RPCFailure) -> ReplyMessage? {
+        guard request.replyTo == nil else { return reply(to: request, failure) }
+        logger.warning("a cast failed", metadata: ["error": "\(failure)"])
+        request.reject(requeue: false)
+        return nil
     }
 
-    func reply(to request: any IncomingRequest, _ failure: RPCFailure) {
-        guard request.replyTo != nil else { return request.acknowledge() }
+    @discardableResult
+    func reply(to request: any IncomingRequest, _ failure: RPCFailure) -> ReplyMessage? {
+        guard request.replyTo != nil else {
+            request.acknowledge()
+            return nil
+        }
         var reply = ReplyMessage(failure: failure, correlationID: request.correlationID)
         if reply.body.readableBytes > settings.maximumMessageSize {
             let short = RPCFailure(code: failure.code, message: "the failure's text is larger than a message may be")
             reply = ReplyMessage(failure: short, correlationID: request.correlationID)
         }
         request.answer(reply)
+        return reply
     }
 
-    func reject(_ request: any IncomingRequest, _ message: RequestMessage, _ failure: RPCFailure) {
+    @discardableResult
+    func reject(_ request: any IncomingRequest, _ message: RequestMessage, _ failure: RPCFailure) -> ReplyMessage? {
         logger.error("a request is given up", metadata: Self.metadata(message))
-        guard request.replyTo != nil else { return request.reject(requeue: false) }
-        request.answerAndReject(ReplyMessage(failure: failure, correlationID: request.correlationID))
+        guard request.replyTo != nil else {
+            request.reject(requeue: false)
+            return nil
+        }
+        let reply = ReplyMessage(failure: failure, correlationID: request.correlationID)
+        request.answerAndReject(reply)
+        return reply
+    }
+
+    /// Answers a request with the reply to another one of the same id.
+    func replay(_ reply: ReplyMessage, to request: any IncomingRequest) {
+        guard request.replyTo != nil else { return request.acknowledge() }
+        var reply = reply
+        reply.correlationID = request.correlationID
+        request.answer(reply)
     }
 
     static func metadata(_ message: RequestMessage) -> Logger.Metadata {
         ["rpc.procedure": "\(message.procedure ?? "")", "rpc.message_id": "\(message.messageID ?? "")"]
+    }
+}
+
+extension ReplyMessage {
+    /// The same reply in memory of its own: a body may be a slice of something much larger.
+    var compact: ReplyMessage {
+        var reply = self
+        reply.body = ByteBuffer(bytes: body.readableBytesView)
+        return reply
+    }
+}
+
+extension RequestMessage {
+    /// What a deduplication recognises it by.
+    var answerID: AnsweredRequests<ReplyMessage>.ID? {
+        messageID.map { AnsweredRequests.ID(procedure: procedure, messageID: $0) }
+    }
+}
+
+extension RPCFailure.Code {
+    /// Whether a request that ended with it may be worked on when it comes again.
+    fileprivate var saysThatNothingRan: Bool {
+        [.unknownProcedure, .undecodableRequest, .unsupportedContentType].contains(self)
     }
 }

@@ -1,3 +1,4 @@
+import DequeModule
 import Logging
 import NIOCore
 import RPCWire
@@ -38,6 +39,9 @@ final class RequestRunner: Sendable {
         var deliveryLimit: Int
         var maximumMessageSize: Int
         var exposesErrors: Bool
+        var deduplication: RPCDeduplication?
+        /// How many calls may wait for a place here; one more is answered as overloaded. `nil`: what is delivered waits.
+        var maximumWaiting: Int?
     }
 
     struct Job: Sendable {
@@ -46,6 +50,17 @@ final class RequestRunner: Sendable {
         let deadline: ContinuousClock.Instant
         /// Whether the caller has given up at the deadline, rather than the receiver's own limit being reached.
         let isCallersDeadline: Bool
+        /// What it is recognised by, with a deduplication.
+        let id: AnsweredRequests<ReplyMessage>.ID?
+    }
+
+    /// What becomes of a request that was delivered.
+    private enum Admission {
+        case accepted
+        /// The table has ended.
+        case none
+        case shed
+        case answered(ReplyMessage)
     }
 
     private struct IdleWaiter {
@@ -55,6 +70,7 @@ final class RequestRunner: Sendable {
 
     private struct State {
         var table: RequestTable<Job, ObjectIdentifier>
+        var answers: AnsweredRequests<ReplyMessage>?
         var tasks: [RequestTable<Job, ObjectIdentifier>.Key: Task<Void, Never>] = [:]
         /// Requests that are out of the table while their answer is being written.
         var answering: [ObjectIdentifier: Int] = [:]
@@ -73,20 +89,29 @@ final class RequestRunner: Sendable {
     private let eventLoop: any EventLoop
     private let state: Mutex<State>
     private let timer: Mutex<DeadlineTimer?> = Mutex(nil)
+    /// Hears of each change in the number of zombies.
+    private let zombiesChanged: @Sendable (Int) -> Void
 
     init(
         procedures: Procedures,
         settings: Settings,
         counters: ReceiverCounters,
         eventLoop: any EventLoop,
-        logger: Logger
+        logger: Logger,
+        zombiesChanged: @escaping @Sendable (Int) -> Void = { _ in }
     ) {
+        self.zombiesChanged = zombiesChanged
         self.procedures = procedures
         self.settings = settings
         self.counters = counters
         self.logger = logger
         self.eventLoop = eventLoop
-        state = Mutex(State(table: RequestTable(concurrency: settings.concurrency)))
+        state = Mutex(
+            State(
+                table: RequestTable(concurrency: settings.concurrency),
+                answers: settings.deduplication.map { AnsweredRequests($0) }
+            )
+        )
         let timer = DeadlineTimer(on: eventLoop) { [weak self] in self?.expire() }
         self.timer.withLock { $0 = timer }
     }
@@ -101,40 +126,91 @@ final class RequestRunner: Sendable {
         let message: RequestMessage
         switch request.message {
         case .success(let read): message = read
-        case .failure(let failure): return refuse(request, failure)
+        case .failure(let failure):
+            refuse(request, failure)
+            return
         }
         if let count = request.deliveryCount, count >= settings.deliveryLimit {
             counters.poisoned()
             let failure = RPCFailure(code: .poison, message: "delivered \(count) times without an answer")
-            return reject(request, message, failure)
+            reject(request, message, failure)
+            return
         }
         let ownLimit = now + settings.handlerTimeLimit
         let callersDeadline = message.timeoutMilliseconds.map { now + .milliseconds($0) }
+        if let callersDeadline, callersDeadline <= now {
+            counters.expired(hadBegun: false)
+            return request.acknowledge()
+        }
         let deadline = min(ownLimit, callersDeadline ?? ownLimit)
         let job = Job(
             request: request,
             channel: channel,
             deadline: deadline,
-            isCallersDeadline: deadline == callersDeadline
+            isCallersDeadline: deadline == callersDeadline,
+            id: settings.deduplication == nil ? nil : message.answerID
         )
-        let accepted = state.withLock { state in
-            let key = state.table.accept(job, from: channel, deadline: deadline)
-            startWaiting(&state)
-            return key != nil
+        switch state.withLock({ admit(job, message, at: now, &$0) }) {
+        case .accepted: timer.withLock { $0 }?.arm(deadline)
+        case .none: break
+        case .shed:
+            counters.shed()
+            let limit = "\(settings.concurrency) requests run and \(settings.maximumWaiting ?? 0) wait"
+            reply(to: request, RPCFailure(code: .overloaded, message: limit))
+        case .answered(let reply):
+            counters.repeated()
+            replay(reply, to: request)
         }
-        if accepted { timer.withLock { $0 }?.arm(deadline) }
+    }
+
+    private func admit(
+        _ job: Job,
+        _ message: RequestMessage,
+        at now: ContinuousClock.Instant,
+        _ state: inout State
+    ) -> Admission {
+        var follows = false
+        if let id = job.id {
+            switch state.answers?.arrival(of: id, at: now) {
+            case .answered(let reply): return .answered(reply)
+            case .follow: follows = true
+            case .run, nil: break
+            }
+        }
+        // A cast has nobody to tell that it was not worked on: it waits.
+        if !follows, let limit = settings.maximumWaiting, message.replyTo != nil, state.table.isFull,
+            state.table.waitingCount >= limit
+        {
+            return .shed
+        }
+        guard let key = state.table.accept(job, from: job.channel, deadline: job.deadline, follows: follows) else {
+            return .none
+        }
+        if let id = job.id {
+            state.answers?.begin(id, key)
+            if follows { counters.repeated() }
+        }
+        startWaiting(&state)
+        return .accepted
     }
 
     /// A channel is gone: its handlers are cancelled, and the broker redelivers its requests.
     func channelClosed(_ channel: ObjectIdentifier) {
-        let cancelled = state.withLock { state in
-            let keys = state.table.closed(channel)
-            let tasks = keys.compactMap { state.tasks.removeValue(forKey: $0) }
+        let (cancelled, zombies) = state.withLock { state in
+            let gone = state.table.closed(channel)
+            let tasks = gone.compactMap { state.tasks[$0.key] }
+            for (key, job) in gone { left(key, job, &state) }
             startWaiting(&state)
             wakeIfIdle(&state)
-            return tasks
+            return (tasks, state.table.zombieCount)
         }
         for task in cancelled { task.cancel() }
+        if !cancelled.isEmpty { zombiesChanged(zombies) }
+    }
+
+    /// A request left without an answer: one that followed it is worked on instead.
+    private func left(_ key: UInt64, _ job: Job, _ state: inout State) {
+        if let id = job.id, let next = state.answers?.left(id, key) { state.table.lineUp(next) }
     }
 
     /// The end of this incarnation: every handler is cancelled and nothing is answered any more.
@@ -146,13 +222,16 @@ final class RequestRunner: Sendable {
         let cancelled = state.withLock { state in
             let keys = state.table.close()
             wakeIfIdle(&state)
-            return keys.compactMap { state.tasks.removeValue(forKey: $0) }
+            return keys.compactMap { state.tasks[$0] }
         }
         for task in cancelled { task.cancel() }
     }
 
     /// How many requests are taken on and not answered.
     var count: Int { state.withLock { $0.table.count } }
+
+    /// How many handlers run on although their requests are given up.
+    var zombieCount: Int { state.withLock { $0.table.zombieCount } }
 
     /// Waits until no request of a channel is left unanswered; `false` at the deadline, or when the task is cancelled.
     /// Something has to stop new ones from coming first.
@@ -185,10 +264,11 @@ final class RequestRunner: Sendable {
     // MARK: Running
 
     private func startWaiting(_ state: inout State) {
-        while let (key, job) = state.table.startNext() {
+        while let (key, job) = state.table.startNext(at: ContinuousClock.now) {
             // Detached: the task must not inherit a shutdown signal from whoever happens to run here.
             state.tasks[key] = Task.detached { [self] in
-                let outcome = await run(job)
+                // What the handler calls inherits its deadline.
+                let outcome = await RPCDeadline.$inherited.withValue(job.deadline) { await run(job) }
                 finished(key, outcome)
             }
         }
@@ -212,43 +292,76 @@ final class RequestRunner: Sendable {
     }
 
     private func finished(_ key: UInt64, _ outcome: HandlerOutcome) {
-        let job = state.withLock { state in
+        let (job, zombies) = state.withLock { state in
+            let before = state.table.zombieCount
             let job = state.table.finish(key)
             if let job { state.answering[job.channel, default: 0] += 1 }
             state.tasks[key] = nil
             startWaiting(&state)
-            return job
+            let after = state.table.zombieCount
+            return (job, after == before ? nil : after)
         }
+        if let zombies { zombiesChanged(zombies) }
         // `nil`: it was too late, or its channel is gone.
         guard let job, case .success(let message) = job.request.message else { return }
-        answer(job, message, outcome)
+        let reply = answer(job, message, outcome)
         answered(job)
+        settle(key, job, reply)
+    }
+
+    /// Those that wait for the answer to a request get it; without one, the next of them is worked on.
+    private func settle(_ key: UInt64, _ job: Job, _ reply: ReplyMessage?) {
+        guard let id = job.id else { return }
+        let followers = state.withLock { state -> [Job] in
+            guard let reply else {
+                left(key, job, &state)
+                startWaiting(&state)
+                return []
+            }
+            let size = reply.body.readableBytes
+            let keys = state.answers?.answered(id, key, reply.compact, size: size, at: ContinuousClock.now) ?? []
+            let followers = keys.compactMap { state.table.finish($0) }
+            for follower in followers { state.answering[follower.channel, default: 0] += 1 }
+            return followers
+        }
+        guard let reply else { return }
+        for follower in followers {
+            replay(reply, to: follower.request)
+            answered(follower)
+        }
     }
 
     private func expire() {
-        let (expired, tasks, next) = state.withLock { state in
+        let (expired, tasks, zombies, next) = state.withLock { state in
             let expired = state.table.expire(at: ContinuousClock.now)
-            let tasks = expired.compactMap { state.tasks.removeValue(forKey: $0.key) }
-            for (_, job) in expired { state.answering[job.channel, default: 0] += 1 }
+            let tasks = expired.compactMap { state.tasks[$0.key] }
+            for (key, job, _) in expired {
+                state.answering[job.channel, default: 0] += 1
+                // What ran into the receiver's limit is answered, below.
+                if job.isCallersDeadline { left(key, job, &state) }
+            }
             startWaiting(&state)
-            return (expired, tasks, state.table.earliestDeadline)
+            return (expired, tasks, state.table.zombieCount, state.table.earliestDeadline)
         }
         if let next { timer.withLock { $0 }?.arm(next) }
         for task in tasks { task.cancel() }
-        for (_, job) in expired {
+        if !tasks.isEmpty { zombiesChanged(zombies) }
+        for (key, job, hadBegun) in expired {
             // Only requests that could be read are taken on.
             guard case .success(let message) = job.request.message else { continue }
             if job.isCallersDeadline {
                 // Nobody waits for the answer any more.
-                counters.expired()
+                counters.expired(hadBegun: hadBegun)
                 job.request.acknowledge()
+                answered(job)
             } else {
                 counters.timedOut()
                 logger.warning("a handler took longer than it may", metadata: Self.metadata(message))
                 let message = "no result within \(settings.handlerTimeLimit)"
-                reply(to: job.request, RPCFailure(code: .handlerTimeout, message: message))
+                let failure = reply(to: job.request, RPCFailure(code: .handlerTimeout, message: message))
+                answered(job)
+                settle(key, job, failure)
             }
-            answered(job)
         }
     }
 

@@ -5,14 +5,25 @@ import RPCWire
 ///
 /// A pure value. Taking an entry out is the right to answer it, so a request is answered at most once whatever races: its
 /// handler's end with its deadline, or with the loss of its channel.
+///
+/// A handler that is still running when its request is taken out is a zombie until it ends: Swift cannot preempt it.
 struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     /// Names a request within this receiver.
     typealias Key = UInt64
 
+    private enum Phase: Sendable {
+        /// It stands in line for a place.
+        case waiting
+        case running
+        /// It waits for the answer to another request with the same id.
+        case following
+    }
+
     private struct Entry: Sendable {
         let job: Job
         let channel: ChannelID
-        var isRunning = false
+        let deadline: ContinuousClock.Instant
+        var phase: Phase
     }
 
     private var entries: [Key: Entry] = [:]
@@ -22,7 +33,10 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     private var lastKey: Key = 0
     private var isClosed = false
     private let concurrency: Int
+    private var zombies: Set<Key> = []
     private(set) var runningCount = 0
+    /// How many stand in line.
+    private(set) var waitingCount = 0
 
     init(concurrency: Int) {
         self.concurrency = max(1, concurrency)
@@ -30,6 +44,12 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
 
     /// How many requests are not answered.
     var count: Int { entries.count }
+
+    /// How many handlers run on although their requests are given up.
+    var zombieCount: Int { zombies.count }
+
+    /// Whether a request that comes now would have to wait.
+    var isFull: Bool { runningCount >= concurrency }
 
     /// How many requests of a channel are not answered.
     func count(of channel: ChannelID) -> Int { counts[channel] ?? 0 }
@@ -40,46 +60,73 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     /// Takes a request on. `nil`: the table has ended, and the request is left to be redelivered.
     ///
     /// The line needs no bound of its own: a channel delivers no more than its prefetch before something is answered.
-    mutating func accept(_ job: Job, from channel: ChannelID, deadline: ContinuousClock.Instant) -> Key? {
+    ///
+    /// - Parameter follows: whether it waits for another request's answer, and not for a place.
+    mutating func accept(
+        _ job: Job,
+        from channel: ChannelID,
+        deadline: ContinuousClock.Instant,
+        follows: Bool = false
+    ) -> Key? {
         guard !isClosed else { return nil }
         lastKey += 1
-        entries[lastKey] = Entry(job: job, channel: channel)
+        entries[lastKey] = Entry(
+            job: job,
+            channel: channel,
+            deadline: deadline,
+            phase: follows ? .following : .waiting
+        )
         counts[channel, default: 0] += 1
         deadlines.insert(lastKey, at: deadline)
-        line.append(lastKey)
+        if !follows {
+            line.append(lastKey)
+            waitingCount += 1
+        }
         return lastKey
     }
 
-    /// The next request to run, if there is a place for it.
-    mutating func startNext() -> (Key, Job)? {
+    /// The request it followed left without an answer: it stands in line itself.
+    mutating func lineUp(_ key: Key) {
+        guard entries[key]?.phase == .following else { return }
+        entries[key]?.phase = .waiting
+        line.append(key)
+        waitingCount += 1
+    }
+
+    /// The next request to run, if there is a place for it. One whose deadline has passed is left for ``expire(at:)``.
+    mutating func startNext(at now: ContinuousClock.Instant) -> (Key, Job)? {
         guard runningCount < concurrency else { return nil }
         while let key = line.popFirst() {
-            guard let entry = entries[key] else { continue }
-            entries[key]?.isRunning = true
+            guard let entry = entries[key], entry.phase == .waiting, entry.deadline > now else { continue }
+            entries[key]?.phase = .running
+            waitingCount -= 1
             runningCount += 1
             return (key, entry.job)
         }
         return nil
     }
 
-    /// Takes a request out: its handler has ended. `nil`: it was answered or given up before.
+    /// Takes a request out: its handler has ended, or it is answered with what another's handler answered. `nil`: it was answered
+    /// or given up before.
     mutating func finish(_ key: Key) -> Job? {
-        remove(key)
+        if zombies.remove(key) != nil { return nil }
+        guard let entry = remove(key) else { return nil }
+        return entry.job
     }
 
     /// Takes out what is past its deadline. A handler that runs on does not hold its place any longer.
-    mutating func expire(at now: ContinuousClock.Instant) -> [(key: Key, job: Job)] {
-        var expired: [(key: Key, job: Job)] = []
+    mutating func expire(at now: ContinuousClock.Instant) -> [(key: Key, job: Job, hadBegun: Bool)] {
+        var expired: [(key: Key, job: Job, hadBegun: Bool)] = []
         while let key = deadlines.popDue(at: now) {
-            if let job = remove(key) { expired.append((key, job)) }
+            if let entry = abandon(key) { expired.append((key, entry.job, entry.phase == .running)) }
         }
         return expired
     }
 
     /// A channel is gone: its requests will be redelivered, and nobody may answer them here.
-    mutating func closed(_ channel: ChannelID) -> [Key] {
-        let gone = entries.filter { $0.value.channel == channel }.map(\.key)
-        for key in gone { _ = remove(key) }
+    mutating func closed(_ channel: ChannelID) -> [(key: Key, job: Job)] {
+        let gone = entries.filter { $0.value.channel == channel }.map { (key: $0.key, job: $0.value.job) }
+        for (key, _) in gone { _ = abandon(key) }
         return gone
     }
 
@@ -87,19 +134,30 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     mutating func close() -> [Key] {
         isClosed = true
         let gone = Array(entries.keys)
-        for key in gone { _ = remove(key) }
+        for key in gone { _ = abandon(key) }
         return gone
     }
 
-    private mutating func remove(_ key: Key) -> Job? {
+    /// Takes a request out without waiting for its handler.
+    private mutating func abandon(_ key: Key) -> Entry? {
+        guard let entry = remove(key) else { return nil }
+        if entry.phase == .running { zombies.insert(key) }
+        return entry
+    }
+
+    private mutating func remove(_ key: Key) -> Entry? {
         guard let entry = entries.removeValue(forKey: key) else { return nil }
-        if entry.isRunning { runningCount -= 1 }
+        switch entry.phase {
+        case .running: runningCount -= 1
+        case .waiting: waitingCount -= 1
+        case .following: break
+        }
         let rest = counts[entry.channel, default: 1] - 1
         counts[entry.channel] = rest > 0 ? rest : nil
         deadlines.prune(to: entries.count) { [entries] in entries[$0] != nil }
         if line.count > 2 * entries.count + 64 {
             line = Deque(line.filter { entries[$0] != nil })
         }
-        return entry.job
+        return entry
     }
 }

@@ -6,6 +6,8 @@ public enum RPCConfigurationError: Error, Sendable, Hashable, CustomStringConver
     case duplicateProcedure(String)
     /// There is no endpoint to connect to.
     case noEndpoints
+    /// A binding cannot be one, for this reason.
+    case invalidBinding(String)
 
     /// One sentence: what to change.
     public var description: String {
@@ -13,6 +15,7 @@ public enum RPCConfigurationError: Error, Sendable, Hashable, CustomStringConver
         case .invalidServiceName(let name): "\"\(name)\" is no name for a service: it must have 1 to 200 bytes"
         case .duplicateProcedure(let name): "the procedure \"\(name)\" is defined twice"
         case .noEndpoints: "there is no endpoint to connect to"
+        case .invalidBinding(let why): "a binding cannot work: \(why)"
         }
     }
 

@@ -28,20 +28,17 @@ package struct RPCTopology: Sendable {
         }
     }
 
-    /// Makes sure that a service's queue exists and gets its requests.
-    package func ensureRequestQueue(of service: String, arguments: FieldTable, on channel: Channel) async throws {
-        let queue = names.requestQueue(of: service)
-        try await RPCTopologyError.naming("queue", queue) { () throws(AMQPError) in
+    /// Makes sure that a queue exists and gets the requests that its bindings match.
+    package func ensure(_ queue: RequestQueue, on channel: Channel) async throws {
+        try await RPCTopologyError.naming("queue", queue.name) { () throws(AMQPError) in
             guard names.declares else {
-                try await channel.declareQueue(queue, passive: true)
+                try await channel.declareQueue(queue.name, passive: true)
                 return
             }
-            try await channel.declareQueue(queue, durable: true, arguments: arguments)
-            try await channel.bindQueue(
-                queue,
-                to: names.exchange,
-                arguments: ["x-match": "all", Header.destination: .string(service)]
-            )
+            try await channel.declareQueue(queue.name, durable: queue.isDurable, arguments: queue.arguments)
+            for match in queue.bindings {
+                try await channel.bindQueue(queue.name, to: names.exchange, arguments: match)
+            }
         }
     }
 
@@ -57,6 +54,22 @@ package struct RPCTopology: Sendable {
             throw error
         }
         await channel.close()
+    }
+}
+
+/// A queue that requests wait in, and what the exchange puts there.
+package struct RequestQueue: Sendable {
+    package var name: String
+    package var isDurable: Bool
+    package var arguments: FieldTable
+    /// The arguments of each binding to the exchange.
+    package var bindings: [FieldTable]
+
+    package init(name: String, isDurable: Bool, arguments: FieldTable, bindings: [FieldTable]) {
+        self.name = name
+        self.isDurable = isDurable
+        self.arguments = arguments
+        self.bindings = bindings
     }
 }
 

@@ -29,6 +29,7 @@ final class FakeRequest: IncomingRequest {
         _ procedure: String,
         _ body: String = "1",
         replyTo: String? = "replies",
+        id: String? = "1",
         timeout: Int64? = nil,
         redelivered: Bool = false,
         deliveryCount: Int64? = nil
@@ -41,7 +42,7 @@ final class FakeRequest: IncomingRequest {
                 destination: "test",
                 procedure: procedure,
                 correlationID: "1",
-                messageID: "1",
+                messageID: id,
                 replyTo: replyTo,
                 timeoutMilliseconds: timeout,
                 contentType: nil,
@@ -66,6 +67,51 @@ final class FakeRequest: IncomingRequest {
     }
 }
 
+/// Holds handlers up, whatever becomes of their tasks, and counts them.
+final class Gate: Sendable {
+    private struct State {
+        var isOpen = false
+        var arrived = 0
+        var held: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let state = Mutex(State())
+    let arrivals: AsyncStream<Int>
+    private let arrivalsContinuation: AsyncStream<Int>.Continuation
+
+    init() {
+        (arrivals, arrivalsContinuation) = AsyncStream.makeStream()
+    }
+
+    var arrived: Int { state.withLock { $0.arrived } }
+
+    /// Returns how many came before, and itself.
+    func pass(_ n: Int) async -> Int {
+        let order = state.withLock { state in
+            state.arrived += 1
+            return state.arrived
+        }
+        arrivalsContinuation.yield(n)
+        await withCheckedContinuation { continuation in
+            let isOpen = state.withLock { state in
+                if !state.isOpen { state.held.append(continuation) }
+                return state.isOpen
+            }
+            if isOpen { continuation.resume() }
+        }
+        return order * 10 + n
+    }
+
+    func open() {
+        let held = state.withLock { state in
+            state.isOpen = true
+            defer { state.held = [] }
+            return state.held
+        }
+        for continuation in held { continuation.resume() }
+    }
+}
+
 /// Ends when its task is cancelled.
 private func untilCancelled() async throws {
     let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
@@ -85,7 +131,11 @@ struct RequestRunnerTests {
         concurrency: Int = 10,
         limit: Duration = .seconds(30),
         onFailure: FailurePolicy = .acknowledge,
-        maximum: Int = 1000
+        maximum: Int = 1000,
+        deduplication: RPCDeduplication? = nil,
+        maximumWaiting: Int? = nil,
+        gate: Gate = Gate(),
+        zombiesChanged: @escaping @Sendable (Int) -> Void = { _ in }
     ) -> RequestRunner {
         RequestRunner(
             procedures: Procedures {
@@ -95,6 +145,8 @@ struct RequestRunnerTests {
                     try await untilCancelled()
                     return 1
                 }
+                Procedure("deadline") { (_: Int, context) in RPCDeadline.current == context.deadline }
+                Procedure("gated") { (n: Int, _) in await gate.pass(n) }
                 Procedure("large") { (n: Int, _) in String(repeating: "x", count: n) }
             },
             settings: RequestRunner.Settings(
@@ -103,11 +155,14 @@ struct RequestRunnerTests {
                 onFailure: onFailure,
                 deliveryLimit: 3,
                 maximumMessageSize: maximum,
-                exposesErrors: false
+                exposesErrors: false,
+                deduplication: deduplication,
+                maximumWaiting: maximumWaiting
             ),
             counters: counters,
             eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            zombiesChanged: zombiesChanged
         )
     }
 
@@ -155,6 +210,151 @@ struct RequestRunnerTests {
         runner.accept(call, from: ObjectIdentifier(channel))
         #expect(await call.ending() == .acknowledged)
         #expect(counters.current.expired == 1)
+    }
+
+    @Test("a request that comes too late is dropped and counted, and its handler never runs")
+    func expiredOnArrival() async {
+        let gate = Gate()
+        let runner = runner(gate: gate)
+        for timeout: Int64 in [0, -5] {
+            let call = FakeRequest("gated", timeout: timeout)
+            runner.accept(call, from: ObjectIdentifier(channel))
+            #expect(await call.ending() == .acknowledged)
+        }
+        #expect(gate.arrived == 0)
+        #expect(counters.current.expired == 2)
+        #expect(counters.current.expiredUnstarted == 2)
+    }
+
+    @Test("a request whose deadline passes while it waits for a place is dropped, and its handler never runs")
+    func expiredInLine() async {
+        let gate = Gate()
+        let runner = runner(concurrency: 1, gate: gate)
+        let first = FakeRequest("gated", "1")
+        runner.accept(first, from: ObjectIdentifier(channel))
+        let late = FakeRequest("gated", "2", timeout: 20)
+        runner.accept(late, from: ObjectIdentifier(channel))
+        #expect(await late.ending() == .acknowledged)
+        gate.open()
+        #expect(await first.ending() == .result("11"))
+        #expect(gate.arrived == 1)
+        #expect(counters.current.expiredUnstarted == 1)
+    }
+
+    @Test("what a handler calls inherits its deadline")
+    func inherits() async {
+        let call = FakeRequest("deadline", timeout: 60_000)
+        runner().accept(call, from: ObjectIdentifier(channel))
+        #expect(await call.ending() == .result("true"))
+    }
+
+    // MARK: Repetitions
+
+    @Test("a repetition gets the stored reply, with its own correlation id, and no handler runs; another id's does")
+    func repeated() async {
+        let gate = Gate()
+        gate.open()
+        let runner = runner(deduplication: RPCDeduplication(), gate: gate)
+        for (id, result) in [("1", "15"), ("1", "15"), ("2", "25"), ("1", "15")] {
+            let call = FakeRequest("gated", "5", id: id)
+            runner.accept(call, from: ObjectIdentifier(channel))
+            #expect(await call.ending() == .result(result))
+        }
+        let cast = FakeRequest("gated", "5", replyTo: nil)
+        runner.accept(cast, from: ObjectIdentifier(channel))
+        #expect(await cast.ending() == .acknowledged)
+        #expect(gate.arrived == 2)
+        #expect(counters.current.repeated == 3)
+        for result in ["35", "45"] {
+            let nameless = FakeRequest("gated", "5", id: nil)
+            runner.accept(nameless, from: ObjectIdentifier(channel))
+            #expect(await nameless.ending() == .result(result))
+        }
+    }
+
+    @Test("repetitions that come at the same time wait for the first one's answer, failures included")
+    func repeatedAtOnce() async {
+        let gate = Gate()
+        let runner = runner(concurrency: 1, deduplication: RPCDeduplication(), gate: gate)
+        let calls = (0..<5).map { _ in FakeRequest("gated", "5") }
+        for call in calls { runner.accept(call, from: ObjectIdentifier(channel)) }
+        gate.open()
+        for call in calls { #expect(await call.ending() == .result("15")) }
+        #expect(gate.arrived == 1)
+        #expect(runner.count == 0)
+        for _ in 0..<2 {
+            let crashed = FakeRequest("crash", id: "3")
+            runner.accept(crashed, from: ObjectIdentifier(channel))
+            #expect(await crashed.ending() == .failure(.internalError))
+        }
+        #expect(counters.current.failed == 1)
+    }
+
+    @Test("when the channel of the first is lost, the next repetition is worked on")
+    func firstIsLost() async {
+        let gate = Gate()
+        let runner = runner(deduplication: RPCDeduplication(), gate: gate)
+        let lost = FakeRequest("gated", "5")
+        runner.accept(lost, from: ObjectIdentifier(lost))
+        let next = FakeRequest("gated", "6")
+        runner.accept(next, from: ObjectIdentifier(channel))
+        #expect(await gate.arrivals.first { _ in true } == 5)
+        runner.channelClosed(ObjectIdentifier(lost))
+        gate.open()
+        #expect(await next.ending() == .result("26"))
+        #expect(await runner.idle(ObjectIdentifier(channel), before: .now + .seconds(30)))
+    }
+
+    @Test("what is requeued is not stored: it is worked on again")
+    func requeuedIsNotStored() async {
+        let runner = runner(onFailure: .requeue, deduplication: RPCDeduplication())
+        for _ in 0..<2 {
+            let call = FakeRequest("crash")
+            runner.accept(call, from: ObjectIdentifier(channel))
+            #expect(await call.ending() == .rejected(requeue: true))
+        }
+        #expect(counters.current.repeated == 0)
+    }
+
+    // MARK: Too much
+
+    @Test("with all places taken and as many waiting as may, a call is shed at once, and a cast waits")
+    func sheds() async {
+        let gate = Gate()
+        let runner = runner(concurrency: 1, maximumWaiting: 1, gate: gate)
+        let taken = (1...2).map { FakeRequest("gated", "\($0)") }
+        for call in taken { runner.accept(call, from: ObjectIdentifier(channel)) }
+        let shed = FakeRequest("gated")
+        runner.accept(shed, from: ObjectIdentifier(channel))
+        #expect(await shed.ending() == .failure(.overloaded))
+        let cast = FakeRequest("gated", replyTo: nil)
+        runner.accept(cast, from: ObjectIdentifier(channel))
+        gate.open()
+        for call in taken { #expect(await call.ending() != nil) }
+        #expect(await cast.ending() == .acknowledged)
+        #expect(counters.current.shed == 1)
+        #expect(counters.current.answered == 3)
+    }
+
+    @Test("a handler that ignores its cancellation is answered for, frees its place, and is counted until it ends")
+    func zombies() async {
+        let gate = Gate()
+        let (zombies, continuation) = AsyncStream.makeStream(of: Int.self)
+        let runner = runner(concurrency: 1, limit: .milliseconds(20), gate: gate) { continuation.yield($0) }
+        for _ in 0..<2 {
+            let call = FakeRequest("gated")
+            runner.accept(call, from: ObjectIdentifier(channel))
+            #expect(await call.ending() == .failure(.handlerTimeout))
+        }
+        #expect(runner.zombieCount == 2)
+        #expect(runner.count == 0)
+        gate.open()
+        var seen: [Int] = []
+        for await count in zombies {
+            seen.append(count)
+            if count == 0 { break }
+        }
+        #expect(seen == [1, 2, 1, 0])
     }
 
     @Test("a result larger than a message may be is an error, not a broken channel")

@@ -19,12 +19,12 @@ struct RequestTableTests {
     func concurrency() throws {
         var table = Table(concurrency: 2)
         for job in ["a", "b", "c"] { _ = try accept(&table, job) }
-        let next = table.startNext()
+        let next = table.startNext(at: start)
         let first = try #require(next)
-        #expect(table.startNext()?.1 == "b")
-        #expect(table.startNext() == nil)
+        #expect(table.startNext(at: start)?.1 == "b")
+        #expect(table.startNext(at: start) == nil)
         #expect(table.finish(first.0) == "a")
-        #expect(table.startNext()?.1 == "c")
+        #expect(table.startNext(at: start)?.1 == "c")
         #expect(table.count == 2)
     }
 
@@ -32,7 +32,7 @@ struct RequestTableTests {
     func once() throws {
         var table = Table(concurrency: 1)
         let key = try accept(&table, "a", after: .seconds(1))
-        _ = table.startNext()
+        _ = table.startNext(at: start)
         #expect(table.expire(at: start + .seconds(1)).map(\.job) == ["a"])
         #expect(table.finish(key) == nil)
         #expect(table.runningCount == 0)
@@ -43,21 +43,22 @@ struct RequestTableTests {
     func expiresInLine() throws {
         var table = Table(concurrency: 1)
         _ = try accept(&table, "a")
-        _ = table.startNext()
+        _ = table.startNext(at: start)
         _ = try accept(&table, "b", after: .seconds(1))
         #expect(table.expire(at: start + .seconds(2)).map(\.job) == ["b"])
-        #expect(table.startNext() == nil)
+        #expect(table.startNext(at: start) == nil)
     }
 
     @Test("the requests of a closed channel are given up, the others go on")
     func channelClosed() throws {
         var table = Table(concurrency: 1)
         let gone = try accept(&table, "gone", from: 1)
-        _ = table.startNext()
+        _ = table.startNext(at: start)
         let stays = try accept(&table, "stays", from: 2)
-        #expect(table.closed(1) == [gone])
+        #expect(table.closed(1).map(\.key) == [gone])
+        #expect(table.zombieCount == 1, "its handler still runs")
         #expect(table.finish(gone) == nil)
-        #expect(table.startNext()?.1 == "stays")
+        #expect(table.startNext(at: start)?.1 == "stays")
         #expect(table.finish(stays) == "stays")
     }
 
@@ -68,5 +69,48 @@ struct RequestTableTests {
         #expect(table.close() == [key])
         #expect(table.accept("b", from: 1, deadline: start) == nil)
         #expect(table.finish(key) == nil)
+    }
+
+    @Test("a handler whose request was given up is a zombie until it ends")
+    func zombies() throws {
+        var table = Table(concurrency: 1)
+        let key = try accept(&table, "a", after: .seconds(1))
+        _ = table.startNext(at: start)
+        #expect(table.zombieCount == 0)
+        let expired = table.expire(at: start + .seconds(1))
+        #expect(expired.map(\.hadBegun) == [true])
+        #expect(table.zombieCount == 1)
+        #expect(table.finish(key) == nil)
+        #expect(table.zombieCount == 0)
+        _ = try accept(&table, "b", after: .seconds(1))
+        #expect(table.expire(at: start + .seconds(1)).map(\.hadBegun) == [false])
+        #expect(table.zombieCount == 0, "it never ran")
+    }
+
+    @Test("a request whose deadline has passed is not started any more")
+    func notStartedLate() throws {
+        var table = Table(concurrency: 1)
+        _ = try accept(&table, "late", after: .seconds(1))
+        _ = try accept(&table, "good", after: .seconds(5))
+        #expect(table.startNext(at: start + .seconds(2))?.1 == "good")
+        #expect(table.expire(at: start + .seconds(2)).map(\.job) == ["late"])
+        #expect(table.waitingCount == 0)
+    }
+
+    @Test("a request that follows another takes no place until it is lined up")
+    func follows() throws {
+        var table = Table(concurrency: 2)
+        let first = try accept(&table, "first")
+        let key = table.accept("second", from: 1, deadline: start + .seconds(5), follows: true)
+        let second = try #require(key)
+        #expect(table.startNext(at: start)?.1 == "first")
+        #expect(table.startNext(at: start) == nil)
+        #expect(table.waitingCount == 0)
+        #expect(table.count(of: 1) == 2)
+        _ = table.finish(first)
+        table.lineUp(second)
+        #expect(table.startNext(at: start)?.1 == "second")
+        #expect(table.finish(second) == "second")
+        #expect(table.count == 0)
     }
 }

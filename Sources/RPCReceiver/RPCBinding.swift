@@ -1,0 +1,90 @@
+public import AMQPPool
+import RPCWire
+
+/// Which requests a receiver's queue takes from the exchange: those that match one of its bindings.
+///
+///     configuration.bindings = [.service, .destination("arithmetic")]          // one service, two names
+///     configuration.bindings = [.procedure("render"), .procedure("preview")]   // only these procedures of the service
+///     configuration.bindings = [.headers(.all(["region": "eu"]))]              // whatever has this header
+///
+/// Receivers with the same queue share its load. Receivers with different queues that are bound to the same requests each get
+/// them all: then a call is answered more than once, and the first answer counts.
+public struct RPCBinding: Sendable, Hashable {
+    private enum Kind: Sendable, Hashable {
+        case service
+        case destination(String)
+        case procedure(String, of: String?)
+        case procedures
+        case headers(HeadersMatch)
+    }
+
+    private let kind: Kind
+
+    /// All requests whose destination is the service's own name.
+    public static let service = RPCBinding(kind: .service)
+
+    /// All requests for another name, which the service answers to as well.
+    public static func destination(_ name: String) -> RPCBinding {
+        RPCBinding(kind: .destination(name))
+    }
+
+    /// The requests for this procedure only. `destination` is the service's own name unless given.
+    public static func procedure(_ name: String, of destination: String? = nil) -> RPCBinding {
+        RPCBinding(kind: .procedure(name, of: destination))
+    }
+
+    /// The requests for the service's procedures, each by its name: others are unroutable instead of unknown.
+    public static let procedures = RPCBinding(kind: .procedures)
+
+    /// All requests with headers that match, whatever their destination. An empty match, which would take every request, is refused
+    /// when the receiver starts.
+    public static func headers(_ match: HeadersMatch) -> RPCBinding {
+        RPCBinding(kind: .headers(match))
+    }
+
+    /// The arguments of the bindings that this is.
+    func matches(service: String, procedures: [String]) throws(RPCConfigurationError) -> [FieldTable] {
+        switch kind {
+        case .service: return [try Self.match(destination: service)]
+        case .destination(let name): return [try Self.match(destination: name)]
+        case .procedure(let name, let destination):
+            return [try Self.match(destination: destination ?? service, procedure: name)]
+        case .procedures:
+            guard !procedures.isEmpty else { throw .invalidBinding("there is no procedure with a name to bind on") }
+            var matches: [FieldTable] = []
+            for name in procedures { matches.append(try Self.match(destination: service, procedure: name)) }
+            return matches
+        case .headers(let match):
+            do throws(AMQPError) {
+                return [try match.fieldTable()]
+            } catch {
+                throw .invalidBinding("\(error)")
+            }
+        }
+    }
+
+    private static func match(
+        destination: String,
+        procedure: String? = nil
+    ) throws(RPCConfigurationError) -> FieldTable {
+        guard !destination.isEmpty else { throw .invalidBinding("the destination is empty") }
+        guard procedure != "" else { throw .invalidBinding("the procedure is empty") }
+        var table: FieldTable = ["x-match": "all", Header.destination: .string(destination)]
+        if let procedure { table[Header.procedure] = .string(procedure) }
+        return table
+    }
+}
+
+extension RPCReceiverConfiguration {
+    /// The queue that requests are consumed from.
+    func requestQueue(of service: String, procedures: Procedures) throws(RPCConfigurationError) -> RequestQueue {
+        var matches: [FieldTable] = []
+        for binding in bindings { matches += try binding.matches(service: service, procedures: procedures.names) }
+        return RequestQueue(
+            name: queue ?? names.requestQueue(of: service),
+            isDurable: queueIsDurable,
+            arguments: queueArguments,
+            bindings: matches
+        )
+    }
+}
