@@ -22,12 +22,33 @@ extension CallTable {
         try await channel.selectConfirms()
         try await channel.setPrefetch(settings.replyPrefetch)
         let id = ObjectIdentifier(channel)
-        state.withLock { $0.channels[id] = AttachedChannel(channel: channel) }
-        channel.onClosed { [weak self] _ in self?.closed(id) }
+        let number = state.withLock { state in
+            state.lastChannel &+= 1
+            state.channels[id] = AttachedChannel(channel: channel, number: state.lastChannel)
+            return state.lastChannel
+        }
+        channel.onClosed { [weak self] _ in self?.closed(id, number) }
+        if settings.replies == .direct { return try await consumeDirectReplies(on: channel) }
         // First, so that once calls work nothing of the past is left; and again for what was given up meanwhile.
         await abandoned.delete(on: channel.connection)
         try await attach(channel)
         await abandoned.delete(on: channel.connection)
+    }
+
+    /// Replies to what is sent on this channel come on this channel, and are not acknowledged: the broker keeps none of them.
+    private func consumeDirectReplies(on channel: AMQPChannel) async throws {
+        let queue = RPCReplies.directQueue
+        do throws(AMQPError) {
+            _ = try await channel.consume(
+                queue: queue,
+                noAck: true,
+                onDelivery: { [weak self] delivery in self?.replied(delivery) },
+                // Its replies cannot come any more. The process that holds the channel makes a new one.
+                onCancel: { Task.detached { await channel.close() } }
+            )
+        } catch {
+            throw RPCTopologyError.named("queue", queue, error)
+        }
     }
 
     /// Declares and consumes the reply queue, under a name that is still the one when both are done.
@@ -101,11 +122,21 @@ extension CallTable {
     }
 
     /// A channel is over.
-    private func closed(_ id: ObjectIdentifier) {
-        closeIfUnfounded()
-        apply { state in
-            state.channels[id] = nil
-            return (.proceed, state.replyQueue.closed(id))
+    private func closed(_ id: ObjectIdentifier, _ number: UInt32) {
+        // What waits while the caller stops is not over yet, as long as another channel is there.
+        if state.withLock({ !$0.pending.isDraining }) { closeIfUnfounded() }
+        switch settings.replies {
+        case .queue:
+            apply { state in
+                state.channels[id] = nil
+                return (.proceed, state.replyQueue.closed(id))
+            }
+        case .direct:
+            let lost = release { state in
+                state.channels[id] = nil
+                return state.pending.repliesLost(route: number) { $0.withdraw() }
+            }
+            carryOut(lost)
         }
     }
 
@@ -114,16 +145,18 @@ extension CallTable {
     private func apply(
         _ decide: (inout State) -> (ReplyQueueState<ObjectIdentifier>.Step, [ReplyQueueState<ObjectIdentifier>.Action])
     ) -> ReplyQueueState<ObjectIdentifier>.Step {
-        var lost: (name: String, next: String, calls: [PendingTable<PendingCall>.Ending])?
+        var lost: (name: String, next: String, calls: PendingTable<PendingCall>.RepliesLost)?
         var moving: [AMQPChannel] = []
         var isUsable = false
-        let step = state.withLock { state in
+        var isEnding = false
+        let step = release { state in
             let (step, actions) = decide(&state)
+            isEnding = state.pending.isDraining || state.pending.isClosed
             for action in actions {
                 switch action {
                 case .lost(let name):
                     abandoned.add(name)
-                    lost = (name, state.replyQueue.name, state.pending.replyQueueLost())
+                    lost = (name, state.replyQueue.name, state.pending.repliesLost { $0.withdraw() })
                 case .move(let id): moving += state.channels[id].map { [$0.channel] } ?? []
                 case .usable: isUsable = true
                 }
@@ -131,15 +164,28 @@ extension CallTable {
             return step
         }
         if let lost {
-            let metadata: Logger.Metadata = [
-                "queue": "\(lost.name)", "next": "\(lost.next)", "calls": "\(lost.calls.count)",
-            ]
-            logger.notice("the reply queue is lost", metadata: metadata)
-            for ending in lost.calls { ending.call.end(.failed(.replyQueueLost)) }
+            logger.log(
+                // A caller that ends lets go of its queue: nothing to notice.
+                level: isEnding ? .debug : .notice,
+                "the reply queue is lost",
+                metadata: ["queue": "\(lost.name)", "next": "\(lost.next)", "calls": "\(lost.calls.ended.count)"]
+            )
+            carryOut(lost.calls)
         }
         for channel in moving { move(channel) }
         if isUsable { serveLine() }
+        if isUsable || lost != nil { changed() }
         return step
+    }
+
+    private func carryOut(_ lost: PendingTable<PendingCall>.RepliesLost) {
+        for ending in lost.ended { ending.call.end(.failed(.replyQueueLost)) }
+        for retry in lost.retries { pause(retry, .replyQueueLost) }
+        guard !lost.withdrawn.isEmpty else { return }
+        state.withLock { state in
+            for id in lost.withdrawn { state.pending.lineUp(id) }
+        }
+        serveLine()
     }
 
     /// Attaches a channel to the new name. One that cannot be is closed: the process that holds it makes a new one.

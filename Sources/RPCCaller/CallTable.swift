@@ -13,17 +13,24 @@ import Synchronization
 final class CallTable: Sendable {
     struct State {
         var pending: PendingTable<PendingCall>
+        let replies: RPCReplies
         var replyQueue: ReplyQueueState<ObjectIdentifier>
         var channels: [ObjectIdentifier: AttachedChannel] = [:]
+        var lastChannel: UInt32 = 0
         var isPumping = false
         var pump: Task<Void, Never>?
 
+        /// Whether a reply to what is sent now would reach us.
+        var canBeAnswered: Bool { replies == .direct || replyQueue.isConsumed }
+
         /// Whether what stands in line could be sent, were there a channel.
-        var wantsChannel: Bool { pending.hasLine && replyQueue.isConsumed }
+        var wantsChannel: Bool { pending.hasLine && canBeAnswered }
     }
 
     struct AttachedChannel {
         let channel: AMQPChannel
+        /// Names it among all channels of this table.
+        let number: UInt32
         /// Its consumer of the reply queue, current or not.
         var tag: String?
     }
@@ -33,9 +40,12 @@ final class CallTable: Sendable {
     let abandoned: AbandonedQueues
     let settings: Settings
     let logger: Logger
+    /// Open when nothing waits any more, after draining has begun.
+    let drained: Latch
+    let changed: @Sendable () -> Void
     /// Why the last channel that was connected could not be made ready, if it could not.
     let obstacle = Mutex<String?>(nil)
-    private let registry: ChannelRegistry
+    let registry: ChannelRegistry
     private let eventLoop: any EventLoop
     private let timer = Mutex<DeadlineTimer?>(nil)
     /// The supervisors that this incarnation does not outlive, from the root down; their end explains everything else that
@@ -46,6 +56,8 @@ final class CallTable: Sendable {
         var service: String
         var names: RPCNames
         var maximumCallsInFlight: Int
+        var maximumCallsWaiting: Int
+        var replies: RPCReplies
         var replyPrefetch: UInt16
         var replyQueueExpiry: Duration
     }
@@ -56,8 +68,11 @@ final class CallTable: Sendable {
         counters: CallerCounters,
         abandoned: AbandonedQueues,
         eventLoop: any EventLoop,
-        logger: Logger
+        logger: Logger,
+        changed: @escaping @Sendable () -> Void
     ) {
+        self.changed = changed
+        drained = Latch(on: eventLoop)
         self.settings = settings
         self.registry = registry
         self.counters = counters
@@ -67,7 +82,11 @@ final class CallTable: Sendable {
         let (names, service) = (settings.names, settings.service)
         state = Mutex(
             State(
-                pending: PendingTable(limit: settings.maximumCallsInFlight),
+                pending: PendingTable(
+                    limit: settings.maximumCallsInFlight,
+                    overflow: settings.maximumCallsWaiting
+                ),
+                replies: settings.replies,
                 replyQueue: ReplyQueueState { names.replyQueue(of: service, id: RequestID()) }
             )
         )
@@ -84,27 +103,30 @@ final class CallTable: Sendable {
     func begin(_ call: PendingCall) {
         let channel = registry.pick()
         let now = ContinuousClock.now
-        let taken = Result {
-            () throws(PendingTable<PendingCall>.Refusal) -> (PendingTable<PendingCall>.Submission, String)? in
+        let taken = Result { () throws(PendingTable<PendingCall>.Refusal) -> Taken? in
             try state.withLock { state throws(PendingTable<PendingCall>.Refusal) in
-                try state.pending.begin(call.id, kind: call.kind, call: call, deadline: call.deadline)
-                guard channel != nil, state.replyQueue.isConsumed, !state.pending.hasLine else {
+                let retries = call.options.retry.retries
+                try state.pending.begin(call.id, kind: call.kind, call: call, deadline: call.deadline, retries: retries)
+                guard let channel, let way = state.way(through: channel), state.pending.isLineEmpty,
+                    let submission = state.pending.take(call.id, route: way.route, now: now)
+                else {
                     state.pending.lineUp(call.id)
                     return nil
                 }
-                return state.pending.take(call.id, now: now).map { ($0, state.replyQueue.name) }
+                return Taken(submission: submission, replyTo: way.replyTo)
             }
         }
         switch taken {
         case .failure(.closed): return call.end(.notTaken)
+        case .failure(.draining): return call.end(.failed(.notConnected(why: "the caller is stopping")))
         case .failure(.overloaded(let limit)): return call.end(.failed(.overloaded(limit: limit)))
         case .success: break
         }
         timer.withLock { $0 }?.arm(call.deadline)
         // A cancellation before the entry was there found nothing to take out.
         if Task.isCancelled { cancel(call.id) }
-        if case .success(let (submission, replyTo)?) = taken, let channel {
-            send(submission, replyTo: replyTo, on: channel)
+        if case .success(let taken?) = taken, let channel {
+            send(taken, on: channel)
         } else {
             startPump()
         }
@@ -112,52 +134,81 @@ final class CallTable: Sendable {
 
     /// Ends a call whose task was cancelled, wherever it is.
     func cancel(_ id: RequestID) {
-        state.withLock { $0.pending.remove(id) }?.call.end(.failed(.cancelled))
+        guard let ending = release({ $0.pending.remove(id) }) else { return }
+        ending.call.fail(inDoubt: ending.doubt != nil) { .cancelled(requestMayHaveBeenDelivered: $0) }
+    }
+
+    /// Lets entries leave under the lock, and then does what becomes possible by that.
+    func release<Released>(_ body: (inout State) -> Released) -> Released {
+        let (released, mayServe, isDrained) = state.withLock { state in
+            let released = body(&state)
+            return (
+                released,
+                settings.maximumCallsWaiting > 0 && state.wantsChannel,
+                state.pending.isDraining && state.pending.count == 0
+            )
+        }
+        if mayServe { serveLine() }
+        if isDrained { drained.open() }
+        return released
     }
 
     // MARK: Sending
 
-    private func send(_ submission: PendingTable<PendingCall>.Submission, replyTo: String, on channel: AMQPChannel) {
-        let call = submission.call
+    private struct Taken {
+        let submission: PendingTable<PendingCall>.Submission
+        let replyTo: String
+    }
+
+    private func send(_ taken: Taken, on channel: AMQPChannel) {
+        let call = taken.submission.call
+        let attempt = taken.submission.attempt
         if call.kind == .readiness {
-            state.withLock { $0.pending.remove(call.id) }?.call.end(.done)
+            release { $0.pending.remove(call.id) }?.call.end(.done)
             return
         }
-        let message = call.message(replyTo: replyTo, remaining: submission.remaining)
+        call.begin(attempt: attempt)
+        let message = call.message(replyTo: taken.replyTo, remaining: taken.submission.remaining)
+        let (exchange, routingKey) =
+            switch call.options.queue {
+            case nil: (settings.names.exchange, "")
+            case let queue?: ("", queue)
+            }
         channel.submit(
             Publish(
-                exchange: settings.names.exchange,
-                routingKey: "",
+                exchange: exchange,
+                routingKey: routingKey,
                 mandatory: true,
                 properties: message.properties,
                 body: message.body,
-                isWanted: { call.isWanted },
-                outcome: { [weak self] in self?.published(call, $0) }
+                isWanted: { call.mayWrite(attempt: attempt) },
+                outcome: { [weak self] in self?.published(call, attempt, $0) }
             )
         )
     }
 
     /// The outcome of a publish, on the event loop.
-    private func published(_ call: PendingCall, _ outcome: PublishOutcome) {
+    private func published(_ call: PendingCall, _ attempt: Int, _ outcome: PublishOutcome) {
         let error: RPCError
         let kept: PendingTable<PendingCall>.Outcome
         switch outcome {
         case .confirmed, .presumedDelivered:
             // The hot path: most calls need no lock for their confirm.
             if call.kind == .call { return }
-            if case .ended(let call) = decide(.confirmed, call) { call.end(.done) }
+            if case .ended(let ending) = decide(.confirmed, call, attempt) { ending.call.end(.done) }
             return
         case .nacked: (kept, error) = (.nacked, .rejectedByBroker)
-        case .returned: (kept, error) = (.returned, .unroutable(destination: call.destination))
+        case .returned: (kept, error) = (.returned, .unroutable(destination: call.request.destination))
         case .unknown(let cause):
             logger.debug("a request is in doubt", metadata: ["rpc.id": "\(call.id)", "error": "\(cause)"])
             (kept, error) = (.unknown, .connectionLost(requestMayHaveBeenDelivered: true))
         case .refused(let cause): (kept, error) = (.refused, .invalidRequest("\(cause)"))
         case .notWritten: (kept, error) = (.notWritten, .connectionLost(requestMayHaveBeenDelivered: false))
         }
-        switch decide(kept, call) {
+        switch decide(kept, call, attempt) {
         case .none: break
-        case .ended(let call): call.end(.failed(error))
+        case .ended(let ending): ending.call.end(.failed(error.after(ending.doubt)))
+        case .retry(let retry): pause(retry, error)
         case .sendAgain(let attempts):
             // A channel that is ending refuses at once; the registry learns of its end a moment later.
             let delay: TimeAmount = attempts < 3 ? .zero : .milliseconds(Int64(min(100, 1 << min(attempts, 7))))
@@ -171,12 +222,26 @@ final class CallTable: Sendable {
 
     private func decide(
         _ outcome: PendingTable<PendingCall>.Outcome,
-        _ call: PendingCall
+        _ call: PendingCall,
+        _ attempt: Int
     ) -> PendingTable<PendingCall>.Decision {
-        state.withLock { $0.pending.outcome(outcome, of: call.id) }
+        release { $0.pending.outcome(outcome, of: call.id, attempt: attempt) }
     }
 
-    private func lineUp(_ id: RequestID) {
+    /// Lets a call that may be sent again wait for its next attempt, or ends it when there is no time for that.
+    func pause(_ retry: PendingTable<PendingCall>.Retry, _ error: RPCError) {
+        let delay = retry.call.options.retry.delay(after: retry.attempts)
+        counters.retried()
+        guard ContinuousClock.now + delay < retry.call.deadline else {
+            if let ending = release({ $0.pending.remove(retry.id) }) {
+                ending.call.end(.failed(error.after(ending.doubt)))
+            }
+            return
+        }
+        eventLoop.scheduleTask(in: TimeAmount(delay)) { [weak self] in self?.lineUp(retry.id) }
+    }
+
+    func lineUp(_ id: RequestID) {
         state.withLock { $0.pending.lineUp(id) }
         serveLine()
     }
@@ -186,12 +251,13 @@ final class CallTable: Sendable {
         var given = first
         while let channel = given ?? registry.pick() {
             given = nil
-            let next = state.withLock { state -> (PendingTable<PendingCall>.Submission, String)? in
-                guard state.replyQueue.isConsumed else { return nil }
-                return state.pending.takeFirstInLine(now: ContinuousClock.now).map { ($0, state.replyQueue.name) }
+            let next = state.withLock { state -> Taken? in
+                guard let way = state.way(through: channel) else { return nil }
+                return state.pending.takeFirstInLine(route: way.route, now: ContinuousClock.now)
+                    .map { Taken(submission: $0, replyTo: way.replyTo) }
             }
-            guard let (submission, replyTo) = next else { return }
-            send(submission, replyTo: replyTo, on: channel)
+            guard let next else { break }
+            send(next, on: channel)
         }
         startPump()
     }
@@ -227,7 +293,7 @@ final class CallTable: Sendable {
     func replied(_ delivery: Delivery) {
         let reply = ReplyMessage(properties: delivery.properties, body: delivery.body)
         guard let id = reply.correlationID.flatMap(RequestID.init),
-            let ending = state.withLock({ $0.pending.reply(to: id) })
+            let ending = release({ $0.pending.reply(to: id) })
         else {
             counters.unmatchedReply()
             return
@@ -238,27 +304,43 @@ final class CallTable: Sendable {
     // MARK: Deadlines
 
     private func expire() {
-        let (expired, next) = state.withLock { state in
+        let (expired, wasFull, next) = release { state in
+            let wasFull = state.pending.isFull
             let expired = state.pending.expire(at: ContinuousClock.now)
-            return (expired, state.pending.earliestDeadline)
+            return (expired, wasFull, state.pending.earliestDeadline)
         }
         if let next { timer.withLock { $0 }?.arm(next) }
-        var unsent: [PendingCall] = []
+        var unsent: [PendingTable<PendingCall>.Ending] = []
         for ending in expired {
-            if ending.wasSubmitted { ending.call.end(.failed(.timeout)) } else { unsent.append(ending.call) }
+            if ending.doubt != nil || ending.call.isWritten {
+                ending.call.end(.failed(.timeout(requestMayHaveBeenDelivered: true)))
+            } else if wasFull {
+                ending.call.end(.failed(.overloaded(limit: settings.maximumCallsInFlight)))
+            } else {
+                unsent.append(ending)
+            }
         }
         guard !unsent.isEmpty else { return }
         Task.detached { [self, unsent] in
             let why = await whyNotReady()
-            for call in unsent { call.end(.failed(why)) }
+            for ending in unsent {
+                // Until now its message may still have been written.
+                ending.call.fail(inDoubt: false) { mayHaveBeenDelivered in
+                    guard !mayHaveBeenDelivered, let why else {
+                        return .timeout(requestMayHaveBeenDelivered: mayHaveBeenDelivered)
+                    }
+                    return why
+                }
+            }
         }
     }
 
-    /// What keeps calls from being sent, in the words of whoever knows.
-    private func whyNotReady() async -> RPCError {
+    /// What keeps calls from being sent, in the words of whoever knows; `nil`: nothing does.
+    private func whyNotReady() async -> RPCError? {
         do throws(AMQPError) {
             _ = try await registry.next(before: .now)
-            return .notConnected(why: "the reply queue is not consumed yet")
+            let canBeAnswered = state.withLock { $0.canBeAnswered }
+            return canBeAnswered ? nil : .notConnected(why: "the reply queue is not consumed yet")
         } catch {
             return RPCError(notReady: error, obstacle: obstacle.withLock { $0 })
         }
@@ -282,19 +364,46 @@ final class CallTable: Sendable {
         let (endings, pump) = state.withLock { state in
             defer { state.pump = nil }
             if !state.pending.isClosed { abandoned.add(state.replyQueue.name) }
-            return (state.pending.close(reason), state.pump)
+            return (state.pending.close(), state.pump)
         }
         pump?.cancel()
         timer.withLock { timer in
             timer?.cancel()
             timer = nil
         }
-        for ending in endings { ending.call.end(.failed(.callerRestarted(reason))) }
+        drained.open()
+        for ending in endings {
+            ending.call.end(restarted: reason, inDoubt: ending.doubt != nil, retriesLeft: ending.retriesLeft)
+        }
     }
 
     /// Ends every call if a supervisor that this incarnation rests on has ended or is about to.
     func closeIfUnfounded() {
         let reason = foundations.withLock { $0.lazy.compactMap(\.endingReason).first }
         if let reason { close(reason) }
+    }
+
+    /// A channel is about to be closed because its process is stopped. When it is because the whole caller is, nothing new is taken
+    /// in, and what waits may come to its end, until the deadline. When only a part of the tree is started anew, there is nothing to
+    /// wait for.
+    func drain(within timeout: Duration) async {
+        guard case .shutdown(cause: nil)? = foundations.withLock({ $0.first?.endingReason }) else { return }
+        release { $0.pending.drain() }
+        changed()
+        if await !drained.wait(before: .now + timeout) {
+            logger.warning("calls did not end in time", metadata: ["calls": "\(count)"])
+        }
+        closeIfUnfounded()
+    }
+}
+
+extension CallTable.State {
+    /// How a reply to a message on this channel reaches us: the name that it is sent to, and the route whose end takes it with it.
+    /// `nil`: not at present.
+    fileprivate func way(through channel: AMQPChannel) -> (replyTo: String, route: UInt32)? {
+        switch replies {
+        case .queue: replyQueue.isConsumed ? (replyQueue.name, 0) : nil
+        case .direct: channels[ObjectIdentifier(channel)].map { (RPCReplies.directQueue, $0.number) }
+        }
     }
 }

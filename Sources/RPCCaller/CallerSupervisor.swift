@@ -10,16 +10,22 @@ func callerSupervisor(
     service: String,
     configuration: RPCCallerConfiguration,
     current: Current<CallTable>,
+    states: CallerStates,
     counters: CallerCounters,
     logger: Logger
 ) -> Supervisor {
     var pool = configuration.pool
     if pool.connection.name == nil { pool.connection.name = "\(service)-caller" }
+    // Draining first, closing after it.
+    pool.channelShutdown = configuration.drainTimeout + pool.connection.closeTimeout
     let eventLoopGroup = pool.connection.eventLoopGroup
+    let drainTimeout = configuration.drainTimeout
     let settings = CallTable.Settings(
         service: service,
         names: configuration.names,
         maximumCallsInFlight: configuration.maximumCallsInFlight,
+        maximumCallsWaiting: configuration.maximumCallsWaiting,
+        replies: configuration.replies,
         replyPrefetch: configuration.replyPrefetch,
         replyQueueExpiry: configuration.replyQueueExpiry
     )
@@ -28,7 +34,7 @@ func callerSupervisor(
     return Supervisor(name, strategy: .oneForAll, intensity: configuration.intensity, logger: logger) {
         Child("registry") { _ in
             try RPCConfigurationError.check(service: service, endpoints: configuration.pool.endpoints.count)
-            return ChannelRegistry()
+            return ChannelRegistry(onChange: { states.update() })
         }
         Child("pending") { context in
             let registry = context.reference("registry", as: ChannelRegistry.self)
@@ -38,7 +44,8 @@ func callerSupervisor(
                 counters: counters,
                 abandoned: abandoned,
                 eventLoop: eventLoopGroup.next(),
-                logger: context.logger
+                logger: context.logger,
+                changed: { states.update() }
             )
             return PendingRequests(table, current: current, context: context, registry: registry.pid)
         }
@@ -57,7 +64,8 @@ func callerSupervisor(
                     caller.pid.exit(.shutdown(cause: error))
                     throw error
                 }
-            }
+            },
+            onStop: { _ in await current.value?.drain(within: drainTimeout) }
         )
     }
 }

@@ -1,6 +1,7 @@
 import AMQPPool
 import NIOCore
 import RPCWire
+import Supervision
 import Synchronization
 
 /// One call, cast or wait for readiness, from the moment it is made until its task is resumed.
@@ -11,45 +12,117 @@ final class PendingCall: Sendable {
         /// A confirmed cast, or readiness.
         case done
         case failed(RPCError)
+        /// The table ended while the call was in it. What may be sent again, may so by the next table.
+        case restarted(ExitReason, requestMayHaveBeenDelivered: Bool, retriesLeft: Int)
         /// The table had ended before it took the call in: nothing was sent, and the next table may take it.
         case notTaken
     }
 
     let id: RequestID
-    let kind: PendingTable<PendingCall>.Kind
+    let kind: CallKind
     let request: RPCRequest
-    private let hasEnded = Atomic(false)
+    let options: CallOptions
+    private let mark = Atomic(WriteMark.first)
     private let continuation: PendingContinuation
 
     init(
         id: RequestID,
-        kind: PendingTable<PendingCall>.Kind,
+        kind: CallKind,
         request: RPCRequest,
+        options: CallOptions,
         continuation: PendingContinuation
     ) {
         self.id = id
         self.kind = kind
         self.request = request
+        self.options = options
         self.continuation = continuation
     }
 
-    var destination: String { request.destination }
     var deadline: ContinuousClock.Instant { request.deadline }
 
-    /// Whether its task still waits: what has not been written by now need not be.
-    var isWanted: Bool { !hasEnded.load(ordering: .relaxed) }
+    // MARK: What was written of it
+
+    /// An attempt begins: only its message may be written from now on.
+    func begin(attempt: Int) {
+        // The first begins with the call.
+        if attempt > 1 { _ = change { $0.begin(UInt32(truncatingIfNeeded: attempt)) } }
+    }
+
+    /// Asked on the event loop right before the message of an attempt is encoded: whether it is still wanted. If so it counts as
+    /// written.
+    func mayWrite(attempt: Int) -> Bool {
+        change { $0.write(UInt32(truncatingIfNeeded: attempt)) }
+    }
+
+    /// Takes the message of the current attempt back. `false`: it was written, or the call has ended.
+    func withdraw() -> Bool {
+        change { $0.withdraw() }
+    }
+
+    /// Whether the message of the current attempt was written.
+    var isWritten: Bool { mark.load(ordering: .relaxed).isWritten }
+
+    private func change(_ change: (inout WriteMark) -> Bool) -> Bool {
+        var seen = mark.load(ordering: .relaxed)
+        while true {
+            var changed = seen
+            guard change(&changed) else { return false }
+            let (exchanged, original) = mark.compareExchange(
+                expected: seen,
+                desired: changed,
+                ordering: .acquiringAndReleasing
+            )
+            if exchanged { return true }
+            seen = original
+        }
+    }
+
+    // MARK: Its end
 
     /// Resumes its task. Whoever took the entry out of the table calls this, and so nobody calls it twice.
     func end(_ ending: Ending) {
-        hasEnded.store(true, ordering: .relaxed)
+        _ = end()
         continuation.resume(returning: ending)
     }
+
+    /// Ends it with an error that depends on whether its request left this process, in this attempt or one before it.
+    func fail(inDoubt: Bool, _ error: (_ requestMayHaveBeenDelivered: Bool) -> RPCError) {
+        let wasWritten = end()
+        continuation.resume(returning: .failed(error(wasWritten || inDoubt)))
+    }
+
+    /// Ends it because its table has: only a call, or a cast, of which something was written is in doubt.
+    func end(restarted reason: ExitReason, inDoubt: Bool, retriesLeft: Int) {
+        let wasWritten = end()
+        let mayHaveBeenDelivered = wasWritten || inDoubt
+        continuation.resume(
+            returning: .restarted(
+                reason,
+                requestMayHaveBeenDelivered: mayHaveBeenDelivered,
+                retriesLeft: retriesLeft
+            )
+        )
+    }
+
+    /// From now on nothing of it is written. Returns whether the message of the current attempt was.
+    private func end() -> Bool {
+        var wasWritten = false
+        _ = change { mark in
+            wasWritten = mark.isWritten
+            return mark.end()
+        }
+        return wasWritten
+    }
+
+    // MARK: Its message
 
     /// The message as it goes out now.
     func message(replyTo: String, remaining: Duration) -> RequestMessage {
         RequestMessage(
             id: id,
-            destination: request.destination,
+            // Who answers a plain queue need not know anything of services.
+            destination: options.queue == nil ? request.destination : nil,
             procedure: request.procedure,
             replyTo: kind == .call ? replyTo : nil,
             remaining: kind == .call ? remaining : nil,
@@ -57,6 +130,70 @@ final class PendingCall: Sendable {
             headers: request.headers,
             body: request.body
         )
+    }
+}
+
+/// Which attempt of a call may be written, whether it was, and whether the call has ended: in one word, so that the thread that
+/// ends a call and the event loop that writes it agree on what happened first.
+///
+/// ```
+/// attempt n, unwritten ── write(n) ──▶ attempt n, written ── begin(n + 1) ──▶ attempt n + 1, unwritten
+///        │ withdraw                            │
+///        ▼                                     │ end
+/// no attempt ──────────── end ──────────▶ ended ◀
+/// ```
+struct WriteMark: AtomicRepresentable, Equatable {
+    private var attempt: UInt32
+    private(set) var isWritten = false
+    private(set) var hasEnded = false
+
+    /// The first attempt, before it is written.
+    static var first: WriteMark { WriteMark(attempt: 1) }
+
+    mutating func begin(_ attempt: UInt32) -> Bool {
+        guard !hasEnded else { return false }
+        self.attempt = attempt
+        isWritten = false
+        return true
+    }
+
+    mutating func write(_ attempt: UInt32) -> Bool {
+        guard !hasEnded, !isWritten, self.attempt == attempt else { return false }
+        isWritten = true
+        return true
+    }
+
+    mutating func withdraw() -> Bool {
+        guard !hasEnded, !isWritten else { return false }
+        attempt = 0
+        return true
+    }
+
+    mutating func end() -> Bool {
+        guard !hasEnded else { return false }
+        hasEnded = true
+        return true
+    }
+
+    // MARK: As a word
+
+    typealias AtomicRepresentation = UInt64.AtomicRepresentation
+
+    static func encodeAtomicRepresentation(_ value: consuming WriteMark) -> UInt64.AtomicRepresentation {
+        let bits = UInt64(value.attempt) << 2 | (value.isWritten ? 2 : 0) | (value.hasEnded ? 1 : 0)
+        return UInt64.encodeAtomicRepresentation(bits)
+    }
+
+    static func decodeAtomicRepresentation(_ storage: consuming UInt64.AtomicRepresentation) -> WriteMark {
+        let bits = UInt64.decodeAtomicRepresentation(storage)
+        var mark = WriteMark(attempt: UInt32(truncatingIfNeeded: bits >> 2))
+        mark.isWritten = bits & 2 != 0
+        mark.hasEnded = bits & 1 != 0
+        return mark
+    }
+
+    private init(attempt: UInt32) {
+        self.attempt = attempt
     }
 }
 

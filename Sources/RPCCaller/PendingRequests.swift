@@ -17,9 +17,11 @@ actor PendingRequests {
             current.clear(table)
             table.closeIfUnfounded()
             table.close(reason)
+            table.changed()
         }
         table.rests(on: context.supervisor)
         registry?.onExit { [weak table] in table?.close($0) }
         current.set(table)
+        table.changed()
     }
 }

@@ -9,45 +9,52 @@ import Supervision
 /// everything.
 ///
 /// ```
-///                ┌── notWritten ──┐
-///                ▼                │
-/// begin ──▶ waiting ── take ──▶ submitted ──▶ reply | returned | nacked | unknown | refused | reply queue lost
+///                ┌── notWritten, withdrawn ──┐
+///                ├── retry ──────────────────┤
+///                ▼                           │
+/// begin ──▶ waiting ── take ──▶ submitted ───┴──▶ reply | returned | nacked | unknown | refused | replies lost
 ///                │                │
 ///                └────────────────┴─────────▶ deadline | cancelled | end of the table
 /// ```
 ///
 /// A confirm ends a cast; for a call it says nothing that would have to be remembered, and it may come after the reply.
+///
+/// It is bounded twice: no more than `limit` are submitted at once, and no more than `overflow` wait in addition to as many.
 struct PendingTable<Call: Sendable>: Sendable {
-    /// What an entry waits for.
-    enum Kind: Sendable, Equatable {
-        /// A reply.
-        case call
-        /// The broker's confirm.
-        case cast
-        /// A channel to be ready.
-        case readiness
-    }
+    typealias Kind = CallKind
 
     /// Where an entry is.
-    private enum Phase: Sendable {
-        /// Not sent. It waits for a channel, or for a reply queue that is consumed.
+    fileprivate enum Phase: Sendable {
+        /// Not sent, or to be sent again. It waits for a channel, for a reply queue that is consumed, or for a place.
         case waiting
         /// Handed to a channel.
         case submitted
     }
 
-    private struct Entry: Sendable {
+    fileprivate struct Entry: Sendable {
         let kind: Kind
         let call: Call
         let deadline: ContinuousClock.Instant
         var phase = Phase.waiting
-        var attempts = 0
+        var doubt: Doubt?
+        var retriesLeft: Int16
+        var attempts: Int32 = 0
+        /// The channel whose end takes the reply with it; 0: there is none.
+        var route: UInt32 = 0
+    }
+
+    /// Why an earlier attempt may have been delivered although nothing was heard of it.
+    enum Doubt: Sendable, Equatable {
+        case connectionLost
+        case repliesLost
     }
 
     /// Why nothing more is taken in.
-    enum Refusal: Error, Sendable {
+    enum Refusal: Error, Sendable, Equatable {
         case overloaded(limit: Int)
-        case closed(ExitReason)
+        /// It only lets what waits come to its end.
+        case draining
+        case closed
     }
 
     /// A message to hand to a channel now.
@@ -55,6 +62,8 @@ struct PendingTable<Call: Sendable>: Sendable {
         let id: RequestID
         let call: Call
         let remaining: Duration
+        /// Counts from 1. The outcome of an attempt that is not the current one means nothing.
+        let attempt: Int
     }
 
     /// What became of a submitted message (`PublishOutcome`, without what does not matter here).
@@ -73,32 +82,63 @@ struct PendingTable<Call: Sendable>: Sendable {
         /// Nothing: the entry goes on waiting, or is gone.
         case none
         /// The entry is out, and its waiter is told.
-        case ended(Call)
-        /// It waits for a channel again. `attempts` were made so far.
+        case ended(Ending)
+        /// It waits for a channel again. `attempts` were made so far, none of which wrote anything.
         case sendAgain(attempts: Int)
+        /// It is one of those that may be sent once more, after a pause.
+        case retry(Retry)
+    }
+
+    /// An entry that waits until it is lined up again, after a pause. A reply to what was sent before still ends it.
+    struct Retry: Sendable {
+        let id: RequestID
+        let call: Call
+        let attempts: Int
+        let doubt: Doubt?
     }
 
     /// How an entry ended, for its waiter.
     struct Ending: Sendable {
         let call: Call
         let wasSubmitted: Bool
+        /// How often it was submitted.
+        let attempts: Int
+        let retriesLeft: Int
+        /// Whether, and why, one of the attempts before the last may have been delivered.
+        let doubt: Doubt?
+    }
+
+    /// What the loss of the place where replies come to means.
+    struct RepliesLost: Sendable {
+        var ended: [Ending] = []
+        /// Their messages were not written, and are no more: they wait to be lined up, and nobody has to know.
+        var withdrawn: [RequestID] = []
+        var retries: [Retry] = []
     }
 
     private var entries: [RequestID: Entry] = [:]
     private var line = Deque<RequestID>()
     private var deadlines = DeadlineHeap<RequestID>()
-    private var end: ExitReason?
+    private var submitted = 0
     private let limit: Int
-
-    init(limit: Int) {
-        self.limit = limit
-    }
-
+    private let overflow: Int
+    private(set) var isDraining = false
     /// Whether it has ended.
-    var isClosed: Bool { end != nil }
+    private(set) var isClosed = false
+
+    /// - Parameters:
+    ///   - limit: How many may be in flight.
+    ///   - overflow: How many may wait for a place then.
+    init(limit: Int, overflow: Int = 0) {
+        self.limit = max(1, limit)
+        self.overflow = max(0, overflow)
+    }
 
     /// How many entries wait.
     var count: Int { entries.count }
+
+    /// Whether as many are in flight as may be.
+    var isFull: Bool { submitted >= limit }
 
     /// How much it holds of anything, leftovers of what has ended included.
     var remembered: Int { max(entries.count, line.count, deadlines.count) }
@@ -115,19 +155,22 @@ struct PendingTable<Call: Sendable>: Sendable {
         _ id: RequestID,
         kind: Kind,
         call: Call,
-        deadline: ContinuousClock.Instant
+        deadline: ContinuousClock.Instant,
+        retries: Int = 0
     ) throws(Refusal) {
-        if let end { throw .closed(end) }
-        guard entries.count < limit else { throw .overloaded(limit: limit) }
-        entries[id] = Entry(kind: kind, call: call, deadline: deadline)
+        if isClosed { throw .closed }
+        if isDraining { throw .draining }
+        guard entries.count < limit + overflow else { throw .overloaded(limit: limit) }
+        entries[id] = Entry(kind: kind, call: call, deadline: deadline, retriesLeft: Int16(clamping: retries))
         deadlines.insert(id, at: deadline)
     }
 
     /// Takes an entry out, for a reply or a cancellation. `nil`: it has ended already, or never was.
     mutating func remove(_ id: RequestID) -> Ending? {
         guard let entry = entries.removeValue(forKey: id) else { return nil }
+        if entry.phase == .submitted { submitted -= 1 }
         deadlines.prune(to: entries.count) { [entries] in entries[$0] != nil }
-        return Ending(call: entry.call, wasSubmitted: entry.phase == .submitted)
+        return Ending(entry)
     }
 
     /// Takes out the call that a reply is for. A cast or a readiness waits for none: its id in a reply is forged.
@@ -145,31 +188,56 @@ struct PendingTable<Call: Sendable>: Sendable {
         return expired
     }
 
-    /// The reply queue is gone: every call that was handed to a channel under its name ends.
-    mutating func replyQueueLost() -> [Ending] {
-        let lost = entries.filter { $0.value.kind == .call && $0.value.phase == .submitted }.keys
-        return lost.compactMap { remove($0) }
+    /// No reply will come any more to what was sent by this route, or by any: calls that were handed to a channel end, wait to be sent
+    /// again, or go back into the line when `withdraw` says that their message was never written.
+    mutating func repliesLost(route: UInt32? = nil, withdraw: (Call) -> Bool) -> RepliesLost {
+        var lost = RepliesLost()
+        for (id, entry) in entries where entry.kind == .call && entry.phase == .submitted {
+            if let route, entry.route != route { continue }
+            if withdraw(entry.call) {
+                waitAgain(id, doubt: nil)
+                lost.withdrawn.append(id)
+            } else if entry.retriesLeft > 0 {
+                lost.retries.append(retry(id, entry, doubt: .repliesLost))
+            } else if let ending = remove(id) {
+                lost.ended.append(ending)
+            }
+        }
+        return lost
     }
 
-    /// The end of the table: every entry ends, and nothing new comes in. The first reason stays.
-    mutating func close(_ reason: ExitReason) -> [Ending] {
-        if end == nil { end = reason }
-        let endings = entries.values.map { Ending(call: $0.call, wasSubmitted: $0.phase == .submitted) }
+    /// From now on nothing new comes in; what is there goes on.
+    mutating func drain() {
+        isDraining = true
+    }
+
+    /// The end of the table: every entry ends, and nothing new comes in.
+    mutating func close() -> [Ending] {
+        isClosed = true
+        let endings = entries.values.map { Ending($0) }
         entries = [:]
         line = []
         deadlines = DeadlineHeap()
+        submitted = 0
         return endings
     }
 
     // MARK: Sending
 
-    /// Takes an entry to be handed to a channel. `nil`: it has ended, or is on its way already.
-    mutating func take(_ id: RequestID, now: ContinuousClock.Instant) -> Submission? {
-        guard var entry = entries[id], entry.phase == .waiting else { return nil }
+    /// Takes an entry to be handed to a channel. `nil`: it has ended, is on its way already, or there is no place for it.
+    mutating func take(_ id: RequestID, route: UInt32 = 0, now: ContinuousClock.Instant) -> Submission? {
+        guard submitted < limit, var entry = entries[id], entry.phase == .waiting else { return nil }
         entry.phase = .submitted
         entry.attempts += 1
+        entry.route = route
         entries[id] = entry
-        return Submission(id: id, call: entry.call, remaining: now.duration(to: entry.deadline))
+        submitted += 1
+        return Submission(
+            id: id,
+            call: entry.call,
+            remaining: now.duration(to: entry.deadline),
+            attempt: Int(entry.attempts)
+        )
     }
 
     /// Puts a waiting entry at the end of the line for a channel.
@@ -182,33 +250,62 @@ struct PendingTable<Call: Sendable>: Sendable {
         }
     }
 
-    /// Whether anything stands in line.
-    var hasLine: Bool { !line.isEmpty }
+    /// Whether anything stands in line that there is a place for.
+    var hasLine: Bool { !line.isEmpty && submitted < limit }
+
+    /// Whether a new entry may overtake nobody.
+    var isLineEmpty: Bool { line.isEmpty }
 
     /// Takes the first in line that still waits.
-    mutating func takeFirstInLine(now: ContinuousClock.Instant) -> Submission? {
+    mutating func takeFirstInLine(route: UInt32 = 0, now: ContinuousClock.Instant) -> Submission? {
+        guard submitted < limit else { return nil }
         while let id = line.popFirst() {
-            if let submission = take(id, now: now) { return submission }
+            if let submission = take(id, route: route, now: now) { return submission }
         }
         return nil
     }
 
-    /// The broker's, or the channel's, answer to a submitted message. There is one for each submission.
-    mutating func outcome(_ outcome: Outcome, of id: RequestID) -> Decision {
-        guard let entry = entries[id], entry.phase == .submitted else { return .none }
+    /// The broker's, or the channel's, answer to a submitted message. There is one for each attempt.
+    mutating func outcome(_ outcome: Outcome, of id: RequestID, attempt: Int) -> Decision {
+        guard let entry = entries[id], entry.phase == .submitted, Int(entry.attempts) == attempt else { return .none }
         switch outcome {
         case .confirmed, .presumedDelivered:
             return entry.kind == .call ? .none : ended(id)
-        case .nacked, .returned, .unknown, .refused:
+        case .refused:
             return ended(id)
+        case .nacked, .returned, .unknown:
+            guard entry.retriesLeft > 0 else { return ended(id) }
+            return .retry(retry(id, entry, doubt: outcome == .unknown ? .connectionLost : nil))
         case .notWritten:
-            entries[id]?.phase = .waiting
-            return .sendAgain(attempts: entry.attempts)
+            waitAgain(id, doubt: nil)
+            return .sendAgain(attempts: attempt)
         }
+    }
+
+    private mutating func retry(_ id: RequestID, _ entry: Entry, doubt: Doubt?) -> Retry {
+        waitAgain(id, doubt: doubt)
+        entries[id]?.retriesLeft -= 1
+        return Retry(id: id, call: entry.call, attempts: Int(entry.attempts), doubt: doubt ?? entry.doubt)
+    }
+
+    private mutating func waitAgain(_ id: RequestID, doubt: Doubt?) {
+        entries[id]?.phase = .waiting
+        if let doubt { entries[id]?.doubt = doubt }
+        submitted -= 1
     }
 
     private mutating func ended(_ id: RequestID) -> Decision {
         guard let ending = remove(id) else { return .none }
-        return .ended(ending.call)
+        return .ended(ending)
+    }
+}
+
+extension PendingTable.Ending {
+    fileprivate init(_ entry: PendingTable.Entry) {
+        call = entry.call
+        wasSubmitted = entry.phase == .submitted
+        attempts = Int(entry.attempts)
+        retriesLeft = Int(entry.retriesLeft)
+        doubt = entry.doubt
     }
 }

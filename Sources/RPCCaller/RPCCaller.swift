@@ -34,6 +34,7 @@ public final class RPCCaller: Service, Sendable {
 
     private let configuration: RPCCallerConfiguration
     private let current: Current<CallTable>
+    private let stateBroadcast: CallerStates
     private let counters: CallerCounters
 
     /// Describes a caller; nothing runs before ``start()`` or ``run()``.
@@ -57,11 +58,14 @@ public final class RPCCaller: Service, Sendable {
         let counters = CallerCounters()
         self.current = current
         self.counters = counters
+        let states = CallerStates(current)
+        stateBroadcast = states
         supervisor = callerSupervisor(
             name,
             service: service,
             configuration: configuration,
             current: current,
+            states: states,
             counters: counters,
             logger: logger
         )
@@ -75,8 +79,11 @@ public final class RPCCaller: Service, Sendable {
         try await supervisor.start()
     }
 
-    /// Stops the tree. Waiting calls fail with ``RPCError/callerRestarted(_:)``, later ones with
-    /// ``RPCError/notConnected(why:)``, until it is started again.
+    /// Stops taking calls, lets those that wait end, and closes.
+    ///
+    /// New calls fail at once with ``RPCError/notConnected(why:)``, until it is started again. Those that wait get their replies,
+    /// within ``RPCCallerConfiguration/drainTimeout``; what waits longer, or cannot be sent because nothing is connected, fails with
+    /// ``RPCError/callerRestarted(_:requestMayHaveBeenDelivered:)``.
     public func stop() async {
         current.setStopped(true)
         await supervisor.stop()
@@ -95,20 +102,26 @@ public final class RPCCaller: Service, Sendable {
     /// Waits until a call could be sent at once.
     ///
     /// - Throws: ``RPCError/notConnected(why:)`` with what was tried and failed when the time is over, ``RPCError/blocked(why:)``,
-    ///   ``RPCError/cancelled``.
+    ///   ``RPCError/cancelled(requestMayHaveBeenDelivered:)``.
     public nonisolated(nonsending) func waitUntilReady(timeout: Duration = .seconds(30)) async throws(RPCError) {
         let request = RPCRequest(destination: "", procedure: nil, deadline: try deadline(after: timeout))
-        _ = try await perform(.readiness, request)
+        _ = try await perform(.readiness, request, CallOptions())
     }
+
+    /// The caller's state now, and each change. Does not end. At most 16 wait to be taken, then the oldest are lost.
+    public var states: AsyncStream<RPCCallerState> { stateBroadcast.stream }
 
     // MARK: Looking at it
 
     /// The tree as it is now.
     public func tree() -> SupervisionTree { supervisor.tree() }
 
-    /// The queue that replies come to now; `nil` while the tree is not running. It changes when the queue is lost, and with
+    /// The queue that replies come to now; `nil` while the tree is not running, and with ``RPCReplies/direct``. It changes when the queue is lost, and with
     /// each incarnation of the pending table.
-    public var replyQueueName: String? { current.value?.state.withLock { $0.replyQueue.name } }
+    public var replyQueueName: String? {
+        guard configuration.replies == .queue else { return nil }
+        return current.value?.state.withLock { $0.replyQueue.name }
+    }
 
     /// How many calls and casts wait.
     public var pendingCount: Int { current.value?.count ?? 0 }
@@ -125,7 +138,9 @@ public final class RPCCaller: Service, Sendable {
     ///   - procedure: Its procedure.
     ///   - argument: What the procedure takes, as JSON: any `Encodable`, also a lone number or string.
     ///   - timeout: How long to wait for the reply, from now on; the request is dropped by the broker and the handler cancelled
-    ///     when it is over. `nil` is ``RPCCallerConfiguration/timeout``.
+    ///     when it is over. `nil` is ``RPCCallerConfiguration/timeout``. In a handler the call ends at the handler's own deadline at
+    ///     the latest: see ``RPCWire/RPCDeadline``.
+    ///   - retry: Whether it is sent again when nobody knows what became of it.
     ///   - type: The type of the result, where it is not clear from the context.
     /// - Throws: ``RPCError``: each case says whether the request may have been processed.
     public nonisolated(nonsending) func call<Output: Decodable>(
@@ -133,10 +148,19 @@ public final class RPCCaller: Service, Sendable {
         _ procedure: String,
         _ argument: some Encodable,
         timeout: Duration? = nil,
+        retry: RPCRetry = .never,
         as type: Output.Type = Output.self
     ) async throws(RPCError) -> Output {
         let body = try encode { () throws(RPCCodecError) in try JSON.encode(argument) }
-        let reply = try await send(.call, destination, procedure, JSON.contentType, body, timeout: timeout)
+        let reply = try await send(
+            .call,
+            destination,
+            procedure,
+            JSON.contentType,
+            body,
+            timeout: timeout,
+            CallOptions(retry: retry)
+        )
         guard JSON.accepts(contentType: reply.contentType) else {
             throw .unexpectedContentType(reply.contentType ?? "", expected: JSON.contentType)
         }
@@ -149,17 +173,27 @@ public final class RPCCaller: Service, Sendable {
     ///   - destination: The service.
     ///   - procedure: Its procedure: the declaration says the types, and how they are written.
     ///   - argument: What the procedure takes.
-    ///   - timeout: As ``call(_:_:_:timeout:as:)`` has it.
+    ///   - timeout: As ``call(_:_:_:timeout:retry:as:)`` has it.
+    ///   - retry: Whether it is sent again when nobody knows what became of it.
     /// - Throws: ``RPCError``: each case says whether the request may have been processed.
     public nonisolated(nonsending) func call<Request, Response>(
         _ destination: String,
         _ procedure: RPCProcedure<Request, Response>,
         _ argument: Request,
-        timeout: Duration? = nil
+        timeout: Duration? = nil,
+        retry: RPCRetry = .never
     ) async throws(RPCError) -> Response {
         let body = try encode { () throws(RPCCodecError) in try procedure.request.encode(argument) }
         let contentType = procedure.request.contentType
-        let reply = try await send(.call, destination, procedure.name, contentType, body, timeout: timeout)
+        let reply = try await send(
+            .call,
+            destination,
+            procedure.name,
+            contentType,
+            body,
+            timeout: timeout,
+            CallOptions(retry: retry)
+        )
         guard procedure.response.accepts(reply.contentType) else {
             throw .unexpectedContentType(reply.contentType ?? "", expected: procedure.response.contentType)
         }
@@ -168,31 +202,101 @@ public final class RPCCaller: Service, Sendable {
 
     /// Sends a request that is not answered, and returns when the broker has taken it over for good.
     ///
-    /// - Parameter timeout: How long to wait for the broker. `nil` is ``RPCCallerConfiguration/timeout``.
-    /// - Throws: ``RPCError``, as ``call(_:_:_:timeout:as:)`` does, without those that concern replies.
+    /// - Parameters:
+    ///   - timeout: How long to wait for the broker. `nil` is ``RPCCallerConfiguration/timeout``.
+    ///   - retry: Whether it is sent again when nobody knows what became of it.
+    /// - Throws: ``RPCError``, as ``call(_:_:_:timeout:retry:as:)`` does, without those that concern replies.
     public nonisolated(nonsending) func cast(
         _ destination: String,
         _ procedure: String,
         _ argument: some Encodable,
-        timeout: Duration? = nil
+        timeout: Duration? = nil,
+        retry: RPCRetry = .never
     ) async throws(RPCError) {
         let body = try encode { () throws(RPCCodecError) in try JSON.encode(argument) }
-        _ = try await send(.cast, destination, procedure, JSON.contentType, body, timeout: timeout)
+        _ = try await send(
+            .cast,
+            destination,
+            procedure,
+            JSON.contentType,
+            body,
+            timeout: timeout,
+            CallOptions(retry: retry)
+        )
     }
 
     /// Sends a request to a declared procedure that is not answered, and returns when the broker has taken it over for good.
     ///
-    /// - Parameter timeout: How long to wait for the broker. `nil` is ``RPCCallerConfiguration/timeout``.
-    /// - Throws: ``RPCError``, as ``call(_:_:_:timeout:as:)`` does, without those that concern replies.
+    /// - Parameters:
+    ///   - timeout: How long to wait for the broker. `nil` is ``RPCCallerConfiguration/timeout``.
+    ///   - retry: Whether it is sent again when nobody knows what became of it.
+    /// - Throws: ``RPCError``, as ``call(_:_:_:timeout:retry:as:)`` does, without those that concern replies.
     public nonisolated(nonsending) func cast<Request, Response>(
         _ destination: String,
         _ procedure: RPCProcedure<Request, Response>,
         _ argument: Request,
-        timeout: Duration? = nil
+        timeout: Duration? = nil,
+        retry: RPCRetry = .never
     ) async throws(RPCError) {
         let body = try encode { () throws(RPCCodecError) in try procedure.request.encode(argument) }
         let contentType = procedure.request.contentType
-        _ = try await send(.cast, destination, procedure.name, contentType, body, timeout: timeout)
+        _ = try await send(
+            .cast,
+            destination,
+            procedure.name,
+            contentType,
+            body,
+            timeout: timeout,
+            CallOptions(retry: retry)
+        )
+    }
+
+    /// Calls whoever answers the requests in a queue, through the default exchange: a server that knows queues and nothing of services,
+    /// such as one of RabbitMQ's tutorial.
+    ///
+    /// - Parameters:
+    ///   - queue: The queue's name. One that does not exist is ``RPCError/unroutable(destination:)``.
+    ///   - procedure: What the server expects, if anything, in the header `procedure`.
+    ///   - argument: As ``call(_:_:_:timeout:retry:as:)`` has it, and so are the others.
+    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
+    public nonisolated(nonsending) func callQueue<Output: Decodable>(
+        _ queue: String,
+        _ procedure: String? = nil,
+        _ argument: some Encodable,
+        timeout: Duration? = nil,
+        retry: RPCRetry = .never,
+        as type: Output.Type = Output.self
+    ) async throws(RPCError) -> Output {
+        let body = try encode { () throws(RPCCodecError) in try JSON.encode(argument) }
+        let options = CallOptions(queue: queue, retry: retry)
+        let reply = try await send(.call, queue, procedure, JSON.contentType, body, timeout: timeout, options)
+        guard JSON.accepts(contentType: reply.contentType) else {
+            throw .unexpectedContentType(reply.contentType ?? "", expected: JSON.contentType)
+        }
+        return try decode { () throws(RPCCodecError) in try JSON.decode(Output.self, from: reply.body) }
+    }
+
+    /// Calls whoever answers the requests in a queue, as a declaration that both sides share has it: with an ``RPCWire/TextCodec``, for
+    /// example, a server that takes and gives plain text.
+    ///
+    /// The declaration's name goes into the header `procedure`; without a name there is no such header.
+    ///
+    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
+    public nonisolated(nonsending) func callQueue<Request, Response>(
+        _ queue: String,
+        _ procedure: RPCProcedure<Request, Response>,
+        _ argument: Request,
+        timeout: Duration? = nil,
+        retry: RPCRetry = .never
+    ) async throws(RPCError) -> Response {
+        let body = try encode { () throws(RPCCodecError) in try procedure.request.encode(argument) }
+        let contentType = procedure.request.contentType
+        let options = CallOptions(queue: queue, retry: retry)
+        let reply = try await send(.call, queue, procedure.name, contentType, body, timeout: timeout, options)
+        guard procedure.response.accepts(reply.contentType) else {
+            throw .unexpectedContentType(reply.contentType ?? "", expected: procedure.response.contentType)
+        }
+        return try decode { () throws(RPCCodecError) in try procedure.response.decode(reply.body) }
     }
 
     private func encode(_ body: () throws(RPCCodecError) -> ByteBuffer) throws(RPCError) -> ByteBuffer {
@@ -220,7 +324,8 @@ public final class RPCCaller: Service, Sendable {
         _ procedure: String?,
         _ contentType: String,
         _ body: ByteBuffer,
-        timeout: Duration?
+        timeout: Duration?,
+        _ options: CallOptions
     ) async throws(RPCError) -> RPCReply {
         let request = RPCRequest(
             kind: kind,
@@ -230,28 +335,51 @@ public final class RPCCaller: Service, Sendable {
             body: body,
             deadline: try deadline(after: timeout ?? configuration.timeout)
         )
-        let ending = try await perform(kind == .call ? .call : .cast, request)
+        let ending = try await perform(kind == .call ? .call : .cast, request, options)
         guard case .reply(let reply) = ending else { return RPCReply(contentType: nil) }
         if let failure = reply.failure { throw .remote(failure) }
         return reply.result
     }
 
+    /// The end of a call that is made now: its own timeout, or what is left of the request that this task works for.
     private func deadline(after timeout: Duration) throws(RPCError) -> ContinuousClock.Instant {
-        if Task.isCancelled { throw .cancelled }
-        guard timeout > .zero else { throw .timeout }
-        return .now + min(timeout, .milliseconds(RequestMessage.maximumTimeoutMilliseconds))
+        if Task.isCancelled { throw .cancelled(requestMayHaveBeenDelivered: false) }
+        let now = ContinuousClock.now
+        var deadline = now + min(timeout, .milliseconds(RequestMessage.maximumTimeoutMilliseconds))
+        if let inherited = RPCDeadline.current, inherited < deadline { deadline = inherited }
+        guard deadline > now else { throw .timeout(requestMayHaveBeenDelivered: false) }
+        return deadline
     }
 
     private nonisolated(nonsending) func perform(
-        _ kind: PendingTable<PendingCall>.Kind,
-        _ request: RPCRequest
+        _ kind: CallKind,
+        _ request: RPCRequest,
+        _ options: CallOptions
     ) async throws(RPCError) -> PendingCall.Ending {
+        let id = RequestID()
+        var options = options
         var ended: CallTable?
+        // What became of it in a table that has ended, when it may be sent again by the next.
+        var doubt: RPCError?
         while true {
-            let table = try await table(otherThan: ended, before: request.deadline)
-            switch await perform(kind, request, in: table) {
+            let table: CallTable
+            do throws(RPCError) {
+                table = try await self.table(otherThan: ended, before: request.deadline)
+            } catch {
+                throw doubt ?? error
+            }
+            switch await perform(kind, id, request, options, in: table) {
             case .notTaken: ended = table
-            case .failed(let error): throw error
+            case .failed(let error):
+                throw doubt.flatMap { error.requestMayHaveBeenProcessed ? nil : $0 } ?? error
+            case .restarted(let reason, let mayHaveBeenDelivered, let retriesLeft):
+                let mayHaveBeenDelivered = mayHaveBeenDelivered || doubt != nil
+                let error = RPCError.callerRestarted(reason, requestMayHaveBeenDelivered: mayHaveBeenDelivered)
+                guard retriesLeft > 0 else { throw error }
+                counters.retried()
+                options.retry = options.retry.limited(toRetries: retriesLeft - 1)
+                doubt = mayHaveBeenDelivered ? error : nil
+                ended = table
             case let ending: return ending
             }
         }
@@ -267,22 +395,23 @@ public final class RPCCaller: Service, Sendable {
             switch error {
             case .stopped: throw .notConnected(why: "the caller is stopped")
             case .deadline: throw .notConnected(why: "the caller is not running")
-            case .cancelled: throw .cancelled
+            case .cancelled: throw .cancelled(requestMayHaveBeenDelivered: false)
             case .overloaded(let limit): throw .overloaded(limit: limit)
             }
         }
     }
 
     private nonisolated(nonsending) func perform(
-        _ kind: PendingTable<PendingCall>.Kind,
+        _ kind: CallKind,
+        _ id: RequestID,
         _ request: RPCRequest,
+        _ options: CallOptions,
         in table: CallTable
     ) async -> PendingCall.Ending {
-        let id = RequestID()
-        return await withTaskCancellationHandler {
+        await withTaskCancellationHandler {
             await withPendingContinuation { continuation in
                 table.begin(
-                    PendingCall(id: id, kind: kind, request: request, continuation: continuation)
+                    PendingCall(id: id, kind: kind, request: request, options: options, continuation: continuation)
                 )
             }
         } onCancel: {

@@ -10,8 +10,14 @@ public struct RPCCallerConfiguration: Sendable {
     public var names = RPCNames()
     /// How long a call waits for its reply unless it says so itself. Default 5 s.
     public var timeout: Duration = .seconds(5)
-    /// How many calls and casts may wait at once; more fail with ``RPCError/overloaded(limit:)``. Default 10,000.
+    /// How many calls and casts may be in flight at once. Default 10,000.
     public var maximumCallsInFlight = 10_000
+    /// What becomes of a call when as many are in flight. Default: it fails at once.
+    public var whenFull = WhenFull.failAtOnce
+    /// Where replies come to. Default: a queue that all channels share.
+    public var replies = RPCReplies.queue
+    /// How long stopping lets calls wait for their replies, before they fail. Default 30 s.
+    public var drainTimeout: Duration = .seconds(30)
     /// How many replies a channel is handed before it acknowledges. A stalled connection holds back no more. Default 256.
     public var replyPrefetch: UInt16 = 256
     /// How long the broker keeps a reply queue that nobody uses any more, in case it could not be deleted. Default 60 s.
@@ -23,4 +29,30 @@ public struct RPCCallerConfiguration: Sendable {
     public init(endpoints: [Endpoint]) {
         pool = PoolConfiguration(endpoints: endpoints)
     }
+
+    var maximumCallsWaiting: Int {
+        if case .wait(let limit) = whenFull { limit } else { 0 }
+    }
+
+    /// What becomes of a call when as many are in flight as may be.
+    public enum WhenFull: Sendable, Hashable {
+        /// It fails with ``RPCError/overloaded(limit:)``.
+        case failAtOnce
+        /// It waits for a place, in order, no longer than its own deadline; when that passes it fails with
+        /// ``RPCError/overloaded(limit:)``. No more than `limit` wait in this way: the next one fails at once.
+        case wait(limit: Int = 10_000)
+    }
+}
+
+/// Where a caller's replies come to.
+public enum RPCReplies: Sendable, Hashable {
+    /// A queue of the caller's own that all its channels consume, with acknowledgements: a channel or a connection that is lost or
+    /// killed takes no reply with it while another connection lives.
+    case queue
+    /// The broker's pseudo-queue `amq.rabbitmq.reply-to`: nothing is declared, and a reply comes on the channel that its request was
+    /// sent on, at most once. A channel that ends takes all its replies with it: the calls that wait for them fail at once with
+    /// ``RPCError/replyQueueLost``. For many short-lived callers, and where no queue may be declared.
+    case direct
+
+    static var directQueue: String { "amq.rabbitmq.reply-to" }
 }

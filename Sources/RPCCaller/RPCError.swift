@@ -15,13 +15,15 @@ public enum RPCError: Error, Sendable {
 
     /// The deadline passed while the caller waited for the reply.
     ///
-    /// May have been processed, and may still be. Safe to send again only when the procedure is idempotent.
-    case timeout
+    /// With `true` the request left this process, and may have been processed or may still be: safe to send again only when the
+    /// procedure is idempotent. With `false` it never left.
+    case timeout(requestMayHaveBeenDelivered: Bool)
 
     /// The task that made the call was cancelled.
     ///
-    /// May have been processed: the request is not called back once it is on its way.
-    case cancelled
+    /// With `true` the request left this process and may have been processed: it is not called back once it is on its way. With
+    /// `false` it never left.
+    case cancelled(requestMayHaveBeenDelivered: Bool)
 
     /// The receiver answered with a failure. ``RPCWire/RPCFailure/code`` tells whether anything ran.
     case remote(RPCFailure)
@@ -31,17 +33,18 @@ public enum RPCError: Error, Sendable {
     /// With `true` the request left this process and may have been processed. With `false` no byte of it left.
     case connectionLost(requestMayHaveBeenDelivered: Bool)
 
-    /// The queue that the reply would come to is gone, so the reply cannot come.
+    /// The queue that the reply would come to is gone, so the reply cannot come. With ``RPCReplies/direct`` so is what would have
+    /// come on a channel that is closed.
     ///
     /// May have been processed.
     case replyQueueLost
 
     /// The caller was stopped or restarted while the call waited, for this reason.
     ///
-    /// May have been processed.
-    case callerRestarted(ExitReason)
+    /// With `true` the request left this process and may have been processed. With `false` it never left.
+    case callerRestarted(ExitReason, requestMayHaveBeenDelivered: Bool)
 
-    /// As many calls as are allowed at once are waiting already.
+    /// As many calls as are allowed at once are waiting already, and still were at the deadline if calls wait for a place.
     ///
     /// Not sent; sending again later is safe.
     case overloaded(limit: Int)
@@ -82,8 +85,10 @@ extension RPCError {
     public var requestMayHaveBeenProcessed: Bool {
         switch self {
         case .unroutable, .overloaded, .blocked, .notConnected, .invalidRequest, .rejectedByBroker: false
-        case .timeout, .cancelled, .replyQueueLost, .callerRestarted, .unexpectedContentType, .undecodableReply: true
-        case .connectionLost(let mayHaveBeenDelivered): mayHaveBeenDelivered
+        case .replyQueueLost, .unexpectedContentType, .undecodableReply: true
+        case .timeout(let mayHaveBeenDelivered), .cancelled(let mayHaveBeenDelivered),
+            .connectionLost(let mayHaveBeenDelivered), .callerRestarted(_, let mayHaveBeenDelivered):
+            mayHaveBeenDelivered
         case .remote(let failure):
             switch failure.code {
             case .unknownProcedure, .undecodableRequest, .unsupportedContentType, .overloaded: false
@@ -98,13 +103,17 @@ extension RPCError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .unroutable(let destination): "no service \"\(destination)\": nothing is bound to receive its requests"
-        case .timeout: "no reply before the deadline"
-        case .cancelled: "the calling task was cancelled"
+        case .timeout(true): "no reply before the deadline"
+        case .timeout(false): "the deadline passed before the request was sent"
+        case .cancelled(true): "the calling task was cancelled"
+        case .cancelled(false): "the calling task was cancelled before the request was sent"
         case .remote(let failure): "the receiver answered with a failure: \(failure)"
         case .connectionLost(true): "the connection was lost after the request was sent; it may have been delivered"
         case .connectionLost(false): "the connection was lost before the request was sent"
         case .replyQueueLost: "the reply queue is gone, so the reply cannot come"
-        case .callerRestarted(let reason): "the caller was stopped or restarted: \(reason)"
+        case .callerRestarted(let reason, true): "the caller was stopped or restarted: \(reason)"
+        case .callerRestarted(let reason, false):
+            "the caller was stopped or restarted before the request was sent: \(reason)"
         case .overloaded(let limit): "\(limit) calls are waiting already"
         case .blocked(let why): "the broker accepts no messages: \(why)"
         case .notConnected(let why): "not connected: \(why)"
@@ -113,6 +122,18 @@ extension RPCError: CustomStringConvertible {
         case .unexpectedContentType(let type, let expected):
             "the result's content type is \"\(type)\" instead of \"\(expected)\""
         case .undecodableReply(let why): "the reply cannot be decoded: \(why)"
+        }
+    }
+}
+
+extension RPCError {
+    /// This error of the last attempt, unless it would say that nothing was processed although an earlier attempt may have been: then
+    /// what became of that one.
+    func after(_ doubt: PendingTable<PendingCall>.Doubt?) -> RPCError {
+        guard let doubt, !requestMayHaveBeenProcessed else { return self }
+        return switch doubt {
+        case .connectionLost: .connectionLost(requestMayHaveBeenDelivered: true)
+        case .repliesLost: .replyQueueLost
         }
     }
 }

@@ -104,7 +104,7 @@ struct KillTests {
             let start = ContinuousClock.now
             try tree.end(path, by: ending.ending)
             for task in held {
-                guard case .failure(.callerRestarted(let reason)) = await task.value else {
+                guard case .failure(.callerRestarted(let reason, true)) = await task.value else {
                     Issue.record("\(await task.value)")
                     continue
                 }
@@ -138,7 +138,7 @@ struct KillTests {
             let held = await waiting(5, services)
             try LiveTree(rpc.supervisor).end("caller")
             for task in held {
-                guard case .failure(.callerRestarted(.killed)) = await task.value else {
+                guard case .failure(.callerRestarted(.killed, true)) = await task.value else {
                     Issue.record("\(await task.value)")
                     continue
                 }

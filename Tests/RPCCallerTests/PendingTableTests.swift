@@ -36,7 +36,7 @@ struct PendingTableTests {
         let id = try begin(&table, "a")
         _ = table.take(id, now: start)
         #expect(table.reply(to: id) != nil)
-        guard case .none = table.outcome(.confirmed, of: id) else { return #expect(Bool(false)) }
+        guard case .none = table.outcome(.confirmed, of: id, attempt: 1) else { return #expect(Bool(false)) }
     }
 
     @Test(
@@ -47,7 +47,9 @@ struct PendingTableTests {
         var table = table()
         let id = try begin(&table, "a")
         _ = table.take(id, now: start)
-        guard case .ended("a") = table.outcome(outcome, of: id) else { return #expect(Bool(false)) }
+        guard case .ended(let ending) = table.outcome(outcome, of: id, attempt: 1), ending.call == "a" else {
+            return #expect(Bool(false))
+        }
         #expect(table.count == 0)
         #expect(table.reply(to: id) == nil)
     }
@@ -60,7 +62,7 @@ struct PendingTableTests {
         var table = table()
         let id = try begin(&table, "a")
         _ = table.take(id, now: start)
-        guard case .none = table.outcome(outcome, of: id) else { return #expect(Bool(false)) }
+        guard case .none = table.outcome(outcome, of: id, attempt: 1) else { return #expect(Bool(false)) }
         #expect(table.reply(to: id)?.call == "a")
     }
 
@@ -70,7 +72,10 @@ struct PendingTableTests {
         let id = try begin(&table, "a", kind: .cast)
         _ = table.take(id, now: start)
         #expect(table.reply(to: id) == nil)
-        guard case .ended("a") = table.outcome(.confirmed, of: id) else { return #expect(Bool(false)) }
+        guard case .ended(let ending) = table.outcome(.confirmed, of: id, attempt: 1) else {
+            return #expect(Bool(false))
+        }
+        #expect(ending.call == "a")
     }
 
     @Test("an unwritten message is sent again, and each submission has its own outcome")
@@ -79,11 +84,20 @@ struct PendingTableTests {
         let id = try begin(&table, "a")
         #expect(table.take(id, now: start) != nil)
         #expect(table.take(id, now: start) == nil, "it is on its way already")
-        guard case .sendAgain(attempts: 1) = table.outcome(.notWritten, of: id) else { return #expect(Bool(false)) }
-        guard case .none = table.outcome(.unknown, of: id) else { return #expect(Bool(false), "nothing is on its way") }
+        guard case .sendAgain(attempts: 1) = table.outcome(.notWritten, of: id, attempt: 1) else {
+            return #expect(Bool(false))
+        }
+        guard case .none = table.outcome(.unknown, of: id, attempt: 1) else {
+            return #expect(Bool(false), "nothing is on its way")
+        }
         table.lineUp(id)
         #expect(table.takeFirstInLine(now: start + .seconds(1))?.remaining == .seconds(4))
-        guard case .sendAgain(attempts: 2) = table.outcome(.notWritten, of: id) else { return #expect(Bool(false)) }
+        guard case .none = table.outcome(.unknown, of: id, attempt: 1) else {
+            return #expect(Bool(false), "the outcome of an earlier attempt means nothing")
+        }
+        guard case .sendAgain(attempts: 2) = table.outcome(.notWritten, of: id, attempt: 2) else {
+            return #expect(Bool(false))
+        }
     }
 
     @Test("what is cancelled while its message is on its way ends once, and is not sent again")
@@ -92,7 +106,7 @@ struct PendingTableTests {
         let id = try begin(&table, "a")
         _ = table.take(id, now: start)
         #expect(table.remove(id)?.wasSubmitted == true)
-        guard case .none = table.outcome(.notWritten, of: id) else { return #expect(Bool(false)) }
+        guard case .none = table.outcome(.notWritten, of: id, attempt: 1) else { return #expect(Bool(false)) }
         #expect(table.remove(id) == nil)
     }
 
@@ -105,7 +119,9 @@ struct PendingTableTests {
         _ = table.take(sent, now: start)
         _ = table.take(cast, now: start)
         table.lineUp(waiting)
-        #expect(table.replyQueueLost().map(\.call) == ["sent"])
+        let lost = table.repliesLost { _ in false }
+        #expect(lost.ended.map(\.call) == ["sent"])
+        #expect(lost.withdrawn.isEmpty && lost.retries.isEmpty)
         #expect(table.takeFirstInLine(now: start)?.call == "waiting")
         #expect(table.count == 2)
     }
@@ -137,19 +153,15 @@ struct PendingTableTests {
         #expect(table.count == 2)
     }
 
-    @Test("its end ends everything, and takes nothing in with the first reason")
+    @Test("its end ends everything, and takes nothing in")
     func closes() throws {
         var table = table()
         let id = try begin(&table, "a")
         _ = try begin(&table, "b")
         _ = table.take(id, now: start)
-        #expect(Set(table.close(.killed).map(\.call)) == ["a", "b"])
-        #expect(table.close(.shutdown()).isEmpty)
-        do {
-            _ = try begin(&table, "c")
-            Issue.record("taken in")
-        } catch Table.Refusal.closed(.killed) {
-        }
+        #expect(Set(table.close().map(\.call)) == ["a", "b"])
+        #expect(table.close().isEmpty)
+        #expect(throws: Table.Refusal.closed) { _ = try begin(&table, "c") }
         #expect(table.reply(to: id) == nil)
     }
 
@@ -176,5 +188,154 @@ struct PendingTableTests {
         }
         #expect(table.count == 0)
         #expect(table.remembered < 200)
+    }
+
+    // MARK: Retries
+
+    func begin(_ table: inout Table, retries: Int) throws -> RequestID {
+        let id = RequestID()
+        try table.begin(id, kind: .call, call: "a", deadline: start + .seconds(5), retries: retries)
+        _ = table.take(id, now: start)
+        return id
+    }
+
+    @Test(
+        "what was not delivered, or may not have been, is retried as often as allowed, and then ends",
+        arguments: [(Table.Outcome.nacked, nil), (.returned, nil), (.unknown, Table.Doubt.connectionLost)]
+    )
+    func retries(_ outcome: Table.Outcome, _ doubt: Table.Doubt?) throws {
+        var table = table()
+        let id = try begin(&table, retries: 1)
+        guard case .retry(let retry) = table.outcome(outcome, of: id, attempt: 1) else { return #expect(Bool(false)) }
+        #expect(retry.attempts == 1)
+        #expect(retry.doubt == doubt)
+        #expect(table.takeFirstInLine(now: start) == nil, "it pauses")
+        table.lineUp(id)
+        #expect(table.takeFirstInLine(now: start)?.attempt == 2)
+        guard case .ended(let ending) = table.outcome(outcome, of: id, attempt: 2) else { return #expect(Bool(false)) }
+        #expect(ending.doubt == doubt, "what an earlier attempt left open is not forgotten")
+        #expect(table.count == 0)
+    }
+
+    @Test("what is refused here is not retried: it would be refused again")
+    func notRetried() throws {
+        var table = table()
+        let id = try begin(&table, retries: 5)
+        guard case .ended = table.outcome(.refused, of: id, attempt: 1) else { return #expect(Bool(false)) }
+    }
+
+    @Test("a reply to an earlier attempt ends a call that pauses before its next")
+    func replyWhilePausing() throws {
+        var table = table()
+        let id = try begin(&table, retries: 1)
+        guard case .retry = table.outcome(.unknown, of: id, attempt: 1) else { return #expect(Bool(false)) }
+        #expect(table.reply(to: id)?.call == "a")
+        table.lineUp(id)
+        #expect(table.takeFirstInLine(now: start) == nil)
+    }
+
+    @Test(
+        "when replies are lost, what was not written goes back into the line, and the outcome of its old message means nothing"
+    )
+    func withdrawn() throws {
+        var table = table()
+        let written = try begin(&table, retries: 0)
+        let again = try begin(&table, retries: 1)
+        let unwritten = RequestID()
+        try table.begin(unwritten, kind: .call, call: "unwritten", deadline: start + .seconds(5))
+        _ = table.take(unwritten, now: start)
+        let lost = table.repliesLost { $0 == "unwritten" }
+        #expect(lost.ended.count == 1)
+        #expect(lost.retries.map(\.id) == [again])
+        #expect(lost.withdrawn == [unwritten])
+        #expect(table.reply(to: written) == nil)
+        table.lineUp(unwritten)
+        #expect(table.takeFirstInLine(now: start)?.attempt == 2)
+        guard case .none = table.outcome(.notWritten, of: unwritten, attempt: 1) else { return #expect(Bool(false)) }
+        #expect(table.count == 2)
+    }
+
+    @Test("the end of one route ends what was sent by it, and nothing else")
+    func routes() throws {
+        var table = table()
+        let first = try begin(&table, "first")
+        let second = try begin(&table, "second")
+        _ = table.take(first, route: 1, now: start)
+        _ = table.take(second, route: 2, now: start)
+        #expect(table.repliesLost(route: 2) { _ in false }.ended.map(\.call) == ["second"])
+        #expect(table.reply(to: first)?.call == "first")
+    }
+
+    // MARK: Bounds
+
+    @Test("beyond the limit others wait for a place, as many as may, and get it in order")
+    func waitsForPlace() throws {
+        var table = Table(limit: 1, overflow: 2)
+        let first = try begin(&table, "first")
+        let second = try begin(&table, "second")
+        let third = try begin(&table, "third")
+        #expect(throws: Table.Refusal.overloaded(limit: 1)) { _ = try begin(&table, "fourth") }
+        #expect(table.take(first, now: start) != nil)
+        for id in [second, third] { table.lineUp(id) }
+        #expect(table.isFull)
+        #expect(!table.hasLine)
+        #expect(table.takeFirstInLine(now: start) == nil)
+        #expect(table.reply(to: first) != nil)
+        #expect(table.hasLine)
+        #expect(table.takeFirstInLine(now: start)?.call == "second")
+        guard case .sendAgain = table.outcome(.notWritten, of: second, attempt: 1) else { return #expect(Bool(false)) }
+        #expect(table.takeFirstInLine(now: start)?.call == "third")
+    }
+
+    @Test("while it drains nothing new comes in, and what is there ends as always")
+    func drains() throws {
+        var table = table()
+        let id = try begin(&table, "a")
+        _ = table.take(id, now: start)
+        table.drain()
+        #expect(throws: Table.Refusal.draining) { _ = try begin(&table, "b") }
+        #expect(table.reply(to: id)?.call == "a")
+    }
+}
+
+@Suite("What was written of a call")
+struct WriteMarkTests {
+    /// What each step says, one after another, on a new mark.
+    func results(_ steps: (inout WriteMark) -> [Bool]) -> [Bool] {
+        var mark = WriteMark.first
+        return steps(&mark)
+    }
+
+    @Test("an attempt is written once, and only the current one")
+    func attempts() {
+        let steps = results { mark in
+            [mark.write(1), mark.write(1), mark.begin(2), mark.write(1), mark.isWritten, mark.write(2), mark.isWritten]
+        }
+        #expect(steps == [true, false, true, false, false, true, true])
+    }
+
+    @Test("what was written cannot be withdrawn, and what was withdrawn cannot be written")
+    func withdrawn() {
+        let written = results { [$0.write(1), $0.withdraw()] }
+        #expect(written == [true, false])
+        let withdrawn = results { [$0.withdraw(), $0.write(1), $0.begin(2), $0.write(2)] }
+        #expect(withdrawn == [true, false, true, true])
+    }
+
+    @Test("after the end nothing is written")
+    func ended() {
+        let steps = results { [$0.end(), $0.write(1), $0.withdraw(), $0.begin(2), $0.end()] }
+        #expect(steps == [true, false, false, false, false])
+    }
+
+    @Test("it fits in a word and back")
+    func word() {
+        var mark = WriteMark.first
+        _ = mark.begin(.max)
+        for change in [{ (_: inout WriteMark) in }, { _ = $0.write(.max) }, { _ = $0.end() }] {
+            change(&mark)
+            let word = WriteMark.encodeAtomicRepresentation(mark)
+            #expect(WriteMark.decodeAtomicRepresentation(word) == mark)
+        }
     }
 }
