@@ -38,6 +38,7 @@ final class CallTable: Sendable {
     let state: Mutex<State>
     let counters: CallerCounters
     let abandoned: AbandonedQueues
+    private let brokerLimit: BrokerMessageLimit
     let settings: Settings
     let logger: Logger
     /// Open when nothing waits any more, after draining has begun.
@@ -67,6 +68,7 @@ final class CallTable: Sendable {
         registry: ChannelRegistry,
         counters: CallerCounters,
         abandoned: AbandonedQueues,
+        brokerLimit: BrokerMessageLimit,
         eventLoop: any EventLoop,
         logger: Logger,
         changed: @escaping @Sendable () -> Void
@@ -77,6 +79,7 @@ final class CallTable: Sendable {
         self.registry = registry
         self.counters = counters
         self.abandoned = abandoned
+        self.brokerLimit = brokerLimit
         self.eventLoop = eventLoop
         self.logger = logger
         let (names, service) = (settings.names, settings.service)
@@ -168,6 +171,13 @@ final class CallTable: Sendable {
             return
         }
         call.begin(attempt: attempt)
+        guard call.request.body.readableBytes <= brokerLimit.bytes else {
+            return published(
+                call,
+                attempt,
+                .refused(.messageTooLarge(bytes: call.request.body.readableBytes, limit: brokerLimit.bytes))
+            )
+        }
         let message = call.message(replyTo: taken.replyTo, remaining: taken.submission.remaining)
         let (exchange, routingKey) =
             switch call.options.queue {
@@ -200,6 +210,11 @@ final class CallTable: Sendable {
         case .nacked: (kept, error) = (.nacked, .rejectedByBroker)
         case .returned: (kept, error) = (.returned, .unroutable(destination: call.request.destination))
         case .unknown(let cause):
+            if let limit = brokerLimit.learn(from: cause), call.request.body.readableBytes > limit {
+                // It is this message that the broker closed the channel for.
+                let error = AMQPError.messageTooLarge(bytes: call.request.body.readableBytes, limit: limit)
+                return published(call, attempt, .refused(error))
+            }
             logger.debug("a request is in doubt", metadata: ["rpc.id": "\(call.id)", "error": "\(cause)"])
             (kept, error) = (.unknown, .connectionLost(requestMayHaveBeenDelivered: true))
         case .refused(let cause): (kept, error) = (.refused, .invalidRequest("\(cause)"))

@@ -31,6 +31,8 @@ func callerSupervisor(
     )
     let wasOpen = OnceFlag()
     let abandoned = AbandonedQueues()
+    // Kept over all incarnations: what the broker refuses it refuses again.
+    let brokerLimit = BrokerMessageLimit()
     return Supervisor(name, strategy: .oneForAll, intensity: configuration.intensity, logger: logger) {
         Child("registry") { _ in
             try RPCConfigurationError.check(service: service, endpoints: configuration.pool.endpoints.count)
@@ -43,6 +45,7 @@ func callerSupervisor(
                 registry: try registry.resolve(),
                 counters: counters,
                 abandoned: abandoned,
+                brokerLimit: brokerLimit,
                 eventLoop: eventLoopGroup.next(),
                 logger: context.logger,
                 changed: { states.update() }

@@ -11,8 +11,10 @@ struct DeliveredRequest: IncomingRequest {
     let deliveryCount: Int64?
     private let channel: AMQPChannel
     private let deliveryTag: UInt64
+    private let limit: BrokerMessageLimit
 
-    init(_ delivery: Delivery, on channel: AMQPChannel) {
+    init(_ delivery: Delivery, on channel: AMQPChannel, limit: BrokerMessageLimit) {
+        self.limit = limit
         message = Result { () throws(RPCFailure) in
             try RequestMessage(properties: delivery.properties, body: delivery.body)
         }
@@ -45,6 +47,8 @@ struct DeliveredRequest: IncomingRequest {
     private func send(_ reply: ReplyMessage) {
         guard let replyTo else { return }
         publish(reply, to: replyTo) { outcome in
+            // The broker closed the channel for it, and redelivers the request: its next reply is measured by what it takes.
+            if case .unknown(let error) = outcome { limit.learn(from: error) }
             // The reply itself cannot be sent, for example because its code is too long: the caller is told at least that.
             guard case .refused(let error) = outcome else { return }
             let failure = RPCFailure(code: .unencodableResult, message: "the reply cannot be sent: \(error)")

@@ -48,6 +48,8 @@ func receiverSupervisor(
         maximumWaiting: configuration.maximumWaiting
     )
     let wasOpen = OnceFlag()
+    // Kept over all incarnations: what the broker refuses it refuses again.
+    let brokerLimit = BrokerMessageLimit()
     let consumers = { @Sendable (context: ChildContext) throws -> RequestConsumers in
         try context.poolOwner.child("handlers", as: HandlerSupervisor.self).resolve().parts.consumers
     }
@@ -67,6 +69,7 @@ func receiverSupervisor(
                 counters: counters,
                 eventLoop: eventLoopGroup.next(),
                 logger: context.logger,
+                brokerLimit: brokerLimit,
                 zombiesChanged: { watch.count($0) }
             )
             let consumers = RequestConsumers(

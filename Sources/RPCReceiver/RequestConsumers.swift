@@ -129,7 +129,9 @@ final class RequestConsumers: Sendable {
             let tag = try await channel.consume(
                 queue: queue.name,
                 // Held by the channel itself, and let go of when that closes.
-                onDelivery: { [runner] delivery in runner.accept(DeliveredRequest(delivery, on: channel), from: id) },
+                onDelivery: { [runner] delivery in
+                    runner.accept(DeliveredRequest(delivery, on: channel, limit: runner.brokerLimit), from: id)
+                },
                 onCancel: { [weak self] in
                     isCancelled.set()
                     self?.cancelled(channel)

@@ -10,8 +10,8 @@ extension RequestRunner {
         switch outcome {
         case .result(let result):
             let size = result.body.readableBytes
-            guard size <= settings.maximumMessageSize else {
-                let text = "the result has \(size) bytes, the limit is \(settings.maximumMessageSize)"
+            guard size <= maximumReplySize else {
+                let text = "the result has \(size) bytes, the limit is \(maximumReplySize)"
                 counters.failed()
                 return reply(to: request, RPCFailure(code: .unencodableResult, message: text))
             }
@@ -56,7 +56,7 @@ extension RequestRunner {
             return nil
         }
         var reply = ReplyMessage(failure: failure, correlationID: request.correlationID)
-        if reply.body.readableBytes > settings.maximumMessageSize {
+        if reply.body.readableBytes > maximumReplySize {
             let short = RPCFailure(code: failure.code, message: "the failure's text is larger than a message may be")
             reply = ReplyMessage(failure: short, correlationID: request.correlationID)
         }
@@ -83,6 +83,9 @@ extension RequestRunner {
         reply.correlationID = request.correlationID
         request.answer(reply)
     }
+
+    /// What we and the broker let through.
+    private var maximumReplySize: Int { min(settings.maximumMessageSize, brokerLimit.bytes) }
 
     static func metadata(_ message: RequestMessage) -> Logger.Metadata {
         ["rpc.procedure": "\(message.procedure ?? "")", "rpc.message_id": "\(message.messageID ?? "")"]

@@ -85,6 +85,7 @@ final class RequestRunner: Sendable {
     let procedures: Procedures
     let settings: Settings
     let counters: ReceiverCounters
+    let brokerLimit: BrokerMessageLimit
     let logger: Logger
     private let eventLoop: any EventLoop
     private let state: Mutex<State>
@@ -98,9 +99,11 @@ final class RequestRunner: Sendable {
         counters: ReceiverCounters,
         eventLoop: any EventLoop,
         logger: Logger,
+        brokerLimit: BrokerMessageLimit = BrokerMessageLimit(),
         zombiesChanged: @escaping @Sendable (Int) -> Void = { _ in }
     ) {
         self.zombiesChanged = zombiesChanged
+        self.brokerLimit = brokerLimit
         self.procedures = procedures
         self.settings = settings
         self.counters = counters
