@@ -152,6 +152,56 @@ struct OutageTests {
         }
     }
 
+    @Test("a broker that comes back empty while a thousand calls wait: each fails at once, and the next ones work")
+    func brokerWiped() async throws {
+        try await withServicesOnOwnBroker(receiver: { $0.concurrency = 1000 }) { services in
+            let rpc = services.rpc
+            let held = (0..<1000).map { n in
+                Task { await outcome { () throws(RPCError) in try await rpc.call("math", "hold", n, as: Int.self) } }
+            }
+            await services.gate.waitForArrivals(1000)
+            let start = ContinuousClock.now
+            let wiping = Task { try await services.broker.wipe() }
+            for task in held {
+                switch await task.value {
+                case .failure(.replyQueueLost), .failure(.connectionLost(true)): break
+                case let other: Issue.record("\(other)")
+                }
+            }
+            #expect(start.duration(to: .now) < .seconds(20))
+            services.gate.open()
+            try await wiping.value
+            try await services.receiver.waitUntilReady(timeout: .seconds(60))
+            // The exchange, the queue and its binding are there again.
+            for n in 0..<20 {
+                let next = try await rpc.call("math", "add", [n, 9], timeout: .seconds(60), as: Int.self)
+                #expect(next == n + 9)
+            }
+            #expect(rpc.pendingCount == 0)
+            let nodes = rpc.tree().nodes + services.receiver.tree().nodes
+            #expect(nodes.allSatisfy { $0.pid != nil }, "an outage spends no restarts above the connections")
+        }
+    }
+
+    @Test("inside a larger tree a refused topology ends the caller alone: its parent decides, and is told why")
+    func topologyRefusedNested() async throws {
+        try await withServices { services in
+            var configuration = RPCCallerConfiguration(endpoints: [try .init(url: services.url)])
+            configuration.names.replyQueueInfix = ".rpcs"
+            let rpc = RPCCaller(service: "amq.test", configuration: configuration, logger: quiet)
+            let app = Supervisor("app", intensity: RestartIntensity(0, within: .seconds(5)), logger: quiet) {
+                rpc.supervisor
+            }
+            await #expect {
+                try await app.run()
+            } throws: { error in
+                let text = "\(error)"
+                // The app gave up because of its child, which the refusal would not say had it ended the app itself.
+                return text.contains("caller") && text.contains("amq.test.rpcs")
+            }
+        }
+    }
+
     @Test("a broker that accepts no messages is named as the reason, and calls work again when it does")
     func blocked() async throws {
         try await withServicesOnOwnBroker { services in

@@ -13,6 +13,7 @@ import Testing
 struct Services: Sendable {
     let rpc: RPCCaller
     let receiver: RPCReceiver
+    let receiverConfiguration: RPCReceiverConfiguration
     let gate: Gate
     let broker: LocalBroker
     let url: String
@@ -150,6 +151,7 @@ private func run(
     let services = Services(
         rpc: rpc,
         receiver: receiver,
+        receiverConfiguration: receiverConfiguration,
         gate: gate,
         broker: broker,
         url: url,
@@ -161,8 +163,15 @@ private func run(
         try await receiver.waitUntilReady()
         try await rpc.waitUntilReady()
         let consumers = callerConfiguration.pool.connections * callerConfiguration.pool.channelsPerConnection
-        try await eventually("every channel of the caller consumes") {
-            try await services.replyQueues().map(\.consumers) == [consumers]
+        if callerConfiguration.replies == .queue {
+            try await eventually("every channel of the caller consumes") {
+                try await services.replyQueues().map(\.consumers) == [consumers]
+            }
+        } else {
+            try await eventually("every channel of the caller consumes") {
+                try await broker.channels(virtualHost: virtualHost).filter { $0.consumers > 0 }.count
+                    >= consumers
+            }
         }
         try await body(services)
     } catch {
@@ -174,6 +183,17 @@ private func run(
     await rpc.stop()
     gate.open()
     await receiver.stop()
+}
+
+/// A number that tasks of a test share.
+final class Counter: Sendable {
+    private let count = Atomic(0)
+
+    var value: Int { count.load(ordering: .acquiring) }
+
+    /// Adds one, and returns what it was before.
+    @discardableResult
+    func next() -> Int { count.add(1, ordering: .acquiringAndReleasing).oldValue }
 }
 
 struct Broken: Error {}

@@ -57,6 +57,26 @@ struct StopTests {
         }
     }
 
+    @Test("kill -9 in the middle of a request: another receiver gets it, and the call is answered once")
+    func killed() async throws {
+        try await TestBroker.withVirtualHost { broker, url, virtualHost in
+            try await whileServing(url: url) { server in
+                let call = try RunningTool(["call", "math", "sleep", "3", "--timeout", "120", "--url", url])
+                try await isWorking(broker, virtualHost)
+                try await whileServing(url: url) { _ in
+                    server.signal(SIGKILL)
+                    let ended = await server.ending()
+                    #expect(ended.code == -SIGKILL)
+                    let answered = await call.ending()
+                    #expect(answered.code == 0, "\(answered)")
+                    #expect(answered.output == "3\n")
+                    let queue = try #require(try await broker.queue("math.rpcs", virtualHost: virtualHost))
+                    #expect(queue.messages == 0, "nobody gets it a third time")
+                }
+            }
+        }
+    }
+
     @Test("also stops when it never reached a broker")
     func neverConnected() async throws {
         let server = try RunningTool(["serve", "math", "--url", "amqp://127.0.0.1:1"])
