@@ -70,7 +70,7 @@ func receiverSupervisor(
                 eventLoop: eventLoopGroup.next(),
                 logger: context.logger,
                 brokerLimit: brokerLimit,
-                zombiesChanged: { watch.count($0) }
+                zombiesChanged: { watch.changed() }
             )
             let consumers = RequestConsumers(
                 service: service,
@@ -80,9 +80,10 @@ func receiverSupervisor(
                 logger: context.logger,
                 changed: { states.update() }
             )
-            watch.onChange { [weak consumers] isTooMany, zombies in
-                consumers?.setSuspended(isTooMany, zombies: zombies)
-            }
+            watch.begin(
+                zombies: { [weak runner] in runner?.zombieCount ?? 0 },
+                onChange: { [weak consumers, weak watch] in consumers?.suspend(if: { watch?.isTooMany ?? false }) }
+            )
             let parts = ReceiverParts(registry: registry, runner: runner, consumers: consumers)
             context.pid.onExit { _ in
                 watch.end()

@@ -186,20 +186,28 @@ final class RequestConsumers: Sendable {
 
     // MARK: Stopping, for a while or for good
 
-    /// Takes no more requests, or takes them again, depending on how many handlers ignore their cancellation.
-    func setSuspended(_ isSuspended: Bool, zombies: Int) {
-        let metadata: Logger.Metadata = ["service": "\(service)", "zombies": "\(zombies)"]
+    /// Takes no more requests, or takes them again, depending on whether too many handlers ignore their cancellation. Asked under the
+    /// lock, so that the last one asked decides.
+    func suspend(if isTooMany: () -> Bool) {
+        let channels = state.withLock { state -> [AMQPChannel]? in
+            let isSuspended = isTooMany()
+            guard isSuspended != state.isSuspended else { return nil }
+            state.isSuspended = isSuspended
+            log(isSuspended: isSuspended)
+            return state.consumers.values.map(\.channel)
+        }
+        guard let channels else { return }
+        changed()
+        for channel in channels { settleOrClose(channel) }
+    }
+
+    private func log(isSuspended: Bool) {
+        let metadata: Logger.Metadata = ["service": "\(service)", "zombies": "\(runner.zombieCount)"]
         if isSuspended {
             logger.error("too many handlers ignore their cancellation: no more requests are taken", metadata: metadata)
         } else {
             logger.notice("requests are taken again", metadata: metadata)
         }
-        let channels = state.withLock { state in
-            state.isSuspended = isSuspended
-            return state.consumers.values.map(\.channel)
-        }
-        changed()
-        for channel in channels { settleOrClose(channel) }
     }
 
     /// A channel is about to be closed because its process is stopped. When it is because the whole receiver is, what was handed

@@ -91,7 +91,7 @@ final class RequestRunner: Sendable {
     private let state: Mutex<State>
     private let timer: Mutex<DeadlineTimer?> = Mutex(nil)
     /// Hears of each change in the number of zombies.
-    private let zombiesChanged: @Sendable (Int) -> Void
+    private let zombiesChanged: @Sendable () -> Void
 
     init(
         procedures: Procedures,
@@ -100,7 +100,7 @@ final class RequestRunner: Sendable {
         eventLoop: any EventLoop,
         logger: Logger,
         brokerLimit: BrokerMessageLimit = BrokerMessageLimit(),
-        zombiesChanged: @escaping @Sendable (Int) -> Void = { _ in }
+        zombiesChanged: @escaping @Sendable () -> Void = {}
     ) {
         self.zombiesChanged = zombiesChanged
         self.brokerLimit = brokerLimit
@@ -199,16 +199,16 @@ final class RequestRunner: Sendable {
 
     /// A channel is gone: its handlers are cancelled, and the broker redelivers its requests.
     func channelClosed(_ channel: ObjectIdentifier) {
-        let (cancelled, zombies) = state.withLock { state in
+        let cancelled = state.withLock { state in
             let gone = state.table.closed(channel)
             let tasks = gone.compactMap { state.tasks[$0.key] }
             for (key, job) in gone { left(key, job, &state) }
             startWaiting(&state)
             wakeIfIdle(&state)
-            return (tasks, state.table.zombieCount)
+            return tasks
         }
         for task in cancelled { task.cancel() }
-        if !cancelled.isEmpty { zombiesChanged(zombies) }
+        if !cancelled.isEmpty { zombiesChanged() }
     }
 
     /// A request left without an answer: one that followed it is worked on instead.
@@ -295,16 +295,15 @@ final class RequestRunner: Sendable {
     }
 
     private func finished(_ key: UInt64, _ outcome: HandlerOutcome) {
-        let (job, zombies) = state.withLock { state in
+        let (job, isChanged) = state.withLock { state in
             let before = state.table.zombieCount
             let job = state.table.finish(key)
             if let job { state.answering[job.channel, default: 0] += 1 }
             state.tasks[key] = nil
             startWaiting(&state)
-            let after = state.table.zombieCount
-            return (job, after == before ? nil : after)
+            return (job, state.table.zombieCount != before)
         }
-        if let zombies { zombiesChanged(zombies) }
+        if isChanged { zombiesChanged() }
         // `nil`: it was too late, or its channel is gone.
         guard let job, case .success(let message) = job.request.message else { return }
         let reply = answer(job, message, outcome)
@@ -335,7 +334,7 @@ final class RequestRunner: Sendable {
     }
 
     private func expire() {
-        let (expired, tasks, zombies, next) = state.withLock { state in
+        let (expired, tasks, next) = state.withLock { state in
             let expired = state.table.expire(at: ContinuousClock.now)
             let tasks = expired.compactMap { state.tasks[$0.key] }
             for (key, job, _) in expired {
@@ -344,11 +343,11 @@ final class RequestRunner: Sendable {
                 if job.isCallersDeadline { left(key, job, &state) }
             }
             startWaiting(&state)
-            return (expired, tasks, state.table.zombieCount, state.table.earliestDeadline)
+            return (expired, tasks, state.table.earliestDeadline)
         }
         if let next { timer.withLock { $0 }?.arm(next) }
         for task in tasks { task.cancel() }
-        if !tasks.isEmpty { zombiesChanged(zombies) }
+        if !tasks.isEmpty { zombiesChanged() }
         for (key, job, hadBegun) in expired {
             // Only requests that could be read are taken on.
             guard case .success(let message) = job.request.message else { continue }

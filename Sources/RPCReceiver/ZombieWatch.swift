@@ -9,11 +9,14 @@ final class ZombieWatch: Sendable {
     static var patience: TimeAmount { .seconds(1) }
 
     private struct State {
-        var zombies = 0
         var isTooMany = false
         var check: Scheduled<Void>?
         var hasEnded = false
-        var onChange: (@Sendable (_ isTooMany: Bool, _ zombies: Int) -> Void)?
+        var zombies: (@Sendable () -> Int)?
+        var onChange: (@Sendable () -> Void)?
+
+        /// Looked at under the lock, so that whoever looks last sees what there is last.
+        var count: Int { zombies?() ?? 0 }
     }
 
     private let limit: Int
@@ -26,16 +29,26 @@ final class ZombieWatch: Sendable {
         self.eventLoop = eventLoop
     }
 
-    func onChange(_ body: @escaping @Sendable (_ isTooMany: Bool, _ zombies: Int) -> Void) {
-        state.withLock { $0.onChange = body }
+    /// Begins to watch.
+    ///
+    /// - Parameters:
+    ///   - zombies: How many there are.
+    ///   - onChange: Called when ``isTooMany`` may have changed.
+    func begin(zombies: @escaping @Sendable () -> Int, onChange: @escaping @Sendable () -> Void) {
+        state.withLock { state in
+            state.zombies = zombies
+            state.onChange = onChange
+        }
     }
 
-    /// There are this many now.
-    func count(_ zombies: Int) {
-        let tell = state.withLock { state -> (@Sendable (Bool, Int) -> Void)? in
+    /// Whether there have been too many for a moment.
+    var isTooMany: Bool { state.withLock { $0.isTooMany } }
+
+    /// The number has changed.
+    func changed() {
+        let tell = state.withLock { state -> (@Sendable () -> Void)? in
             guard !state.hasEnded else { return nil }
-            state.zombies = zombies
-            if zombies > limit {
+            guard state.count <= limit else {
                 if !state.isTooMany, state.check == nil {
                     state.check = eventLoop.scheduleTask(in: Self.patience) { [weak self] in self?.look() }
                 }
@@ -47,17 +60,17 @@ final class ZombieWatch: Sendable {
             state.isTooMany = false
             return state.onChange
         }
-        tell?(false, zombies)
+        tell?()
     }
 
     private func look() {
-        let (tell, zombies) = state.withLock { state -> ((@Sendable (Bool, Int) -> Void)?, Int) in
+        let tell = state.withLock { state -> (@Sendable () -> Void)? in
             state.check = nil
-            guard !state.hasEnded, state.zombies > limit else { return (nil, 0) }
+            guard !state.hasEnded, state.count > limit else { return nil }
             state.isTooMany = true
-            return (state.onChange, state.zombies)
+            return state.onChange
         }
-        tell?(true, zombies)
+        tell?()
     }
 
     /// Nobody is told any more.
@@ -67,6 +80,7 @@ final class ZombieWatch: Sendable {
             state.check?.cancel()
             state.check = nil
             state.onChange = nil
+            state.zombies = nil
         }
     }
 }
