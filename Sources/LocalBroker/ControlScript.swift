@@ -211,6 +211,14 @@ enum ControlScript {
             done(rabbit_networking:close_connection(connection(Name), Reason));
         run(<<"drop-connection">>, #{<<"name">> := Name}) ->
             exit(connection(Name), kill);
+        run(<<"close-channel">>, #{<<"connection">> := Connection, <<"number">> := Number}) ->
+            Found = [get(pid, I) || I <- rabbit_channel:info_all([pid, name, number]),
+                                    connection_name(I) =:= Connection, get(number, I) =:= Number],
+            case Found of
+                %% An acknowledgement, as if the client had sent it, of what it never got.
+                [Pid | _] -> done(rabbit_channel:do(Pid, {'basic.ack', 1 bsl 60, false}));
+                [] -> throw(<<"there is no such channel">>)
+            end;
         run(<<"memory-alarm">>, #{<<"set">> := true}) ->
             rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []}),
             is_list(rabbit_alarm:get_alarms());

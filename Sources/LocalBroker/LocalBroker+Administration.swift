@@ -97,6 +97,15 @@ extension LocalBroker {
         _ = try await request("drop-connection", ["name": .text(name)], as: Bool.self)
     }
 
+    /// Has the broker close a channel because of an error, as when its client had acknowledged what was never delivered: the client
+    /// gets a channel.close with code 406 (precondition failed).
+    ///
+    /// It is named by ``ChannelInfo/number`` and ``ChannelInfo/connection``.
+    public func closeChannel(_ number: Int, of connection: String) async throws(LocalBrokerError) {
+        let arguments: [String: ControlArgument] = ["connection": .text(connection), "number": .number(number)]
+        _ = try await request("close-channel", arguments, as: Bool.self)
+    }
+
     /// Sets or clears the memory alarm. While it is set, every connection that publishes is blocked.
     public func setMemoryAlarm(_ set: Bool) async throws(LocalBrokerError) {
         _ = try await request("memory-alarm", ["set": .bool(set)], as: Bool.self)
