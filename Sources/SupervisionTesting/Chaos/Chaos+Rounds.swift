@@ -6,14 +6,12 @@ struct Look: Sendable {
     /// After which nothing of a tree's past counts.
     let rest: Duration
     private let places: [ProcessDescription]
-    private let takesClock: Bool
 
     init(_ stage: Stage) {
         processes = LiveTree(stage.supervisor).processes
         places = stage.supervisor.descriptions()
-        takesClock = stage.clock != nil
         let longest = places.map { max($0.intensity.period, $0.backoff?.resetAfter ?? .zero) }.max() ?? .zero
-        rest = takesClock ? longest + .milliseconds(1) : .zero
+        rest = longest + .milliseconds(1)
     }
 
     /// Whether that can be played: nothing starts a root again, and a child may ask to end the OS process when it hangs.
@@ -21,6 +19,7 @@ struct Look: Sendable {
         switch way {
         case .crash, .kill, .normalEnd, .gracefulStop: return true
         case .failingRestart: return process.path != processes.first?.path
+        case .outside: return false
         case .hang:
             return !places.contains {
                 ($0.path == process.path || $0.path.hasPrefix(process.path + "/")) && $0.onUnstoppable == .crashProcess
@@ -33,17 +32,22 @@ extension Chaos {
     /// Plays scenarios, each in a fresh tree, and throws when one of them has a finding.
     func rounds(
         _ title: String,
+        seed: UInt64? = nil,
+        lasting: Duration? = nil,
         expecting: Expectation? = nil,
         _ scenarios: (Look) -> [Scenario],
-        failed: (inout ChaosReport) -> Void = { _ in }
+        expected: (Scenario.Kill) -> Expectation? = { _ in nil }
     ) async throws -> ChaosReport {
         let start = ContinuousClock.now
         let look = try await look()
         var report = ChaosReport(title: title, processes: look.processes.map(\.path))
+        report.seed = seed
         let before = Resources.now()
+        let limit = lasting.map { ContinuousClock.now + $0 }
         for scenario in scenarios(look) {
             try Task.checkCancellation()
-            let rows = await play(scenario, expecting)
+            let expecting = expecting ?? scenario.steps.first?.first.flatMap(expected)
+            let rows = await play(scenario, expecting, until: limit, onStep)
             report.rows += rows
             guard let findings = rows.last?.findings, !findings.isEmpty else { continue }
             let done = Scenario(Array(scenario.steps.prefix(rows.count)))
@@ -51,7 +55,6 @@ extension Chaos {
         }
         report.leaks = await leaks(since: before)
         report.duration = start.duration(to: .now)
-        failed(&report)
         guard report.failures.isEmpty, report.leaks.isEmpty else { throw ChaosFailure(report: report) }
         return report
     }
@@ -65,25 +68,36 @@ extension Chaos {
     }
 
     /// Plays a scenario in a fresh tree, up to the first step with a finding.
-    private func play(_ scenario: Scenario, _ expecting: Expectation?) async -> [ChaosReport.Row] {
+    private func play(
+        _ scenario: Scenario,
+        _ expecting: Expectation?,
+        until limit: ContinuousClock.Instant? = nil,
+        _ onStep: (ChaosReport.Row) -> Void = { _ in }
+    ) async -> [ChaosReport.Row] {
         var rows: [ChaosReport.Row] = []
         do {
             let stage = try await Stage(self)
             for kills in scenario.steps {
+                if Task.isCancelled { break }
+                if let limit, !rows.isEmpty, ContinuousClock.now >= limit { break }
                 // What the specification says holds for a tree whose intensities are unused.
                 let isFresh = scenario.steps.count == 1 && kills.count == 1
                 let user = isFresh && expecting == nil ? kills.first.flatMap(self.expecting) : nil
                 let result = await stage.perform(kills, expecting: expecting ?? user ?? (isFresh ? nil : .isWhole))
-                rows.append(ChaosReport.Row(kills, result))
+                let row = ChaosReport.Row(kills, result)
+                rows.append(row)
+                onStep(row)
                 if !result.findings.isEmpty || result.effects.treeEnded { break }
             }
             let remains = await stage.close()
             if rows.isEmpty { rows.append(ChaosReport.Row([], Stage.Result())) }
             rows[rows.count - 1].findings += remains
+            if !remains.isEmpty { onStep(rows[rows.count - 1]) }
         } catch {
             var row = ChaosReport.Row(scenario.steps.first ?? [], Stage.Result())
             row.findings = [.notStarted(error)]
             rows.append(row)
+            onStep(row)
         }
         return rows
     }
@@ -99,8 +113,10 @@ extension Chaos {
         let all = scenario.steps.enumerated().flatMap { step, kills in kills.map { (step: step, kill: $0) } }
         let expected = expecting ?? .isWhole
         var latest = findings
+        let limit = ContinuousClock.now + shrinkingTime
         let fails = { (part: [(step: Int, kill: Scenario.Kill)]) async throws -> Bool in
             try Task.checkCancellation()
+            guard ContinuousClock.now < limit else { return false }
             let found = await play(Chaos.scenario(part), expected).last?.findings ?? []
             guard found.contains(where: { $0.kind == kind }) else { return false }
             latest = found

@@ -25,16 +25,25 @@ public struct Chaos: Sendable {
     let makeTree: @Sendable (ManualClock?) async throws -> Supervisor
     let takesClock: Bool
     let invariants: [Invariant]
+    let faults: [Fault]
     let expecting: @Sendable (Scenario.Kill) -> Expectation?
     let ready: @Sendable (LiveTree) async throws -> Void
     let timeout: Duration
     let patience: Duration
     let leaks: LeakCheck
 
+    /// Told of each step when it is over and judged, for those who want to see how it goes. The steps that are played again to
+    /// find the smallest scenario are not told.
+    public var onStep: @Sendable (ChaosReport.Row) -> Void = { _ in }
+    /// How long to look for the smallest scenario of a fault; then the smallest so far counts. Default five minutes, which
+    /// only trees in real time need.
+    public var shrinkingTime = Duration.seconds(300)
+
     /// Chaos in real time.
     ///
     /// - Parameters:
     ///   - invariants: What holds whenever the tree has settled.
+    ///   - faults: What can happen around the tree, for ``eachFault()``, ``pairs(_:only:sample:seed:expecting:)`` and storms.
     ///   - timeout: After which a tree that does not settle counts as one that never will.
     ///   - patience: How long code may work on its end before a limit that stands on a manual clock passes.
     ///   - leaks: What is counted besides processes, zombies and tasks.
@@ -43,6 +52,7 @@ public struct Chaos: Sendable {
     ///   - tree: Makes a tree; one that has not been started is started.
     public init(
         invariants: [Invariant] = [],
+        faults: [Fault] = [],
         timeout: Duration = .seconds(30),
         patience: Duration = .seconds(1),
         leaks: LeakCheck = .ofTheTree,
@@ -53,6 +63,7 @@ public struct Chaos: Sendable {
         makeTree = { _ in try await tree() }
         takesClock = false
         self.invariants = invariants
+        self.faults = faults
         self.expecting = expecting
         self.ready = ready
         self.timeout = timeout
@@ -66,6 +77,7 @@ public struct Chaos: Sendable {
     /// - Parameter tree: Makes a tree whose root takes this clock.
     public init(
         invariants: [Invariant] = [],
+        faults: [Fault] = [],
         timeout: Duration = .seconds(30),
         patience: Duration = .seconds(1),
         leaks: LeakCheck = .ofTheTree,
@@ -76,6 +88,7 @@ public struct Chaos: Sendable {
         makeTree = { try await tree($0 ?? ManualClock()) }
         takesClock = true
         self.invariants = invariants
+        self.faults = faults
         self.expecting = expecting
         self.ready = ready
         self.timeout = timeout
@@ -106,41 +119,64 @@ extension Chaos {
         }
     }
 
-    /// Every two processes at once, each time in a fresh tree. The root is left out.
+    /// Every ``Fault`` around the tree, each time with a fresh tree.
+    ///
+    /// - Parameter expecting: What should become of the tree where the chaos itself has no expectation of the fault.
+    /// - Returns: What happened, when all was well.
+    /// - Throws: ``ChaosFailure`` with the same report, after all has been played; `CancellationError`.
+    @discardableResult
+    public func eachFault(expecting: Expectation = .isWhole) async throws -> ChaosReport {
+        try await rounds("faults") { _ in
+            faults.map { Scenario([[.fault($0.name)]]) }
+        } expected: {
+            self.expecting($0) ?? expecting
+        }
+    }
+
+    /// Every two processes at once, and every process together with every ``Fault``, each time in a fresh tree. The root is
+    /// left out.
     ///
     /// - Parameters:
-    ///   - ways: The ways; each of the two is ended in each.
+    ///   - ways: The ways; each process is ended in each.
     ///   - only: Which processes.
+    ///   - sample: How many of the pairs, chosen by the seed, when there are more; `nil` for all.
+    ///   - seed: Of that choice.
     ///   - expecting: What should become of the tree.
     /// - Throws: ``ChaosFailure`` after all has been played; `CancellationError`.
     @discardableResult
     public func pairs(
         _ ways: [Way] = [.kill],
         only: @Sendable (LiveTree.Process) -> Bool = { _ in true },
+        sample: Int? = nil,
+        seed: UInt64 = .random(in: 0 ... .max),
         expecting: Expectation = .isWhole
     ) async throws -> ChaosReport {
-        try await rounds("pairs", expecting: expecting) { look in
-            let processes = look.processes.dropFirst().filter(only)
-            return processes.indices.flatMap { first in
-                processes[(first + 1)...].flatMap { second in
-                    ways.flatMap { way in
-                        ways.filter { look.canEnd(processes[first], by: way) && look.canEnd(second, by: $0) }
-                            .map { Scenario([[.init(processes[first].path, way), .init(second.path, $0)]]) }
-                    }
+        let seed = sample == nil ? nil : seed
+        return try await rounds("pairs", seed: seed, expecting: expecting) { look in
+            let endings = look.processes.dropFirst().filter(only).map { process in
+                ways.filter { look.canEnd(process, by: $0) }.map { Scenario.Kill(process.path, $0) }
+            }
+            let faults = faults.map { [Scenario.Kill.fault($0.name)] }
+            let pairs = endings.indices.flatMap { first in
+                (endings[(first + 1)...] + faults).flatMap { others in
+                    endings[first].flatMap { kill in others.map { Scenario([[kill, $0]]) } }
                 }
             }
+            return StormPlan.sample(pairs, sample ?? pairs.count, seed: seed ?? 0)
         }
     }
 
-    /// Random kills in one tree, the same for the same seed and the same tree. The root is left out.
+    /// Random kills in one tree, and random faults around it, the same for the same seed and the same tree. The root is left out.
     ///
     /// It ends at the first fault, and then looks for the smallest part of what it did that shows this fault too.
     ///
     /// - Parameters:
     ///   - seed: Of the choices.
-    ///   - kills: How many.
+    ///   - kills: How many, faults included.
+    ///   - lasting: After this time no further step begins; `nil` for all, whatever time they take.
     ///   - pace: How they follow each other.
     ///   - weights: How likely each way is; survivable ways with the same likelihood by default.
+    ///   - faults: How likely each is a ``Fault`` instead, where there are any: from 0 to 1.
     ///   - only: What may be killed.
     ///   - expecting: What should become of the tree at each step.
     /// - Throws: ``ChaosFailure``; `CancellationError`.
@@ -148,20 +184,26 @@ extension Chaos {
     public func storm(
         seed: UInt64 = .random(in: 0 ... .max),
         kills: Int = 100,
+        lasting: Duration? = nil,
         pace: Pace = .rested,
         weights: [Way: Double] = Dictionary(uniqueKeysWithValues: Way.survivable.map { ($0, 1) }),
+        faults share: Double = 0.2,
         only: @Sendable (LiveTree.Process) -> Bool = { _ in true },
         expecting: Expectation = .isWhole
     ) async throws -> ChaosReport {
-        var plan = StormPlan(seed: seed)
-        var report = try await rounds("storm", expecting: expecting) { look in
-            plan.add(kills, look.processes.dropFirst().filter(only), weights, pace, rest: look.rest, look.canEnd)
+        try await rounds("storm", seed: seed, lasting: lasting, expecting: expecting) { look in
+            var plan = StormPlan(
+                seed: seed,
+                processes: look.processes.dropFirst().filter(only),
+                ways: weights,
+                faults: faults,
+                share: share,
+                pace: pace,
+                rest: look.rest
+            )
+            plan.add(kills, look.canEnd)
             return plan.steps.isEmpty ? [] : [Scenario(plan.steps)]
-        } failed: { report in
-            report.seed = seed
         }
-        report.seed = seed
-        return report
     }
 
     /// Plays a scenario in a fresh tree, for example the one that a ``ChaosFailure`` names.
@@ -179,7 +221,9 @@ extension Chaos {
 
     /// How the kills of a storm follow each other.
     public enum Pace: Sendable, Hashable {
-        /// One after another, with so much time in between that no restart counts any more. Takes no time on a manual clock.
+        /// One after another, with so much time in between that no restart counts any more. That takes no time on a manual
+        /// clock, and all of that time on the real one: a tree in real time is better given the intensities that a storm needs,
+        /// and another pace.
         case rested
         /// One after another, as soon as the tree has settled.
         case settled

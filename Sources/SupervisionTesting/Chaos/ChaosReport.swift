@@ -25,7 +25,7 @@ public struct ChaosReport: Sendable {
             checked = result.checked
             findings = result.findings
             outcome =
-                result.targets.isEmpty
+                result.targets.isEmpty && result.faults.isEmpty
                 ? "there is no such process" : result.effects.phrase(in: result.shape, targets: result.targets)
         }
     }
@@ -42,11 +42,11 @@ public struct ChaosReport: Sendable {
         public var isReproducible = true
     }
 
-    /// What was played: matrix, pairs, storm or replay.
+    /// What was played: matrix, faults, pairs, storm or replay.
     public var title: String
     /// The paths of the tree, in start order.
     public var processes: [String]
-    /// Of a storm.
+    /// Of a storm, or of a sample of pairs.
     public var seed: UInt64?
     /// In the order in which it happened.
     public var rows: [Row] = []

@@ -22,9 +22,12 @@ public indirect enum Expectation: Sendable, Hashable {
     case treeEnds
     /// Exactly this.
     case effects(Effects)
+    /// As ``isWhole``, but supervisors may have given up on the way, and been started again by theirs.
+    case survives
     /// One of these.
     case oneOf([Expectation])
-    /// The tree lives, and every process that was there is there, but those that are not permanent or below such.
+    /// The tree lives, no supervisor has given up, and every process that was there is there, but those that are not permanent or
+    /// below such.
     case isWhole
     /// Whatever happens is right.
     case anything
@@ -46,6 +49,7 @@ extension Expectation: CustomStringConvertible {
         case .effects(let effects): effects.phrase(in: Shape([]), targets: [])
         case .oneOf(let all): all.map(\.description).joined(separator: ", or ")
         case .isWhole: "the tree is whole again"
+        case .survives: "the tree survives"
         case .anything: "anything"
         }
     }
@@ -73,6 +77,7 @@ extension Expectation {
             return all.contains { $0.isMet(by: effects, targets: targets, in: shape, permanent: permanent) }
         case .isWhole:
             return !effects.treeEnded && effects.gaveUp.isEmpty && effects.removed.isDisjoint(with: permanent)
+        case .survives: return !effects.treeEnded && effects.removed.isDisjoint(with: permanent)
         case .anything: return true
         }
     }

@@ -14,6 +14,8 @@ public enum Finding: Sendable {
     case leak(String)
     /// The tree could not be started, or did not get ready.
     case notStarted(any Error)
+    /// A ``Fault`` could not be done, or not be undone.
+    case faultFailed(String, any Error)
 
     /// What tells one fault from another, without its details.
     var kind: String {
@@ -25,6 +27,7 @@ public enum Finding: Sendable {
         case .notSettled: "notSettled"
         case .leak: "leak"
         case .notStarted: "notStarted"
+        case .faultFailed(let name, _): "faultFailed \(name)"
         }
     }
 }
@@ -40,6 +43,7 @@ extension Finding: CustomStringConvertible {
         case .notSettled(let tree): "the tree does not settle:\n\(tree)"
         case .leak(let what): "left over: \(what)"
         case .notStarted(let error): "the tree did not start: \(error)"
+        case .faultFailed(let name, let error): "the fault \(name) failed: \(error)"
         }
     }
 }

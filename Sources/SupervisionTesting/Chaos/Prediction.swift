@@ -45,6 +45,7 @@ struct Prediction {
             }
         case .failingRestart(.times(let times)): prediction.ended(key, .abnormal, failures: times)
         case .failingRestart(.always): prediction.ended(key, .abnormal, failures: .max)
+        case .outside: break
         }
         return prediction.isUncertain ? .anything : .effects(prediction.effects)
     }

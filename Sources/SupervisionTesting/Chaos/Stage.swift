@@ -7,7 +7,9 @@ struct Stage: Sendable {
         var effects = Effects()
         var shape = Shape([])
         var targets: [String] = []
-        /// Kills that found no process.
+        /// Faults around the tree.
+        var faults: [String] = []
+        /// Kills that found no process, and faults that there are not.
         var missed: [String] = []
         var expected = Expectation.anything
         var permanent: Set<String> = []
@@ -15,6 +17,10 @@ struct Stage: Sendable {
         var turned = Duration.zero
         var checked = 0
         var findings: [Finding] = []
+
+        var isAsExpected: Bool {
+            expected.isMet(by: effects, targets: targets, in: shape, permanent: permanent)
+        }
     }
 
     let chaos: Chaos
@@ -61,8 +67,18 @@ struct Stage: Sendable {
         let start = ContinuousClock.now
         let turnedBefore = clock?.now ?? .zero
         var hits: [Hit] = []
+        var faultsUnderWay: [FaultUnderWay] = []
         for kill in kills {
             if kill.pause > .zero { await pass(kill.pause) }
+            if kill.way == .outside {
+                guard let fault = chaos.faults.first(where: { $0.name == kill.path }) else {
+                    result.missed.append(kill.path)
+                    continue
+                }
+                result.faults.append(kill.path)
+                faultsUnderWay.append(FaultUnderWay(fault, LiveTree(supervisor)))
+                continue
+            }
             guard let place = supervisor.descriptions().first(where: { $0.path == kill.path }), let pid = place.pid
             else {
                 result.missed.append(kill.path)
@@ -74,21 +90,20 @@ struct Stage: Sendable {
             }
             hits.append(end(place, pid, kill.way))
         }
-        if kills.count != 1 { result.expected = expected ?? .isWhole }
+        if kills.count != 1 || !result.faults.isEmpty { result.expected = expected ?? .isWhole }
+        for fault in faultsUnderWay {
+            if let finding = await fault.finding(within: chaos.timeout) { result.findings.append(finding) }
+        }
         let outcome = await settle(hits)
         result.settledAfter = start.duration(to: .now)
         result.turned = (clock?.now ?? .zero) - turnedBefore
         result.effects = effects(before, keepsTrying: outcome.keepsTrying)
+        if !result.faults.isEmpty, outcome.findings.isEmpty { await follow(&result, before) }
         result.findings += outcome.findings
         let abandoned = faults.takeAbandoned()
         if !abandoned.isEmpty { result.findings.append(.abandoned(Set(abandoned).sorted())) }
-        if !hits.isEmpty,
-            !result.expected.isMet(
-                by: result.effects,
-                targets: result.targets,
-                in: result.shape,
-                permanent: result.permanent
-            )
+        if !hits.isEmpty || !result.faults.isEmpty,
+            !result.isAsExpected
         {
             result.findings.append(
                 .unexpected(
@@ -122,7 +137,7 @@ struct Stage: Sendable {
         }
         let deadline = ContinuousClock.now + chaos.timeout
         var stall = Stall(faults.progress)
-        while !(await stopped.isOpen(within: .milliseconds(2))) {
+        while !(await stopped.isOpen(within: Stage.interval)) {
             turn(&stall)
             if ContinuousClock.now > deadline {
                 task.cancel()
@@ -153,16 +168,23 @@ struct Stage: Sendable {
 // MARK: - Ending
 
 extension Stage {
+    /// How often to look at a tree that has not settled.
+    private static let interval = Duration.milliseconds(2)
+
     /// Since when nothing has begun or ended in the tree.
+    ///
+    /// Told by the looks at it, which are as late as all else on a machine that is busy: what waits for its turn is not taken
+    /// for something that does nothing.
     private struct Stall {
         private var progress: Int
-        private var since = ContinuousClock.now
+        private var looks = 0
 
         init(_ progress: Int) { self.progress = progress }
 
         mutating func duration(at now: Int) -> Duration {
             if now != progress { self = Stall(now) }
-            return since.duration(to: .now)
+            looks += 1
+            return Stage.interval * looks
         }
     }
 
@@ -183,6 +205,7 @@ extension Stage {
         case .hang:
             pid.hang()
             pid.kill()
+        case .outside: break
         case .failingRestart(let failures):
             switch failures {
             case .times(let times): faults.failStarts(of: place.key, times: times)
@@ -214,7 +237,7 @@ extension Stage {
         var keepsTrying = false
         let start = ContinuousClock.now
         var stall = Stall(faults.progress)
-        while !(await settled.isOpen(within: .milliseconds(2))) {
+        while !(await settled.isOpen(within: Stage.interval)) {
             for hit in hits {
                 guard let (key, patience) = hit.failing, faults.failedStarts(of: key) >= patience else { continue }
                 keepsTrying = true
@@ -237,10 +260,23 @@ extension Stage {
         return (keepsTrying, [finding])
     }
 
+    /// What comes of a fault may come later, over a network for example, and be under way at any look: only what stays is wrong.
+    private func follow(_ result: inout Result, _ before: [ProcessDescription]) async {
+        let deadline = ContinuousClock.now + chaos.timeout
+        while !result.isAsExpected, !result.effects.treeEnded, ContinuousClock.now < deadline {
+            let settled = Latch()
+            let task = Task { if await supervisor.settled() { settled.open() } }
+            defer { task.cancel() }
+            guard await isSettled(settled, within: chaos.timeout) else { return }
+            result.effects = effects(before, keepsTrying: result.effects.keepsTrying)
+            if !result.isAsExpected { await pass(Stage.interval) }
+        }
+    }
+
     private func isSettled(_ settled: Latch, within timeout: Duration) async -> Bool {
         let start = ContinuousClock.now
         var stall = Stall(faults.progress)
-        while !(await settled.isOpen(within: .milliseconds(2))) {
+        while !(await settled.isOpen(within: Stage.interval)) {
             turn(&stall)
             guard start.duration(to: .now) < timeout else { return false }
         }

@@ -2,60 +2,100 @@ import Supervision
 
 /// The kills of a storm, drawn from a seed before it begins.
 struct StormPlan: Sendable {
-    private var random: SplitMix64
     private(set) var steps: [[Scenario.Kill]] = []
+    private var random: SplitMix64
+    private let processes: [LiveTree.Process]
+    private let ways: [(Way, weight: Double)]
+    private let faults: [(Fault, weight: Double)]
+    private let share: Double
+    private let pace: Chaos.Pace
+    private let rest: Duration
 
-    init(seed: UInt64) {
+    /// - Parameters:
+    ///   - share: How likely each is a fault instead of a kill.
+    ///   - rest: After which nothing of a tree's past counts.
+    init(
+        seed: UInt64,
+        processes: [LiveTree.Process],
+        ways: [Way: Double],
+        faults: [Fault],
+        share: Double,
+        pace: Chaos.Pace,
+        rest: Duration
+    ) {
         random = SplitMix64(seed: seed)
+        self.processes = processes
+        // Sorted: the order of a dictionary is another in every run.
+        self.ways = ways.filter { $0.value > 0 && $0.key != .outside }
+            .sorted { $0.key.description < $1.key.description }
+            .map { ($0.key, $0.value) }
+        self.faults = faults.filter { $0.weight > 0 }.map { ($0, $0.weight) }
+        self.share = share
+        self.pace = pace
+        self.rest = rest
     }
 
-    mutating func add(
-        _ count: Int,
-        _ processes: [LiveTree.Process],
-        _ weights: [Way: Double],
-        _ pace: Chaos.Pace,
-        rest: Duration,
-        _ canEnd: (LiveTree.Process, Way) -> Bool
-    ) {
-        // Sorted: the order of a dictionary is another in every run.
-        let ways = weights.filter { $0.value > 0 }.sorted { $0.key.description < $1.key.description }
-        guard !processes.isEmpty, !ways.isEmpty else { return }
+    /// Draws so many more.
+    mutating func add(_ count: Int, _ canEnd: (LiveTree.Process, Way) -> Bool) {
         var drawn = 0
         var tries = 0
         while drawn < count, tries < count * 100 {
             tries += 1
-            let process = processes[Int(random.next() % UInt64(processes.count))]
-            let way = draw(ways)
-            guard canEnd(process, way) else { continue }
-            var kill = Scenario.Kill(process.path, way)
-            switch pace {
-            case .rested:
-                if drawn > 0 { kill.pause = rest }
-                steps.append([kill])
-            case .settled: steps.append([kill])
-            case .pausing(let pause):
-                if drawn > 0 { kill.pause = pause }
-                steps.append([kill])
-            case .every(let interval):
-                if drawn > 0 { kill.pause = interval }
-                steps = [(steps.first ?? []) + [kill]]
-            case .atOnce(let many):
-                if let last = steps.last, last.count < many {
-                    steps[steps.count - 1] = last + [kill]
-                } else {
-                    steps.append([kill])
-                }
-            }
+            guard let kill = draw(canEnd) else { continue }
+            append(kill, isFirst: drawn == 0)
             drawn += 1
         }
     }
 
-    private mutating func draw(_ ways: [(key: Way, value: Double)]) -> Way {
-        var left = random.unit() * ways.reduce(0) { $0 + $1.value }
-        for (way, weight) in ways {
-            left -= weight
-            if left < 0 { return way }
+    private mutating func draw(_ canEnd: (LiveTree.Process, Way) -> Bool) -> Scenario.Kill? {
+        // Without faults nothing is drawn for them: the same seed gives the same kills.
+        if !faults.isEmpty, random.unit() < share { return draw(faults).map { .fault($0.name) } }
+        guard !processes.isEmpty else { return nil }
+        let process = processes[Int(random.next() % UInt64(processes.count))]
+        guard let way = draw(ways), canEnd(process, way) else { return nil }
+        return Scenario.Kill(process.path, way)
+    }
+
+    private mutating func append(_ kill: Scenario.Kill, isFirst: Bool) {
+        var kill = kill
+        switch pace {
+        case .rested:
+            if !isFirst { kill.pause = rest }
+            steps.append([kill])
+        case .settled: steps.append([kill])
+        case .pausing(let pause):
+            if !isFirst { kill.pause = pause }
+            steps.append([kill])
+        case .every(let interval):
+            if !isFirst { kill.pause = interval }
+            steps = [(steps.first ?? []) + [kill]]
+        case .atOnce(let many):
+            if let last = steps.last, last.count < many {
+                steps[steps.count - 1] = last + [kill]
+            } else {
+                steps.append([kill])
+            }
         }
-        return ways.last?.key ?? .kill
+    }
+
+    private mutating func draw<Choice>(_ choices: [(Choice, weight: Double)]) -> Choice? {
+        var left = random.unit() * choices.reduce(0) { $0 + $1.weight }
+        for (choice, weight) in choices {
+            left -= weight
+            if left < 0 { return choice }
+        }
+        return choices.last?.0
+    }
+
+    /// So many of these, in their order.
+    static func sample<Item>(_ items: [Item], _ count: Int, seed: UInt64) -> [Item] {
+        guard count < items.count else { return items }
+        var random = SplitMix64(seed: seed)
+        // The first of a shuffle (Fisher and Yates).
+        var indices = Array(items.indices)
+        for place in 0..<max(0, count) {
+            indices.swapAt(place, place + Int(random.next() % UInt64(indices.count - place)))
+        }
+        return indices.prefix(max(0, count)).sorted().map { items[$0] }
     }
 }

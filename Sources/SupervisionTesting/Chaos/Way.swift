@@ -21,8 +21,10 @@ public enum Way: Sendable, Hashable {
     case hang
     /// It crashes, and cannot be started again at first, or ever.
     case failingRestart(Failures)
+    /// No process ends: a ``Fault`` of the name that stands in place of the path happens around the tree.
+    case outside
 
-    /// All of them; a failing restart once, twice and always.
+    /// All in which a process ends; a failing restart once, twice and always.
     public static let all: [Way] = [
         .crash, .kill, .normalEnd, .gracefulStop, .hang, .failingRestart(.times(1)), .failingRestart(.times(2)),
         .failingRestart(.always),
@@ -43,12 +45,13 @@ extension Way: LosslessStringConvertible {
         case .hang: "hang"
         case .failingRestart(.times(let times)): "failing-restart(\(times))"
         case .failingRestart(.always): "failing-restart(always)"
+        case .outside: "outside"
         }
     }
 
     /// Reads what ``description`` writes.
     public init?(_ description: String) {
-        if let way = Way.all.first(where: { $0.description == description }) {
+        if let way = (Way.all + [.outside]).first(where: { $0.description == description }) {
             self = way
             return
         }
