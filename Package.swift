@@ -15,6 +15,7 @@ let package = Package(
         .library(name: "RPCCaller", targets: ["RPCCaller"]),
         .library(name: "RPCReceiver", targets: ["RPCReceiver"]),
         .library(name: "SupervisionTesting", targets: ["SupervisionTesting"]),
+        .library(name: "AMQPTesting", targets: ["AMQPTesting"]),
         .executable(name: "rpc", targets: ["rpc"]),
     ],
     dependencies: [
@@ -115,6 +116,11 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .target(
+            name: "AMQPTesting",
+            dependencies: ["LocalBroker", "Supervision", "SupervisionTesting"],
+            swiftSettings: settings
+        ),
         .executableTarget(
             name: "rpc",
             dependencies: [
@@ -145,9 +151,41 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .target(
+            name: "ChaosSupport",
+            dependencies: [
+                "AMQPPool", "AMQPTesting", "RPCCaller", "RPCReceiver", "Supervision",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            path: "Tests/ChaosSupport",
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "Storm",
+            dependencies: [
+                "AMQPTesting", "ChaosSupport",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Tests/Storm",
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "KillMatrixTests",
+            dependencies: [
+                "AMQPPool", "AMQPTesting", "BrokerSupport", "ChaosSupport", "RPCCaller", "RPCReceiver", "Supervision",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "DocumentationTests",
-            dependencies: ["Supervision", "SupervisionTesting", .product(name: "Logging", package: "swift-log")],
+            dependencies: [
+                "AMQPPool", "AMQPTesting", "BrokerSupport", "Supervision", "SupervisionTesting",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
             swiftSettings: settings
         ),
         .testTarget(

@@ -1,0 +1,2 @@
+@_exported public import LocalBroker
+@_exported public import SupervisionTesting

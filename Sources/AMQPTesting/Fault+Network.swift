@@ -1,0 +1,91 @@
+public import LocalBroker
+public import SupervisionTesting
+
+/// What a network does, with the clients connected through a ``FaultProxy``.
+extension Fault {
+    /// All of the network, named `network-cut` and so on.
+    ///
+    /// - Parameters:
+    ///   - proxy: What the clients are connected through.
+    ///   - name: What the names of the faults begin with, to tell several networks apart.
+    ///   - duration: How long those last that last for a while.
+    public static func network(
+        _ proxy: FaultProxy,
+        _ name: String = "network",
+        for duration: Duration = .seconds(1)
+    ) -> [Fault] {
+        [
+            connectionCut(proxy).named("\(name)-cut"),
+            connectionCut(proxy, .finish).named("\(name)-finished"),
+            allConnectionsCut(proxy).named("\(name)-all-cut"),
+            networkStalled(proxy, for: duration).named("\(name)-stalled"),
+            networkHalfOpen(proxy, for: duration).named("\(name)-half-open"),
+            networkSlow(proxy, for: duration).named("\(name)-slow"),
+            connectionsRefused(proxy, for: duration).named("\(name)-refused"),
+        ]
+    }
+
+    /// The oldest connection ends: `network-cut`.
+    ///
+    /// - Parameter how: By RST, or by FIN.
+    public static func connectionCut(_ proxy: FaultProxy, _ how: FaultProxy.Cut = .reset) -> Fault {
+        Fault("network-cut") { _ in
+            if let oldest = await proxy.connections.first { await proxy.cut(how, on: .connection(oldest.id)) }
+        }
+    }
+
+    /// All connections end at once: `network-all-cut`.
+    public static func allConnectionsCut(_ proxy: FaultProxy, _ how: FaultProxy.Cut = .reset) -> Fault {
+        Fault("network-all-cut") { _ in await proxy.cut(how, on: .open) }
+    }
+
+    /// Nothing gets through in either direction for a while, and nothing is lost: `network-stalled`.
+    public static func networkStalled(_ proxy: FaultProxy, for duration: Duration = .seconds(1)) -> Fault {
+        conditions("network-stalled", .stalled, proxy, duration)
+    }
+
+    /// Everything is lost on its way for a while, without anybody being told: `network-half-open`. Connections that have lost
+    /// something are reset at the end, if nobody gave them up before.
+    ///
+    /// Clients notice by their heartbeats: give them shorter ones than the fault lasts.
+    public static func networkHalfOpen(_ proxy: FaultProxy, for duration: Duration = .seconds(1)) -> Fault {
+        conditions("network-half-open", .halfOpen, proxy, duration)
+    }
+
+    /// Everything takes long for a while: `network-slow`.
+    public static func networkSlow(
+        _ proxy: FaultProxy,
+        _ conditions: NetworkConditions = NetworkConditions(delay: .milliseconds(50), bytesPerSecond: 256 << 10),
+        for duration: Duration = .seconds(1)
+    ) -> Fault {
+        self.conditions("network-slow", conditions, proxy, duration)
+    }
+
+    /// All connections end, and for a while nobody listens: `network-refused`.
+    public static func connectionsRefused(_ proxy: FaultProxy, for duration: Duration = .seconds(1)) -> Fault {
+        Fault("network-refused") { _ in
+            try await proxy.setNewConnections(.refused)
+            await proxy.cut(.reset, on: .open)
+            await pass(duration)
+            try await proxy.setNewConnections(.accepted)
+        }
+    }
+
+    private static func conditions(
+        _ name: String,
+        _ conditions: NetworkConditions,
+        _ proxy: FaultProxy,
+        _ duration: Duration
+    ) -> Fault {
+        Fault(name) { _ in
+            await proxy.set(conditions)
+            await pass(duration)
+            await proxy.heal()
+        }
+    }
+}
+
+/// Less time when the task is cancelled: what was done is undone all the same.
+func pass(_ duration: Duration) async {
+    try? await Task.sleep(for: duration)
+}
