@@ -121,7 +121,7 @@ final class CallTable: Sendable {
         }
         switch taken {
         case .failure(.closed): return call.end(.notTaken)
-        case .failure(.draining): return call.end(.failed(.notConnected(why: "the caller is stopping")))
+        case .failure(.draining): return call.end(.failed(.stopping))
         case .failure(.overloaded(let limit)): return call.end(.failed(.overloaded(limit: limit)))
         case .success: break
         }
@@ -378,7 +378,7 @@ final class CallTable: Sendable {
     func close(_ reason: ExitReason) {
         let (endings, pump) = state.withLock { state in
             defer { state.pump = nil }
-            if !state.pending.isClosed { abandoned.add(state.replyQueue.name) }
+            if !state.pending.isClosed, state.replies == .queue { abandoned.add(state.replyQueue.name) }
             return (state.pending.close(), state.pump)
         }
         pump?.cancel()
@@ -403,7 +403,7 @@ final class CallTable: Sendable {
     /// wait for.
     func drain(within timeout: Duration) async {
         guard case .shutdown(cause: nil)? = foundations.withLock({ $0.first?.endingReason }) else { return }
-        release { $0.pending.drain() }
+        for ending in release({ $0.pending.drain() }) { ending.call.end(.failed(.stopping)) }
         changed()
         if await !drained.wait(before: .now + timeout) {
             logger.warning("calls did not end in time", metadata: ["calls": "\(count)"])

@@ -206,9 +206,11 @@ struct PendingTable<Call: Sendable>: Sendable {
         return lost
     }
 
-    /// From now on nothing new comes in; what is there goes on.
-    mutating func drain() {
+    /// From now on nothing new comes in; what is there goes on. Returns those who wait for readiness: it will not come.
+    mutating func drain() -> [Ending] {
         isDraining = true
+        let ids = entries.lazy.filter { $0.value.kind == .readiness }.map(\.key)
+        return Array(ids).compactMap { remove($0) }
     }
 
     /// The end of the table: every entry ends, and nothing new comes in.

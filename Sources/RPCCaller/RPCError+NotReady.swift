@@ -1,6 +1,9 @@
 import AMQPPool
 
 extension RPCError {
+    /// What is said to a call that comes while the caller only lets those before it end.
+    static var stopping: RPCError { .notConnected(why: "the caller is stopping") }
+
     /// What is said to a call for which no channel was ready before its deadline.
     ///
     /// The cause alone: that a call was not sent is what ``notConnected(why:)`` and ``blocked(why:)`` mean.

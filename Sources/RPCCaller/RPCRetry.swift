@@ -32,7 +32,7 @@ public indirect enum RPCRetry: Sendable, Hashable {
     var retries: Int {
         switch self {
         case .never: 0
-        case .idempotent(let attempts, _): min(max(0, attempts - 1), Int(Int16.max))
+        case .idempotent(let attempts, _): min(max(1, attempts), Int(Int16.max) + 1) - 1
         }
     }
 

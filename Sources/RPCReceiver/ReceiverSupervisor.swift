@@ -36,6 +36,8 @@ func receiverSupervisor(
     // Every request in flight may be answered with the largest reply while the broker reads nothing.
     let largestReplies = (configuration.prefetch + 1) * pool.connection.maximumMessageSize
     pool.connection.maximumOutboxBytes = max(pool.connection.maximumOutboxBytes, largestReplies)
+    // A reply and an acknowledgement each.
+    pool.connection.maximumOutboxEntries = max(pool.connection.maximumOutboxEntries, 2 * (configuration.prefetch + 1))
     let eventLoopGroup = pool.connection.eventLoopGroup
     let settings = RequestRunner.Settings(
         concurrency: configuration.concurrency,

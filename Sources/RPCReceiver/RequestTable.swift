@@ -94,10 +94,12 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     }
 
     /// The next request to run, if there is a place for it. One whose deadline has passed is left for ``expire(at:)``.
-    mutating func startNext(at now: ContinuousClock.Instant) -> (Key, Job)? {
+    ///
+    /// - Parameter now: Looked at only when there is one.
+    mutating func startNext(at now: @autoclosure () -> ContinuousClock.Instant) -> (Key, Job)? {
         guard runningCount < concurrency else { return nil }
         while let key = line.popFirst() {
-            guard let entry = entries[key], entry.phase == .waiting, entry.deadline > now else { continue }
+            guard let entry = entries[key], entry.phase == .waiting, entry.deadline > now() else { continue }
             entries[key]?.phase = .running
             waitingCount -= 1
             runningCount += 1

@@ -188,7 +188,7 @@ struct CallTests {
             let result = await outcome { () throws(RPCError) in
                 try await services.rpc.call("math", "add", [1], timeout: timeout, as: Int.self)
             }
-            guard case .failure(.timeout) = result else {
+            guard case .failure(.timeout(requestMayHaveBeenDelivered: false)) = result else {
                 Issue.record("\(result)")
                 return
             }
@@ -207,7 +207,7 @@ struct CallTests {
             }
             await services.gate.waitForArrivals(1)
             waiting.cancel()
-            guard case .failure(.cancelled) = await waiting.value else {
+            guard case .failure(.cancelled(requestMayHaveBeenDelivered: true)) = await waiting.value else {
                 Issue.record("\(await waiting.value)")
                 return
             }

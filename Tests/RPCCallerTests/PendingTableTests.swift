@@ -292,7 +292,9 @@ struct PendingTableTests {
         var table = table()
         let id = try begin(&table, "a")
         _ = table.take(id, now: start)
-        table.drain()
+        let ready = try begin(&table, "ready", kind: .readiness)
+        #expect(table.drain().map(\.call) == ["ready"], "it will not come")
+        #expect(table.remove(ready) == nil)
         #expect(throws: Table.Refusal.draining) { _ = try begin(&table, "b") }
         #expect(table.reply(to: id)?.call == "a")
     }

@@ -167,11 +167,9 @@ private func run(
             try await eventually("every channel of the caller consumes") {
                 try await services.replyQueues().map(\.consumers) == [consumers]
             }
-        } else {
-            try await eventually("every channel of the caller consumes") {
-                try await broker.channels(virtualHost: virtualHost).filter { $0.consumers > 0 }.count
-                    >= consumers
-            }
+        }
+        try await eventually("every channel of the caller is ready") {
+            try rpc.supervisor.child("registry", as: ChannelRegistry.self).resolve().channels.count == consumers
         }
         try await body(services)
     } catch {
