@@ -56,7 +56,8 @@ extension CallTable {
         let id = ObjectIdentifier(channel)
         while true {
             let begun = state.withLock { state -> (ReplyQueueState<ObjectIdentifier>.Attempt, String?)? in
-                guard let tag = state.channels[id].map(\.tag) else { return nil }
+                // After the end of the table nobody would consume what is declared.
+                guard !state.pending.isClosed, let tag = state.channels[id].map(\.tag) else { return nil }
                 state.channels[id]?.tag = nil
                 return (state.replyQueue.begin(id), tag)
             }
@@ -77,6 +78,17 @@ extension CallTable {
                 throw error
             }
         }
+    }
+
+    /// The table has ended, and the channel is about to be closed. One that was still on its way to consume the reply queue may have
+    /// declared it anew, after the last consumer was gone: nobody would delete it.
+    func letGo(of channel: AMQPChannel) async {
+        let id = ObjectIdentifier(channel)
+        guard settings.replies == .queue, state.withLock({ $0.channels[id].map { $0.tag == nil } }) == true else {
+            return
+        }
+        await channel.close()
+        await abandoned.delete(on: channel.connection)
     }
 
     private func abandonIfGivenUp(_ name: String) {

@@ -401,7 +401,7 @@ final class CallTable: Sendable {
     /// A channel is about to be closed because its process is stopped. When it is because the whole caller is, nothing new is taken
     /// in, and what waits may come to its end, until the deadline. When only a part of the tree is started anew, there is nothing to
     /// wait for.
-    func drain(within timeout: Duration) async {
+    func drain(_ channel: AMQPChannel, within timeout: Duration) async {
         guard case .shutdown(cause: nil)? = foundations.withLock({ $0.first?.endingReason }) else { return }
         for ending in release({ $0.pending.drain() }) { ending.call.end(.failed(.stopping)) }
         changed()
@@ -409,6 +409,7 @@ final class CallTable: Sendable {
             logger.warning("calls did not end in time", metadata: ["calls": "\(count)"])
         }
         closeIfUnfounded()
+        await letGo(of: channel)
     }
 }
 

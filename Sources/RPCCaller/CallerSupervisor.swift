@@ -68,7 +68,7 @@ func callerSupervisor(
                     throw error
                 }
             },
-            onStop: { _ in await current.value?.drain(within: drainTimeout) }
+            onStop: { channel in await current.value?.drain(channel, within: drainTimeout) }
         )
     }
 }
