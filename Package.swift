@@ -16,6 +16,7 @@ let package = Package(
         .library(name: "RPCReceiver", targets: ["RPCReceiver"]),
         .library(name: "SupervisionTesting", targets: ["SupervisionTesting"]),
         .library(name: "AMQPTesting", targets: ["AMQPTesting"]),
+        .library(name: "LocalBroker", targets: ["LocalBroker"]),
         .executable(name: "rpc", targets: ["rpc"]),
     ],
     dependencies: [
