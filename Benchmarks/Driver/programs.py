@@ -1,0 +1,132 @@
+"""The programs that are measured, and how to run a pair of them against the broker."""
+
+import json
+import os
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BENCHMARKS = os.path.join(ROOT, "Benchmarks")
+SWIFT = os.path.join(BENCHMARKS, ".build", "release")
+BUILT = os.path.join(BENCHMARKS, ".build", "baselines")
+
+RPC = os.path.join(SWIFT, "rpc-bench")
+SUPERVISION = os.path.join(SWIFT, "supervision-bench")
+RAW = os.path.join(BUILT, "raw-bench")
+
+# What Erlang and Elixir need for a million processes; the default is a quarter of that.
+PROCESSES = ["+P", "4194304"]
+
+
+class Failure(Exception):
+    """A program that did not do what it should, in one sentence."""
+
+
+class Broker:
+    """A private broker of our own, alive within `with`."""
+
+    def __enter__(self):
+        self.process = subprocess.Popen([RPC, "broker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline().split()
+        if len(line) != 2:
+            raise Failure("the private broker did not start; its message is above")
+        self.port, self.url = line
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(60)
+
+
+class Server:
+    """A server process, ready within `with`; `result` is its line of JSON afterwards."""
+
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.result = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self.process.stdout.readline().strip() != "ready":
+            self.process.kill()
+            raise Failure("%s did not become ready" % " ".join(self.arguments))
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.process.stdin.close()
+            self.result = parse(self.process.stdout.read(), self.arguments)
+            self.process.wait(60)
+        else:
+            self.process.kill()
+            self.process.wait()
+
+
+def parse(output, arguments):
+    lines = output.strip().splitlines()
+    try:
+        return json.loads(lines[-1])
+    except (IndexError, ValueError):
+        raise Failure("%s printed no result: %r" % (" ".join(arguments), output[-300:]))
+
+
+def run(arguments, timeout=600):
+    """Runs a program to its end, and returns its line of JSON."""
+    try:
+        done = subprocess.run(
+            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=timeout, text=True, cwd=BUILT
+        )
+    except subprocess.TimeoutExpired:
+        raise Failure("%s took longer than %d s" % (" ".join(arguments), timeout))
+    if done.returncode != 0:
+        raise Failure("%s failed (%d)" % (" ".join(arguments), done.returncode))
+    return parse(done.stdout, arguments)
+
+
+def rpc_pair(broker, client, server, **options):
+    """Runs one client against one server.
+
+    `client` and `server` are ("ours", mode) or ("raw", mode). Returns the client's line with the server's in it.
+    """
+    service = "bench-%s-%s" % (server[0], server[1])
+    connection = {"ours": [RPC, "{}", "--url", broker.url], "raw": [RAW, "{}", "--port", broker.port]}
+
+    def command(side, role, **extra):
+        program, mode = side
+        arguments = [part.format(role) for part in connection[program]]
+        arguments += ["--service", service, "--mode", mode]
+        for key, value in extra.items():
+            if value is not None:
+                arguments += ["--" + key, str(value)]
+        return arguments
+
+    own = {key: options.pop(key, None) for key in ("connections", "channels")}
+    inflight = options.get("inflight", 64)
+    at_once = max(256, min(65535, inflight))
+    if server[0] == "ours":
+        serving = command(server, "server", concurrency=at_once)
+    else:
+        serving = command(server, "server", prefetch=at_once)
+    calling = command(client, "client", **options, **(own if client[0] == "ours" else {}))
+    with Server(serving) as process:
+        line = run(calling)
+    line["server"] = process.result
+    return line
+
+
+def ours(case, children, kind="actor", timeout=900):
+    return run([SUPERVISION, case, "--children", str(children), "--kind", kind], timeout)
+
+
+def otp(case, children, timeout=900):
+    arguments = ["erl", *PROCESSES, "-noshell", "-pa", BUILT, "-run", "otp_bench", "main", case, str(children)]
+    return run(arguments, timeout)
+
+
+def elixir(case, count, timeout=900):
+    code = 'ElixirBench.main("%s", %d)' % (case, count)
+    return run(["elixir", "--erl", " ".join(PROCESSES), "-pa", BUILT, "-e", code], timeout)
+
+
+def warn(text):
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,191 @@
+"""What is measured, and what must hold: the table of targets."""
+
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+import programs
+
+RAW_WIRE, RAW_ECHO = ("raw", "wire"), ("raw", "echo")
+FULL, PLAIN = ("ours", "full"), ("ours", "plain")
+
+
+@dataclass
+class Sizes:
+    """How long and how large: a full run, or a quick one."""
+
+    seconds: float = 3.0
+    warmup: float = 1.0
+    children: int = 100_000
+    depth: int = 7
+
+
+@dataclass
+class Target:
+    name: str
+    what: str
+    against: str
+    # Both return a number from what one round has measured.
+    subject: Callable
+    baseline: Callable
+    unit: str
+    # `None`: printed, not judged.
+    limit: Optional[float] = None
+    at_least: bool = False
+
+    def holds(self, ratio):
+        if self.limit is None:
+            return None
+        return ratio >= self.limit if self.at_least else ratio <= self.limit
+
+    @property
+    def bound(self):
+        if self.limit is None:
+            return ""
+        return ("at least " if self.at_least else "at most ") + ("%g" % self.limit) + "x"
+
+
+class Round:
+    """One round's measurements: each is made when it is first asked for, and once."""
+
+    def __init__(self, broker, sizes, tell):
+        self.broker = broker
+        self.sizes = sizes
+        self.tell = tell
+        self.made = {}
+
+    def _once(self, key, make):
+        if key not in self.made:
+            line = make()
+            line["run"] = key
+            self.tell(line)
+            self.made[key] = line
+        return self.made[key]
+
+    def rpc(self, client, server, inflight=64, rate=None, connections=None, channels=None):
+        key = "%s-%s to %s-%s at %d" % (*client, *server, inflight)
+        if rate:
+            key += ", %s" % rate
+        if connections or channels:
+            key += ", %s x %s" % (connections, channels)
+
+        def make():
+            options = {"inflight": inflight, "connections": connections, "channels": channels}
+            if rate == "half load":
+                # Of what our caller and receiver manage together, for both.
+                options["rate"] = max(1, round(self.rpc(FULL, FULL)["rps"] / 2))
+                options["inflight"] = 256
+            return programs.rpc_pair(
+                self.broker, client, server, seconds=self.sizes.seconds, warmup=self.sizes.warmup, **options
+            )
+
+        return self._once(key, make)
+
+    def ours(self, case, children, kind):
+        return self._once("ours %s %s %d" % (case, kind, children), lambda: programs.ours(case, children, kind))
+
+    def otp(self, case, children):
+        return self._once("otp %s %d" % (case, children), lambda: programs.otp(case, children))
+
+    def elixir(self, case, count):
+        return self._once("elixir %s %d" % (case, count), lambda: programs.elixir(case, count))
+
+
+def rpc(name, what, against, subject, baseline, field, unit, limit=None, at_least=False):
+    """`subject` and `baseline` are the arguments of Round.rpc; `field` is of the client's line, or "server.field"."""
+
+    def take(arguments):
+        def value(round_):
+            pair, options = arguments
+            line = round_.rpc(*pair, **options)
+            if field.startswith("server."):
+                return line["server"][field[len("server.") :]]
+            return line[field]
+
+        return value
+
+    return Target("rpc-" + name, what, against, take(subject), take(baseline), unit, limit, at_least)
+
+
+def pair(client, server, **options):
+    return ((client, server), options)
+
+
+def supervision(name, what, against, case, count, kind, baseline, unit, limit=None, at_least=False, field="value"):
+    """`baseline` is ("otp" or "elixir", its case); `count` a number, or a function of the sizes."""
+
+    def number(round_):
+        return count(round_.sizes) if callable(count) else count
+
+    def subject(round_):
+        return round_.ours(case, number(round_), kind)[field]
+
+    def other(round_):
+        return getattr(round_, baseline[0])(baseline[1], number(round_))[field]
+
+    return Target("supervision-" + name, what, against, subject, other, unit, limit, at_least)
+
+
+def many(sizes):
+    return sizes.children
+
+
+def depth(sizes):
+    return sizes.depth
+
+
+CPU, WIRE, ECHO = "cpu_us_per_call", "same wire", "bare echo"
+
+TARGETS = [
+    rpc("caller-cpu-64", "full call, client CPU, 64 in flight", WIRE,
+        pair(FULL, RAW_WIRE), pair(RAW_WIRE, RAW_WIRE), CPU, "us", 2),
+    rpc("caller-cpu-256", "full call, client CPU, 256 in flight", WIRE,
+        pair(FULL, RAW_WIRE, inflight=256), pair(RAW_WIRE, RAW_WIRE, inflight=256), CPU, "us", 2.5),
+    rpc("caller-cpu-64-bare", "full call, client CPU, 64 in flight", ECHO,
+        pair(FULL, RAW_WIRE), pair(RAW_ECHO, RAW_ECHO), CPU, "us"),
+    rpc("caller-cpu-64-default", "the same with the default of 2 connections", WIRE,
+        pair(FULL, RAW_WIRE, connections=2, channels=2), pair(RAW_WIRE, RAW_WIRE), CPU, "us"),
+    rpc("plain-cpu-64", "plain call, client CPU, 64 in flight", ECHO,
+        pair(PLAIN, RAW_ECHO), pair(RAW_ECHO, RAW_ECHO), CPU, "us", 1.6),
+    rpc("receiver-cpu-64", "receiver CPU, trivial handler", "raw echo server, same wire",
+        pair(RAW_WIRE, FULL), pair(RAW_WIRE, RAW_WIRE), "server." + CPU, "us", 2),
+    rpc("receiver-cpu-64-bare", "receiver CPU, trivial handler", "raw echo server, bare",
+        pair(RAW_WIRE, FULL), pair(RAW_ECHO, RAW_ECHO), "server." + CPU, "us"),
+    rpc("throughput-64", "full call, caller and receiver ours", WIRE,
+        pair(FULL, FULL), pair(RAW_WIRE, RAW_WIRE), "rps", "1/s", 0.75, at_least=True),
+    rpc("p99-half-load", "full call, p99 at half of that throughput", WIRE,
+        pair(FULL, FULL, rate="half load"), pair(RAW_WIRE, RAW_WIRE, rate="half load"), "p99_us", "us", 1.3),
+    rpc("latency-1", "one call at a time, p50, both sides ours", WIRE,
+        pair(FULL, FULL, inflight=1), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us", 1.5),
+    rpc("latency-1-caller", "one call at a time, p50, caller ours", WIRE,
+        pair(FULL, RAW_WIRE, inflight=1), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us"),
+    supervision("restart-actor", "restart after a kill, p50, actor", "OTP supervisor",
+                "restart", 1, "actor", ("otp", "restart"), "us", 0.5),
+    supervision("restart-worker", "restart after a kill, p50, with run()", "OTP supervisor",
+                "restart", 1, "worker", ("otp", "restart"), "us", 0.8),
+    supervision("kill-1000-actor", "1000 children killed at once, actors", "OTP supervisor",
+                "kill-all", 1000, "actor", ("otp", "kill-all"), "1/s", 5, at_least=True),
+    supervision("kill-1000-worker", "1000 children killed at once, with run()", "OTP supervisor",
+                "kill-all", 1000, "worker", ("otp", "kill-all"), "1/s"),
+    supervision("start-actor", "start dynamic children, actors", "Elixir DynamicSupervisor",
+                "start", many, "actor", ("elixir", "dynamic-start"), "1/s", 3, at_least=True),
+    supervision("start-worker", "start dynamic children, with run()", "Elixir DynamicSupervisor",
+                "start", many, "worker", ("elixir", "dynamic-start"), "1/s", 1.5, at_least=True),
+    supervision("memory-actor", "memory of an idle child, actor", "OTP simple_one_for_one",
+                "memory", many, "actor", ("otp", "memory"), "B", 1 / 8),
+    supervision("memory-worker", "memory of an idle child, with run()", "OTP simple_one_for_one",
+                "memory", many, "worker", ("otp", "memory"), "B", 0.65),
+    supervision("stop-actor", "stop dynamic children, actors", "OTP simple_one_for_one",
+                "stop", many, "actor", ("otp", "stop"), "ms", 0.5),
+    supervision("stop-worker", "stop dynamic children, with run()", "OTP simple_one_for_one",
+                "stop", many, "worker", ("otp", "stop"), "ms", 0.5),
+    supervision("lookup-1", "registry lookups, one reader", "Elixir Registry",
+                "lookup", 1, "actor", ("elixir", "lookup"), "1/s", 4, at_least=True),
+    supervision("lookup-2", "registry lookups, two readers", "Elixir Registry",
+                "lookup", 2, "actor", ("elixir", "lookup"), "1/s", 1.5, at_least=True),
+    supervision("tree-start", "tree of 21,845 nodes: start", "OTP supervisor",
+                "tree", depth, "actor", ("otp", "tree"), "ms", 0.7, field="start"),
+    supervision("tree-stop", "tree of 21,845 nodes: stop", "OTP supervisor",
+                "tree", depth, "actor", ("otp", "tree"), "ms", 0.7, field="stop"),
+    supervision("tree-rebuild", "tree of 21,845 nodes: rebuild", "OTP supervisor",
+                "tree", depth, "actor", ("otp", "tree"), "ms", 0.7, field="rebuild"),
+]

@@ -1,0 +1,94 @@
+import ArgumentParser
+import BenchmarkSupport
+import NIOCore
+import RPCCaller
+import Synchronization
+
+struct Client: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Calls \"echo\" with our caller, and prints one line of JSON.",
+        discussion: """
+            Keeps --inflight calls waiting at any time (a closed loop), or begins --rate of them a second (an open one: a call \
+            that is late because all were busy counts from the moment it was due).
+            """
+    )
+
+    @OptionGroup
+    var connecting: Connecting
+
+    @Option(help: "Calls that wait at once.")
+    var inflight = 64
+
+    @Option(help: "Bytes of the body: a JSON string with its quotes.")
+    var body = 64
+
+    @Option(help: "How long to measure.")
+    var seconds = 3.0
+
+    @Option(help: "How long to run before that.")
+    var warmup = 1.0
+
+    @Option(help: "Measure so many calls instead, after a tenth of them.")
+    var calls: Int?
+
+    @Option(help: "Begin so many calls a second; 0 for as many as possible.")
+    var rate = 0.0
+
+    func validate() throws {
+        guard inflight > 0, body > 1 else { throw ValidationError("--inflight is at least 1, --body at least 2") }
+    }
+
+    func run() async throws {
+        var configuration = RPCCallerConfiguration(endpoints: try connecting.endpoints())
+        connecting.configure(&configuration.pool)
+        configuration.maximumCallsInFlight = max(10_000, inflight)
+        if connecting.mode == .plain { configuration.replies = .direct }
+        let caller = RPCCaller(service: "bench", configuration: configuration, logger: connecting.logger)
+        try await caller.start()
+        try await caller.waitUntilReady()
+
+        let service = connecting.service
+        let load: Load
+        switch connecting.mode {
+        case .full:
+            let text = String(repeating: "x", count: body - 2)
+            load = Load(inflight: inflight, rate: rate) {
+                let answer: String = try await caller.call(service, "echo", text, timeout: .seconds(30))
+                return answer.utf8.count == text.utf8.count
+            }
+        case .plain:
+            let bytes = ByteBuffer(repeating: UInt8(ascii: "x"), count: body)
+            load = Load(inflight: inflight, rate: rate) {
+                let answer = try await caller.call(service, .echoBytes, bytes, timeout: .seconds(30))
+                return answer.readableBytes == bytes.readableBytes
+            }
+        }
+        // The first failure says more than a count of all.
+        try await load.call()
+        await load.run(calls.map { .calls(($0 + 9) / 10) } ?? .time(.seconds(warmup)))
+        let result = await load.run(calls.map { .calls($0) } ?? .time(.seconds(seconds)))
+        print(result, load)
+        await caller.stop()
+    }
+
+    private func print(_ result: Load.Result, _ load: Load) {
+        var line = JSONLine()
+        line.add("program", "ours")
+        line.add("side", "client")
+        line.add("mode", connecting.mode.rawValue)
+        line.add("calls", result.calls)
+        line.add("inflight", inflight)
+        line.add("body", body)
+        line.add("seconds", result.seconds)
+        line.add("rps", Double(result.calls) / result.seconds)
+        line.add("p50_us", load.latencies.microseconds(atPercentile: 50))
+        line.add("p99_us", load.latencies.microseconds(atPercentile: 99))
+        line.add("p999_us", load.latencies.microseconds(atPercentile: 99.9))
+        line.add("cpu_us_per_call", result.cpu / Double(result.calls))
+        line.add("max_rss_kb", Usage.maximumResidentKilobytes)
+        line.add("errors", result.errors)
+        line.add("connections", connecting.connections)
+        line.add("channels", connecting.channels)
+        line.print()
+    }
+}

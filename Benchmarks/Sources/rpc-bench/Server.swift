@@ -1,0 +1,61 @@
+import ArgumentParser
+import BenchmarkSupport
+import NIOCore
+import RPCReceiver
+import Synchronization
+
+struct Server: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Answers calls of \"echo\" with our receiver until standard input ends.",
+        discussion: "Prints \"ready\" when it consumes, and a line of JSON at the end."
+    )
+
+    @OptionGroup
+    var connecting: Connecting
+
+    @Option(help: "How many requests run at once.")
+    var concurrency = 256
+
+    func run() async throws {
+        var configuration = RPCReceiverConfiguration(endpoints: try connecting.endpoints())
+        connecting.configure(&configuration.pool)
+        configuration.concurrency = concurrency
+        let procedure =
+            switch connecting.mode {
+            case .full: Procedure("echo") { (text: String, _) in text }
+            case .plain: Procedure(.echoBytes) { bytes, _ in bytes }
+            }
+        let receiver = RPCReceiver(
+            service: connecting.service,
+            configuration: configuration,
+            logger: connecting.logger,
+            procedures: Procedures { procedure }
+        )
+        try await receiver.start()
+        try await receiver.waitUntilReady()
+        say("ready")
+        let (cpu, start) = (Usage.cpuMicroseconds, ContinuousClock.now)
+        await Input.ended()
+        let counts = receiver.counts
+        let (used, seconds) = (Usage.cpuMicroseconds - cpu, (ContinuousClock.now - start).inSeconds)
+        var line = JSONLine()
+        line.add("program", "ours")
+        line.add("side", "server")
+        line.add("mode", connecting.mode.rawValue)
+        line.add("calls", counts.received)
+        line.add("seconds", seconds)
+        line.add("rps", Double(counts.received) / seconds)
+        line.add("cpu_us_per_call", used / Double(counts.received))
+        line.add("max_rss_kb", Usage.maximumResidentKilobytes)
+        line.add("errors", counts.received - counts.answered)
+        line.print()
+        await receiver.stop()
+    }
+}
+
+extension RPCProcedure<ByteBuffer, ByteBuffer> {
+    /// The least work: the bytes as they are, whatever they are called.
+    static var echoBytes: Self {
+        Self("echo", codec: BytesCodec(contentType: "application/json", acceptsAnyType: true))
+    }
+}
