@@ -20,6 +20,13 @@ FILE = os.path.join(programs.BENCHMARKS, "Counts.json")
 TOLERANCE = {"instructions": 0.05, "allocations": 0.03}
 
 
+def stripped(program):
+    """A copy without debug information: valgrind does not know the newer forms of it."""
+    copy = os.path.join(programs.BUILT, os.path.basename(program) + "-stripped")
+    subprocess.run(["strip", "-g", "-o", copy, program], check=True)
+    return copy
+
+
 def callgrind(arguments, **options):
     """Runs a program under callgrind: (instructions, allocations)."""
     folder = tempfile.mkdtemp(prefix="counts-")
@@ -72,13 +79,14 @@ def per_operation(arguments, few, many):
 
 def measure(broker, tell):
     counts = {}
+    rpc, supervision = stripped(programs.RPC), stripped(programs.SUPERVISION)
 
     def found(name, value):
         counts[name] = value
         tell({"count": name, **value})
 
     def repeat(case, kind="actor"):
-        return lambda count: [programs.SUPERVISION, case, "--kind", kind, "--times", str(count)]
+        return lambda count: [supervision, case, "--kind", kind, "--times", str(count)]
 
     found("restart, actor", per_operation(repeat("repeat-restart"), 200, 2200))
     found("restart, with run()", per_operation(repeat("repeat-restart", "worker"), 200, 2200))
@@ -86,7 +94,7 @@ def measure(broker, tell):
 
     def client(mode, inflight):
         def arguments(count):
-            return [programs.RPC, "client", "--url", broker.url, "--service", "counted", "--mode", mode,
+            return [rpc, "client", "--url", broker.url, "--service", "counted", "--mode", mode,
                     "--inflight", str(inflight), "--calls", str(count)]
         return arguments
 
@@ -100,11 +108,11 @@ def measure(broker, tell):
                 value["allocations"] = round(value["allocations"] / 1.1, 2)
                 found("call, %s, %d in flight" % (mode, inflight), value)
 
-    found("reply, 64 in flight", receiver(broker))
+    found("reply, 64 in flight", receiver(broker, rpc))
     return counts
 
 
-def receiver(broker):
+def receiver(broker, rpc):
     """One request answered by our receiver: its own totals with few requests and with many."""
     totals = []
     for count in (500, 3500):
@@ -113,7 +121,7 @@ def receiver(broker):
             out = os.path.join(folder, "out")
             serving = ["valgrind", "--tool=callgrind", "--callgrind-out-file=" + out,
                        "--log-file=" + os.path.join(folder, "log"),
-                       programs.RPC, "server", "--url", broker.url, "--service", "counted"]
+                       rpc, "server", "--url", broker.url, "--service", "counted"]
             calling = [programs.RAW, "client", "--port", broker.port, "--service", "counted", "--mode", "wire",
                        "--calls", str(count)]
             with programs.Server(serving) as server:

@@ -1,9 +1,12 @@
 // The pipelined client: a poll loop that keeps a number of calls in flight.
 #define _GNU_SOURCE
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
 #include <sys/prctl.h>
+#endif
 
 #include "measure.h"
 #include "raw.h"
@@ -184,9 +187,19 @@ static bool take(client *c, struct timeval *timeout) {
   }
 }
 
-static struct timeval until(uint64_t then, uint64_t now) {
-  uint64_t left = then > now ? (then - now) / 1000 : 0;
-  return (struct timeval){.tv_sec = (time_t)(left / 1000000), .tv_usec = (suseconds_t)(left % 1000000)};
+// Waits until there is something to read, or that time has come. The library's own waiting counts in milliseconds, and would
+// spin through the last one.
+static bool readable_before(client *c, uint64_t then) {
+  if (amqp_data_in_buffer(c->connection) || amqp_frames_enqueued(c->connection)) return true;
+  acknowledge(c);
+  uint64_t now = now_ns(), left = then > now ? then - now : 0;
+  struct pollfd socket = {.fd = amqp_get_sockfd(c->connection), .events = POLLIN};
+#ifdef __linux__
+  struct timespec timeout = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
+  return ppoll(&socket, 1, &timeout, NULL) > 0;
+#else
+  return poll(&socket, 1, (int)(left / 1000000u)) > 0;
+#endif
 }
 
 // Runs until the time is over or so many calls are finished. Calls under way stay under way.
@@ -212,8 +225,9 @@ static void run_for(client *c, double seconds, uint64_t calls) {
       waited = false;
       continue;
     }
-    struct timeval timeout = until(due > now ? due : end, now);
-    waited = !take(c, &timeout);
+    struct timeval none = {0, 0};
+    waited = !readable_before(c, due > now ? due : end);
+    if (!waited) take(c, &none);
   }
 }
 

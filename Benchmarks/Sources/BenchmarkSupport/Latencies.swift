@@ -1,10 +1,13 @@
 import Histogram
 import Synchronization
 
-/// The latencies of many tasks at once, in HDR histograms: one for a few tasks each, so that they seldom wait for each other.
+/// The latencies of many tasks at once, told by an HDR histogram.
+///
+/// Recording only keeps the number, and the histogram is made at the end: its own recording is generic code that costs a
+/// microsecond, which would count as the library's.
 public final class Latencies: Sendable {
     private final class Shard: Sendable {
-        let histogram = Mutex(Latencies.empty)
+        let nanoseconds = Mutex<[Int64]>([])
     }
 
     private let shards = (0..<16).map { _ in Shard() }
@@ -14,24 +17,22 @@ public final class Latencies: Sendable {
 
     /// Records what a call of this task took.
     public func record(_ duration: Duration, by task: Int) {
-        shards[task % shards.count].histogram.withLock { _ = $0.record(UInt64(max(0, duration.nanoseconds))) }
+        shards[task % shards.count].nanoseconds.withLock { $0.append(duration.nanoseconds) }
     }
 
     /// Forgets everything.
     public func reset() {
-        for shard in shards { shard.histogram.withLock { $0.reset() } }
+        for shard in shards { shard.nanoseconds.withLock { $0.removeAll(keepingCapacity: true) } }
     }
 
-    /// The latency in microseconds that this percentage of the calls did not exceed.
-    public func microseconds(atPercentile percentile: Double) -> Double {
-        var all = Latencies.empty
-        for shard in shards { all.add(shard.histogram.withLock { $0 }) }
-        return Double(all.valueAtPercentile(percentile)) / 1000
-    }
-
-    private static var empty: Histogram<UInt64> {
-        // Up to a minute, in nanoseconds, to three digits.
-        Histogram(highestTrackableValue: 60_000_000_000, numberOfSignificantValueDigits: .three)
+    /// The latencies in microseconds that these percentages of the calls did not exceed.
+    public func microseconds(atPercentiles percentiles: [Double]) -> [Double] {
+        // Up to ten minutes, in nanoseconds, to three digits.
+        var all = Histogram<UInt64>(highestTrackableValue: 600_000_000_000, numberOfSignificantValueDigits: .three)
+        for shard in shards {
+            for value in shard.nanoseconds.withLock({ $0 }) { all.record(UInt64(max(0, value))) }
+        }
+        return percentiles.map { Double(all.valueAtPercentile($0)) / 1000 }
     }
 }
 

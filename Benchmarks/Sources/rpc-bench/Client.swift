@@ -2,7 +2,6 @@ import ArgumentParser
 import BenchmarkSupport
 import NIOCore
 import RPCCaller
-import Synchronization
 
 struct Client: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -81,9 +80,13 @@ struct Client: AsyncParsableCommand {
         line.add("body", body)
         line.add("seconds", result.seconds)
         line.add("rps", Double(result.calls) / result.seconds)
-        line.add("p50_us", load.latencies.microseconds(atPercentile: 50))
-        line.add("p99_us", load.latencies.microseconds(atPercentile: 99))
-        line.add("p999_us", load.latencies.microseconds(atPercentile: 99.9))
+        let percentiles = [50, 99, 99.9]
+        for (key, value) in zip(
+            ["p50_us", "p99_us", "p999_us"],
+            load.latencies.microseconds(atPercentiles: percentiles)
+        ) {
+            line.add(key, value)
+        }
         line.add("cpu_us_per_call", result.cpu / Double(result.calls))
         line.add("max_rss_kb", Usage.maximumResidentKilobytes)
         line.add("errors", result.errors)

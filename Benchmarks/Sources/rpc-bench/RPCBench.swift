@@ -1,10 +1,18 @@
 import ArgumentParser
+import BenchmarkSupport
 
 @main
+enum Main {
+    static func main() {
+        runBlocking { await RPCBench.main(nil) }
+    }
+}
+
 struct RPCBench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rpc-bench",
-        abstract: "Measures our caller and receiver; either can be paired with the other side of Baselines/librabbitmq.",
+        abstract:
+            "Measures our caller and receiver; either can be paired with the other side of Baselines/librabbitmq.",
         discussion: """
             In three terminals:
               rpc-bench broker                                 (prints its URL)

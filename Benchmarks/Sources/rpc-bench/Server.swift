@@ -2,7 +2,6 @@ import ArgumentParser
 import BenchmarkSupport
 import NIOCore
 import RPCReceiver
-import Synchronization
 
 struct Server: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -34,12 +34,15 @@ extension Cases {
         let supervisor = flat(.actor, 1)
         try await supervisor.start()
         let keys = (1...names).map { "user-\($0)" }
-        guard let owner = try supervisor.reference().whichChildren().first?.pid else { throw LookupError.missing(names) }
+        guard let owner = try supervisor.reference().whichChildren().first?.pid else {
+            throw LookupError.missing(names)
+        }
         for (index, key) in keys.enumerated() { try registry.register(key, index, for: owner) }
         return (registry, keys, supervisor)
     }
 
-    private static func read(_ registry: Registry<String, Int>, _ keys: [String], readers: Int, each: Int) async -> Int {
+    private static func read(_ registry: Registry<String, Int>, _ keys: [String], readers: Int, each: Int) async -> Int
+    {
         await withTaskGroup(of: Int.self) { group in
             for reader in 1...readers {
                 group.addTask {

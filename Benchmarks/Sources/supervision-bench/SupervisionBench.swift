@@ -3,6 +3,12 @@ import BenchmarkSupport
 import Supervision
 
 @main
+enum Main {
+    static func main() {
+        runBlocking { await SupervisionBench.main(nil) }
+    }
+}
+
 struct SupervisionBench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "supervision-bench",
@@ -41,7 +47,9 @@ struct SupervisionBench: AsyncParsableCommand {
     }
 
     func validate() throws {
-        guard children > 0, times >= 0 else { throw ValidationError("--children must be at least 1, --times at least 0") }
+        guard children > 0, times >= 0 else {
+            throw ValidationError("--children must be at least 1, --times at least 0")
+        }
     }
 
     func run() async throws {
