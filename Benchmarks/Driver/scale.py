@@ -25,7 +25,12 @@ def measure(broker, tell, seconds=2.0, repeats=3, most_children=1_000_000):
     def point(curve, name, x, make, repeats=repeats):
         lines = []
         for _ in range(repeats):
-            line = make()
+            try:
+                line = make()
+            except programs.Failure as failure:
+                # The other points are still worth having.
+                programs.warn("%s: %s at %s is left out: %s" % (curve, name, x, failure))
+                return
             line["run"] = "%s: %s at %s" % (curve, name, x)
             tell(line)
             lines.append(line)
@@ -55,8 +60,8 @@ def measure(broker, tell, seconds=2.0, repeats=3, most_children=1_000_000):
             continue
         once = 1 if children >= 100_000 else repeats
         for kind, name in (("actor", "actor"), ("worker", "with run()")):
-            point("children", name, children, lambda: programs.ours("scale", children, kind), once)
-        point("children", "OTP supervisor", children, lambda: programs.otp("scale", children), once)
+            point("children", name, children, lambda: programs.ours("scale", children, kind, 180), once)
+        point("children", "OTP supervisor", children, lambda: programs.otp("scale", children, 180), once)
     return data
 
 
