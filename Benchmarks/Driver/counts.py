@@ -75,7 +75,7 @@ def per_operation(arguments, few, many):
     (less, fewer), (more, further) = (callgrind(arguments(count)) for count in (few, many))
     return {
         "instructions": round((more - less) / (many - few)),
-        "allocations": round(abs(further - fewer) / (many - few), 2),
+        "allocations": round((further - fewer) / (many - few), 2) + 0.0,
     }
 
 
@@ -134,7 +134,7 @@ def receiver(broker, rpc):
     (few, less, fewer), (many, more, further) = totals
     return {
         "instructions": round((more - less) / (many - few)),
-        "allocations": round(abs(further - fewer) / (many - few), 2),
+        "allocations": round((further - fewer) / (many - few), 2) + 0.0,
     }
 
 
