@@ -16,6 +16,8 @@ package enum Services {
         var configuration = RPCCallerConfiguration(endpoints: [try Endpoint(url: url)])
         configuration.pool = try pool(url)
         configuration.timeout = .seconds(60)
+        // Its calls may be held up for ever when the root is asked to end.
+        configuration.drainTimeout = .seconds(3)
         if let intensity { configuration.intensity = intensity }
         return RPCCaller(service: "shop", configuration: configuration, logger: quiet)
     }

@@ -71,7 +71,7 @@ func naiveShop(_ pool: AMQPPool, _ orders: Orders) -> Supervisor {
 
 // snippet.better
 func shop(_ pool: AMQPPool, _ orders: Orders) -> Supervisor {
-    Supervisor("shop", strategy: .restForOne, logger: silent) {
+    Supervisor("shop", strategy: .restForOne, intensity: .init(100, within: .seconds(5)), logger: silent) {
         pool.supervisor
         Child.consumer("clerk", of: "orders", on: pool) { channel in
             try await channel.declareQueue("orders", durable: true)

@@ -26,7 +26,8 @@ struct KillMatrixTests {
             let current = Latest<RPCCaller>()
             var chaos = Chaos(
                 invariants: [
-                    Self.calls(current, gates, isFatal: { Self.fatal.contains($0) }), Self.view(view, current),
+                    Self.calls(current, gates, isCallers: true, isFatal: { Self.fatal.contains($0) }),
+                    Self.view(view, current),
                 ],
                 timeout: .seconds(120),
                 ready: { _ in
@@ -66,7 +67,9 @@ struct KillMatrixTests {
             try await caller.waitUntilReady(timeout: .seconds(60))
             let view = BrokerView(broker, virtualHost)
             var chaos = Chaos(
-                invariants: [Self.calls(current, gates, isFatal: { _ in false }), Self.view(view, current)],
+                invariants: [
+                    Self.calls(current, gates, isCallers: false, isFatal: { _ in false }), Self.view(view, current),
+                ],
                 timeout: .seconds(120),
                 ready: { _ in
                     gates.open()
@@ -86,12 +89,15 @@ struct KillMatrixTests {
     }
 
     /// A hundred calls wait in their handlers and two hundred are on their way while a process ends.
+    ///
+    /// - Parameter isCallers: Whether the tree is the caller's: its end is the end of the calls that wait.
     private static func calls(
         _ current: Latest<RPCCaller>,
         _ gates: Gates,
+        isCallers: Bool,
         isFatal: @escaping @Sendable (String) -> Bool
     ) -> Invariant {
-        Invariant("every call ended once, as it should, and the next one works") { _ in
+        var invariant = Invariant("every call ended once, as it should, and the next one works") { _ in
             gates.open()
             gates.close()
             let caller = try current.value()
@@ -102,7 +108,7 @@ struct KillMatrixTests {
         } check: { scene, calls in
             let (held, passing) = calls
             let caller = try current.value()
-            let isFatal = scene.kills.contains { isFatal($0.path) }
+            let isFatal = scene.effects.treeEnded || scene.kills.contains { isFatal($0.path) }
             if !isFatal { gates.open() }
             for (n, task) in held.enumerated() {
                 switch (await task.result, isFatal) {
@@ -112,6 +118,8 @@ struct KillMatrixTests {
                 }
             }
             gates.open()
+            // Those that begin after the end wait for another incarnation, as long as they may.
+            if scene.effects.treeEnded { return }
             for (n, task) in passing.enumerated() {
                 switch await task.result {
                 case .success(n + 1): continue
@@ -123,6 +131,8 @@ struct KillMatrixTests {
             try require(sum == 13, "4 + 9 = \(sum)")
             try require(caller.pendingCount == 0, "\(caller.pendingCount) calls are left in the table")
         }
+        invariant.holdsAfterTheEnd = isCallers
+        return invariant
     }
 
     /// What the broker sees in the end.

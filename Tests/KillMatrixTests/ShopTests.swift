@@ -29,7 +29,7 @@ struct ShopTests {
         try await withShop { shop in
             let chaos = shop.chaos(faults: shop.faults(ownBroker: false))
             try await Matrix.play("pairs") {
-                try await chaos.pairs([.kill, .crash], sample: isWhole ? 150 : 8, expecting: .survives)
+                try await chaos.pairs([.kill, .crash], sample: isWhole ? 60 : 8, expecting: .survives)
             }
         }
     }

@@ -69,6 +69,32 @@ struct FaultTests {
         #expect("\(try #require(found))".contains("restarted: everything below the root; expected: nothing"))
     }
 
+    @Test("may do what they do later: the report tells what has come of it when the invariants have been checked")
+    func late() async throws {
+        let first = Shared<Pid?>(nil)
+        let lightning = Fault("lightning") { tree in
+            Task {
+                try await Task.sleep(for: .milliseconds(50))
+                try tree.end("app/a")
+            }
+        }
+        let chaos = Chaos(
+            invariants: [
+                Invariant("the lightning strikes") { tree in
+                    let pid = try tree.process("app/a").pid
+                    first.with { $0 = pid }
+                } check: { _, _ in
+                    _ = await first.with { $0 }?.exited()
+                }
+            ],
+            faults: [lightning]
+        ) {
+            Supervisor("app", logger: quiet) { Child("a") { Waiter($0) } }
+        }
+        let report = try await chaos.eachFault()
+        #expect(report.rows.map(\.effects.restarted) == [["app/a"]])
+    }
+
     @Test("that fail, and those that do not end, are findings")
     func failing() async throws {
         let broken = try await failure {
@@ -145,6 +171,25 @@ struct FaultTests {
         #expect(sample.seed == 9)
         let again = try await chaos.pairs([.kill, .crash], sample: 3, seed: 9)
         #expect(again.rows.map(\.kills) == sample.rows.map(\.kills))
+    }
+}
+
+@Suite("Invariants", .timeLimit(.minutes(1)))
+struct InvariantTests {
+    @Test("of what lives are not checked when the root has ended; others are, if they say so")
+    func afterTheEnd() async throws {
+        let checked = Shared<[String]>([])
+        var always = Invariant("always") { scene in
+            let ended = scene.effects.treeEnded
+            checked.with { $0.append("always \(ended)") }
+        }
+        always.holdsAfterTheEnd = true
+        let chaos = Chaos(invariants: [always, Invariant("living") { _ in checked.with { $0.append("living") } }]) {
+            clock in
+            Supervisor("app", logger: quiet, clock: clock) { Child("a") { Waiter($0) } }
+        }
+        try await chaos.matrix([.kill])
+        #expect(checked.with { $0 } == ["always true", "always false", "living"])
     }
 }
 

@@ -28,6 +28,8 @@ public struct Invariant: Sendable {
 
     /// As a sentence.
     public var name: String
+    /// Whether it holds when the root has ended, too, and is checked then. By default only what lives is looked at.
+    public var holdsAfterTheEnd = false
     let prepare: @Sendable (LiveTree) async throws -> Check
 
     /// - Parameters:

@@ -53,10 +53,10 @@ struct Stage: Sendable {
     /// Ends these processes, waits until the tree has settled, and looks at what has become of it.
     func perform(_ kills: [Scenario.Kill], expecting expected: Expectation?) async -> Result {
         var result = Result()
-        var checks: [(String, Invariant.Check)] = []
+        var checks: [(invariant: Invariant, check: Invariant.Check)] = []
         for invariant in chaos.invariants {
             do {
-                checks.append((invariant.name, try await invariant.prepare(LiveTree(supervisor))))
+                checks.append((invariant, try await invariant.prepare(LiveTree(supervisor))))
             } catch {
                 result.findings.append(.invariant(invariant.name, error))
             }
@@ -112,17 +112,19 @@ struct Stage: Sendable {
                 )
             )
         }
-        if !result.effects.treeEnded, outcome.findings.isEmpty {
+        if outcome.findings.isEmpty {
             let scene = Invariant.Scene(tree: LiveTree(supervisor), kills: kills, effects: result.effects)
-            for (name, check) in checks {
+            for (invariant, check) in checks where !result.effects.treeEnded || invariant.holdsAfterTheEnd {
                 result.checked += 1
                 do {
                     try await check(scene)
                 } catch {
-                    result.findings.append(.invariant(name, error))
+                    result.findings.append(.invariant(invariant.name, error))
                 }
             }
         }
+        // By now what comes of a fault has come.
+        if !result.faults.isEmpty, result.findings.isEmpty { await lookAgain(&result, before) }
         faults.releaseHung()
         return result
     }
@@ -264,13 +266,19 @@ extension Stage {
     private func follow(_ result: inout Result, _ before: [ProcessDescription]) async {
         let deadline = ContinuousClock.now + chaos.timeout
         while !result.isAsExpected, !result.effects.treeEnded, ContinuousClock.now < deadline {
-            let settled = Latch()
-            let task = Task { if await supervisor.settled() { settled.open() } }
-            defer { task.cancel() }
-            guard await isSettled(settled, within: chaos.timeout) else { return }
-            result.effects = effects(before, keepsTrying: result.effects.keepsTrying)
+            guard await lookAgain(&result, before) else { return }
             if !result.isAsExpected { await pass(Stage.interval) }
         }
+    }
+
+    @discardableResult
+    private func lookAgain(_ result: inout Result, _ before: [ProcessDescription]) async -> Bool {
+        let settled = Latch()
+        let task = Task { if await supervisor.settled() { settled.open() } }
+        defer { task.cancel() }
+        guard await isSettled(settled, within: chaos.timeout) else { return false }
+        result.effects = effects(before, keepsTrying: result.effects.keepsTrying)
+        return true
     }
 
     private func isSettled(_ settled: Latch, within timeout: Duration) async -> Bool {
