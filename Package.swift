@@ -14,6 +14,7 @@ let package = Package(
         .library(name: "AMQPPool", targets: ["AMQPPool"]),
         .library(name: "RPCCaller", targets: ["RPCCaller"]),
         .library(name: "RPCReceiver", targets: ["RPCReceiver"]),
+        .library(name: "RPCTesting", targets: ["RPCTesting"]),
         .library(name: "SupervisionTesting", targets: ["SupervisionTesting"]),
         .library(name: "AMQPTesting", targets: ["AMQPTesting"]),
         .library(name: "LocalBroker", targets: ["LocalBroker"]),
@@ -104,6 +105,16 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "Tracing", package: "swift-distributed-tracing"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "RPCTesting",
+            dependencies: [
+                "RPCCaller", "RPCReceiver", "RPCWire",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings
         ),
@@ -264,6 +275,19 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "RPCTestingTests",
+            dependencies: [
+                "AMQPPool", "RPCCaller", "RPCReceiver", "RPCTesting", "RPCWire",
+                .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "Tracing", package: "swift-distributed-tracing"),
             ],
             swiftSettings: settings
         ),

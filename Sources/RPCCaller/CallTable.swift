@@ -215,7 +215,10 @@ final class CallTable: Sendable {
                 let error = AMQPError.messageTooLarge(bytes: call.request.body.readableBytes, limit: limit)
                 return published(call, attempt, .refused(error))
             }
-            logger.debug("a request is in doubt", metadata: ["rpc.id": "\(call.id)", "error": "\(cause)"])
+            logger.debug(
+                "a request is in doubt",
+                metadata: [LogKey.messageID.rawValue: "\(call.id)", "error": "\(cause)"]
+            )
             (kept, error) = (.unknown, .connectionLost(requestMayHaveBeenDelivered: true))
         case .refused(let cause): (kept, error) = (.refused, .invalidRequest("\(cause)"))
         case .notWritten: (kept, error) = (.notWritten, .connectionLost(requestMayHaveBeenDelivered: false))
@@ -307,10 +310,9 @@ final class CallTable: Sendable {
     /// A reply, on the event loop.
     func replied(_ delivery: Delivery) {
         let reply = ReplyMessage(properties: delivery.properties, body: delivery.body)
-        guard let id = reply.correlationID.flatMap(RequestID.init),
-            let ending = release({ $0.pending.reply(to: id) })
-        else {
-            counters.unmatchedReply()
+        let id = reply.correlationID.flatMap(RequestID.init)
+        guard let id, let ending = release({ $0.pending.reply(to: id) }) else {
+            counters.unmatchedReply(hasID: id != nil)
             return
         }
         ending.call.end(.reply(reply))

@@ -8,10 +8,16 @@ public struct RPCCallerCounts: Sendable, Hashable {
     public var retries = 0
 }
 
-/// Counts; metrics will be fed from here.
+/// Counts, for those who ask and for metrics.
 final class CallerCounters: Sendable {
+    /// `nil` where nobody wants to know.
+    let metrics: CallerMetrics?
     private let unmatchedReplies = Atomic(0)
     private let retries = Atomic(0)
+
+    init(_ metrics: CallerMetrics? = nil) {
+        self.metrics = metrics
+    }
 
     var current: RPCCallerCounts {
         RPCCallerCounts(
@@ -22,9 +28,12 @@ final class CallerCounters: Sendable {
 
     func retried() {
         retries.add(1, ordering: .relaxed)
+        metrics?.retried()
     }
 
-    func unmatchedReply() {
+    /// - Parameter hasID: Whether it has an id as ours are, and so may have come late, or twice.
+    func unmatchedReply(hasID: Bool) {
         unmatchedReplies.add(1, ordering: .relaxed)
+        metrics?.unmatchedReply(hasID: hasID)
     }
 }

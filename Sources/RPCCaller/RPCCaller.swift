@@ -32,10 +32,15 @@ public final class RPCCaller: Service, Sendable {
     /// The live tree: start, stop, events, and what "kill the process" tests aim at.
     public let supervisor: Supervisor
 
-    private let configuration: RPCCallerConfiguration
-    private let current: Current<CallTable>
+    let configuration: RPCCallerConfiguration
+    let current: Current<CallTable>
     private let stateBroadcast: CallerStates
-    private let counters: CallerCounters
+    let counters: CallerCounters
+    let logger: Logger
+    /// Ours, then those that were configured.
+    let interceptors: [any RPCCallerInterceptor]
+    /// Takes the broker's place in unit tests.
+    let wire: (any RPCWireReplacement)?
 
     /// Describes a caller; nothing runs before ``start()`` or ``run()``.
     ///
@@ -48,27 +53,48 @@ public final class RPCCaller: Service, Sendable {
     }
 
     /// Describes a caller with these settings; nothing runs before ``start()`` or ``run()``.
-    public init(service: String, configuration: RPCCallerConfiguration, name: String = "caller", logger: Logger? = nil)
-    {
+    public convenience init(
+        service: String,
+        configuration: RPCCallerConfiguration,
+        name: String = "caller",
+        logger: Logger? = nil
+    ) {
+        self.init(service: service, configuration: configuration, name: name, logger: logger, wire: nil)
+    }
+
+    /// The same, with something else in the broker's place: then the tree is empty, and what calls need is there at once.
+    package init(
+        service: String,
+        configuration: RPCCallerConfiguration,
+        name: String = "caller",
+        logger: Logger? = nil,
+        wire: (any RPCWireReplacement)?
+    ) {
         self.service = service
         self.configuration = configuration
+        self.wire = wire
         let logger = logger ?? Logger(label: "rpc.caller")
+        self.logger = logger
         let group = configuration.pool.connection.eventLoopGroup
         let current = Current<CallTable>(limit: configuration.maximumCallsInFlight, eventLoopGroup: group)
-        let counters = CallerCounters()
+        let metrics = activeMetricsFactory(configuration.metricsFactory)
+        let counters = CallerCounters(metrics.map { CallerMetrics(service: service, factory: $0) })
         self.current = current
         self.counters = counters
+        interceptors = configuration.allInterceptors
         let states = CallerStates(current)
         stateBroadcast = states
-        supervisor = callerSupervisor(
-            name,
-            service: service,
-            configuration: configuration,
-            current: current,
-            states: states,
-            counters: counters,
-            logger: logger
-        )
+        supervisor =
+            wire == nil
+            ? callerSupervisor(
+                name,
+                service: service,
+                configuration: configuration,
+                current: current,
+                states: states,
+                counters: counters,
+                logger: logger
+            ) : Supervisor(name, logger: logger) {}
     }
 
     // MARK: Running
@@ -105,7 +131,8 @@ public final class RPCCaller: Service, Sendable {
     ///   ``RPCError/cancelled(requestMayHaveBeenDelivered:)``.
     public nonisolated(nonsending) func waitUntilReady(timeout: Duration = .seconds(30)) async throws(RPCError) {
         let request = RPCRequest(destination: "", procedure: nil, deadline: try deadline(after: timeout))
-        _ = try await perform(.readiness, request, CallOptions())
+        if wire != nil { return }
+        _ = try await perform(.readiness, RequestID(), request, CallOptions())
     }
 
     /// The caller's state now, and each change. Does not end. At most 16 wait to be taken, then the oldest are lost.
@@ -139,7 +166,7 @@ public final class RPCCaller: Service, Sendable {
     ///   - argument: What the procedure takes, as JSON: any `Encodable`, also a lone number or string.
     ///   - timeout: How long to wait for the reply, from now on; the request is dropped by the broker and the handler cancelled
     ///     when it is over. `nil` is ``RPCCallerConfiguration/timeout``. In a handler the call ends at the handler's own deadline at
-    ///     the latest: see ``RPCWire/RPCDeadline``.
+    ///     the latest: see `RPCDeadline`.
     ///   - retry: Whether it is sent again when nobody knows what became of it.
     ///   - type: The type of the result, where it is not clear from the context.
     /// - Throws: ``RPCError``: each case says whether the request may have been processed.
@@ -276,7 +303,7 @@ public final class RPCCaller: Service, Sendable {
         return try decode { () throws(RPCCodecError) in try JSON.decode(Output.self, from: reply.body) }
     }
 
-    /// Calls whoever answers the requests in a queue, as a declaration that both sides share has it: with an ``RPCWire/TextCodec``, for
+    /// Calls whoever answers the requests in a queue, as a declaration that both sides share has it: with an `TextCodec`, for
     /// example, a server that takes and gives plain text.
     ///
     /// The declaration's name goes into the header `procedure`; without a name there is no such header.
@@ -298,134 +325,4 @@ public final class RPCCaller: Service, Sendable {
         }
         return try decode { () throws(RPCCodecError) in try procedure.response.decode(reply.body) }
     }
-
-    private func encode(_ body: () throws(RPCCodecError) -> ByteBuffer) throws(RPCError) -> ByteBuffer {
-        do throws(RPCCodecError) {
-            return try body()
-        } catch {
-            throw .invalidRequest("the argument cannot be encoded: \(error)")
-        }
-    }
-
-    private func decode<Output>(_ body: () throws(RPCCodecError) -> Output) throws(RPCError) -> Output {
-        do throws(RPCCodecError) {
-            return try body()
-        } catch {
-            throw .undecodableReply("\(error)")
-        }
-    }
-
-    // MARK: Sending
-
-    /// Sends a request and waits for what it waits for.
-    private nonisolated(nonsending) func send(
-        _ kind: RPCRequest.Kind,
-        _ destination: String,
-        _ procedure: String?,
-        _ contentType: String,
-        _ body: ByteBuffer,
-        timeout: Duration?,
-        _ options: CallOptions
-    ) async throws(RPCError) -> RPCReply {
-        let request = RPCRequest(
-            kind: kind,
-            destination: destination,
-            procedure: procedure,
-            contentType: contentType,
-            body: body,
-            deadline: try deadline(after: timeout ?? configuration.timeout)
-        )
-        let ending = try await perform(kind == .call ? .call : .cast, request, options)
-        guard case .reply(let reply) = ending else { return RPCReply(contentType: nil) }
-        if let failure = reply.failure { throw .remote(failure) }
-        return reply.result
-    }
-
-    /// The end of a call that is made now: its own timeout, or what is left of the request that this task works for.
-    private func deadline(after timeout: Duration) throws(RPCError) -> ContinuousClock.Instant {
-        if Task.isCancelled { throw .cancelled(requestMayHaveBeenDelivered: false) }
-        let now = ContinuousClock.now
-        var deadline = now + min(timeout, .milliseconds(RequestMessage.maximumTimeoutMilliseconds))
-        if let inherited = RPCDeadline.current, inherited < deadline { deadline = inherited }
-        guard deadline > now else { throw .timeout(requestMayHaveBeenDelivered: false) }
-        return deadline
-    }
-
-    private nonisolated(nonsending) func perform(
-        _ kind: CallKind,
-        _ request: RPCRequest,
-        _ options: CallOptions
-    ) async throws(RPCError) -> PendingCall.Ending {
-        let id = RequestID()
-        var options = options
-        var ended: CallTable?
-        // What became of it in a table that has ended, when it may be sent again by the next.
-        var doubt: RPCError?
-        while true {
-            let table: CallTable
-            do throws(RPCError) {
-                table = try await self.table(otherThan: ended, before: request.deadline)
-            } catch {
-                throw doubt ?? error
-            }
-            switch await perform(kind, id, request, options, in: table) {
-            case .notTaken: ended = table
-            case .failed(let error):
-                throw doubt.flatMap { error.requestMayHaveBeenProcessed ? nil : $0 } ?? error
-            case .restarted(let reason, let mayHaveBeenDelivered, let retriesLeft):
-                let mayHaveBeenDelivered = mayHaveBeenDelivered || doubt != nil
-                let error = RPCError.callerRestarted(reason, requestMayHaveBeenDelivered: mayHaveBeenDelivered)
-                guard retriesLeft > 0 else { throw error }
-                counters.retried()
-                options.retry = options.retry.limited(toRetries: retriesLeft - 1)
-                doubt = mayHaveBeenDelivered ? error : nil
-                ended = table
-            case let ending: return ending
-            }
-        }
-    }
-
-    private nonisolated(nonsending) func table(
-        otherThan ended: CallTable?,
-        before deadline: ContinuousClock.Instant
-    ) async throws(RPCError) -> CallTable {
-        do throws(Current<CallTable>.Absence) {
-            return try await current.value(otherThan: ended, before: deadline)
-        } catch {
-            switch error {
-            case .stopped: throw .notConnected(why: "the caller is stopped")
-            case .deadline: throw .notConnected(why: "the caller is not running")
-            case .cancelled: throw .cancelled(requestMayHaveBeenDelivered: false)
-            case .overloaded(let limit): throw .overloaded(limit: limit)
-            }
-        }
-    }
-
-    private nonisolated(nonsending) func perform(
-        _ kind: CallKind,
-        _ id: RequestID,
-        _ request: RPCRequest,
-        _ options: CallOptions,
-        in table: CallTable
-    ) async -> PendingCall.Ending {
-        await withTaskCancellationHandler {
-            await withPendingContinuation { continuation in
-                table.begin(
-                    PendingCall(id: id, kind: kind, request: request, options: options, continuation: continuation)
-                )
-            }
-        } onCancel: {
-            table.cancel(id)
-        }
-    }
-}
-
-private nonisolated(nonsending) func withPendingContinuation(
-    _ body: (PendingContinuation) -> Void
-) async -> PendingCall.Ending {
-    #if DEBUG
-    await withCheckedContinuation(body)
-    #else
-    await withUnsafeContinuation(body)
-    #endif
 }

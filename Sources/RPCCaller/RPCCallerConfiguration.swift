@@ -1,4 +1,5 @@
 public import AMQPPool
+public import Metrics
 public import RPCWire
 public import Supervision
 
@@ -25,9 +26,22 @@ public struct RPCCallerConfiguration: Sendable {
     /// How many restarts the caller's tree allows before it gives up. Default: 3 in 5 s.
     public var intensity = RestartIntensity(3, within: .seconds(5))
 
+    /// What stands around each call and cast; the first is the outermost. Default: nothing.
+    public var interceptors: [any RPCCallerInterceptor] = []
+    /// Whether calls become spans, and whose. Default: what `InstrumentationSystem` was bootstrapped with.
+    public var tracing = RPCTracing.automatic
+    /// Where metrics go; `nil` is what `MetricsSystem` was bootstrapped with when the caller is made.
+    public var metricsFactory: (any MetricsFactory)?
+
     /// The defaults, for these endpoints.
     public init(endpoints: [Endpoint]) {
         pool = PoolConfiguration(endpoints: endpoints)
+    }
+
+    /// Tracing is the outermost, so that its span is there for the others.
+    var allInterceptors: [any RPCCallerInterceptor] {
+        let tracing = tracing.resolved.map { CallerTracing(instruments: $0, exchange: names.exchange) }
+        return (tracing.map { [$0] } ?? []) + interceptors
     }
 
     var maximumCallsWaiting: Int {

@@ -25,7 +25,7 @@ public enum RPCError: Error, Sendable {
     /// `false` it never left.
     case cancelled(requestMayHaveBeenDelivered: Bool)
 
-    /// The receiver answered with a failure. ``RPCWire/RPCFailure/code`` tells whether anything ran.
+    /// The receiver answered with a failure. `RPCFailure.code` tells whether anything ran.
     case remote(RPCFailure)
 
     /// The connection that carried the request was lost before the broker confirmed it.

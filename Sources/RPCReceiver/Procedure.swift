@@ -7,9 +7,9 @@ import RPCWire
 ///     Procedure("fib") { (n: Int, context) in try await fib(n, deadline: context.deadline) }
 ///     Procedure(Math.multiply) { numbers, _ in numbers.reduce(1, *) }
 ///
-/// The argument and the result are any `Decodable` and `Encodable`, or what the codecs of an ``RPCWire/RPCProcedure`` carry. To
-/// answer with an error the handler throws an ``RPCWire/RPCFailure``; any other error is answered as
-/// ``RPCWire/RPCFailure/Code-swift.struct/internalError`` without its text.
+/// The argument and the result are any `Decodable` and `Encodable`, or what the codecs of an `RPCProcedure` carry. To
+/// answer with an error the handler throws an `RPCFailure`; any other error is answered as
+/// `RPCFailure.Code.internalError` without its text.
 public struct Procedure: Sendable {
     /// The name callers use; `nil` for the default procedure.
     let name: String?

@@ -35,11 +35,16 @@ public struct Procedures: Sendable {
     /// The names that callers can use, sorted.
     public var names: [String] { byName.keys.sorted() }
 
+    /// Whether there is a procedure of this name, or a default one where there is no name.
+    func knows(_ name: String?) -> Bool {
+        name.map { byName[$0] != nil } ?? (unnamed != nil)
+    }
+
     /// Calls a procedure in process, with JSON, exactly as a request over the wire does: the argument is encoded and decoded, the
     /// result too.
     ///
     /// - Throws: The failure that a caller would get as a remote error. A result that is not an `Output` is
-    ///   ``RPCWire/RPCFailure/Code-swift.struct/unencodableResult``.
+    ///   `RPCFailure.Code.unencodableResult`.
     public nonisolated(nonsending) func call<Output: Decodable>(
         _ procedure: String,
         _ argument: some Encodable,
@@ -58,7 +63,7 @@ public struct Procedures: Sendable {
     /// Calls a declared procedure in process, exactly as a request over the wire does: what is passed is encoded and decoded.
     ///
     /// - Throws: The failure that a caller would get as a remote error. A result that the declaration's codec cannot read is
-    ///   ``RPCWire/RPCFailure/Code-swift.struct/unencodableResult``.
+    ///   `RPCFailure.Code.unencodableResult`.
     public nonisolated(nonsending) func call<Request, Response>(
         _ procedure: RPCProcedure<Request, Response>,
         _ argument: Request,

@@ -1,4 +1,6 @@
+public import AMQPPool
 public import Logging
+import RPCWire
 
 /// What a procedure learns about the request it answers.
 public struct RPCContext: Sendable {
@@ -12,6 +14,8 @@ public struct RPCContext: Sendable {
     /// When the answer comes too late: the caller has given up by then, or the receiver's own limit is reached. The handler's task is
     /// cancelled at that moment.
     public let deadline: ContinuousClock.Instant
+    /// The request's headers: those of the protocol, and what its caller added.
+    public let headers: FieldTable
     /// The receiver's logger, with the metadata `rpc.procedure` and `rpc.message_id`.
     public let logger: Logger
 
@@ -21,15 +25,17 @@ public struct RPCContext: Sendable {
         messageID: String? = nil,
         redelivered: Bool = false,
         deadline: ContinuousClock.Instant = .now + .seconds(60),
+        headers: FieldTable = FieldTable(),
         logger: Logger = Logger(label: "rpc.receiver")
     ) {
         self.procedure = procedure
         self.messageID = messageID
         self.redelivered = redelivered
         self.deadline = deadline
+        self.headers = headers
         var logger = logger
-        logger[metadataKey: "rpc.procedure"] = "\(procedure)"
-        if let messageID { logger[metadataKey: "rpc.message_id"] = "\(messageID)" }
+        logger[metadataKey: LogKey.procedure.rawValue] = "\(procedure)"
+        if let messageID { logger[metadataKey: LogKey.messageID.rawValue] = "\(messageID)" }
         self.logger = logger
     }
 

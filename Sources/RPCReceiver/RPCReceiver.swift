@@ -36,7 +36,9 @@ public final class RPCReceiver: Service, Sendable {
 
     private let current: Current<ReceiverParts>
     private let stateBroadcast: ReceiverStates
-    private let counters: ReceiverCounters
+    let counters: ReceiverCounters
+    let configuration: RPCReceiverConfiguration
+    let logger: Logger
 
     /// Describes a receiver; nothing runs before ``start()`` or ``run()``.
     ///
@@ -75,7 +77,11 @@ public final class RPCReceiver: Service, Sendable {
         self.procedures = procedures
         let group = configuration.pool.connection.eventLoopGroup
         let current = Current<ReceiverParts>(limit: 1000, eventLoopGroup: group)
-        let counters = ReceiverCounters()
+        let metrics = activeMetricsFactory(configuration.metricsFactory)
+        let counters = ReceiverCounters(metrics.map { ReceiverMetrics(service: service, factory: $0) })
+        self.configuration = configuration
+        let logger = logger ?? Logger(label: "rpc.receiver")
+        self.logger = logger
         self.current = current
         self.counters = counters
         let states = ReceiverStates(current)
@@ -88,7 +94,7 @@ public final class RPCReceiver: Service, Sendable {
             current: current,
             states: states,
             counters: counters,
-            logger: logger ?? Logger(label: "rpc.receiver")
+            logger: logger
         )
     }
 
@@ -116,7 +122,7 @@ public final class RPCReceiver: Service, Sendable {
 
     /// Waits until it consumes the service's queue.
     ///
-    /// - Throws: What was tried and failed, when the time is over; ``AMQPPool/AMQPError/cancelled(operation:)``.
+    /// - Throws: What was tried and failed, when the time is over; `AMQPError.cancelled(operation:)`.
     public func waitUntilReady(timeout: Duration = .seconds(30)) async throws(AMQPError) {
         let deadline = ContinuousClock.now + timeout
         let parts: ReceiverParts

@@ -1,4 +1,5 @@
 public import AMQPPool
+public import Metrics
 public import RPCWire
 public import Supervision
 
@@ -40,6 +41,13 @@ public struct RPCReceiverConfiguration: Sendable {
     /// How many restarts the receiver's tree allows before it gives up. Default: 3 in 5 s.
     public var intensity = RestartIntensity(3, within: .seconds(5))
 
+    /// What stands around each request that is run; the first is the outermost. Default: nothing.
+    public var interceptors: [any RPCReceiverInterceptor] = []
+    /// Whether requests become spans, and whose. Default: what `InstrumentationSystem` was bootstrapped with.
+    public var tracing = RPCTracing.automatic
+    /// Where metrics go; `nil` is what `MetricsSystem` was bootstrapped with when the receiver is made.
+    public var metricsFactory: (any MetricsFactory)?
+
     /// The defaults, for these endpoints.
     public init(endpoints: [Endpoint]) {
         pool = PoolConfiguration(endpoints: endpoints)
@@ -49,7 +57,7 @@ public struct RPCReceiverConfiguration: Sendable {
     public enum WhenBusy: Sendable, Hashable {
         /// They wait in the service's queue, for this instance or another, until their callers' deadlines.
         case leaveInQueue
-        /// Up to `waiting` wait here; those that come then are answered with ``RPCFailure/Code-swift.struct/overloaded`` at once,
+        /// Up to `waiting` wait here; those that come then are answered with `RPCFailure.Code.overloaded` at once,
         /// so that their callers can go elsewhere or give up instead of waiting. Casts are never shed: they wait in the queue.
         case shed(waiting: Int)
     }

@@ -24,14 +24,23 @@ public struct RPCReceiverCounts: Sendable, Hashable {
     public var poisoned = 0
 }
 
-/// Counts; metrics will be fed from here.
+/// Counts, for those who ask and for metrics.
 final class ReceiverCounters: Sendable {
+    /// `nil` where nobody wants to know.
+    let metrics: ReceiverMetrics?
     private let counts = Mutex(RPCReceiverCounts())
+
+    init(_ metrics: ReceiverMetrics? = nil) {
+        self.metrics = metrics
+    }
 
     var current: RPCReceiverCounts { counts.withLock { $0 } }
 
     func received() { counts.withLock { $0.received += 1 } }
-    func redelivered() { counts.withLock { $0.redelivered += 1 } }
+    func redelivered() {
+        counts.withLock { $0.redelivered += 1 }
+        metrics?.redelivered()
+    }
     func answered() { counts.withLock { $0.answered += 1 } }
     func failed() { counts.withLock { $0.failed += 1 } }
     func expired(hadBegun: Bool) {
@@ -39,9 +48,19 @@ final class ReceiverCounters: Sendable {
             counts.expired += 1
             if !hadBegun { counts.expiredUnstarted += 1 }
         }
+        metrics?.dropExpired()
     }
-    func shed() { counts.withLock { $0.shed += 1 } }
-    func repeated() { counts.withLock { $0.repeated += 1 } }
+    func shed() {
+        counts.withLock { $0.shed += 1 }
+        metrics?.dropShed()
+    }
+    func repeated() {
+        counts.withLock { $0.repeated += 1 }
+        metrics?.repeated()
+    }
     func timedOut() { counts.withLock { $0.timedOut += 1 } }
-    func poisoned() { counts.withLock { $0.poisoned += 1 } }
+    func poisoned() {
+        counts.withLock { $0.poisoned += 1 }
+        metrics?.dropPoisoned()
+    }
 }

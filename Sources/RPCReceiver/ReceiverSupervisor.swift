@@ -39,16 +39,7 @@ func receiverSupervisor(
     // A reply and an acknowledgement each.
     pool.connection.maximumOutboxEntries = max(pool.connection.maximumOutboxEntries, 2 * (configuration.prefetch + 1))
     let eventLoopGroup = pool.connection.eventLoopGroup
-    let settings = RequestRunner.Settings(
-        concurrency: configuration.concurrency,
-        handlerTimeLimit: configuration.handlerTimeLimit,
-        onFailure: configuration.onFailure,
-        deliveryLimit: configuration.deliveryLimit,
-        maximumMessageSize: pool.connection.maximumMessageSize,
-        exposesErrors: configuration.exposesErrors,
-        deduplication: configuration.deduplication,
-        maximumWaiting: configuration.maximumWaiting
-    )
+    let settings = RequestRunner.Settings(configuration, service: service, procedures: procedures)
     let wasOpen = OnceFlag()
     // Kept over all incarnations: what the broker refuses it refuses again.
     let brokerLimit = BrokerMessageLimit()

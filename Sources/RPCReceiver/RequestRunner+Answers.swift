@@ -21,14 +21,17 @@ extension RequestRunner {
             return reply
         case .failed(let failure):
             counters.failed()
+            logger.debug("a request failed", metadata: Self.metadata(message, outcome: failure.code))
             let reply = refuse(request, failure)
             return failure.code.saysThatNothingRan ? nil : reply
         case .crashed(let error):
             counters.failed()
             var metadata = Self.metadata(message)
-            metadata["error"] = "\(error)"
+            metadata[LogKey.error.rawValue] = "\(error)"
             logger.error("a handler failed", metadata: metadata)
             var failure = RPCFailure.handlerFailed
+            // Under this id the log says what the caller is not told.
+            failure.details = message.messageID.map { ["message_id": .string($0)] }
             if settings.exposesErrors { failure.message = "\(error)" }
             switch settings.onFailure.ending(redelivered: request.redelivered) {
             case .answerAndAcknowledge: return reply(to: request, failure)
@@ -44,7 +47,10 @@ extension RequestRunner {
     @discardableResult
     func refuse(_ request: any IncomingRequest, _ failure: RPCFailure) -> ReplyMessage? {
         guard request.replyTo == nil else { return reply(to: request, failure) }
-        logger.warning("a cast failed", metadata: ["error": "\(failure)"])
+        var metadata = (try? request.message.get()).map { Self.metadata($0) } ?? [:]
+        metadata[LogKey.outcome.rawValue] = "\(failure.code)"
+        metadata[LogKey.error.rawValue] = "\(failure)"
+        logger.warning("a cast failed", metadata: metadata)
         request.reject(requeue: false)
         return nil
     }
@@ -87,8 +93,13 @@ extension RequestRunner {
     /// What we and the broker let through.
     private var maximumReplySize: Int { min(settings.maximumMessageSize, brokerLimit.bytes) }
 
-    static func metadata(_ message: RequestMessage) -> Logger.Metadata {
-        ["rpc.procedure": "\(message.procedure ?? "")", "rpc.message_id": "\(message.messageID ?? "")"]
+    static func metadata(_ message: RequestMessage, outcome: RPCFailure.Code? = nil) -> Logger.Metadata {
+        var metadata: Logger.Metadata = [
+            LogKey.procedure.rawValue: "\(message.procedure ?? "")",
+            LogKey.messageID.rawValue: "\(message.messageID ?? "")",
+        ]
+        if let outcome { metadata[LogKey.outcome.rawValue] = "\(outcome)" }
+        return metadata
     }
 }
 

@@ -42,6 +42,8 @@ final class RequestRunner: Sendable {
         var deduplication: RPCDeduplication?
         /// How many calls may wait for a place here; one more is answered as overloaded. `nil`: what is delivered waits.
         var maximumWaiting: Int?
+        /// Ours, then those that were configured.
+        var interceptors: [any RPCReceiverInterceptor] = []
     }
 
     struct Job: Sendable {
@@ -284,8 +286,22 @@ final class RequestRunner: Sendable {
             messageID: message.messageID,
             redelivered: job.request.redelivered,
             deadline: job.deadline,
+            headers: message.headers,
             logger: logger
         )
+        guard let metrics = counters.metrics else { return await handle(message, context) }
+        let start = metrics.began()
+        let outcome = await handle(message, context)
+        let procedure = procedures.knows(message.procedure) ? message.procedure ?? "" : nil
+        metrics.ended(procedure, since: start, outcome)
+        return outcome
+    }
+
+    private func handle(_ message: RequestMessage, _ context: RPCContext) async -> HandlerOutcome {
+        guard settings.interceptors.isEmpty else {
+            let request = RPCRequest(message, deadline: context.deadline)
+            return await procedures.handle(request, context, through: settings.interceptors)
+        }
         return await procedures.handle(
             procedure: message.procedure,
             contentType: message.contentType,

@@ -49,6 +49,18 @@ extension RPCFailure.Code {
     public static let poison: Self = "poison"
 }
 
+extension RPCFailure.Code {
+    /// Whether it is one of those above, and not a service's own.
+    package var isOfTheLibrary: Bool {
+        switch self {
+        case .unknownProcedure, .undecodableRequest, .unsupportedContentType, .internalError, .unencodableResult,
+            .handlerTimeout, .overloaded, .poison:
+            true
+        default: false
+        }
+    }
+}
+
 extension RPCFailure: CustomStringConvertible {
     /// The code and the message.
     public var description: String { "\(code): \(message)" }

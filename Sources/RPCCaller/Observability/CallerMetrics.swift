@@ -1,0 +1,39 @@
+import Metrics
+import RPCWire
+
+/// What a caller measures, where somebody wants to know: `docs/observability.md`.
+final class CallerMetrics: Sendable {
+    private let durations: MetricSeries
+    private let inFlight: InFlightMeter
+    private let retries: Counter
+    private let lateReplies: Counter
+    private let unknownReplies: Counter
+
+    init(service: String, factory: any MetricsFactory) {
+        durations = MetricSeries(.clientCallDuration, service: service, factory: factory)
+        inFlight = InFlightMeter(.clientInFlight, service: service, factory: factory)
+        retries = Counter(.clientRetries, service: service, factory: factory)
+        let unmatched = MetricName.clientUnmatchedReplies
+        lateReplies = Counter(unmatched, service: service, (.kind, "late"), factory: factory)
+        unknownReplies = Counter(unmatched, service: service, (.kind, "unknown"), factory: factory)
+    }
+
+    func began() -> ContinuousClock.Instant {
+        inFlight.begin()
+        return .now
+    }
+
+    func ended(_ destination: String, _ procedure: String?, since start: ContinuousClock.Instant, error: RPCError?) {
+        inFlight.end()
+        let outcome = error?.kind ?? "ok"
+        durations.record(
+            start.duration(to: .now),
+            MetricSeries.Key(destination: destination, procedure: procedure ?? "", outcome: outcome)
+        )
+    }
+
+    func retried() { retries.increment() }
+
+    /// A reply for nobody. One with an id as ours are came late, or twice.
+    func unmatchedReply(hasID: Bool) { (hasID ? lateReplies : unknownReplies).increment() }
+}

@@ -1,0 +1,216 @@
+import Logging
+import NIOCore
+import RPCWire
+import Synchronization
+
+/// What happens between the arguments of a call and its result.
+extension RPCCaller {
+    func encode(_ body: () throws(RPCCodecError) -> ByteBuffer) throws(RPCError) -> ByteBuffer {
+        do throws(RPCCodecError) {
+            return try body()
+        } catch {
+            throw .invalidRequest("the argument cannot be encoded: \(error)")
+        }
+    }
+
+    func decode<Output>(_ body: () throws(RPCCodecError) -> Output) throws(RPCError) -> Output {
+        do throws(RPCCodecError) {
+            return try body()
+        } catch {
+            throw .undecodableReply("\(error)")
+        }
+    }
+
+    // MARK: Sending
+
+    /// Sends a request, through the interceptors if there are any, and waits for what it waits for.
+    nonisolated(nonsending) func send(
+        _ kind: RPCRequest.Kind,
+        _ destination: String,
+        _ procedure: String?,
+        _ contentType: String,
+        _ body: ByteBuffer,
+        timeout: Duration?,
+        _ options: CallOptions
+    ) async throws(RPCError) -> RPCReply {
+        let id = RequestID()
+        let request = RPCRequest(
+            kind: kind,
+            messageID: interceptors.isEmpty ? nil : id.description,
+            destination: destination,
+            procedure: procedure,
+            contentType: contentType,
+            body: body,
+            deadline: try deadline(after: timeout ?? configuration.timeout)
+        )
+        let start = counters.metrics?.began()
+        do throws(RPCError) {
+            let reply =
+                interceptors.isEmpty
+                ? try await exchange(request, id, options) : try await intercepted(request, id, options)
+            if let start { counters.metrics?.ended(destination, procedure, since: start, error: nil) }
+            return reply
+        } catch {
+            if let start { counters.metrics?.ended(destination, procedure, since: start, error: error) }
+            logger.debug("a call failed", metadata: Self.metadata(request, id, error))
+            throw error
+        }
+    }
+
+    private static func metadata(_ request: RPCRequest, _ id: RequestID, _ error: RPCError) -> Logger.Metadata {
+        [
+            LogKey.messageID.rawValue: "\(id)", LogKey.destination.rawValue: "\(request.destination)",
+            LogKey.procedure.rawValue: "\(request.procedure ?? "")", LogKey.outcome.rawValue: "\(error.kind)",
+            LogKey.error.rawValue: "\(error)",
+        ]
+    }
+
+    private func intercepted(
+        _ request: RPCRequest,
+        _ id: RequestID,
+        _ options: CallOptions
+    ) async throws(RPCError) -> RPCReply {
+        let ids = RequestIDs(first: id)
+        let deadline = request.deadline
+        let all = RPCCallerNext(interceptors[...]) { [self] request throws(RPCError) in
+            var (request, options) = (request, options)
+            request.deadline = min(request.deadline, deadline)
+            guard request.deadline > .now else { throw .timeout(requestMayHaveBeenDelivered: false) }
+            if options.queue != nil { options.queue = request.destination }
+            return try await exchange(request, ids.next(), options)
+        }
+        return try await all(request)
+    }
+
+    private nonisolated(nonsending) func exchange(
+        _ request: RPCRequest,
+        _ id: RequestID,
+        _ options: CallOptions
+    ) async throws(RPCError) -> RPCReply {
+        let reply: ReplyMessage
+        if let wire {
+            let isQueue = options.queue != nil
+            let message = RequestMessage(
+                id: id,
+                destination: isQueue ? nil : request.destination,
+                procedure: request.procedure,
+                replyTo: request.kind == .call ? "in-process" : nil,
+                remaining: request.kind == .call ? ContinuousClock.now.duration(to: request.deadline) : nil,
+                contentType: request.contentType,
+                headers: request.headers,
+                body: request.body
+            )
+            let answer = try await wire.send(message, queue: options.queue, before: request.deadline)
+            guard let answer else { return RPCReply(contentType: nil) }
+            reply = answer
+        } else {
+            let ending = try await perform(request.kind == .call ? .call : .cast, id, request, options)
+            guard case .reply(let answer) = ending else { return RPCReply(contentType: nil) }
+            reply = answer
+        }
+        if let failure = reply.failure { throw .remote(failure) }
+        return reply.result
+    }
+
+    /// The end of a call that is made now: its own timeout, or what is left of the request that this task works for.
+    func deadline(after timeout: Duration) throws(RPCError) -> ContinuousClock.Instant {
+        if Task.isCancelled { throw .cancelled(requestMayHaveBeenDelivered: false) }
+        let now = ContinuousClock.now
+        var deadline = now + min(timeout, .milliseconds(RequestMessage.maximumTimeoutMilliseconds))
+        if let inherited = RPCDeadline.current, inherited < deadline { deadline = inherited }
+        guard deadline > now else { throw .timeout(requestMayHaveBeenDelivered: false) }
+        return deadline
+    }
+
+    nonisolated(nonsending) func perform(
+        _ kind: CallKind,
+        _ id: RequestID,
+        _ request: RPCRequest,
+        _ options: CallOptions
+    ) async throws(RPCError) -> PendingCall.Ending {
+        var options = options
+        var ended: CallTable?
+        // What became of it in a table that has ended, when it may be sent again by the next.
+        var doubt: RPCError?
+        while true {
+            let table: CallTable
+            do throws(RPCError) {
+                table = try await self.table(otherThan: ended, before: request.deadline)
+            } catch {
+                throw doubt ?? error
+            }
+            switch await perform(kind, id, request, options, in: table) {
+            case .notTaken: ended = table
+            case .failed(let error):
+                throw doubt.flatMap { error.requestMayHaveBeenProcessed ? nil : $0 } ?? error
+            case .restarted(let reason, let mayHaveBeenDelivered, let retriesLeft):
+                let mayHaveBeenDelivered = mayHaveBeenDelivered || doubt != nil
+                let error = RPCError.callerRestarted(reason, requestMayHaveBeenDelivered: mayHaveBeenDelivered)
+                guard retriesLeft > 0 else { throw error }
+                counters.retried()
+                options.retry = options.retry.limited(toRetries: retriesLeft - 1)
+                doubt = mayHaveBeenDelivered ? error : nil
+                ended = table
+            case let ending: return ending
+            }
+        }
+    }
+
+    private nonisolated(nonsending) func table(
+        otherThan ended: CallTable?,
+        before deadline: ContinuousClock.Instant
+    ) async throws(RPCError) -> CallTable {
+        do throws(Current<CallTable>.Absence) {
+            return try await current.value(otherThan: ended, before: deadline)
+        } catch {
+            switch error {
+            case .stopped: throw .notConnected(why: "the caller is stopped")
+            case .deadline: throw .notConnected(why: "the caller is not running")
+            case .cancelled: throw .cancelled(requestMayHaveBeenDelivered: false)
+            case .overloaded(let limit): throw .overloaded(limit: limit)
+            }
+        }
+    }
+
+    private nonisolated(nonsending) func perform(
+        _ kind: CallKind,
+        _ id: RequestID,
+        _ request: RPCRequest,
+        _ options: CallOptions,
+        in table: CallTable
+    ) async -> PendingCall.Ending {
+        await withTaskCancellationHandler {
+            await withPendingContinuation { continuation in
+                table.begin(
+                    PendingCall(id: id, kind: kind, request: request, options: options, continuation: continuation)
+                )
+            }
+        } onCancel: {
+            table.cancel(id)
+        }
+    }
+}
+
+private nonisolated(nonsending) func withPendingContinuation(
+    _ body: (PendingContinuation) -> Void
+) async -> PendingCall.Ending {
+    #if DEBUG
+    await withCheckedContinuation(body)
+    #else
+    await withUnsafeContinuation(body)
+    #endif
+}
+
+/// The ids of one call that is intercepted: an interceptor that sends again sends another request.
+private final class RequestIDs: Sendable {
+    private let first: RequestID
+    private let isUsed = Atomic(false)
+
+    init(first: RequestID) {
+        self.first = first
+    }
+
+    func next() -> RequestID {
+        isUsed.exchange(true, ordering: .relaxed) ? RequestID() : first
+    }
+}

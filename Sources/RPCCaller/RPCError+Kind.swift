@@ -1,0 +1,21 @@
+extension RPCError {
+    /// What happened, in one word of which there are few: for metrics, spans and logs.
+    var kind: String {
+        switch self {
+        case .unroutable: "unroutable"
+        case .timeout: "timeout"
+        case .cancelled: "cancelled"
+        case .remote: "remote"
+        case .connectionLost: "connection_lost"
+        case .replyQueueLost: "reply_queue_lost"
+        case .callerRestarted: "caller_restarted"
+        case .overloaded: "overloaded"
+        case .blocked: "blocked"
+        case .notConnected: "not_connected"
+        case .rejectedByBroker: "rejected_by_broker"
+        case .invalidRequest: "invalid_request"
+        case .unexpectedContentType: "unexpected_content_type"
+        case .undecodableReply: "undecodable_reply"
+        }
+    }
+}

@@ -1,0 +1,84 @@
+import Logging
+import NIOPosix
+import RPCWire
+import Synchronization
+
+/// What a receiver does with requests, without the broker between: its procedures, interceptors, limits and error replies are the
+/// same code that runs behind AMQP.
+package final class InProcessReceiver: Sendable {
+    private let runner: RequestRunner
+
+    package init(_ receiver: RPCReceiver) {
+        runner = RequestRunner(
+            procedures: receiver.procedures,
+            settings: RequestRunner.Settings(
+                receiver.configuration,
+                service: receiver.service,
+                procedures: receiver.procedures
+            ),
+            counters: receiver.counters,
+            eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
+            logger: receiver.logger
+        )
+    }
+
+    /// Delivers a request, and tells what is answered, if anything is.
+    ///
+    /// - Parameter reply: Called once at most: not for a cast, nor for a call that the receiver drops.
+    package func deliver(_ message: RequestMessage, reply: @escaping @Sendable (ReplyMessage) -> Void) {
+        deliver(message, isAgain: false, count: 0, reply)
+    }
+
+    private func deliver(
+        _ message: RequestMessage,
+        isAgain: Bool,
+        count: Int64,
+        _ reply: @escaping @Sendable (ReplyMessage) -> Void
+    ) {
+        // Read as it would be read from the wire.
+        let properties = message.properties
+        let read = Result { () throws(RPCFailure) in try RequestMessage(properties: properties, body: message.body) }
+        let request = InProcessRequest(
+            message: read,
+            replyTo: message.replyTo,
+            correlationID: message.correlationID,
+            redelivered: isAgain,
+            deliveryCount: count,
+            reply: reply,
+            // As the broker does with what is requeued.
+            again: { [weak self] in self?.deliver(message, isAgain: true, count: count + 1, reply) }
+        )
+        runner.accept(request, from: ObjectIdentifier(self))
+    }
+
+    /// Cancels what runs.
+    package func close() {
+        runner.close()
+    }
+}
+
+/// A request that came without AMQP.
+private struct InProcessRequest: IncomingRequest {
+    let message: Result<RequestMessage, RPCFailure>
+    let replyTo: String?
+    let correlationID: String?
+    let redelivered: Bool
+    let deliveryCount: Int64?
+    let reply: @Sendable (ReplyMessage) -> Void
+    let again: @Sendable () -> Void
+
+    func answer(_ reply: ReplyMessage) {
+        if replyTo != nil { self.reply(reply) }
+    }
+
+    func answerAndReject(_ reply: ReplyMessage) { answer(reply) }
+    func acknowledge() {}
+    func reject(requeue: Bool) {
+        if requeue { again() }
+    }
+}
+
+extension RPCReceiver {
+    /// The queue that its requests wait in.
+    package var queueName: String { configuration.queue ?? configuration.names.requestQueue(of: service) }
+}

@@ -1,0 +1,55 @@
+import Metrics
+import RPCWire
+
+/// What a receiver measures, where somebody wants to know: `docs/observability.md`.
+final class ReceiverMetrics: Sendable {
+    private let durations: MetricSeries
+    private let inFlight: InFlightMeter
+    private let redeliveries: Counter
+    private let repetitions: Counter
+    private let expired: Counter
+    private let poisoned: Counter
+    private let shed: Counter
+
+    init(service: String, factory: any MetricsFactory) {
+        durations = MetricSeries(.serverCallDuration, service: service, factory: factory)
+        inFlight = InFlightMeter(.serverInFlight, service: service, factory: factory)
+        redeliveries = Counter(.serverRedeliveries, service: service, factory: factory)
+        repetitions = Counter(.serverRepetitions, service: service, factory: factory)
+        let dropped = { reason in Counter(.serverDropped, service: service, (.reason, reason), factory: factory) }
+        expired = dropped("expired")
+        poisoned = dropped("poison")
+        shed = dropped("overloaded")
+    }
+
+    func began() -> ContinuousClock.Instant {
+        inFlight.begin()
+        return .now
+    }
+
+    /// - Parameter procedure: `nil` for one that the receiver does not have.
+    func ended(_ procedure: String?, since start: ContinuousClock.Instant, _ outcome: HandlerOutcome) {
+        inFlight.end()
+        durations.record(
+            start.duration(to: .now),
+            MetricSeries.Key(procedure: procedure ?? otherName, outcome: outcome.kind)
+        )
+    }
+
+    func redelivered() { redeliveries.increment() }
+    func repeated() { repetitions.increment() }
+    func dropExpired() { expired.increment() }
+    func dropPoisoned() { poisoned.increment() }
+    func dropShed() { shed.increment() }
+}
+
+extension HandlerOutcome {
+    /// The outcome in one word, of which there are few: a service's own codes are all `failure`.
+    var kind: String {
+        switch self {
+        case .result: "ok"
+        case .failed(let failure): failure.code.isOfTheLibrary ? failure.code.rawValue : "failure"
+        case .crashed: Task.isCancelled ? "cancelled" : RPCFailure.Code.internalError.rawValue
+        }
+    }
+}

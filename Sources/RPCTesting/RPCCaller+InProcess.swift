@@ -1,0 +1,54 @@
+public import Logging
+public import RPCCaller
+public import RPCReceiver
+import RPCWire
+
+extension RPCCaller {
+    /// A caller whose requests go to these receivers without a broker: for unit tests of code that makes calls, and of procedures.
+    ///
+    ///     let rpc = RPCCaller.inProcess(["math": Procedures { Procedure(Math.add) { n, _ in n.reduce(0, +) } }])
+    ///     #expect(try await rpc.call("math", Math.add, [4, 9]) == 13)
+    ///
+    /// Everything but AMQP is as it is over the wire, because it is the same code: arguments and results are encoded and decoded, content
+    /// types checked, interceptors run, errors answered with their codes, deadlines kept on both sides and inherited by nested calls,
+    /// handlers run as tasks of their own. A service that is not there is `RPCError.unroutable(destination:)`. What needs a
+    /// broker does not happen: nothing is lost, delivered twice or blocked, and requests never expire in a queue. To see how code bears
+    /// such errors, throw them in an interceptor.
+    ///
+    /// It needs no `RPCCaller.start()`.
+    ///
+    /// - Parameters:
+    ///   - services: What answers, by the names that calls use.
+    ///   - service: The name of the calling service.
+    ///   - logger: For both sides.
+    ///   - configure: Changes the caller's settings, such as its interceptors and its timeout.
+    public static func inProcess(
+        _ services: [String: Procedures],
+        service: String = "test",
+        logger: Logger? = nil,
+        configure: (inout RPCCallerConfiguration) -> Void = { _ in }
+    ) -> RPCCaller {
+        let receivers = services.map { name, procedures in
+            RPCReceiver(
+                service: name,
+                configuration: RPCReceiverConfiguration(endpoints: []),
+                logger: logger,
+                procedures: procedures
+            )
+        }
+        return inProcess(receivers: receivers, service: service, logger: logger, configure: configure)
+    }
+
+    /// A caller whose requests go to these receivers without a broker, as ``inProcess(_:service:logger:configure:)`` has it, with the
+    /// receivers' own settings: interceptors, concurrency, limits, what becomes of failures. The receivers are not started for it.
+    public static func inProcess(
+        receivers: [RPCReceiver],
+        service: String = "test",
+        logger: Logger? = nil,
+        configure: (inout RPCCallerConfiguration) -> Void = { _ in }
+    ) -> RPCCaller {
+        var configuration = RPCCallerConfiguration(endpoints: [])
+        configure(&configuration)
+        return RPCCaller(service: service, configuration: configuration, logger: logger, wire: InProcessWire(receivers))
+    }
+}

@@ -1,0 +1,119 @@
+package import Metrics
+import Synchronization
+
+/// The timers of one metric, one for each combination of dimensions, made when it is first needed.
+///
+/// No more than ``limit`` combinations are kept apart: what comes after is counted under `_OTHER`, so that names from outside cannot
+/// fill the memory.
+package final class MetricSeries: Sendable {
+    /// What differs between the series of one metric.
+    package struct Key: Hashable, Sendable {
+        package let destination: String?
+        package let procedure: String
+        package let outcome: String
+
+        package init(destination: String? = nil, procedure: String, outcome: String) {
+            self.destination = destination
+            self.procedure = procedure
+            self.outcome = outcome
+        }
+
+        fileprivate var dimensions: [(String, String)] {
+            let destination = destination.map { [(MetricDimension.destination.rawValue, $0)] } ?? []
+            return destination + [
+                (MetricDimension.procedure.rawValue, procedure), (MetricDimension.outcome.rawValue, outcome),
+            ]
+        }
+    }
+
+    package static let limit = 1000
+
+    private let name: MetricName
+    private let service: String
+    private let factory: any MetricsFactory
+    private let timers = Mutex<[Key: Timer]>([:])
+
+    package init(_ name: MetricName, service: String, factory: any MetricsFactory) {
+        self.name = name
+        self.service = service
+        self.factory = factory
+    }
+
+    /// Records how long something took that ended in this way.
+    package func record(_ duration: Duration, _ key: Key) {
+        timer(key).recordNanoseconds(duration.wholeNanoseconds)
+    }
+
+    private func timer(_ key: Key) -> Timer {
+        timers.withLock { timers in
+            if let timer = timers[key] { return timer }
+            var key = key
+            if timers.count >= Self.limit {
+                key = Key(
+                    destination: key.destination.map { _ in otherName },
+                    procedure: otherName,
+                    outcome: key.outcome
+                )
+                if let timer = timers[key] { return timer }
+            }
+            let dimensions = [(MetricDimension.service.rawValue, service)] + key.dimensions
+            let timer = Timer(label: name.rawValue, dimensions: dimensions, factory: factory)
+            timers[key] = timer
+            return timer
+        }
+    }
+}
+
+extension Duration {
+    /// As metrics want it; a duration that is too long for them is the longest they know.
+    package var wholeNanoseconds: Int64 {
+        let (seconds, attoseconds) = components
+        let (nanoseconds, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        return overflow ? .max : nanoseconds + attoseconds / 1_000_000_000
+    }
+}
+
+/// Where a caller or receiver sends its metrics: the factory that it was given, or the one that `MetricsSystem` was bootstrapped with.
+/// `nil`, so that nothing is measured, when that is none.
+package func activeMetricsFactory(_ given: (any MetricsFactory)?) -> (any MetricsFactory)? {
+    let factory = given ?? MetricsSystem.factory
+    return factory is NOOPMetricsHandler ? nil : factory
+}
+
+/// How many of something there are now, as a meter.
+package final class InFlightMeter: Sendable {
+    private let meter: Meter
+    private let count = Atomic(0)
+
+    package init(_ name: MetricName, service: String, factory: any MetricsFactory) {
+        meter = Meter(
+            label: name.rawValue,
+            dimensions: [(MetricDimension.service.rawValue, service)],
+            factory: factory
+        )
+    }
+
+    /// One more.
+    package func begin() {
+        meter.set(count.add(1, ordering: .relaxed).newValue)
+    }
+
+    /// One less.
+    package func end() {
+        meter.set(count.subtract(1, ordering: .relaxed).newValue)
+    }
+}
+
+extension Counter {
+    /// One of our counters.
+    package convenience init(
+        _ name: MetricName,
+        service: String,
+        _ dimension: (MetricDimension, String)? = nil,
+        factory: any MetricsFactory
+    ) {
+        var dimensions = [(MetricDimension.service.rawValue, service)]
+        if let (dimension, value) = dimension { dimensions.append((dimension.rawValue, value)) }
+        self.init(label: name.rawValue, dimensions: dimensions, factory: factory)
+    }
+}
