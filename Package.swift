@@ -292,6 +292,15 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "InteroperabilityTests",
+            dependencies: [
+                "AMQPPool", "BrokerSupport", "LocalBroker", "RPCCaller", "RPCReceiver", "RPCWire",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            exclude: ["Python"],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "RPCToolTests",
             dependencies: ["BrokerSupport", "LocalBroker", "rpc"],
             swiftSettings: settings

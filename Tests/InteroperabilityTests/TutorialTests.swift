@@ -1,0 +1,50 @@
+import BrokerSupport
+import RPCCaller
+import RPCReceiver
+import Testing
+
+/// Fibonacci numbers as plain text, on a queue of its own name: RabbitMQ's tutorial six.
+private let fib = RPCProcedure<String, String>(nil, codec: .text)
+
+@Suite(
+    "The RabbitMQ tutorial's programs",
+    .enabled(if: PythonProgram.interpreter != nil, "pika is missing: scripts/bootstrap --tests"),
+    .timeLimit(.minutes(3))
+)
+struct TutorialTests {
+    @Test("its client is answered by our receiver on the queue rpc_queue")
+    func client() async throws {
+        try await TestBroker.withVirtualHost { _, url, _ in
+            // The service's name is the queue's, with nothing after it.
+            try await withReceiver("rpc_queue", names: RPCNames(requestQueueSuffix: ""), url: url) {
+                Procedure(fib) { text, _ in
+                    guard let n = Int(text) else {
+                        throw RPCFailure(code: .undecodableRequest, message: "it is no number")
+                    }
+                    return String(fibonacci(n))
+                }
+            } _: { receiver in
+                let client = try PythonProgram("tutorial_client", ["30", "0", "7"], url: url)
+                defer { client.kill() }
+                #expect(try await client.line() == "832040")
+                #expect(try await client.line() == "0")
+                #expect(try await client.line() == "13")
+                #expect(receiver.counts.failed == 0)
+            }
+        }
+    }
+
+    @Test("its server answers our caller on the queue rpc_queue")
+    func server() async throws {
+        try await TestBroker.withVirtualHost { _, url, _ in
+            try await whileRunning("tutorial_server", url: url) { _ in
+                try await withCaller(url: url) { rpc in
+                    for (n, expected) in [("30", "832040"), ("7", "13")] {
+                        let result = try await rpc.callQueue("rpc_queue", fib, n, timeout: .seconds(30))
+                        #expect(result == expected)
+                    }
+                }
+            }
+        }
+    }
+}
