@@ -5,7 +5,7 @@ import RPCCaller
 
 struct Call: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Call a procedure and print its result as JSON.",
+        abstract: "Call a procedure and print its result.",
         discussion: """
             Standard output gets the result and nothing else; what went wrong goes to standard error.
 
@@ -15,20 +15,40 @@ struct Call: AsyncParsableCommand {
               rpc call math add '[4, 9]'
               rpc call math fib 30 --timeout 1
               rpc call math echo '{"any": ["JSON", null]}'
+              rpc call rpc_queue '' 30 --queue --text      the server of RabbitMQ's tutorial
             """
     )
 
-    @Argument(help: "The service to call.")
+    /// How the argument and the result are written.
+    enum Form: String, EnumerableFlag {
+        case json, text, raw
+
+        static func help(for value: Form) -> ArgumentHelp? {
+            switch value {
+            case .json: "The argument and the result are JSON."
+            case .text: "They are plain text."
+            case .raw: "The argument is sent as bytes, and the result written as it comes, whatever it is."
+            }
+        }
+    }
+
+    @Argument(help: "The service to call, or with --queue the queue.")
     var destination: String
 
-    @Argument(help: "Its procedure.")
+    @Argument(help: "Its procedure; '' is the default one.")
     var procedure: String
 
-    @Argument(help: ArgumentHelp("The argument, as JSON.", valueName: "json"))
+    @Argument(help: ArgumentHelp("The argument; as JSON unless --text or --raw is given.", valueName: "argument"))
     var argument = "null"
 
     @Option(help: ArgumentHelp("How long to wait for the reply, connecting included.", valueName: "seconds"))
     var timeout = 5.0
+
+    @Flag
+    var form = Form.json
+
+    @Flag(help: "Send the request straight into a queue, for a server that knows nothing of services.")
+    var queue = false
 
     @OptionGroup
     var broker: BrokerOptions
@@ -37,29 +57,54 @@ struct Call: AsyncParsableCommand {
         guard timeout > 0, timeout <= 1_000_000 else {
             throw ValidationError("--timeout takes a number of seconds greater than 0, not \(timeout)")
         }
-        _ = try value()
+        if form == .json { _ = try value() }
     }
 
     func run() async throws {
         var configuration = RPCCallerConfiguration(endpoints: try broker.endpointsOrDefault())
         configuration.pool.connections = 1
         let rpc = RPCCaller(service: "rpc-tool", configuration: configuration, logger: broker.logger)
-        let argument = try value()
         try await rpc.start()
         do throws(RPCError) {
-            let result: JSONValue = try await rpc.call(
-                destination,
-                procedure,
-                argument,
-                timeout: .milliseconds(Int64(timeout * 1000))
-            )
+            try await call(rpc)
             await rpc.stop()
-            Environment.writeOutput("\(result)")
         } catch {
             await rpc.stop()
             Environment.writeError("rpc: \(error)")
             throw ToolExit.code(for: error)
         }
+    }
+
+    /// Calls, and prints the result.
+    private func call(_ rpc: RPCCaller) async throws(RPCError) {
+        let name = procedure.isEmpty ? nil : procedure
+        switch form {
+        case .json:
+            guard let value = try? value() else { throw .invalidRequest("the argument is not JSON") }
+            let procedure = RPCProcedure<JSONValue, JSONValue>(name)
+            Environment.writeOutput("\(try await call(rpc, procedure, value))")
+        case .text:
+            let procedure = RPCProcedure<String, String>(name, codec: .text)
+            Environment.writeOutput(try await call(rpc, procedure, argument))
+        case .raw:
+            let procedure = RPCProcedure<[UInt8], [UInt8]>(
+                name,
+                request: .bytes,
+                response: BytesCodec(acceptsAnyType: true)
+            )
+            Environment.writeOutput(try await call(rpc, procedure, Array(argument.utf8)))
+        }
+    }
+
+    private func call<Value>(
+        _ rpc: RPCCaller,
+        _ procedure: RPCProcedure<Value, Value>,
+        _ value: Value
+    ) async throws(RPCError) -> Value {
+        let timeout = Duration.milliseconds(Int64(timeout * 1000))
+        return queue
+            ? try await rpc.callQueue(destination, procedure, value, timeout: timeout)
+            : try await rpc.call(destination, procedure, value, timeout: timeout)
     }
 
     private func value() throws -> JSONValue {

@@ -26,8 +26,17 @@ enum Environment {
         write(text + "\n", to: STDOUT_FILENO)
     }
 
+    /// Bytes as they are, without a line's end.
+    static func writeOutput(_ bytes: [UInt8]) {
+        write(bytes, to: STDOUT_FILENO)
+    }
+
     private static func write(_ text: String, to descriptor: Int32) {
-        var bytes = Array(text.utf8)[...]
+        write(Array(text.utf8), to: descriptor)
+    }
+
+    private static func write(_ bytes: [UInt8], to descriptor: Int32) {
+        var bytes = bytes[...]
         while !bytes.isEmpty {
             let written = bytes.withUnsafeBytes { platformWrite(descriptor, $0.baseAddress, $0.count) }
             guard written > 0 else { return }
