@@ -199,7 +199,8 @@ let package = Package(
         .testTarget(
             name: "DocumentationTests",
             dependencies: [
-                "AMQPPool", "AMQPTesting", "BrokerSupport", "Supervision", "SupervisionTesting",
+                "AMQPPool", "AMQPTesting", "BrokerSupport", "RPCCaller", "RPCReceiver", "RPCTesting", "Supervision",
+                "SupervisionTesting",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
