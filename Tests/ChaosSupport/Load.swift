@@ -198,7 +198,7 @@ package final class Load: Sendable {
                 ByteBuffer(string: "\(number)"),
                 routingKey: "orders",
                 mandatory: true,
-                timeout: .seconds(60)
+                timeout: .seconds(10)
             )
             return .right
         } catch let error as AMQPError {
