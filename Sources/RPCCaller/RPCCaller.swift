@@ -230,6 +230,9 @@ public final class RPCCaller: Service, Sendable {
     /// Sends a request that is not answered, and returns when the broker has taken it over for good.
     ///
     /// - Parameters:
+    ///   - destination: The service.
+    ///   - procedure: Its procedure.
+    ///   - argument: What the procedure takes.
     ///   - timeout: How long to wait for the broker. `nil` is ``RPCCallerConfiguration/timeout``.
     ///   - retry: Whether it is sent again when nobody knows what became of it.
     /// - Throws: ``RPCError``, as ``call(_:_:_:timeout:retry:as:)`` does, without those that concern replies.
@@ -255,6 +258,9 @@ public final class RPCCaller: Service, Sendable {
     /// Sends a request to a declared procedure that is not answered, and returns when the broker has taken it over for good.
     ///
     /// - Parameters:
+    ///   - destination: The service.
+    ///   - procedure: Its procedure.
+    ///   - argument: What the procedure takes.
     ///   - timeout: How long to wait for the broker. `nil` is ``RPCCallerConfiguration/timeout``.
     ///   - retry: Whether it is sent again when nobody knows what became of it.
     /// - Throws: ``RPCError``, as ``call(_:_:_:timeout:retry:as:)`` does, without those that concern replies.
@@ -284,7 +290,10 @@ public final class RPCCaller: Service, Sendable {
     /// - Parameters:
     ///   - queue: The queue's name. One that does not exist is ``RPCError/unroutable(destination:)``.
     ///   - procedure: What the server expects, if anything, in the header `procedure`.
-    ///   - argument: As ``call(_:_:_:timeout:retry:as:)`` has it, and so are the others.
+    ///   - argument: What the server takes, as JSON.
+    ///   - timeout: As ``call(_:_:_:timeout:retry:as:)`` has it.
+    ///   - retry: Whether it is sent again when nobody knows what became of it.
+    ///   - type: The type of the result, where it is not clear from the context.
     /// - Throws: ``RPCError``: each case says whether the request may have been processed.
     public nonisolated(nonsending) func callQueue<Output: Decodable>(
         _ queue: String,
