@@ -169,7 +169,10 @@ extension CallTable {
                 case .lost(let name):
                     abandoned.add(name)
                     lost = (name, state.replyQueue.name, state.pending.repliesLost { $0.withdraw() })
-                case .move(let id): moving += state.channels[id].map { [$0.channel] } ?? []
+                // After the end of the table there is nothing to move for.
+                case .move(let id) where !state.pending.isClosed:
+                    moving += state.channels[id].map { [$0.channel] } ?? []
+                case .move: break
                 case .usable: isUsable = true
                 }
             }

@@ -49,7 +49,7 @@ struct BackPressureTests {
         }
     }
 
-    @Test("a thousand calls through two places are all answered")
+    @Test("hundreds of calls through two places are all answered")
     func manyThroughFew() async throws {
         try await withServices(caller: {
             $0.maximumCallsInFlight = 2
@@ -57,8 +57,8 @@ struct BackPressureTests {
         }) { services in
             let rpc = services.rpc
             try await withThrowingTaskGroup(of: (Int, Int).self) { group in
-                for n in 0..<1000 {
-                    group.addTask { (n, try await rpc.call("math", "add", [n, 1])) }
+                for n in 0..<300 {
+                    group.addTask { (n, try await rpc.call("math", "add", [n, 1], timeout: .seconds(110))) }
                 }
                 for try await (n, sum) in group { #expect(sum == n + 1) }
             }
