@@ -8,7 +8,8 @@ import Supervision
 import Synchronization
 import Testing
 
-@Suite("Too much of everything", .timeLimit(.minutes(4)))
+// Tests with a broker of their own wait for their turn.
+@Suite("Too much of everything", .timeLimit(.minutes(15)))
 struct BackPressureTests {
     @Test("calls beyond the limit wait for a place in order, and say so when they get none in time")
     func waits() async throws {

@@ -6,7 +6,7 @@ import RPCReceiver
 import Supervision
 import Testing
 
-@Suite("A cluster under load", .timeLimit(.minutes(8)))
+@Suite("A cluster under load", .timeLimit(.minutes(15)))
 struct ClusterTests {
     @Test(
         "when the node that holds the reply queue is killed under load, calls end with the truth, and idempotent ones with their results"

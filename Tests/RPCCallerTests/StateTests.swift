@@ -66,26 +66,6 @@ struct StateTests {
         }
     }
 
-    @Test("a blocked broker is told")
-    func blocked() async throws {
-        try await withServicesOnOwnBroker { services in
-            let rpc = services.rpc
-            let caller = expect([.ready, .blocked, .ready], in: rpc.states)
-            try await services.broker.setMemoryAlarm(true)
-            let blocked = Task {
-                // A connection learns of the alarm with its first publish.
-                for _ in 0..<10 {
-                    _ = await outcome { () throws(RPCError) in
-                        try await rpc.call("math", "add", [1], timeout: .milliseconds(200), as: Int.self)
-                    }
-                }
-            }
-            await blocked.value
-            try await services.broker.setMemoryAlarm(false)
-            await caller.value
-        }
-    }
-
     @Test("waiting for readiness ends at its deadline with the reason, and when it is cancelled")
     func waiting() async throws {
         let rpc = RPCCaller(service: "test", endpoints: ["amqp://127.0.0.1:1"], logger: quiet)
