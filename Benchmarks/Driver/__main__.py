@@ -110,9 +110,9 @@ def run(options):
             return 1 if dearer else 0
         if options.scale:
             quick = {"seconds": 0.5, "repeats": 1, "most_children": 10_000} if options.quick else {}
-            data = scale.measure(broker, tell, **quick)
-            if options.record:
-                scale.draw(data)
+            if options.rounds:
+                quick["repeats"] = options.rounds
+            scale.measure(broker, tell, scale.draw if options.record else lambda data: None, **quick)
             return 0
         rows, failed = measure_targets(targets, broker, options, tell)
         show_targets(rows, failed, options)

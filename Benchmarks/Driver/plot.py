@@ -10,39 +10,38 @@ LEFT, RIGHT, TOP, BOTTOM = 72, 16, 44, 52
 
 def short(value):
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return "%g%s" % (round(value / size, 2), letter)
+        if abs(value) >= max(size, 1e4):
+            return "%g%s" % (round(value / size, 1), letter)
     return "%g" % round(value, 3)
 
 
 class Axis:
     """A logarithmic axis from the least to the greatest value, in pixels from `begin` to `end`."""
 
-    def __init__(self, values, begin, end, base):
+    def __init__(self, values, begin, end, marks):
         self.begin, self.end = begin, end
-        self.low = math.floor(math.log(min(values), base) + 1e-9)
-        self.high = math.ceil(math.log(max(values), base) - 1e-9)
-        if self.high == self.low:
-            self.high += 1
-        self.base = base
+        self.low, self.high = math.log(min(values)), math.log(max(values))
+        # A curve that is nearly flat should look so.
+        room = max(0.08 * (self.high - self.low), (math.log(2) - (self.high - self.low)) / 2)
+        if marks is None or self.high == self.low:
+            self.low, self.high = self.low - room, self.high + room
+            marks = marks or [step * 10**exponent for exponent in range(-6, 13) for step in (1, 2, 5)]
+        inside = [mark for mark in sorted(marks) if self.low - 1e-9 <= math.log(mark) <= self.high + 1e-9]
+        self.ticks = inside[:: math.ceil(len(inside) / 12)] if inside else []
 
     def place(self, value):
-        part = (math.log(value, self.base) - self.low) / (self.high - self.low)
+        part = (math.log(value) - self.low) / (self.high - self.low)
         return self.begin + part * (self.end - self.begin)
 
-    def ticks(self):
-        step = max(1, round((self.high - self.low) / 10))
-        return [self.base**exponent for exponent in range(self.low, self.high + 1, step)]
 
-
-def svg(title, x_label, y_label, curves, x_base=2):
+def svg(title, x_label, y_label, curves):
     """`curves` has for each name its points (x, y), all greater than zero."""
     curves = {name: [(x, y) for x, y in points if y and y > 0] for name, points in curves.items()}
     curves = {name: sorted(points) for name, points in curves.items() if points}
     xs = [x for points in curves.values() for x, _ in points]
     ys = [y for points in curves.values() for _, y in points]
-    x_axis = Axis(xs, LEFT, WIDTH - RIGHT, x_base)
-    y_axis = Axis(ys, HEIGHT - BOTTOM, TOP, 10)
+    x_axis = Axis(xs, LEFT, WIDTH - RIGHT - 12, set(xs))
+    y_axis = Axis(ys, HEIGHT - BOTTOM, TOP, None)
     out = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">'
         % (WIDTH, HEIGHT),
@@ -57,11 +56,11 @@ def svg(title, x_label, y_label, curves, x_base=2):
         out.append('<text x="%.1f" y="%.1f" text-anchor="%s" fill="#444444"%s>%s</text>'
                    % (x, y, anchor, more, escape(text)))
 
-    for tick in x_axis.ticks():
+    for tick in x_axis.ticks:
         x = x_axis.place(tick)
         line(x, TOP, x, HEIGHT - BOTTOM, "#eeeeee")
         label(x, HEIGHT - BOTTOM + 17, short(tick))
-    for tick in y_axis.ticks():
+    for tick in y_axis.ticks:
         y = y_axis.place(tick)
         line(LEFT, y, WIDTH - RIGHT, y, "#dddddd")
         label(LEFT - 7, y + 4, short(tick), "end")

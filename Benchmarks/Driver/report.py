@@ -112,7 +112,7 @@ def machine():
     facts = [
         ("processor", "%s, %d cores" % (model or platform.machine(), os.cpu_count())),
         ("memory", "%.0f GiB" % memory),
-        ("system", "%s %s" % (platform.system(), platform.release())),
+        ("system", "%s %s" % (platform.system(), ".".join(platform.release().split(".")[:2]))),
         ("Swift", first(["swift", "--version"], r"Swift version (\S+)")),
         ("RabbitMQ", package("rabbitmq-server")),
         ("Erlang/OTP", otp),

@@ -18,8 +18,8 @@ CHILDREN = [10, 100, 1000, 10_000, 100_000, 1_000_000]
 OURS, RAW = "ours, both sides", "librabbitmq, same wire"
 
 
-def measure(broker, tell, seconds=2.0, repeats=3, most_children=1_000_000):
-    """Measures all curves; returns {curve: {name: [[x, {field: value}], ...]}}."""
+def measure(broker, tell, save, seconds=2.0, repeats=3, most_children=1_000_000):
+    """Measures all curves: {curve: {name: [[x, {field: value}], ...]}}, handed to `save` whenever a point is added."""
     data = {}
 
     def point(curve, name, x, make, repeats=repeats):
@@ -37,6 +37,7 @@ def measure(broker, tell, seconds=2.0, repeats=3, most_children=1_000_000):
         fields = [key for key, value in lines[0].items() if isinstance(value, (int, float))]
         median = {key: sorted(line[key] for line in lines)[len(lines) // 2] for key in fields}
         data.setdefault(curve, {}).setdefault(name, []).append([x, median])
+        save(data)
 
     def rpc(curve, x, name, side, **options):
         point(curve, name, x, lambda: programs.rpc_pair(
@@ -50,19 +51,21 @@ def measure(broker, tell, seconds=2.0, repeats=3, most_children=1_000_000):
         inflight = 64 if body < 100_000 else 8
         for name, side in ((OURS, FULL), (RAW, RAW_WIRE)):
             rpc("body", body, name, side, inflight=inflight, body=body)
+    def children_of(numbers):
+        for children in numbers:
+            if children > most_children:
+                continue
+            once = 1 if children >= 100_000 else repeats
+            for kind, name in (("actor", "actor"), ("worker", "with run()")):
+                point("children", name, children, lambda: programs.ours("scale", children, kind, 180), once)
+            point("children", "OTP supervisor", children, lambda: programs.otp("scale", children, 180), once)
+
+    children_of(CHILDREN[:-1])
     for connections in CONNECTIONS:
         rpc("connections", connections, OURS, FULL, inflight=256, connections=connections, channels=connections)
     for channels in CHANNELS:
         rpc("channels", channels, OURS, FULL, inflight=256, connections=1, channels=channels)
-
-    for children in CHILDREN:
-        if children > most_children:
-            continue
-        once = 1 if children >= 100_000 else repeats
-        for kind, name in (("actor", "actor"), ("worker", "with run()")):
-            point("children", name, children, lambda: programs.ours("scale", children, kind, 180), once)
-        point("children", "OTP supervisor", children, lambda: programs.otp("scale", children, 180), once)
-    return data
+    children_of(CHILDREN[-1:])
 
 
 PLOTS = [
@@ -88,7 +91,7 @@ PLOTS = [
 
 
 def draw(data):
-    """Writes the plots of what `measure` returned, and the data itself."""
+    """Writes the plots of what `measure` found, and the data itself."""
     os.makedirs(FOLDER, exist_ok=True)
     with open(DATA, "w") as file:
         json.dump(data, file, indent=1)
@@ -97,6 +100,5 @@ def draw(data):
         if curve not in data:
             continue
         curves = {side: [(x, values.get(field)) for x, values in points] for side, points in data[curve].items()}
-        base = 10 if curve == "children" else 2
         with open(os.path.join(FOLDER, name + ".svg"), "w") as file:
-            file.write(plot.svg(title, x_label, y_label, curves, base))
+            file.write(plot.svg(title, x_label, y_label, curves))

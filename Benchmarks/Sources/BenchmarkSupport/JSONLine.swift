@@ -25,6 +25,7 @@ public struct JSONLine {
 
     /// Writes it, as one line.
     public func print() {
-        FileHandle.standardOutput.write(Data(("{" + parts.joined(separator: ",") + "}\n").utf8))
+        // Nobody may be reading any more.
+        try? FileHandle.standardOutput.write(contentsOf: Data(("{" + parts.joined(separator: ",") + "}\n").utf8))
     }
 }

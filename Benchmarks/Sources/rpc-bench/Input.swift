@@ -16,5 +16,5 @@ enum Input {
 
 /// Writes a line on standard output at once, whatever that is.
 func say(_ line: String) {
-    FileHandle.standardOutput.write(Data((line + "\n").utf8))
+    try? FileHandle.standardOutput.write(contentsOf: Data((line + "\n").utf8))
 }
