@@ -64,8 +64,13 @@ struct Client: AsyncParsableCommand {
         }
         // The first failure says more than a count of all.
         try await load.call()
-        await load.run(calls.map { .calls(($0 + 9) / 10) } ?? .time(.seconds(warmup)))
-        let result = await load.run(calls.map { .calls($0) } ?? .time(.seconds(seconds)))
+        let result: Load.Result
+        if let calls {
+            await load.run(calls: (calls + 9) / 10)
+            result = await load.run(calls: calls)
+        } else {
+            result = await load.run(warmup: .seconds(warmup), for: .seconds(seconds))
+        }
         print(result, load)
         await caller.stop()
     }

@@ -3,12 +3,6 @@ import Synchronization
 
 /// Calls from a number of tasks at once.
 final class Load: Sendable {
-    /// How long a run lasts.
-    enum Extent {
-        case calls(Int)
-        case time(Duration)
-    }
-
     struct Result {
         var calls = 0
         var errors = 0
@@ -37,31 +31,42 @@ final class Load: Sendable {
         guard try await body() else { throw LoadError.wrongAnswer }
     }
 
-    /// Runs all tasks; those calls count that end in time.
+    /// Makes so many calls, and waits for all of them.
     @discardableResult
-    func run(_ extent: Extent) async -> Result {
-        begun.store(0, ordering: .relaxed)
-        finished.store(0, ordering: .relaxed)
-        errors.store(0, ordering: .relaxed)
-        isOver.store(false, ordering: .relaxed)
-        latencies.reset()
-        var limit = Int.max
-        if case .calls(let calls) = extent { limit = calls }
-        let (start, cpu) = (ContinuousClock.now, Usage.cpuMicroseconds)
+    func run(calls limit: Int) async -> Result {
+        let mark = begin()
+        await withTaskGroup(of: Void.self) { group in
+            for number in 0..<inflight { group.addTask { await self.work(number, since: mark.start, limit: limit) } }
+        }
+        return result(since: mark.start, mark.cpu)
+    }
+
+    /// Runs for a while, and then counts what ends in the time given; the calls under way go on in between.
+    func run(warmup: Duration, for time: Duration) async -> Result {
+        let start = begin().start
         var result = Result()
         await withTaskGroup(of: Void.self) { group in
-            for number in 0..<inflight {
-                group.addTask { [limit] in await self.work(number, since: start, limit: limit) }
-            }
-            if case .time(let duration) = extent {
-                try? await Task.sleep(until: start + duration)
-                // Before the calls that are under way end.
-                result = self.result(since: start, cpu)
-                isOver.store(true, ordering: .relaxed)
-            }
+            for number in 0..<inflight { group.addTask { await self.work(number, since: start, limit: .max) } }
+            try? await Task.sleep(for: warmup)
+            let mark = beginCounting()
+            try? await Task.sleep(until: mark.start + time)
+            result = self.result(since: mark.start, mark.cpu)
+            isOver.store(true, ordering: .relaxed)
         }
-        if case .calls = extent { result = self.result(since: start, cpu) }
         return result
+    }
+
+    private func begin() -> (start: ContinuousClock.Instant, cpu: Double) {
+        begun.store(0, ordering: .relaxed)
+        isOver.store(false, ordering: .relaxed)
+        return beginCounting()
+    }
+
+    private func beginCounting() -> (start: ContinuousClock.Instant, cpu: Double) {
+        latencies.reset()
+        finished.store(0, ordering: .relaxed)
+        errors.store(0, ordering: .relaxed)
+        return (.now, Usage.cpuMicroseconds)
     }
 
     private func result(since start: ContinuousClock.Instant, _ cpu: Double) -> Result {
