@@ -85,6 +85,17 @@ struct ProxyFlowTests {
         #expect(flow.change(to: .healthy, now: start + .seconds(1)) == [.write(abc)])
     }
 
+    @Test("A limit that is lifted or raised leaves no pause behind")
+    func unlimited() {
+        for next in [NetworkConditions.healthy, .limited(to: 1_000_000)] {
+            var flow = reading(.limited(to: 1))
+            #expect(flow.received(abc, now: start).contains(.write(ByteBuffer(string: "a"))))
+            _ = flow.wrote(now: start)
+            let actions = flow.change(to: next, now: start + .milliseconds(1))
+            #expect(actions.contains(.write(ByteBuffer(string: "bc"))), "\(actions)")
+        }
+    }
+
     @Test("With a limit a second's bytes take a second, in fifty portions")
     func limited() {
         var flow = reading(.limited(to: 5_000))

@@ -68,11 +68,14 @@ struct ProxyFlow {
     }
 
     mutating func change(to conditions: NetworkConditions, now: NIODeadline) -> [Action] {
+        let before = self.conditions
         self.conditions = conditions
         // What was held for a longer delay comes as early as the new one lets it.
         let latest = now + TimeAmount(conditions.delay)
         for index in held.indices { held[index].due = min(held[index].due, latest) }
         endDue = endDue.map { min($0, latest) }
+        // The pause after the last portion was one at the rate before.
+        if conditions.bytesPerSecond != before.bytesPerSecond { allowed = now }
         if hasLost, !conditions.isHalfOpen { return [.breakUp] }
         return advance(now)
     }
