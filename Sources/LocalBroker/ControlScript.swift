@@ -111,6 +111,10 @@ enum ControlScript {
         run(<<"delete-virtual-host">>, #{<<"name">> := Name}) ->
             rabbit_vhost:exists(Name) orelse throw(<<"there is none of that name">>),
             done(rabbit_vhost:delete(Name, ?ACTOR));
+        run(<<"create-user">>, #{<<"name">> := Name, <<"password">> := Password, <<"virtual-host">> := VHost}) ->
+            done(rabbit_auth_backend_internal:add_user(Name, Password, ?ACTOR)),
+            All = <<".*">>,
+            done(rabbit_auth_backend_internal:set_permissions(Name, exists(VHost), All, All, All, ?ACTOR));
         run(<<"virtual-hosts">>, _) ->
             rabbit_vhost:list_names();
         run(<<"queues">>, #{<<"virtual-host">> := VHost}) ->
@@ -130,7 +134,8 @@ enum ControlScript {
         run(<<"declare-queue">>, #{<<"virtual-host">> := VHost, <<"name">> := Name, <<"durable">> := Durable}) ->
             Queue = rabbit_misc:r(exists(VHost), queue, Name),
             case rabbit_amqqueue:declare(Queue, Durable, false, [], none, ?ACTOR) of
-                {new, _} -> true;
+                %% On disk when it is answered, whatever becomes of the node.
+                {new, _} -> catch mnesia:sync_log(), true;
                 {existing, _} -> true;
                 Other -> done(Other)
             end;
@@ -142,7 +147,7 @@ enum ControlScript {
                 Other -> done(Other)
             end;
         run(<<"consumers">>, #{<<"virtual-host">> := VHost}) ->
-            Channels = maps:from_list([{get(pid, C), C} || C <- rabbit_channel:info_all([pid, name, number])]),
+            Channels = maps:from_list([{get(pid, C), C} || C <- channels([pid, name, number])]),
             [begin
                  Channel = maps:get(get(channel_pid, I), Channels, []),
                  #{<<"queue">> => name(get(queue_name, I)),
@@ -164,7 +169,7 @@ enum ControlScript {
                <<"peerPort">> => number(get(peer_port, I)),
                <<"heartbeat">> => number(get(timeout, I)),
                <<"clientProperties">> => table(get(client_properties, I))}
-             || I <- rabbit_networking:connection_info_all(Items)];
+             || I <- connections(Items)];
         run(<<"channels">>, _) ->
             Items = [name, number, vhost, consumer_count, messages_unacknowledged, messages_unconfirmed,
                      prefetch_count, confirm],
@@ -176,7 +181,7 @@ enum ControlScript {
                <<"unconfirmed">> => number(get(messages_unconfirmed, I)),
                <<"prefetch">> => number(get(prefetch_count, I)),
                <<"confirms">> => get(confirm, I) =:= true}
-             || I <- rabbit_channel:info_all(Items)];
+             || I <- channels(Items)];
         run(<<"exchanges">>, #{<<"virtual-host">> := VHost}) ->
             [#{<<"name">> => name(get(name, I)),
                <<"type">> => text(get(type, I)),
@@ -252,9 +257,16 @@ enum ControlScript {
             rabbit_vhost:exists(VHost) orelse throw(<<"there is no such virtual host">>),
             VHost.
 
+        %% One that ends while it is asked is left out.
+        connections(Items) ->
+            lists:append([try [rabbit_networking:connection_info(Pid, Items)] catch _:_ -> [] end
+                          || Pid <- rabbit_networking:connections()]).
+
+        channels(Items) ->
+            lists:append([try [rabbit_channel:info(Pid, Items)] catch _:_ -> [] end || Pid <- rabbit_channel:list()]).
+
         connection(Name) ->
-            Found = [get(pid, I) || I <- rabbit_networking:connection_info_all([pid, name]),
-                                    text(get(name, I)) =:= Name],
+            Found = [get(pid, I) || I <- connections([pid, name]), text(get(name, I)) =:= Name],
             case Found of
                 [Pid | _] -> Pid;
                 [] -> throw(<<"there is no such connection">>)

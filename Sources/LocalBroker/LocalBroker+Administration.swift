@@ -20,6 +20,20 @@ extension LocalBroker {
         try await request("virtual-hosts")
     }
 
+    // MARK: Users
+
+    /// Makes a user who may do everything in one virtual host.
+    public func createUser(
+        _ name: String,
+        password: String,
+        virtualHost: String = "/"
+    ) async throws(LocalBrokerError) {
+        let arguments: [String: ControlArgument] = [
+            "name": .text(name), "password": .text(password), "virtual-host": .text(virtualHost),
+        ]
+        _ = try await request("create-user", arguments, as: Bool.self)
+    }
+
     // MARK: What is there
 
     /// The queues of a virtual host.

@@ -9,7 +9,7 @@ import Supervision
 ///     // ... amqp clients connect to broker.url ...
 ///     await broker.shutdown()
 ///
-/// It listens on one port of 127.0.0.1 and nowhere else, knows no other node, and keeps everything in one temporary
+/// It listens on one port of 127.0.0.1, with ``Options/tls`` on a second, and nowhere else, knows no other node, and keeps everything in one temporary
 /// folder. It takes no notice of a broker that is installed on the machine, except that it runs the same program.
 ///
 /// ## What remains of it
@@ -44,6 +44,10 @@ public actor LocalBroker: Worker {
         /// The port of 127.0.0.1 to listen on; a free one if nil. One that is given is the same for every incarnation
         /// under a supervisor.
         public var port: Int?
+        /// Listen for encrypted connections too; nil does not.
+        public var tls: TLS?
+        /// The names of RabbitMQ's own plugins to enable, as `rabbitmq_auth_mechanism_ssl`.
+        public var plugins: [String]
         /// Lines added to `rabbitmq.conf`.
         public var configuration: String
         /// The folder the broker's own folder is made in.
@@ -58,6 +62,8 @@ public actor LocalBroker: Worker {
         ///   - stopTimeout: how long a graceful stop may take before the node is killed.
         ///   - requestTimeout: how long a request to the running broker may take.
         ///   - port: the port of 127.0.0.1 to listen on; a free one if nil.
+        ///   - tls: listen for encrypted connections too; nil does not.
+        ///   - plugins: the names of RabbitMQ's own plugins to enable.
         ///   - configuration: lines added to `rabbitmq.conf`.
         ///   - parentFolder: the folder the broker's own folder is made in; the system's temporary folder if nil.
         ///   - keepsFiles: leave the folder, with its logs and data, where it is at the end.
@@ -67,6 +73,8 @@ public actor LocalBroker: Worker {
             stopTimeout: Duration = .seconds(20),
             requestTimeout: Duration = .seconds(15),
             port: Int? = nil,
+            tls: TLS? = nil,
+            plugins: [String] = [],
             configuration: String = "",
             parentFolder: String? = nil,
             keepsFiles: Bool = false,
@@ -76,6 +84,8 @@ public actor LocalBroker: Worker {
             self.stopTimeout = stopTimeout
             self.requestTimeout = requestTimeout
             self.port = port
+            self.tls = tls
+            self.plugins = plugins
             self.configuration = configuration
             self.parentFolder = parentFolder ?? temporaryFolder()
             self.keepsFiles = keepsFiles
@@ -93,6 +103,8 @@ public actor LocalBroker: Worker {
 
     /// The TCP port of 127.0.0.1 it listens on. It keeps it for life.
     public nonisolated let port: Int
+    /// The port of 127.0.0.1 it listens on for encrypted connections; nil without ``Options/tls``.
+    public nonisolated let tlsPort: Int?
     /// The folder that holds all of its files, `log` among them.
     public nonisolated let folder: String
 
@@ -126,7 +138,9 @@ public actor LocalBroker: Worker {
             do {
                 try await broker.startAgain()
                 return broker
-            } catch .portInUse(_) where options.port == nil && distribution == nil && attempt < 5 {
+            } catch .portInUse(_)
+                where options.port == nil && options.tls?.port == nil && distribution == nil && attempt < 5
+            {
                 // Another process was quicker to take the port.
                 await broker.shutdown()
                 attempt += 1
@@ -148,10 +162,21 @@ public actor LocalBroker: Worker {
         self.options = options
         self.installation = installation
         self.port = port
+        tlsPort =
+            if let tls = options.tls {
+                if let port = tls.port { port } else { try LoopbackPort.free(except: port) }
+            } else {
+                nil
+            }
         self.nodeFolder = NodeFolder(in: options.parentFolder, distribution: distribution)
         self.folder = nodeFolder.path
         self.janitor = try Janitor(folder: nodeFolder.path, keepsFiles: options.keepsFiles)
-        try nodeFolder.prepare(port: port, additionalConfiguration: options.configuration)
+        let tlsConfiguration = tlsPort.flatMap { options.tls?.configuration(port: $0) } ?? ""
+        try nodeFolder.prepare(
+            port: port,
+            plugins: options.plugins,
+            additionalConfiguration: tlsConfiguration + "\n" + options.configuration
+        )
     }
 
     /// `amqp://guest:guest@127.0.0.1:PORT`, the virtual host "/".
@@ -180,7 +205,9 @@ public actor LocalBroker: Worker {
         case .shutDown: throw .shutDown
         case .stopped: break
         }
-        guard LoopbackPort.isFree(UInt16(port), reusing: true) else { throw .portInUse(port) }
+        for port in [port] + (tlsPort.map { [$0] } ?? []) {
+            guard LoopbackPort.isFree(UInt16(port), reusing: true) else { throw .portInUse(port) }
+        }
         state = .changing
         if isFateSealed { fate = makeFate() }
         isFateSealed = false

@@ -14,10 +14,10 @@ enum LoopbackPort {
     static let range: Range<UInt16> = 20_000..<32_000
 
     /// A free one, at random. It is not reserved: another process may take it before it is used.
-    static func free() throws(LocalBrokerError) -> Int {
+    static func free(except other: Int? = nil) throws(LocalBrokerError) -> Int {
         for _ in 0..<64 {
             let port = UInt16.random(in: range)
-            if isFree(port) { return Int(port) }
+            if Int(port) != other, isFree(port) { return Int(port) }
         }
         throw .portInUse(Int(range.lowerBound))
     }

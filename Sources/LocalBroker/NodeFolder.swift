@@ -19,7 +19,11 @@ struct NodeFolder: Sendable {
     var configuration: String { "\(path)/rabbitmq.conf" }
 
     /// Makes the folder, readable by nobody else, and the files a node on this port needs.
-    func prepare(port: Int, additionalConfiguration: String) throws(LocalBrokerError) {
+    func prepare(
+        port: Int,
+        plugins: [String],
+        additionalConfiguration: String
+    ) throws(LocalBrokerError) {
         let private_ = [FileAttributeKey.posixPermissions: 0o700]
         do {
             let files = FileManager.default
@@ -36,7 +40,7 @@ struct NodeFolder: Sendable {
                 """,
                 to: configuration
             )
-            try write("[].\n", to: "\(path)/enabled_plugins")
+            try write("[\(plugins.joined(separator: ","))].\n", to: "\(path)/enabled_plugins")
             try write("", to: "\(path)/rabbitmq-env.conf")
             try write(ControlScript.source, to: "\(path)/\(ControlScript.module).erl")
             if let distribution {
