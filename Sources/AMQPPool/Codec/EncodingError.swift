@@ -16,6 +16,8 @@ public enum EncodingError: Error, Sendable, Hashable {
     case nestedTooDeeply(limit: Int)
     /// More than `limit` values in the headers or arguments, those within tables and arrays included.
     case tooManyFields(limit: Int)
+    /// A floating-point number is infinite or NaN: RabbitMQ cannot read it, and closes the connection.
+    case notFinite
     /// An expiration must be 0 to 4294967295 milliseconds in decimal digits; the broker closes the channel for any other.
     case invalidExpiration(String)
     /// A method that carries no content was given some, or it is not one this client can send.
@@ -40,6 +42,8 @@ extension EncodingError: CustomStringConvertible {
             "tables and arrays are nested more than \(limit) levels deep"
         case .tooManyFields(let limit):
             "there are more than \(limit) values in one table"
+        case .notFinite:
+            "a floating-point number is infinite or NaN, which the broker cannot read"
         case .invalidExpiration(let text):
             "the expiration \"\(text.prefix(32))\" is not a number of milliseconds from 0 to 4294967295"
         case .unsupportedMethod(let name):

@@ -125,10 +125,12 @@ struct TableEncoder: ~Copyable {
             field.kind = UInt8(ascii: "L")
             field.value.u64 = integer
         case .float(let number):
+            guard number.isFinite else { throw .notFinite }
             try take(4)
             field.kind = UInt8(ascii: "f")
             field.value.u32 = number.bitPattern
         case .double(let number):
+            guard number.isFinite else { throw .notFinite }
             try take(8)
             field.kind = UInt8(ascii: "d")
             field.value.u64 = number.bitPattern
