@@ -8,16 +8,22 @@ public enum AMQPError: Error, Sendable {
 
     /// No TCP connection: the name does not resolve, nobody listens there, or nobody answered in time.
     case connectFailed(endpoint: String, reason: String)
-    /// The endpoint is not one that can be connected to: not a valid URI, or `amqps`, which this version does not speak.
+    /// The endpoint is not one that can be connected to.
     case invalidEndpoint(EndpointError)
+    /// The connection could not be encrypted, so nothing was sent.
+    case tlsFailed(endpoint: String, TLSFailure)
     /// The peer ended, or did not complete, the AMQP handshake. `stage` tells where.
     case handshakeFailed(endpoint: String, stage: Stage, reason: String)
     /// The broker refused the user name or the password (403).
     case authenticationFailed(endpoint: String, text: String)
     /// The virtual host does not exist, or the user may not use it (530, 403).
     case virtualHostRefused(endpoint: String, virtualHost: String, code: UInt16, text: String)
-    /// No connection of the pool is ready. The last error of each endpoint that was tried says why.
+    /// No channel of the pool is ready. The last error at each endpoint that was tried says why.
     case notConnected([EndpointFailure])
+    /// A channel was opened, and the pool's `onOpen` threw an error of its own, of which only the type is told.
+    case setUpFailed(reason: String)
+    /// The pool was not started, was stopped, or is about to start again.
+    case poolNotRunning
 
     // MARK: Losing what was open
 
@@ -74,6 +80,8 @@ public enum AMQPError: Error, Sendable {
     public enum Stage: String, Sendable, Hashable {
         /// Resolving the name and opening the TCP connection.
         case connect
+        /// The TLS handshake, or its preparation.
+        case encrypt
         /// From the protocol header to the broker's tuning.
         case authenticate
         /// Opening the virtual host.
@@ -92,12 +100,15 @@ public enum AMQPError: Error, Sendable {
     public struct EndpointFailure: Sendable {
         /// The endpoint's host, port and virtual host.
         public let endpoint: String
-        /// The last error there.
+        /// The last error there; while the first attempt goes on, that it does.
         public let error: AMQPError
+        /// How often connecting failed there since it last worked, or 1.
+        public let attempts: Int
 
-        package init(endpoint: String, error: AMQPError) {
+        package init(endpoint: String, error: AMQPError, attempts: Int = 1) {
             self.endpoint = endpoint
             self.error = error
+            self.attempts = attempts
         }
     }
 }
@@ -106,14 +117,15 @@ extension AMQPError {
     /// How far things had come when this happened.
     public var stage: Stage {
         switch self {
-        case .connectFailed, .invalidEndpoint, .notConnected: .connect
+        case .connectFailed, .invalidEndpoint, .notConnected, .poolNotRunning: .connect
+        case .tlsFailed: .encrypt
         case .handshakeFailed(_, let stage, _): stage
         case .authenticationFailed: .authenticate
         case .virtualHostRefused: .openVirtualHost
         case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .protocolViolation,
             .tooManyChannels:
             .connection
-        case .channelClosedByBroker, .channelClosed: .channel
+        case .channelClosedByBroker, .channelClosed, .setUpFailed: .channel
         case .timedOut, .cancelled, .overloaded, .invalidArgument, .propertiesRefused: .operation
         case .blocked, .unencodable, .messageTooLarge, .confirmsNotSelected, .returned, .nacked, .unconfirmed: .publish
         case .notSent(let cause): cause.stage
@@ -125,8 +137,9 @@ extension AMQPError {
     /// `true` when nothing was sent, or when the broker answered that it did not take it.
     public var isRetrySafe: Bool {
         switch self {
-        case .connectFailed, .invalidEndpoint, .handshakeFailed, .authenticationFailed, .virtualHostRefused,
-            .notConnected, .overloaded, .tooManyChannels, .invalidArgument, .unencodable, .messageTooLarge,
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .overloaded, .tooManyChannels,
+            .invalidArgument, .unencodable, .messageTooLarge,
             .confirmsNotSelected,
             .returned, .nacked, .notSent:
             true
@@ -173,6 +186,7 @@ extension AMQPError: CustomStringConvertible {
         switch self {
         case .connectFailed(let endpoint, let reason): "cannot connect to \(endpoint): \(reason)"
         case .invalidEndpoint(let error): "the endpoint cannot be connected to: \(error)"
+        case .tlsFailed(let endpoint, let failure): "cannot connect to \(endpoint): \(failure)"
         case .handshakeFailed(let endpoint, let stage, let reason):
             "the handshake with \(endpoint) failed (\(stage.rawValue)): \(reason)"
         case .authenticationFailed(let endpoint, let text): "\(endpoint) refused the credentials: \(text)"
@@ -181,7 +195,9 @@ extension AMQPError: CustomStringConvertible {
         case .notConnected(let failures):
             failures.isEmpty
                 ? "not connected yet"
-                : "not connected: " + failures.map { "\($0.error)" }.joined(separator: "; ")
+                : "not connected: " + failures.map { "\($0)" }.joined(separator: "; ")
+        case .setUpFailed(let reason): "the channel was opened, but its set-up failed: \(reason)"
+        case .poolNotRunning: "the pool is not running"
         case .connectionLost(let reason): "the connection was lost: \(reason)"
         case .heartbeatTimeout(let interval):
             "the connection was lost: nothing arrived for two heartbeats (\(interval) each)"
@@ -206,5 +222,14 @@ extension AMQPError: CustomStringConvertible {
         case .notSent(let cause): "not sent: \(cause)"
         case .unconfirmed(let cause): "sent, but not confirmed: \(cause)"
         }
+    }
+}
+
+extension AMQPError.EndpointFailure: CustomStringConvertible {
+    /// The error, where it was, and how often, if more than once.
+    public var description: String {
+        let text = "\(error)"
+        return (text.contains(endpoint) ? text : "\(endpoint): \(text)")
+            + (attempts > 1 ? " (\(attempts) attempts)" : "")
     }
 }

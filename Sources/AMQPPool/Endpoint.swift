@@ -15,7 +15,10 @@
 /// | `connection_timeout` | the pool's setting | milliseconds |
 /// | `channel_max` | the broker's limit | |
 /// | `auth_mechanism` | `plain` | `plain` or `external`; may be repeated, the first that the broker offers is used |
-/// | `verify`, `cacertfile`, `certfile`, `keyfile`, `server_name_indication` | | only with `amqps` |
+/// | `verify` | the pool's setting | `verify_peer`, or `verify_none`, which lets anybody pass for the broker; these only with `amqps` |
+/// | `cacertfile` | the pool's setting | the authorities to believe, in PEM |
+/// | `certfile`, `keyfile` | the pool's setting | this side's certificate and key, in PEM; without a `keyfile` both are in the `certfile` |
+/// | `server_name_indication` | the host | the name the broker's certificate must have |
 ///
 /// A literal cannot throw. One that is not a valid URI keeps its ``error``, and every attempt to connect to it fails with
 /// that. A URI from the outside goes through ``init(url:)``, which throws at once.
@@ -58,14 +61,24 @@ public struct Endpoint: Sendable, Hashable {
     }
 
     /// The endpoint of these parts, as they are: nothing is percent-encoded.
+    ///
+    /// - Parameters:
+    ///   - host: a name or an address.
+    ///   - port: nil is 5672, with TLS 5671.
+    ///   - virtualHost: its name.
+    ///   - username: whom to log in as.
+    ///   - password: with what.
+    ///   - tls: whether to encrypt, as ``ConnectionConfiguration/tls`` says.
     public init(
         host: String,
-        port: Int = 5672,
+        port: Int? = nil,
         virtualHost: String = "/",
         username: String = "guest",
-        password: String = "guest"
+        password: String = "guest",
+        tls: Bool = false
     ) {
         var parts = EndpointParts()
+        parts.tls = tls
         parts.host = host
         parts.port = port
         parts.virtualHost = virtualHost
@@ -94,11 +107,10 @@ public struct Endpoint: Sendable, Hashable {
         return security.mechanisms.map { $0.uppercased() }.filter { ["PLAIN", "EXTERNAL"].contains($0) }
     }
 
-    /// Throws what makes it impossible to connect: the error of a literal, or something this version cannot do. To be
-    /// called before any socket is opened, so that `amqps` never goes over the wire as plain text.
+    /// Throws what makes it impossible to connect: the error of a literal, or a mechanism this client does not have. To be
+    /// called before any socket is opened.
     package func checkConnectable() throws(EndpointError) {
         if let error { throw error }
-        if tls { throw .tlsNotAvailable(endpoint: redacted) }
         if loginMechanisms.isEmpty {
             throw .mechanismNotAvailable(security.mechanisms.joined(separator: ", "))
         }

@@ -31,9 +31,9 @@ public enum EndpointError: Error, Sendable, Hashable {
     case invalidParameter(name: String, expected: String)
     /// A query parameter that has a meaning for `amqps` only.
     case parameterNeedsTLS(String)
-    /// TLS is not available yet; nothing was sent.
-    case tlsNotAvailable(endpoint: String)
-    /// None of the mechanisms asked for is available yet.
+    /// A query parameter that means nothing without another one.
+    case parameterNeeds(String, String)
+    /// None of the mechanisms asked for is one that this client has.
     case mechanismNotAvailable(String)
 }
 
@@ -84,10 +84,10 @@ extension EndpointError: CustomStringConvertible {
             "the query parameter \(name) must be \(expected)"
         case .parameterNeedsTLS(let name):
             "the query parameter \(name) needs amqps://"
-        case .tlsNotAvailable(let endpoint):
-            "TLS is not available yet, so \(endpoint) cannot be connected to; nothing was sent"
+        case .parameterNeeds(let name, let other):
+            "the query parameter \(name) needs \(other)"
         case .mechanismNotAvailable(let mechanisms):
-            "of the authentication mechanisms only plain is available yet, and the URI asks for \(mechanisms)"
+            "the authentication mechanisms are plain and external, and the URI asks for \(mechanisms)"
         }
     }
 }

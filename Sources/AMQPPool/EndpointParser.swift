@@ -67,6 +67,9 @@ struct EndpointParser {
         let pathAndQuery = tail.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         if let path = pathAndQuery.first, path.first == "/" { try virtualHost(path.dropFirst()) }
         if pathAndQuery.count > 1 { try query(pathAndQuery[1]) }
+        if parts.security.keyFile != nil, parts.security.certificateFile == nil {
+            throw .parameterNeeds("keyfile", "certfile")
+        }
         if let error = parts.error { throw error }
         return parts
     }
@@ -157,6 +160,8 @@ struct EndpointParser {
         case ("cacertfile", _): parts.security.caCertificateFile = value
         case ("certfile", _): parts.security.certificateFile = value
         case ("keyfile", _): parts.security.keyFile = value
+        // What Erlang's client takes this for: the certificate may have any name.
+        case (_, "disable"): throw .invalidParameter(name: name, expected: "a host name")
         default: parts.security.serverName = value
         }
     }

@@ -13,6 +13,7 @@ public actor Channel {
     public nonisolated let number: UInt16
     nonisolated let outbox: ChannelOutbox
     nonisolated let end = OneShot<AMQPError>()
+    nonisolated let stateBroadcast = StateBroadcast(ChannelState.open)
     private nonisolated let isSealed = Atomic(false)
 
     private var machine: ChannelStateMachine
@@ -60,8 +61,8 @@ public actor Channel {
         )
     }
 
-    func open() async throws(AMQPError) {
-        _ = try await operation(.channelOpen, timeout: nil)
+    func open(timeout: Duration?) async throws(AMQPError) {
+        _ = try await operation(.channelOpen, timeout: timeout)
     }
 
     /// Whether the broker confirms this channel's messages.
@@ -260,6 +261,7 @@ public actor Channel {
     /// Fails what waits in the outbox, and refuses what comes later.
     private func seal(_ error: AMQPError) {
         isSealed.store(true, ordering: .releasing)
+        stateBroadcast.update { .closing }
         let rest = fetched[fetchedIndex...] + outbox.close(error)
         fetched = []
         fetchedIndex = 0
@@ -294,6 +296,7 @@ public actor Channel {
         case .closed(let error):
             closeDeadline?.cancel()
             end.fire(error)
+            stateBroadcast.finish(.closed)
         case .released: connection.assumeIsolated { $0.released(number) }
         case .failConnection(let error): connection.assumeIsolated { $0.fail(error) }
         }

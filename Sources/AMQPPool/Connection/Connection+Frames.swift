@@ -157,22 +157,28 @@ extension Connection {
 
     private func connected(_ result: Result<any NIOCore.Channel, any Error>) {
         switch result {
-        case .failure(let error): drive { $0.transportClosed(reason: connectFailureReason(error), &$1) }
+        case .failure(let error): transportClosed(reason: connectFailureReason(error))
         case .success(let transport):
             guard end.value == nil else { return transport.close(promise: nil) }
             self.transport = transport
-            do {
-                try transport.pipeline.syncOperations.addHandler(ConnectionHandler(connection: self))
-            } catch {
-                return drive { $0.transportClosed(reason: "\(error)", &$1) }
-            }
             drive { $0.connected(&$1) }
+            do {
+                let handler = ConnectionHandler(connection: self, tls: tls)
+                try transport.pipeline.syncOperations.addHandler(handler)
+                // The handshake begins when its handler is added.
+                if let tls {
+                    try transport.pipeline.syncOperations.addHandler(tls.makeHandler(), position: .before(handler))
+                }
+            } catch {
+                let failure = tls.map { _ in TLSFailure.invalidSettings(reason: "\(error)") }
+                return transportClosed(reason: "\(error)", failure)
+            }
             if !transport.isActive { transportClosed(reason: "closed by the peer") }
         }
     }
 
-    func transportClosed(reason: String) {
-        drive { $0.transportClosed(reason: reason, &$1) }
+    func transportClosed(reason: String, _ failure: TLSFailure? = nil) {
+        drive { $0.transportClosed(reason: reason, tls: failure, &$1) }
     }
 
     // MARK: Actions

@@ -24,6 +24,7 @@ public actor Connection {
 
     var machine: ConnectionStateMachine
     var transport: (any NIOCore.Channel)?
+    let tls: TLSSession?
     let decoder: FrameDecoder
     let encoder: FrameEncoder
     var ids: ChannelIDs
@@ -46,9 +47,11 @@ public actor Connection {
     private init(
         _ endpoint: Endpoint,
         credentials: Credentials,
+        tls: TLSSession?,
         configuration: ConnectionConfiguration,
         logger: Logger
     ) {
+        self.tls = tls
         self.endpoint = endpoint
         self.configuration = configuration
         self.logger = logger
@@ -70,7 +73,8 @@ public actor Connection {
                 channelMax: channelMax,
                 frameMax: frameMax,
                 heartbeat: UInt16(clamping: heartbeat),
-                mechanisms: endpoint.loginMechanisms
+                mechanisms: endpoint.loginMechanisms,
+                isEncrypted: tls != nil
             )
         )
         decoder = FrameDecoder(maximumFrameSize: frameMax)
@@ -82,11 +86,12 @@ public actor Connection {
 
     /// Connects, authenticates and opens the virtual host.
     ///
-    /// The name is resolved anew. Takes at most ``ConnectionConfiguration/connectTimeout``, and as long again for a
+    /// The name is resolved anew, and the files of TLS are read anew. Takes at most ``ConnectionConfiguration/connectTimeout``, and as long again for a
     /// ``CredentialsProvider``; ends early when the task is cancelled. At most 64 attempts run at once in this process: the
     /// time of one that waits for its turn begins with that.
     ///
-    /// - Throws: ``AMQPError/connectFailed(endpoint:reason:)``, ``AMQPError/authenticationFailed(endpoint:text:)``,
+    /// - Throws: ``AMQPError/connectFailed(endpoint:reason:)``, ``AMQPError/tlsFailed(endpoint:_:)``,
+    ///   ``AMQPError/authenticationFailed(endpoint:text:)``,
     ///   ``AMQPError/virtualHostRefused(endpoint:virtualHost:code:text:)``,
     ///   ``AMQPError/handshakeFailed(endpoint:stage:reason:)``, ``AMQPError/invalidEndpoint(_:)``, or
     ///   ``AMQPError/cancelled(operation:)``.
@@ -95,22 +100,31 @@ public actor Connection {
         configuration: ConnectionConfiguration = ConnectionConfiguration(),
         logger: Logger = Logger(label: "amqp-pool")
     ) async throws(AMQPError) -> Connection {
-        // The place for NIOSSL: a TLS handler in front of ConnectionHandler, added where it is (`connect`).
         do throws(EndpointError) {
             try endpoint.checkConnectable()
         } catch {
             throw .invalidEndpoint(error)
         }
-        guard await AttemptLimit.processWide.acquire() else {
+        guard case .admitted = await ConcurrencyLimit.connecting.acquire() else {
             throw .cancelled(operation: "connecting to \(endpoint.redacted)")
         }
-        defer { AttemptLimit.processWide.release() }
+        defer { ConcurrencyLimit.connecting.release() }
+        let timeout = endpoint.connectionTimeout ?? configuration.connectTimeout
+        var tls: TLSSession?
+        if endpoint.tls {
+            tls = try await TLSSession.make(for: endpoint, configuration.tls, timeout: timeout, logger: logger)
+        }
         var credentials = Credentials(username: endpoint.username, password: endpoint.password)
         if let provider = configuration.credentials {
-            let timeout = endpoint.connectionTimeout ?? configuration.connectTimeout
             credentials = try await provider.credentials(for: endpoint, timeout: timeout)
         }
-        let connection = Connection(endpoint, credentials: credentials, configuration: configuration, logger: logger)
+        let connection = Connection(
+            endpoint,
+            credentials: credentials,
+            tls: tls,
+            configuration: configuration,
+            logger: logger
+        )
         try await connection.open()
         return connection
     }
@@ -191,16 +205,17 @@ public actor Connection {
 
     /// Opens a channel.
     ///
+    /// - Parameter timeout: nil is ``ConnectionConfiguration/operationTimeout``.
     /// - Throws: what ended the connection, ``AMQPError/tooManyChannels(limit:)``, ``AMQPError/timedOut(operation:after:)``
     ///   or ``AMQPError/cancelled(operation:)``; then the channel is closed again as soon as the broker answers.
-    public func openChannel() async throws(AMQPError) -> Channel {
+    public func openChannel(timeout: Duration? = nil) async throws(AMQPError) -> Channel {
         if let error = end.value { throw .notSent(error) }
         guard machine.isOpen else { throw .notSent(.connectionClosed) }
         guard let number = ids.allocate() else { throw .tooManyChannels(limit: ids.limit) }
         let channel = Channel(number: number, connection: self)
         while channels.count <= Int(number) { channels.append(nil) }
         channels[Int(number)] = channel
-        try await channel.open()
+        try await channel.open(timeout: timeout)
         return channel
     }
 

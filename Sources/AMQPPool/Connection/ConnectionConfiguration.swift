@@ -7,6 +7,8 @@ public struct ConnectionConfiguration: Sendable {
     public var name: String?
     /// Where user and password come from, asked at each attempt; nil takes those of the endpoint.
     public var credentials: CredentialsProvider?
+    /// How connections to `amqps` endpoints are encrypted, and whom they believe to be the broker.
+    public var tls = TLSSettings()
     /// How long opening may take, from resolving the name to the broker's open-ok. Default 10 s.
     public var connectTimeout: Duration = .seconds(10)
     /// The heartbeat interval to ask for; the broker may ask for less. An interval in the endpoint's URL wins. Default 10 s.

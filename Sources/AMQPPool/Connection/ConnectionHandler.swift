@@ -1,14 +1,20 @@
 import NIOCore
+import NIOPosix
+import NIOSSL
+import NIOTLS
 
 /// Hands what the transport says to the connection. Runs on the connection's event loop, which is its executor.
 final class ConnectionHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private let connection: Connection
+    private let tls: TLSSession?
     private var reason = "closed by the peer"
+    private var failure: TLSFailure?
 
-    init(connection: Connection) {
+    init(connection: Connection, tls: TLSSession?) {
         self.connection = connection
+        self.tls = tls
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -20,13 +26,48 @@ final class ConnectionHandler: ChannelInboundHandler {
         connection.assumeIsolated { $0.readCompleted() }
     }
 
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .some(.handshakeCompleted) = event as? TLSUserEvent { encrypted(context) }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    private func encrypted(_ context: ChannelHandlerContext) {
+        if let tls, let name = tls.nameToVerify, let certificate = peerCertificate(context),
+            !ServerIdentity.isFor(name, certificate)
+        {
+            return errorCaught(context: context, error: NIOSSLExtraError.failedToValidateHostname)
+        }
+        connection.assumeIsolated { connection in connection.drive { $0.encrypted(&$1) } }
+    }
+
+    private func peerCertificate(_ context: ChannelHandlerContext) -> NIOSSLCertificate? {
+        try? context.pipeline.syncOperations.nioSSL_peerCertificate()
+    }
+
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        reason = "\(error)"
+        // The first one is the cause.
+        if failure == nil, let tls {
+            failure = TLSFailure(
+                error,
+                host: tls.host,
+                certificate: peerCertificate(context),
+                hasClientCertificate: tls.hasClientCertificate
+            )
+        }
+        if let failure {
+            reason = "\(failure)"
+        } else if error is IOError {
+            reason = connectFailureReason(error)
+        } else if case NIOSSLError.uncleanShutdown = error {
+            // The same as the end of a connection without TLS.
+        } else {
+            reason = "\(error)"
+        }
         context.close(promise: nil)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        let reason = reason
-        connection.assumeIsolated { $0.transportClosed(reason: reason) }
+        let (reason, failure) = (reason, failure)
+        connection.assumeIsolated { $0.transportClosed(reason: reason, failure) }
     }
 }

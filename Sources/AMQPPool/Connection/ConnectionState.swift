@@ -14,6 +14,22 @@ extension Connection {
     public nonisolated var states: AsyncStream<ConnectionState> { stateBroadcast.stream }
 }
 
+/// How a channel is.
+public enum ChannelState: Sendable, Hashable {
+    /// Open for everything, as far as its connection is: see ``ConnectionState/blocked(reason:)``.
+    case open
+    /// About to close: it takes nothing more, and what is on its way still gets its outcome.
+    case closing
+    /// Over; this is its last state. ``Channel/closedError`` tells why.
+    case closed
+}
+
+extension Channel {
+    /// The channel's state now, and each change; ends after ``ChannelState/closed``. At most 16 wait to be taken, then the
+    /// oldest are lost.
+    public nonisolated var states: AsyncStream<ChannelState> { stateBroadcast.stream }
+}
+
 /// How a pool is.
 public enum PoolState: Sendable, Hashable {
     /// It does not run: not started, stopped, or about to start again.

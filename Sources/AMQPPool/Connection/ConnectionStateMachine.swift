@@ -40,10 +40,13 @@ struct ConnectionStateMachine {
         var heartbeat: UInt16
         /// SASL mechanisms by preference.
         var mechanisms = ["PLAIN"]
+        /// Whether TLS comes first.
+        var isEncrypted = false
     }
 
     private enum Phase {
         case idle
+        case encrypting
         case awaitingStart
         case awaitingTune
         case awaitingOpen
@@ -81,8 +84,19 @@ struct ConnectionStateMachine {
 
     // MARK: Inputs
 
+    /// There is a TCP connection.
     mutating func connected(_ actions: inout [Action]) {
         guard case .idle = phase else { return }
+        if login.isEncrypted { phase = .encrypting } else { greet(&actions) }
+    }
+
+    /// The TLS handshake is done, and the peer is who it should be.
+    mutating func encrypted(_ actions: inout [Action]) {
+        guard case .encrypting = phase else { return }
+        greet(&actions)
+    }
+
+    private mutating func greet(_ actions: inout [Action]) {
         phase = .awaitingStart
         actions.append(.sendProtocolHeader)
     }
@@ -130,7 +144,7 @@ struct ConnectionStateMachine {
         case .open:
             phase = .closing
             actions.append(.send(.connectionClose(CloseReason(replyCode: 200, replyText: "closed by the client"))))
-        case .idle, .awaitingStart, .awaitingTune, .awaitingOpen: end(.connectionClosed, &actions)
+        case .idle, .encrypting, .awaitingStart, .awaitingTune, .awaitingOpen: end(.connectionClosed, &actions)
         case .closing, .ended: break
         }
     }
@@ -149,10 +163,16 @@ struct ConnectionStateMachine {
     }
 
     /// The TCP connection ended, or could not be opened.
-    mutating func transportClosed(reason: String, _ actions: inout [Action]) {
+    ///
+    /// - Parameter failure: what TLS said about it, if it did.
+    mutating func transportClosed(reason: String, tls failure: TLSFailure? = nil, _ actions: inout [Action]) {
         switch phase {
         case .ended: break
         case .idle: end(.connectFailed(endpoint: login.endpoint, reason: reason), &actions)
+        case .encrypting: end(tlsFailed(failure ?? .endedInHandshake(reason: reason)), &actions)
+        // With TLS 1.3 the handshake is over for the client before the broker has looked at its certificate.
+        case .awaitingStart where login.isEncrypted:
+            end(tlsFailed(failure ?? .endedAfterHandshake(reason: reason)), &actions)
         case .awaitingStart, .awaitingTune: end(handshakeFailed(.authenticate, reason), &actions)
         case .awaitingOpen: end(handshakeFailed(.openVirtualHost, reason), &actions)
         case .open: end(.connectionLost(reason: reason), &actions)
@@ -166,6 +186,7 @@ struct ConnectionStateMachine {
         let reason = "not answered within \(timeout)"
         switch phase {
         case .idle: end(.connectFailed(endpoint: login.endpoint, reason: reason), &actions)
+        case .encrypting: end(tlsFailed(.timedOut(after: timeout)), &actions)
         case .awaitingStart, .awaitingTune: end(handshakeFailed(.authenticate, reason), &actions)
         case .awaitingOpen: end(handshakeFailed(.openVirtualHost, reason), &actions)
         case .open, .closing, .ended: break
@@ -268,6 +289,10 @@ struct ConnectionStateMachine {
 
     private func handshakeFailed(_ stage: AMQPError.Stage, _ reason: String) -> AMQPError {
         .handshakeFailed(endpoint: login.endpoint, stage: stage, reason: reason)
+    }
+
+    private func tlsFailed(_ failure: TLSFailure) -> AMQPError {
+        .tlsFailed(endpoint: login.endpoint, failure)
     }
 
     private mutating func end(_ error: AMQPError, isClean: Bool = false, _ actions: inout [Action]) {

@@ -33,17 +33,6 @@ struct ConnectionTests {
         }
     }
 
-    @Test("An encrypted endpoint is refused before anything is sent")
-    func tls() async throws {
-        let error = await failure { () async throws(AMQPError) in
-            try await Connection.open("amqps://127.0.0.1:1")
-        }
-        guard case .invalidEndpoint(.tlsNotAvailable) = error else {
-            Issue.record("\(String(describing: error))")
-            return
-        }
-    }
-
     @Test("The broker knows the connection by its name, and sees it go when it is closed")
     func name() async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in

@@ -190,9 +190,11 @@ struct EndpointTests {
     @Test("what this version cannot do is an error before connecting, not plain text")
     func unavailable() throws {
         try Endpoint(url: "amqp://host?auth_mechanism=external&auth_mechanism=plain").checkConnectable()
-        #expect(throws: EndpointError.tlsNotAvailable(endpoint: "amqps://host:5671")) {
-            try Endpoint(url: "amqps://user:secret@host").checkConnectable()
+        try Endpoint(url: "amqps://user:secret@host").checkConnectable()
+        #expect(throws: EndpointError.parameterNeeds("keyfile", "certfile")) {
+            try Endpoint(url: "amqps://host?keyfile=key.pem")
         }
+        #expect(throws: EndpointError.self) { try Endpoint(url: "amqps://host?server_name_indication=disable") }
         try Endpoint(url: "amqp://host?auth_mechanism=external").checkConnectable()
         #expect(throws: EndpointError.mechanismNotAvailable("amqplain")) {
             try Endpoint(url: "amqp://host?auth_mechanism=amqplain").checkConnectable()
