@@ -21,16 +21,11 @@ public final class AMQPPool: Service, Sendable {
     public let supervisor: Supervisor
     private let configuration: PoolConfiguration
     private let registry: CurrentRegistry
+    let dedicatedChannels: ConcurrencyLimit
     /// Of consumers; they outlive these as well as the processes of the pool, but not the connection they are on.
     let keptChannels = KeptChannels()
     let logger: Logger
     let stateBroadcast = StateBroadcast(PoolState.stopped)
-
-    private final class CurrentRegistry: Sendable {
-        let registry = Mutex<ChannelRegistry?>(nil)
-
-        var state: PoolState { registry.withLock { $0 }?.poolState ?? .stopped }
-    }
 
     /// Describes a pool; nothing runs before ``start()`` or ``run()``.
     ///
@@ -63,17 +58,18 @@ public final class AMQPPool: Service, Sendable {
     ) {
         self.configuration = configuration
         self.logger = logger ?? Logger(label: name)
+        dedicatedChannels = ConcurrencyLimit(configuration.maximumDedicatedChannels)
         let current = CurrentRegistry()
         registry = current
         let states = stateBroadcast
         supervisor = Supervisor(name, strategy: .oneForAll, logger: logger) {
             Child("registry") { context -> ChannelRegistry? in
-                let registry = ChannelRegistry(onChange: { states.update { current.state } })
-                current.registry.withLock { $0 = registry }
-                states.update { current.state }
+                let registry = ChannelRegistry(onChange: { states.update { current.poolState } })
+                current.set(registry)
+                states.update { current.poolState }
                 context.pid.onExit { _ in
-                    current.registry.withLock { if $0 === registry { $0 = nil } }
-                    states.update { current.state }
+                    current.clear(registry)
+                    states.update { current.poolState }
                 }
                 return registry
             }
@@ -92,23 +88,28 @@ public final class AMQPPool: Service, Sendable {
 
     /// Starts the tree; connecting goes on in the background. See ``waitUntilReady(timeout:)``.
     public func start() async throws {
+        registry.setStopped(false)
         try await supervisor.start()
     }
 
     /// Runs until the surrounding task is cancelled or shut down gracefully. Throws why the pool gave up, if it did.
     public func run() async throws {
+        registry.setStopped(false)
+        defer { registry.setStopped(true) }
         try await supervisor.run()
     }
 
     /// Stops in order: channels close, then connections.
     public func stop() async {
+        registry.setStopped(true)
         await supervisor.stop()
     }
 
     /// Waits until a channel is ready.
     ///
-    /// - Throws: ``AMQPError/notConnected(_:)`` with what failed at each endpoint, ``AMQPError/blocked(reason:)`` or
-    ///   ``AMQPError/cancelled(operation:)``; each inside ``AMQPError/notSent(_:)``.
+    /// - Throws: ``AMQPError/notConnected(_:)`` with what was tried at each endpoint and why it failed (refused, TLS, credentials,
+    ///   virtual host, set-up), ``AMQPError/blocked(reason:)``, ``AMQPError/poolNotRunning`` or
+    ///   ``AMQPError/cancelled(operation:)``; each inside ``AMQPError/notSent(_:)``. None has a credential in it.
     public func waitUntilReady(timeout: Duration = .seconds(10)) async throws(AMQPError) {
         _ = try await channel(before: .now + timeout)
     }
@@ -148,9 +149,11 @@ public final class AMQPPool: Service, Sendable {
     }
 
     /// Runs the body with a channel of the pool that is ready: to declare, bind, consume. Others use the channel too, and an
-    /// operation that the broker refuses closes it for all; it is opened again.
+    /// operation that the broker refuses closes it for all; it is opened again. See also
+    /// ``withDedicatedChannel(timeout:isolation:_:)``.
     ///
     /// - Parameter timeout: how long to wait for a channel; nil is ``ConnectionConfiguration/operationTimeout``.
+    @discardableResult
     public func withChannel<Result: Sendable>(
         timeout: Duration? = nil,
         isolation: isolated (any Actor)? = #isolation,
@@ -168,7 +171,7 @@ public final class AMQPPool: Service, Sendable {
         reason: String = "the secret is renewed",
         timeout: Duration? = nil
     ) async throws(AMQPError) {
-        let connections = registry.registry.withLock { $0 }?.openConnections ?? []
+        let connections = registry.registry?.openConnections ?? []
         let errors = await withTaskGroup(of: AMQPError?.self) { group in
             for connection in connections {
                 group.addTask {
@@ -189,28 +192,33 @@ public final class AMQPPool: Service, Sendable {
 
     /// The channels that are set up and ready.
     package var readyChannels: [Channel] {
-        registry.registry.withLock { $0 }?.channels.filter(\.isReady) ?? []
+        registry.registry?.channels.filter(\.isReady) ?? []
     }
 
     /// A connection that is open and not blocked, or nil when there is none in time.
     func connection(within timeout: Duration) async throws -> Connection? {
-        guard let registry = registry.registry.withLock({ $0 }) else {
-            // Not started, or about to start again.
-            try await Task.sleep(for: min(timeout, .milliseconds(100)))
-            return nil
-        }
+        let deadline = ContinuousClock.now + timeout
         do throws(AMQPError) {
-            return try await registry.nextConnection(before: .now + timeout)
+            return try await registry(before: deadline).nextConnection(before: deadline)
         } catch {
             try Task.checkCancellation()
+            // Stopped on purpose, it says so at once; it may be started again.
+            try await Task.sleep(for: min(max(.zero, ContinuousClock.now.duration(to: deadline)), .milliseconds(100)))
             return nil
         }
     }
 
     private func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
-        guard let registry = registry.registry.withLock({ $0 }) else { throw .notSent(.notConnected([])) }
-        return try await registry.next(before: deadline)
+        // Without a call in between when there is one.
+        if let registry = registry.registry { return try await registry.next(before: deadline) }
+        return try await registry(before: deadline).next(before: deadline)
     }
+
+    func registry(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> ChannelRegistry {
+        try await registry.registry(before: deadline)
+    }
+
+    var operationTimeout: Duration { configuration.connection.operationTimeout }
 }
 
 extension SupervisorReference {

@@ -54,15 +54,18 @@ package actor ChannelProcess: Worker {
         guard let process = try? connection.resolve(), let connection = await process.opened.wait() else {
             return try await waitToBeStopped()
         }
+        var isOpen = false
         do {
             let channel = try await open(on: connection)
             try await hooks.onOpen(channel, context)
+            isOpen = true
             history.opened()
             registry.add(channel, for: context.pid)
             if let error = await channel.waitUntilClosed() { throw error }
         } catch {
             try Task.checkCancellation()
             if connection.isEnding { return try await waitToBeStopped() }
+            if !isOpen { registry.failedToSetUp(connection.endpoint, error) }
             if let refusal = topologyRefusal() {
                 context.logger.error("the broker refuses the topology", metadata: ["error": "\(refusal)"])
                 // Not the root of the tree that the pool may be a part of: whoever has the pool decides what follows.

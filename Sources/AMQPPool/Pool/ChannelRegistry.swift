@@ -11,7 +11,7 @@ package actor ChannelRegistry {
         var next = 0
         /// Open ones, for those who want a channel of their own.
         var connections: [Connection] = []
-        var failures: [(endpoint: Endpoint, error: AMQPError)] = []
+        var report = ConnectReport()
         var waiters: [UInt64: CheckedContinuation<Wake, Never>] = [:]
         var lastWaiter: UInt64 = 0
     }
@@ -52,7 +52,9 @@ package actor ChannelRegistry {
     package nonisolated var channels: [Channel] { state.withLock { $0.channels } }
 
     /// The last error at each endpoint that could not be connected to since it last could.
-    package nonisolated var failures: [AMQPError.EndpointFailure] { state.withLock { $0.report } }
+    package nonisolated var failures: [AMQPError.EndpointFailure] {
+        state.withLock { $0.report.failures(at: .now) }
+    }
 
     /// Waits for a channel that is ready.
     ///
@@ -77,7 +79,7 @@ package actor ChannelRegistry {
     nonisolated func nextConnection(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Connection {
         while true {
             if let connection = state.withLock({ $0.pickConnection() }) { return connection }
-            switch await wait(until: deadline, for: { $0.connections.contains { !$0.isBlocked } }) {
+            switch await wait(until: deadline, for: { $0.connections.contains(where: \.isUsable) }) {
             case .changed: continue
             case .cancelled: throw .notSent(.cancelled(operation: "waiting for a connection"))
             case .deadline: throw .notSent(reasonForNone)
@@ -86,7 +88,7 @@ package actor ChannelRegistry {
     }
 
     private nonisolated var reasonForNone: AMQPError {
-        let (connections, report) = state.withLock { ($0.connections, $0.report) }
+        let (connections, report) = state.withLock { ($0.connections, $0.report.failures(at: .now)) }
         for connection in connections {
             if let reason = connection.blockedReason { return .blocked(reason: reason) }
         }
@@ -130,7 +132,10 @@ package actor ChannelRegistry {
 
     /// The channel can be used, until it is closed or its process ends.
     nonisolated func add(_ channel: Channel, for pid: Pid) {
-        state.withLock { $0.channels.append(channel) }
+        state.withLock { state in
+            state.channels.append(channel)
+            state.report.setUp(channel.connection.endpoint)
+        }
         channel.onClosed { [weak self, weak channel] _ in
             if let channel { self?.remove(channel) }
         }
@@ -155,16 +160,27 @@ package actor ChannelRegistry {
         for waiter in waiters.values { waiter.resume(returning: .changed) }
     }
 
-    nonisolated func failedToConnect(to endpoint: Endpoint, _ error: AMQPError) {
-        state.withLock { state in
-            state.failures.removeAll { $0.endpoint == endpoint }
-            state.failures.append((endpoint, error))
-        }
+    nonisolated func connecting(to endpoint: Endpoint, at now: ContinuousClock.Instant) {
+        state.withLock { $0.report.began(endpoint, at: now) }
+    }
+
+    /// An attempt to connect is over: nil if this side gave it up.
+    nonisolated func ended(
+        _ endpoint: Endpoint,
+        begun: ContinuousClock.Instant,
+        _ result: Result<Void, AMQPError>?
+    ) {
+        state.withLock { $0.report.ended(endpoint, begun: begun, result) }
+    }
+
+    /// A channel was opened and could not be made ready.
+    nonisolated func failedToSetUp(_ endpoint: Endpoint, _ error: any Error) {
+        let error = error as? AMQPError ?? .setUpFailed(reason: "it threw \(type(of: error))")
+        state.withLock { $0.report.setUpFailed(endpoint, error) }
     }
 
     nonisolated func connected(_ connection: Connection) {
         state.withLock { state in
-            state.failures.removeAll { $0.endpoint == connection.endpoint }
             state.connections.append(connection)
         }
         connection.onClosed { [weak self, weak connection] _ in
@@ -184,13 +200,14 @@ extension ChannelRegistry.State {
     }
 
     fileprivate mutating func pickConnection() -> Connection? {
-        guard let index = connections.firstIndex(where: { !$0.isBlocked }) else { return nil }
+        guard let index = connections.firstIndex(where: \.isUsable) else { return nil }
         let connection = connections.remove(at: index)
         connections.append(connection)
         return connection
     }
+}
 
-    fileprivate var report: [AMQPError.EndpointFailure] {
-        failures.map { AMQPError.EndpointFailure(endpoint: $0.endpoint.redacted, error: $0.error) }
-    }
+extension Connection {
+    /// Open, not about to close, and not blocked.
+    fileprivate nonisolated var isUsable: Bool { !isEnding && !isBlocked }
 }

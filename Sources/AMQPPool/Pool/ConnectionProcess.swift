@@ -74,13 +74,17 @@ package actor ConnectionProcess: Worker {
         while true {
             try Task.checkCancellation()
             let endpoint = rotation.next()
+            let begun = ContinuousClock.now
+            registry.connecting(to: endpoint, at: begun)
             do {
-                return try await Connection.open(endpoint, configuration: configuration, logger: logger)
+                let connection = try await Connection.open(endpoint, configuration: configuration, logger: logger)
+                registry.ended(endpoint, begun: begun, .success(()))
+                return connection
             } catch {
+                registry.ended(endpoint, begun: begun, Task.isCancelled ? nil : .failure(error))
                 try Task.checkCancellation()
                 failures += 1
                 let delay = backoff.delay(afterFailures: failures, random: .random(in: 0..<1))
-                registry.failedToConnect(to: endpoint, error)
                 logger.warning("cannot connect", metadata: ["error": "\(error)", "retry-in": "\(delay)"])
                 try await Task.sleep(for: delay)
             }

@@ -11,6 +11,9 @@ public struct PoolConfiguration: Sendable {
     public var connections = 2
     /// How many channels each connection carries. Default 1.
     public var channelsPerConnection = 1
+    /// How many bodies of ``AMQPPool/withDedicatedChannel(timeout:isolation:_:)`` may have a channel at once; more wait for their
+    /// turn. Default 100, far below the 2047 channels that a broker allows a connection.
+    public var maximumDedicatedChannels = 100
     /// The settings of each connection. Its name gets the connection's number behind it.
     public var connection = ConnectionConfiguration()
     /// How long to wait between attempts to connect, and before a lost connection or channel is opened again. Default:

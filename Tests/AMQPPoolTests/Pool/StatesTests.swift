@@ -65,6 +65,26 @@ struct StatesTests {
         #expect(late == [.closed])
     }
 
+    @Test("A channel tells when it closes, and when it is closed by whomever; then its stream ends")
+    func channel() async throws {
+        try await withConnection { connection in
+            let channel = try await connection.openChannel()
+            let seen = Recorder<ChannelState>()
+            let watching = Task {
+                for await state in channel.states { seen.append(state) }
+            }
+            try await seen.wait(for: 1)
+            await channel.close()
+            try await within(.seconds(60)) { await watching.value }
+            #expect(seen.values == [.open, .closing, .closed])
+            let other = try await connection.openChannel()
+            _ = try? await other.declareQueue("absent", passive: true)
+            var late: [ChannelState] = []
+            for await state in other.states { late.append(state) }
+            #expect(late == [.closed])
+        }
+    }
+
     @Test("A watcher that does not keep up gets the last states, not all of them")
     func bounded() async {
         let broadcast = StateBroadcast(0)
@@ -79,7 +99,7 @@ struct StatesTests {
 
     @Test("No more attempts than the limit run at once, a cancelled one leaves the queue, and every turn comes back")
     func attempts() async throws {
-        let limit = AttemptLimit(3)
+        let limit = ConcurrencyLimit(3)
         let counters = Counters()
         try await within(.seconds(60)) {
             await withTaskGroup(of: Void.self) { group in
@@ -87,7 +107,7 @@ struct StatesTests {
                     group.addTask {
                         await withTaskGroup(of: Void.self) { inner in
                             inner.addTask {
-                                guard await limit.acquire() else { return }
+                                guard case .admitted = await limit.acquire() else { return }
                                 let now = counters.running.add(1, ordering: .relaxed).newValue
                                 counters.peak.max(now, ordering: .relaxed)
                                 await Task.yield()
@@ -99,7 +119,7 @@ struct StatesTests {
                     }
                 }
             }
-            for _ in 0..<3 { #expect(await limit.acquire()) }
+            for _ in 0..<3 { #expect(await limit.acquire() == .admitted) }
         }
         #expect((1...3).contains(counters.peak.load(ordering: .relaxed)))
     }

@@ -1,0 +1,78 @@
+/// What was tried in vain at each endpoint since it last worked, for the errors of those who wait.
+struct ConnectReport {
+    typealias Instant = ContinuousClock.Instant
+
+    private struct Entry {
+        var endpoint: Endpoint
+        var failures = 0
+        var lastError: AMQPError?
+        /// Why a connected channel could not be made ready; goes when one could.
+        var setUpError: AMQPError?
+        /// When the attempts began that go on now.
+        var running: [Instant] = []
+    }
+
+    /// As many as the pool has endpoints.
+    private var entries: [Entry] = []
+
+    mutating func began(_ endpoint: Endpoint, at now: Instant) {
+        change(endpoint) { $0.running.append(now) }
+    }
+
+    /// The attempt that began then is over: nil if it was given up by this side.
+    mutating func ended(_ endpoint: Endpoint, begun: Instant, _ result: Result<Void, AMQPError>?) {
+        change(endpoint) { entry in
+            if let index = entry.running.firstIndex(of: begun) { entry.running.remove(at: index) }
+            switch result {
+            case nil: break
+            case .success:
+                entry.failures = 0
+                entry.lastError = nil
+            case .failure(let error):
+                entry.failures += 1
+                entry.lastError = error
+            }
+        }
+    }
+
+    mutating func setUpFailed(_ endpoint: Endpoint, _ error: AMQPError) {
+        change(endpoint) { $0.setUpError = error }
+    }
+
+    mutating func setUp(_ endpoint: Endpoint) {
+        change(endpoint) { $0.setUpError = nil }
+    }
+
+    /// The endpoints at which something failed or has not ended, in the order in which they were tried first.
+    func failures(at now: Instant) -> [AMQPError.EndpointFailure] {
+        entries.compactMap { entry in
+            let name = entry.endpoint.redacted
+            if let error = entry.lastError ?? entry.setUpError {
+                return AMQPError.EndpointFailure(endpoint: name, error: error, attempts: max(1, entry.failures))
+            }
+            guard let begun = entry.running.min() else { return nil }
+            let waited = begun.duration(to: now).formatted
+            let error = AMQPError.connectFailed(endpoint: name, reason: "the attempt has not ended after \(waited)")
+            return AMQPError.EndpointFailure(endpoint: name, error: error, attempts: 1)
+        }
+    }
+
+    private mutating func change(_ endpoint: Endpoint, _ change: (inout Entry) -> Void) {
+        if let index = entries.firstIndex(where: { $0.endpoint == endpoint }) {
+            change(&entries[index])
+        } else {
+            var entry = Entry(endpoint: endpoint)
+            change(&entry)
+            entries.append(entry)
+        }
+    }
+}
+
+extension Duration {
+    /// "0.3 s"
+    fileprivate var formatted: String {
+        let tenths = max(0, self / .milliseconds(100))
+        let whole = Int(min(tenths, 1e12).rounded())
+        return "\(whole / 10).\(whole % 10) s"
+    }
+}
