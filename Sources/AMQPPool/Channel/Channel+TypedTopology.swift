@@ -83,4 +83,28 @@ extension Channel {
     ) async throws(AMQPError) {
         try await bindExchange(destination, to: source, arguments: try headers.fieldTable(), timeout: timeout)
     }
+
+    /// Starts a consumer with typed arguments; see
+    /// ``consume(queue:tag:noAck:exclusive:arguments:timeout:onDelivery:onCancel:)-(_,_,_,_,FieldTable,_,_,_)``.
+    public func consume(
+        queue: String,
+        tag: String? = nil,
+        noAck: Bool = false,
+        exclusive: Bool = false,
+        arguments: ConsumerArguments,
+        timeout: Duration? = nil,
+        onDelivery: @escaping @Sendable (Delivery) -> Void,
+        onCancel: @escaping @Sendable () -> Void = {}
+    ) async throws(AMQPError) -> String {
+        try await consume(
+            queue: queue,
+            tag: tag,
+            noAck: noAck,
+            exclusive: exclusive,
+            arguments: try arguments.fieldTable(),
+            timeout: timeout,
+            onDelivery: onDelivery,
+            onCancel: onCancel
+        )
+    }
 }

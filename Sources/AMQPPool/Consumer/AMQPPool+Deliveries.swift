@@ -19,6 +19,9 @@ extension AMQPPool {
     /// - Parameters:
     ///   - queue: the queue to consume.
     ///   - prefetch: how many deliveries may be unsettled, at least 1; also the bound of those that wait here.
+    ///   - exclusive: whether nobody else may consume the queue. If it is taken, this waits, and takes over.
+    ///   - arguments: the broker's extensions, as a priority.
+    ///   - missingQueue: what to do while the queue is not there.
     ///   - onOpen: declares what is needed, before each time consuming begins.
     ///   - body: takes the deliveries. Several tasks may share them.
     /// - Throws: what the body throws, or what ended the sequence: what `onOpen` throws, or the broker's refusal of what it
@@ -26,6 +29,9 @@ extension AMQPPool {
     public func withDeliveries<Result: Sendable>(
         of queue: String,
         prefetch: UInt16 = 10,
+        exclusive: Bool = false,
+        arguments: ConsumerArguments = ConsumerArguments(),
+        missingQueue: MissingQueuePolicy = .wait,
         onOpen: @escaping @Sendable (Channel) async throws -> Void = { _ in },
         _ body: @escaping @Sendable (Deliveries) async throws -> Result
     ) async throws -> Result {
@@ -34,6 +40,9 @@ extension AMQPPool {
                 queue: queue,
                 owner: nil,
                 prefetch: max(1, prefetch),
+                exclusive: exclusive,
+                arguments: arguments,
+                missingQueue: missingQueue,
                 backoff: ConsumerConfiguration().reopenBackoff,
                 onOpen: onOpen,
                 logger: logger
@@ -67,7 +76,7 @@ extension AMQPPool {
         return try result.get()
     }
 
-    /// The deliveries of ``withDeliveries(of:prefetch:onOpen:_:)``.
+    /// The deliveries of ``withDeliveries(of:prefetch:exclusive:arguments:missingQueue:onOpen:_:)``.
     public struct Deliveries: AsyncSequence, Sendable {
         let queue: DeliveryQueue
 

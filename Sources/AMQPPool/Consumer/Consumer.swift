@@ -22,10 +22,14 @@ import Synchronization
 /// | no connection | waits; that is no failure |
 /// | the connection or the channel is lost | cancels the handlers that run, and goes on with another channel |
 /// | the broker cancels the consumer (queue deleted, failover) | runs `onOpen` and consumes again, on the same channel |
-/// | the queue is missing, or taken exclusively | tries again, after a backoff |
+/// | the queue is missing (404) | tries again, after a backoff; ``ConsumerConfiguration/missingQueue`` can set an end to that |
+/// | the queue is taken exclusively | tries again, after a backoff |
 /// | the broker refuses what `onOpen` declares (403, 406), the first time | throws: a mistake in the configuration |
 /// | it crashes or is killed, and restarts | gets the same channel back; what it had not acknowledged is requeued |
 /// | it is stopped | cancels the consumer, gives back what was not begun, waits for the handlers, acknowledges, closes the channel |
+///
+/// A handler must not wait for the consumer, or a supervisor above it, to stop: they wait for the handler. Stop from a task of its
+/// own.
 ///
 /// Its channel is its own, on a connection of the pool. The broker stops reading from a connection that publishes while it has
 /// a memory alarm, and with it the acknowledgements: consumers that must go on then need a pool of their own.
@@ -71,6 +75,7 @@ public actor Consumer: Worker {
         )
         settings.exclusive = configuration.exclusive
         settings.arguments = configuration.arguments
+        settings.missingQueue = configuration.missingQueue
         if case .deadLetterAfter = configuration.onFailure { settings.confirms = true }
         let loop = ConsumerLoop(settings, pool: pool)
         self.loop = loop

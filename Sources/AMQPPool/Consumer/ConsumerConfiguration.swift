@@ -19,8 +19,10 @@ public struct ConsumerConfiguration: Sendable {
     public var drainTimeout: Duration = .seconds(30)
     /// Whether nobody else may consume the queue. A consumer that finds it taken waits, and takes over.
     public var exclusive = false
-    /// The broker's extensions, such as `x-priority`.
-    public var arguments = FieldTable()
+    /// The broker's extensions, as a priority.
+    public var arguments = ConsumerArguments()
+    /// What to do while the queue is not there. Default: wait for it.
+    public var missingQueue = MissingQueuePolicy.wait
 
     /// The defaults.
     public init() {}

@@ -10,7 +10,8 @@ final class ConsumerLoop: Sendable {
         var owner: String?
         var prefetch: UInt16
         var exclusive = false
-        var arguments = FieldTable()
+        var arguments = ConsumerArguments()
+        var missingQueue = MissingQueuePolicy.wait
         /// Whether messages are published on the channel.
         var confirms = false
         var backoff: Backoff
@@ -38,11 +39,13 @@ final class ConsumerLoop: Sendable {
 
     /// Consumes until the task is cancelled.
     ///
-    /// - Throws: `CancellationError`; what `onOpen` throws by itself; and the broker's refusal of what it declares (403, 406)
-    ///   when it was never accepted before, which is a mistake that no waiting repairs.
+    /// - Throws: `CancellationError`; what `onOpen` throws by itself; arguments that cannot be sent; the broker's refusal of what
+    ///   it declares (403, 406) when it was never accepted before, which is a mistake that no waiting repairs; and its answer that
+    ///   there is no queue, if the policy says so.
     func run() async throws {
         var failures = 0
         var wasOpen = false
+        var missingSince: ContinuousClock.Instant?
         while true {
             let session = try await session()
             let interruption: OneShot<ConsumerSession.Interruption>?
@@ -50,10 +53,15 @@ final class ConsumerLoop: Sendable {
                 try await settings.onOpen(session.channel)
                 wasOpen = true
                 interruption = try await consume(on: session)
+                missingSince = nil
             } catch {
                 try Task.checkCancellation()
-                guard let error = error as? AMQPError, wasOpen || ![403, 406].contains(error.replyCode) else {
-                    throw error
+                guard let error = error as? AMQPError, !error.isMistake,
+                    wasOpen || ![403, 406].contains(error.replyCode)
+                else { throw error }
+                if error.replyCode == 404 {
+                    missingSince = missingSince ?? .now
+                    if settings.missingQueue.isOver(since: missingSince) { throw error }
                 }
                 settings.logger.warning(
                     "cannot consume",
@@ -82,7 +90,7 @@ final class ConsumerLoop: Sendable {
         return try await session.consume(
             settings.queue,
             exclusive: settings.exclusive,
-            arguments: settings.arguments
+            arguments: settings.arguments.fieldTable()
         )
     }
 
@@ -157,5 +165,22 @@ final class ConsumerLoop: Sendable {
     private func release(_ channel: Channel) {
         if let owner = settings.owner { pool.keptChannels.forget(channel, of: owner) }
         Task.detached { await channel.close() }
+    }
+}
+
+extension AMQPError {
+    /// Wrong whenever it is tried.
+    fileprivate var isMistake: Bool {
+        switch cause {
+        case .invalidArgument, .unencodable: true
+        default: false
+        }
+    }
+}
+
+extension MissingQueuePolicy {
+    fileprivate func isOver(since begun: ContinuousClock.Instant?) -> Bool {
+        guard case .fail(let limit) = self, let begun else { return false }
+        return begun.duration(to: .now) >= limit
     }
 }
