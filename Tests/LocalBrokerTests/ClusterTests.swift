@@ -190,7 +190,10 @@ private func withChannel(
     to broker: LocalBroker,
     _ body: (AMQPPool.Channel) async throws -> Void
 ) async throws {
-    let connection = try await AMQPPool.Connection.open(try Endpoint(url: broker.url))
+    var configuration = ConnectionConfiguration()
+    configuration.connectTimeout = .seconds(60)
+    configuration.operationTimeout = .seconds(60)
+    let connection = try await AMQPPool.Connection.open(try Endpoint(url: broker.url), configuration: configuration)
     do {
         try await body(try await connection.openChannel())
     } catch {
