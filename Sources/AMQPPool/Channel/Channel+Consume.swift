@@ -15,6 +15,7 @@ extension Channel {
     ///   - onCancel: called when the broker cancels the consumer: the queue was deleted, or its node failed.
     /// - Throws: the ``AMQPError`` that closed the channel (404: no such queue; 403: it is consumed exclusively), or why there
     ///   was no answer. A consumer that starts after its caller has given up is cancelled, and its deliveries go back.
+    @discardableResult
     public func consume(
         queue: String,
         tag: String? = nil,

@@ -86,6 +86,7 @@ extension Channel {
 
     /// Starts a consumer with typed arguments; see
     /// ``consume(queue:tag:noAck:exclusive:arguments:timeout:onDelivery:onCancel:)-(_,_,_,_,FieldTable,_,_,_)``.
+    @discardableResult
     public func consume(
         queue: String,
         tag: String? = nil,
