@@ -119,7 +119,9 @@ extension Channel {
     /// Acknowledges a delivery of this channel, from any thread, without waiting. Does nothing once the channel is closed:
     /// the broker has requeued the delivery by then.
     ///
-    /// - Parameter multiple: also all deliveries of this channel before it. Not for consumers that work on several at once.
+    /// - Parameters:
+    ///   - deliveryTag: the delivery's.
+    ///   - multiple: also all deliveries of this channel before it. Not for consumers that work on several at once.
     public nonisolated func acknowledge(_ deliveryTag: UInt64, multiple: Bool = false) {
         if case .wakeUp = outbox.append(.acknowledge(deliveryTag: deliveryTag, multiple: multiple)) {
             onEventLoop { $0.drain() }
@@ -128,7 +130,9 @@ extension Channel {
 
     /// Rejects a delivery of this channel, from any thread, without waiting. Does nothing once the channel is closed.
     ///
-    /// - Parameter requeue: whether the broker delivers it again; if not, it is dead-lettered or dropped.
+    /// - Parameters:
+    ///   - deliveryTag: the delivery's.
+    ///   - requeue: whether the broker delivers it again; if not, it is dead-lettered or dropped.
     public nonisolated func reject(_ deliveryTag: UInt64, requeue: Bool) {
         if case .wakeUp = outbox.append(.reject(deliveryTag: deliveryTag, requeue: requeue)) {
             onEventLoop { $0.drain() }

@@ -3,7 +3,15 @@
 extension Channel {
     /// Declares an exchange; if it exists with other settings, the broker closes the channel (406).
     ///
-    /// - Parameter passive: only checks that it exists (404 if not); needs no right to configure.
+    /// - Parameters:
+    ///   - name: its name.
+    ///   - type: how it routes.
+    ///   - passive: only checks that it exists (404 if not); needs no right to configure.
+    ///   - durable: survives a restart of the broker.
+    ///   - autoDelete: deleted when its last binding goes.
+    ///   - isInternal: takes messages from other exchanges only.
+    ///   - arguments: the broker's extensions.
+    ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
     public func declareExchange(
         _ name: String,
         type: ExchangeType = .direct,
@@ -68,6 +76,11 @@ extension Channel {
     /// - Parameters:
     ///   - name: empty lets the broker choose; the status has its choice.
     ///   - passive: only checks that it exists (404 if not); needs no right to configure.
+    ///   - durable: survives a restart of the broker.
+    ///   - exclusive: for this connection only, and deleted with it.
+    ///   - autoDelete: deleted when its last consumer goes.
+    ///   - arguments: the broker's extensions.
+    ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
     @discardableResult
     public func declareQueue(
         _ name: String,

@@ -10,6 +10,8 @@ extension Channel {
     ///   - durable: survives a restart of the broker. Quorum queues and streams always do.
     ///   - exclusive: for this connection only, and deleted with it. Classic queues only.
     ///   - autoDelete: deleted when its last consumer goes. Classic queues only.
+    ///   - arguments: the broker's extensions.
+    ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
     @discardableResult
     public func declareQueue(
         _ name: String,

@@ -200,6 +200,12 @@ extension Child {
     /// queue has an exchange for that.
     ///
     /// - Parameters:
+    ///   - id: unique among the siblings.
+    ///   - queue: the queue to consume.
+    ///   - pool: whose connections to use. To be stopped after its consumers, it stands before them.
+    ///   - configuration: the settings.
+    ///   - restart: when it is started again.
+    ///   - onOpen: declares what is needed, before each time consuming begins.
     ///   - decode: makes a message of a delivery.
     ///   - handler: called for each message.
     public static func consumer<Message: Sendable>(

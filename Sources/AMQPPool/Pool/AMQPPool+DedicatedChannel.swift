@@ -17,9 +17,12 @@ extension AMQPPool {
     ///
     /// It costs two round trips, one of them afterwards; publishing and declaring need none of it, see ``withChannel(timeout:isolation:_:)``.
     ///
-    /// - Parameter timeout: how long to wait for a channel, all included; nil is ``ConnectionConfiguration/operationTimeout``.
-    ///   At most ``PoolConfiguration/maximumDedicatedChannels`` bodies run at once, the others wait for their turn, first come,
-    ///   first served.
+    /// - Parameters:
+    ///   - timeout: how long to wait for a channel, all included; nil is ``ConnectionConfiguration/operationTimeout``. At most
+    ///     ``PoolConfiguration/maximumDedicatedChannels`` bodies run at once, the others wait for their turn, first come, first
+    ///     served.
+    ///   - isolation: where the body runs: where this is called.
+    ///   - body: what to do with the channel.
     /// - Throws: what the body throws; ``AMQPError/overloaded(_:)`` when it was never its turn, or as
     ///   ``waitUntilReady(timeout:)``, each inside ``AMQPError/notSent(_:)``.
     @discardableResult

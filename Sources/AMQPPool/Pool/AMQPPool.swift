@@ -116,8 +116,14 @@ public final class AMQPPool: Service, Sendable {
 
     /// Publishes a message on any channel that is ready and waits until the broker has confirmed it.
     ///
-    /// - Parameter timeout: for both, the wait for a channel and that for the confirm; nil is
-    ///   ``ConnectionConfiguration/operationTimeout``.
+    /// - Parameters:
+    ///   - body: the message; at most ``ConnectionConfiguration/maximumMessageSize`` bytes.
+    ///   - properties: its properties.
+    ///   - exchange: where to; empty for the default exchange, which routes by queue name.
+    ///   - routingKey: what the exchange routes by.
+    ///   - mandatory: whether a message that no queue takes is an error.
+    ///   - timeout: for both, the wait for a channel and that for the confirm; nil is
+    ///     ``ConnectionConfiguration/operationTimeout``.
     /// - Throws: as ``Channel/publish(_:properties:exchange:routingKey:mandatory:timeout:)``, and as
     ///   ``waitUntilReady(timeout:)``. A message that a lost channel did not write any more goes to another one, within the
     ///   timeout; one that was written is never sent again.
@@ -152,7 +158,10 @@ public final class AMQPPool: Service, Sendable {
     /// operation that the broker refuses closes it for all; it is opened again. See also
     /// ``withDedicatedChannel(timeout:isolation:_:)``.
     ///
-    /// - Parameter timeout: how long to wait for a channel; nil is ``ConnectionConfiguration/operationTimeout``.
+    /// - Parameters:
+    ///   - timeout: how long to wait for a channel; nil is ``ConnectionConfiguration/operationTimeout``.
+    ///   - isolation: where the body runs: where this is called.
+    ///   - body: what to do with the channel.
     @discardableResult
     public func withChannel<Result: Sendable>(
         timeout: Duration? = nil,
