@@ -267,7 +267,9 @@ final class CallTable: Sendable {
     /// Sends what stands in line, as long as there are channels.
     func serveLine(first: AMQPChannel? = nil) {
         var given = first
-        while let channel = given ?? registry.pick() {
+        // A channel is picked only for a call that takes its turn: picked in vain, it would leave every second turn, and with it each
+        // attempt of a call that is sent again, to the same one of two.
+        while state.withLock({ $0.wantsChannel }), let channel = given ?? registry.pick() {
             given = nil
             let next = state.withLock { state -> Taken? in
                 guard let way = state.way(through: channel) else { return nil }
