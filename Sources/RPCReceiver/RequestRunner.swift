@@ -193,7 +193,6 @@ final class RequestRunner: Sendable {
         }
         if let id = job.id {
             state.answers?.begin(id, key)
-            if follows { counters.repeated() }
         }
         startWaiting(&state)
         return .accepted
@@ -344,6 +343,7 @@ final class RequestRunner: Sendable {
         }
         guard let reply else { return }
         for follower in followers {
+            counters.repeated()
             replay(reply, to: follower.request)
             answered(follower)
         }
