@@ -63,4 +63,119 @@ struct RegistryTests {
         #expect(throws: Registry<String, Int>.RegistrationError.self) { try registry.register("name", 1, for: a) }
         await supervisor.stop()
     }
+
+    @Test("a name is gone with the kill, and may be taken while its owner is still being cleaned up")
+    func takenOver() async throws {
+        let gate = Journal()
+        let supervisor = Supervisor("app", intensity: .init(1000, within: .seconds(1))) {
+            Child("a", killTimeout: .seconds(600), onKill: { (_: Counter) in await gate.wait(for: "open") }) { _ in
+                Counter()
+            }
+            Child("b") { _ in Counter() }
+        }
+        try await supervisor.start()
+        let a = try #require(try supervisor.child("a", as: Counter.self).pid)
+        let b = try #require(try supervisor.child("b", as: Counter.self).pid)
+        let registry = Registry<String, Int>()
+        try registry.register("name", 1, for: a)
+        a.kill()
+        #expect(registry.lookup("name") == nil)
+        try registry.register("name", 2, for: b)
+        gate.write("open")
+        _ = await a.exited()
+        #expect(registry.lookup("name")?.pid == b)
+        #expect(registry.lookup("name")?.value == 2)
+        await supervisor.stop()
+        #expect(registry.count == 0)
+    }
+
+    @Test("of many that want a name at once, one gets it, and all others are told who that is")
+    func race() async throws {
+        let supervisor = Supervisor("app") {
+            for index in 0..<8 { Child("\(index)") { _ in Counter() } }
+        }
+        try await supervisor.start()
+        let pids = try (0..<8).map { try #require(try supervisor.child("\($0)", as: Counter.self).pid) }
+        let registry = Registry<Int, Int>()
+        for round in 0..<100 {
+            let owners = await withTaskGroup(of: Pid?.self) { group in
+                for pid in pids {
+                    group.addTask {
+                        do throws(Registry<Int, Int>.RegistrationError) {
+                            try registry.register(round, 0, for: pid)
+                            return pid
+                        } catch {
+                            guard case .alreadyRegistered(let owner) = error else { return nil }
+                            return owner
+                        }
+                    }
+                }
+                return await group.reduce(into: Set<Pid?>()) { $0.insert($1) }
+            }
+            #expect(owners == [registry.lookup(round)?.pid])
+        }
+        await supervisor.stop()
+        #expect(registry.count == 0)
+    }
+
+    @Test("values are changed by the owner alone, and keys are found by value and by owner")
+    func values() async throws {
+        let supervisor = tree()
+        try await supervisor.start()
+        let a = try #require(try supervisor.child("a", as: Counter.self).pid)
+        let b = try #require(try supervisor.child("b", as: Counter.self).pid)
+        let registry = Registry<String, Int>()
+        try registry.register("x", 1, for: a)
+        try registry.register("y", 2, for: a)
+        try registry.register("z", 3, for: b)
+        #expect(registry.updateValue("x", for: a) { $0 += 10 } == 11)
+        #expect(registry.updateValue("x", for: b) { $0 = 0 } == nil)
+        #expect(registry.lookup("x")?.value == 11)
+        #expect(Set(registry.keys { $0 > 2 }) == ["x", "z"])
+        #expect(Set(registry.keys(of: a)) == ["x", "y"])
+        #expect(registry.count == 3)
+        // Registering what one has already gives it another value.
+        try registry.register("x", 12, for: a)
+        #expect(registry.lookup("x")?.value == 12)
+        await supervisor.stop()
+    }
+
+    @Test("listeners hear of what is registered and released, also by an exit")
+    func listeners() async throws {
+        let supervisor = tree()
+        try await supervisor.start()
+        let a = try #require(try supervisor.child("a", as: Counter.self).pid)
+        let registry = Registry<String, Int>()
+        var changes = registry.changes().makeAsyncIterator()
+        try registry.register("x", 1, for: a)
+        registry.unregister("x", for: a)
+        try registry.register("x", 2, for: a)
+        a.kill()
+        var told: [RegistryChange<String>.Kind] = []
+        while told.count < 4, let change = await changes.next() {
+            #expect(change.key == "x" && change.pid == a)
+            told.append(change.kind)
+        }
+        #expect(told == [.registered, .released, .registered, .released])
+        await supervisor.stop()
+    }
+
+    @Test("a worker that is started again finds its name free, however quickly")
+    func nameOfRestarted() async throws {
+        let registry = Registry<String, Int>()
+        let supervisor = Supervisor("app", intensity: .init(1000, within: .seconds(1))) {
+            Child("a") { context in
+                try registry.register("name", context.incarnation, for: context.pid)
+                return Counter()
+            }
+        }
+        try await supervisor.start()
+        for incarnation in 1...100 {
+            try LiveTree(supervisor).end("app/a")
+            try await LiveTree(supervisor).settled()
+            #expect(registry.lookup("name")?.value == incarnation)
+        }
+        await supervisor.stop()
+        #expect(registry.lookup("name") == nil)
+    }
 }

@@ -84,39 +84,3 @@ struct ServiceTests {
         }
     }
 }
-
-@Suite("A registry with duplicate keys")
-struct DuplicateRegistryTests {
-    @Test("entries go with their process, before its end is announced; dispatch reaches the others")
-    func entries() async throws {
-        let supervisor = Supervisor("app") {
-            Child("a", restart: .temporary) { _ in Counter() }
-            Child("b", restart: .temporary) { _ in Counter() }
-        }
-        try await supervisor.start()
-        let a = try #require(try supervisor.child("a", as: Counter.self).pid)
-        let b = try #require(try supervisor.child("b", as: Counter.self).pid)
-        let registry = DuplicateRegistry<String, Int>()
-        var changes = registry.changes().makeAsyncIterator()
-        registry.register("topic", 1, for: a)
-        registry.register("topic", 2, for: b)
-        registry.register("topic", 3, for: a)
-        registry.register("other", 4, for: a)
-        #expect(registry.lookup("topic").map(\.value) == [1, 2, 3])
-        registry.unregister("topic", for: a, where: { $0 == 1 })
-        #expect(registry.lookup("topic").map(\.value) == [2, 3])
-        a.kill()
-        _ = await a.exited()
-        var seen: [Int] = []
-        registry.dispatch("topic") { _, value in seen.append(value) }
-        #expect(seen == [2])
-        #expect(registry.count == 1)
-        #expect(registry.keys(of: a).isEmpty)
-        #expect(registry.keys(of: b) == ["topic"])
-        var released = 0
-        while released < 3, let change = await changes.next() {
-            if change.kind == .released { released += 1 }
-        }
-        await supervisor.stop()
-    }
-}
