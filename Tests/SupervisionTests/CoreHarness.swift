@@ -146,3 +146,28 @@ struct CoreHarness {
         }
     }
 }
+
+extension SupervisorCore.Settings {
+    convenience init(
+        id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        isSignificant: Bool = false,
+        backoff: Backoff? = nil
+    ) {
+        self.init(
+            id: id,
+            policy: ChildPolicy(restart: restart, shutdown: shutdown, significant: isSignificant, backoff: backoff)
+        )
+    }
+}
+
+extension ShutdownLadder {
+    init(hasRun: Bool, hasHook: Bool, shutdown: Shutdown, killTimeout: Duration) {
+        self.init(
+            hasRun: hasRun,
+            hasHook: hasHook,
+            policy: ChildPolicy(shutdown: shutdown, killTimeout: killTimeout)
+        )
+    }
+}

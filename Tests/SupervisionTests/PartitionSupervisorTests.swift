@@ -27,7 +27,7 @@ struct PartitionSupervisorTests {
         }
         try await app.start()
         let user = try app.child("user", as: PartitionUser.self)
-        for _ in 0..<10 { try await user.call { try await $0.count("key") } }
+        for _ in 0..<10 { _ = try await user.call { try await $0.count("key") } }
         #expect(try await user.call { try await $0.count("key") } == 11)
         let before = try (0..<4).map { try app.child("counters", "\($0)", as: Counter.self).pid }
         let index = try #require(before.firstIndex(of: try await user.call { $0.partition(of: "key") }))

@@ -4,8 +4,13 @@ import Testing
 
 @Suite("The decisions of a supervisor")
 struct SupervisorCoreTests {
-    private func child(_ id: String, _ restart: Restart = .permanent) -> SupervisorCore.Settings {
-        SupervisorCore.Settings(id: id, restart: restart)
+    private func child(
+        _ id: String,
+        _ restart: Restart = .permanent,
+        isSignificant: Bool = false,
+        backoff: Backoff? = nil
+    ) -> SupervisorCore.Settings {
+        SupervisorCore.Settings(id: id, restart: restart, isSignificant: isSignificant, backoff: backoff)
     }
 
     @Test("children start in order, and stop in reverse")
@@ -238,8 +243,7 @@ struct SupervisorCoreTests {
             jitter: 0,
             resetAfter: .seconds(60)
         )
-        var settings = child("a")
-        settings.backoff = backoff
+        let settings = child("a", backoff: backoff)
         var world = CoreHarness(.oneForOne, intensity: .init(100, within: .seconds(3600)), [settings])
         world.boot()
         var delays: [Duration] = []
@@ -270,8 +274,7 @@ struct SupervisorCoreTests {
 
     @Test("rest_for_one with backoff: the rest is stopped at once, and started after the delay")
     func backoffGroup() {
-        var settings = child("a")
-        settings.backoff = Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0)
+        let settings = child("a", backoff: Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0))
         var world = CoreHarness(.restForOne, [settings, child("b")])
         world.boot()
         world.exit("a")
@@ -303,8 +306,7 @@ struct SupervisorCoreTests {
 
     @Test("a shutdown while a restart is put off withdraws it")
     func shutdownDuringDelay() {
-        var settings = child("a")
-        settings.backoff = Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0)
+        let settings = child("a", backoff: Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0))
         var world = CoreHarness(.oneForOne, [settings, child("b")])
         world.boot()
         world.exit("a")
@@ -315,8 +317,7 @@ struct SupervisorCoreTests {
 
     @Test("any_significant: the first significant child that ends by itself ends the supervisor")
     func anySignificant() {
-        var significant = child("a", .transient)
-        significant.isSignificant = true
+        let significant = child("a", .transient, isSignificant: true)
         var world = CoreHarness(.oneForOne, autoShutdown: .anySignificant, [significant, child("b")])
         world.boot()
         world.exit("a")
@@ -327,10 +328,8 @@ struct SupervisorCoreTests {
 
     @Test("all_significant: only the last significant child ends the supervisor")
     func allSignificant() {
-        var first = child("a", .temporary)
-        first.isSignificant = true
-        var second = child("b", .transient)
-        second.isSignificant = true
+        let first = child("a", .temporary, isSignificant: true)
+        let second = child("b", .transient, isSignificant: true)
         var world = CoreHarness(.oneForOne, autoShutdown: .allSignificant, [first, second, child("c")])
         world.boot()
         world.exit("a")
@@ -380,8 +379,7 @@ struct SupervisorCoreTests {
 
     @Test("a child that cannot be restarted can be terminated while it waits for its retry")
     func terminateRestarting() {
-        var settings = child("a")
-        settings.backoff = Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0)
+        let settings = child("a", backoff: Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0))
         var world = CoreHarness(.oneForOne, [settings])
         world.boot()
         world.exit("a")

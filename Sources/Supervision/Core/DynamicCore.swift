@@ -10,8 +10,8 @@ struct DynamicCore: Sendable {
 
     private struct Entry: Sendable {
         var record: Record
-        /// The request to answer when the start or stop that is under way is done.
-        var request: UInt64?
+        /// The request to answer when the start or stop that is under way is done; 0 for none.
+        var request: UInt64 = 0
     }
 
     let name: String
@@ -107,7 +107,9 @@ extension DynamicCore {
         switch record.status {
         case .running, .starting:
             // A start that is given up has failed for whoever asked for it.
-            if let asker = entries[slot]?.request { effects.append(.reply(asker, .startFailed(.shutdown()))) }
+            if let asker = entries[slot]?.request, asker != 0 {
+                effects.append(.reply(asker, .startFailed(.shutdown())))
+            }
             beginStop(slot)
             entries[slot]?.request = id
         case .stopping:
@@ -186,7 +188,7 @@ extension DynamicCore {
                 answer(slot, .ignored)
                 remove(slot)
             default:
-                if entries[slot]?.request != nil {
+                if entries[slot]?.request != 0 {
                     answer(slot, .startFailed(reason))
                     remove(slot)
                 } else {
@@ -205,10 +207,10 @@ extension DynamicCore {
         case .stopping: stopped(slot, reason)
         case .running:
             live -= 1
-            entries[slot]?.record.lastExit = reason
             let restart = record.settings.restart
             effects.append(.report(slot, .exited(reason, expected: !restart.reports(reason))))
             guard restart.restarts(after: reason) else { return remove(slot) }
+            entries[slot]?.record.lastExit = reason
             markRestarting(slot)
             self.restart(slot, reason)
         default: return
@@ -234,8 +236,8 @@ extension DynamicCore {
     }
 
     private mutating func answer(_ slot: Slot, _ reply: SupervisorCore.Reply) {
-        guard let request = entries[slot]?.request else { return }
-        entries[slot]?.request = nil
+        guard let request = entries[slot]?.request, request != 0 else { return }
+        entries[slot]?.request = 0
         effects.append(.reply(request, reply))
     }
 

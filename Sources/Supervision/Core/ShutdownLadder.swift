@@ -57,8 +57,7 @@ struct ShutdownLadder: Sendable {
     /// Whether the child has a `run()`.
     private(set) var hasRun: Bool
     let hasHook: Bool
-    let shutdown: Shutdown
-    let killTimeout: Duration
+    private let policy: ChildPolicy
 
     private(set) var step = Step.starting
     /// The reason to announce.
@@ -75,12 +74,13 @@ struct ShutdownLadder: Sendable {
 
     private enum Hook { case idle, running, returned }
 
-    init(hasRun: Bool, hasHook: Bool, shutdown: Shutdown, killTimeout: Duration) {
+    init(hasRun: Bool, hasHook: Bool, policy: ChildPolicy) {
         self.hasRun = hasRun
         self.hasHook = hasHook
-        self.shutdown = shutdown
-        self.killTimeout = killTimeout
+        self.policy = policy
     }
+
+    private var killTimeout: Duration { policy.killTimeout }
 
     /// Whether the incarnation is not yet on its way out.
     var isLeavable: Bool {
@@ -301,7 +301,7 @@ extension ShutdownLadder {
         guard hasRun else { return end(reason) }
         step = .terminating(reason)
         self.reason = reason
-        switch shutdown {
+        switch policy.shutdown {
         case .brutalKill: setTimer(killTimeout)
         case .timeout(let timeout): setTimer(timeout)
         case .infinity: dropTimer()

@@ -89,13 +89,22 @@ struct SupervisorCore: Sendable {
         case stopped(ExitReason, expected: Bool)
     }
 
-    /// The part of a child's specification that decisions depend on.
-    struct Settings: Sendable {
-        var id: String
-        var restart: Restart = .permanent
-        var shutdown: Shutdown = .timeout(.seconds(5))
-        var isSignificant = false
-        var backoff: Backoff?
+    /// The part of a child's specification that decisions depend on. An object, so that it is shared and never copied; it
+    /// does not change.
+    class Settings: @unchecked Sendable {
+        // Sendable: everything stored here and in the one subclass, ``ChildSpecification``, is immutable and `Sendable`.
+        let id: String
+        let policy: ChildPolicy
+
+        init(id: String, policy: ChildPolicy) {
+            self.id = id
+            self.policy = policy
+        }
+
+        var restart: Restart { policy.restart }
+        var shutdown: Shutdown { policy.shutdown }
+        var isSignificant: Bool { policy.isSignificant }
+        var backoff: Backoff? { policy.backoff }
     }
 
     enum Status: Sendable {
@@ -110,16 +119,57 @@ struct SupervisorCore: Sendable {
         case restarting
     }
 
+    /// What is known of one child. Small, because there may be very many: what only a child that has failed has, is kept
+    /// apart.
     struct Record: Sendable {
-        var settings: Settings
+        private struct Past: Sendable {
+            var restarts = 0
+            var lastExit: ExitReason?
+            var failures = 0
+            var delay: PendingDelay?
+        }
+
+        let settings: Settings
         var status = Status.stopped
         var generation: UInt64 = 0
-        var restarts = 0
-        var lastExit: ExitReason?
+        private var past = Rare<Past>()
+        private var startedAtNanoseconds = Int64.min
+
+        init(settings: Settings) {
+            self.settings = settings
+        }
+
+        var restarts: Int {
+            get { past.value?.restarts ?? 0 }
+            set { past.update(orMake: Past()) { $0.restarts = newValue } }
+        }
+
+        var lastExit: ExitReason? {
+            get { past.value?.lastExit }
+            set { past.update(orMake: Past()) { $0.lastExit = newValue } }
+        }
+
         /// Failures in a row, for the backoff.
-        var failures = 0
-        var startedAt: Duration?
-        var delay: PendingDelay?
+        var failures: Int {
+            get { past.value?.failures ?? 0 }
+            set { past.update(orMake: Past()) { $0.failures = newValue } }
+        }
+
+        var delay: PendingDelay? {
+            get { past.value?.delay }
+            set {
+                if newValue == nil {
+                    past.update { $0.delay = nil }
+                } else {
+                    past.update(orMake: Past()) { $0.delay = newValue }
+                }
+            }
+        }
+
+        var startedAt: Duration? {
+            get { startedAtNanoseconds == .min ? nil : .nanoseconds(startedAtNanoseconds) }
+            set { startedAtNanoseconds = newValue?.wholeNanoseconds ?? .min }
+        }
 
         /// The failures in a row, with this one: the first again after an incarnation that was healthy for long enough.
         func failuresIncludingThis(at now: Duration, _ backoff: Backoff) -> Int {

@@ -136,3 +136,12 @@ public final class SystemSupervisionClock: SupervisionClock {
         }
     }
 }
+
+extension Duration {
+    /// Rounded towards zero; the largest number when there are more than that, which is after 292 years.
+    var wholeNanoseconds: Int64 {
+        let (seconds, attoseconds) = components
+        let (nanoseconds, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        return overflow ? .max : nanoseconds + attoseconds / 1_000_000_000
+    }
+}

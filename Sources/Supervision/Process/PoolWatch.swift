@@ -58,7 +58,9 @@ enum PoolWatch {
 final class LaunchedTask: Sendable {
     private struct State {
         var body: (@Sendable (Bool) async -> Void)?
-        var tasks: [Task<Void, Never>] = []
+        var task: Task<Void, Never>?
+        /// Those after the first: one that was rescued, one that goes on.
+        var moreTasks: [Task<Void, Never>] = []
         var isCancelled = false
         var isReleased = false
     }
@@ -89,16 +91,18 @@ final class LaunchedTask: Sendable {
     func cancel() {
         let tasks = state.withLock { state in
             state.isCancelled = true
-            return state.tasks
+            return (state.task, state.moreTasks)
         }
-        for task in tasks { task.cancel() }
+        tasks.0?.cancel()
+        for task in tasks.1 { task.cancel() }
     }
 
     /// Lets go of the tasks; there is nothing left to cancel.
     func release() {
         state.withLock { state in
             state.isReleased = true
-            state.tasks = []
+            state.task = nil
+            state.moreTasks = []
         }
     }
 
@@ -111,7 +115,9 @@ final class LaunchedTask: Sendable {
 
     private func add(_ task: Task<Void, Never>) {
         let isCancelled = state.withLock { state in
-            if !state.isReleased { state.tasks.append(task) }
+            if !state.isReleased {
+                if state.task == nil { state.task = task } else { state.moreTasks.append(task) }
+            }
             return state.isCancelled
         }
         if isCancelled { task.cancel() }

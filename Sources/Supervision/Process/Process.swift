@@ -34,15 +34,20 @@ final class Process: Sendable {
 
     typealias Handler = @Sendable (ExitReason) -> Void
 
-    fileprivate struct State {
-        var phase = Phase.alive
-        /// Whether it has ended and its cleanups have run: from here on the end may be told.
-        var isReleased = false
+    /// Who wants to know of the end. Most processes have nobody.
+    fileprivate struct Observers: Sendable {
         var cleanups: [UInt64: Handler] = [:]
         var watchers: [UInt64: Handler] = [:]
         /// By their numbers; each of them has this process among its own.
         var links: [UInt64: Process] = [:]
         var lastToken: UInt64 = 0
+    }
+
+    fileprivate struct State {
+        var phase = Phase.alive
+        /// Whether it has ended and its cleanups have run: from here on the end may be told.
+        var isReleased = false
+        var observers = Rare<Observers>()
         var target: (any SignalTarget)?
     }
 
@@ -102,22 +107,24 @@ final class Process: Sendable {
             if case .ended = state.phase { return nil }
             state.phase = .ended(reason)
             state.target = nil
-            defer { state.cleanups = [:] }
-            return state.cleanups
+            guard let cleanups = state.observers.value?.cleanups else {
+                // Nobody is there, and nobody comes between this and the next step.
+                state.isReleased = true
+                return nil
+            }
+            state.observers.update { $0.cleanups = [:] }
+            return cleanups
         }
         guard let cleanups else { return }
         for token in cleanups.keys.sorted() { cleanups[token]?(reason) }
-        let (watchers, links) = state.withLock { state in
+        let observers = state.withLock { state in
             state.isReleased = true
-            defer {
-                state.watchers = [:]
-                state.links = [:]
-            }
-            return (state.watchers, state.links)
+            defer { state.observers.value = nil }
+            return state.observers.value ?? Observers()
         }
-        for token in watchers.keys.sorted() { watchers[token]?(reason) }
-        for number in links.keys.sorted() {
-            guard let other = links[number], other.removeLink(self) else { continue }
+        for token in observers.watchers.keys.sorted() { observers.watchers[token]?(reason) }
+        for number in observers.links.keys.sorted() {
+            guard let other = observers.links[number], other.removeLink(self) else { continue }
             other.sendLinked(reason)
         }
     }
@@ -127,32 +134,36 @@ final class Process: Sendable {
     func watch(_ handler: @escaping Handler) -> UInt64 {
         let (token, reason) = state.withLock { state -> (UInt64, ExitReason?) in
             if case .ended(let reason) = state.phase, state.isReleased { return (0, reason) }
-            state.lastToken += 1
-            state.watchers[state.lastToken] = handler
-            return (state.lastToken, nil)
+            return state.observers.update(orMake: Observers()) { observers in
+                observers.lastToken += 1
+                observers.watchers[observers.lastToken] = handler
+                return (observers.lastToken, nil)
+            }
         }
         if let reason { handler(reason) }
         return token
     }
 
     func unwatch(_ token: UInt64) {
-        state.withLock { _ = $0.watchers.removeValue(forKey: token) }
+        state.withLock { $0.observers.update { _ = $0.watchers.removeValue(forKey: token) } }
     }
 
     /// Calls `cleanup` once, before anybody is told of the end; at once if the process has ended.
     func addCleanup(_ cleanup: @escaping Handler) -> UInt64 {
         let (token, reason) = state.withLock { state -> (UInt64, ExitReason?) in
             if case .ended(let reason) = state.phase { return (0, reason) }
-            state.lastToken += 1
-            state.cleanups[state.lastToken] = cleanup
-            return (state.lastToken, nil)
+            return state.observers.update(orMake: Observers()) { observers in
+                observers.lastToken += 1
+                observers.cleanups[observers.lastToken] = cleanup
+                return (observers.lastToken, nil)
+            }
         }
         if let reason { cleanup(reason) }
         return token
     }
 
     func removeCleanup(_ token: UInt64) {
-        state.withLock { _ = $0.cleanups.removeValue(forKey: token) }
+        state.withLock { $0.observers.update { _ = $0.cleanups.removeValue(forKey: token) } }
     }
 }
 
@@ -163,14 +174,14 @@ extension Process {
     func addLink(_ other: Process) -> ExitReason? {
         state.withLock { state in
             if case .ended(let reason) = state.phase, state.isReleased { return reason }
-            state.links[other.number] = other
+            state.observers.update(orMake: Observers()) { $0.links[other.number] = other }
             return nil
         }
     }
 
     @discardableResult
     func removeLink(_ other: Process) -> Bool {
-        state.withLock { $0.links.removeValue(forKey: other.number) != nil }
+        state.withLock { $0.observers.update { $0.links.removeValue(forKey: other.number) != nil } ?? false }
     }
 
     /// Through the trampoline, so that a long chain of linked processes ends in a loop and not in a recursion.

@@ -64,8 +64,13 @@ extension SupervisorReference {
     /// A shutdown of the supervisor does not wait: the call then fails with ``AdministrationError/noProcess(supervisor:)``.
     @discardableResult
     public func startChild(_ child: Child) async throws(AdministrationError) -> Pid? {
-        if let problem = child.problemInTree(under: process.specification) { throw .invalidSpecification(problem) }
-        let (reply, administered) = await process.administer(.startChild(child.settings), bringing: child)
+        if let problem = child.specification.problemInTree(under: process.specification) {
+            throw .invalidSpecification(problem)
+        }
+        let (reply, administered) = await process.administer(
+            .startChild(child.specification),
+            bringing: child.specification
+        )
         return try check(reply, administered, child.id)
     }
 

@@ -12,44 +12,10 @@ import ServiceLifecycle
 /// when the closure before has returned. Returning `nil` is OTP's `ignore`: no process, the specification is kept (that of a
 /// temporary child is dropped). Throwing fails the start: at boot the whole tree, later one attempt of a restart.
 public struct Child: Sendable {
-    enum Kind: Sendable {
-        case actor(Body)
-        case supervisor(SupervisorSpecification)
-    }
-
-    /// The child's actor without its type: what the supervisor needs to do with it.
-    struct Body: Sendable {
-        var type: String
-        var start: @Sendable (ChildContext) async throws -> (any Actor)?
-        var run: (@Sendable (any Actor, ChildContext) async throws -> Void)?
-        var terminate: (@Sendable (any Actor, ExitReason) async -> Void)?
-        var onKill: (@Sendable (any Actor) async -> Void)?
-
-        static func worker<W: Worker>(
-            _ start: @escaping @Sendable (ChildContext) async throws -> W?,
-            onKill: (@Sendable (W) async -> Void)?
-        ) -> Body {
-            Body(
-                type: String(describing: W.self),
-                start: start,
-                run: { actor, _ in try await (actor as? W)?.run() },
-                terminate: { await ($0 as? W)?.terminate(reason: $1) },
-                onKill: Child.erase(onKill)
-            )
-        }
-    }
+    let specification: ChildSpecification
 
     /// Unique among its siblings; the last part of its path.
-    public let id: String
-    let restart: Restart
-    let shutdown: Shutdown
-    let isSignificant: Bool
-    let backoff: Backoff?
-    let startTimeout: Duration?
-    let killTimeout: Duration
-    let onUnstoppable: OnUnstoppable
-    let reportWithin: Duration?
-    let kind: Kind
+    public var id: String { specification.id }
 
     /// A child that is any actor.
     ///
@@ -91,7 +57,7 @@ public struct Child: Sendable {
             killTimeout: killTimeout,
             onUnstoppable: onUnstoppable,
             reportWithin: reportWithin,
-            body: Body(type: String(describing: A.self), start: start, onKill: Child.erase(onKill))
+            body: ChildSpecification.Body(type: A.self, start: start, onKill: ChildSpecification.Body.erase(onKill))
         )
     }
 
@@ -196,8 +162,8 @@ public struct Child: Sendable {
         reportWithin: Duration? = nil,
         start: @escaping @Sendable (ChildContext) async throws -> S?
     ) {
-        let body = Body(
-            type: String(describing: S.self),
+        let body = ChildSpecification.Body(
+            type: S.self,
             start: { context in
                 // Taken before it runs, so that it is asked to stop and not cancelled.
                 _ = context.stopRequest
@@ -232,83 +198,34 @@ public struct Child: Sendable {
         killTimeout: Duration,
         onUnstoppable: OnUnstoppable,
         reportWithin: Duration?,
-        body: Body
+        body: ChildSpecification.Body
     ) {
-        self.id = id
-        self.restart = restart
-        self.shutdown = shutdown
-        isSignificant = significant
-        self.backoff = backoff
-        self.startTimeout = startTimeout
-        self.killTimeout = killTimeout
-        self.onUnstoppable = onUnstoppable
-        self.reportWithin = reportWithin
-        kind = .actor(body)
+        let isStandard =
+            shutdown == .timeout(.seconds(5)) && !significant && backoff == nil && startTimeout == nil
+            && killTimeout == .seconds(1) && onUnstoppable == .abandon && reportWithin == nil
+        let policy =
+            isStandard
+            ? ChildPolicy.standard(restart)
+            : ChildPolicy(
+                restart: restart,
+                shutdown: shutdown,
+                significant: significant,
+                backoff: backoff,
+                startTimeout: startTimeout,
+                killTimeout: killTimeout,
+                onUnstoppable: onUnstoppable,
+                reportWithin: reportWithin
+            )
+        specification = ChildSpecification(id: id, policy: policy, kind: .actor(body))
     }
 
     init(supervisor: SupervisorSpecification) {
-        id = supervisor.name
-        restart = supervisor.restart
-        shutdown = supervisor.shutdown
-        isSignificant = supervisor.isSignificant
-        backoff = supervisor.backoff
-        startTimeout = nil
-        killTimeout = .seconds(1)
-        onUnstoppable = .abandon
-        reportWithin = nil
-        kind = .supervisor(supervisor)
-    }
-
-    static func erase<A: Actor>(
-        _ hook: (@Sendable (A) async -> Void)?
-    ) -> (@Sendable (any Actor) async -> Void)? {
-        guard let hook else { return nil }
-        return { actor in
-            if let actor = actor as? A { await hook(actor) }
-        }
-    }
-
-    var settings: SupervisorCore.Settings {
-        SupervisorCore.Settings(
-            id: id,
-            restart: restart,
-            shutdown: shutdown,
-            isSignificant: isSignificant,
-            backoff: backoff
+        let policy = ChildPolicy(
+            restart: supervisor.restart,
+            shutdown: supervisor.shutdown,
+            significant: supervisor.isSignificant,
+            backoff: supervisor.backoff
         )
-    }
-
-    /// What is wrong with this specification under this supervisor, if anything; a supervisor's own children are looked at by
-    /// ``SupervisorSpecification/problem``.
-    func problem(under supervisor: SupervisorSpecification) -> String? {
-        if let problem { return problem }
-        guard isSignificant, supervisor.autoShutdown == .never else { return nil }
-        return "'\(id)' is significant, but supervisor '\(supervisor.name)' never shuts down automatically: "
-            + "give it an autoShutdown or make the child not significant"
-    }
-
-    /// The same, and what is wrong with its descendants.
-    func problemInTree(under supervisor: SupervisorSpecification) -> String? {
-        if let problem = problem(under: supervisor) { return problem }
-        if case .supervisor(let specification) = kind { return specification.problem }
-        return nil
-    }
-
-    /// What is wrong with this specification, if anything.
-    private var problem: String? {
-        if id.isEmpty { return "a child's id must not be empty" }
-        if id.contains("/") { return "a child's id must not contain '/', but is '\(id)'" }
-        if isSignificant, restart == .permanent {
-            return
-                "'\(id)' is significant and permanent: a permanent child never ends for good, make it transient or temporary"
-        }
-        if case .timeout(let timeout) = shutdown, timeout < .zero {
-            return "the shutdown timeout of '\(id)' must not be negative, but is \(timeout)"
-        }
-        if let reportWithin, reportWithin <= .zero {
-            return "reportWithin of '\(id)' must be longer than zero, but is \(reportWithin)"
-        }
-        if let problem = backoff?.problem { return "'\(id)': \(problem)" }
-        return nil
+        specification = ChildSpecification(id: supervisor.name, policy: policy, kind: .supervisor(supervisor))
     }
 }

@@ -1,4 +1,3 @@
-import DequeModule
 import Synchronization
 
 /// One incarnation of a child: runs its start closure and its `run()`, and carries out what its ``ShutdownLadder`` decides.
@@ -7,44 +6,48 @@ final class ChildProcess: Sendable, SignalTarget {
         var ladder: ShutdownLadder
         var actor: (any Actor)?
         var task: LaunchedTask?
+        /// Decided and not yet done. Whoever is ``isActing`` does all of them.
+        var actions: [ShutdownLadder.Action] = []
+        var isActing = false
         var isCancelled = false
         var isAbandoned = false
-        var deadMansSwitch: SupervisionTimer?
-        var lastReport = Duration.zero
         var launchedAt = Duration.zero
+        var extras = Rare<Extras>()
+    }
+
+    /// What few of them have.
+    private struct Extras: Sendable {
         var timer: SupervisionTimer?
         var startTimer: SupervisionTimer?
         var stopSignal: StopSignal?
+        var deadMansSwitch: SupervisionTimer?
+        var lastReport = Duration.zero
         var hang: Hang?
-        var actions = Deque<ShutdownLadder.Action>()
-        var isActing = false
     }
 
     /// What is kept from an incarnation that plays dead, and from the others about it.
-    private struct Hang {
+    private struct Hang: Sendable {
         var hasTask: Bool
         var isAskedToStop = false
         var withheldEnd: ShutdownLadder.Input?
     }
 
     let process: Process
-    let specification: Child
-    let body: Child.Body
+    let specification: ChildSpecification
     /// The supervisor holds its children, and each of them holds it: the circle ends when the incarnation is dropped.
     let owner: SupervisorProcess
     let incarnation: Int
     private let state: Mutex<State>
 
     init(
-        _ specification: Child,
-        _ body: Child.Body,
+        _ specification: ChildSpecification,
+        _ body: ChildSpecification.Body,
         owner: SupervisorProcess,
         slot: SupervisorCore.Slot,
         generation: UInt64,
         incarnation: Int
     ) {
         self.specification = specification
-        self.body = body
         self.owner = owner
         process = Process(place: Process.Place(owner: owner.process.number, slot: slot, generation: generation))
         self.incarnation = incarnation
@@ -53,12 +56,20 @@ final class ChildProcess: Sendable, SignalTarget {
                 ladder: ShutdownLadder(
                     hasRun: body.run != nil,
                     hasHook: body.onKill != nil,
-                    shutdown: specification.shutdown,
-                    killTimeout: specification.killTimeout
+                    policy: specification.policy
                 )
             )
         )
     }
+
+    /// What it does; `nil` for a supervisor, which is none of these.
+    private var body: ChildSpecification.Body? {
+        guard case .actor(let body) = specification.kind else { return nil }
+        return body
+    }
+
+    /// The type of its actor.
+    var type: String { body.map { String(describing: $0.type) } ?? "" }
 
     var slot: SupervisorCore.Slot { process.place.slot }
 
@@ -70,10 +81,12 @@ final class ChildProcess: Sendable, SignalTarget {
 
     func stopSignal() -> StopSignal {
         state.withLock { state in
-            if let signal = state.stopSignal { return signal }
-            let signal = StopSignal()
-            state.stopSignal = signal
-            return signal
+            state.extras.update(orMake: Extras()) { extras in
+                if let signal = extras.stopSignal { return signal }
+                let signal = StopSignal()
+                extras.stopSignal = signal
+                return signal
+            }
         }
     }
 
@@ -82,12 +95,12 @@ final class ChildProcess: Sendable, SignalTarget {
         process.attach(self)
         let now = owner.environment.clock.now
         state.withLock { $0.launchedAt = now }
-        if let timeout = specification.startTimeout {
+        if let timeout = specification.policy.startTimeout {
             let timer = owner.environment.clock.schedule(after: timeout) { [weak self] in
                 guard let self else { return }
                 self.handle(.startTimedOut(SupervisionError.startTimedOut(child: self.path, after: timeout)))
             }
-            state.withLock { $0.startTimer = timer }
+            state.withLock { $0.extras.update(orMake: Extras()) { $0.startTimer = timer } }
         }
         owner.environment.faults.processBegan()
         let task = PoolWatch.launch { isRescued in
@@ -121,7 +134,7 @@ final class ChildProcess: Sendable, SignalTarget {
     private func live(_ isRescued: Bool) async {
         do {
             if let fault = owner.environment.faults.takeFault(key) { throw fault }
-            guard let actor = try await body.start(ChildContext(child: self)) else {
+            guard let body, let actor = try await body.start(ChildContext(child: self)) else {
                 handle(.ignored)
                 return
             }
@@ -155,13 +168,15 @@ final class ChildProcess: Sendable, SignalTarget {
     /// Decides under the lock and acts outside of it, in the order of the decisions: whoever comes first acts for all.
     private func handle(_ input: ShutdownLadder.Input) {
         let acts = state.withLock { state in
-            if state.hang != nil, case .taskEnded = input {
-                state.hang?.withheldEnd = input
+            if state.extras.value?.hang != nil, case .taskEnded = input {
+                state.extras.update { $0.hang?.withheldEnd = input }
                 return false
             }
             let wasLeavable = state.ladder.isLeavable
             let wasAtWork = state.ladder.isAtWork
-            state.actions.append(contentsOf: state.ladder.handle(input, observesStop: state.stopSignal != nil))
+            let observesStop = state.extras.value?.stopSignal != nil
+            let actions = state.ladder.handle(input, observesStop: observesStop)
+            if state.actions.isEmpty { state.actions = actions } else { state.actions += actions }
             if state.isAbandoned, wasAtWork, !state.ladder.isAtWork {
                 owner.environment.zombies.remove(process.number)
                 owner.environment.metrics.zombies(owner.environment.zombies.count)
@@ -171,29 +186,35 @@ final class ChildProcess: Sendable, SignalTarget {
             return !state.isActing
         }
         guard acts else { return }
-        while let action = nextAction() { perform(action) }
+        while let actions = nextActions() {
+            for action in actions { perform(action) }
+        }
     }
 
-    private func nextAction() -> ShutdownLadder.Action? {
+    private func nextActions() -> [ShutdownLadder.Action]? {
         state.withLock { state in
-            let action = state.actions.popFirst()
-            if action == nil { state.isActing = false }
-            return action
+            guard !state.actions.isEmpty else {
+                state.isActing = false
+                return nil
+            }
+            defer { state.actions = [] }
+            return state.actions
         }
     }
 
     private func perform(_ action: ShutdownLadder.Action) {
         switch action {
         case .requestStop:
-            let signal = state.withLock { state in
-                state.hang?.isAskedToStop = true
-                return state.hang == nil ? state.stopSignal : nil
+            let signal = state.withLock { state -> StopSignal? in
+                state.extras.update { $0.hang?.isAskedToStop = true }
+                guard let extras = state.extras.value, extras.hang == nil else { return nil }
+                return extras.stopSignal
             }
             signal?.request()
         case .cancelTask:
             let task = state.withLock { state in
                 state.isCancelled = true
-                return state.hang == nil ? state.task : nil
+                return state.extras.value?.hang == nil ? state.task : nil
             }
             task?.cancel()
         case .runHook: runHook()
@@ -201,27 +222,25 @@ final class ChildProcess: Sendable, SignalTarget {
         case .setTimer(let duration):
             let timer = owner.environment.clock.schedule(after: duration) { [weak self] in self?.handle(.timerFired) }
             let old = state.withLock { state in
-                defer { state.timer = timer }
-                return state.timer
+                state.extras.update(orMake: Extras()) { extras in
+                    defer { extras.timer = timer }
+                    return extras.timer
+                }
             }
             old?.cancel()
         case .cancelTimer:
-            let timer = state.withLock { state in
-                defer { state.timer = nil }
-                return state.timer
-            }
-            timer?.cancel()
+            take { $0.timer.take() }?.cancel()
         case .markEnding:
             process.markEnding(state.withLock { $0.ladder.reason })
         case .abandon:
             state.withLock { $0.isAbandoned = true }
             owner.abandoned(self)
         case .announceStarted:
-            dropStartTimer()
+            take { $0.startTimer.take() }?.cancel()
             let launchedAt = state.withLock { $0.launchedAt }
             owner.environment.metrics.startDuration.record(owner.environment.clock.now - launchedAt)
             owner.enqueue(.started(slot, generation: generation))
-            if body.run == nil { releaseTask() }
+            if body?.run == nil { releaseTask() }
             armDeadMansSwitch()
         case .announceIgnored:
             announce(.ignored(slot, generation: generation), .normal)
@@ -236,14 +255,10 @@ final class ChildProcess: Sendable, SignalTarget {
 
     /// Names are released and watchers told before the supervisor decides.
     private func announce(_ event: SupervisorCore.Event, _ reason: ExitReason) {
-        dropStartTimer()
+        take { $0.startTimer.take() }?.cancel()
         process.finish(reason)
-        let deadMansSwitch = state.withLock { state in
-            state.actor = nil
-            defer { state.deadMansSwitch = nil }
-            return state.deadMansSwitch
-        }
-        deadMansSwitch?.cancel()
+        state.withLock { $0.actor = nil }
+        take { $0.deadMansSwitch.take() }?.cancel()
         releaseTask()
         owner.environment.faults.processEnded()
         owner.enqueue(event)
@@ -252,24 +267,21 @@ final class ChildProcess: Sendable, SignalTarget {
 
     private func releaseTask() {
         let task = state.withLock { state -> LaunchedTask? in
-            guard state.hang == nil else { return nil }
+            guard state.extras.value?.hang == nil else { return nil }
             defer { state.task = nil }
             return state.task
         }
         task?.release()
     }
 
-    private func dropStartTimer() {
-        let timer = state.withLock { state in
-            defer { state.startTimer = nil }
-            return state.startTimer
-        }
-        timer?.cancel()
+    /// Takes a timer out of what few have.
+    private func take(_ timer: (inout Extras) -> SupervisionTimer?) -> SupervisionTimer? {
+        state.withLock { $0.extras.update(timer) ?? nil }
     }
 
     private func runHook() {
         let actor = state.withLock { $0.actor }
-        guard let actor, let hook = body.onKill else {
+        guard let actor, let hook = body?.onKill else {
             handle(.hookReturned)
             return
         }
@@ -284,7 +296,7 @@ final class ChildProcess: Sendable, SignalTarget {
     /// In a task of its own, because the one that ran may have been cancelled.
     private func runTerminate() {
         let (actor, reason) = state.withLock { ($0.actor, $0.ladder.reason) }
-        guard let actor, let terminate = body.terminate else {
+        guard let actor, let terminate = body?.terminate else {
             handle(.terminated)
             return
         }
@@ -306,7 +318,7 @@ extension ChildProcess {
         let hangs = state.withLock { state in
             let hasTask = state.ladder.isTaskRunning
             guard state.ladder.pretendTaskIsRunning() else { return false }
-            state.hang = Hang(hasTask: hasTask)
+            state.extras.update(orMake: Extras()) { $0.hang = Hang(hasTask: hasTask) }
             return true
         }
         if hangs { owner.environment.faults.hung(self) }
@@ -315,8 +327,9 @@ extension ChildProcess {
     /// Hears of all that was kept from it.
     func recover() {
         let (hang, task, signal, isCancelled) = state.withLock { state in
-            defer { state.hang = nil }
-            return (state.hang, state.task, state.stopSignal, state.isCancelled)
+            defer { state.extras.update { $0.hang = nil } }
+            let extras = state.extras.value
+            return (extras?.hang, state.task, extras?.stopSignal, state.isCancelled)
         }
         guard let hang else { return }
         if hang.isAskedToStop { signal?.request() }
@@ -335,11 +348,12 @@ extension ChildProcess {
 extension ChildProcess {
     /// The child says that it is alive and well.
     func report() {
-        state.withLock { $0.lastReport = owner.environment.clock.now }
+        let now = owner.environment.clock.now
+        state.withLock { $0.extras.update(orMake: Extras()) { $0.lastReport = now } }
     }
 
     private func armDeadMansSwitch() {
-        guard let limit = specification.reportWithin else { return }
+        guard let limit = specification.policy.reportWithin else { return }
         report()
         wait(limit, limit)
     }
@@ -347,14 +361,14 @@ extension ChildProcess {
     private func wait(_ duration: Duration, _ limit: Duration) {
         let timer = owner.environment.clock.schedule(after: duration) { [weak self] in self?.checkReport(limit) }
         let isOver = state.withLock { state in
-            state.deadMansSwitch = timer
+            state.extras.update(orMake: Extras()) { $0.deadMansSwitch = timer }
             return state.ladder.isFinished
         }
         if isOver { timer.cancel() }
     }
 
     private func checkReport(_ limit: Duration) {
-        let silence = owner.environment.clock.now - state.withLock { $0.lastReport }
+        let silence = owner.environment.clock.now - state.withLock { $0.extras.value?.lastReport ?? .zero }
         if silence >= limit {
             handle(.crash(SupervisionError.unresponsive(child: path, after: silence)))
         } else {

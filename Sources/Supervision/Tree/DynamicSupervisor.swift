@@ -103,7 +103,7 @@ public struct DynamicSupervisorReference: Sendable {
     ) async throws(AdministrationError) -> ChildReference<A>? {
         let (process, administered) = try await start(child)
         guard let administered else { return nil }
-        let path = process.path(of: child, administered.pid?.process.place.generation ?? 0)
+        let path = process.path(of: child.specification, administered.pid?.process.place.generation ?? 0)
         return ChildReference(
             address: Address(
                 anchor: .dynamic(process, administered.slot, entry: administered.entry, path: path),
@@ -144,8 +144,13 @@ public struct DynamicSupervisorReference: Sendable {
         _ child: Child
     ) async throws(AdministrationError) -> (SupervisorProcess, AdministeredChild?) {
         let process = try resolve()
-        if let problem = child.problemInTree(under: process.specification) { throw .invalidSpecification(problem) }
-        let (reply, administered) = await process.administer(.startChild(child.settings), bringing: child)
+        if let problem = child.specification.problemInTree(under: process.specification) {
+            throw .invalidSpecification(problem)
+        }
+        let (reply, administered) = await process.administer(
+            .startChild(child.specification),
+            bringing: child.specification
+        )
         try process.check(reply, child.id)
         return (process, administered)
     }

@@ -90,7 +90,7 @@ private struct Place {
     static func root(_ process: SupervisorProcess) -> Place {
         Place(
             description: describe(
-                Child(supervisor: process.specification),
+                Child(supervisor: process.specification).specification,
                 key: process.key,
                 path: process.path,
                 parent: nil,
@@ -129,7 +129,7 @@ private struct Place {
                 places.append(place)
             }
         }
-        for child in specification.children where !known.contains(child.id) {
+        for child in specification.children.map(\.specification) where !known.contains(child.id) {
             var place = Place(
                 description: Place.describe(
                     child,
@@ -147,7 +147,7 @@ private struct Place {
     }
 
     private static func describe(
-        _ child: Child,
+        _ child: ChildSpecification,
         key: String,
         path: String,
         parent: String?,
@@ -164,7 +164,7 @@ private struct Place {
             restart: child.restart,
             isSignificant: child.isSignificant,
             backoff: child.backoff,
-            onUnstoppable: child.onUnstoppable
+            onUnstoppable: child.policy.onUnstoppable
         )
         if case .supervisor(let specification) = child.kind {
             description.intensity = specification.intensity

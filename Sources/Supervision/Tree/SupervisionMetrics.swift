@@ -48,8 +48,6 @@ final class SupervisionMetrics: Sendable {
 
 extension Timer {
     func record(_ duration: Duration) {
-        let (seconds, attoseconds) = duration.components
-        let (nanoseconds, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        recordNanoseconds(overflow ? .max : nanoseconds + attoseconds / 1_000_000_000)
+        recordNanoseconds(duration.wholeNanoseconds)
     }
 }

@@ -155,7 +155,7 @@ extension SupervisorProcess {
     }
 
     private func node(
-        _ child: Child,
+        _ child: ChildSpecification,
         _ record: SupervisorCore.Record,
         _ incarnation: Incarnation?,
         abandoned: Int
@@ -165,7 +165,7 @@ extension SupervisorProcess {
         let kind: SupervisionTree.Kind =
             switch child.kind {
             case .supervisor(let specification): specification.treeKind
-            case .actor(let body): .worker(type: body.type)
+            case .actor(let body): .worker(type: String(describing: body.type))
             }
         return SupervisionTree(
             name: name,

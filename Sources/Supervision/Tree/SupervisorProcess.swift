@@ -34,21 +34,52 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         case none
     }
 
-    struct Shell: Sendable {
-        var specification: Child
+    /// What is kept for one child. Small, because there may be very many.
+    private struct Shell {
+        /// What few of them have.
+        struct Extras: Sendable {
+            var delay: SupervisionTimer?
+            var abandoned = 0
+            /// When the incarnation before ended.
+            var downSince: Duration?
+        }
+
+        let specification: ChildSpecification
         /// The request that brought it, to tell it from an earlier owner of its slot.
         var entry: UInt64 = 0
         var incarnation: Incarnation?
-        var delay: SupervisionTimer?
-        var abandoned = 0
-        /// When the incarnation before ended.
-        var downSince: Duration?
+        var extras = Rare<Extras>()
         /// Whether the metrics know of its incarnation.
         var isCounted = false
+
+        init(_ specification: ChildSpecification, entry: UInt64 = 0) {
+            self.specification = specification
+            self.entry = entry
+        }
+    }
+
+    /// By slot. As long as there have been children at a time.
+    private struct Shells {
+        private var shells: [Shell?] = []
+
+        subscript(slot: SupervisorCore.Slot) -> Shell? {
+            get { shells.indices.contains(slot) ? shells[slot] : nil }
+            _modify {
+                if shells.indices.contains(slot) {
+                    yield &shells[slot]
+                } else {
+                    var shell: Shell?
+                    yield &shell
+                    guard let shell, slot >= 0 else { return }
+                    while shells.count < slot { shells.append(nil) }
+                    shells.append(shell)
+                }
+            }
+        }
     }
 
     private struct WaitingRequest {
-        var child: Child?
+        var child: ChildSpecification?
         var continuation: CheckedContinuation<AdministrationReply, Never>?
         var isCancelled = false
     }
@@ -58,7 +89,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         var mailbox = Deque<SupervisorCore.Event>()
         var isDraining = false
         var isBusy = false
-        var shells: [SupervisorCore.Slot: Shell] = [:]
+        var shells = Shells()
         var hasBooted = false
         var stopTimer: SupervisionTimer?
         var lastRequest: UInt64 = 0
@@ -96,9 +127,9 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                 autoShutdown: specification.autoShutdown,
                 seed: seed
             )
-            var shells: [SupervisorCore.Slot: Shell] = [:]
+            var shells = Shells()
             for child in specification.children {
-                if let slot = core.add(child.settings) { shells[slot] = Shell(specification: child) }
+                if let slot = core.add(child.specification) { shells[slot] = Shell(child.specification) }
             }
             state = Mutex(State(core: Decisions(core), shells: shells))
         case .dynamic(let maximumChildren):
@@ -167,10 +198,10 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         environment.metrics.zombies(environment.zombies.count)
         state.withLock { state in
             guard case .child(let current) = state.shells[child.slot]?.incarnation, current === child else { return }
-            state.shells[child.slot]?.abandoned += 1
+            state.shells[child.slot]?.extras.update(orMake: Shell.Extras()) { $0.abandoned += 1 }
         }
         tell(child.path, Pid(process: child.process), .abandoned)
-        switch child.specification.onUnstoppable {
+        switch child.specification.policy.onUnstoppable {
         case .abandon: return
         case .escalate: enqueue(.stop(.shutdown(cause: SupervisionError.unstoppable(child: child.path))))
         case .crashProcess: CrashReport.endProcess(because: SupervisionError.unstoppable(child: child.path), in: self)
@@ -241,24 +272,24 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             let timer = environment.clock.schedule(after: duration) { [weak self] in
                 self?.enqueue(.delayElapsed(slot, generation: generation))
             }
-            state.withLock { $0.shells[slot]?.delay = timer }
+            state.withLock { $0.shells[slot]?.extras.update(orMake: Shell.Extras()) { $0.delay = timer } }
         case .cancelDelay(let slot):
-            let timer = state.withLock { state in
-                defer { state.shells[slot]?.delay = nil }
-                return state.shells[slot]?.delay
+            let timer = state.withLock { state -> SupervisionTimer? in
+                defer { state.shells[slot]?.extras.update { $0.delay = nil } }
+                return state.shells[slot]?.extras.value?.delay
             }
             timer?.cancel()
         case .adopt(let slot, let request):
             state.withLock { state in
                 guard let child = state.requests[request]?.child else { return }
-                state.shells[slot] = Shell(specification: child, entry: request)
+                state.shells[slot] = Shell(child, entry: request)
             }
         case .reply(let request, let reply): answer(request, reply)
         case .retry(let slot, let generation): enqueue(.delayElapsed(slot, generation: generation))
         case .report(let slot, let report):
             measure(slot, report)
             tell(slot, report)
-        case .forget(let slot, _): state.withLock { _ = $0.shells.removeValue(forKey: slot) }
+        case .forget(let slot, _): state.withLock { $0.shells[slot] = nil }
         case .booted: booted()
         case .finished(let reason): finished(reason)
         }
@@ -314,7 +345,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             defer {
                 state.onBoot = nil
                 state.stopTimer = nil
-                state.shells = [:]
+                state.shells = Shells()
             }
             return (state.hasBooted, state.onBoot, state.stopTimer)
         }
@@ -344,7 +375,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     // MARK: - Names
 
     /// The path of a child. Those of a dynamic supervisor have no ids of their own: their generation tells them apart.
-    func path(of child: Child, _ generation: UInt64) -> String { path(of: child.id, generation) }
+    func path(of child: ChildSpecification, _ generation: UInt64) -> String { path(of: child.id, generation) }
 
     func path(of id: String, _ generation: UInt64) -> String {
         path + "/" + name(of: id, generation)
@@ -358,7 +389,9 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     // MARK: - Administration
 
     /// Hands a request to the core. It waits behind a strategy that is running, for as long as that takes, as in OTP.
-    func administer(_ request: SupervisorCore.Request, bringing child: Child? = nil) async -> AdministrationReply {
+    func administer(_ request: SupervisorCore.Request, bringing child: ChildSpecification? = nil) async
+        -> AdministrationReply
+    {
         let id = state.withLock { state in
             state.lastRequest += 1
             state.requests[state.lastRequest] = WaitingRequest(child: child)
@@ -442,11 +475,11 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     }
 
     /// The children in start order, as they are now.
-    func snapshot() -> [(Child, SupervisorCore.Record, Incarnation?, abandoned: Int)] {
+    func snapshot() -> [(ChildSpecification, SupervisorCore.Record, Incarnation?, abandoned: Int)] {
         state.withLock { state in
             state.core.slots.compactMap { slot in
                 guard let record = state.core.record(slot), let shell = state.shells[slot] else { return nil }
-                return (shell.specification, record, shell.incarnation, shell.abandoned)
+                return (shell.specification, record, shell.incarnation, shell.extras.value?.abandoned ?? 0)
             }
         }
     }
@@ -457,9 +490,11 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         switch report {
         case .started:
             let (isRestart, downSince) = state.withLock { state in
-                defer { state.shells[slot]?.downSince = nil }
+                defer { state.shells[slot]?.extras.update { $0.downSince = nil } }
                 state.shells[slot]?.isCounted = true
-                return ((state.core.record(slot)?.restarts ?? 0) > 0, state.shells[slot]?.downSince)
+                return (
+                    (state.core.record(slot)?.restarts ?? 0) > 0, state.shells[slot]?.extras.value?.downSince
+                )
             }
             environment.metrics.childStarted(
                 isRestart: isRestart,
@@ -468,7 +503,9 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         case .exited(let reason, _), .stopped(let reason, _):
             let now = environment.clock.now
             let wasCounted = state.withLock { state in
-                state.shells[slot]?.downSince = now
+                if state.shells[slot]?.specification.restart != .temporary {
+                    state.shells[slot]?.extras.update(orMake: Shell.Extras()) { $0.downSince = now }
+                }
                 defer { state.shells[slot]?.isCounted = false }
                 return state.shells[slot]?.isCounted ?? false
             }

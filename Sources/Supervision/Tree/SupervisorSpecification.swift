@@ -30,7 +30,9 @@ struct SupervisorSpecification: Sendable {
         var waiting = [self]
         while let next = waiting.popLast() {
             if let problem = next.ownProblem { return problem }
-            for case .supervisor(let specification) in next.children.map(\.kind) { waiting.append(specification) }
+            for case .supervisor(let specification) in next.children.map(\.specification.kind) {
+                waiting.append(specification)
+            }
         }
         return nil
     }
@@ -47,7 +49,7 @@ struct SupervisorSpecification: Sendable {
         }
         var ids: Set<String> = []
         for child in children {
-            if let problem = child.problem(under: self) { return problem }
+            if let problem = child.specification.problem(under: self) { return problem }
             if !ids.insert(child.id).inserted {
                 return "supervisor '\(name)' has two children with the id '\(child.id)'"
             }

@@ -27,7 +27,7 @@ final class Zombies: Sendable {
     var count: Int { entries.withLock { $0.count } }
 
     func add(_ child: ChildProcess, at now: Duration) {
-        let entry = Entry(path: child.path, process: child.process, type: child.body.type, since: now)
+        let entry = Entry(path: child.path, process: child.process, type: child.type, since: now)
         entries.withLock { $0[child.process.number] = entry }
     }
 

@@ -7,9 +7,9 @@ struct SpecificationTests {
     @Test("sup_start_map: a child is permanent and has five seconds by default, a supervisor has all the time")
     func defaults() {
         let child = Child("a") { _ in Idler() }
-        #expect(child.settings.restart == .permanent)
-        #expect(child.settings.shutdown == .timeout(.seconds(5)))
-        #expect(child.settings.isSignificant == false)
+        #expect(child.specification.restart == .permanent)
+        #expect(child.specification.shutdown == .timeout(.seconds(5)))
+        #expect(child.specification.isSignificant == false)
         let supervisor = Supervisor("s") {}
         #expect(supervisor.specification.restart == .permanent)
         #expect(supervisor.specification.shutdown == .infinity)

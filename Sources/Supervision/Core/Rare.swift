@@ -1,0 +1,31 @@
+/// A value that few of many have: one word for those that have none.
+struct Rare<Value: Sendable>: Sendable {
+    // At most one element. An empty array is no allocation, and a copy shares the buffer until one of both changes.
+    private var storage: [Value] = []
+
+    init() {}
+
+    var value: Value? {
+        get { storage.first }
+        set {
+            guard let newValue else {
+                storage = []
+                return
+            }
+            if storage.isEmpty { storage = [newValue] } else { storage[0] = newValue }
+        }
+    }
+
+    /// Changes the value in place, made first if there is none.
+    @discardableResult
+    mutating func update<Result>(orMake new: @autoclosure () -> Value, _ body: (inout Value) -> Result) -> Result {
+        if storage.isEmpty { storage = [new()] }
+        return body(&storage[0])
+    }
+
+    /// Changes the value in place, if there is one.
+    @discardableResult
+    mutating func update<Result>(_ body: (inout Value) -> Result) -> Result? {
+        storage.isEmpty ? nil : body(&storage[0])
+    }
+}

@@ -1,0 +1,81 @@
+/// The description of a child, from which every incarnation of it is made. It does not change, and all incarnations share it.
+final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
+    // Sendable: it adds one immutable `Sendable` property.
+    enum Kind: Sendable {
+        case actor(Body)
+        /// Apart, so that a child that is no supervisor is not as large as the description of one.
+        indirect case supervisor(SupervisorSpecification)
+    }
+
+    /// The child's actor without its type: what the supervisor needs to do with it.
+    struct Body: Sendable {
+        var type: any Actor.Type
+        var start: @Sendable (ChildContext) async throws -> (any Actor)?
+        var run: (@Sendable (any Actor, ChildContext) async throws -> Void)?
+        var terminate: (@Sendable (any Actor, ExitReason) async -> Void)?
+        var onKill: (@Sendable (any Actor) async -> Void)?
+
+        static func worker<W: Worker>(
+            _ start: @escaping @Sendable (ChildContext) async throws -> W?,
+            onKill: (@Sendable (W) async -> Void)?
+        ) -> Body {
+            Body(
+                type: W.self,
+                start: start,
+                run: { actor, _ in try await (actor as? W)?.run() },
+                terminate: { await ($0 as? W)?.terminate(reason: $1) },
+                onKill: erase(onKill)
+            )
+        }
+
+        static func erase<A: Actor>(
+            _ hook: (@Sendable (A) async -> Void)?
+        ) -> (@Sendable (any Actor) async -> Void)? {
+            guard let hook else { return nil }
+            return { actor in
+                if let actor = actor as? A { await hook(actor) }
+            }
+        }
+    }
+
+    let kind: Kind
+
+    init(id: String, policy: ChildPolicy, kind: Kind) {
+        self.kind = kind
+        super.init(id: id, policy: policy)
+    }
+
+    /// What is wrong with this specification under this supervisor, if anything; a supervisor's own children are looked at by
+    /// ``SupervisorSpecification/problem``.
+    func problem(under supervisor: SupervisorSpecification) -> String? {
+        if let problem { return problem }
+        guard isSignificant, supervisor.autoShutdown == .never else { return nil }
+        return "'\(id)' is significant, but supervisor '\(supervisor.name)' never shuts down automatically: "
+            + "give it an autoShutdown or make the child not significant"
+    }
+
+    /// The same, and what is wrong with its descendants.
+    func problemInTree(under supervisor: SupervisorSpecification) -> String? {
+        if let problem = problem(under: supervisor) { return problem }
+        if case .supervisor(let specification) = kind { return specification.problem }
+        return nil
+    }
+
+    /// What is wrong with this specification, if anything.
+    private var problem: String? {
+        if id.isEmpty { return "a child's id must not be empty" }
+        if id.contains("/") { return "a child's id must not contain '/', but is '\(id)'" }
+        if isSignificant, restart == .permanent {
+            return
+                "'\(id)' is significant and permanent: a permanent child never ends for good, make it transient or temporary"
+        }
+        if case .timeout(let timeout) = shutdown, timeout < .zero {
+            return "the shutdown timeout of '\(id)' must not be negative, but is \(timeout)"
+        }
+        if let reportWithin = policy.reportWithin, reportWithin <= .zero {
+            return "reportWithin of '\(id)' must be longer than zero, but is \(reportWithin)"
+        }
+        if let problem = backoff?.problem { return "'\(id)': \(problem)" }
+        return nil
+    }
+}
