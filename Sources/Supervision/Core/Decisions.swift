@@ -12,8 +12,9 @@ struct Decisions: Sendable {
         dynamic = core
     }
 
-    mutating func handle(_ event: SupervisorCore.Event, at now: Duration) -> [SupervisorCore.Effect] {
-        ordered?.handle(event, at: now) ?? dynamic?.handle(event, at: now) ?? []
+    /// Appends what is to be done to `effects`.
+    mutating func handle(_ event: SupervisorCore.Event, at now: Duration, _ effects: inout [SupervisorCore.Effect]) {
+        if ordered?.handle(event, at: now, &effects) == nil { dynamic?.handle(event, at: now, &effects) }
     }
 
     var isSettled: Bool { ordered?.isSettled ?? dynamic?.isSettled ?? true }
@@ -29,4 +30,7 @@ struct Decisions: Sendable {
     func slot(of id: String) -> SupervisorCore.Slot? { ordered?.children.slot(of: id) }
 
     func record(_ slot: SupervisorCore.Slot) -> SupervisorCore.Record? { ordered?.children[slot] ?? dynamic?[slot] }
+
+    /// How many incarnations of a child followed another.
+    func restarts(_ slot: SupervisorCore.Slot) -> Int { record(slot)?.restarts ?? 0 }
 }

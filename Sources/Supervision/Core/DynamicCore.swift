@@ -56,7 +56,16 @@ struct DynamicCore: Sendable {
     var slots: [Slot] { entries.indices.filter { entries[$0] != nil } }
 
     mutating func handle(_ event: SupervisorCore.Event, at time: Duration) -> [Effect] {
+        var effects: [Effect] = []
+        handle(event, at: time, &effects)
+        return effects
+    }
+
+    /// Appends what is to be done to `todo`.
+    mutating func handle(_ event: SupervisorCore.Event, at time: Duration, _ todo: inout [Effect]) {
         now = time
+        swap(&effects, &todo)
+        defer { swap(&effects, &todo) }
         switch event {
         case .boot:
             guard phase == .initial else { break }
@@ -72,8 +81,6 @@ struct DynamicCore: Sendable {
         case .stop(let reason): stop(reason)
         case .kill: kill()
         }
-        defer { effects = [] }
-        return effects
     }
 }
 

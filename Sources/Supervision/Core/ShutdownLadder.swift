@@ -153,7 +153,7 @@ extension ShutdownLadder {
             step = .running
             hasStarted = true
             isTaskRunning = hasRun
-            actions.append(.announceStarted)
+            announce(.announceStarted)
         case .cancelled(let reason):
             // Too late: nobody wants it any more. What it opened is closed by its hook.
             isTaskRunning = false
@@ -315,8 +315,21 @@ extension ShutdownLadder {
         self.reason = reason
         dropTimer()
         if abandoning { actions.append(.abandon) }
-        actions.append(hasStarted ? .announceExit : .announceStartFailed)
+        announce(hasStarted ? .announceExit : .announceStartFailed)
     }
+
+    /// What happens to every child, and mostly alone, so that it is not worth an array each time.
+    private mutating func announce(_ announcement: Action) {
+        guard actions.isEmpty else { return actions.append(announcement) }
+        switch announcement {
+        case .announceStarted: actions = ShutdownLadder.started
+        case .announceExit: actions = ShutdownLadder.exited
+        default: actions.append(announcement)
+        }
+    }
+
+    private static let started: [Action] = [.announceStarted]
+    private static let exited: [Action] = [.announceExit]
 
     private mutating func runHook() {
         guard hasHook, hook == .idle else { return }

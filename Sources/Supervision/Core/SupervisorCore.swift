@@ -264,7 +264,16 @@ struct SupervisorCore: Sendable {
     }
 
     mutating func handle(_ event: Event, at time: Duration) -> [Effect] {
+        var effects: [Effect] = []
+        handle(event, at: time, &effects)
+        return effects
+    }
+
+    /// Appends what is to be done to `todo`.
+    mutating func handle(_ event: Event, at time: Duration, _ todo: inout [Effect]) {
         now = time
+        swap(&effects, &todo)
+        defer { swap(&effects, &todo) }
         switch event {
         case .boot: boot()
         case .started(let slot, let generation): started(slot, generation)
@@ -276,8 +285,6 @@ struct SupervisorCore: Sendable {
         case .stop(let reason): stop(reason)
         case .kill: kill()
         }
-        defer { effects = [] }
-        return effects
     }
 }
 

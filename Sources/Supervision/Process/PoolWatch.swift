@@ -19,10 +19,15 @@ enum PoolWatch {
 
     private static let state = Mutex(State())
 
-    /// Runs `body` in a detached task. Its argument tells whether it runs on the rescue thread.
+    /// Runs `body` in a detached task.
+    static func launch(_ body: @escaping @Sendable () async -> Void) {
+        launch(LaunchedClosure(body: body))
+    }
+
+    /// Runs `work` in a detached task.
     @discardableResult
-    static func launch(_ body: @escaping @Sendable (_ isRescued: Bool) async -> Void) -> LaunchedTask {
-        let launched = LaunchedTask(body)
+    static func launch(_ work: any Launchable) -> LaunchedTask {
+        let launched = LaunchedTask(work)
         launched.begin(isRescue: false)
         let now = SystemSupervisionClock.shared.now
         let schedules = state.withLock { state in
@@ -54,10 +59,26 @@ enum PoolWatch {
     }
 }
 
-/// A body that is run once, by whoever claims it first, and can be cancelled wherever it runs.
+/// What is launched.
+protocol Launchable: AnyObject, Sendable {
+    /// Does the work. `isRescued` tells whether it runs on the rescue thread.
+    func run(isRescued: Bool) async
+}
+
+private final class LaunchedClosure: Launchable {
+    private let body: @Sendable () async -> Void
+
+    init(body: @escaping @Sendable () async -> Void) {
+        self.body = body
+    }
+
+    func run(isRescued: Bool) async { await body() }
+}
+
+/// Work that is done once, by whoever claims it first, and can be cancelled wherever it runs.
 final class LaunchedTask: Sendable {
     private struct State {
-        var body: (@Sendable (Bool) async -> Void)?
+        var work: (any Launchable)?
         var task: Task<Void, Never>?
         /// Those after the first: one that was rescued, one that goes on.
         var moreTasks: [Task<Void, Never>] = []
@@ -67,19 +88,19 @@ final class LaunchedTask: Sendable {
 
     private let state: Mutex<State>
 
-    init(_ body: @escaping @Sendable (Bool) async -> Void) {
-        state = Mutex(State(body: body))
+    init(_ work: any Launchable) {
+        state = Mutex(State(work: work))
     }
 
-    var hasBegun: Bool { state.withLock { $0.body == nil } }
+    var hasBegun: Bool { state.withLock { $0.work == nil } }
 
     // Detached: what the library starts must not inherit the task-local values of whoever happens to be on this thread, least
     // of all the graceful-shutdown signal of a surrounding service group, which would stop all children at once, not in order.
     func begin(isRescue: Bool) {
         if isRescue {
-            add(Task.detached(executorPreference: RescueExecutor.shared) { await self.claim()?(true) })
+            add(Task.detached(executorPreference: RescueExecutor.shared) { await self.claim()?.run(isRescued: true) })
         } else {
-            add(Task.detached { await self.claim()?(false) })
+            add(Task.detached { await self.claim()?.run(isRescued: false) })
         }
     }
 
@@ -106,11 +127,8 @@ final class LaunchedTask: Sendable {
         }
     }
 
-    private func claim() -> (@Sendable (Bool) async -> Void)? {
-        state.withLock { state in
-            defer { state.body = nil }
-            return state.body
-        }
+    private func claim() -> (any Launchable)? {
+        state.withLock { $0.work.take() }
     }
 
     private func add(_ task: Task<Void, Never>) {

@@ -20,9 +20,21 @@ protocol Drainable: AnyObject, Sendable {
 /// no hop, and no need of the cooperative pool. What one supervisor tells another meanwhile is queued here, so that the
 /// teardown of a deep tree is a loop and not a recursion.
 enum Trampoline {
-    private final class Queue {
+    private struct Queue {
         var waiting: [any Drainable] = []
         var next = 0
+
+        mutating func takeNext() -> (any Drainable)? {
+            guard next < waiting.count else { return nil }
+            defer {
+                next += 1
+                if next == waiting.count {
+                    waiting.removeAll(keepingCapacity: true)
+                    next = 0
+                }
+            }
+            return waiting[next]
+        }
     }
 
     private struct Key: Sendable {
@@ -42,22 +54,15 @@ enum Trampoline {
         }
         if let current = pthread_getspecific(key) {
             // The pointer was put there by the frame below, on this thread, which is still running and holds the queue.
-            Unmanaged<Queue>.fromOpaque(current).takeUnretainedValue().waiting.append(target)
+            current.assumingMemoryBound(to: Queue.self).pointee.waiting.append(target)
             return
         }
-        let queue = Queue()
-        pthread_setspecific(key, Unmanaged.passUnretained(queue).toOpaque())
-        target.drain()
-        while queue.next < queue.waiting.count {
-            let next = queue.waiting[queue.next]
-            queue.next += 1
-            next.drain()
-            if queue.next == queue.waiting.count {
-                queue.waiting.removeAll(keepingCapacity: true)
-                queue.next = 0
-            }
+        var queue = Queue()
+        withUnsafeMutablePointer(to: &queue) { queue in
+            pthread_setspecific(key, UnsafeRawPointer(queue))
+            target.drain()
+            while let next = queue.pointee.takeNext() { next.drain() }
+            pthread_setspecific(key, nil)
         }
-        pthread_setspecific(key, nil)
-        withExtendedLifetime(queue) {}
     }
 }

@@ -1,7 +1,7 @@
 import Synchronization
 
 /// One incarnation of a child: runs its start closure and its `run()`, and carries out what its ``ShutdownLadder`` decides.
-final class ChildProcess: Sendable, SignalTarget {
+final class ChildProcess: Sendable, SignalTarget, Launchable {
     private struct State {
         var ladder: ShutdownLadder
         var actor: (any Actor)?
@@ -103,11 +103,7 @@ final class ChildProcess: Sendable, SignalTarget {
             state.withLock { $0.extras.update(orMake: Extras()) { $0.startTimer = timer } }
         }
         owner.environment.faults.processBegan()
-        let task = PoolWatch.launch { isRescued in
-            self.owner.environment.faults.taskBegan()
-            await self.live(isRescued)
-            self.owner.environment.faults.taskEnded()
-        }
+        let task = PoolWatch.launch(self)
         let (keep, cancelNow) = state.withLock { state in
             let keep = state.ladder.isTaskRunning
             if keep { state.task = task }
@@ -115,6 +111,12 @@ final class ChildProcess: Sendable, SignalTarget {
         }
         if !keep { task.release() }
         if cancelNow { task.cancel() }
+    }
+
+    func run(isRescued: Bool) async {
+        owner.environment.faults.taskBegan()
+        await live(isRescued)
+        owner.environment.faults.taskEnded()
     }
 
     func stop() {
@@ -167,38 +169,34 @@ final class ChildProcess: Sendable, SignalTarget {
 
     /// Decides under the lock and acts outside of it, in the order of the decisions: whoever comes first acts for all.
     private func handle(_ input: ShutdownLadder.Input) {
-        let acts = state.withLock { state in
+        var actions = state.withLock { state -> [ShutdownLadder.Action] in
             if state.extras.value?.hang != nil, case .taskEnded = input {
                 state.extras.update { $0.hang?.withheldEnd = input }
-                return false
+                return []
             }
             let wasLeavable = state.ladder.isLeavable
             let wasAtWork = state.ladder.isAtWork
             let observesStop = state.extras.value?.stopSignal != nil
             let actions = state.ladder.handle(input, observesStop: observesStop)
-            if state.actions.isEmpty { state.actions = actions } else { state.actions += actions }
             if state.isAbandoned, wasAtWork, !state.ladder.isAtWork {
                 owner.environment.zombies.remove(process.number)
                 owner.environment.metrics.zombies(owner.environment.zombies.count)
             }
             if wasLeavable, !state.ladder.isLeavable { owner.environment.activity.begin() }
-            defer { state.isActing = true }
-            return !state.isActing
-        }
-        guard acts else { return }
-        while let actions = nextActions() {
-            for action in actions { perform(action) }
-        }
-    }
-
-    private func nextActions() -> [ShutdownLadder.Action]? {
-        state.withLock { state in
-            guard !state.actions.isEmpty else {
-                state.isActing = false
-                return nil
+            guard !state.isActing else {
+                state.actions += actions
+                return []
             }
-            defer { state.actions = [] }
-            return state.actions
+            state.isActing = !actions.isEmpty
+            return actions
+        }
+        while !actions.isEmpty {
+            for action in actions { perform(action) }
+            actions = state.withLock { state in
+                defer { state.actions = [] }
+                state.isActing = !state.actions.isEmpty
+                return state.actions
+            }
         }
     }
 
@@ -285,7 +283,7 @@ final class ChildProcess: Sendable, SignalTarget {
             handle(.hookReturned)
             return
         }
-        PoolWatch.launch { _ in
+        PoolWatch.launch {
             self.owner.environment.faults.taskBegan()
             await hook(actor)
             self.handle(.hookReturned)
@@ -300,7 +298,7 @@ final class ChildProcess: Sendable, SignalTarget {
             handle(.terminated)
             return
         }
-        PoolWatch.launch { _ in
+        PoolWatch.launch {
             self.owner.environment.faults.taskBegan()
             await terminate(actor, reason)
             self.handle(.terminated)

@@ -213,7 +213,11 @@ public final class Supervisor: Service, Sendable {
             guard described != nil || live?.hasChild(name) == true else { return false }
             guard index < path.count - 1 else { return true }
             if case .supervisor(let next)? = live?.lookUp(name) { live = next } else { live = nil }
-            if case .supervisor(let next)? = described?.specification.kind { children = next.children } else { children = [] }
+            if case .supervisor(let next)? = described?.specification.kind {
+                children = next.children
+            } else {
+                children = []
+            }
         }
         return false
     }

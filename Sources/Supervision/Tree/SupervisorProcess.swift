@@ -64,24 +64,36 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 
         subscript(slot: SupervisorCore.Slot) -> Shell? {
             get { shells.indices.contains(slot) ? shells[slot] : nil }
-            _modify {
-                if shells.indices.contains(slot) {
-                    yield &shells[slot]
-                } else {
-                    var shell: Shell?
-                    yield &shell
-                    guard let shell, slot >= 0 else { return }
-                    while shells.count < slot { shells.append(nil) }
-                    shells.append(shell)
-                }
+            set {
+                guard slot >= 0 else { return }
+                while shells.count <= slot { shells.append(nil) }
+                shells[slot] = newValue
             }
+        }
+
+        /// Changes what is there, if there is anything. In place, which an optional chain through the subscript would not be.
+        @discardableResult
+        mutating func update<Result>(_ slot: SupervisorCore.Slot, _ body: (inout Shell) -> Result) -> Result? {
+            guard shells.indices.contains(slot) else { return nil }
+            return Shells.update(&shells[slot], body)
+        }
+
+        private static func update<Result>(_ shell: inout Shell?, _ body: (inout Shell) -> Result) -> Result? {
+            guard var changed = shell.take() else { return nil }
+            defer { shell = changed }
+            return body(&changed)
         }
     }
 
-    private struct WaitingRequest {
-        var child: ChildSpecification?
+    /// A call that waits for its reply, with the child that it brings.
+    private final class WaitingRequest {
+        let child: ChildSpecification?
         var continuation: CheckedContinuation<AdministrationReply, Never>?
         var isCancelled = false
+
+        init(child: ChildSpecification?) {
+            self.child = child
+        }
     }
 
     private struct State {
@@ -93,7 +105,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         var hasBooted = false
         var stopTimer: SupervisionTimer?
         var lastRequest: UInt64 = 0
-        /// Calls that wait for their reply, with the child that they bring. Each is a suspended task of a caller's.
+        /// Calls that wait for their reply. Each is a suspended task of a caller's.
         var requests: [UInt64: WaitingRequest] = [:]
         var onBoot: (@Sendable (Result<Void, any Error>) -> Void)?
     }
@@ -198,7 +210,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         environment.metrics.zombies(environment.zombies.count)
         state.withLock { state in
             guard case .child(let current) = state.shells[child.slot]?.incarnation, current === child else { return }
-            state.shells[child.slot]?.extras.update(orMake: Shell.Extras()) { $0.abandoned += 1 }
+            state.shells.update(child.slot) { $0.extras.update(orMake: Shell.Extras()) { $0.abandoned += 1 } }
         }
         tell(child.path, Pid(process: child.process), .abandoned)
         switch child.specification.policy.onUnstoppable {
@@ -228,19 +240,23 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             return !state.isDraining
         }
         guard mine else { return }
-        while let effects = nextEffects() {
+        var effects: [SupervisorCore.Effect] = []
+        while decide(&effects) {
             for effect in effects { perform(effect) }
         }
     }
 
-    private func nextEffects() -> [SupervisorCore.Effect]? {
+    /// Handles the next event. `effects` becomes what is to be done, in the same memory.
+    private func decide(_ effects: inout [SupervisorCore.Effect]) -> Bool {
         state.withLock { state in
             guard let event = state.mailbox.popFirst() else {
                 state.isDraining = false
                 updateActivity(&state)
-                return nil
+                return false
             }
-            return state.core.handle(event, at: environment.clock.now)
+            effects.removeAll(keepingCapacity: true)
+            state.core.handle(event, at: environment.clock.now, &effects)
+            return true
         }
     }
 
@@ -272,11 +288,14 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             let timer = environment.clock.schedule(after: duration) { [weak self] in
                 self?.enqueue(.delayElapsed(slot, generation: generation))
             }
-            state.withLock { $0.shells[slot]?.extras.update(orMake: Shell.Extras()) { $0.delay = timer } }
+            state.withLock { state in
+                state.shells.update(slot) { $0.extras.update(orMake: Shell.Extras()) { $0.delay = timer } }
+            }
         case .cancelDelay(let slot):
             let timer = state.withLock { state -> SupervisionTimer? in
-                defer { state.shells[slot]?.extras.update { $0.delay = nil } }
-                return state.shells[slot]?.extras.value?.delay
+                state.shells.update(slot) { shell -> SupervisionTimer? in
+                    shell.extras.update { $0.delay.take() } ?? nil
+                } ?? nil
             }
             timer?.cancel()
         case .adopt(let slot, let request):
@@ -308,7 +327,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                             owner: self,
                             slot: slot,
                             generation: generation,
-                            incarnation: state.core.record(slot)?.restarts ?? 0
+                            incarnation: state.core.restarts(slot)
                         )
                     )
                 case .supervisor(let specification):
@@ -320,7 +339,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                         )
                     )
                 }
-            state.shells[slot]?.incarnation = incarnation
+            state.shells.update(slot) { $0.incarnation = incarnation }
             return incarnation
         }
         switch next {
@@ -389,9 +408,10 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     // MARK: - Administration
 
     /// Hands a request to the core. It waits behind a strategy that is running, for as long as that takes, as in OTP.
-    func administer(_ request: SupervisorCore.Request, bringing child: ChildSpecification? = nil) async
-        -> AdministrationReply
-    {
+    func administer(
+        _ request: SupervisorCore.Request,
+        bringing child: ChildSpecification? = nil
+    ) async -> AdministrationReply {
         let id = state.withLock { state in
             state.lastRequest += 1
             state.requests[state.lastRequest] = WaitingRequest(child: child)
@@ -400,8 +420,8 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isCancelled = state.withLock { state in
-                    guard state.requests[id]?.isCancelled == false else { return true }
-                    state.requests[id]?.continuation = continuation
+                    guard let waiting = state.requests[id], !waiting.isCancelled else { return true }
+                    waiting.continuation = continuation
                     return false
                 }
                 if isCancelled {
@@ -414,9 +434,11 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         } onCancel: {
             let continuation = state.withLock { state in
                 // The child stays: its start may be under way, and its specification is needed for it.
-                state.requests[id]?.isCancelled = true
-                defer { state.requests[id]?.continuation = nil }
-                return state.requests[id]?.continuation
+                guard let waiting = state.requests[id] else {
+                    return nil as CheckedContinuation<AdministrationReply, Never>?
+                }
+                waiting.isCancelled = true
+                return waiting.continuation.take()
             }
             continuation?.resume(returning: (.cancelled, nil))
         }
@@ -490,11 +512,11 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         switch report {
         case .started:
             let (isRestart, downSince) = state.withLock { state in
-                defer { state.shells[slot]?.extras.update { $0.downSince = nil } }
-                state.shells[slot]?.isCounted = true
-                return (
-                    (state.core.record(slot)?.restarts ?? 0) > 0, state.shells[slot]?.extras.value?.downSince
-                )
+                let downSince = state.shells.update(slot) { shell -> Duration? in
+                    shell.isCounted = true
+                    return shell.extras.update { $0.downSince.take() } ?? nil
+                }
+                return (state.core.restarts(slot) > 0, downSince ?? nil)
             }
             environment.metrics.childStarted(
                 isRestart: isRestart,
@@ -503,11 +525,13 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         case .exited(let reason, _), .stopped(let reason, _):
             let now = environment.clock.now
             let wasCounted = state.withLock { state in
-                if state.shells[slot]?.specification.restart != .temporary {
-                    state.shells[slot]?.extras.update(orMake: Shell.Extras()) { $0.downSince = now }
-                }
-                defer { state.shells[slot]?.isCounted = false }
-                return state.shells[slot]?.isCounted ?? false
+                state.shells.update(slot) { shell in
+                    if shell.specification.restart != .temporary {
+                        shell.extras.update(orMake: Shell.Extras()) { $0.downSince = now }
+                    }
+                    defer { shell.isCounted = false }
+                    return shell.isCounted
+                } ?? false
             }
             if wasCounted { environment.metrics.childEnded(reason) }
         case .ignored, .startFailed, .restarting, .coolingDown, .gaveUp: return
