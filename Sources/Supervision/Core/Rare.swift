@@ -16,6 +16,11 @@ struct Rare<Value: Sendable>: Sendable {
         }
     }
 
+    /// Looks at the value without a copy of it, if there is one.
+    func read<Result>(_ body: (Value) -> Result) -> Result? {
+        storage.isEmpty ? nil : body(storage[0])
+    }
+
     /// Changes the value in place, made first if there is none.
     @discardableResult
     mutating func update<Result>(orMake new: @autoclosure () -> Value, _ body: (inout Value) -> Result) -> Result {

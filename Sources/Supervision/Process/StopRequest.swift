@@ -43,7 +43,8 @@ final class StopSignal: Sendable {
     private struct State {
         var isRequested = false
         var lastToken: UInt64 = 0
-        var handlers: [UInt64: @Sendable () -> Void] = [:]
+        /// In the order of their tokens. Mostly one; a worker adds as many as it waits in places.
+        var handlers: [(token: UInt64, run: @Sendable () -> Void)] = []
         /// Cancelled before their handler was added.
         var cancelled: Set<UInt64> = []
     }
@@ -62,7 +63,7 @@ final class StopSignal: Sendable {
     func add(_ token: UInt64, _ handler: @escaping @Sendable () -> Void) {
         let isDue = state.withLock { state in
             if state.isRequested || state.cancelled.remove(token) != nil { return true }
-            state.handlers[token] = handler
+            state.handlers.append((token, handler))
             return false
         }
         if isDue { handler() }
@@ -70,7 +71,9 @@ final class StopSignal: Sendable {
 
     func runNow(_ token: UInt64) {
         let handler = state.withLock { state -> (@Sendable () -> Void)? in
-            if let handler = state.handlers.removeValue(forKey: token) { return handler }
+            if let index = state.handlers.firstIndex(where: { $0.token == token }) {
+                return state.handlers.remove(at: index).run
+            }
             if !state.isRequested { state.cancelled.insert(token) }
             return nil
         }
@@ -80,9 +83,9 @@ final class StopSignal: Sendable {
     func request() {
         let handlers = state.withLock { state in
             state.isRequested = true
-            defer { state.handlers = [:] }
+            defer { state.handlers = [] }
             return state.handlers
         }
-        for token in handlers.keys.sorted() { handlers[token]?() }
+        for handler in handlers { handler.run() }
     }
 }

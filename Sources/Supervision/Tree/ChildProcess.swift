@@ -13,6 +13,8 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var isAbandoned = false
         var launchedAt = Duration.zero
         var extras = Rare<Extras>()
+
+        var isHanging: Bool { extras.read { $0.hang.value != nil } ?? false }
     }
 
     /// What few of them have.
@@ -20,9 +22,13 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var timer: SupervisionTimer?
         var startTimer: SupervisionTimer?
         var stopSignal: StopSignal?
-        var deadMansSwitch: SupervisionTimer?
-        var lastReport = Duration.zero
-        var hang: Hang?
+        var deadMansSwitch = Rare<DeadMansSwitch>()
+        var hang = Rare<Hang>()
+    }
+
+    private struct DeadMansSwitch: Sendable {
+        var timer: SupervisionTimer?
+        var lastReport: Duration
     }
 
     /// What is kept from an incarnation that plays dead, and from the others about it.
@@ -113,10 +119,18 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         if cancelNow { task.cancel() }
     }
 
+    /// One after the other and not inside each other: what is waiting in `run()` for most of its life holds no more memory
+    /// than it needs.
     func run(isRescued: Bool) async {
         owner.environment.faults.taskBegan()
-        await live(isRescued)
-        owner.environment.faults.taskEnded()
+        defer { owner.environment.faults.taskEnded() }
+        guard let (actor, run) = await start() else { return }
+        guard isRescued, let task = state.withLock({ $0.task }) else { return await self.run(run, actor) }
+        task.continueOnPool {
+            self.owner.environment.faults.taskBegan()
+            await self.run(run, actor)
+            self.owner.environment.faults.taskEnded()
+        }
     }
 
     func stop() {
@@ -133,32 +147,26 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
     }
 
-    private func live(_ isRescued: Bool) async {
+    /// Starts it. Returns what is left to do in this task: the incarnation's `run()`, if it has one and is still up.
+    private func start() async -> (actor: any Actor, run: ChildSpecification.Body.Run)? {
         do {
             if let fault = owner.environment.faults.takeFault(key) { throw fault }
             guard let body, let actor = try await body.start(ChildContext(child: self)) else {
                 handle(.ignored)
-                return
+                return nil
             }
             state.withLock { $0.actor = actor }
             handle(.started)
             // Not when it was stopped or killed while it started: the incarnation has ended.
-            guard let run = body.run, state.withLock({ $0.ladder.isTaskRunning }) else { return }
-            if isRescued, let task = state.withLock({ $0.task }) {
-                task.continueOnPool {
-                    self.owner.environment.faults.taskBegan()
-                    await self.run(run, actor)
-                    self.owner.environment.faults.taskEnded()
-                }
-            } else {
-                await self.run(run, actor)
-            }
+            guard let run = body.run, state.withLock({ $0.ladder.isTaskRunning }) else { return nil }
+            return (actor, run)
         } catch {
             handle(.startFailed(error))
+            return nil
         }
     }
 
-    private func run(_ run: @Sendable (any Actor, ChildContext) async throws -> Void, _ actor: any Actor) async {
+    private func run(_ run: ChildSpecification.Body.Run, _ actor: any Actor) async {
         do {
             try await run(actor, ChildContext(child: self))
             handle(.taskEnded(nil))
@@ -170,13 +178,13 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     /// Decides under the lock and acts outside of it, in the order of the decisions: whoever comes first acts for all.
     private func handle(_ input: ShutdownLadder.Input) {
         var actions = state.withLock { state -> [ShutdownLadder.Action] in
-            if state.extras.value?.hang != nil, case .taskEnded = input {
-                state.extras.update { $0.hang?.withheldEnd = input }
+            if state.isHanging, case .taskEnded = input {
+                state.extras.update { $0.hang.update { $0.withheldEnd = input } }
                 return []
             }
             let wasLeavable = state.ladder.isLeavable
             let wasAtWork = state.ladder.isAtWork
-            let observesStop = state.extras.value?.stopSignal != nil
+            let observesStop = state.extras.read { $0.stopSignal != nil } ?? false
             let actions = state.ladder.handle(input, observesStop: observesStop)
             if state.isAbandoned, wasAtWork, !state.ladder.isAtWork {
                 owner.environment.zombies.remove(process.number)
@@ -204,15 +212,14 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         switch action {
         case .requestStop:
             let signal = state.withLock { state -> StopSignal? in
-                state.extras.update { $0.hang?.isAskedToStop = true }
-                guard let extras = state.extras.value, extras.hang == nil else { return nil }
-                return extras.stopSignal
+                state.extras.update { $0.hang.update { $0.isAskedToStop = true } }
+                return state.isHanging ? nil : state.extras.read { $0.stopSignal } ?? nil
             }
             signal?.request()
         case .cancelTask:
             let task = state.withLock { state in
                 state.isCancelled = true
-                return state.extras.value?.hang == nil ? state.task : nil
+                return state.isHanging ? nil : state.task
             }
             task?.cancel()
         case .runHook: runHook()
@@ -256,7 +263,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         take { $0.startTimer.take() }?.cancel()
         process.finish(reason)
         state.withLock { $0.actor = nil }
-        take { $0.deadMansSwitch.take() }?.cancel()
+        take { $0.deadMansSwitch.update { $0.timer.take() } ?? nil }?.cancel()
         releaseTask()
         owner.environment.faults.processEnded()
         owner.enqueue(event)
@@ -265,7 +272,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     private func releaseTask() {
         let task = state.withLock { state -> LaunchedTask? in
-            guard state.extras.value?.hang == nil else { return nil }
+            guard !state.isHanging else { return nil }
             defer { state.task = nil }
             return state.task
         }
@@ -316,7 +323,7 @@ extension ChildProcess {
         let hangs = state.withLock { state in
             let hasTask = state.ladder.isTaskRunning
             guard state.ladder.pretendTaskIsRunning() else { return false }
-            state.extras.update(orMake: Extras()) { $0.hang = Hang(hasTask: hasTask) }
+            state.extras.update(orMake: Extras()) { $0.hang.value = Hang(hasTask: hasTask) }
             return true
         }
         if hangs { owner.environment.faults.hung(self) }
@@ -325,9 +332,9 @@ extension ChildProcess {
     /// Hears of all that was kept from it.
     func recover() {
         let (hang, task, signal, isCancelled) = state.withLock { state in
-            defer { state.extras.update { $0.hang = nil } }
             let extras = state.extras.value
-            return (extras?.hang, state.task, extras?.stopSignal, state.isCancelled)
+            state.extras.update { $0.hang.value = nil }
+            return (extras?.hang.value, state.task, extras?.stopSignal, state.isCancelled)
         }
         guard let hang else { return }
         if hang.isAskedToStop { signal?.request() }
@@ -347,7 +354,11 @@ extension ChildProcess {
     /// The child says that it is alive and well.
     func report() {
         let now = owner.environment.clock.now
-        state.withLock { $0.extras.update(orMake: Extras()) { $0.lastReport = now } }
+        state.withLock { state in
+            state.extras.update(orMake: Extras()) { extras in
+                extras.deadMansSwitch.update(orMake: DeadMansSwitch(lastReport: now)) { $0.lastReport = now }
+            }
+        }
     }
 
     private func armDeadMansSwitch() {
@@ -359,14 +370,15 @@ extension ChildProcess {
     private func wait(_ duration: Duration, _ limit: Duration) {
         let timer = owner.environment.clock.schedule(after: duration) { [weak self] in self?.checkReport(limit) }
         let isOver = state.withLock { state in
-            state.extras.update(orMake: Extras()) { $0.deadMansSwitch = timer }
+            state.extras.update { $0.deadMansSwitch.update { $0.timer = timer } }
             return state.ladder.isFinished
         }
         if isOver { timer.cancel() }
     }
 
     private func checkReport(_ limit: Duration) {
-        let silence = owner.environment.clock.now - state.withLock { $0.extras.value?.lastReport ?? .zero }
+        let silence =
+            owner.environment.clock.now - state.withLock { $0.extras.value?.deadMansSwitch.value?.lastReport ?? .zero }
         if silence >= limit {
             handle(.crash(SupervisionError.unresponsive(child: path, after: silence)))
         } else {

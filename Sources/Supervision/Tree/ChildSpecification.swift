@@ -9,9 +9,11 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
 
     /// The child's actor without its type: what the supervisor needs to do with it.
     struct Body: Sendable {
+        typealias Run = @Sendable (any Actor, ChildContext) async throws -> Void
+
         var type: any Actor.Type
         var start: @Sendable (ChildContext) async throws -> (any Actor)?
-        var run: (@Sendable (any Actor, ChildContext) async throws -> Void)?
+        var run: Run?
         var terminate: (@Sendable (any Actor, ExitReason) async -> Void)?
         var onKill: (@Sendable (any Actor) async -> Void)?
 
