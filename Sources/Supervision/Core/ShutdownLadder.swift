@@ -322,14 +322,14 @@ extension ShutdownLadder {
     private mutating func announce(_ announcement: Action) {
         guard actions.isEmpty else { return actions.append(announcement) }
         switch announcement {
-        case .announceStarted: actions = ShutdownLadder.started
-        case .announceExit: actions = ShutdownLadder.exited
+        case .announceStarted: actions = ShutdownLadder.onlyStarted
+        case .announceExit: actions = ShutdownLadder.onlyExited
         default: actions.append(announcement)
         }
     }
 
-    private static let started: [Action] = [.announceStarted]
-    private static let exited: [Action] = [.announceExit]
+    private static let onlyStarted: [Action] = [.announceStarted]
+    private static let onlyExited: [Action] = [.announceExit]
 
     private mutating func runHook() {
         guard hasHook, hook == .idle else { return }
