@@ -1,3 +1,5 @@
+import Synchronization
+
 #if canImport(Darwin)
 import Darwin
 #elseif canImport(Glibc)
@@ -13,11 +15,19 @@ enum LoopbackPort {
     /// its own, connects to itself, and the broker cannot have its port back.
     static let range: Range<UInt16> = 20_000..<32_000
 
+    /// Those that were given out. A proxy that refuses connections, or a broker that is down, listens on none and wants its
+    /// own again: within this process nobody else gets it. Forgotten when half of the range is given out.
+    private static let given = Mutex<Set<UInt16>>([])
+
     /// A free one, at random. It is not reserved: another process may take it before it is used.
     static func free(except other: Int? = nil) throws(LocalBrokerError) -> Int {
         for _ in 0..<64 {
             let port = UInt16.random(in: range)
-            if Int(port) != other, isFree(port) { return Int(port) }
+            let isNew = given.withLock { given in
+                if given.count > range.count / 2 { given.removeAll() }
+                return given.insert(port).inserted
+            }
+            if isNew, Int(port) != other, isFree(port) { return Int(port) }
         }
         throw .portInUse(Int(range.lowerBound))
     }
