@@ -1,5 +1,4 @@
 import DequeModule
-import Logging
 import Synchronization
 
 /// One incarnation of a supervisor: the shell that carries out what its ``SupervisorCore`` decides.
@@ -34,59 +33,8 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         case none
     }
 
-    /// What is kept for one child. Small, because there may be very many.
-    private struct Shell {
-        /// What few of them have.
-        struct Extras: Sendable {
-            var delay: SupervisionTimer?
-            var abandoned = 0
-            /// When the incarnation before ended.
-            var downSince: Duration?
-        }
-
-        let specification: ChildSpecification
-        /// The request that brought it, to tell it from an earlier owner of its slot.
-        var entry: UInt64 = 0
-        var incarnation: Incarnation?
-        var extras = Rare<Extras>()
-        /// Whether the metrics know of its incarnation.
-        var isCounted = false
-
-        init(_ specification: ChildSpecification, entry: UInt64 = 0) {
-            self.specification = specification
-            self.entry = entry
-        }
-    }
-
-    /// By slot. As long as there have been children at a time.
-    private struct Shells {
-        private var shells: [Shell?] = []
-
-        subscript(slot: SupervisorCore.Slot) -> Shell? {
-            get { shells.indices.contains(slot) ? shells[slot] : nil }
-            set {
-                guard slot >= 0 else { return }
-                while shells.count <= slot { shells.append(nil) }
-                shells[slot] = newValue
-            }
-        }
-
-        /// Changes what is there, if there is anything. In place, which an optional chain through the subscript would not be.
-        @discardableResult
-        mutating func update<Result>(_ slot: SupervisorCore.Slot, _ body: (inout Shell) -> Result) -> Result? {
-            guard shells.indices.contains(slot) else { return nil }
-            return Shells.update(&shells[slot], body)
-        }
-
-        private static func update<Result>(_ shell: inout Shell?, _ body: (inout Shell) -> Result) -> Result? {
-            guard var changed = shell.take() else { return nil }
-            defer { shell = changed }
-            return body(&changed)
-        }
-    }
-
     /// A call that waits for its reply, with the child that it brings.
-    private final class WaitingRequest {
+    final class WaitingRequest {
         let child: ChildSpecification?
         var continuation: CheckedContinuation<AdministrationReply, Never>?
         var isCancelled = false
@@ -96,12 +44,12 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
-    private struct State {
+    struct State {
         var core: Decisions
         var mailbox = Deque<SupervisorCore.Event>()
         var isDraining = false
         var isBusy = false
-        var shells = Shells()
+        var shells = ChildShells()
         var hasBooted = false
         var stopTimer: SupervisionTimer?
         var lastRequest: UInt64 = 0
@@ -115,7 +63,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     let path: String
     let link: Link?
     let environment: TreeEnvironment
-    private let state: Mutex<State>
+    let state: Mutex<State>
 
     var parent: SupervisorProcess? { link?.owner }
 
@@ -139,9 +87,9 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                 autoShutdown: specification.autoShutdown,
                 seed: seed
             )
-            var shells = Shells()
+            var shells = ChildShells()
             for child in specification.children {
-                if let slot = core.add(child.specification) { shells[slot] = Shell(child.specification) }
+                if let slot = core.add(child.specification) { shells[slot] = ChildShell(child.specification) }
             }
             state = Mutex(State(core: Decisions(core), shells: shells))
         case .dynamic(let maximumChildren):
@@ -210,7 +158,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         environment.metrics.zombies(environment.zombies.count)
         state.withLock { state in
             guard case .child(let current) = state.shells[child.slot]?.incarnation, current === child else { return }
-            state.shells.update(child.slot) { $0.extras.update(orMake: Shell.Extras()) { $0.abandoned += 1 } }
+            state.shells.update(child.slot) { $0.extras.update(orMake: ChildShell.Extras()) { $0.abandoned += 1 } }
         }
         tell(child.path, Pid(process: child.process), .abandoned)
         switch child.specification.policy.onUnstoppable {
@@ -289,7 +237,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                 self?.enqueue(.delayElapsed(slot, generation: generation))
             }
             state.withLock { state in
-                state.shells.update(slot) { $0.extras.update(orMake: Shell.Extras()) { $0.delay = timer } }
+                state.shells.update(slot) { $0.extras.update(orMake: ChildShell.Extras()) { $0.delay = timer } }
             }
         case .cancelDelay(let slot):
             let timer = state.withLock { state -> SupervisionTimer? in
@@ -301,7 +249,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         case .adopt(let slot, let request):
             state.withLock { state in
                 guard let child = state.requests[request]?.child else { return }
-                state.shells[slot] = Shell(child, entry: request)
+                state.shells[slot] = ChildShell(child, entry: request)
             }
         case .reply(let request, let reply): answer(request, reply)
         case .retry(let slot, let generation): enqueue(.delayElapsed(slot, generation: generation))
@@ -364,7 +312,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             defer {
                 state.onBoot = nil
                 state.stopTimer = nil
-                state.shells = Shells()
+                state.shells = ChildShells()
             }
             return (state.hasBooted, state.onBoot, state.stopTimer)
         }
@@ -403,164 +351,5 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     func name(of id: String, _ generation: UInt64) -> String {
         if case .dynamic = specification.kind { return "\(id)#\(generation)" }
         return id
-    }
-
-    // MARK: - Administration
-
-    /// Hands a request to the core. It waits behind a strategy that is running, for as long as that takes, as in OTP.
-    func administer(
-        _ request: SupervisorCore.Request,
-        bringing child: ChildSpecification? = nil
-    ) async -> AdministrationReply {
-        let id = state.withLock { state in
-            state.lastRequest += 1
-            state.requests[state.lastRequest] = WaitingRequest(child: child)
-            return state.lastRequest
-        }
-        return await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let isCancelled = state.withLock { state in
-                    guard let waiting = state.requests[id], !waiting.isCancelled else { return true }
-                    waiting.continuation = continuation
-                    return false
-                }
-                if isCancelled {
-                    state.withLock { _ = $0.requests.removeValue(forKey: id) }
-                    continuation.resume(returning: (.cancelled, nil))
-                } else {
-                    enqueue(.request(id, request))
-                }
-            }
-        } onCancel: {
-            let continuation = state.withLock { state in
-                // The child stays: its start may be under way, and its specification is needed for it.
-                guard let waiting = state.requests[id] else {
-                    return nil as CheckedContinuation<AdministrationReply, Never>?
-                }
-                waiting.isCancelled = true
-                return waiting.continuation.take()
-            }
-            continuation?.resume(returning: (.cancelled, nil))
-        }
-    }
-
-    private func answer(_ request: UInt64, _ reply: SupervisorCore.Reply) {
-        let (continuation, entry) = state.withLock {
-            state -> (CheckedContinuation<AdministrationReply, Never>?, AdministeredChild?) in
-            let continuation = state.requests.removeValue(forKey: request)?.continuation
-            switch reply {
-            case .started(let slot), .alreadyStarted(let slot):
-                let pid = state.shells[slot]?.incarnation?.pid
-                return (continuation, AdministeredChild(slot: slot, entry: state.shells[slot]?.entry ?? 0, pid: pid))
-            default: return (continuation, nil)
-            }
-        }
-        continuation?.resume(returning: (reply, entry))
-    }
-
-    // MARK: - Reading
-
-    func lookUp(_ id: String) -> LookUp {
-        state.withLock { state in
-            guard let slot = state.core.slot(of: id) else { return .none }
-            return lookUp(slot, state)
-        }
-    }
-
-    private func lookUp(_ slot: SupervisorCore.Slot, _ state: State) -> LookUp {
-        guard let record = state.core.record(slot) else { return .none }
-        switch record.status {
-        case .stopped: return .none
-        case .starting, .restarting, .down: return .restarting
-        case .running, .stopping:
-            switch state.shells[slot]?.incarnation {
-            case .supervisor(let supervisor):
-                return supervisor.process.isAlive ? .supervisor(supervisor) : .restarting
-            case .child(let child):
-                return child.process.isAlive ? .child(child) : .restarting
-            case nil: return .none
-            }
-        }
-    }
-
-    /// The child that a request brought, whatever its incarnation.
-    func lookUp(slot: SupervisorCore.Slot, entry: UInt64) -> LookUp {
-        state.withLock { state in
-            guard let shell = state.shells[slot], shell.entry == entry else { return .none }
-            return lookUp(slot, state)
-        }
-    }
-
-    /// Whether there is a child with this id, whatever its state.
-    func hasChild(_ id: String) -> Bool {
-        state.withLock { $0.core.slot(of: id) != nil }
-    }
-
-    /// The children in start order, as they are now.
-    func snapshot() -> [(ChildSpecification, SupervisorCore.Record, Incarnation?, abandoned: Int)] {
-        state.withLock { state in
-            state.core.slots.compactMap { slot in
-                guard let record = state.core.record(slot), let shell = state.shells[slot] else { return nil }
-                return (shell.specification, record, shell.incarnation, shell.extras.value?.abandoned ?? 0)
-            }
-        }
-    }
-
-    // MARK: - Telling
-
-    private func measure(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
-        switch report {
-        case .started:
-            let (isRestart, downSince) = state.withLock { state in
-                let downSince = state.shells.update(slot) { shell -> Duration? in
-                    shell.isCounted = true
-                    return shell.extras.update { $0.downSince.take() } ?? nil
-                }
-                return (state.core.restarts(slot) > 0, downSince ?? nil)
-            }
-            environment.metrics.childStarted(
-                isRestart: isRestart,
-                downFor: downSince.map { environment.clock.now - $0 }
-            )
-        case .exited(let reason, _), .stopped(let reason, _):
-            let now = environment.clock.now
-            let wasCounted = state.withLock { state in
-                state.shells.update(slot) { shell in
-                    if shell.specification.restart != .temporary {
-                        shell.extras.update(orMake: Shell.Extras()) { $0.downSince = now }
-                    }
-                    defer { shell.isCounted = false }
-                    return shell.isCounted
-                } ?? false
-            }
-            if wasCounted { environment.metrics.childEnded(reason) }
-        case .ignored, .startFailed, .restarting, .coolingDown, .gaveUp: return
-        }
-    }
-
-    private func tell(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
-        guard !environment.events.isEmpty || environment.logger.logLevel <= SupervisionLog.level(of: report) else {
-            return
-        }
-        let (shell, generation) = state.withLock { ($0.shells[slot], $0.core.record(slot)?.generation ?? 0) }
-        let childPath = path(of: shell?.specification.id ?? "?", generation)
-        let kind: SupervisionEvent.Kind =
-            switch report {
-            case .started: .started
-            case .ignored: .ignored
-            case .exited(let reason, let expected): .exited(reason, expected: expected)
-            case .startFailed(let reason): .startFailed(reason)
-            case .restarting(let delay): .restarting(after: delay)
-            case .coolingDown(let pause, let reason): .coolingDown(pause, reason)
-            case .gaveUp(let reason): .gaveUp(reason)
-            case .stopped(let reason, let expected): .stopped(reason, expected: expected)
-            }
-        tell(childPath, shell?.incarnation?.pid, kind)
-    }
-
-    private func tell(_ childPath: String, _ pid: Pid?, _ kind: SupervisionEvent.Kind) {
-        let event = SupervisionEvent(path: childPath, pid: pid, kind: kind)
-        if !environment.events.isEmpty { environment.events.publish(event) }
-        SupervisionLog.write(event, supervisor: path, to: environment.logger)
     }
 }
