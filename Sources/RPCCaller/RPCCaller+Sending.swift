@@ -5,23 +5,40 @@ import Synchronization
 
 /// What happens between the arguments of a call and its result.
 extension RPCCaller {
-    func encode(_ body: () throws(RPCCodecError) -> ByteBuffer) throws(RPCError) -> ByteBuffer {
+    // MARK: Sending
+
+    nonisolated(nonsending) func sendJSON(
+        _ kind: RPCRequest.Kind,
+        _ destination: String,
+        _ procedure: String?,
+        _ argument: some Encodable,
+        timeout: Duration?,
+        _ options: CallOptions
+    ) async throws(RPCError) -> RPCReply {
+        let body = try Self.encode { () throws(RPCCodecError) in try JSON.encode(argument) }
+        return try await send(kind, destination, procedure, JSON.contentType, body, timeout: timeout, options)
+    }
+
+    nonisolated(nonsending) func sendDeclared<Request, Response>(
+        _ kind: RPCRequest.Kind,
+        _ destination: String,
+        _ procedure: RPCProcedure<Request, Response>,
+        _ argument: Request,
+        timeout: Duration?,
+        _ options: CallOptions
+    ) async throws(RPCError) -> RPCReply {
+        let codec = procedure.request
+        let body = try Self.encode { () throws(RPCCodecError) in try codec.encode(argument) }
+        return try await send(kind, destination, procedure.name, codec.contentType, body, timeout: timeout, options)
+    }
+
+    private static func encode(_ body: () throws(RPCCodecError) -> ByteBuffer) throws(RPCError) -> ByteBuffer {
         do throws(RPCCodecError) {
             return try body()
         } catch {
             throw .invalidRequest("the argument cannot be encoded: \(error)")
         }
     }
-
-    func decode<Output>(_ body: () throws(RPCCodecError) -> Output) throws(RPCError) -> Output {
-        do throws(RPCCodecError) {
-            return try body()
-        } catch {
-            throw .undecodableReply("\(error)")
-        }
-    }
-
-    // MARK: Sending
 
     /// Sends a request, through the interceptors if there are any, and waits for what it waits for.
     nonisolated(nonsending) func send(
@@ -212,5 +229,31 @@ private final class RequestIDs: Sendable {
 
     func next() -> RequestID {
         isUsed.exchange(true, ordering: .relaxed) ? RequestID() : first
+    }
+}
+
+extension RPCReply {
+    /// The result of a call without a declaration.
+    func json<Output: Decodable>() throws(RPCError) -> Output {
+        guard JSON.accepts(contentType: contentType) else {
+            throw .unexpectedContentType(contentType ?? "", expected: JSON.contentType)
+        }
+        return try decode { () throws(RPCCodecError) in try JSON.decode(Output.self, from: body) }
+    }
+
+    /// The result of a call, as the declaration has it.
+    func decoded<Response>(by codec: any RPCCodec<Response>) throws(RPCError) -> Response {
+        guard codec.accepts(contentType) else {
+            throw .unexpectedContentType(contentType ?? "", expected: codec.contentType)
+        }
+        return try decode { () throws(RPCCodecError) in try codec.decode(body) }
+    }
+
+    private func decode<Output>(_ body: () throws(RPCCodecError) -> Output) throws(RPCError) -> Output {
+        do throws(RPCCodecError) {
+            return try body()
+        } catch {
+            throw .undecodableReply("\(error)")
+        }
     }
 }

@@ -82,7 +82,7 @@ public final class RPCCaller: Service, Sendable {
         self.current = current
         self.counters = counters
         interceptors = configuration.allInterceptors
-        let states = CallerStates(current)
+        let states = CallerStates(current, absent: .stopped) { $0.callerState }
         stateBroadcast = states
         supervisor =
             wire == nil
@@ -178,20 +178,7 @@ public final class RPCCaller: Service, Sendable {
         retry: RPCRetry = .never,
         as type: Output.Type = Output.self
     ) async throws(RPCError) -> Output {
-        let body = try encode { () throws(RPCCodecError) in try JSON.encode(argument) }
-        let reply = try await send(
-            .call,
-            destination,
-            procedure,
-            JSON.contentType,
-            body,
-            timeout: timeout,
-            CallOptions(retry: retry)
-        )
-        guard JSON.accepts(contentType: reply.contentType) else {
-            throw .unexpectedContentType(reply.contentType ?? "", expected: JSON.contentType)
-        }
-        return try decode { () throws(RPCCodecError) in try JSON.decode(Output.self, from: reply.body) }
+        try await sendJSON(.call, destination, procedure, argument, timeout: timeout, CallOptions(retry: retry)).json()
     }
 
     /// Calls a procedure whose declaration both sides share, and returns its result.
@@ -210,21 +197,9 @@ public final class RPCCaller: Service, Sendable {
         timeout: Duration? = nil,
         retry: RPCRetry = .never
     ) async throws(RPCError) -> Response {
-        let body = try encode { () throws(RPCCodecError) in try procedure.request.encode(argument) }
-        let contentType = procedure.request.contentType
-        let reply = try await send(
-            .call,
-            destination,
-            procedure.name,
-            contentType,
-            body,
-            timeout: timeout,
-            CallOptions(retry: retry)
-        )
-        guard procedure.response.accepts(reply.contentType) else {
-            throw .unexpectedContentType(reply.contentType ?? "", expected: procedure.response.contentType)
-        }
-        return try decode { () throws(RPCCodecError) in try procedure.response.decode(reply.body) }
+        let options = CallOptions(retry: retry)
+        return try await sendDeclared(.call, destination, procedure, argument, timeout: timeout, options)
+            .decoded(by: procedure.response)
     }
 
     /// Sends a request that is not answered, and returns when the broker has taken it over for good.
@@ -243,16 +218,7 @@ public final class RPCCaller: Service, Sendable {
         timeout: Duration? = nil,
         retry: RPCRetry = .never
     ) async throws(RPCError) {
-        let body = try encode { () throws(RPCCodecError) in try JSON.encode(argument) }
-        _ = try await send(
-            .cast,
-            destination,
-            procedure,
-            JSON.contentType,
-            body,
-            timeout: timeout,
-            CallOptions(retry: retry)
-        )
+        _ = try await sendJSON(.cast, destination, procedure, argument, timeout: timeout, CallOptions(retry: retry))
     }
 
     /// Sends a request to a declared procedure that is not answered, and returns when the broker has taken it over for good.
@@ -271,17 +237,8 @@ public final class RPCCaller: Service, Sendable {
         timeout: Duration? = nil,
         retry: RPCRetry = .never
     ) async throws(RPCError) {
-        let body = try encode { () throws(RPCCodecError) in try procedure.request.encode(argument) }
-        let contentType = procedure.request.contentType
-        _ = try await send(
-            .cast,
-            destination,
-            procedure.name,
-            contentType,
-            body,
-            timeout: timeout,
-            CallOptions(retry: retry)
-        )
+        let options = CallOptions(retry: retry)
+        _ = try await sendDeclared(.cast, destination, procedure, argument, timeout: timeout, options)
     }
 
     /// Calls whoever answers the requests in a queue, through the default exchange: a server that knows queues and nothing of services,
@@ -303,16 +260,11 @@ public final class RPCCaller: Service, Sendable {
         retry: RPCRetry = .never,
         as type: Output.Type = Output.self
     ) async throws(RPCError) -> Output {
-        let body = try encode { () throws(RPCCodecError) in try JSON.encode(argument) }
         let options = CallOptions(queue: queue, retry: retry)
-        let reply = try await send(.call, queue, procedure, JSON.contentType, body, timeout: timeout, options)
-        guard JSON.accepts(contentType: reply.contentType) else {
-            throw .unexpectedContentType(reply.contentType ?? "", expected: JSON.contentType)
-        }
-        return try decode { () throws(RPCCodecError) in try JSON.decode(Output.self, from: reply.body) }
+        return try await sendJSON(.call, queue, procedure, argument, timeout: timeout, options).json()
     }
 
-    /// Calls whoever answers the requests in a queue, as a declaration that both sides share has it: with an `TextCodec`, for
+    /// Calls whoever answers the requests in a queue, as a declaration that both sides share has it: with a `TextCodec`, for
     /// example, a server that takes and gives plain text.
     ///
     /// The declaration's name goes into the header `procedure`; without a name there is no such header.
@@ -325,13 +277,8 @@ public final class RPCCaller: Service, Sendable {
         timeout: Duration? = nil,
         retry: RPCRetry = .never
     ) async throws(RPCError) -> Response {
-        let body = try encode { () throws(RPCCodecError) in try procedure.request.encode(argument) }
-        let contentType = procedure.request.contentType
         let options = CallOptions(queue: queue, retry: retry)
-        let reply = try await send(.call, queue, procedure.name, contentType, body, timeout: timeout, options)
-        guard procedure.response.accepts(reply.contentType) else {
-            throw .unexpectedContentType(reply.contentType ?? "", expected: procedure.response.contentType)
-        }
-        return try decode { () throws(RPCCodecError) in try procedure.response.decode(reply.body) }
+        return try await sendDeclared(.call, queue, procedure, argument, timeout: timeout, options)
+            .decoded(by: procedure.response)
     }
 }

@@ -17,25 +17,10 @@ public enum RPCCallerState: Sendable, Hashable {
     case stopping
 }
 
-/// The states of a caller, over all incarnations of its tree.
-final class CallerStates: Sendable {
-    private let broadcast = StateBroadcast(RPCCallerState.stopped)
-    private let current: Current<CallTable>
-
-    init(_ current: Current<CallTable>) {
-        self.current = current
-    }
-
-    var stream: AsyncStream<RPCCallerState> { broadcast.stream }
-
-    /// Something changed that the state may depend on.
-    func update() {
-        broadcast.update { current.value?.callerState ?? .stopped }
-    }
-}
+typealias CallerStates = LifeStates<CallTable, RPCCallerState>
 
 extension CallTable {
-    fileprivate var callerState: RPCCallerState {
+    var callerState: RPCCallerState {
         let (isDraining, canBeAnswered) = state.withLock { ($0.pending.isDraining, $0.canBeAnswered) }
         if isDraining { return .stopping }
         return switch registry.poolState {

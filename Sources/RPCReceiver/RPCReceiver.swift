@@ -84,7 +84,7 @@ public final class RPCReceiver: Service, Sendable {
         self.logger = logger
         self.current = current
         self.counters = counters
-        let states = ReceiverStates(current)
+        let states = ReceiverStates(current, absent: .stopped) { $0.state }
         stateBroadcast = states
         supervisor = receiverSupervisor(
             name,

@@ -18,25 +18,10 @@ public enum RPCReceiverState: Sendable, Hashable {
     case stopping
 }
 
-/// The states of a receiver, over all incarnations of its tree.
-final class ReceiverStates: Sendable {
-    private let broadcast = StateBroadcast(RPCReceiverState.stopped)
-    private let current: Current<ReceiverParts>
-
-    init(_ current: Current<ReceiverParts>) {
-        self.current = current
-    }
-
-    var stream: AsyncStream<RPCReceiverState> { broadcast.stream }
-
-    /// Something changed that the state may depend on.
-    func update() {
-        broadcast.update { current.value?.state ?? .stopped }
-    }
-}
+typealias ReceiverStates = LifeStates<ReceiverParts, RPCReceiverState>
 
 extension ReceiverParts {
-    fileprivate var state: RPCReceiverState {
+    var state: RPCReceiverState {
         switch consumers.phase {
         case .stopping: return .stopping
         case .suspended: return .suspended

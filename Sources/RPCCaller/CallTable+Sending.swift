@@ -1,0 +1,169 @@
+import AMQPPool
+import Logging
+import NIOCore
+import RPCWire
+import Synchronization
+
+/// How what was taken in gets to a channel, and what its outcome there means.
+extension CallTable {
+    /// A call that is to be written now.
+    struct Taken {
+        let submission: PendingTable<PendingCall>.Submission
+        let replyTo: String
+    }
+
+    func send(_ taken: Taken, on channel: AMQPChannel) {
+        let call = taken.submission.call
+        let attempt = taken.submission.attempt
+        if call.kind == .readiness {
+            release { $0.pending.remove(call.id) }?.call.end(.done)
+            return
+        }
+        call.begin(attempt: attempt)
+        guard call.request.body.readableBytes <= brokerLimit.bytes else {
+            return published(
+                call,
+                attempt,
+                .refused(.messageTooLarge(bytes: call.request.body.readableBytes, limit: brokerLimit.bytes))
+            )
+        }
+        let message = call.message(replyTo: taken.replyTo, remaining: taken.submission.remaining)
+        let (exchange, routingKey) =
+            switch call.options.queue {
+            case nil: (settings.names.exchange, "")
+            case let queue?: ("", queue)
+            }
+        channel.submit(
+            Publish(
+                exchange: exchange,
+                routingKey: routingKey,
+                mandatory: true,
+                properties: message.properties,
+                body: message.body,
+                isWanted: { call.mayWrite(attempt: attempt) },
+                outcome: { [weak self] in self?.published(call, attempt, $0) }
+            )
+        )
+    }
+
+    /// The outcome of a publish, on the event loop.
+    private func published(_ call: PendingCall, _ attempt: Int, _ outcome: PublishOutcome) {
+        let error: RPCError
+        let kept: PendingTable<PendingCall>.Outcome
+        switch outcome {
+        case .confirmed, .presumedDelivered:
+            // The hot path: most calls need no lock for their confirm.
+            if call.kind == .call { return }
+            if case .ended(let ending) = decide(.confirmed, call, attempt) { ending.call.end(.done) }
+            return
+        case .nacked: (kept, error) = (.nacked, .rejectedByBroker)
+        case .returned: (kept, error) = (.returned, .unroutable(destination: call.request.destination))
+        case .unknown(let cause):
+            if let limit = brokerLimit.learn(from: cause), call.request.body.readableBytes > limit {
+                // It is this message that the broker closed the channel for.
+                let error = AMQPError.messageTooLarge(bytes: call.request.body.readableBytes, limit: limit)
+                return published(call, attempt, .refused(error))
+            }
+            logger.debug(
+                "a request is in doubt",
+                metadata: [LogKey.messageID.rawValue: "\(call.id)", "error": "\(cause)"]
+            )
+            (kept, error) = (.unknown, .connectionLost(requestMayHaveBeenDelivered: true))
+        case .refused(let cause): (kept, error) = (.refused, .invalidRequest("\(cause)"))
+        case .notWritten: (kept, error) = (.notWritten, .connectionLost(requestMayHaveBeenDelivered: false))
+        }
+        switch decide(kept, call, attempt) {
+        case .none: break
+        case .ended(let ending): ending.call.end(.failed(error.after(ending.doubt)))
+        case .retry(let retry): pause(retry, error)
+        case .sendAgain(let attempts):
+            // A channel that is ending refuses at once; the registry learns of its end a moment later.
+            let delay: TimeAmount = attempts < 3 ? .zero : .milliseconds(Int64(min(100, 1 << min(attempts, 7))))
+            if delay == .zero {
+                lineUp(call.id)
+            } else {
+                eventLoop.scheduleTask(in: delay) { [weak self] in self?.lineUp(call.id) }
+            }
+        }
+    }
+
+    private func decide(
+        _ outcome: PendingTable<PendingCall>.Outcome,
+        _ call: PendingCall,
+        _ attempt: Int
+    ) -> PendingTable<PendingCall>.Decision {
+        release { $0.pending.outcome(outcome, of: call.id, attempt: attempt) }
+    }
+
+    /// Lets a call that may be sent again wait for its next attempt, or ends it when there is no time for that.
+    func pause(_ retry: PendingTable<PendingCall>.Retry, _ error: RPCError) {
+        let delay = retry.call.options.retry.delay(after: retry.attempts)
+        counters.retried()
+        guard ContinuousClock.now + delay < retry.call.deadline else {
+            if let ending = release({ $0.pending.remove(retry.id) }) {
+                ending.call.end(.failed(error.after(ending.doubt)))
+            }
+            return
+        }
+        eventLoop.scheduleTask(in: TimeAmount(delay)) { [weak self] in self?.lineUp(retry.id) }
+    }
+
+    func lineUp(_ id: RequestID) {
+        state.withLock { $0.pending.lineUp(id) }
+        serveLine()
+    }
+
+    /// Sends what stands in line, as long as there are channels.
+    func serveLine(first: AMQPChannel? = nil) {
+        var given = first
+        // A channel is picked only for a call that takes its turn: picked in vain, it would leave every second turn, and with it each
+        // attempt of a call that is sent again, to the same one of two.
+        while state.withLock({ $0.wantsChannel }), let channel = given ?? registry.pick() {
+            given = nil
+            let next = state.withLock { state -> Taken? in
+                guard let way = state.way(through: channel) else { return nil }
+                return state.pending.takeFirstInLine(route: way.route, now: ContinuousClock.now)
+                    .map { Taken(submission: $0, replyTo: way.replyTo) }
+            }
+            guard let next else { break }
+            send(next, on: channel)
+        }
+        startPump()
+    }
+
+    /// Waits for a channel on behalf of everything in line: one task, however many wait.
+    func startPump() {
+        state.withLock { state in
+            guard !state.isPumping, state.wantsChannel else { return }
+            state.isPumping = true
+            // Detached: it must not inherit the priority, the cancellation or the locals of a call.
+            state.pump = Task.detached { [weak self, registry] in
+                while !Task.isCancelled {
+                    let channel = try? await registry.next(before: .now + .seconds(60))
+                    guard let self else { return }
+                    if let channel { serveLine(first: channel) }
+                    if stopPumpIfDone() { return }
+                }
+            }
+        }
+    }
+
+    private func stopPumpIfDone() -> Bool {
+        state.withLock { state in
+            if state.wantsChannel { return false }
+            state.isPumping = false
+            return true
+        }
+    }
+}
+
+extension CallTable.State {
+    /// How a reply to a message on this channel reaches us: the name that it is sent to, and the route whose end takes it with it.
+    /// `nil`: not at present.
+    func way(through channel: AMQPChannel) -> (replyTo: String, route: UInt32)? {
+        switch replies {
+        case .queue: replyQueue.isConsumed ? (replyQueue.name, 0) : nil
+        case .direct: channels[ObjectIdentifier(channel)].map { (RPCReplies.directQueue, $0.number) }
+        }
+    }
+}
