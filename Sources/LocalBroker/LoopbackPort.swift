@@ -33,14 +33,26 @@ enum LoopbackPort {
     }
 
     static func isFree(_ port: UInt16, reusing: Bool = false) -> Bool {
-        #if canImport(Glibc)
-        let stream = Int32(SOCK_STREAM.rawValue)
+        guard let descriptor = bound(to: port, reusing: reusing) else { return false }
+        close(descriptor)
+        return true
+    }
+
+    /// A socket bound to the port; `nil` when the port is taken. It is closed in programs that this process starts: one that
+    /// inherited it would keep the port taken, and accept connections that nobody answers.
+    static func bound(to port: UInt16, reusing: Bool) -> CInt? {
+        #if canImport(Darwin)
+        let descriptor = socket(AF_INET, SOCK_STREAM, 0)
+        #elseif canImport(Musl)
+        let descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)
         #else
-        let stream = SOCK_STREAM
+        // At once, for another thread may start a program at any time.
+        let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         #endif
-        let descriptor = socket(AF_INET, stream, 0)
-        guard descriptor >= 0 else { return false }
-        defer { close(descriptor) }
+        guard descriptor >= 0 else { return nil }
+        #if canImport(Darwin)
+        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        #endif
         if reusing {
             var on: CInt = 1
             setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<CInt>.size))
@@ -49,10 +61,15 @@ enum LoopbackPort {
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = port.bigEndian
         address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        return withUnsafePointer(to: &address) { pointer in
+        let isBound = withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
                 bind(descriptor, address, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
             }
         }
+        guard isBound else {
+            close(descriptor)
+            return nil
+        }
+        return descriptor
     }
 }

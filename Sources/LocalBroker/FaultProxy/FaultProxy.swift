@@ -255,8 +255,9 @@ public actor FaultProxy: Worker {
     }
 
     private func listen() async throws(LocalBrokerError) {
+        let socket = UInt16(exactly: port).flatMap { LoopbackPort.bound(to: $0, reusing: true) }
+        guard let socket else { throw .portInUse(port) }
         let bootstrap = ServerBootstrap(group: eventLoop, childGroup: eventLoop)
-            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .serverChannelOption(.backlog, value: 1024)
             .childChannelOption(.autoRead, value: false)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
@@ -267,7 +268,7 @@ public actor FaultProxy: Worker {
             }
         let listener: any Channel
         do {
-            listener = try await bootstrap.bind(host: "127.0.0.1", port: port).get()
+            listener = try await bootstrap.withBoundSocket(socket).get()
         } catch {
             throw .portInUse(port)
         }
