@@ -112,9 +112,11 @@ enum ControlScript {
             rabbit_vhost:exists(Name) orelse throw(<<"there is none of that name">>),
             done(rabbit_vhost:delete(Name, ?ACTOR));
         run(<<"create-user">>, #{<<"name">> := Name, <<"password">> := Password, <<"virtual-host">> := VHost}) ->
-            done(rabbit_auth_backend_internal:add_user(Name, Password, ?ACTOR)),
-            All = <<".*">>,
-            done(rabbit_auth_backend_internal:set_permissions(Name, exists(VHost), All, All, All, ?ACTOR));
+            _ = exists(VHost),
+            done(rabbit_auth_backend_internal:add_user(Name, Password, ?ACTOR));
+        run(<<"set-permissions">>, #{<<"name">> := Name, <<"virtual-host">> := VHost, <<"configure">> := Configure,
+                                     <<"write">> := Write, <<"read">> := Read}) ->
+            done(rabbit_auth_backend_internal:set_permissions(Name, exists(VHost), Configure, Write, Read, ?ACTOR));
         run(<<"virtual-hosts">>, _) ->
             rabbit_vhost:list_names();
         run(<<"queues">>, #{<<"virtual-host">> := VHost}) ->

@@ -22,16 +22,50 @@ extension LocalBroker {
 
     // MARK: Users
 
-    /// Makes a user who may do everything in one virtual host.
+    /// Makes a user who may do everything in one virtual host, or what patterns say.
+    ///
+    /// - Parameters:
+    ///   - name: The user's name.
+    ///   - password: The user's password.
+    ///   - virtualHost: The one virtual host that the user may open.
+    ///   - configure: A regular expression: what the user may declare and delete.
+    ///   - write: What the user may publish to; the default exchange is called `amq.default`.
+    ///   - read: What the user may consume.
     public func createUser(
         _ name: String,
         password: String,
-        virtualHost: String = "/"
+        virtualHost: String = "/",
+        configure: String = ".*",
+        write: String = ".*",
+        read: String = ".*"
     ) async throws(LocalBrokerError) {
         let arguments: [String: ControlArgument] = [
             "name": .text(name), "password": .text(password), "virtual-host": .text(virtualHost),
         ]
         _ = try await request("create-user", arguments, as: Bool.self)
+        try await setPermissions(
+            of: name,
+            virtualHost: virtualHost,
+            configure: configure,
+            write: write,
+            read: read
+        )
+    }
+
+    /// Changes what a user may do in a virtual host. Channels that are open learn of it within a moment, or when they are opened
+    /// again: the broker remembers what it has allowed.
+    public func setPermissions(
+        of user: String,
+        virtualHost: String = "/",
+        configure: String = ".*",
+        write: String = ".*",
+        read: String = ".*"
+    ) async throws(LocalBrokerError) {
+        let arguments: [String: ControlArgument] = [
+            "name": .text(user), "virtual-host": .text(virtualHost), "configure": .text(configure),
+            "write": .text(write), "read": .text(read),
+        ]
+        _ = try await request("set-permissions", arguments, as: Bool.self)
     }
 
     // MARK: What is there
