@@ -35,7 +35,8 @@ func callerSupervisor(
     let brokerLimit = BrokerMessageLimit()
     return Supervisor(name, strategy: .oneForAll, intensity: configuration.intensity, logger: logger) {
         Child("registry") { _ in
-            try RPCConfigurationError.check(service: service, endpoints: configuration.pool.endpoints.count)
+            guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
+            try configuration.check(service: service)
             return ChannelRegistry(onChange: { states.update() })
         }
         Child("pending") { context in

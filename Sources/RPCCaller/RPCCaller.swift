@@ -94,7 +94,13 @@ public final class RPCCaller: Service, Sendable {
                 states: states,
                 counters: counters,
                 logger: logger
-            ) : Supervisor(name, logger: logger) {}
+            )
+            : Supervisor(name, logger: logger) {
+                Child("registry") { _ -> ChannelRegistry? in
+                    try configuration.check(service: service)
+                    return nil
+                }
+            }
     }
 
     // MARK: Running

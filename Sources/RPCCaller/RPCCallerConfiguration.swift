@@ -44,6 +44,12 @@ public struct RPCCallerConfiguration: Sendable {
         return (tracing.map { [$0] } ?? []) + interceptors
     }
 
+    /// Whether the names in it, and the service's, can stand on the wire.
+    package func check(service: String) throws(RPCConfigurationError) {
+        try RPCConfigurationError.check(service: service, names: names)
+        try RPCConfigurationError.check(names.replyQueue(of: service, id: RequestID()), of: "reply queue")
+    }
+
     var maximumCallsWaiting: Int {
         if case .wait(let limit) = whenFull { limit } else { 0 }
     }

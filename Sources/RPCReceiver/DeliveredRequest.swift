@@ -12,9 +12,16 @@ struct DeliveredRequest: IncomingRequest {
     private let channel: AMQPChannel
     private let deliveryTag: UInt64
     private let limit: BrokerMessageLimit
+    private let permission: ReplyPermission
 
-    init(_ delivery: Delivery, on channel: AMQPChannel, limit: BrokerMessageLimit) {
+    init(
+        _ delivery: Delivery,
+        on channel: AMQPChannel,
+        limit: BrokerMessageLimit,
+        permission: ReplyPermission
+    ) {
         self.limit = limit
+        self.permission = permission
         message = Result { () throws(RPCFailure) in
             try RequestMessage(properties: delivery.properties, body: delivery.body)
         }
@@ -47,12 +54,14 @@ struct DeliveredRequest: IncomingRequest {
     private func send(_ reply: ReplyMessage) {
         guard let replyTo else { return }
         publish(reply, to: replyTo) { outcome in
-            // The broker closed the channel for it, and redelivers the request: its next reply is measured by what it takes.
-            if case .unknown(let error) = outcome { limit.learn(from: error) }
+            // The broker closed the channel for it, and redelivers the request: what it takes, and whether, is known then.
+            if case .unknown(let error) = outcome {
+                limit.learn(from: error)
+                permission.learn(from: error)
+            }
             // The reply itself cannot be sent, for example because its code is too long: the caller is told at least that.
             guard case .refused(let error) = outcome else { return }
-            let failure = RPCFailure(code: .unencodableResult, message: "the reply cannot be sent: \(error)")
-            publish(ReplyMessage(failure: failure, correlationID: correlationID), to: replyTo, outcome: nil)
+            publish(ReplyMessage(refused: error, correlationID: correlationID), to: replyTo, outcome: nil)
         }
     }
 
@@ -67,5 +76,13 @@ struct DeliveredRequest: IncomingRequest {
                 outcome: outcome
             )
         )
+    }
+}
+
+extension ReplyMessage {
+    /// What is sent instead of a reply that cannot be sent.
+    init(refused error: AMQPError, correlationID: String?) {
+        let failure = RPCFailure(code: .unencodableResult, message: "the reply cannot be sent: \(error)")
+        self.init(failure: failure, correlationID: correlationID)
     }
 }

@@ -1,3 +1,4 @@
+import AMQPPool
 import Logging
 import NIOPosix
 import RPCWire
@@ -7,8 +8,12 @@ import Synchronization
 /// same code that runs behind AMQP.
 package final class InProcessReceiver: Sendable {
     private let runner: RequestRunner
+    private let connection: ConnectionConfiguration
 
-    package init(_ receiver: RPCReceiver) {
+    /// - Throws: Why the receiver would not start with a broker either. That it has no endpoint does not matter here.
+    package init(_ receiver: RPCReceiver) throws(RPCConfigurationError) {
+        try receiver.configuration.check(service: receiver.service, procedures: receiver.procedures)
+        connection = receiver.configuration.pool.connection
         runner = RequestRunner(
             procedures: receiver.procedures,
             settings: RequestRunner.Settings(
@@ -44,16 +49,12 @@ package final class InProcessReceiver: Sendable {
             correlationID: message.correlationID,
             redelivered: isAgain,
             deliveryCount: count,
+            connection: connection,
             reply: reply,
-            // As the broker does with what is requeued.
-            again: { [weak self] in self?.deliver(message, isAgain: true, count: count + 1, reply) }
+            // As the broker does with what is requeued, whatever has become of who sent it. The receiver's delivery limit ends it.
+            again: { self.deliver(message, isAgain: true, count: count + 1, reply) }
         )
         runner.accept(request, from: ObjectIdentifier(self))
-    }
-
-    /// Cancels what runs.
-    package func close() {
-        runner.close()
     }
 }
 
@@ -64,11 +65,15 @@ private struct InProcessRequest: IncomingRequest {
     let correlationID: String?
     let redelivered: Bool
     let deliveryCount: Int64?
+    let connection: ConnectionConfiguration
     let reply: @Sendable (ReplyMessage) -> Void
     let again: @Sendable () -> Void
 
     func answer(_ reply: ReplyMessage) {
-        if replyTo != nil { self.reply(reply) }
+        guard let replyTo else { return }
+        let publish = Publish(exchange: "", routingKey: replyTo, properties: reply.properties, body: reply.body)
+        let refusal = publish.refusal(by: connection)
+        self.reply(refusal.map { ReplyMessage(refused: $0, correlationID: correlationID) } ?? reply)
     }
 
     func answerAndReject(_ reply: ReplyMessage) { answer(reply) }

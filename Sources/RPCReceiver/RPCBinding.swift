@@ -76,6 +76,16 @@ public struct RPCBinding: Sendable, Hashable {
 }
 
 extension RPCReceiverConfiguration {
+    /// Whether the names, the bindings and the procedures can be what they are meant to be.
+    func check(service: String, procedures: Procedures) throws(RPCConfigurationError) {
+        try RPCConfigurationError.check(service: service, names: names)
+        if let duplicate = procedures.duplicate { throw .duplicateProcedure(duplicate) }
+        try RPCConfigurationError.check(
+            try requestQueue(of: service, procedures: procedures).name,
+            of: "request queue"
+        )
+    }
+
     /// The queue that requests are consumed from.
     func requestQueue(of service: String, procedures: Procedures) throws(RPCConfigurationError) -> RequestQueue {
         var matches: [FieldTable] = []

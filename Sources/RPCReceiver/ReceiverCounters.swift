@@ -22,6 +22,8 @@ public struct RPCReceiverCounts: Sendable, Hashable {
     public var timedOut = 0
     /// Requests given up because they were delivered too often.
     public var poisoned = 0
+    /// Calls rejected because the broker takes no replies from this receiver: its user may not write to the default exchange.
+    public var unanswerable = 0
 }
 
 /// Counts, for those who ask and for metrics.
@@ -62,5 +64,9 @@ final class ReceiverCounters: Sendable {
     func poisoned() {
         counts.withLock { $0.poisoned += 1 }
         metrics?.dropPoisoned()
+    }
+    func unanswerable() {
+        counts.withLock { $0.unanswerable += 1 }
+        metrics?.dropUnanswerable()
     }
 }

@@ -43,14 +43,14 @@ func receiverSupervisor(
     let wasOpen = OnceFlag()
     // Kept over all incarnations: what the broker refuses it refuses again.
     let brokerLimit = BrokerMessageLimit()
+    let permission = ReplyPermission()
     let consumers = { @Sendable (context: ChildContext) throws -> RequestConsumers in
         try context.poolOwner.child("handlers", as: HandlerSupervisor.self).resolve().parts.consumers
     }
     return Supervisor(name, strategy: .restForOne, intensity: configuration.intensity, logger: logger) {
         Child("registry") { _ in
-            try RPCConfigurationError.check(service: service, endpoints: configuration.pool.endpoints.count)
-            if let duplicate = procedures.duplicate { throw RPCConfigurationError.duplicateProcedure(duplicate) }
-            _ = try configuration.requestQueue(of: service, procedures: procedures)
+            guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
+            try configuration.check(service: service, procedures: procedures)
             return ChannelRegistry(onChange: { states.update() })
         }
         Child("handlers") { context in
@@ -63,6 +63,7 @@ func receiverSupervisor(
                 eventLoop: eventLoopGroup.next(),
                 logger: context.logger,
                 brokerLimit: brokerLimit,
+                permission: permission,
                 zombiesChanged: { watch.changed() }
             )
             let consumers = RequestConsumers(

@@ -130,7 +130,13 @@ final class RequestConsumers: Sendable {
                 queue: queue.name,
                 // Held by the channel itself, and let go of when that closes.
                 onDelivery: { [runner] delivery in
-                    runner.accept(DeliveredRequest(delivery, on: channel, limit: runner.brokerLimit), from: id)
+                    let request = DeliveredRequest(
+                        delivery,
+                        on: channel,
+                        limit: runner.brokerLimit,
+                        permission: runner.permission
+                    )
+                    runner.accept(request, from: id)
                 },
                 onCancel: { [weak self] in
                     isCancelled.set()

@@ -82,6 +82,15 @@ extension RequestRunner {
         return reply
     }
 
+    /// A call that cannot be answered, since the broker takes no reply from here: left to be delivered again, it would be for ever.
+    func giveUp(_ request: any IncomingRequest, _ refusal: String) {
+        counters.unanswerable()
+        var metadata = (try? request.message.get()).map { Self.metadata($0) } ?? [:]
+        metadata[LogKey.error.rawValue] = "\(refusal)"
+        logger.error("a call is given up: the broker takes no replies from this receiver", metadata: metadata)
+        request.reject(requeue: false)
+    }
+
     /// Answers a request with the reply to another one of the same id.
     func replay(_ reply: ReplyMessage, to request: any IncomingRequest) {
         guard request.replyTo != nil else { return request.acknowledge() }

@@ -88,6 +88,7 @@ final class RequestRunner: Sendable {
     let settings: Settings
     let counters: ReceiverCounters
     let brokerLimit: BrokerMessageLimit
+    let permission: ReplyPermission
     let logger: Logger
     private let eventLoop: any EventLoop
     private let state: Mutex<State>
@@ -102,10 +103,12 @@ final class RequestRunner: Sendable {
         eventLoop: any EventLoop,
         logger: Logger,
         brokerLimit: BrokerMessageLimit = BrokerMessageLimit(),
+        permission: ReplyPermission = ReplyPermission(),
         zombiesChanged: @escaping @Sendable () -> Void = {}
     ) {
         self.zombiesChanged = zombiesChanged
         self.brokerLimit = brokerLimit
+        self.permission = permission
         self.procedures = procedures
         self.settings = settings
         self.counters = counters
@@ -128,6 +131,9 @@ final class RequestRunner: Sendable {
         counters.received()
         if request.redelivered { counters.redelivered() }
         let now = ContinuousClock.now
+        if request.replyTo != nil, let refusal = permission.refusal(at: now) {
+            return giveUp(request, refusal)
+        }
         let message: RequestMessage
         switch request.message {
         case .success(let read): message = read
@@ -278,8 +284,11 @@ final class RequestRunner: Sendable {
         }
     }
 
-    private func run(_ job: Job) async -> HandlerOutcome {
-        guard case .success(let message) = job.request.message else { return .crashed(CancellationError()) }
+    /// Runs a request's handler in the task that was made for it, unless the request was given up before the task got its turn.
+    func run(_ job: Job) async -> HandlerOutcome {
+        guard !Task.isCancelled, case .success(let message) = job.request.message else {
+            return .crashed(CancellationError())
+        }
         let context = RPCContext(
             procedure: message.procedure ?? "",
             messageID: message.messageID,

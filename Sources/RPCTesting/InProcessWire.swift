@@ -1,3 +1,5 @@
+import AMQPPool
+import Logging
 import NIOCore
 import NIOPosix
 import RPCCaller
@@ -9,15 +11,43 @@ import Synchronization
 final class InProcessWire: RPCWireReplacement {
     private let services: [String: InProcessReceiver]
     private let queues: [String: InProcessReceiver]
+    private let connection: ConnectionConfiguration
+    private let exchange: String
+    /// Why the caller would not start with a broker.
+    private let callersError: RPCConfigurationError?
 
-    init(_ receivers: [RPCReceiver]) {
-        let pairs = receivers.map { ($0, InProcessReceiver($0)) }
-        services = Dictionary(pairs.map { ($0.0.service, $0.1) }) { first, _ in first }
-        queues = Dictionary(pairs.map { ($0.0.queueName, $0.1) }) { first, _ in first }
+    /// Receivers that would not start with a broker are not there.
+    init(_ receivers: [RPCReceiver], caller: String, configuration: RPCCallerConfiguration, logger: Logger) {
+        connection = configuration.pool.connection
+        exchange = configuration.names.exchange
+        callersError = Self.error { () throws(RPCConfigurationError) in try configuration.check(service: caller) }
+        var services: [String: InProcessReceiver] = [:]
+        var queues: [String: InProcessReceiver] = [:]
+        for receiver in receivers {
+            do throws(RPCConfigurationError) {
+                let inProcess = try InProcessReceiver(receiver)
+                if services[receiver.service] == nil { services[receiver.service] = inProcess }
+                if queues[receiver.queueName] == nil { queues[receiver.queueName] = inProcess }
+            } catch {
+                logger.error(
+                    "a receiver is left out: it would not start",
+                    metadata: ["service": "\(receiver.service)", "error": "\(error)"]
+                )
+            }
+        }
+        self.services = services
+        self.queues = queues
     }
 
-    deinit {
-        for service in services.values { service.close() }
+    private static func error(
+        _ body: () throws(RPCConfigurationError) -> Void
+    ) -> RPCConfigurationError? {
+        do throws(RPCConfigurationError) {
+            try body()
+            return nil
+        } catch {
+            return error
+        }
     }
 
     func send(
@@ -25,6 +55,15 @@ final class InProcessWire: RPCWireReplacement {
         queue: String?,
         before deadline: ContinuousClock.Instant
     ) async throws(RPCError) -> ReplyMessage? {
+        if let callersError { throw .notConnected(why: "\(callersError)") }
+        let publish = Publish(
+            exchange: queue == nil ? exchange : "",
+            routingKey: queue ?? "",
+            mandatory: true,
+            properties: message.properties,
+            body: message.body
+        )
+        if let refusal = publish.refusal(by: connection) { throw .invalidRequest("\(refusal)") }
         let destination = queue ?? message.destination ?? ""
         guard let service = queue.map({ queues[$0] }) ?? services[destination] else {
             throw .unroutable(destination: destination)

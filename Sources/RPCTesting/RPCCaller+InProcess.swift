@@ -10,10 +10,13 @@ extension RPCCaller {
     ///     #expect(try await rpc.call("math", Math.add, [4, 9]) == 13)
     ///
     /// Everything but AMQP is as it is over the wire, because it is the same code: arguments and results are encoded and decoded, content
-    /// types checked, interceptors run, errors answered with their codes, deadlines kept on both sides and inherited by nested calls,
+    /// types checked, names, headers and sizes held to AMQP's limits, interceptors run, errors answered with their codes, deadlines kept on both sides and inherited by nested calls,
     /// handlers run as tasks of their own. A service that is not there is `RPCError.unroutable(destination:)`. What needs a
     /// broker does not happen: nothing is lost, delivered twice or blocked, and requests never expire in a queue. To see how code bears
     /// such errors, throw them in an interceptor.
+    ///
+    /// What would not start with a broker does not work here either: a service whose name, or whose queue's, is too long is not there
+    /// (and the log says why), and a caller of such a name is not connected.
     ///
     /// It needs no `RPCCaller.start()`.
     ///
@@ -49,6 +52,12 @@ extension RPCCaller {
     ) -> RPCCaller {
         var configuration = RPCCallerConfiguration(endpoints: [])
         configure(&configuration)
-        return RPCCaller(service: service, configuration: configuration, logger: logger, wire: InProcessWire(receivers))
+        let wire = InProcessWire(
+            receivers,
+            caller: service,
+            configuration: configuration,
+            logger: logger ?? Logger(label: "rpc.testing")
+        )
+        return RPCCaller(service: service, configuration: configuration, logger: logger, wire: wire)
     }
 }

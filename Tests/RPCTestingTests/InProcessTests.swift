@@ -165,4 +165,18 @@ struct InProcessTests {
         try await rpc.cast("math", "once", 1)
         #expect(try await eventually { runs.withLock { $0.count } == 4 })
     }
+
+    @Test("a cast runs also when its caller is let go of at once")
+    func castOfNobody() async throws {
+        let ran = Mutex(false)
+        try await RPCCaller.inProcess([
+            "math": Procedures {
+                Procedure("note") { (_: Int, _) in
+                    ran.withLock { $0 = true }
+                    return 1
+                }
+            }
+        ]).cast("math", "note", 1)
+        #expect(try await eventually { ran.withLock { $0 } })
+    }
 }

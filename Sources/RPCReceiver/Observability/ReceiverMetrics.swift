@@ -10,6 +10,7 @@ final class ReceiverMetrics: Sendable {
     private let expired: Counter
     private let poisoned: Counter
     private let shed: Counter
+    private let unanswerable: Counter
 
     init(service: String, factory: any MetricsFactory) {
         durations = MetricSeries(.serverCallDuration, service: service, factory: factory)
@@ -20,6 +21,7 @@ final class ReceiverMetrics: Sendable {
         expired = dropped("expired")
         poisoned = dropped("poison")
         shed = dropped("overloaded")
+        unanswerable = dropped("unanswerable")
     }
 
     func began() -> ContinuousClock.Instant {
@@ -41,6 +43,7 @@ final class ReceiverMetrics: Sendable {
     func dropExpired() { expired.increment() }
     func dropPoisoned() { poisoned.increment() }
     func dropShed() { shed.increment() }
+    func dropUnanswerable() { unanswerable.increment() }
 }
 
 extension HandlerOutcome {

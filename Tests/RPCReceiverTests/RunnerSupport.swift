@@ -1,0 +1,172 @@
+import Logging
+import NIOCore
+import NIOPosix
+import RPCWire
+import Synchronization
+
+@testable import RPCReceiver
+
+/// A request without a broker, which notes how it was answered.
+final class FakeRequest: IncomingRequest {
+    enum Ending: Equatable {
+        case result(String)
+        case failure(RPCFailure.Code)
+        case failureAndReject(RPCFailure.Code)
+        case acknowledged
+        case rejected(requeue: Bool)
+    }
+
+    let message: Result<RequestMessage, RPCFailure>
+    let replyTo: String?
+    let correlationID: String? = "1"
+    let redelivered: Bool
+    let deliveryCount: Int64?
+    private let endings: AsyncStream<Ending>.Continuation
+    let stream: AsyncStream<Ending>
+
+    init(
+        _ procedure: String,
+        _ body: String = "1",
+        replyTo: String? = "replies",
+        id: String? = "1",
+        timeout: Int64? = nil,
+        redelivered: Bool = false,
+        deliveryCount: Int64? = nil
+    ) {
+        self.replyTo = replyTo
+        self.redelivered = redelivered
+        self.deliveryCount = deliveryCount
+        message = .success(
+            RequestMessage(
+                destination: "test",
+                procedure: procedure,
+                correlationID: "1",
+                messageID: id,
+                replyTo: replyTo,
+                timeoutMilliseconds: timeout,
+                contentType: nil,
+                body: ByteBuffer(string: body)
+            )
+        )
+        (stream, endings) = AsyncStream.makeStream()
+    }
+
+    func answer(_ reply: ReplyMessage) {
+        endings.yield(reply.failure.map { .failure($0.code) } ?? .result(String(buffer: reply.body)))
+    }
+    func answerAndReject(_ reply: ReplyMessage) {
+        endings.yield(.failureAndReject(reply.failure?.code ?? "none"))
+    }
+    func acknowledge() { endings.yield(.acknowledged) }
+    func reject(requeue: Bool) { endings.yield(.rejected(requeue: requeue)) }
+
+    /// How it ended first.
+    func ending() async -> Ending? {
+        await stream.first { _ in true }
+    }
+}
+
+/// Holds handlers up, whatever becomes of their tasks, and counts them.
+final class Gate: Sendable {
+    private struct State {
+        var isOpen = false
+        var arrived = 0
+        var held: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let state = Mutex(State())
+    let arrivals: AsyncStream<Int>
+    private let arrivalsContinuation: AsyncStream<Int>.Continuation
+
+    init() {
+        (arrivals, arrivalsContinuation) = AsyncStream.makeStream()
+    }
+
+    var arrived: Int { state.withLock { $0.arrived } }
+
+    /// Returns how many came before, and itself.
+    func pass(_ n: Int) async -> Int {
+        let order = state.withLock { state in
+            state.arrived += 1
+            return state.arrived
+        }
+        arrivalsContinuation.yield(n)
+        await withCheckedContinuation { continuation in
+            let isOpen = state.withLock { state in
+                if !state.isOpen { state.held.append(continuation) }
+                return state.isOpen
+            }
+            if isOpen { continuation.resume() }
+        }
+        return order * 10 + n
+    }
+
+    func open() {
+        let held = state.withLock { state in
+            state.isOpen = true
+            defer { state.held = [] }
+            return state.held
+        }
+        for continuation in held { continuation.resume() }
+    }
+}
+
+/// Ends when its task is cancelled.
+func untilCancelled() async throws {
+    let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
+    for await _ in stream {}
+    withExtendedLifetime(continuation) {}
+    try Task.checkCancellation()
+}
+
+struct Broken: Error {}
+
+/// What suites about running requests have in common.
+protocol RunsRequests {
+    var counters: ReceiverCounters { get }
+    /// Stands for a channel that requests come on.
+    var channel: FakeRequest { get }
+}
+
+extension RunsRequests {
+    func runner(
+        concurrency: Int = 10,
+        limit: Duration = .seconds(30),
+        onFailure: FailurePolicy = .acknowledge,
+        maximum: Int = 1000,
+        deduplication: RPCDeduplication? = nil,
+        maximumWaiting: Int? = nil,
+        permission: ReplyPermission = ReplyPermission(),
+        gate: Gate = Gate(),
+        zombiesChanged: @escaping @Sendable () -> Void = {}
+    ) -> RequestRunner {
+        RequestRunner(
+            procedures: Procedures {
+                Procedure("next") { (n: Int, _) in n + 1 }
+                Procedure("crash") { (_: Int, _) -> Int in throw Broken() }
+                Procedure("wait") { (_: Int, _) in
+                    try await untilCancelled()
+                    return 1
+                }
+                Procedure("deadline") { (_: Int, context) in RPCDeadline.current == context.deadline }
+                Procedure("gated") { (n: Int, _) in await gate.pass(n) }
+                Procedure("large") { (n: Int, _) in String(repeating: "x", count: n) }
+            },
+            settings: RequestRunner.Settings(
+                concurrency: concurrency,
+                handlerTimeLimit: limit,
+                onFailure: onFailure,
+                deliveryLimit: 3,
+                maximumMessageSize: maximum,
+                exposesErrors: false,
+                deduplication: deduplication,
+                maximumWaiting: maximumWaiting
+            ),
+            counters: counters,
+            eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            permission: permission,
+            zombiesChanged: zombiesChanged
+        )
+    }
+}
