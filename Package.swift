@@ -112,7 +112,7 @@ let package = Package(
         .target(
             name: "RPCTesting",
             dependencies: [
-                "RPCCaller", "RPCReceiver", "RPCWire",
+                "AMQPPool", "RPCCaller", "RPCReceiver", "RPCWire",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -298,7 +298,7 @@ let package = Package(
         .testTarget(
             name: "InteroperabilityTests",
             dependencies: [
-                "AMQPPool", "BrokerSupport", "LocalBroker", "RPCCaller", "RPCReceiver", "RPCWire",
+                "AMQPPool", "BrokerSupport", "LocalBroker", "RPCCaller", "RPCReceiver", "RPCWire", "rpc",
                 .product(name: "Logging", package: "swift-log"),
             ],
             exclude: ["Python"],

@@ -9,28 +9,16 @@ struct Call: AsyncParsableCommand {
         discussion: """
             Standard output gets the result and nothing else; what went wrong goes to standard error.
 
-            \(ToolExit.help)
+            \(ToolExit.help) With --repeat it is that of the first call that failed.
 
             Examples:
               rpc call math add '[4, 9]'
               rpc call math fib 30 --timeout 1
               rpc call math echo '{"any": ["JSON", null]}'
+              rpc call math add '[4, 9]' --repeat 60       and restart the broker meanwhile
               rpc call rpc_queue '' 30 --queue --text      the server of RabbitMQ's tutorial
             """
     )
-
-    /// How the argument and the result are written.
-    enum Form: String, EnumerableFlag {
-        case json, text, raw
-
-        static func help(for value: Form) -> ArgumentHelp? {
-            switch value {
-            case .json: "The argument and the result are JSON."
-            case .text: "They are plain text."
-            case .raw: "The argument is sent as bytes, and the result written as it comes, whatever it is."
-            }
-        }
-    }
 
     @Argument(help: "The service to call, or with --queue the queue.")
     var destination: String
@@ -50,12 +38,28 @@ struct Call: AsyncParsableCommand {
     @Flag(help: "Send the request straight into a queue, for a server that knows nothing of services.")
     var queue = false
 
+    @Option(
+        name: .customLong("repeat"),
+        help: ArgumentHelp(
+            "How many times to call. A call that fails is told, and the next one follows.",
+            valueName: "times"
+        )
+    )
+    var times = 1
+
+    @Option(help: ArgumentHelp("How long to wait between two calls of --repeat.", valueName: "seconds"))
+    var interval = 1.0
+
     @OptionGroup
     var broker: BrokerOptions
 
     func validate() throws {
         guard timeout > 0, timeout <= 1_000_000 else {
             throw ValidationError("--timeout takes a number of seconds greater than 0, not \(timeout)")
+        }
+        guard times > 0 else { throw ValidationError("--repeat must be at least 1, but is \(times)") }
+        guard interval >= 0, interval <= 1_000_000 else {
+            throw ValidationError("--interval takes a number of seconds, not \(interval)")
         }
         if form == .json { _ = try value() }
     }
@@ -65,14 +69,25 @@ struct Call: AsyncParsableCommand {
         configuration.pool.connections = 1
         let rpc = RPCCaller(service: "rpc-tool", configuration: configuration, logger: broker.logger)
         try await rpc.start()
-        do throws(RPCError) {
-            try await call(rpc)
-            await rpc.stop()
-        } catch {
-            await rpc.stop()
-            Environment.writeError("rpc: \(error)")
-            throw ToolExit.code(for: error)
+        var failure: ExitCode?
+        var failures = 0
+        var hints: Set<String> = []
+        for time in 0..<times {
+            if time > 0 { try await Task.sleep(for: .seconds(interval)) }
+            do throws(RPCError) {
+                try await call(rpc)
+            } catch {
+                Environment.writeError("rpc: \(error)")
+                if let hint = ToolExit.hint(for: error), hints.insert(hint).inserted {
+                    Environment.writeError("     \(hint)")
+                }
+                failure = failure ?? ToolExit.code(for: error)
+                failures += 1
+            }
         }
+        await rpc.stop()
+        if times > 1 { Environment.writeError("rpc: \(times - failures) of \(times) calls were answered") }
+        if let failure { throw failure }
     }
 
     /// Calls, and prints the result.
@@ -112,7 +127,7 @@ struct Call: AsyncParsableCommand {
             return try JSONValue(parsing: argument)
         } catch {
             throw ValidationError(
-                "the argument is not JSON: \(argument)\nA text needs quotes within quotes, as in '\"text\"'."
+                "the argument is not JSON: \(argument)\nA text needs quotes within quotes, as in '\"text\"'; or use --text."
             )
         }
     }

@@ -46,7 +46,7 @@ struct Demo: AsyncParsableCommand {
 
     private func play(on endpoints: [Endpoint], local: LocalBroker?, _ transcript: Transcript) async throws {
         let receiver = RPCReceiver(service: "demo-math", endpoints: endpoints, logger: broker.logger) {
-            ExampleService.procedures
+            ExampleService.procedures(.json)
         }
         let rpc = RPCCaller(service: "demo-caller", endpoints: endpoints, logger: broker.logger)
         try await receiver.start()

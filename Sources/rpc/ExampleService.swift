@@ -1,6 +1,6 @@
 import RPCReceiver
 
-/// The procedures that `rpc serve` and `rpc demo` answer.
+/// What the procedures that `rpc serve` and `rpc demo` answer do, however their arguments and results are written.
 enum ExampleService {
     static let help = """
         add    an array of numbers     their sum
@@ -10,20 +10,7 @@ enum ExampleService {
         fail   a text                  an error with that text
         """
 
-    @ProceduresBuilder
-    static var procedures: [Procedure] {
-        Procedure("add") { (numbers: [JSONValue], _) in try sum(numbers) }
-        Procedure("echo") { (value: JSONValue, _) in value }
-        Procedure("fib") { (n: Int, _) in try fibonacci(n) }
-        Procedure("sleep") { (seconds: Double, _) in
-            guard seconds >= 0, seconds <= 3600 else {
-                throw RPCFailure(code: "out_of_range", message: "sleep takes 0 to 3600 seconds, not \(seconds)")
-            }
-            try await Task.sleep(for: .seconds(seconds))
-            return seconds == seconds.rounded() ? JSONValue.integer(Int64(seconds)) : .number(seconds)
-        }
-        Procedure("fail") { (message: String, _) -> JSONValue in throw RPCFailure(code: "failed", message: message) }
-    }
+    static let names = ["add", "echo", "fib", "sleep", "fail"]
 
     /// Whole numbers stay whole as long as they fit.
     static func sum(_ numbers: [JSONValue]) throws -> JSONValue {
@@ -58,4 +45,14 @@ enum ExampleService {
         for _ in 0..<n { (a, b) = (b, a &+ b) }
         return a
     }
+
+    /// Returns that much later.
+    static func sleep(_ seconds: Double) async throws {
+        guard seconds >= 0, seconds <= 3600 else {
+            throw RPCFailure(code: "out_of_range", message: "sleep takes 0 to 3600 seconds, not \(seconds)")
+        }
+        try await Task.sleep(for: .seconds(seconds))
+    }
+
+    static func fail(_ text: String) -> RPCFailure { RPCFailure(code: "failed", message: text) }
 }

@@ -1,7 +1,6 @@
 import AMQPPool
 import ArgumentParser
 import Logging
-import RPCCaller
 
 @main
 struct RPCTool: AsyncParsableCommand {
@@ -19,30 +18,6 @@ struct RPCTool: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [Serve.self, Call.self, Demo.self]
     )
-}
-
-/// How the process tells a script what went wrong.
-enum ToolExit {
-    static let timeout = ExitCode(2)
-    static let unroutable = ExitCode(3)
-    static let remote = ExitCode(4)
-    static let connection = ExitCode(5)
-
-    static let help = """
-        Exit codes: 0 success, 1 any other failure, 2 no reply before the timeout, 3 unroutable (no such service), 4 the \
-        service answered with an error, 5 no connection, or it was lost, 64 wrong usage.
-        """
-
-    static func code(for error: RPCError) -> ExitCode {
-        switch error {
-        case .timeout: timeout
-        case .unroutable: unroutable
-        case .remote: remote
-        case .connectionLost, .notConnected, .blocked, .replyQueueLost, .callerRestarted: connection
-        case .cancelled, .overloaded, .rejectedByBroker, .undecodableReply, .unexpectedContentType: .failure
-        case .invalidRequest: .validationFailure
-        }
-    }
 }
 
 struct BrokerOptions: ParsableArguments {

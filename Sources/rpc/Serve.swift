@@ -13,18 +13,40 @@ struct Serve: AsyncParsableCommand {
             The procedures, each with its argument and result:
             \(ExampleService.help)
 
+            With --text and --raw they take and give the same as plain text and as bytes: add '4 9' is 13.
+
             SIGTERM and Ctrl-C stop gracefully: nothing new is taken on, and the requests that are running are answered \
             (within 30 seconds). A second one stops at once; what was not answered goes to another receiver.
 
-            Example: rpc serve math --concurrency 4
+            Exit codes: 0 stopped, 1 the broker refuses the queue or the exchange, 64 wrong usage, 130 stopped at once. \
+            While nothing can be connected to, it keeps trying.
+
+            Examples:
+              rpc serve math --concurrency 4
+              rpc serve rpc_queue --queue --text --default fib     for the client of RabbitMQ's tutorial
             """
     )
 
-    @Argument(help: "The name that callers send requests to.")
+    @Argument(help: "The name that callers send requests to, or with --queue the queue.")
     var service: String
 
     @Option(help: "How many requests run at once.")
     var concurrency = 10
+
+    @Flag
+    var form = Form.json
+
+    @Flag(help: "Answer what is sent straight into a queue, by clients that know nothing of services.")
+    var queue = false
+
+    @Flag(help: "The queue is one that is not durable, as older servers of RabbitMQ's tutorial declare it.")
+    var transient = false
+
+    @Option(
+        name: .customLong("default"),
+        help: ArgumentHelp("Which of the procedures answers requests that name none.", valueName: "procedure")
+    )
+    var nameless: String?
 
     @OptionGroup
     var broker: BrokerOptions
@@ -32,17 +54,37 @@ struct Serve: AsyncParsableCommand {
     func validate() throws {
         guard concurrency > 0 else { throw ValidationError("--concurrency must be at least 1, but is \(concurrency)") }
         guard !service.isEmpty else { throw ValidationError("the service's name must not be empty") }
+        if let nameless, !ExampleService.names.contains(nameless) {
+            let names = ExampleService.names.joined(separator: ", ")
+            throw ValidationError("--default takes one of \(names), and not \(nameless)")
+        }
     }
 
     func run() async throws {
-        let endpoints = try broker.endpointsOrDefault()
+        var configuration = RPCReceiverConfiguration(endpoints: try broker.endpointsOrDefault())
+        configuration.concurrency = concurrency
+        configuration.queueIsDurable = !transient
+        if queue {
+            configuration.queue = service
+            configuration.bindings = []
+        }
         let receiver = RPCReceiver(
             service: service,
-            endpoints: endpoints,
-            concurrency: concurrency,
-            logger: broker.logger
-        ) { ExampleService.procedures }
-        let stopping = Flag()
+            configuration: configuration,
+            logger: broker.logger,
+            procedures: Procedures { ExampleService.procedures(form, nameless: nameless) }
+        )
+        do {
+            try await serve(receiver)
+        } catch let refusal as RPCTopologyError {
+            Environment.writeError("rpc: \(refusal)")
+            if let hint = hint(for: refusal) { Environment.writeError("     \(hint)") }
+            throw ExitCode.failure
+        }
+    }
+
+    private func serve(_ receiver: RPCReceiver) async throws {
+        let stopping = Once()
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
@@ -51,31 +93,61 @@ struct Serve: AsyncParsableCommand {
             group.addTask {
                 for await _ in signals {
                     if receiver.supervisor.pid?.isAlive != true { return }
-                    if stopping.set() { Environment.exitNow(130) }
+                    if stopping.set() { Environment.exitNow(ToolExit.interrupted) }
                     Environment.writeError("stopping: answering \(receiver.inFlight) running requests")
                     Task { await receiver.stop() }
                 }
             }
             group.addTask {
-                do throws(AMQPError) {
-                    try await receiver.waitUntilReady(timeout: .seconds(5))
-                } catch {
-                    if Task.isCancelled { return }
-                    Environment.writeError("\(error.cause); still trying")
-                    try await receiver.waitUntilReady(timeout: .seconds(365 * 24 * 3600))
-                }
-                Environment.writeError("serving \"\(service)\" (stop with Ctrl-C)")
-                // The group ends when the tree does, not when this is said.
+                await tell(receiver)
+                // The group ends when the tree does, not when there is nothing more to tell.
                 try await Task.sleep(for: .seconds(365 * 24 * 3600))
             }
             defer { group.cancelAll() }
             try await group.next()
         }
     }
+
+    /// Says when requests come, and when they do not any more.
+    private func tell(_ receiver: RPCReceiver) async {
+        var wasReady = false
+        for await state in receiver.states {
+            switch state {
+            case .ready:
+                Environment.writeError("serving \"\(service)\" (stop with Ctrl-C)")
+                wasReady = true
+            case .connecting:
+                if wasReady { Environment.writeError("the connection or the queue is lost") }
+                wasReady = false
+                await tellWhy(receiver)
+            case .blocked: Environment.writeError("the broker accepts no messages at present: replies wait")
+            case .suspended, .stopped, .stopping: continue
+            }
+        }
+    }
+
+    /// Says why it takes long to connect, if it does.
+    private func tellWhy(_ receiver: RPCReceiver) async {
+        do throws(AMQPError) {
+            try await receiver.waitUntilReady(timeout: .seconds(5))
+        } catch {
+            if !Task.isCancelled { Environment.writeError("\(error.cause); still trying") }
+        }
+    }
+
+    private func hint(for refusal: RPCTopologyError) -> String? {
+        switch refusal.code {
+        case 403: "The broker's administrator grants rights: rabbitmqctl set_permissions"
+        case 406 where refusal.text.contains("durable"):
+            "It was declared in another way: --transient takes it as not durable, or it has to be deleted."
+        case 406: "It was declared in another way, and has to be deleted or served under another name."
+        default: nil
+        }
+    }
 }
 
 /// Whether something has been done already.
-private final class Flag: Sendable {
+private final class Once: Sendable {
     private let isSet = Atomic<Bool>(false)
 
     /// Sets it, and tells whether it was.

@@ -1,4 +1,5 @@
 import BrokerSupport
+import LocalBroker
 import RPCCaller
 import RPCReceiver
 import Testing
@@ -8,7 +9,7 @@ private let fib = RPCProcedure<String, String>(nil, codec: .text)
 
 @Suite(
     "The RabbitMQ tutorial's programs",
-    .enabled(if: PythonProgram.interpreter != nil, "pika is missing: scripts/bootstrap --tests"),
+    .enabled(if: Program.interpreter != nil, "pika is missing: scripts/bootstrap --tests"),
     .timeLimit(.minutes(3))
 )
 struct TutorialTests {
@@ -24,7 +25,7 @@ struct TutorialTests {
                     return String(fibonacci(n))
                 }
             } _: { receiver in
-                let client = try PythonProgram("tutorial_client", ["30", "0", "7"], url: url)
+                let client = try Program("tutorial_client", ["30", "0", "7"], url: url)
                 defer { client.kill() }
                 #expect(try await client.line() == "832040")
                 #expect(try await client.line() == "0")
@@ -44,6 +45,28 @@ struct TutorialTests {
                         #expect(result == expected)
                     }
                 }
+            }
+        }
+    }
+
+    @Test("its client is answered by rpc serve, and its server called by rpc call", .enabled(if: Program.tool != nil))
+    func tool() async throws {
+        try await TestBroker.withVirtualHost { broker, url, virtualHost in
+            // The client sends at once, and what it sends before there is a queue goes nowhere.
+            try await broker.declareQueue("rpc_queue", durable: false, virtualHost: virtualHost)
+            let arguments = ["serve", "rpc_queue", "--queue", "--transient", "--text", "--default", "fib"]
+            let server = try Program(tool: arguments, url: url)
+            defer { server.kill() }
+            let client = try Program("tutorial_client", ["30", "7"], url: url)
+            defer { client.kill() }
+            #expect(try await client.line() == "832040")
+            #expect(try await client.line() == "13")
+        }
+        try await TestBroker.withVirtualHost { _, url, _ in
+            try await whileRunning("tutorial_server", url: url) { _ in
+                let call = try Program(tool: ["call", "rpc_queue", "", "30", "--queue", "--text"], url: url)
+                defer { call.kill() }
+                #expect(try await call.line() == "832040")
             }
         }
     }

@@ -12,7 +12,7 @@ private enum Tools {
 /// `Python/wire_caller.py` and `wire_receiver.py` were written from docs/wire-protocol.md, not from the library's code.
 @Suite(
     "Another implementation of docs/wire-protocol.md",
-    .enabled(if: PythonProgram.interpreter != nil, "pika is missing: scripts/bootstrap --tests"),
+    .enabled(if: Program.interpreter != nil, "pika is missing: scripts/bootstrap --tests"),
     .timeLimit(.minutes(3))
 )
 struct ForeignImplementationTests {
@@ -25,14 +25,14 @@ struct ForeignImplementationTests {
                 Procedure("fail") { (text: String, _) -> Int in
                     throw RPCFailure(code: "out_of_stock", message: text, details: ["left": 2])
                 }
-                Procedure("crash") { (_: Int, _) -> Int in throw PythonProgram.Silent(description: "secret") }
+                Procedure("crash") { (_: Int, _) -> Int in throw Program.Silent(description: "secret") }
                 Procedure("tenant") { (_: Int, context) in context.headers["tenant"] == "blue" }
                 Procedure("wait") { (_: Int, context) in
                     try await Task.sleep(for: .seconds(600))
                     return 1
                 }
             } _: { receiver in
-                let caller = try PythonProgram("wire_caller", ["math"], url: url)
+                let caller = try Program("wire_caller", ["math"], url: url)
                 defer { caller.kill() }
                 func ask(_ command: JSONValue) async throws -> JSONValue {
                     try caller.say("\(command)")
@@ -88,7 +88,7 @@ struct ForeignImplementationTests {
                     try await Task.sleep(for: .milliseconds(10))
                 }
                 #expect(receiver.counts.answered == answered + 1)
-                let nobody = try PythonProgram("wire_caller", ["nobody"], url: url)
+                let nobody = try Program("wire_caller", ["nobody"], url: url)
                 defer { nobody.kill() }
                 try nobody.say(#"{"kind": "call", "procedure": "add", "body": "1", "timeout_ms": 30000}"#)
                 #expect(try JSONValue(parsing: try await nobody.line()) == ["unroutable": true])

@@ -105,6 +105,11 @@ struct CallTests {
             (["call", "math"], "Missing expected argument"),
             (["serve", "math", "--concurrency", "0"], "--concurrency"),
             (["serve"], "Missing expected argument"),
+            (["serve", "math", "--default", "sing"], "--default takes one of add, echo, fib, sleep, fail"),
+            (["serve", "math", "--json", "--text"], "--text"),
+            (["call", "math", "add", "[]", "--repeat", "0"], "--repeat"),
+            (["call", "math", "add", "[]", "--interval", "-1"], "--interval"),
+            (["call", "math", "add", "[]", "--loud"], "--loud"),
             (["sing"], "sing"),
         ]
     )

@@ -60,18 +60,30 @@ final class RunningTool: Sendable {
         }
     }
 
-    /// Waits until standard error has this text.
-    func says(
-        _ text: String,
-        within deadline: Duration = .seconds(90),
-        sourceLocation: SourceLocation = #_sourceLocation
+    /// Waits until standard error has this text, so often.
+    func says(_ text: String, times: Int = 1, sourceLocation: SourceLocation = #_sourceLocation) async {
+        await wait(until: text, times, in: \.error, sourceLocation)
+    }
+
+    /// Waits until standard output has this text.
+    func prints(_ text: String, sourceLocation: SourceLocation = #_sourceLocation) async {
+        await wait(until: text, 1, in: \.output, sourceLocation)
+    }
+
+    private func wait(
+        until text: String,
+        _ times: Int,
+        in stream: any KeyPath<State, Data> & Sendable,
+        _ sourceLocation: SourceLocation
     ) async {
-        let isThere = await wait(within: deadline) {
-            String(decoding: $0.error, as: UTF8.self).contains(text) || $0.isOver
+        let has = { @Sendable (data: Data) in
+            String(decoding: data, as: UTF8.self).components(separatedBy: text).count > times
         }
-        let said = state.withLock { String(decoding: $0.error, as: UTF8.self) }
-        if !isThere || !said.contains(text) {
-            Issue.record("it does not say \"\(text)\", but: \(said)", sourceLocation: sourceLocation)
+        let isThere = await wait(within: .seconds(90)) { has($0[keyPath: stream]) || $0.isOver }
+        let said = state.withLock { $0[keyPath: stream] }
+        if !isThere || !has(said) {
+            let said = String(decoding: said, as: UTF8.self)
+            Issue.record("it does not say \"\(text)\" \(times) times, but: \(said)", sourceLocation: sourceLocation)
         }
     }
 

@@ -2,8 +2,8 @@ import Foundation
 import Synchronization
 import Testing
 
-/// A program of the folder `Python`, run by an interpreter that has pika.
-final class PythonProgram: Sendable {
+/// A program that runs beside a test: one of the folder `Python`, or the tool.
+final class Program: Sendable {
     /// The interpreter; `nil` where none has pika. `scripts/bootstrap --tests` installs it.
     static let interpreter: String? = ["/usr/bin/python3", "/usr/local/bin/python3", "/opt/homebrew/bin/python3"]
         .first { path in
@@ -16,6 +16,12 @@ final class PythonProgram: Sendable {
             process.waitUntilExit()
             return process.terminationStatus == 0
         }
+
+    /// The tool, which stands beside the tests; `nil` where it is not known where they stand.
+    static var tool: String? {
+        let tests = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        return tests.map { URL(filePath: $0).deletingLastPathComponent().appending(path: "rpc").path }
+    }
 
     struct Silent: Error, CustomStringConvertible {
         let description: String
@@ -32,14 +38,22 @@ final class PythonProgram: Sendable {
     private let input: FileHandle
     private let state = Mutex(State())
 
-    init(_ name: String, _ arguments: [String] = [], url: String) throws {
+    /// A program of the folder `Python`.
+    convenience init(_ name: String, _ arguments: [String] = [], url: String) throws {
+        let script = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Python/\(name).py").path
+        try self.init(name, try #require(Self.interpreter), [script] + arguments, url: url)
+    }
+
+    /// The tool.
+    convenience init(tool arguments: [String], url: String) throws {
+        try self.init("rpc", try #require(Self.tool), arguments, url: url)
+    }
+
+    private init(_ name: String, _ executable: String, _ arguments: [String], url: String) throws {
         self.name = name
         let process = Process()
-        process.executableURL = URL(filePath: try #require(Self.interpreter))
-        process.arguments =
-            [
-                URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Python/\(name).py").path
-            ] + arguments
+        process.executableURL = URL(filePath: executable)
+        process.arguments = arguments
         process.environment = ProcessInfo.processInfo.environment.merging(["AMQP_URL": url]) { $1 }
         let (input, output) = (Pipe(), Pipe())
         process.standardInput = input
@@ -117,9 +131,9 @@ func whileRunning(
     _ name: String,
     _ arguments: [String] = [],
     url: String,
-    _ body: (PythonProgram) async throws -> Void
+    _ body: (Program) async throws -> Void
 ) async throws {
-    let program = try PythonProgram(name, arguments, url: url)
+    let program = try Program(name, arguments, url: url)
     defer { program.kill() }
     #expect(try await program.line() == "ready")
     try await body(program)

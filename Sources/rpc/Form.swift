@@ -1,0 +1,14 @@
+import ArgumentParser
+
+/// How arguments and results are written.
+enum Form: String, EnumerableFlag {
+    case json, text, raw
+
+    static func help(for value: Form) -> ArgumentHelp? {
+        switch value {
+        case .json: "Arguments and results are JSON."
+        case .text: "They are plain text."
+        case .raw: "They are bytes, whatever they are called: sent as they are, and taken as they come."
+        }
+    }
+}

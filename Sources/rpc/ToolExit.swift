@@ -1,0 +1,46 @@
+import ArgumentParser
+import RPCCaller
+
+/// How the process tells a script what went wrong, and a person what to do.
+enum ToolExit {
+    static let timeout = ExitCode(2)
+    static let unroutable = ExitCode(3)
+    static let remote = ExitCode(4)
+    static let connection = ExitCode(5)
+    /// A second signal.
+    static let interrupted: Int32 = 130
+
+    static let help = """
+        Exit codes: 0 success, 1 any other failure, 2 no reply before the timeout, 3 unroutable (no such service), 4 the \
+        service answered with an error, 5 no connection, or it was lost, 64 wrong usage.
+        """
+
+    static func code(for error: RPCError) -> ExitCode {
+        switch error {
+        case .timeout: timeout
+        case .unroutable: unroutable
+        case .remote: remote
+        case .connectionLost, .notConnected, .blocked, .replyQueueLost, .callerRestarted: connection
+        case .cancelled, .overloaded, .rejectedByBroker, .undecodableReply, .unexpectedContentType: .failure
+        case .invalidRequest: .validationFailure
+        }
+    }
+
+    /// What can be done about it, where that is known.
+    static func hint(for error: RPCError) -> String? {
+        switch error {
+        case .notConnected:
+            "--url or AMQP_URL names another broker, with its user, password and virtual host; rpc demo brings its own."
+        case .unroutable(let destination):
+            "Nobody has ever served it: rpc serve \(destination) would, and rpc serve \(destination) --queue as a queue."
+        case .timeout(requestMayHaveBeenDelivered: true):
+            "It may still be worked on, or wait for a receiver. --timeout waits longer."
+        case .timeout(requestMayHaveBeenDelivered: false): "--timeout waits longer."
+        case .blocked: "Its administrator has to free memory or disk space: rabbitmq-diagnostics alarms"
+        case .undecodableReply, .unexpectedContentType: "--text and --raw take other results than JSON."
+        case .remote(let failure) where failure.code == .unsupportedContentType:
+            "--text and --raw send other arguments than JSON, and --json sends that."
+        default: nil
+        }
+    }
+}
