@@ -1,4 +1,4 @@
-package import NIOCore
+import NIOCore
 
 extension Publish {
     /// Why a channel of a connection with these settings would refuse the message before a byte of it is sent; `nil`: it would not.
