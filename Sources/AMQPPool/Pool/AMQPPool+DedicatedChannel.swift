@@ -61,7 +61,7 @@ extension AMQPPool {
 
     private func openDedicatedChannel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
         while true {
-            let connection = try await registry(before: deadline).nextConnection(before: deadline)
+            let connection = try await nextConnection(before: deadline)
             do throws(AMQPError) {
                 return try await connection.openChannel(timeout: ContinuousClock.now.duration(to: deadline))
             } catch {

@@ -69,6 +69,7 @@ public final class AMQPPool: Service, Sendable {
                 states.update { current.poolState }
                 context.pid.onExit { _ in
                     current.clear(registry)
+                    registry.end()
                     states.update { current.poolState }
                 }
                 return registry
@@ -208,7 +209,7 @@ public final class AMQPPool: Service, Sendable {
     func connection(within timeout: Duration) async throws -> Connection? {
         let deadline = ContinuousClock.now + timeout
         do throws(AMQPError) {
-            return try await registry(before: deadline).nextConnection(before: deadline)
+            return try await nextConnection(before: deadline)
         } catch {
             try Task.checkCancellation()
             // Stopped on purpose, it says so at once; it may be started again.
@@ -218,14 +219,21 @@ public final class AMQPPool: Service, Sendable {
     }
 
     private func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
-        // Without a call in between when there is one.
-        if let registry = registry.registry { return try await registry.next(before: deadline) }
-        return try await registry(before: deadline).next(before: deadline)
+        // Without waiting when there is one.
+        if let channel = registry.registry?.pick() { return channel }
+        return try await registry.wait(before: deadline) { registry throws(AMQPError) in
+            try await registry.next(before: deadline)
+        }
     }
 
-    func registry(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> ChannelRegistry {
-        try await registry.registry(before: deadline)
+    func nextConnection(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Connection {
+        try await registry.wait(before: deadline) { registry throws(AMQPError) in
+            try await registry.nextConnection(before: deadline)
+        }
     }
+
+    /// How many wait for a channel or a connection.
+    var waiting: Int { registry.registry?.waiting ?? 0 }
 
     var operationTimeout: Duration { configuration.connection.operationTimeout }
 }

@@ -14,6 +14,8 @@ package actor ChannelRegistry {
         var report = ConnectReport()
         var waiters: [UInt64: CheckedContinuation<Wake, Never>] = [:]
         var lastWaiter: UInt64 = 0
+        /// Nothing is added any more.
+        var isEnded = false
     }
 
     fileprivate enum Wake {
@@ -63,6 +65,7 @@ package actor ChannelRegistry {
     package nonisolated func next(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
         while true {
             if let channel = pick() { return channel }
+            if isEnded { throw .notSent(.poolNotRunning) }
             switch await wait(until: deadline, for: { $0.channels.contains(where: \.isReady) }) {
             case .changed: continue
             case .cancelled: throw .notSent(.cancelled(operation: "waiting for a channel"))
@@ -79,6 +82,7 @@ package actor ChannelRegistry {
     nonisolated func nextConnection(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Connection {
         while true {
             if let connection = state.withLock({ $0.pickConnection() }) { return connection }
+            if isEnded { throw .notSent(.poolNotRunning) }
             switch await wait(until: deadline, for: { $0.connections.contains(where: \.isUsable) }) {
             case .changed: continue
             case .cancelled: throw .notSent(.cancelled(operation: "waiting for a connection"))
@@ -113,7 +117,7 @@ package actor ChannelRegistry {
                 let wake: Wake? = state.withLock { state in
                     if Task.isCancelled { return .cancelled }
                     if ContinuousClock.now >= deadline { return .deadline }
-                    if isReady(state) { return .changed }
+                    if isReady(state) || state.isEnded { return .changed }
                     state.waiters[id] = continuation
                     return nil
                 }
@@ -126,6 +130,21 @@ package actor ChannelRegistry {
 
     private nonisolated func wake(_ id: UInt64, _ wake: Wake) {
         state.withLock { $0.waiters.removeValue(forKey: id) }?.resume(returning: wake)
+    }
+
+    /// How many wait.
+    nonisolated var waiting: Int { state.withLock { $0.waiters.count } }
+
+    // MARK: The end
+
+    /// Whether nothing is added any more.
+    nonisolated var isEnded: Bool { state.withLock { $0.isEnded } }
+
+    /// The process of this registry has ended: what comes later is added to that of the next incarnation, and who waits for it here
+    /// would wait in vain.
+    nonisolated func end() {
+        state.withLock { $0.isEnded = true }
+        readinessChanged()
     }
 
     // MARK: What the processes report

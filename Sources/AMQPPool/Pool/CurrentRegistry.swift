@@ -62,6 +62,23 @@ final class CurrentRegistry: Sendable {
         }
     }
 
+    /// What is waited for in a registry. When that one ends meanwhile, the wait goes on in the next one.
+    ///
+    /// - Throws: as ``registry(before:)``, and what `find` throws.
+    func wait<Found>(
+        before deadline: ContinuousClock.Instant,
+        for find: (ChannelRegistry) async throws(AMQPError) -> Found
+    ) async throws(AMQPError) -> Found {
+        while true {
+            let registry = try await registry(before: deadline)
+            do throws(AMQPError) {
+                return try await find(registry)
+            } catch {
+                guard registry.isEnded, case .notSent(.poolNotRunning) = error else { throw error }
+            }
+        }
+    }
+
     private func wakeAll(_ change: (inout State) -> Void) {
         let waiters = state.withLock { state in
             change(&state)

@@ -57,6 +57,31 @@ struct PoolTests {
     private static let connection = "amqp-pool/pool/connection-supervisor-1/connection"
     private static let channel = "amqp-pool/pool/connection-supervisor-1/channel-supervisor/channel-1"
 
+    @Test("Who waits for a channel while the pool starts anew gets one of the next incarnation")
+    func waitsAcrossRestart() async throws {
+        try await TestBroker.withVirtualHost { broker, _, virtualHost in
+            let proxy = try await FaultProxy.start(to: broker)
+            try await proxy.setNewConnections(.ignored)
+            var configuration = PoolConfiguration(endpoints: [try Endpoint(url: proxy.url(virtualHost: virtualHost))])
+            configuration.connection.connectTimeout = .seconds(1)
+            configuration.connection.operationTimeout = .seconds(60)
+            let pool = AMQPPool(configuration: configuration)
+            try await pool.start()
+            let waiter = Task { try await pool.waitUntilReady(timeout: .seconds(120)) }
+            let publisher = Task {
+                try await pool.publish(ByteBuffer(string: "m"), routingKey: "nowhere", timeout: .seconds(120))
+            }
+            try await eventually("both wait") { pool.waiting == 2 }
+            try LiveTree(pool.supervisor).end("amqp-pool/registry")
+            try await proxy.setNewConnections(.accepted)
+            try await waiter.value
+            try await publisher.value
+            await pool.stop()
+            await #expect(throws: AMQPError.self) { try await pool.waitUntilReady(timeout: .seconds(60)) }
+            await proxy.shutdown()
+        }
+    }
+
     @Test("The tree is the one that is drawn, and what onOpen declares can be published to")
     func publishes() async throws {
         try await withPool(
