@@ -149,6 +149,22 @@ struct ShutdownLadderTests {
         #expect(!hanging.isAtWork)
     }
 
+    @Test("a terminate that is overtaken by a kill, or left behind, has its kill hook run")
+    func hookOfTerminate() {
+        var killed = running(hasHook: true)
+        _ = killed.handle(.taskEnded(nil), observesStop: false)
+        #expect(killed.handle(.kill, observesStop: false) == [.markEnding, .runHook, .setTimer(.seconds(1))])
+        // It is the terminate that is waited for.
+        #expect(killed.handle(.hookReturned, observesStop: false) == [])
+        var late = killed
+        #expect(killed.handle(.terminated, observesStop: false) == [.cancelTimer, .announceExit])
+        // Once is enough.
+        #expect(late.handle(.timerFired, observesStop: false) == [.abandon, .announceExit])
+        var hanging = running(hasHook: true)
+        _ = hanging.handle(.taskEnded(nil), observesStop: false)
+        #expect(hanging.handle(.timerFired, observesStop: false) == [.runHook, .abandon, .announceExit])
+    }
+
     @Test("a terminate that hangs is left behind after the shutdown time")
     func hangingTerminate() {
         var ladder = running()

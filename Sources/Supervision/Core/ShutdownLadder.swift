@@ -261,6 +261,8 @@ extension ShutdownLadder {
             step = .terminating(reason)
             self.reason = reason
             actions.append(.markEnding)
+            // What it waits for while it terminates may be what the hook closes.
+            runHook()
             setTimer(killTimeout)
         case .terminating, .ended: return
         }
@@ -281,7 +283,9 @@ extension ShutdownLadder {
             } else {
                 end(.killed, abandoning: isTaskRunning)
             }
-        case .terminating(let reason): end(reason, abandoning: true)
+        case .terminating(let reason):
+            runHook()
+            end(reason, abandoning: true)
         case .starting, .running, .ended: return
         }
     }
