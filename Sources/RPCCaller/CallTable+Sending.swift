@@ -138,7 +138,7 @@ extension CallTable {
             state.isPumping = true
             // Detached: it must not inherit the priority, the cancellation or the locals of a call.
             state.pump = Task.detached { [weak self, registry] in
-                while !Task.isCancelled {
+                while !Task.isCancelled, !registry.isEnded {
                     let channel = try? await registry.next(before: .now + .seconds(60))
                     guard let self else { return }
                     if let channel { serveLine(first: channel) }

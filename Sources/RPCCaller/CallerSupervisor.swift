@@ -16,8 +16,8 @@ func callerSupervisor(
 ) -> Supervisor {
     var pool = configuration.pool
     if pool.connection.name == nil { pool.connection.name = "\(service)-caller" }
-    // Draining first, closing after it.
-    pool.channelShutdown = configuration.drainTimeout + pool.connection.closeTimeout
+    // Draining first, then letting go of a reply queue that was being declared, closing after it.
+    pool.channelShutdown = configuration.drainTimeout + pool.connection.closeTimeout * 2
     let eventLoopGroup = pool.connection.eventLoopGroup
     let drainTimeout = configuration.drainTimeout
     let settings = CallTable.Settings(
@@ -34,10 +34,12 @@ func callerSupervisor(
     // Kept over all incarnations: what the broker refuses it refuses again.
     let brokerLimit = BrokerMessageLimit()
     return Supervisor(name, strategy: .oneForAll, intensity: configuration.intensity, logger: logger) {
-        Child("registry") { _ in
+        Child("registry") { context in
             guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             try configuration.check(service: service)
-            return ChannelRegistry(onChange: { states.update() })
+            let registry = ChannelRegistry(onChange: { states.update() })
+            registry.ends(with: context.pid)
+            return registry
         }
         Child("pending") { context in
             let registry = context.reference("registry", as: ChannelRegistry.self)

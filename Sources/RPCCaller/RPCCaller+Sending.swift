@@ -160,6 +160,8 @@ extension RPCCaller {
             case .notTaken: ended = table
             case .failed(let error):
                 throw doubt.flatMap { error.requestMayHaveBeenProcessed ? nil : $0 } ?? error
+            // Whether it is ready is asked of whatever comes next.
+            case .restarted where kind == .readiness: ended = table
             case .restarted(let reason, let mayHaveBeenDelivered, let retriesLeft):
                 let mayHaveBeenDelivered = mayHaveBeenDelivered || doubt != nil
                 let error = RPCError.callerRestarted(reason, requestMayHaveBeenDelivered: mayHaveBeenDelivered)

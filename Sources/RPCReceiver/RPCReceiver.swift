@@ -104,11 +104,13 @@ public final class RPCReceiver: Service, Sendable {
     ///
     /// - Throws: A `SupervisionError` around the `RPCConfigurationError` that says what cannot work.
     public func start() async throws {
+        current.setStopped(false)
         try await supervisor.start()
     }
 
     /// Stops taking requests on, answers those in flight within the drain timeout, and closes.
     public func stop() async {
+        current.setStopped(true)
         await supervisor.stop()
     }
 
@@ -117,22 +119,43 @@ public final class RPCReceiver: Service, Sendable {
     /// - Throws: Why it ended, when nobody asked it to: an `RPCTopologyError` when the broker refuses the exchange or the queue
     ///   at the first open, or what made the tree give up.
     public func run() async throws {
+        current.setStopped(false)
+        defer { current.setStopped(true) }
         try await supervisor.run()
     }
 
-    /// Waits until it consumes the service's queue.
+    /// Waits until it consumes the service's queue, also while it is started, or started anew.
     ///
-    /// - Throws: What was tried and failed, when the time is over; `AMQPError.cancelled(operation:)`.
+    /// - Throws: What was tried and failed, when the time is over; `AMQPError.poolNotRunning` at once when it was stopped;
+    ///   `AMQPError.cancelled(operation:)`.
     public func waitUntilReady(timeout: Duration = .seconds(30)) async throws(AMQPError) {
         let deadline = ContinuousClock.now + timeout
-        let parts: ReceiverParts
-        do throws(Current<ReceiverParts>.Absence) {
-            parts = try await current.value(before: deadline)
-        } catch {
-            if case .cancelled = error { throw .cancelled(operation: "waiting for the receiver") }
-            throw .notConnected([])
+        var ended: ReceiverParts?
+        while true {
+            let parts = try await parts(otherThan: ended, before: deadline)
+            do throws(AMQPError) {
+                _ = try await parts.registry.next(before: deadline)
+                return
+            } catch {
+                guard parts.registry.isEnded, case .notSent(.poolNotRunning) = error else { throw error }
+                ended = parts
+            }
         }
-        _ = try await parts.registry.next(before: deadline)
+    }
+
+    private func parts(
+        otherThan ended: ReceiverParts?,
+        before deadline: ContinuousClock.Instant
+    ) async throws(AMQPError) -> ReceiverParts {
+        do throws(Current<ReceiverParts>.Absence) {
+            return try await current.value(otherThan: ended, before: deadline)
+        } catch {
+            switch error {
+            case .cancelled: throw .cancelled(operation: "waiting for the receiver")
+            case .stopped: throw .poolNotRunning
+            case .deadline, .overloaded: throw .notConnected([])
+            }
+        }
     }
 
     /// The receiver's state now, and each change. Does not end. At most 16 wait to be taken, then the oldest are lost.

@@ -48,10 +48,12 @@ func receiverSupervisor(
         try context.poolOwner.child("handlers", as: HandlerSupervisor.self).resolve().parts.consumers
     }
     return Supervisor(name, strategy: .restForOne, intensity: configuration.intensity, logger: logger) {
-        Child("registry") { _ in
+        Child("registry") { context in
             guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             try configuration.check(service: service, procedures: procedures)
-            return ChannelRegistry(onChange: { states.update() })
+            let registry = ChannelRegistry(onChange: { states.update() })
+            registry.ends(with: context.pid)
+            return registry
         }
         Child("handlers") { context in
             let registry = try context.reference("registry", as: ChannelRegistry.self).resolve()

@@ -67,11 +67,12 @@ public final class AMQPPool: Service, Sendable {
                 let registry = ChannelRegistry(onChange: { states.update { current.poolState } })
                 current.set(registry)
                 states.update { current.poolState }
+                // In this order: who is told that it has ended must not find it again.
                 context.pid.onExit { _ in
                     current.clear(registry)
-                    registry.end()
                     states.update { current.poolState }
                 }
+                registry.ends(with: context.pid)
                 return registry
             }
             poolSupervisor(

@@ -61,7 +61,8 @@ package actor ChannelRegistry {
     /// Waits for a channel that is ready.
     ///
     /// - Throws: at the deadline ``AMQPError/notConnected(_:)``, which tells what failed at each endpoint, or
-    ///   ``AMQPError/blocked(reason:)``; ``AMQPError/cancelled(operation:)``. Each inside ``AMQPError/notSent(_:)``.
+    ///   ``AMQPError/blocked(reason:)``; ``AMQPError/poolNotRunning`` when the registry has ended;
+    ///   ``AMQPError/cancelled(operation:)``. Each inside ``AMQPError/notSent(_:)``.
     package nonisolated func next(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
         while true {
             if let channel = pick() { return channel }
@@ -133,18 +134,21 @@ package actor ChannelRegistry {
     }
 
     /// How many wait.
-    nonisolated var waiting: Int { state.withLock { $0.waiters.count } }
+    package nonisolated var waiting: Int { state.withLock { $0.waiters.count } }
 
     // MARK: The end
 
-    /// Whether nothing is added any more.
-    nonisolated var isEnded: Bool { state.withLock { $0.isEnded } }
+    /// Whether nothing is added any more: ``next(before:)`` throws ``AMQPError/poolNotRunning`` then.
+    package nonisolated var isEnded: Bool { state.withLock { $0.isEnded } }
 
-    /// The process of this registry has ended: what comes later is added to that of the next incarnation, and who waits for it here
+    /// Ends with this process, its own: what comes later is added to the registry of the next incarnation, and who waits for it here
     /// would wait in vain.
-    nonisolated func end() {
-        state.withLock { $0.isEnded = true }
-        readinessChanged()
+    package nonisolated func ends(with pid: Pid) {
+        pid.onExit { [weak self] _ in
+            guard let self else { return }
+            state.withLock { $0.isEnded = true }
+            readinessChanged()
+        }
     }
 
     // MARK: What the processes report

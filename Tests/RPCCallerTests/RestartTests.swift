@@ -1,0 +1,84 @@
+import AMQPPool
+import BrokerSupport
+import LocalBroker
+import RPCCaller
+import RPCReceiver
+import Supervision
+import SupervisionTesting
+import Testing
+
+@Suite("While a caller or a receiver starts anew, and cannot connect")
+struct RestartTests {
+    @Test("who waits until the caller is ready goes on waiting, and a call made meanwhile waits too and is answered")
+    func caller() async throws {
+        try await withServices { services in
+            let proxy = try await FaultProxy.start(to: services.broker)
+            try await proxy.setNewConnections(.ignored)
+            let endpoint = try Endpoint(url: proxy.url(virtualHost: services.virtualHost))
+            var configuration = RPCCallerConfiguration(endpoints: [endpoint])
+            configuration.pool.connection.connectTimeout = .seconds(1)
+            configuration.pool.backoff = Backoff(minimum: .milliseconds(10), maximum: .milliseconds(100), jitter: 1)
+            configuration.timeout = .seconds(120)
+            configuration.intensity = RestartIntensity(100, within: .seconds(1))
+            let rpc = RPCCaller(service: "test", configuration: configuration, logger: quiet)
+            try await rpc.start()
+            let ready = Task { try await rpc.waitUntilReady(timeout: .seconds(120)) }
+            try await eventually("it waits") { rpc.pendingCount == 1 }
+            for path in ["caller/registry", "caller/pending", "caller/pool"] {
+                let queue = rpc.replyQueueName
+                try LiveTree(rpc.supervisor).end(path)
+                try await eventually("it waits in the next table") {
+                    rpc.replyQueueName != queue && rpc.pendingCount == 1
+                }
+                try await LiveTree(rpc.supervisor).settled()
+            }
+            let sum = Task { try await rpc.call("math", "add", [4, 9], as: Int.self) }
+            try await eventually("both wait") { rpc.pendingCount == 2 }
+            try await proxy.setNewConnections(.accepted)
+            try await ready.value
+            #expect(try await sum.value == 13)
+            await rpc.stop()
+            let start = ContinuousClock.now
+            await #expect(throws: RPCError.self) { try await rpc.waitUntilReady(timeout: .seconds(600)) }
+            #expect(start.duration(to: .now) < .seconds(300))
+            await proxy.shutdown()
+        }
+    }
+
+    @Test("who waits until the receiver is ready goes on waiting")
+    func receiver() async throws {
+        try await withServices { services in
+            let proxy = try await FaultProxy.start(to: services.broker)
+            try await proxy.setNewConnections(.ignored)
+            var configuration = services.receiverConfiguration
+            configuration.pool.endpoints = [try Endpoint(url: proxy.url(virtualHost: services.virtualHost))]
+            configuration.pool.connection.connectTimeout = .seconds(1)
+            configuration.intensity = RestartIntensity(100, within: .seconds(1))
+            let receiver = RPCReceiver(
+                service: "late",
+                configuration: configuration,
+                logger: quiet,
+                procedures: Procedures { Procedure("one") { (_: Int, _) in 1 } }
+            )
+            try await receiver.start()
+            let registry = { @Sendable in
+                try receiver.supervisor.child("registry", as: ChannelRegistry.self).resolve()
+            }
+            let ready = Task { try await receiver.waitUntilReady(timeout: .seconds(120)) }
+            try await eventually("it waits") { try registry().waiting == 1 }
+            for path in ["receiver/registry", "receiver/handlers", "receiver/pool"] {
+                try LiveTree(receiver.supervisor).end(path)
+                try await LiveTree(receiver.supervisor).settled()
+                try await eventually("it waits again") { try registry().waiting == 1 }
+            }
+            try await proxy.setNewConnections(.accepted)
+            try await ready.value
+            #expect(try await services.rpc.call("late", "one", 0, as: Int.self) == 1)
+            await receiver.stop()
+            let start = ContinuousClock.now
+            await #expect(throws: AMQPError.self) { try await receiver.waitUntilReady(timeout: .seconds(600)) }
+            #expect(start.duration(to: .now) < .seconds(300))
+            await proxy.shutdown()
+        }
+    }
+}
