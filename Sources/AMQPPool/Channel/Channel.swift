@@ -19,7 +19,7 @@ public actor Channel {
     private var machine: ChannelStateMachine
     private var operations: [UInt64: Operation] = [:]
     private var lastOperation = OperationSlots.internalID
-    private var closeDeadline: Scheduled<Void>?
+    private var closeDeadline: CloseDeadline?
     /// The memory of the actions before, used again for the next.
     private var spareActions: [ChannelStateMachine.Action] = []
     /// Entries of the outbox that were fetched, from `fetchedIndex` on still to be written.
@@ -79,13 +79,15 @@ public actor Channel {
     /// Closes by handshake: what was submitted before is written first, messages that are unconfirmed when the broker
     /// acknowledges count as delivered, operations that are pending fail.
     ///
-    /// Returns when the channel is over: after `timeout` at the latest. A cancelled task returns at once, while the
-    /// handshake goes on. What consumers did not acknowledge is requeued by the broker.
+    /// Returns when the channel is over: after `timeout` at the latest, or a second later if the event loop is stuck. Of several
+    /// who close it the least patient counts. A cancelled task returns at once, while the handshake goes on. What consumers did
+    /// not acknowledge is requeued by the broker.
     ///
     /// - Parameter timeout: nil is ``ConnectionConfiguration/closeTimeout``.
-    public func close(timeout: Duration? = nil) async {
-        beginClose(timeout: timeout ?? configuration.closeTimeout)
-        _ = await end.wait()
+    public nonisolated func close(timeout: Duration? = nil) async {
+        let timeout = timeout ?? configuration.closeTimeout
+        onEventLoop { $0.beginClose(timeout: timeout) }
+        _ = await end.wait(atMost: timeout + .seconds(1))
     }
 
     private func beginClose(timeout: Duration) {
@@ -93,7 +95,7 @@ public actor Channel {
         drainBeforeClose()
         seal(.channelClosed)
         drive { $0.close(&$1) }
-        closeDeadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
+        closeDeadline = CloseDeadline(after: timeout, unlessBefore: closeDeadline, on: eventLoop) {
             self.assumeIsolated { channel in channel.drive { $0.closeTimedOut(after: timeout, &$1) } }
         }
     }

@@ -235,6 +235,7 @@ extension Connection {
     private func ended(_ error: AMQPError, isClean: Bool) {
         ending.store(true, ordering: .releasing)
         openDeadline?.cancel()
+        closeDeadline?.cancel()
         tick?.cancel()
         closeTransport()
         let channels = channels

@@ -32,6 +32,7 @@ public actor Connection {
     var channels: [Channel?] = []
     var opening: CheckedContinuation<Result<Void, AMQPError>, Never>?
     var openDeadline: Scheduled<Void>?
+    var closeDeadline: CloseDeadline?
     var tick: Scheduled<Void>?
 
     var batch = WriteBatch()
@@ -86,7 +87,7 @@ public actor Connection {
 
     /// Connects, authenticates and opens the virtual host.
     ///
-    /// The name is resolved anew, and the files of TLS are read anew. Takes at most ``ConnectionConfiguration/connectTimeout``, and as long again for a
+    /// The name is resolved anew, and the files of TLS are read anew if they have changed. Takes at most ``ConnectionConfiguration/connectTimeout``, and as long again for a
     /// ``CredentialsProvider``; ends early when the task is cancelled. At most 64 attempts run at once in this process: the
     /// time of one that waits for its turn begins with that.
     ///
@@ -148,21 +149,26 @@ public actor Connection {
     /// Closes by handshake: what was submitted before is written first, messages that are unconfirmed when the broker
     /// acknowledges count as delivered, and everything else that is pending fails.
     ///
-    /// Returns when the connection is over: after `timeout` at the latest, also on a socket that is stuck. A cancelled task
-    /// returns at once, while the handshake goes on.
+    /// Returns when the connection is over: after `timeout` at the latest, also on a socket that is stuck, or a second later if
+    /// the event loop is. Of several who close it the least patient counts. A cancelled task returns at once, while the handshake
+    /// goes on.
     ///
     /// - Parameter timeout: nil is ``ConnectionConfiguration/closeTimeout``.
-    public func close(timeout: Duration? = nil) async {
-        beginClose(timeout: timeout ?? configuration.closeTimeout)
-        _ = await end.wait()
+    public nonisolated func close(timeout: Duration? = nil) async {
+        let timeout = timeout ?? configuration.closeTimeout
+        onEventLoop { $0.beginClose(timeout: timeout) }
+        _ = await end.wait(atMost: timeout + .seconds(1))
     }
 
     private func beginClose(timeout: Duration) {
         ending.store(true, ordering: .releasing)
-        guard machine.isOpen else { return drive { $0.close(&$1) } }
-        for channel in channels { channel?.assumeIsolated { $0.connectionClosing() } }
+        guard end.value == nil else { return }
+        if machine.isOpen {
+            for channel in channels { channel?.assumeIsolated { $0.connectionClosing() } }
+        }
         drive { $0.close(&$1) }
-        openDeadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
+        guard machine.carriesChannels else { return }
+        closeDeadline = CloseDeadline(after: timeout, unlessBefore: closeDeadline, on: eventLoop) {
             self.assumeIsolated { $0.abort(.timedOut(operation: "connection.close", after: timeout)) }
         }
     }

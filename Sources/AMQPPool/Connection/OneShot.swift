@@ -1,3 +1,4 @@
+import Supervision
 import Synchronization
 
 /// Tells a value once to everybody who waits now or asks later: that a connection is open, or over.
@@ -42,23 +43,45 @@ final class OneShot<Value: Sendable>: Sendable {
 
     /// Waits for the value. Returns nil only when the task was cancelled before.
     func wait() async -> Value? {
-        let id = state.withLock { state in
+        await wait(as: nextID(), before: nil)
+    }
+
+    /// Waits for the value, no longer than this; then, and when the task is cancelled, it returns nil. Its timer is none of an
+    /// event loop's: that may be what is stuck.
+    func wait(atMost timeout: Duration) async -> Value? {
+        let id = nextID()
+        let deadline = ContinuousClock.now + timeout
+        let timer = SystemSupervisionClock.shared.schedule(after: timeout) { self.giveUp(id) }
+        defer { timer.cancel() }
+        return await wait(as: id, before: deadline)
+    }
+
+    private func nextID() -> UInt64 {
+        state.withLock { state in
             state.nextID += 1
             return state.nextID
         }
-        return await withTaskCancellationHandler {
+    }
+
+    private func wait(as id: UInt64, before deadline: ContinuousClock.Instant?) async -> Value? {
+        await withTaskCancellationHandler {
             await withCheckedContinuation { (continuation: CheckedContinuation<Value?, Never>) in
-                // A task cancelled before this point finds no waiter in `onCancel`: so it is looked at inside the lock.
+                // Cancelled or too late before this point, nobody finds a waiter to wake: so it is looked at inside the lock.
                 let (isOver, value) = state.withLock { state -> (Bool, Value?) in
                     if let value = state.value { return (true, value) }
                     if Task.isCancelled { return (true, nil) }
+                    if let deadline, ContinuousClock.now >= deadline { return (true, nil) }
                     state.waiters[id] = continuation
                     return (false, nil)
                 }
                 if isOver { continuation.resume(returning: value) }
             }
         } onCancel: {
-            state.withLock { $0.waiters.removeValue(forKey: id) }?.resume(returning: nil)
+            giveUp(id)
         }
+    }
+
+    private func giveUp(_ id: UInt64) {
+        state.withLock { $0.waiters.removeValue(forKey: id) }?.resume(returning: nil)
     }
 }

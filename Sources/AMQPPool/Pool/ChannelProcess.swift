@@ -25,8 +25,11 @@ package actor ChannelProcess: Worker {
     private let registry: ChannelRegistry
     private let history: ChannelHistory
     private let hooks: Hooks
+    private let shutdown: Duration
     private let killTimeout: Duration
     private nonisolated let state = Mutex(State())
+    /// Fires when the work that a stop waits for is done, or is not waited for any more.
+    private nonisolated let worked = OneShot<Void>()
 
     init(
         _ context: ChildContext,
@@ -34,6 +37,7 @@ package actor ChannelProcess: Worker {
         registry: ChannelRegistry,
         history: ChannelHistory,
         hooks: Hooks,
+        shutdown: Duration,
         killTimeout: Duration
     ) {
         self.context = context
@@ -41,6 +45,7 @@ package actor ChannelProcess: Worker {
         self.registry = registry
         self.history = history
         self.hooks = hooks
+        self.shutdown = shutdown
         self.killTimeout = killTimeout
     }
 
@@ -76,10 +81,22 @@ package actor ChannelProcess: Worker {
         }
     }
 
+    /// Takes no longer than ``PoolConfiguration/channelShutdown``, whatever the broker, the network and `onStop` do; and once it is
+    /// killed, no longer than that takes.
     package func terminate(reason: ExitReason) async {
         guard let channel else { return }
-        await hooks.onStop?(channel)
-        await channel.close()
+        let deadline = ContinuousClock.now + shutdown
+        let closeTimeout = channel.configuration.closeTimeout
+        let closing = min(closeTimeout, shutdown / 2)
+        if let onStop = hooks.onStop {
+            let work = Task { [worked] in
+                await onStop(channel)
+                worked.fire(())
+            }
+            _ = await worked.wait(atMost: shutdown - closing)
+            work.cancel()
+        }
+        await channel.close(timeout: min(closeTimeout, max(closing, ContinuousClock.now.duration(to: deadline))))
     }
 
     /// The kill hook: not on this actor, which may be stuck, but on the event loop.
@@ -88,6 +105,7 @@ package actor ChannelProcess: Worker {
             state.isFenced = true
             return state.channel
         }
+        worked.fire(())
         await channel?.close(timeout: killTimeout)
     }
 

@@ -19,7 +19,8 @@ public struct PoolConfiguration: Sendable {
     /// How long to wait between attempts to connect, and before a lost connection or channel is opened again. Default:
     /// 100 ms to 5 s, with full jitter.
     public var backoff = Backoff(minimum: .milliseconds(100), maximum: .seconds(5), jitter: 1)
-    /// How long a channel that is stopped may take to finish its work and close. Default 5 s.
+    /// How long a channel that is stopped may take to finish its work and close. Half of it at most is kept for closing, and what
+    /// is unfinished then is left. Default 5 s.
     public var channelShutdown: Duration = .seconds(5)
     /// How long a killed connection or channel may take for its closing handshake. When the broker does not answer in this
     /// time, what is unconfirmed is in doubt. Default 1 s.

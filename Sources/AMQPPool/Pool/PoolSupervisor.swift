@@ -40,6 +40,10 @@ package func poolSupervisor(
     }
 }
 
+/// What a supervisor waits longer than closing may take. Closing ends by itself in its time, or a second later when the event loop is
+/// stuck; this is for a machine that is so busy that what is due does not run.
+private let patience = Duration.seconds(3)
+
 private func connectionSupervisor(
     _ number: Int,
     configuration: PoolConfiguration,
@@ -60,9 +64,9 @@ private func connectionSupervisor(
     ) { [settings] in
         Child(
             "connection",
-            shutdown: .timeout(settings.closeTimeout + .seconds(1)),
+            shutdown: .timeout(settings.closeTimeout + patience),
             backoff: configuration.backoff,
-            killTimeout: configuration.killTimeout + .milliseconds(500),
+            killTimeout: configuration.killTimeout + patience,
             onKill: { (process: ConnectionProcess) in await process.killed() },
             start: { context -> ConnectionProcess? in
                 guard let rotation else { throw AMQPError.invalidArgument("the pool has no endpoints") }
@@ -97,9 +101,9 @@ private func channel(
     let history = ChannelHistory()
     return Child(
         "channel-\(number)",
-        shutdown: .timeout(configuration.channelShutdown),
+        shutdown: .timeout(configuration.channelShutdown + patience),
         backoff: configuration.backoff,
-        killTimeout: configuration.killTimeout + .milliseconds(500),
+        killTimeout: configuration.killTimeout + patience,
         onKill: { (process: ChannelProcess) in await process.killed() },
         start: { context -> ChannelProcess? in
             guard let connectionSupervisor = context.supervisor.parent else { return nil }
@@ -109,6 +113,7 @@ private func channel(
                 registry: try registry(context),
                 history: history,
                 hooks: hooks,
+                shutdown: configuration.channelShutdown,
                 killTimeout: configuration.killTimeout
             )
         }

@@ -1,0 +1,28 @@
+import NIOCore
+
+/// When a closing handshake is given up: at the earliest of the moments that those who close have named.
+struct CloseDeadline {
+    private let instant: NIODeadline
+    private let scheduled: Scheduled<Void>
+
+    /// - Parameter current: what was agreed on before, which stays if it is earlier.
+    init(
+        after timeout: Duration,
+        unlessBefore current: CloseDeadline?,
+        on eventLoop: any EventLoop,
+        _ giveUp: @escaping @Sendable () -> Void
+    ) {
+        let instant = NIODeadline.now() + TimeAmount(timeout)
+        if let current, current.instant <= instant {
+            self = current
+            return
+        }
+        current?.cancel()
+        self.instant = instant
+        scheduled = eventLoop.scheduleTask(deadline: instant) { giveUp() }
+    }
+
+    func cancel() {
+        scheduled.cancel()
+    }
+}
