@@ -24,7 +24,7 @@ struct TLSSession: Sendable {
     let host: String
     let hasClientCertificate: Bool
 
-    /// Reads the files on a thread of their own.
+    /// Looks at the files, and reads them, on a thread of their own.
     ///
     /// - Throws: ``AMQPError/tlsFailed(endpoint:_:)``, ``AMQPError/cancelled(operation:)``.
     static func make(
@@ -57,7 +57,7 @@ struct TLSSession: Sendable {
         }
     }
 
-    /// Reads files.
+    /// Looks at files, and reads them if they have changed.
     init(host: String, _ settings: TLSSettings) throws(TLSFailure) {
         let isAddress = Self.isAddress(host)
         if let name = settings.serverName, Self.isAddress(name) || !(1...255).contains(name.utf8.count) {
@@ -67,6 +67,12 @@ struct TLSSession: Sendable {
         nameToVerify = settings.verification == .full ? serverName : nil
         self.host = serverName ?? host
         hasClientCertificate = settings.clientCertificate != nil
+        context = try settings.contexts.context(for: TLSContextCache.Ingredients(settings)) { () throws(TLSFailure) in
+            try Self.makeContext(settings)
+        }
+    }
+
+    private static func makeContext(_ settings: TLSSettings) throws(TLSFailure) -> NIOSSLContext {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.minimumTLSVersion =
             switch settings.minimumVersion {
@@ -79,13 +85,13 @@ struct TLSSession: Sendable {
             case .insecureAnyHost: .noHostnameVerification
             case .insecureAnyCertificate: .none
             }
-        configuration.trustRoots = try Self.trustRoots(settings.authorities)
+        configuration.trustRoots = try trustRoots(settings.authorities)
         if let certificate = settings.clientCertificate {
-            configuration.certificateChain = try Self.certificates(certificate.certificate).map { .certificate($0) }
-            configuration.privateKey = .privateKey(try Self.key(of: certificate))
+            configuration.certificateChain = try certificates(certificate.certificate).map { .certificate($0) }
+            configuration.privateKey = .privateKey(try key(of: certificate))
         }
         do {
-            context = try NIOSSLContext(configuration: configuration)
+            return try NIOSSLContext(configuration: configuration)
         } catch NIOSSLError.failedToLoadPrivateKey {
             throw .keyDoesNotFitCertificate
         } catch {

@@ -8,7 +8,9 @@
 /// that the operating system trusts, and TLS 1.2 or later is spoken. Whatever is wrong has a ``TLSFailure`` of its own.
 ///
 /// Query parameters of a URI (`cacertfile`, `certfile`, `keyfile`, `verify`, `server_name_indication`) win over these
-/// settings, one by one. Files are read anew at each attempt to connect: a renewed certificate is used from the next one on.
+/// settings, one by one. Files, those of the operating system too, are looked at before each attempt to connect, and read anew when
+/// they have changed: a renewed certificate is used from the next attempt on. A folder of authorities is looked into whenever a
+/// certificate is checked.
 public struct TLSSettings: Sendable {
     /// Whose signature under the broker's certificate counts.
     public enum Authorities: Sendable, Hashable {
@@ -53,13 +55,16 @@ public struct TLSSettings: Sendable {
     /// The least version to speak. Default TLS 1.2.
     public var minimumVersion = Version.tls12
 
+    /// Of all copies of these settings, and so of all connections of a pool.
+    let contexts = TLSContextCache()
+
     /// The defaults.
     public init() {}
 }
 
 /// A certificate and its private key. The key and its passphrase are in no description, mirror or error.
 public struct ClientCertificate: Sendable {
-    enum Source: Sendable {
+    enum Source: Sendable, Hashable {
         case file(String)
         case pem(String)
     }
@@ -68,7 +73,7 @@ public struct ClientCertificate: Sendable {
     let key: Source
     let passphrase: String?
 
-    /// In files of PEM; read anew at each attempt to connect.
+    /// In files of PEM; read anew when they have changed before an attempt to connect.
     ///
     /// - Parameters:
     ///   - certificate: the path of the certificate, followed by those between it and the authority.
