@@ -50,7 +50,7 @@ public enum AMQPError: Error, Sendable {
     case cancelled(operation: String)
     /// The broker accepts no messages on this connection (memory or disk alarm), and the deadline passed meanwhile.
     case blocked(reason: String)
-    /// A bounded queue of this client is full.
+    /// A bounded queue of this client is full, and was until the deadline where that is waited for.
     case overloaded(String)
     /// No more channels fit on this connection.
     case tooManyChannels(limit: UInt16)

@@ -12,7 +12,9 @@ struct PendingPublish {
 extension Channel {
     /// Publishes a message and waits until the broker has confirmed it. The first call puts the channel into confirm mode.
     ///
-    /// A blocked or stuck connection holds the message back, no longer than the timeout.
+    /// A blocked or stuck connection holds the message back, no longer than the timeout. Of all messages of the channel at most
+    /// ``ConnectionConfiguration/maximumOutboxEntries`` and ``ConnectionConfiguration/maximumOutboxBytes`` are taken over before they
+    /// are written: what comes then waits for room, first come, first served, no longer than the timeout either.
     ///
     /// - Parameters:
     ///   - body: the message; at most ``ConnectionConfiguration/maximumMessageSize`` bytes.
@@ -22,7 +24,7 @@ extension Channel {
     ///   - mandatory: whether a message that no queue takes is an error.
     ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
     /// - Throws: ``AMQPError/returned(code:text:exchange:routingKey:)``, ``AMQPError/nacked``; ``AMQPError/notSent(_:)`` with
-    ///   the cause when no byte of it was written; ``AMQPError/unconfirmed(_:)`` with the cause when it was written, and
+    ///   the cause when no byte of it was written, which is ``AMQPError/overloaded(_:)`` when there was no room in time; ``AMQPError/unconfirmed(_:)`` with the cause when it was written, and
     ///   whether the broker took it is not known.
     public func publish(
         _ body: ByteBuffer,
@@ -56,12 +58,30 @@ extension Channel {
                     exchange: exchange,
                     routingKey: routingKey
                 )
-                submit(publish)
+                submitInTurn(publish, id)
             }
         } onCancel: {
             onEventLoop { $0.abandonPublish(id, .cancelled(operation: "publish")) }
         }
         try result.get()
+    }
+
+    private func submitInTurn(_ publish: Publish, _ id: UInt64) {
+        switch waitingPublishes.isEmpty ? offer(publish) : .full {
+        case .taken: break
+        case .full: waitingPublishes.append(publish, id)
+        case .refused(let outcome): published(id, outcome)
+        }
+    }
+
+    /// There is room in the outbox again.
+    func admitWaitingPublishes() {
+        while let publish = waitingPublishes.first {
+            let offer = offer(publish)
+            if case .full = offer { return }
+            waitingPublishes.removeFirst()
+            if case .refused(let outcome) = offer { publish.outcome?(outcome) }
+        }
     }
 
     private func publishIsWanted(_ id: UInt64) -> Bool {
@@ -92,10 +112,13 @@ extension Channel {
     private func abandonPublish(_ id: UInt64, _ error: AMQPError) {
         guard let pending = publishes.removeValue(forKey: id) else { return }
         pending.deadline.cancel()
+        let foundNoRoom = waitingPublishes.remove(id)
         if pending.isWritten {
             pending.continuation.resume(returning: .failure(.unconfirmed(error)))
         } else if case .timedOut = error, let reason = connection.blockedReason {
             pending.continuation.resume(returning: .failure(.notSent(.blocked(reason: reason))))
+        } else if case .timedOut = error, foundNoRoom {
+            pending.continuation.resume(returning: .failure(.notSent(.outboxIsFull)))
         } else {
             pending.continuation.resume(returning: .failure(.notSent(error)))
         }
@@ -104,15 +127,30 @@ extension Channel {
     /// Hands a message over from any thread, without waiting. The event loop is woken up once a batch, and writes all that
     /// was submitted meanwhile at once. The outcome is delivered on the event loop, exactly once.
     package nonisolated func submit(_ publish: Publish) {
-        guard publish.body.readableBytes <= configuration.maximumMessageSize else {
-            let limit = configuration.maximumMessageSize
-            let error = AMQPError.messageTooLarge(bytes: publish.body.readableBytes, limit: limit)
-            return eventLoop.execute { publish.outcome?(.refused(error)) }
+        switch offer(publish) {
+        case .taken: break
+        case .full: eventLoop.execute { publish.outcome?(.notWritten(.outboxIsFull)) }
+        case .refused(let outcome): eventLoop.execute { publish.outcome?(outcome) }
         }
+    }
+
+    private enum Offer {
+        case taken
+        case full
+        /// With what has become of it.
+        case refused(PublishOutcome)
+    }
+
+    private nonisolated func offer(_ publish: Publish) -> Offer {
+        let (bytes, limit) = (publish.body.readableBytes, configuration.maximumMessageSize)
+        guard bytes <= limit else { return .refused(.refused(.messageTooLarge(bytes: bytes, limit: limit))) }
         switch outbox.append(.publish(publish)) {
-        case .queued: break
-        case .wakeUp: onEventLoop { $0.drain() }
-        case .refused(let error): eventLoop.execute { publish.outcome?(.notWritten(error)) }
+        case .queued: return .taken
+        case .full: return .full
+        case .closed(let error): return .refused(.notWritten(error))
+        case .wakeUp:
+            onEventLoop { $0.drain() }
+            return .taken
         }
     }
 
@@ -138,4 +176,8 @@ extension Channel {
             onEventLoop { $0.drain() }
         }
     }
+}
+
+extension AMQPError {
+    fileprivate static var outboxIsFull: AMQPError { .overloaded("messages waiting to be written on one channel") }
 }

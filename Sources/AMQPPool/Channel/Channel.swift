@@ -29,6 +29,7 @@ public actor Channel {
     private var isStalled = false
     var publishes: [UInt64: PendingPublish] = [:]
     var lastPublish: UInt64 = 0
+    var waitingPublishes = WaitingPublishes()
 
     /// Deliveries that were rejected without requeue because their properties or size are not accepted.
     package private(set) var refusedDeliveries = 0
@@ -199,7 +200,10 @@ public actor Channel {
         // Encoding calls nobody back but `isWanted`, which must not call back in here.
         guard !isDraining else { return }
         isDraining = true
-        defer { isDraining = false }
+        defer {
+            isDraining = false
+            if !waitingPublishes.isEmpty { admitWaitingPublishes() }
+        }
         isStalled = false
         var done = (count: 0, bytes: 0)
         repeat {
@@ -269,6 +273,7 @@ public actor Channel {
         fetchedIndex = 0
         isStalled = false
         for case .publish(let publish) in rest { publish.outcome?(.notWritten(error)) }
+        for publish in waitingPublishes.removeAll() { publish.outcome?(.notWritten(error)) }
     }
 
     // MARK: Actions

@@ -3,7 +3,10 @@ import Synchronization
 
 /// What any thread hands to a channel: messages and acknowledgements, in one order, until the event loop fetches them.
 ///
-/// Bounded. The first entry after the event loop had fetched all wakes it up, and no other does: one wake-up a batch.
+/// Bounded, for messages: an acknowledgement is always taken. There is one for a delivery at most, so the prefetch bounds them; one that
+/// was refused would hold its delivery, and its place in the prefetch, for ever.
+///
+/// The first entry after the event loop had fetched all wakes it up, and no other does: one wake-up a batch.
 final class ChannelOutbox: Sendable {
     enum Entry: Sendable {
         case publish(Publish)
@@ -20,8 +23,9 @@ final class ChannelOutbox: Sendable {
         case wakeUp
         /// The event loop knows.
         case queued
-        /// Full, or closed.
-        case refused(AMQPError)
+        /// There is no room for a message now.
+        case full
+        case closed(AMQPError)
     }
 
     private struct State {
@@ -45,10 +49,11 @@ final class ChannelOutbox: Sendable {
     func append(_ entry: Entry) -> Admission {
         let bytes = entry.bytes
         return state.withLock { state in
-            if let error = state.closedError { return .refused(error) }
-            // One message always fits, however large.
-            guard state.count < maximumEntries, state.bytes == 0 || state.bytes + bytes <= maximumBytes else {
-                return .refused(.overloaded("messages waiting to be written on one channel"))
+            if let error = state.closedError { return .closed(error) }
+            if case .publish = entry {
+                // One message always fits, however large.
+                let fits = state.bytes == 0 || state.bytes + bytes <= maximumBytes
+                guard fits, state.count < maximumEntries else { return .full }
             }
             state.entries.append(entry)
             state.count += 1

@@ -27,15 +27,18 @@ public struct ConnectionConfiguration: Sendable {
     public var maximumIncomingMessageSize = 128 * 1024 * 1024
     /// Messages of one channel that may be written and unconfirmed; more wait in the outbox. Default 16,384.
     public var maximumUnconfirmed = 16_384
-    /// Messages and acknowledgements of one channel that may wait to be written; more are refused. Default 65,536.
+    /// Messages and acknowledgements of one channel that may wait to be written; more messages wait for room. Default 65,536.
     public var maximumOutboxEntries = 65_536
-    /// Bytes of messages of one channel that may wait to be written; more are refused. Default 64 MiB.
+    /// Bytes of messages of one channel that may wait to be written; more messages wait for room. Default 64 MiB.
     public var maximumOutboxBytes = 64 * 1024 * 1024
     /// Operations of one channel that may wait for their turn; more are refused. Default 1,024.
     public var maximumWaitingOperations = 1024
     /// Where connections run. Default: the process-wide singleton group. A group passed in must outlive the connection,
     /// and is never shut down here.
     public var eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
+
+    /// Who resolves names, made anew for each attempt; nil is the operating system. Takes the DNS's place in tests.
+    var makeResolver: (@Sendable (any EventLoop) -> any Resolver & Sendable)?
 
     /// The defaults, with a connection name.
     public init(name: String? = nil) {

@@ -1,0 +1,176 @@
+import BrokerSupport
+import LocalBroker
+import NIOCore
+import Testing
+
+@testable import AMQPPool
+
+extension AMQPPool.Channel {
+    /// How many publishers wait: for anything, and for nothing but room in the outbox.
+    fileprivate var publishers: (all: Int, findNoRoom: Bool) { (publishes.count, !waitingPublishes.isEmpty) }
+}
+
+@Suite("Publishing faster than the broker takes")
+struct BackPressureTests: PeerScript {
+    @Test("Who finds the outbox full waits for room, in turn, and all is sent in the order in which it was published")
+    func inTurn() async throws {
+        try await withPeer({ $0.maximumOutboxEntries = 3 }) { peer, connection in
+            let channel = try await openChannel(connection, peer, confirming: true)
+            try await peer.send(.connectionBlocked(reason: "low on memory"))
+            try await eventually("it is blocked") { connection.blockedReason != nil }
+            let count = 40
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for number in 0..<count {
+                    group.addTask { try await channel.publish(ByteBuffer(), routingKey: "\(number)") }
+                    try await eventually("it is its turn") { await channel.publishers.all == number + 1 }
+                }
+                #expect(await channel.publishers.findNoRoom)
+                try await peer.send(.connectionUnblocked)
+                try await peer.wait(for: isPublish("\(count - 1)"))
+                try await peer.send(.basicAck(deliveryTag: UInt64(count), multiple: true), channel: 1)
+                try await group.waitForAll()
+            }
+            let keys = peer.received.values.compactMap { frame -> String? in
+                guard case .method(_, .basicPublish(_, let key, _)) = frame else { return nil }
+                return key
+            }
+            #expect(keys == (0..<count).map { "\($0)" })
+        }
+    }
+
+    @Test(
+        "On a stalled network they wait no longer than their deadline or cancellation; the others are sent when it flows again"
+    )
+    func stalled() async throws {
+        try await withStalledChannel { channel, proxy in
+            let waiting = Task { try await channel.publish(ByteBuffer(string: "waiting"), routingKey: "q") }
+            try await eventually("one waits for room") { await channel.publishers.findNoRoom }
+            let late = await failure { () async throws(AMQPError) in
+                try await channel.publish(ByteBuffer(), routingKey: "q", timeout: .milliseconds(50))
+            }
+            guard case .notSent(.overloaded) = late else {
+                Issue.record("\(String(describing: late))")
+                return
+            }
+            let all = await channel.publishers.all
+            let cancelled = Task {
+                await failure { () async throws(AMQPError) in
+                    try await channel.publish(ByteBuffer(), routingKey: "q")
+                }
+            }
+            try await eventually("another one waits") { await channel.publishers.all == all + 1 }
+            cancelled.cancel()
+            guard case .notSent(.cancelled) = await cancelled.value else {
+                Issue.record("\(String(describing: await cancelled.value))")
+                return
+            }
+            await proxy.set(.healthy)
+            try await waiting.value
+            #expect(await channel.publishers.all == 0)
+            // Behind what was there before, and nothing of the others.
+            for body in [nil, "1", "2", "waiting"] {
+                let message = try #require(try await channel.get(queue: "q", noAck: true))
+                if let body { #expect(String(buffer: message.body) == body) }
+            }
+            #expect(try await channel.get(queue: "q", noAck: true) == nil)
+        }
+    }
+
+    @Test("When the connection is lost, those that wait for room are told so, and that nothing of theirs was sent")
+    func lost() async throws {
+        try await withStalledChannel { channel, proxy in
+            let waiting = (0..<10).map { _ in
+                Task {
+                    await failure { () async throws(AMQPError) in
+                        try await channel.publish(ByteBuffer(), routingKey: "q")
+                    }
+                }
+            }
+            try await eventually("all wait") { await channel.publishers.all == 13 }
+            await proxy.cut()
+            for task in waiting {
+                guard case .notSent(let cause) = await task.value, cause.isEndOfChannel else {
+                    Issue.record("\(String(describing: await task.value))")
+                    continue
+                }
+            }
+        }
+    }
+
+    @Test("An acknowledgement is taken however full the outbox is: it may be what makes room")
+    func acknowledgements() async throws {
+        try await withPeer({ $0.maximumOutboxEntries = 3 }) { peer, connection in
+            let channel = try await openChannel(connection, peer, confirming: true)
+            try await peer.send(.connectionBlocked(reason: "low on memory"))
+            try await eventually("it is blocked") { connection.blockedReason != nil }
+            let outcomes = Recorder<String>()
+            for _ in 0..<4 { channel.submit(publish("x", outcomes)) }
+            #expect(try await outcomes.wait(for: 1) == ["notWritten"])
+            channel.acknowledge(7)
+            channel.reject(8, requeue: true)
+            try await peer.send(.connectionUnblocked)
+            try await peer.wait { $0 == .basicAck(deliveryTag: 7, multiple: false) }
+            try await peer.wait { $0 == .basicReject(deliveryTag: 8, requeue: true) }
+        }
+    }
+
+    @Test("Those that give up leave nothing behind, in whatever order")
+    func givenUp() {
+        var waiting = WaitingPublishes()
+        let publish = { (name: String) in Publish(exchange: "", routingKey: name, body: ByteBuffer()) }
+        for id in 1...1000 { waiting.append(publish("\(id)"), UInt64(id)) }
+        let removed = (2...999).filter { $0 != 500 && waiting.remove(UInt64($0)) }
+        #expect(removed.count == 997)
+        let isThereTwice = waiting.remove(2)
+        #expect(!isThereTwice)
+        let first = waiting.first?.routingKey
+        waiting.removeFirst()
+        let second = waiting.first?.routingKey
+        #expect([first, second] == ["1", "500"])
+        waiting.append(publish("1001"), 1001)
+        let rest = waiting.removeAll().map(\.routingKey)
+        #expect(rest == ["500", "1000", "1001"])
+        #expect(waiting.isEmpty)
+        let last = waiting.first
+        #expect(last == nil)
+    }
+
+    /// Runs the body with a channel that has a message on a network which carries no more, and two in its outbox, which is full.
+    private func withStalledChannel(
+        _ body: @escaping @Sendable (AMQPPool.Channel, FaultProxy) async throws -> Void
+    ) async throws {
+        try await TestBroker.withVirtualHost { broker, _, virtualHost in
+            let proxy = try await FaultProxy.start(to: broker)
+            var configuration = patient()
+            configuration.maximumOutboxEntries = 2
+            configuration.heartbeat = .seconds(60)
+            configuration.closeTimeout = .seconds(1)
+            let endpoint = try Endpoint(url: proxy.url(virtualHost: virtualHost))
+            let connection = try await Connection.open(endpoint, configuration: configuration)
+            let channel = try await connection.openChannel()
+            try await channel.declareQueue("q")
+            try await channel.selectConfirms()
+            await proxy.set(.stalled)
+            // More than the sockets take.
+            let large = Task<Void, Never> {
+                try? await channel.publish(ByteBuffer(repeating: 0, count: 12 << 20), routingKey: "q")
+            }
+            try await eventually("it is being written") { await channel.unconfirmed == 1 }
+            var small: [Task<Void, Never>] = []
+            for number in 1...2 {
+                small.append(Task { try? await channel.publish(ByteBuffer(string: "\(number)"), routingKey: "q") })
+                try await eventually("it is in the outbox") { await channel.publishers.all == number + 1 }
+            }
+            do {
+                try await within(.seconds(120)) { try await body(channel, proxy) }
+            } catch {
+                await connection.close()
+                await proxy.shutdown()
+                throw error
+            }
+            await connection.close()
+            await proxy.shutdown()
+            for task in small + [large] { await task.value }
+        }
+    }
+}
