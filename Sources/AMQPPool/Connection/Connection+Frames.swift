@@ -148,7 +148,9 @@ extension Connection {
         openDeadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
             self.assumeIsolated { connection in connection.drive { $0.openTimedOut(after: timeout, &$1) } }
         }
+        // The name is resolved here, and its addresses are tried in turn until one answers (RFC 8305).
         ClientBootstrap(group: eventLoop)
+            .resolver(configuration.makeResolver?(eventLoop))
             .connectTimeout(TimeAmount(timeout))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .connect(host: endpoint.host, port: endpoint.port)
