@@ -70,6 +70,9 @@ extension RPCCaller {
         } catch {
             if let start { counters.metrics?.ended(destination, procedure, since: start, error: error) }
             logger.debug("a call failed", metadata: Self.metadata(request, id, error))
+            // Many fail at once, and whoever calls again at once would never let go of its thread: those that repair what the
+            // calls fail for need it too.
+            await Task.yield()
             throw error
         }
     }

@@ -5,6 +5,7 @@ import RPCCaller
 import RPCReceiver
 import Supervision
 import SupervisionTesting
+import Synchronization
 import Testing
 
 @Suite("While a caller or a receiver starts anew, and cannot connect")
@@ -43,6 +44,37 @@ struct RestartTests {
             #expect(start.duration(to: .now) < .seconds(300))
             await proxy.shutdown()
         }
+    }
+
+    @Test("calls that fail at once, again and again without a pause, leave the threads to others")
+    func fairness() async throws {
+        try await withServices { services in
+            await services.rpc.stop()
+            await expectFairness {
+                await #expect(throws: RPCError.self) {
+                    try await services.rpc.call("math", "add", [4, 9], as: Int.self)
+                }
+            }
+            let pool = AMQPPool(endpoints: [try Endpoint(url: services.url)])
+            try await pool.start()
+            await pool.stop()
+            await expectFairness {
+                await #expect(throws: AMQPError.self) { try await pool.waitUntilReady() }
+            }
+        }
+    }
+
+    /// Lets more tasks than there are threads try for ever, and one that comes after them end that.
+    private func expectFairness(_ fail: @escaping @Sendable () async -> Void) async {
+        let isOver = Atomic(false)
+        let deadline = ContinuousClock.now + .seconds(60)
+        let tryForEver = { @Sendable in
+            while !isOver.load(ordering: .acquiring), ContinuousClock.now < deadline { await fail() }
+        }
+        let end = { @Sendable in isOver.store(true, ordering: .releasing) }
+        let tasks = (0..<200).map { _ in Task { await tryForEver() } } + [Task { end() }]
+        for task in tasks { await task.value }
+        #expect(ContinuousClock.now < deadline)
     }
 
     @Test("who waits until the receiver is ready goes on waiting")

@@ -48,7 +48,11 @@ final class CurrentRegistry: Sendable {
                 return (nil, state.lastWaiter)
             }
             if let registry { return registry }
-            guard let id else { throw .notSent(.poolNotRunning) }
+            guard let id else {
+                // Who tries again at once must not keep the thread from those who would start the pool.
+                await Task.yield()
+                throw .notSent(.poolNotRunning)
+            }
             defer { state.withLock { _ = $0.waiters.removeValue(forKey: id) } }
             let timer = SystemSupervisionClock.shared.schedule(after: ContinuousClock.now.duration(to: deadline)) {
                 turn.fire(false)
