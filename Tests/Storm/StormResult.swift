@@ -55,7 +55,9 @@ struct StormResult {
         let outcomes = ledger.totals.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         var lines = [
             "# Storms", "",
-            "Written by `scripts/storm`, which says what a storm does (`--help`).", "",
+            "Written by `scripts/storm`, which says what a storm does (`--help`). It has one broker; that a node of a cluster is killed "
+                + "(`Fault.nodeKilled`) is not part of it, but of `FaultEffectTests` and of the suites about clusters.",
+            "",
             text, "",
             failure == nil
                 ? "Nothing was found: every call ended once and as it should, every result was right, what was acknowledged had been "
