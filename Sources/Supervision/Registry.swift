@@ -16,13 +16,17 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         case noProcess
     }
 
-    private struct Entry: Sendable {
-        var pid: Pid
+    @usableFromInline
+    struct Entry: Sendable {
+        @usableFromInline
+        let pid: Pid
+        @usableFromInline
         var value: Value
         var handler: ExitHandler?
     }
 
-    private nonisolated let entries = Mutex<[Key: Entry]>([:])
+    @usableFromInline
+    nonisolated let entries = Mutex<[Key: Entry]>([:])
     private nonisolated let listeners = RegistryListeners<Key>()
 
     /// An empty registry.
@@ -49,7 +53,10 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
     }
 
     /// The value registered under `key` and its owner, `nil` when there is none that is alive.
-    public nonisolated func lookup(_ key: Key) -> (pid: Pid, value: Value)? {
+    @inlinable
+    public final nonisolated func lookup(_ key: Key) -> (pid: Pid, value: Value)? {
+        // Inlinable, and final, which an actor's methods are not by themselves for other modules: without that nothing is
+        // specialized there, and most of a lookup is the runtime looking for generic metadata.
         guard let entry = entries.withLock({ $0[key] }), entry.pid.isAlive else { return nil }
         return (entry.pid, entry.value)
     }

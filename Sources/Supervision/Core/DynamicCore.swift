@@ -53,6 +53,12 @@ struct DynamicCore: Sendable {
         entries.indices.contains(slot) ? entries[slot]?.record : nil
     }
 
+    /// The child's status, if the event that asks is of its current generation.
+    private func status(_ slot: Slot, _ generation: UInt64) -> SupervisorCore.Status? {
+        guard entries.indices.contains(slot), entries[slot]?.record.generation == generation else { return nil }
+        return entries[slot]?.record.status
+    }
+
     var slots: [Slot] { entries.indices.filter { entries[$0] != nil } }
 
     mutating func handle(_ event: SupervisorCore.Event, at time: Duration) -> [Effect] {
@@ -167,7 +173,7 @@ extension DynamicCore {
     }
 
     private mutating func started(_ slot: Slot, _ generation: UInt64) {
-        guard let record = self[slot], record.generation == generation, case .starting = record.status else { return }
+        guard case .starting = status(slot, generation) else { return }
         entries[slot]?.record.status = .running
         entries[slot]?.record.startedAt = now
         inTransit -= 1
@@ -182,8 +188,7 @@ extension DynamicCore {
         _ report: SupervisorCore.Report,
         _ reason: ExitReason
     ) {
-        guard let record = self[slot], record.generation == generation else { return }
-        switch record.status {
+        switch status(slot, generation) {
         case .stopping: stopped(slot, reason)
         case .starting:
             inTransit -= 1
@@ -209,12 +214,11 @@ extension DynamicCore {
     }
 
     private mutating func exited(_ slot: Slot, _ generation: UInt64, _ reason: ExitReason) {
-        guard let record = self[slot], record.generation == generation else { return }
-        switch record.status {
+        switch status(slot, generation) {
         case .stopping: stopped(slot, reason)
         case .running:
             live -= 1
-            let restart = record.settings.restart
+            guard let restart = entries[slot]?.record.settings.restart else { return }
             effects.append(.report(slot, .exited(reason, expected: !restart.reports(reason))))
             guard restart.restarts(after: reason) else { return remove(slot) }
             entries[slot]?.record.lastExit = reason

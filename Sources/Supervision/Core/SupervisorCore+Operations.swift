@@ -47,14 +47,13 @@ extension SupervisorCore {
 
     /// True when the start has to be waited for.
     mutating func beginStart(_ slot: Slot) -> Bool {
-        guard let record = children[slot] else { return false }
-        switch record.status {
-        case .running, .starting, .stopping, .down: return false
+        switch children[slot]?.status {
+        case .running, .starting, .stopping, .down, nil: return false
         case .stopped, .restarting: break
         }
         cancelDelay(slot)
         lastGeneration += 1
-        if record.generation > 0 { children[slot]?.restarts += 1 }
+        if children[slot]?.generation != 0 { children[slot]?.restarts += 1 }
         children[slot]?.generation = lastGeneration
         children[slot]?.status = .starting
         operation?.waiting = slot

@@ -56,12 +56,19 @@ extension SupervisorCore {
     mutating func beginGroupRestart(_ slot: Slot, after delay: Duration, resetsIntensity: Bool) {
         var delay = delay
         var resetsIntensity = resetsIntensity
-        let group: [Slot] =
-            switch strategy {
-            case .oneForOne: [slot]
-            case .oneForAll: children.slots()
-            case .restForOne: children.slots(from: slot)
-            }
+        let group: [Slot]
+        switch strategy {
+        case .oneForOne:
+            effects.append(.report(slot, .restarting(after: delay)))
+            operation = Operation(
+                purpose: .restart(slot, after: delay, resetsIntensity: resetsIntensity),
+                stops: [],
+                starts: [slot]
+            )
+            return advance()
+        case .oneForAll: group = children.slots()
+        case .restForOne: group = children.slots(from: slot)
+        }
         // A restart in the group that had been put off is taken over: together they wait for what remains of it.
         for other in group where other != slot {
             guard let pending = children[other]?.delay else { continue }

@@ -291,8 +291,8 @@ struct SupervisorCore: Sendable {
 extension SupervisorCore {
     /// The child's status, if the event that asks is of its current generation.
     func status(_ slot: Slot, _ generation: UInt64) -> Status? {
-        guard let record = children[slot], record.generation == generation else { return nil }
-        return record.status
+        guard children[slot]?.generation == generation else { return nil }
+        return children[slot]?.status
     }
 
     mutating func reportStopped(_ slot: Slot, _ reason: ExitReason) {

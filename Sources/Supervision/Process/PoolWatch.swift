@@ -5,17 +5,22 @@ import Synchronization
 /// Starts the library's own work on the cooperative pool, and moves it to a thread of its own when the pool does not answer.
 ///
 /// A child that blocks its thread takes it from the pool; with all of them blocked no task begins any more, and a start closure
-/// or a kill hook would wait for ever. So whoever has not begun after ``patience`` is begun by the rescue thread instead.
+/// or a kill hook would wait for ever. So when the pool has begun nothing for as long as ``patience``, whoever has waited longer
+/// than that is begun by the rescue thread instead. A pool that is only busy begins one after the other, and is left alone.
 /// Only what the library starts is rescued, and only its beginning up to the end of the closure: a worker's `run()` always
 /// belongs to the pool.
 enum PoolWatch {
-    /// How long a task may wait for the pool.
+    /// How long a task may wait for a pool that begins none.
     static let patience = Duration.milliseconds(20)
 
     private struct State {
         var waiting = Deque<(task: LaunchedTask, since: Duration)>()
         var isScheduled = false
+        var begunAtLastCheck: UInt64 = 0
     }
+
+    /// How many tasks the pool has begun.
+    fileprivate static let begun = Atomic<UInt64>(0)
 
     private static let state = Mutex(State())
 
@@ -32,8 +37,10 @@ enum PoolWatch {
         let now = SystemSupervisionClock.shared.now
         let schedules = state.withLock { state in
             state.waiting.append((launched, now))
-            defer { state.isScheduled = true }
-            return !state.isScheduled
+            guard !state.isScheduled else { return false }
+            state.isScheduled = true
+            state.begunAtLastCheck = begun.load(ordering: .relaxed)
+            return true
         }
         if schedules { scheduleCheck() }
         return launched
@@ -46,8 +53,11 @@ enum PoolWatch {
     private static func check() {
         let limit = SystemSupervisionClock.shared.now - patience
         let (late, again) = state.withLock { state -> ([LaunchedTask], Bool) in
+            let begun = begun.load(ordering: .relaxed)
+            let isStuck = begun == state.begunAtLastCheck
+            state.begunAtLastCheck = begun
             var late: [LaunchedTask] = []
-            while let first = state.waiting.first, first.task.hasBegun || first.since <= limit {
+            while let first = state.waiting.first, first.task.hasBegun || isStuck && first.since <= limit {
                 if !first.task.hasBegun { late.append(first.task) }
                 state.waiting.removeFirst()
             }
@@ -100,7 +110,12 @@ final class LaunchedTask: Sendable {
         if isRescue {
             add(Task.detached(executorPreference: RescueExecutor.shared) { await self.claim()?.run(isRescued: true) })
         } else {
-            add(Task.detached { await self.claim()?.run(isRescued: false) })
+            add(
+                Task.detached {
+                    PoolWatch.begun.add(1, ordering: .relaxed)
+                    await self.claim()?.run(isRescued: false)
+                }
+            )
         }
     }
 

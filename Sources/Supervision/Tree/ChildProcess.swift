@@ -10,12 +10,16 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var actions: [ShutdownLadder.Action] = []
         var isActing = false
         var isCancelled = false
+        var terminator = Terminator.taskOfItsOwn
         var isAbandoned = false
         var launchedAt = Duration.zero
         var extras = Rare<Extras>()
 
         var isHanging: Bool { extras.read { $0.hang.value != nil } ?? false }
     }
+
+    /// Where `terminate(reason:)` runs. In the task of `run()` when that has just ended in it, and was not cancelled.
+    private enum Terminator { case taskOfItsOwn, taskOfRun, taskOfRunIsTo }
 
     /// What few of them have.
     private struct Extras: Sendable {
@@ -167,12 +171,15 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     }
 
     private func run(_ run: ChildSpecification.Body.Run, _ actor: any Actor) async {
-        do {
-            try await run(actor, ChildContext(child: self))
-            handle(.taskEnded(nil))
-        } catch {
-            handle(.taskEnded(error))
+        var failure: (any Error)?
+        do { try await run(actor, ChildContext(child: self)) } catch { failure = error }
+        state.withLock { $0.terminator = .taskOfRun }
+        handle(.taskEnded(failure))
+        let terminates = state.withLock { state in
+            defer { state.terminator = .taskOfItsOwn }
+            return state.terminator == .taskOfRunIsTo
         }
+        if terminates { await terminate() }
     }
 
     /// Decides under the lock and acts outside of it, in the order of the decisions: whoever comes first acts for all.
@@ -298,19 +305,24 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
     }
 
-    /// In a task of its own, because the one that ran may have been cancelled.
     private func runTerminate() {
-        let (actor, reason) = state.withLock { ($0.actor, $0.ladder.reason) }
-        guard let actor, let terminate = body?.terminate else {
-            handle(.terminated)
-            return
+        let isLeftToRun = state.withLock { state in
+            guard state.terminator == .taskOfRun, !state.isCancelled else { return false }
+            state.terminator = .taskOfRunIsTo
+            return true
         }
+        if isLeftToRun { return }
         PoolWatch.launch {
             self.owner.environment.faults.taskBegan()
-            await terminate(actor, reason)
-            self.handle(.terminated)
+            await self.terminate()
             self.owner.environment.faults.taskEnded()
         }
+    }
+
+    private func terminate() async {
+        let (actor, reason) = state.withLock { ($0.actor, $0.ladder.reason) }
+        if let actor, let terminate = body?.terminate { await terminate(actor, reason) }
+        handle(.terminated)
     }
 }
 

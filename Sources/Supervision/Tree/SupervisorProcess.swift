@@ -189,6 +189,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
         guard mine else { return }
         var effects: [SupervisorCore.Effect] = []
+        effects.reserveCapacity(4)
         while decide(&effects) {
             for effect in effects { perform(effect) }
         }
