@@ -71,8 +71,10 @@ enum PoolWatch {
 
 /// What is launched.
 protocol Launchable: AnyObject, Sendable {
-    /// Does the work. `isRescued` tells whether it runs on the rescue thread.
-    func run(isRescued: Bool) async
+    /// Begins the work, on the pool or the rescue thread. Returns whether there is more to do.
+    func begin() async -> Bool
+    /// Does the rest, on the pool.
+    func goOn() async
 }
 
 private final class LaunchedClosure: Launchable {
@@ -82,7 +84,12 @@ private final class LaunchedClosure: Launchable {
         self.body = body
     }
 
-    func run(isRescued: Bool) async { await body() }
+    func begin() async -> Bool {
+        await body()
+        return false
+    }
+
+    func goOn() async {}
 }
 
 /// Work that is done once, by whoever claims it first, and can be cancelled wherever it runs.
@@ -108,20 +115,26 @@ final class LaunchedTask: Sendable {
     // of all the graceful-shutdown signal of a surrounding service group, which would stop all children at once, not in order.
     func begin(isRescue: Bool) {
         if isRescue {
-            add(Task.detached(executorPreference: RescueExecutor.shared) { await self.claim()?.run(isRescued: true) })
+            add(
+                Task.detached(executorPreference: RescueExecutor.shared) {
+                    guard let work = await self.takeOn() else { return }
+                    self.add(Task.detached { await work.goOn() })
+                }
+            )
         } else {
             add(
                 Task.detached {
                     PoolWatch.begun.add(1, ordering: .relaxed)
-                    await self.claim()?.run(isRescued: false)
+                    await self.takeOn()?.goOn()
                 }
             )
         }
     }
 
-    /// Goes on in another task, which is cancelled with this one.
-    func continueOnPool(_ body: @escaping @Sendable () async -> Void) {
-        add(Task.detached { await body() })
+    /// Begins the work, unless somebody else has. Returns it if there is more to do.
+    private func takeOn() async -> (any Launchable)? {
+        guard let work = state.withLock({ $0.work.take() }), await work.begin() else { return nil }
+        return work
     }
 
     func cancel() {
@@ -140,10 +153,6 @@ final class LaunchedTask: Sendable {
             state.task = nil
             state.moreTasks = []
         }
-    }
-
-    private func claim() -> (any Launchable)? {
-        state.withLock { $0.work.take() }
     }
 
     private func add(_ task: Task<Void, Never>) {

@@ -24,9 +24,9 @@ public struct StopRequest: Sendable {
     public func wait() async {
         let token = signal.reserveToken()
         await withTaskCancellationHandler {
-            await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-                signal.add(token) { continuation.resume() }
-            }
+            // Not a checked one, since most workers wait here for most of their lives, and it is larger. Whoever takes it out of
+            // the signal's table resumes it, so that it is resumed once.
+            await withUnsafeContinuation { signal.add(token, .waiter($0)) }
         } onCancel: {
             signal.runNow(token)
         }
@@ -34,19 +34,52 @@ public struct StopRequest: Sendable {
 
     /// Calls `handler` once when the worker is asked to end; at once if it has been. The handler must not block.
     public func onRequest(_ handler: @escaping @Sendable () -> Void) {
-        signal.add(signal.reserveToken(), handler)
+        signal.add(signal.reserveToken(), .handler(handler))
     }
 }
 
 /// The flag behind ``StopRequest``, and who waits for it.
 final class StopSignal: Sendable {
+    enum Observer: Sendable {
+        case waiter(UnsafeContinuation<Void, Never>)
+        case handler(@Sendable () -> Void)
+
+        func run() {
+            switch self {
+            case .waiter(let continuation): continuation.resume()
+            case .handler(let handler): handler()
+            }
+        }
+    }
+
+    private typealias Entry = (token: UInt64, observer: Observer)
+
     private struct State {
         var isRequested = false
         var lastToken: UInt64 = 0
-        /// In the order of their tokens. Mostly one; a worker adds as many as it waits in places.
-        var handlers: [(token: UInt64, run: @Sendable () -> Void)] = []
-        /// Cancelled before their handler was added.
+        // In the order of their tokens. Mostly one, which needs no array; a worker adds as many as it waits in places.
+        var first: Entry?
+        var others: [Entry] = []
+        /// Cancelled before their observer was added.
         var cancelled: Set<UInt64> = []
+
+        mutating func append(_ entry: Entry) {
+            if first == nil { first = entry } else { others.append(entry) }
+        }
+
+        mutating func remove(_ token: UInt64) -> Observer? {
+            if let found = first, found.token == token {
+                first = others.isEmpty ? nil : others.removeFirst()
+                return found.observer
+            }
+            guard let index = others.firstIndex(where: { $0.token == token }) else { return nil }
+            return others.remove(at: index).observer
+        }
+
+        mutating func removeAll() -> [Observer] {
+            defer { (first, others) = (nil, []) }
+            return ([first].compactMap { $0 } + others).map(\.observer)
+        }
     }
 
     private let state = Mutex(State())
@@ -60,32 +93,29 @@ final class StopSignal: Sendable {
         }
     }
 
-    func add(_ token: UInt64, _ handler: @escaping @Sendable () -> Void) {
+    func add(_ token: UInt64, _ observer: Observer) {
         let isDue = state.withLock { state in
             if state.isRequested || state.cancelled.remove(token) != nil { return true }
-            state.handlers.append((token, handler))
+            state.append((token, observer))
             return false
         }
-        if isDue { handler() }
+        if isDue { observer.run() }
     }
 
     func runNow(_ token: UInt64) {
-        let handler = state.withLock { state -> (@Sendable () -> Void)? in
-            if let index = state.handlers.firstIndex(where: { $0.token == token }) {
-                return state.handlers.remove(at: index).run
-            }
+        let observer = state.withLock { state -> Observer? in
+            if let observer = state.remove(token) { return observer }
             if !state.isRequested { state.cancelled.insert(token) }
             return nil
         }
-        handler?()
+        observer?.run()
     }
 
     func request() {
-        let handlers = state.withLock { state in
+        let observers = state.withLock { state in
             state.isRequested = true
-            defer { state.handlers = [] }
-            return state.handlers
+            return state.removeAll()
         }
-        for handler in handlers { handler.run() }
+        for observer in observers { observer.run() }
     }
 }

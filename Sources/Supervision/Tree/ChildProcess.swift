@@ -123,18 +123,30 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         if cancelNow { task.cancel() }
     }
 
-    /// One after the other and not inside each other: what is waiting in `run()` for most of its life holds no more memory
-    /// than it needs.
-    func run(isRescued: Bool) async {
+    // These two are called one after the other and not inside each other: what is waiting in `run()` for most of its life holds
+    // no more memory than it needs.
+
+    func begin() async -> Bool {
         owner.environment.faults.taskBegan()
-        defer { owner.environment.faults.taskEnded() }
-        guard let (actor, run) = await start() else { return }
-        guard isRescued, let task = state.withLock({ $0.task }) else { return await self.run(run, actor) }
-        task.continueOnPool {
-            self.owner.environment.faults.taskBegan()
-            await self.run(run, actor)
-            self.owner.environment.faults.taskEnded()
+        let goesOn = await start()
+        if !goesOn { owner.environment.faults.taskEnded() }
+        return goesOn
+    }
+
+    func goOn() async {
+        var failure: (any Error)?
+        // Without an actor it has been left behind meanwhile.
+        if let actor, let run = body?.run {
+            do { try await run(actor, ChildContext(child: self)) } catch { failure = error }
         }
+        state.withLock { $0.terminator = .taskOfRun }
+        handle(.taskEnded(failure))
+        let terminates = state.withLock { state in
+            defer { state.terminator = .taskOfItsOwn }
+            return state.terminator == .taskOfRunIsTo
+        }
+        if terminates { await terminate() }
+        owner.environment.faults.taskEnded()
     }
 
     func stop() {
@@ -151,35 +163,22 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
     }
 
-    /// Starts it. Returns what is left to do in this task: the incarnation's `run()`, if it has one and is still up.
-    private func start() async -> (actor: any Actor, run: ChildSpecification.Body.Run)? {
+    /// Starts it. Returns whether it has a `run()` that is left to do, and is still up.
+    private func start() async -> Bool {
         do {
             if let fault = owner.environment.faults.takeFault(key) { throw fault }
             guard let body, let actor = try await body.start(ChildContext(child: self)) else {
                 handle(.ignored)
-                return nil
+                return false
             }
             state.withLock { $0.actor = actor }
             handle(.started)
             // Not when it was stopped or killed while it started: the incarnation has ended.
-            guard let run = body.run, state.withLock({ $0.ladder.isTaskRunning }) else { return nil }
-            return (actor, run)
+            return body.run != nil && state.withLock { $0.ladder.isTaskRunning }
         } catch {
             handle(.startFailed(error))
-            return nil
+            return false
         }
-    }
-
-    private func run(_ run: ChildSpecification.Body.Run, _ actor: any Actor) async {
-        var failure: (any Error)?
-        do { try await run(actor, ChildContext(child: self)) } catch { failure = error }
-        state.withLock { $0.terminator = .taskOfRun }
-        handle(.taskEnded(failure))
-        let terminates = state.withLock { state in
-            defer { state.terminator = .taskOfItsOwn }
-            return state.terminator == .taskOfRunIsTo
-        }
-        if terminates { await terminate() }
     }
 
     /// Decides under the lock and acts outside of it, in the order of the decisions: whoever comes first acts for all.
