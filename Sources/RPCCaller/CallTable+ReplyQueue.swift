@@ -19,7 +19,7 @@ extension CallTable {
 
     private func prepare(_ channel: AMQPChannel) async throws {
         try await RPCTopology(names: settings.names).ensureExchange(on: channel.connection)
-        try await channel.selectConfirms()
+        if !settings.confirms { await channel.onReturn { [weak self] in self?.returned($0) } }
         try await channel.setPrefetch(settings.replyPrefetch)
         let id = ObjectIdentifier(channel)
         let number = state.withLock { state in
@@ -27,7 +27,10 @@ extension CallTable {
             state.channels[id] = AttachedChannel(channel: channel, number: state.lastChannel)
             return state.lastChannel
         }
-        channel.onClosed { [weak self] _ in self?.closed(id, number) }
+        channel.onClosed { [weak self] error in
+            self?.brokerLimit.learn(from: error)
+            self?.closed(id, number)
+        }
         if settings.replies == .direct { return try await consumeDirectReplies(on: channel) }
         // First, so that once calls work nothing of the past is left; and again for what was given up meanwhile.
         await abandoned.delete(on: channel.connection)

@@ -27,7 +27,6 @@ extension CallTable {
                 .refused(.messageTooLarge(bytes: call.request.body.readableBytes, limit: brokerLimit.bytes))
             )
         }
-        let message = call.message(replyTo: taken.replyTo, remaining: taken.submission.remaining)
         let (exchange, routingKey) =
             switch call.options.queue {
             case nil: (settings.names.exchange, "")
@@ -38,20 +37,28 @@ extension CallTable {
                 exchange: exchange,
                 routingKey: routingKey,
                 mandatory: true,
-                properties: message.properties,
-                body: message.body,
-                isWanted: { call.mayWrite(attempt: attempt) },
-                outcome: { [weak self] in self?.published(call, attempt, $0) }
+                properties: call.properties(replyTo: taken.replyTo, remaining: taken.submission.remaining),
+                body: call.request.body,
+                observer: call,
+                attempt: attempt,
+                tellsFailuresOnly: call.kind == .call
             )
         )
     }
 
+    /// No queue took a message that waits for no confirm, on the event loop.
+    func returned(_ properties: MessageProperties) {
+        guard let id = properties.messageID.flatMap(RequestID.init) else { return }
+        let decision = release { $0.pending.returned(id) }
+        carryOut(decision, failing: { .unroutable(destination: $0.request.destination) })
+    }
+
     /// The outcome of a publish, on the event loop.
-    private func published(_ call: PendingCall, _ attempt: Int, _ outcome: PublishOutcome) {
+    func published(_ call: PendingCall, _ attempt: Int, _ outcome: PublishOutcome) {
         let error: RPCError
         let kept: PendingTable<PendingCall>.Outcome
         switch outcome {
-        case .confirmed, .presumedDelivered:
+        case .confirmed, .presumedDelivered, .sent:
             // The hot path: most calls need no lock for their confirm.
             if call.kind == .call { return }
             if case .ended(let ending) = decide(.confirmed, call, attempt) { ending.call.end(.done) }
@@ -72,17 +79,24 @@ extension CallTable {
         case .refused(let cause): (kept, error) = (.refused, .invalidRequest("\(cause)"))
         case .notWritten: (kept, error) = (.notWritten, .connectionLost(requestMayHaveBeenDelivered: false))
         }
-        switch decide(kept, call, attempt) {
+        carryOut(decide(kept, call, attempt), failing: { _ in error })
+    }
+
+    private func carryOut(
+        _ decision: PendingTable<PendingCall>.Decision,
+        failing error: (PendingCall) -> RPCError
+    ) {
+        switch decision {
         case .none: break
-        case .ended(let ending): ending.call.end(.failed(error.after(ending.doubt)))
-        case .retry(let retry): pause(retry, error)
-        case .sendAgain(let attempts):
+        case .ended(let ending): ending.call.end(.failed(error(ending.call).after(ending.doubt)))
+        case .retry(let retry): pause(retry, error(retry.call))
+        case .sendAgain(let id, let attempts):
             // A channel that is ending refuses at once; the registry learns of its end a moment later.
             let delay: TimeAmount = attempts < 3 ? .zero : .milliseconds(Int64(min(100, 1 << min(attempts, 7))))
             if delay == .zero {
-                lineUp(call.id)
+                lineUp(id)
             } else {
-                eventLoop.scheduleTask(in: delay) { [weak self] in self?.lineUp(call.id) }
+                eventLoop.scheduleTask(in: delay) { [weak self] in self?.lineUp(id) }
             }
         }
     }
@@ -99,7 +113,7 @@ extension CallTable {
     func pause(_ retry: PendingTable<PendingCall>.Retry, _ error: RPCError) {
         let delay = retry.call.options.retry.delay(after: retry.attempts)
         counters.retried()
-        guard ContinuousClock.now + delay < retry.call.deadline else {
+        guard Moment.now + delay < retry.call.deadline else {
             if let ending = release({ $0.pending.remove(retry.id) }) {
                 ending.call.end(.failed(error.after(ending.doubt)))
             }
@@ -122,7 +136,7 @@ extension CallTable {
             given = nil
             let next = state.withLock { state -> Taken? in
                 guard let way = state.way(through: channel) else { return nil }
-                return state.pending.takeFirstInLine(route: way.route, now: ContinuousClock.now)
+                return state.pending.takeFirstInLine(route: way.route, now: Moment.now)
                     .map { Taken(submission: $0, replyTo: way.replyTo) }
             }
             guard let next else { break }

@@ -59,6 +59,7 @@ final class CallTable: Sendable {
         var maximumCallsInFlight: Int
         var maximumCallsWaiting: Int
         var replies: RPCReplies
+        var confirms: Bool
         var replyPrefetch: UInt16
         var replyQueueExpiry: Duration
     }
@@ -105,17 +106,20 @@ final class CallTable: Sendable {
     /// Takes a call in and sends it, or lets it wait for a channel.
     func begin(_ call: PendingCall) {
         let channel = registry.pick()
-        let now = ContinuousClock.now
+        let now = Moment.now
         let taken = Result { () throws(PendingTable<PendingCall>.Refusal) -> Taken? in
             try state.withLock { state throws(PendingTable<PendingCall>.Refusal) in
-                let retries = call.options.retry.retries
-                try state.pending.begin(call.id, kind: call.kind, call: call, deadline: call.deadline, retries: retries)
-                guard let channel, let way = state.way(through: channel), state.pending.isLineEmpty,
-                    let submission = state.pending.take(call.id, route: way.route, now: now)
-                else {
-                    state.pending.lineUp(call.id)
-                    return nil
-                }
+                let way = channel.flatMap { state.way(through: $0) }
+                let submission = try state.pending.begin(
+                    call.id,
+                    kind: call.kind,
+                    call: call,
+                    deadline: call.deadline,
+                    retries: call.options.retry.retries,
+                    route: way?.route,
+                    now: now
+                )
+                guard let submission, let way else { return nil }
                 return Taken(submission: submission, replyTo: way.replyTo)
             }
         }
@@ -174,7 +178,7 @@ final class CallTable: Sendable {
     private func expire() {
         let (expired, wasFull, next) = release { state in
             let wasFull = state.pending.isFull
-            let expired = state.pending.expire(at: ContinuousClock.now)
+            let expired = state.pending.expire(at: Moment.now)
             return (expired, wasFull, state.pending.earliestDeadline)
         }
         if let next { timer.withLock { $0 }?.arm(next) }

@@ -26,6 +26,7 @@ func callerSupervisor(
         maximumCallsInFlight: configuration.maximumCallsInFlight,
         maximumCallsWaiting: configuration.maximumCallsWaiting,
         replies: configuration.replies,
+        confirms: configuration.confirms,
         replyPrefetch: configuration.replyPrefetch,
         replyQueueExpiry: configuration.replyQueueExpiry
     )
@@ -57,6 +58,7 @@ func callerSupervisor(
         }
         poolSupervisor(
             configuration: pool,
+            confirms: configuration.confirms,
             registry: { context in try context.poolOwner.child("registry", as: ChannelRegistry.self).resolve() },
             onOpen: { channel, context in
                 let caller = context.poolOwner

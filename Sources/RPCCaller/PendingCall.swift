@@ -19,27 +19,29 @@ final class PendingCall: Sendable {
     }
 
     let id: RequestID
-    let kind: CallKind
-    let request: RPCRequest
+    let request: OutgoingRequest
     let options: CallOptions
+    /// Which it is in until it has ended.
+    private let table: CallTable
     private let mark = Atomic(WriteMark.first)
     private let continuation: PendingContinuation
 
     init(
         id: RequestID,
-        kind: CallKind,
-        request: RPCRequest,
+        request: OutgoingRequest,
         options: CallOptions,
+        table: CallTable,
         continuation: PendingContinuation
     ) {
         self.id = id
-        self.kind = kind
         self.request = request
         self.options = options
+        self.table = table
         self.continuation = continuation
     }
 
-    var deadline: ContinuousClock.Instant { request.deadline }
+    var kind: CallKind { request.kind }
+    var deadline: Moment { request.deadline }
 
     // MARK: What was written of it
 
@@ -47,12 +49,6 @@ final class PendingCall: Sendable {
     func begin(attempt: Int) {
         // The first begins with the call.
         if attempt > 1 { _ = change { $0.begin(UInt32(truncatingIfNeeded: attempt)) } }
-    }
-
-    /// Asked on the event loop right before the message of an attempt is encoded: whether it is still wanted. If so it counts as
-    /// written.
-    func mayWrite(attempt: Int) -> Bool {
-        change { $0.write(UInt32(truncatingIfNeeded: attempt)) }
     }
 
     /// Takes the message of the current attempt back. `false`: it was written, or the call has ended.
@@ -63,7 +59,7 @@ final class PendingCall: Sendable {
     /// Whether the message of the current attempt was written.
     var isWritten: Bool { mark.load(ordering: .relaxed).isWritten }
 
-    private func change(_ change: (inout WriteMark) -> Bool) -> Bool {
+    fileprivate func change(_ change: (inout WriteMark) -> Bool) -> Bool {
         var seen = mark.load(ordering: .relaxed)
         while true {
             var changed = seen
@@ -117,19 +113,32 @@ final class PendingCall: Sendable {
 
     // MARK: Its message
 
-    /// The message as it goes out now.
-    func message(replyTo: String, remaining: Duration) -> RequestMessage {
-        RequestMessage(
-            id: id,
+    /// The properties of its message as it goes out now.
+    func properties(replyTo: String, remaining: Duration) -> MessageProperties {
+        let id = id.description
+        return RequestMessage.properties(
             // Who answers a plain queue need not know anything of services.
             destination: options.queue == nil ? request.destination : nil,
             procedure: request.procedure,
+            correlationID: id,
+            messageID: id,
             replyTo: kind == .call ? replyTo : nil,
-            remaining: kind == .call ? remaining : nil,
+            timeoutMilliseconds: kind == .call ? RequestMessage.milliseconds(remaining) : nil,
             contentType: request.contentType,
-            headers: request.headers,
-            body: request.body
+            headers: request.headers
         )
+    }
+}
+
+extension PendingCall: PublishObserver {
+    /// Asked on the event loop right before the message of an attempt is encoded: whether it is still wanted. If so it counts as
+    /// written.
+    func mayWrite(_ attempt: Int) -> Bool {
+        change { $0.write(UInt32(truncatingIfNeeded: attempt)) }
+    }
+
+    func published(_ attempt: Int, _ outcome: PublishOutcome) {
+        table.published(self, attempt, outcome)
     }
 }
 

@@ -34,7 +34,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     fileprivate struct Entry: Sendable {
         let kind: Kind
         let call: Call
-        let deadline: ContinuousClock.Instant
+        let deadline: Moment
         var phase = Phase.waiting
         var doubt: Doubt?
         var retriesLeft: Int16
@@ -84,7 +84,7 @@ struct PendingTable<Call: Sendable>: Sendable {
         /// The entry is out, and its waiter is told.
         case ended(Ending)
         /// It waits for a channel again. `attempts` were made so far, none of which wrote anything.
-        case sendAgain(attempts: Int)
+        case sendAgain(RequestID, attempts: Int)
         /// It is one of those that may be sent once more, after a pause.
         case retry(Retry)
     }
@@ -118,7 +118,7 @@ struct PendingTable<Call: Sendable>: Sendable {
 
     private var entries: [RequestID: Entry] = [:]
     private var line = Deque<RequestID>()
-    private var deadlines = DeadlineHeap<RequestID>()
+    private var deadlines = DeadlineHeap()
     private var submitted = 0
     private let limit: Int
     private let overflow: Int
@@ -144,7 +144,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     var remembered: Int { max(entries.count, line.count, deadlines.count) }
 
     /// The next deadline to look at.
-    var earliestDeadline: ContinuousClock.Instant? { deadlines.earliest }
+    var earliestDeadline: Moment? { deadlines.earliest }
 
     // MARK: Coming and going
 
@@ -155,19 +155,51 @@ struct PendingTable<Call: Sendable>: Sendable {
         _ id: RequestID,
         kind: Kind,
         call: Call,
-        deadline: ContinuousClock.Instant,
+        deadline: Moment,
         retries: Int = 0
     ) throws(Refusal) {
-        if isClosed { throw .closed }
-        if isDraining { throw .draining }
-        guard entries.count < limit + overflow else { throw .overloaded(limit: limit) }
+        try admit()
         entries[id] = Entry(kind: kind, call: call, deadline: deadline, retriesLeft: Int16(clamping: retries))
         deadlines.insert(id, at: deadline)
     }
 
+    /// The same, and then takes it for submission at once, when there is a way for it, a place, and nobody that it would
+    /// overtake. Otherwise it stands in line.
+    mutating func begin(
+        _ id: RequestID,
+        kind: Kind,
+        call: Call,
+        deadline: Moment,
+        retries: Int,
+        route: UInt32?,
+        now: Moment
+    ) throws(Refusal) -> Submission? {
+        guard let route, line.isEmpty, submitted < limit else {
+            try begin(id, kind: kind, call: call, deadline: deadline, retries: retries)
+            lineUp(id)
+            return nil
+        }
+        try admit()
+        var entry = Entry(kind: kind, call: call, deadline: deadline, retriesLeft: Int16(clamping: retries))
+        let submission = submit(&entry, id, route: route, now: now)
+        entries[id] = entry
+        deadlines.insert(id, at: deadline)
+        return submission
+    }
+
+    private func admit() throws(Refusal) {
+        if isClosed { throw .closed }
+        if isDraining { throw .draining }
+        guard entries.count < limit + overflow else { throw .overloaded(limit: limit) }
+    }
+
     /// Takes an entry out, for a reply or a cancellation. `nil`: it has ended already, or never was.
     mutating func remove(_ id: RequestID) -> Ending? {
-        guard let entry = entries.removeValue(forKey: id) else { return nil }
+        entries.index(forKey: id).map { remove(at: $0) }
+    }
+
+    private mutating func remove(at index: Dictionary<RequestID, Entry>.Index) -> Ending {
+        let entry = entries.remove(at: index).value
         if entry.phase == .submitted { submitted -= 1 }
         deadlines.prune(to: entries.count) { [entries] in entries[$0] != nil }
         return Ending(entry)
@@ -175,12 +207,12 @@ struct PendingTable<Call: Sendable>: Sendable {
 
     /// Takes out the call that a reply is for. A cast or a readiness waits for none: its id in a reply is forged.
     mutating func reply(to id: RequestID) -> Ending? {
-        guard entries[id]?.kind == .call else { return nil }
-        return remove(id)
+        guard let index = entries.index(forKey: id), entries[index].value.kind == .call else { return nil }
+        return remove(at: index)
     }
 
     /// Takes out everything whose deadline has passed.
-    mutating func expire(at now: ContinuousClock.Instant) -> [Ending] {
+    mutating func expire(at now: Moment) -> [Ending] {
         var expired: [Ending] = []
         while let id = deadlines.popDue(at: now) {
             if let ending = remove(id) { expired.append(ending) }
@@ -227,12 +259,21 @@ struct PendingTable<Call: Sendable>: Sendable {
     // MARK: Sending
 
     /// Takes an entry to be handed to a channel. `nil`: it has ended, is on its way already, or there is no place for it.
-    mutating func take(_ id: RequestID, route: UInt32 = 0, now: ContinuousClock.Instant) -> Submission? {
+    mutating func take(_ id: RequestID, route: UInt32 = 0, now: Moment) -> Submission? {
         guard submitted < limit, var entry = entries[id], entry.phase == .waiting else { return nil }
+        defer { entries[id] = entry }
+        return submit(&entry, id, route: route, now: now)
+    }
+
+    private mutating func submit(
+        _ entry: inout Entry,
+        _ id: RequestID,
+        route: UInt32,
+        now: Moment
+    ) -> Submission {
         entry.phase = .submitted
         entry.attempts += 1
         entry.route = route
-        entries[id] = entry
         submitted += 1
         return Submission(
             id: id,
@@ -259,7 +300,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     var isLineEmpty: Bool { line.isEmpty }
 
     /// Takes the first in line that still waits.
-    mutating func takeFirstInLine(route: UInt32 = 0, now: ContinuousClock.Instant) -> Submission? {
+    mutating func takeFirstInLine(route: UInt32 = 0, now: Moment) -> Submission? {
         guard submitted < limit else { return nil }
         while let id = line.popFirst() {
             if let submission = take(id, route: route, now: now) { return submission }
@@ -280,8 +321,14 @@ struct PendingTable<Call: Sendable>: Sendable {
             return .retry(retry(id, entry, doubt: outcome == .unknown ? .connectionLost : nil))
         case .notWritten:
             waitAgain(id, doubt: nil)
-            return .sendAgain(attempts: attempt)
+            return .sendAgain(id, attempts: attempt)
         }
+    }
+
+    /// The broker returned a message of which no more than the id is known: the one that was submitted last.
+    mutating func returned(_ id: RequestID) -> Decision {
+        guard let entry = entries[id] else { return .none }
+        return outcome(.returned, of: id, attempt: Int(entry.attempts))
     }
 
     private mutating func retry(_ id: RequestID, _ entry: Entry, doubt: Doubt?) -> Retry {

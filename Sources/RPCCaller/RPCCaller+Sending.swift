@@ -8,7 +8,7 @@ extension RPCCaller {
     // MARK: Sending
 
     nonisolated(nonsending) func sendJSON(
-        _ kind: RPCRequest.Kind,
+        _ kind: CallKind,
         _ destination: String,
         _ procedure: String?,
         _ argument: some Encodable,
@@ -20,7 +20,7 @@ extension RPCCaller {
     }
 
     nonisolated(nonsending) func sendDeclared<Request, Response>(
-        _ kind: RPCRequest.Kind,
+        _ kind: CallKind,
         _ destination: String,
         _ procedure: RPCProcedure<Request, Response>,
         _ argument: Request,
@@ -42,7 +42,7 @@ extension RPCCaller {
 
     /// Sends a request, through the interceptors if there are any, and waits for what it waits for.
     nonisolated(nonsending) func send(
-        _ kind: RPCRequest.Kind,
+        _ kind: CallKind,
         _ destination: String,
         _ procedure: String?,
         _ contentType: String,
@@ -51,9 +51,8 @@ extension RPCCaller {
         _ options: CallOptions
     ) async throws(RPCError) -> RPCReply {
         let id = RequestID()
-        let request = RPCRequest(
+        let request = OutgoingRequest(
             kind: kind,
-            messageID: interceptors.isEmpty ? nil : id.description,
             destination: destination,
             procedure: procedure,
             contentType: contentType,
@@ -77,7 +76,7 @@ extension RPCCaller {
         }
     }
 
-    private static func metadata(_ request: RPCRequest, _ id: RequestID, _ error: RPCError) -> Logger.Metadata {
+    private static func metadata(_ request: OutgoingRequest, _ id: RequestID, _ error: RPCError) -> Logger.Metadata {
         [
             LogKey.messageID.rawValue: "\(id)", LogKey.destination.rawValue: "\(request.destination)",
             LogKey.procedure.rawValue: "\(request.procedure ?? "")", LogKey.outcome.rawValue: "\(error.kind)",
@@ -86,24 +85,24 @@ extension RPCCaller {
     }
 
     private func intercepted(
-        _ request: RPCRequest,
+        _ request: OutgoingRequest,
         _ id: RequestID,
         _ options: CallOptions
     ) async throws(RPCError) -> RPCReply {
         let ids = RequestIDs(first: id)
-        let deadline = request.deadline
+        let deadline = request.deadline.instant
         let all = RPCCallerNext(interceptors[...]) { [self] request throws(RPCError) in
             var (request, options) = (request, options)
             request.deadline = min(request.deadline, deadline)
             guard request.deadline > .now else { throw .timeout(requestMayHaveBeenDelivered: false) }
             if options.queue != nil { options.queue = request.destination }
-            return try await exchange(request, ids.next(), options)
+            return try await exchange(OutgoingRequest(request), ids.next(), options)
         }
-        return try await all(request)
+        return try await all(request.request(id))
     }
 
     private nonisolated(nonsending) func exchange(
-        _ request: RPCRequest,
+        _ request: OutgoingRequest,
         _ id: RequestID,
         _ options: CallOptions
     ) async throws(RPCError) -> RPCReply {
@@ -115,16 +114,16 @@ extension RPCCaller {
                 destination: isQueue ? nil : request.destination,
                 procedure: request.procedure,
                 replyTo: request.kind == .call ? "in-process" : nil,
-                remaining: request.kind == .call ? ContinuousClock.now.duration(to: request.deadline) : nil,
+                remaining: request.kind == .call ? Moment.now.duration(to: request.deadline) : nil,
                 contentType: request.contentType,
                 headers: request.headers,
                 body: request.body
             )
-            let answer = try await wire.send(message, queue: options.queue, before: request.deadline)
+            let answer = try await wire.send(message, queue: options.queue, before: request.deadline.instant)
             guard let answer else { return RPCReply(contentType: nil) }
             reply = answer
         } else {
-            let ending = try await perform(request.kind == .call ? .call : .cast, id, request, options)
+            let ending = try await perform(id, request, options)
             guard case .reply(let answer) = ending else { return RPCReply(contentType: nil) }
             reply = answer
         }
@@ -133,19 +132,18 @@ extension RPCCaller {
     }
 
     /// The end of a call that is made now: its own timeout, or what is left of the request that this task works for.
-    func deadline(after timeout: Duration) throws(RPCError) -> ContinuousClock.Instant {
+    func deadline(after timeout: Duration) throws(RPCError) -> Moment {
         if Task.isCancelled { throw .cancelled(requestMayHaveBeenDelivered: false) }
-        let now = ContinuousClock.now
+        let now = Moment.now
         var deadline = now + min(timeout, .milliseconds(RequestMessage.maximumTimeoutMilliseconds))
-        if let inherited = RPCDeadline.current, inherited < deadline { deadline = inherited }
+        if let inherited = RPCDeadline.inherited, inherited < deadline { deadline = inherited }
         guard deadline > now else { throw .timeout(requestMayHaveBeenDelivered: false) }
         return deadline
     }
 
     nonisolated(nonsending) func perform(
-        _ kind: CallKind,
         _ id: RequestID,
-        _ request: RPCRequest,
+        _ request: OutgoingRequest,
         _ options: CallOptions
     ) async throws(RPCError) -> PendingCall.Ending {
         var options = options
@@ -159,12 +157,12 @@ extension RPCCaller {
             } catch {
                 throw doubt ?? error
             }
-            switch await perform(kind, id, request, options, in: table) {
+            switch await perform(id, request, options, in: table) {
             case .notTaken: ended = table
             case .failed(let error):
                 throw doubt.flatMap { error.requestMayHaveBeenProcessed ? nil : $0 } ?? error
             // Whether it is ready is asked of whatever comes next.
-            case .restarted where kind == .readiness: ended = table
+            case .restarted where request.kind == .readiness: ended = table
             case .restarted(let reason, let mayHaveBeenDelivered, let retriesLeft):
                 let mayHaveBeenDelivered = mayHaveBeenDelivered || doubt != nil
                 let error = RPCError.callerRestarted(reason, requestMayHaveBeenDelivered: mayHaveBeenDelivered)
@@ -180,10 +178,15 @@ extension RPCCaller {
 
     private nonisolated(nonsending) func table(
         otherThan ended: CallTable?,
-        before deadline: ContinuousClock.Instant
+        before deadline: Moment
     ) async throws(RPCError) -> CallTable {
+        // The one that took the last call is nearly always the one. When it has ended, it says so.
+        if let table = lastTable.withLock({ $0 }), table !== ended { return table }
+        lastTable.withLock { $0 = nil }
         do throws(Current<CallTable>.Absence) {
-            return try await current.value(otherThan: ended, before: deadline)
+            let table = try await current.value(otherThan: ended, before: deadline.instant)
+            lastTable.withLock { $0 = table }
+            return table
         } catch {
             switch error {
             case .stopped: throw .notConnected(why: "the caller is stopped")
@@ -195,16 +198,21 @@ extension RPCCaller {
     }
 
     private nonisolated(nonsending) func perform(
-        _ kind: CallKind,
         _ id: RequestID,
-        _ request: RPCRequest,
+        _ request: OutgoingRequest,
         _ options: CallOptions,
         in table: CallTable
     ) async -> PendingCall.Ending {
         await withTaskCancellationHandler {
             await withPendingContinuation { continuation in
                 table.begin(
-                    PendingCall(id: id, kind: kind, request: request, options: options, continuation: continuation)
+                    PendingCall(
+                        id: id,
+                        request: request,
+                        options: options,
+                        table: table,
+                        continuation: continuation
+                    )
                 )
             }
         } onCancel: {

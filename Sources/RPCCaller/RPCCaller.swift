@@ -34,6 +34,8 @@ public final class RPCCaller: Service, Sendable {
 
     let configuration: RPCCallerConfiguration
     let current: Current<CallTable>
+    /// What ``current`` said last: that is generic code of another module, and not for each call.
+    let lastTable = Mutex<CallTable?>(nil)
     private let stateBroadcast: CallerStates
     let counters: CallerCounters
     let logger: Logger
@@ -136,9 +138,9 @@ public final class RPCCaller: Service, Sendable {
     /// - Throws: ``RPCError/notConnected(why:)`` with what was tried and failed when the time is over, ``RPCError/blocked(why:)``,
     ///   ``RPCError/cancelled(requestMayHaveBeenDelivered:)``.
     public nonisolated(nonsending) func waitUntilReady(timeout: Duration = .seconds(30)) async throws(RPCError) {
-        let request = RPCRequest(destination: "", procedure: nil, deadline: try deadline(after: timeout))
+        let request = OutgoingRequest(kind: .readiness, destination: "", deadline: try deadline(after: timeout))
         if wire != nil { return }
-        _ = try await perform(.readiness, RequestID(), request, CallOptions())
+        _ = try await perform(RequestID(), request, CallOptions())
     }
 
     /// The caller's state now, and each change. Does not end. At most 16 wait to be taken, then the oldest are lost.

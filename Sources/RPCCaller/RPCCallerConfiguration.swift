@@ -17,6 +17,14 @@ public struct RPCCallerConfiguration: Sendable {
     public var whenFull = WhenFull.failAtOnce
     /// Where replies come to. Default: a queue that all channels share.
     public var replies = RPCReplies.queue
+    /// Whether the broker confirms requests. Default yes.
+    ///
+    /// Without confirms a call costs the broker and the caller less, and promises less. What is lost on the way to the broker, with
+    /// a connection that breaks, is not known to be: its call ends at its deadline with
+    /// ``RPCError/timeout(requestMayHaveBeenDelivered:)``, or with ``RPCError/replyQueueLost`` where replies are ``RPCReplies/direct``.
+    /// A request that a full queue refuses ends in the same way. A cast returns as soon as it is on its way. That no queue takes a
+    /// request is reported all the same (``RPCError/unroutable(destination:)``), to a cast only if it still waits.
+    public var confirms = true
     /// How long stopping lets calls wait for their replies, before they fail. Default 30 s.
     public var drainTimeout: Duration = .seconds(30)
     /// How many replies a channel is handed before it acknowledges. A stalled connection holds back no more. Default 256.

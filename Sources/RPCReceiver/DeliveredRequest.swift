@@ -3,7 +3,7 @@ import NIOCore
 import RPCWire
 
 /// A request that came over AMQP. Everything that ends it goes out on the channel it came from, and is nothing once that is closed.
-struct DeliveredRequest: IncomingRequest {
+final class DeliveredRequest: IncomingRequest {
     let message: Result<RequestMessage, RPCFailure>
     let replyTo: String?
     let correlationID: String?
@@ -11,17 +11,8 @@ struct DeliveredRequest: IncomingRequest {
     let deliveryCount: Int64?
     private let channel: AMQPChannel
     private let deliveryTag: UInt64
-    private let limit: BrokerMessageLimit
-    private let permission: ReplyPermission
 
-    init(
-        _ delivery: Delivery,
-        on channel: AMQPChannel,
-        limit: BrokerMessageLimit,
-        permission: ReplyPermission
-    ) {
-        self.limit = limit
-        self.permission = permission
+    init(_ delivery: Delivery, on channel: AMQPChannel) {
         message = Result { () throws(RPCFailure) in
             try RequestMessage(properties: delivery.properties, body: delivery.body)
         }
@@ -52,20 +43,10 @@ struct DeliveredRequest: IncomingRequest {
     }
 
     private func send(_ reply: ReplyMessage) {
-        guard let replyTo else { return }
-        publish(reply, to: replyTo) { outcome in
-            // The broker closed the channel for it, and redelivers the request: what it takes, and whether, is known then.
-            if case .unknown(let error) = outcome {
-                limit.learn(from: error)
-                permission.learn(from: error)
-            }
-            // The reply itself cannot be sent, for example because its code is too long: the caller is told at least that.
-            guard case .refused(let error) = outcome else { return }
-            publish(ReplyMessage(refused: error, correlationID: correlationID), to: replyTo, outcome: nil)
-        }
+        if let replyTo { publish(reply, to: replyTo, observer: self) }
     }
 
-    private func publish(_ reply: ReplyMessage, to queue: String, outcome: (@Sendable (PublishOutcome) -> Void)?) {
+    private func publish(_ reply: ReplyMessage, to queue: String, observer: (any PublishObserver)?) {
         // The default exchange routes by queue name. Not mandatory: a caller that is gone needs no reply.
         channel.submit(
             Publish(
@@ -73,9 +54,20 @@ struct DeliveredRequest: IncomingRequest {
                 routingKey: queue,
                 properties: reply.properties,
                 body: reply.body,
-                outcome: outcome
+                observer: observer,
+                tellsFailuresOnly: true
             )
         )
+    }
+}
+
+extension DeliveredRequest: PublishObserver {
+    func mayWrite(_ attempt: Int) -> Bool { true }
+
+    func published(_ attempt: Int, _ outcome: PublishOutcome) {
+        // The reply itself cannot be sent, for example because its code is too long: the caller is told at least that.
+        guard case .refused(let error) = outcome, let replyTo else { return }
+        publish(ReplyMessage(refused: error, correlationID: correlationID), to: replyTo, observer: nil)
     }
 }
 

@@ -17,7 +17,14 @@ public struct RPCContext: Sendable {
     /// The request's headers: those of the protocol, and what its caller added.
     public let headers: FieldTable
     /// The receiver's logger, with the metadata `rpc.procedure` and `rpc.message_id`.
-    public let logger: Logger
+    public var logger: Logger {
+        var logger = plainLogger
+        logger[metadataKey: LogKey.procedure.rawValue] = "\(procedure)"
+        if let messageID { logger[metadataKey: LogKey.messageID.rawValue] = "\(messageID)" }
+        return logger
+    }
+    /// Most handlers log nothing.
+    private let plainLogger: Logger
 
     /// A context as a unit test of a procedure needs it.
     public init(
@@ -33,10 +40,7 @@ public struct RPCContext: Sendable {
         self.redelivered = redelivered
         self.deadline = deadline
         self.headers = headers
-        var logger = logger
-        logger[metadataKey: LogKey.procedure.rawValue] = "\(procedure)"
-        if let messageID { logger[metadataKey: LogKey.messageID.rawValue] = "\(messageID)" }
-        self.logger = logger
+        plainLogger = logger
     }
 
     /// How much time is left until ``deadline``; negative when it has passed.

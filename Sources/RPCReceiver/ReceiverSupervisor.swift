@@ -92,6 +92,8 @@ func receiverSupervisor(
         }
         poolSupervisor(
             configuration: pool,
+            // A request is acknowledged behind its reply on the same channel: that says as much as a confirm would.
+            confirms: false,
             registry: { context in try context.poolOwner.child("registry", as: ChannelRegistry.self).resolve() },
             onOpen: { channel, context in
                 do {

@@ -32,8 +32,9 @@ final class ReplyPermission: Sendable {
     }
 
     /// What the broker said when it refused replies; `nil` when one may be tried.
-    func refusal(at now: ContinuousClock.Instant) -> String? {
+    func refusal(at now: @autoclosure () -> ContinuousClock.Instant) -> String? {
         guard wasRefused.load(ordering: .acquiring) else { return nil }
+        let now = now()
         return refusal.withLock { refusal in refusal.flatMap { now < $0.end ? $0.text : nil } }
     }
 }

@@ -77,7 +77,10 @@ final class RequestConsumers: Sendable {
         if !queue.bindings.isEmpty { try await topology.ensureExchange(on: channel.connection) }
         try await channel.setPrefetch(prefetch(of: context))
         state.withLock { $0.consumers[id] = Consumer(channel: channel, receiver: context.poolOwner) }
-        channel.onClosed { [weak self, runner] _ in
+        channel.onClosed { [weak self, runner] error in
+            // Perhaps for a reply. Its request is redelivered: what the broker takes, and whether, is known then.
+            runner.brokerLimit.learn(from: error)
+            runner.permission.learn(from: error)
             self?.state.withLock { _ = $0.consumers.removeValue(forKey: id) }
             runner.channelClosed(id)
             self?.changed()
@@ -130,13 +133,7 @@ final class RequestConsumers: Sendable {
                 queue: queue.name,
                 // Held by the channel itself, and let go of when that closes.
                 onDelivery: { [runner] delivery in
-                    let request = DeliveredRequest(
-                        delivery,
-                        on: channel,
-                        limit: runner.brokerLimit,
-                        permission: runner.permission
-                    )
-                    runner.accept(request, from: id)
+                    runner.accept(DeliveredRequest(delivery, on: channel), from: id)
                 },
                 onCancel: { [weak self] in
                     isCancelled.set()

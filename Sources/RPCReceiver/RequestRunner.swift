@@ -49,7 +49,7 @@ final class RequestRunner: Sendable {
     struct Job: Sendable {
         let request: any IncomingRequest
         let channel: ObjectIdentifier
-        let deadline: ContinuousClock.Instant
+        let deadline: Moment
         /// Whether the caller has given up at the deadline, rather than the receiver's own limit being reached.
         let isCallersDeadline: Bool
         /// What it is recognised by, with a deduplication.
@@ -130,8 +130,8 @@ final class RequestRunner: Sendable {
     func accept(_ request: any IncomingRequest, from channel: ObjectIdentifier) {
         counters.received()
         if request.redelivered { counters.redelivered() }
-        let now = ContinuousClock.now
-        if request.replyTo != nil, let refusal = permission.refusal(at: now) {
+        let now = Moment.now
+        if request.replyTo != nil, let refusal = permission.refusal(at: now.instant) {
             return giveUp(request, refusal)
         }
         let message: RequestMessage
@@ -177,12 +177,12 @@ final class RequestRunner: Sendable {
     private func admit(
         _ job: Job,
         _ message: RequestMessage,
-        at now: ContinuousClock.Instant,
+        at now: Moment,
         _ state: inout State
     ) -> Admission {
         var follows = false
         if let id = job.id {
-            switch state.answers?.arrival(of: id, at: now) {
+            switch state.answers?.arrival(of: id, at: now.instant) {
             case .answered(let reply): return .answered(reply)
             case .follow: follows = true
             case .run, nil: break
@@ -274,7 +274,7 @@ final class RequestRunner: Sendable {
     // MARK: Running
 
     private func startWaiting(_ state: inout State) {
-        while let (key, job) = state.table.startNext(at: ContinuousClock.now) {
+        while let (key, job) = state.table.startNext(at: Moment.now) {
             // Detached: the task must not inherit a shutdown signal from whoever happens to run here.
             state.tasks[key] = Task.detached { [self] in
                 // What the handler calls inherits its deadline.
@@ -293,7 +293,7 @@ final class RequestRunner: Sendable {
             procedure: message.procedure ?? "",
             messageID: message.messageID,
             redelivered: job.request.redelivered,
-            deadline: job.deadline,
+            deadline: job.deadline.instant,
             headers: message.headers,
             logger: logger
         )
@@ -360,7 +360,7 @@ final class RequestRunner: Sendable {
 
     private func expire() {
         let (expired, tasks, next) = state.withLock { state in
-            let expired = state.table.expire(at: ContinuousClock.now)
+            let expired = state.table.expire(at: Moment.now)
             let tasks = expired.compactMap { state.tasks[$0.key] }
             for (key, job, _) in expired {
                 state.answering[job.channel, default: 0] += 1

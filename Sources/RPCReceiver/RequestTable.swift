@@ -22,14 +22,14 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     private struct Entry: Sendable {
         let job: Job
         let channel: ChannelID
-        let deadline: ContinuousClock.Instant
+        let deadline: Moment
         var phase: Phase
     }
 
     private var entries: [Key: Entry] = [:]
     private var counts: [ChannelID: Int] = [:]
     private var line = Deque<Key>()
-    private var deadlines = DeadlineHeap<Key>()
+    private var deadlines = DeadlineHeap()
     private var lastKey: Key = 0
     private var isClosed = false
     private let concurrency: Int
@@ -55,7 +55,7 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     func count(of channel: ChannelID) -> Int { counts[channel] ?? 0 }
 
     /// The next deadline to look at.
-    var earliestDeadline: ContinuousClock.Instant? { deadlines.earliest }
+    var earliestDeadline: Moment? { deadlines.earliest }
 
     /// Takes a request on. `nil`: the table has ended, and the request is left to be redelivered.
     ///
@@ -65,7 +65,7 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     mutating func accept(
         _ job: Job,
         from channel: ChannelID,
-        deadline: ContinuousClock.Instant,
+        deadline: Moment,
         follows: Bool = false
     ) -> Key? {
         guard !isClosed else { return nil }
@@ -77,7 +77,7 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
             phase: follows ? .following : .waiting
         )
         counts[channel, default: 0] += 1
-        deadlines.insert(lastKey, at: deadline)
+        deadlines.insert(RequestID(number: lastKey), at: deadline)
         if !follows {
             line.append(lastKey)
             waitingCount += 1
@@ -96,7 +96,7 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     /// The next request to run, if there is a place for it. One whose deadline has passed is left for ``expire(at:)``.
     ///
     /// - Parameter now: Looked at only when there is one.
-    mutating func startNext(at now: @autoclosure () -> ContinuousClock.Instant) -> (Key, Job)? {
+    mutating func startNext(at now: @autoclosure () -> Moment) -> (Key, Job)? {
         guard runningCount < concurrency else { return nil }
         while let key = line.popFirst() {
             guard let entry = entries[key], entry.phase == .waiting, entry.deadline > now() else { continue }
@@ -117,9 +117,9 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     }
 
     /// Takes out what is past its deadline. A handler that runs on does not hold its place any longer.
-    mutating func expire(at now: ContinuousClock.Instant) -> [(key: Key, job: Job, hadBegun: Bool)] {
+    mutating func expire(at now: Moment) -> [(key: Key, job: Job, hadBegun: Bool)] {
         var expired: [(key: Key, job: Job, hadBegun: Bool)] = []
-        while let key = deadlines.popDue(at: now) {
+        while let key = deadlines.popDue(at: now)?.low {
             if let entry = abandon(key) { expired.append((key, entry.job, entry.phase == .running)) }
         }
         return expired
@@ -156,7 +156,7 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
         }
         let rest = counts[entry.channel, default: 1] - 1
         counts[entry.channel] = rest > 0 ? rest : nil
-        deadlines.prune(to: entries.count) { [entries] in entries[$0] != nil }
+        deadlines.prune(to: entries.count) { [entries] in entries[$0.low] != nil }
         if line.count > 2 * entries.count + 64 {
             line = Deque(line.filter { entries[$0] != nil })
         }

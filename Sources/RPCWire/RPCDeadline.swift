@@ -9,17 +9,17 @@
 /// A task that is detached (`Task.detached`) inherits nothing, nor does work that is handed to another task some other way.
 public enum RPCDeadline {
     @TaskLocal
-    package static var inherited: ContinuousClock.Instant?
+    package static var inherited: Moment?
 
     /// When the caller of the request that this task works for gives up; `nil` where no request is being answered.
-    public static var current: ContinuousClock.Instant? { inherited }
+    public static var current: ContinuousClock.Instant? { inherited?.instant }
 
     /// Runs an operation whose calls have to end at this deadline, or at the inherited one if that is earlier.
     public nonisolated(nonsending) static func shortened<Result, Failure: Error>(
         to deadline: ContinuousClock.Instant,
         operation: nonisolated(nonsending) () async throws(Failure) -> Result
     ) async throws(Failure) -> Result {
-        let deadline = inherited.map { min($0, deadline) } ?? deadline
+        let deadline = inherited.map { min($0, Moment(deadline)) } ?? Moment(deadline)
         // `withValue` throws anything; the operation's own type is kept by carrying its result out.
         let result = await $inherited.withValue(deadline) { () async -> Swift.Result<Result, Failure> in
             do throws(Failure) {

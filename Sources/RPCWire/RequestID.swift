@@ -10,14 +10,22 @@ package struct RequestID: Sendable, Hashable {
 
     /// A new id that no other call has.
     package init() {
-        var generator = SystemRandomNumberGenerator()
-        self.init(using: &generator)
+        (high, low) = Self.stamped(RandomWords.pair())
     }
 
     /// An id from the bits of a generator; a seeded one makes tests repeatable.
     package init(using generator: inout some RandomNumberGenerator) {
-        high = generator.next() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000
-        low = generator.next() & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+        (high, low) = Self.stamped((generator.next(), generator.next()))
+    }
+
+    /// With the version and the variant of a random UUID.
+    private static func stamped(_ bits: (UInt64, UInt64)) -> (UInt64, UInt64) {
+        (bits.0 & 0xFFFF_FFFF_FFFF_0FFF | 0x4000, bits.1 & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000)
+    }
+
+    /// The number of something that has no id of its own: unique only where the number is.
+    package init(number: UInt64) {
+        (high, low) = (0, number)
     }
 
     /// Reads the 36 characters of a UUID, in either case; anything else is not an id of ours.
@@ -29,21 +37,21 @@ package struct RequestID: Sendable, Hashable {
     }
 
     private static func digits(_ bytes: UnsafeBufferPointer<UInt8>) -> (UInt64, UInt64)? {
-        guard bytes.count == 36 else { return nil }
-        var high: UInt64 = 0
-        var low: UInt64 = 0
-        var digits = 0
-        for (index, byte) in bytes.enumerated() {
-            switch index {
-            case 8, 13, 18, 23:
-                guard byte == UInt8(ascii: "-") else { return nil }
-            default:
-                guard let value = Self.value(ofDigit: byte) else { return nil }
-                if digits < 16 { high = high << 4 | value } else { low = low << 4 | value }
-                digits += 1
-            }
+        let hyphen = UInt8(ascii: "-")
+        guard bytes.count == 36, bytes[8] == hyphen, bytes[13] == hyphen, bytes[18] == hyphen, bytes[23] == hyphen,
+            let first = number(bytes, 0..<8), let second = number(bytes, 9..<13), let third = number(bytes, 14..<18),
+            let fourth = number(bytes, 19..<23), let last = number(bytes, 24..<36)
+        else { return nil }
+        return (first << 32 | second << 16 | third, fourth << 48 | last)
+    }
+
+    private static func number(_ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>) -> UInt64? {
+        var number: UInt64 = 0
+        for index in range {
+            guard let value = value(ofDigit: bytes[index]) else { return nil }
+            number = number << 4 | value
         }
-        return (high, low)
+        return number
     }
 
     private static func value(ofDigit byte: UInt8) -> UInt64? {
@@ -61,16 +69,26 @@ extension RequestID: CustomStringConvertible {
     package var description: String {
         String(unsafeUninitializedCapacity: 36) { bytes in
             var position = 0
-            for digit in 0..<32 {
-                if position == 8 || position == 13 || position == 18 || position == 23 {
-                    bytes[position] = UInt8(ascii: "-")
+            func write(_ word: UInt64, _ count: Int) {
+                for digit in (0..<count).reversed() {
+                    let nibble = UInt8(truncatingIfNeeded: word >> UInt64(4 * digit)) & 15
+                    bytes[position] = nibble + (nibble < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") - 10)
                     position += 1
                 }
-                let word = digit < 16 ? high : low
-                let nibble = UInt8(truncatingIfNeeded: word >> UInt64((15 - digit & 15) * 4)) & 15
-                bytes[position] = nibble < 10 ? UInt8(ascii: "0") + nibble : UInt8(ascii: "a") + nibble - 10
+            }
+            func writeHyphen() {
+                bytes[position] = UInt8(ascii: "-")
                 position += 1
             }
+            write(high >> 32, 8)
+            writeHyphen()
+            write(high >> 16, 4)
+            writeHyphen()
+            write(high, 4)
+            writeHyphen()
+            write(low >> 48, 4)
+            writeHyphen()
+            write(low, 12)
             return position
         }
     }

@@ -85,6 +85,29 @@ package struct RequestMessage: Sendable, Hashable {
 extension RequestMessage {
     /// The properties that carry it.
     package var properties: MessageProperties {
+        Self.properties(
+            destination: destination,
+            procedure: procedure,
+            correlationID: correlationID,
+            messageID: messageID,
+            replyTo: replyTo,
+            timeoutMilliseconds: timeoutMilliseconds,
+            contentType: contentType,
+            headers: headers
+        )
+    }
+
+    /// The same without making a message first, for each call that is sent.
+    package static func properties(
+        destination: String?,
+        procedure: String?,
+        correlationID: String?,
+        messageID: String?,
+        replyTo: String?,
+        timeoutMilliseconds: Int64?,
+        contentType: String?,
+        headers: FieldTable
+    ) -> MessageProperties {
         var entries: [FieldTable.Entry] = []
         entries.reserveCapacity(3 + headers.entries.count)
         if let destination { entries.append(.init(key: Header.destination, value: .string(destination))) }
@@ -98,7 +121,7 @@ extension RequestMessage {
             deliveryMode: replyTo == nil ? .persistent : .transient,
             correlationID: correlationID,
             replyTo: replyTo,
-            expiration: timeoutMilliseconds.map(String.init),
+            expiration: timeoutMilliseconds.map { String($0) },
             messageID: messageID
         )
     }

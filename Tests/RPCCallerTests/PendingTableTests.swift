@@ -8,7 +8,7 @@ import Testing
 struct PendingTableTests {
     typealias Table = PendingTable<String>
 
-    let start = ContinuousClock.now
+    let start = Moment.now
 
     func table(limit: Int = 10) -> Table { Table(limit: limit) }
 
@@ -84,7 +84,7 @@ struct PendingTableTests {
         let id = try begin(&table, "a")
         #expect(table.take(id, now: start) != nil)
         #expect(table.take(id, now: start) == nil, "it is on its way already")
-        guard case .sendAgain(attempts: 1) = table.outcome(.notWritten, of: id, attempt: 1) else {
+        guard case .sendAgain(_, attempts: 1) = table.outcome(.notWritten, of: id, attempt: 1) else {
             return #expect(Bool(false))
         }
         guard case .none = table.outcome(.unknown, of: id, attempt: 1) else {
@@ -95,7 +95,7 @@ struct PendingTableTests {
         guard case .none = table.outcome(.unknown, of: id, attempt: 1) else {
             return #expect(Bool(false), "the outcome of an earlier attempt means nothing")
         }
-        guard case .sendAgain(attempts: 2) = table.outcome(.notWritten, of: id, attempt: 2) else {
+        guard case .sendAgain(_, attempts: 2) = table.outcome(.notWritten, of: id, attempt: 2) else {
             return #expect(Bool(false))
         }
     }

@@ -6,7 +6,7 @@ import Testing
 struct RequestTableTests {
     typealias Table = RequestTable<String, Int>
 
-    let start = ContinuousClock.now
+    let start = Moment.now
 
     func accept(_ table: inout Table, _ job: String, from channel: Int = 1, after: Duration = .seconds(5)) throws
         -> Table.Key

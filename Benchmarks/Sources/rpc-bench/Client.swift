@@ -41,7 +41,10 @@ struct Client: AsyncParsableCommand {
         var configuration = RPCCallerConfiguration(endpoints: try connecting.endpoints())
         connecting.configure(&configuration.pool)
         configuration.maximumCallsInFlight = max(10_000, inflight)
-        if connecting.mode == .plain { configuration.replies = .direct }
+        if connecting.mode == .plain {
+            configuration.replies = .direct
+            configuration.confirms = false
+        }
         let caller = RPCCaller(service: "bench", configuration: configuration, logger: connecting.logger)
         try await caller.start()
         try await caller.waitUntilReady()

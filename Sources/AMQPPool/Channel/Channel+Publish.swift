@@ -80,7 +80,7 @@ extension Channel {
             let offer = offer(publish)
             if case .full = offer { return }
             waitingPublishes.removeFirst()
-            if case .refused(let outcome) = offer { publish.outcome?(outcome) }
+            if case .refused(let outcome) = offer { publish.end(outcome) }
         }
     }
 
@@ -102,6 +102,7 @@ extension Channel {
                 )
             case .notWritten(let error), .refused(let error): .failure(.notSent(error))
             case .unknown(let error): .failure(.unconfirmed(error))
+            case .sent: .failure(.unconfirmed(.confirmsNotSelected))
             // Routed, but perhaps not on disk yet: less than a confirm.
             case .presumedDelivered: .failure(.unconfirmed(closedError ?? connection.closedError ?? .channelClosed))
             }
@@ -129,8 +130,8 @@ extension Channel {
     package nonisolated func submit(_ publish: Publish) {
         switch offer(publish) {
         case .taken: break
-        case .full: eventLoop.execute { publish.outcome?(.notWritten(.outboxIsFull)) }
-        case .refused(let outcome): eventLoop.execute { publish.outcome?(outcome) }
+        case .full: eventLoop.execute { publish.end(.notWritten(.outboxIsFull)) }
+        case .refused(let outcome): eventLoop.execute { publish.end(outcome) }
         }
     }
 

@@ -35,6 +35,7 @@ public actor Channel {
     package private(set) var refusedDeliveries = 0
     /// Returned messages that match no unconfirmed one.
     package private(set) var unmatchedReturns = 0
+    private var returnHandler: (@Sendable (MessageProperties) -> Void)?
 
     private struct Operation {
         var continuation: CheckedContinuation<Result<ChannelStateMachine.Reply, AMQPError>, Never>
@@ -118,6 +119,12 @@ public actor Channel {
         end.whenFired(handler)
     }
 
+    /// Runs on the event loop for each returned message that waits for no confirm, with its properties: on a channel without confirms,
+    /// all that are mandatory and that no queue takes. Must not block.
+    package func onReturn(_ handler: @escaping @Sendable (MessageProperties) -> Void) {
+        returnHandler = handler
+    }
+
     // MARK: Operations
 
     /// Sends a request in its turn and waits for the answer.
@@ -160,17 +167,19 @@ public actor Channel {
 
     // MARK: Frames
 
-    func receive(_ method: Method) {
-        drive { $0.receive(method, &$1) }
+    /// Takes consecutive frames, until one of them ends the connection.
+    func receive(_ frames: [Frame]) {
+        for frame in frames {
+            switch frame {
+            case .method(_, let method): drive { $0.receive(method, &$1) }
+            case .header(_, let bodySize, let properties):
+                drive { $0.receiveHeader(bodySize: bodySize, properties, &$1) }
+            case .body(_, let bytes): drive { $0.receiveBody(bytes, &$1) }
+            case .heartbeat: break
+            }
+            if connection.isOver { return }
+        }
         if isStalled { drain() }
-    }
-
-    func receiveHeader(bodySize: UInt64, _ properties: Result<MessageProperties, PropertiesError>) {
-        drive { $0.receiveHeader(bodySize: bodySize, properties, &$1) }
-    }
-
-    func receiveBody(_ bytes: ByteBuffer) {
-        drive { $0.receiveBody(bytes, &$1) }
     }
 
     /// The connection begins to close: what waits is written, nothing more is taken.
@@ -197,7 +206,7 @@ public actor Channel {
     ///   behind a write that does not end, up to the first message: that is not written, and what it answers must not be
     ///   acknowledged.
     func drain(isLast: Bool = false) {
-        // Encoding calls nobody back but `isWanted`, which must not call back in here.
+        // Encoding calls nobody back but `mayWrite`, which must not call back in here.
         guard !isDraining else { return }
         isDraining = true
         defer {
@@ -210,53 +219,57 @@ public actor Channel {
             done = (0, 0)
             while fetchedIndex < fetched.count {
                 let entry = fetched[fetchedIndex]
-                guard mayWrite(entry, isLast: isLast) else {
+                guard write(entry, isLast: isLast) else {
                     isStalled = true
                     fetched.removeSubrange(..<fetchedIndex)
                     fetchedIndex = 0
                     outbox.done(done)
                     return
                 }
-                fetchedIndex += 1
                 done.count += 1
                 done.bytes += entry.bytes
-                write(entry)
             }
             fetched.removeAll(keepingCapacity: true)
             fetchedIndex = 0
         } while outbox.fetch(into: &fetched, done: done)
     }
 
-    private func mayWrite(_ entry: ChannelOutbox.Entry, isLast: Bool) -> Bool {
-        if case .publish = entry {
-            if isLast { return connection.assumeIsolated { $0.isFlowing } }
-            return connection.assumeIsolated { $0.hasRoomForMessages() } && machine.acceptsPublish
-        }
-        return isLast || connection.assumeIsolated { $0.hasRoomForMessages() }
-    }
-
-    private func write(_ entry: ChannelOutbox.Entry) {
+    /// Writes the entry at ``fetchedIndex``, and moves that on. `false`: it must wait.
+    private func write(_ entry: ChannelOutbox.Entry, isLast: Bool) -> Bool {
+        let method: Method
         switch entry {
-        case .publish(let publish): write(publish)
-        case .acknowledge(let tag, let multiple): send(.basicAck(deliveryTag: tag, multiple: multiple))
-        case .reject(let tag, let requeue): send(.basicReject(deliveryTag: tag, requeue: requeue))
+        case .publish(let publish): return write(publish, isLast: isLast)
+        case .acknowledge(let tag, let multiple): method = .basicAck(deliveryTag: tag, multiple: multiple)
+        case .reject(let tag, let requeue): method = .basicReject(deliveryTag: tag, requeue: requeue)
         }
+        let written = connection.assumeIsolated { connection -> Connection.Written in
+            guard isLast || connection.hasRoomForMessages() else { return .noRoom }
+            return connection.send(method, channel: number).map { .refused($0) } ?? .written
+        }
+        if case .noRoom = written { return false }
+        fetchedIndex += 1
+        if case .refused(let error) = written { connection.assumeIsolated { $0.fail(.unencodable(error)) } }
+        return true
     }
 
-    private func write(_ publish: Publish) {
-        if let isWanted = publish.isWanted, !isWanted() {
-            publish.outcome?(.notWritten(.cancelled(operation: "publish")))
-            return
+    private func write(_ publish: Publish, isLast: Bool) -> Bool {
+        guard isLast || machine.acceptsPublish else { return false }
+        let written = connection.assumeIsolated { connection -> Connection.Written in
+            guard isLast ? connection.isFlowing : connection.hasRoomForMessages() else { return .noRoom }
+            guard publish.observer?.mayWrite(publish.attempt) ?? true else { return .unwanted }
+            return connection.send(publish, channel: number)
         }
-        guard publish.outcome == nil || machine.isConfirming else {
-            publish.outcome?(.refused(.confirmsNotSelected))
-            return
-        }
-        if let error = connection.assumeIsolated({ $0.send(publish, channel: number) }) {
-            publish.outcome?(.refused(.unencodable(error)))
-        } else {
+        if case .noRoom = written { return false }
+        // Before anybody is told: what follows from that must not find it here any more.
+        fetchedIndex += 1
+        switch written {
+        case .written, .noRoom:
             machine.published(publish)
+            if !machine.isConfirming, !publish.tellsFailuresOnly { publish.end(.sent) }
+        case .unwanted: publish.end(.notWritten(.cancelled(operation: "publish")))
+        case .refused(let error): publish.end(.refused(.unencodable(error)))
         }
+        return true
     }
 
     /// Writes all that waits in the outbox; nothing while the broker reads nothing.
@@ -272,8 +285,8 @@ public actor Channel {
         fetched = []
         fetchedIndex = 0
         isStalled = false
-        for case .publish(let publish) in rest { publish.outcome?(.notWritten(error)) }
-        for publish in waitingPublishes.removeAll() { publish.outcome?(.notWritten(error)) }
+        for case .publish(let publish) in rest { publish.end(.notWritten(error)) }
+        for publish in waitingPublishes.removeAll() { publish.end(.notWritten(error)) }
     }
 
     // MARK: Actions
@@ -282,8 +295,10 @@ public actor Channel {
         var actions: [ChannelStateMachine.Action] = []
         swap(&actions, &spareActions)
         input(&machine, &actions)
-        for action in actions { perform(action) }
-        actions.removeAll(keepingCapacity: true)
+        if !actions.isEmpty {
+            for action in actions { perform(action) }
+            actions.removeAll(keepingCapacity: true)
+        }
         swap(&actions, &spareActions)
     }
 
@@ -294,11 +309,13 @@ public actor Channel {
             guard let operation = operations.removeValue(forKey: id) else { break }
             operation.deadline.cancel()
             operation.continuation.resume(returning: result)
-        case .settle(let outcome, let value): outcome(value)
+        case .settle(let settlement): settlement.tell()
         case .deliver(let consumer, let delivery): consumer.onDelivery(delivery)
         case .consumerCancelled(let consumer): consumer.onCancel()
         case .deliveryRefused: refusedDeliveries += 1
-        case .returnUnmatched: unmatchedReturns += 1
+        case .returnUnmatched(let properties):
+            unmatchedReturns += 1
+            returnHandler?(properties)
         case .sealed(let error): seal(error)
         case .closed(let error):
             closeDeadline?.cancel()

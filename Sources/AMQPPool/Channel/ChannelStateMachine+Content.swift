@@ -7,14 +7,15 @@ extension ChannelStateMachine {
         case .basicDeliver(let tag, let deliveryTag, let redelivered, let exchange, let routingKey):
             deliver(tag, deliveryTag, redelivered, exchange, routingKey, content, &actions)
         case .basicReturn(let code, let text, let exchange, let routingKey):
+            let properties = try? content.properties.get()
             let found = confirms.returned(
                 exchange: exchange,
                 routingKey: routingKey,
-                properties: try? content.properties.get(),
+                properties: properties,
                 body: content.body,
                 outcome: .returned(code: code, text: text)
-            ) { actions.append(.settle($0, $1)) }
-            if !found { actions.append(.returnUnmatched) }
+            ) { actions.append(.settle($0)) }
+            if !found { actions.append(.returnUnmatched(properties ?? MessageProperties())) }
         case .basicGetOK(let deliveryTag, let redelivered, let exchange, let routingKey, let remaining):
             got(deliveryTag, redelivered, exchange, routingKey, remaining, content, &actions)
         default: break
@@ -107,11 +108,11 @@ extension ChannelStateMachine {
         _ outcome: PublishOutcome,
         _ actions: inout [Action]
     ) {
-        let isKnown = confirms.settle(tag, multiple: multiple, with: outcome) { actions.append(.settle($0, $1)) }
+        let isKnown = confirms.settle(tag, multiple: multiple, with: outcome) { actions.append(.settle($0)) }
         if !isKnown { violation("a confirm of message \(tag), which was not published", &actions) }
     }
 
     mutating func settleAll(_ outcome: PublishOutcome, _ actions: inout [Action]) {
-        confirms.settleAll(with: outcome) { actions.append(.settle($0, $1)) }
+        confirms.settleAll(with: outcome) { actions.append(.settle($0)) }
     }
 }

@@ -10,14 +10,14 @@ struct ChannelStateMachine {
         /// Answers the operation with this id; each id once.
         case complete(UInt64, Result<Reply, AMQPError>)
         /// Tells a publisher what became of its message; each message once.
-        case settle(ConfirmTracker.Outcome, PublishOutcome)
+        case settle(ConfirmTracker.Settlement)
         case deliver(Consumer, Delivery)
         /// The broker cancelled the consumer.
         case consumerCancelled(Consumer)
         /// A message was not handed on, and rejected without requeue where it could be.
         case deliveryRefused(String)
         /// A return that matches no unconfirmed message.
-        case returnUnmatched
+        case returnUnmatched(MessageProperties)
         /// The channel has ended under its users: what waits in the outbox was not written.
         case sealed(AMQPError)
         /// Over; everything pending was told before. Once.

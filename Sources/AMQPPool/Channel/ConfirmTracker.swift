@@ -7,23 +7,28 @@ import NIOCore
 /// names none: it is matched by what the message was, and since returns come in the order of publishing, the search
 /// begins behind the last one that was returned.
 struct ConfirmTracker {
-    typealias Outcome = @Sendable (PublishOutcome) -> Void
+    /// What to tell whom.
+    struct Settlement {
+        var observer: any PublishObserver
+        var attempt: Int
+        var outcome: PublishOutcome
+
+        func tell() { observer.published(attempt, outcome) }
+    }
 
     /// What a returned message is recognised by. Kept for mandatory messages only.
     struct Identity {
         var exchange: String
         var routingKey: String
-        var messageID: String?
-        var correlationID: String?
+        var properties: MessageProperties
         /// Kept where no message id tells messages apart.
         var body: ByteBuffer?
 
         init(_ publish: Publish) {
             exchange = publish.exchange
             routingKey = publish.routingKey
-            messageID = publish.properties.messageID
-            correlationID = publish.properties.correlationID
-            body = messageID == nil ? publish.body : nil
+            properties = publish.properties
+            body = properties.messageID == nil ? publish.body : nil
         }
 
         func matches(
@@ -33,14 +38,22 @@ struct ConfirmTracker {
             body: ByteBuffer
         ) -> Bool {
             guard let properties else { return false }
-            return messageID == properties.messageID && correlationID == properties.correlationID
-                && self.routingKey == routingKey && self.exchange == exchange && (self.body.map { $0 == body } ?? true)
+            return self.properties.messageID == properties.messageID
+                && self.properties.correlationID == properties.correlationID && self.routingKey == routingKey
+                && self.exchange == exchange && (self.body.map { $0 == body } ?? true)
         }
     }
 
     private enum Entry {
-        case waiting(Outcome?, Identity?)
+        case waiting(Waiter?, Identity?)
         case settled
+    }
+
+    /// Who is told.
+    private struct Waiter {
+        var observer: any PublishObserver
+        var attempt: Int
+        var hearsFailuresOnly: Bool
     }
 
     /// Entries from tag `base` on.
@@ -56,7 +69,10 @@ struct ConfirmTracker {
 
     /// Adds the message that is about to be written.
     mutating func append(_ publish: Publish) {
-        entries.append(.waiting(publish.outcome, publish.mandatory ? Identity(publish) : nil))
+        let waiter = publish.observer.map {
+            Waiter(observer: $0, attempt: publish.attempt, hearsFailuresOnly: publish.tellsFailuresOnly)
+        }
+        entries.append(.waiting(waiter, publish.mandatory ? Identity(publish) : nil))
         unsettled += 1
     }
 
@@ -67,7 +83,7 @@ struct ConfirmTracker {
         _ tag: UInt64,
         multiple: Bool,
         with outcome: PublishOutcome,
-        _ settled: (@escaping Outcome, PublishOutcome) -> Void
+        _ settled: (Settlement) -> Void
     ) -> Bool {
         let end = base + UInt64(entries.count)
         let last = tag == 0 && multiple ? end - 1 : tag
@@ -99,7 +115,7 @@ struct ConfirmTracker {
         properties: MessageProperties?,
         body: ByteBuffer,
         outcome: PublishOutcome,
-        _ settled: (@escaping Outcome, PublishOutcome) -> Void
+        _ settled: (Settlement) -> Void
     ) -> Bool {
         let start = Int(max(returnCursor, base) - base)
         func match(_ index: Int) -> Bool {
@@ -123,7 +139,7 @@ struct ConfirmTracker {
     }
 
     /// Every message without an outcome gets this one.
-    mutating func settleAll(with outcome: PublishOutcome, _ settled: (@escaping Outcome, PublishOutcome) -> Void) {
+    mutating func settleAll(with outcome: PublishOutcome, _ settled: (Settlement) -> Void) {
         for entry in entries { report(entry, outcome, settled) }
         base += UInt64(entries.count)
         entries.removeAll()
@@ -132,10 +148,20 @@ struct ConfirmTracker {
     private mutating func report(
         _ entry: Entry,
         _ outcome: PublishOutcome,
-        _ settled: (@escaping Outcome, PublishOutcome) -> Void
+        _ settled: (Settlement) -> Void
     ) {
-        guard case .waiting(let report, _) = entry else { return }
+        guard case .waiting(let waiter, _) = entry else { return }
         unsettled -= 1
-        if let report { settled(report, outcome) }
+        guard let waiter, !(waiter.hearsFailuresOnly && outcome.isSuccess) else { return }
+        settled(Settlement(observer: waiter.observer, attempt: waiter.attempt, outcome: outcome))
+    }
+}
+
+extension PublishOutcome {
+    fileprivate var isSuccess: Bool {
+        switch self {
+        case .confirmed, .presumedDelivered, .sent: true
+        case .nacked, .returned, .notWritten, .unknown, .refused: false
+        }
     }
 }

@@ -76,14 +76,16 @@ struct ContentAssembly {
 
     /// Returns the message if this frame completes it.
     mutating func body(_ bytes: ByteBuffer) throws(Violation) -> Content? {
-        guard case .awaitingBody(let method, let properties, let remaining, var stored) = state else {
+        // Takes the state's references, so that nothing is copied.
+        var current = State.idle
+        swap(&current, &state)
+        guard case .awaitingBody(let method, let properties, let remaining, var stored) = consume current else {
             throw Violation(description: "a body frame without a content header before it")
         }
         let count = UInt64(bytes.readableBytes)
         guard count <= remaining else {
             throw Violation(description: "a body longer than its header announced")
         }
-        state = .idle  // Gives up the state's reference, so that appending does not copy.
         if case .success = properties {
             if stored == nil {
                 stored = bytes

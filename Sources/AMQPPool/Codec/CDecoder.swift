@@ -4,6 +4,10 @@ import NIOCore
 /// Decodes methods and properties with librabbitmq and copies the results into Swift values.
 struct CDecoder: ~Copyable {
     private var memory = CMemory()
+    var consumerTag = RecentString()
+    var routingKey = RecentString()
+    private var contentType = RecentString()
+    private var replyTo = RecentString()
 
     /// A message's properties; `bytes` is what follows the body size in a content header.
     mutating func properties(_ bytes: ByteBuffer) -> Result<MessageProperties, PropertiesError> {
@@ -18,8 +22,10 @@ struct CDecoder: ~Copyable {
                 amqp_decode_properties(UInt16(AMQP_BASIC_CLASS), &$0, $1, &$2)
             }
             guard let decoded else { return .failure(.malformed) }
-            guard let properties = MessageProperties(decoded) else { return .failure(.notUTF8) }
-            return .success(properties)
+            guard let fields = MessageProperties.Fields(decoded, &contentType, &replyTo) else {
+                return .failure(.notUTF8)
+            }
+            return .success(MessageProperties(fields))
         }
     }
 
@@ -76,12 +82,18 @@ private struct TableLayout {
     }
 }
 
-extension MessageProperties {
+extension MessageProperties.Fields {
     /// Copies what librabbitmq decoded. `nil` if an identity is not UTF-8.
-    fileprivate init?(_ decoded: amqp_basic_properties_t) {
+    fileprivate init?(
+        _ decoded: amqp_basic_properties_t,
+        _ recentContentType: inout RecentString,
+        _ recentReplyTo: inout RecentString
+    ) {
         let flags = CInt(bitPattern: decoded._flags)
         self.init()
-        if flags & AMQP_BASIC_CONTENT_TYPE_FLAG != 0 { contentType = decoded.content_type.repairedString }
+        if flags & AMQP_BASIC_CONTENT_TYPE_FLAG != 0 {
+            contentType = recentContentType.repairedText(decoded.content_type)
+        }
         if flags & AMQP_BASIC_CONTENT_ENCODING_FLAG != 0 { contentEncoding = decoded.content_encoding.repairedString }
         if flags & AMQP_BASIC_HEADERS_FLAG != 0 {
             guard let table = FieldTable(decoded.headers) else { return nil }
@@ -94,7 +106,7 @@ extension MessageProperties {
             correlationID = text
         }
         if flags & AMQP_BASIC_REPLY_TO_FLAG != 0 {
-            guard let text = decoded.reply_to.string else { return nil }
+            guard let text = recentReplyTo.text(decoded.reply_to) else { return nil }
             replyTo = text
         }
         if flags & AMQP_BASIC_EXPIRATION_FLAG != 0 {
@@ -102,8 +114,13 @@ extension MessageProperties {
             expiration = text
         }
         if flags & AMQP_BASIC_MESSAGE_ID_FLAG != 0 {
-            guard let text = decoded.message_id.string else { return nil }
-            messageID = text
+            if let correlationID, decoded.message_id.isEqual(correlationID) {
+                // Those of a call are the same.
+                messageID = correlationID
+            } else {
+                guard let text = decoded.message_id.string else { return nil }
+                messageID = text
+            }
         }
         if flags & AMQP_BASIC_TIMESTAMP_FLAG != 0 { timestamp = decoded.timestamp }
         if flags & AMQP_BASIC_TYPE_FLAG != 0 { type = decoded.type.repairedString }

@@ -123,6 +123,29 @@ extension amqp_bytes_t {
     /// Whether there is a NUL among the bytes.
     var containsNUL: Bool { buffer.contains(0) }
 
+    /// Whether these are the bytes of a text.
+    func isEqual(_ text: String) -> Bool {
+        guard text.utf8.count == len else { return false }
+        return text.utf8.withContiguousStorageIfAvailable { text in
+            let (text, bytes) = (UnsafeRawBufferPointer(text), buffer)
+            // By words, and then by bytes: `elementsEqual` takes several times as long.
+            var offset = 0
+            while offset + 8 <= len {
+                let (left, right) = (
+                    text.loadUnaligned(fromByteOffset: offset, as: UInt64.self),
+                    bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+                )
+                guard left == right else { return false }
+                offset += 8
+            }
+            while offset < len {
+                guard text[offset] == bytes[offset] else { return false }
+                offset += 1
+            }
+            return true
+        } ?? text.utf8.elementsEqual(buffer)
+    }
+
     /// A copy as text, if it is UTF-8.
     var string: String? {
         // The validating initializer is not specialized for buffers; nearly all names and ids are ASCII.

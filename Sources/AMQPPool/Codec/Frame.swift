@@ -8,6 +8,14 @@ enum Frame: Sendable, Equatable {
     case header(channel: UInt16, bodySize: UInt64, Result<MessageProperties, PropertiesError>)
     case body(channel: UInt16, ByteBuffer)
     case heartbeat
+
+    /// The channel it came on; 0 is the connection itself.
+    var channel: UInt16 {
+        switch self {
+        case .method(let channel, _), .header(let channel, _, _), .body(let channel, _): channel
+        case .heartbeat: 0
+        }
+    }
 }
 
 /// Why the properties of an incoming message were not decoded.

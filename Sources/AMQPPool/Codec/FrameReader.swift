@@ -21,9 +21,7 @@ struct FrameReader: ~Copyable {
     }
 
     mutating func next() throws(FrameError) -> Frame? {
-        guard let (type, channel, size) = buffer.peekMultipleIntegers(as: (UInt8, UInt16, UInt32).self) else {
-            return nil
-        }
+        guard let (type, channel, size) = peekHeader() else { return nil }
         guard let kind = FrameKind(rawValue: type) else { return try refuse(type: type) }
         let total = UInt64(size) + UInt64(FrameEncoder.overhead)
         guard total <= UInt64(maximumFrameSize) else {
@@ -44,6 +42,16 @@ struct FrameReader: ~Copyable {
             guard channel == 0, size == 0 else { throw .malformedHeartbeat }
             return .heartbeat
         }
+    }
+
+    /// The seven bytes before a payload.
+    private func peekHeader() -> (type: UInt8, channel: UInt16, size: UInt32)? {
+        // A whole frame has at least eight, which are read at once: a buffer checks each access.
+        guard let prefix = buffer.getInteger(at: buffer.readerIndex, as: UInt64.self) else {
+            return buffer.peekMultipleIntegers(as: (UInt8, UInt16, UInt32).self)
+        }
+        let header = (UInt8(truncatingIfNeeded: prefix >> 56), UInt16(truncatingIfNeeded: prefix >> 40))
+        return (header.0, header.1, UInt32(truncatingIfNeeded: prefix >> 8))
     }
 
     private func refuse(type: UInt8) throws(FrameError) -> Frame? {

@@ -82,7 +82,8 @@ struct FrameWriter: ~Copyable {
         into buffer: inout ByteBuffer
     ) throws(EncodingError) {
         let start = beginFrame(AMQP_FRAME_HEADER, channel: channel, into: &buffer)
-        let fixed = buffer.writeMultipleIntegers(UInt16(AMQP_BASIC_CLASS), UInt16(0), UInt64(bodySize))
+        // The class, a weight of 0, and the size.
+        let fixed = buffer.writeInteger(UInt32(AMQP_BASIC_CLASS) << 16) + buffer.writeInteger(UInt64(bodySize))
         let room = maximumPayload - fixed
         tables.begin(room: room)
         let encoded: amqp_basic_properties_t
@@ -108,7 +109,7 @@ struct FrameWriter: ~Copyable {
     private func writeBody(_ body: ByteBuffer, channel: UInt16, into buffer: inout ByteBuffer) {
         var rest = body
         while rest.readableBytes > 0, let chunk = rest.readSlice(length: min(rest.readableBytes, maximumPayload)) {
-            buffer.writeMultipleIntegers(UInt8(AMQP_FRAME_BODY), channel, UInt32(chunk.readableBytes))
+            writeFrameHeader(AMQP_FRAME_BODY, channel: channel, size: UInt32(chunk.readableBytes), into: &buffer)
             buffer.writeImmutableBuffer(chunk)
             buffer.writeInteger(UInt8(AMQP_FRAME_END))
         }
@@ -116,8 +117,16 @@ struct FrameWriter: ~Copyable {
 
     /// Writes a frame's header with a size to be filled in, and returns where the payload begins.
     private func beginFrame(_ type: CInt, channel: UInt16, into buffer: inout ByteBuffer) -> Int {
-        buffer.writeMultipleIntegers(UInt8(truncatingIfNeeded: type), channel, UInt32(0))
+        writeFrameHeader(type, channel: channel, size: 0, into: &buffer)
         return buffer.writerIndex
+    }
+
+    /// Seven bytes, written at once, with one more that is overwritten: a buffer checks each write.
+    private func writeFrameHeader(_ type: CInt, channel: UInt16, size: UInt32, into buffer: inout ByteBuffer) {
+        let start = buffer.writerIndex
+        let type = UInt64(UInt8(truncatingIfNeeded: type))
+        buffer.writeInteger(type << 56 | UInt64(channel) << 40 | UInt64(size) << 8)
+        buffer.moveWriterIndex(to: start + FrameEncoder.overhead - 1)
     }
 
     private func endFrame(from payload: Int, in buffer: inout ByteBuffer) {

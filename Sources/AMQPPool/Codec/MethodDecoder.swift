@@ -6,16 +6,16 @@ extension CDecoder {
     mutating func decodeMethod(_ id: UInt32, _ arguments: UnsafeRawBufferPointer) -> Method? {
         switch id {
         case AMQP_BASIC_DELIVER_METHOD:
-            return decode(id, arguments, as: amqp_basic_deliver_t.self).flatMap { decoded in
-                guard let tag = decoded.consumer_tag.string else { return nil }
-                return .basicDeliver(
-                    consumerTag: tag,
-                    deliveryTag: decoded.delivery_tag,
-                    redelivered: decoded.redelivered != 0,
-                    exchange: decoded.exchange.repairedString,
-                    routingKey: decoded.routing_key.repairedString
-                )
-            }
+            guard let decoded = decode(id, arguments, as: amqp_basic_deliver_t.self),
+                let tag = consumerTag.text(decoded.consumer_tag)
+            else { return nil }
+            return .basicDeliver(
+                consumerTag: tag,
+                deliveryTag: decoded.delivery_tag,
+                redelivered: decoded.redelivered != 0,
+                exchange: decoded.exchange.repairedString,
+                routingKey: routingKey.repairedText(decoded.routing_key)
+            )
         case AMQP_BASIC_ACK_METHOD:
             return decode(id, arguments, as: amqp_basic_ack_t.self).map {
                 .basicAck(deliveryTag: $0.delivery_tag, multiple: $0.multiple != 0)

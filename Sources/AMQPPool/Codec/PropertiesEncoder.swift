@@ -3,6 +3,7 @@ import CRabbitMQ
 extension TableEncoder {
     /// A message's properties as librabbitmq's structure. Call ``begin(room:)`` first.
     mutating func properties(_ properties: MessageProperties) throws(EncodingError) -> amqp_basic_properties_t {
+        let properties = properties.fields
         var result = amqp_basic_properties_t()
         if let text = properties.contentType {
             result.content_type = try shortString(text, "content-type")

@@ -30,8 +30,18 @@ extension Connection {
         }
     }
 
-    /// Encodes a message, which is written at the end of this tick; or tells why it cannot be encoded.
-    func send(_ publish: Publish, channel: UInt16) -> EncodingError? {
+    /// What became of something that a channel wants to write.
+    enum Written {
+        case written
+        /// It has to wait. The channel is called when there may be room.
+        case noRoom
+        /// Its observer does not want it any more.
+        case unwanted
+        case refused(EncodingError)
+    }
+
+    /// Encodes a message, which is written at the end of this tick.
+    func send(_ publish: Publish, channel: UInt16) -> Written {
         do throws(EncodingError) {
             try batch.append { buffer throws(EncodingError) in
                 try encoder.encode(
@@ -47,9 +57,9 @@ extension Connection {
                 )
             }
             requestFlush()
-            return nil
+            return .written
         } catch {
-            return error
+            return .refused(error)
         }
     }
 
@@ -100,9 +110,20 @@ extension Connection {
         isReading = true
         machine.read(at: .now)
         decoder.append(bytes)
+        // Those of one channel, which are handed to it together.
+        var frames: [Frame] = []
+        var number: UInt16 = 0
         do {
-            while transport != nil, let frame = try decoder.next() { receive(frame) }
+            while !isOver, let frame = try decoder.next() {
+                if frame.channel != number || frames.count == Self.mostFrames {
+                    handOver(&frames, to: number)
+                    number = frame.channel
+                }
+                if number == 0 { receive(frame) } else { frames.append(consume frame) }
+            }
+            handOver(&frames, to: number)
         } catch {
+            handOver(&frames, to: number)
             fail(.protocolViolation("\(error)"))
         }
     }
@@ -112,18 +133,22 @@ extension Connection {
         if !isFlushScheduled { flush() }
     }
 
+    /// A frame of the connection's own.
     private func receive(_ frame: Frame) {
-        switch frame {
-        case .heartbeat: break
-        case .method(channel: 0, let method):
-            drive { $0.receive(method, now: .now, &$1) }
-        case .method(let number, let method):
-            channel(number)?.assumeIsolated { $0.receive(method) }
-        case .header(let number, let bodySize, let properties):
-            channel(number)?.assumeIsolated { $0.receiveHeader(bodySize: bodySize, properties) }
-        case .body(let number, let bytes):
-            channel(number)?.assumeIsolated { $0.receiveBody(bytes) }
+        if case .method(_, let method) = frame { drive { $0.receive(method, now: .now, &$1) } }
+    }
+
+    /// How many frames a channel is handed at once: entering it costs as much as the work for one.
+    private static let mostFrames = 64
+
+    /// Hands the frames to their channel.
+    private func handOver(_ frames: inout [Frame], to number: UInt16) {
+        guard !frames.isEmpty else { return }
+        if !isOver, let channel = channel(number) {
+            let frames = frames
+            channel.assumeIsolated { $0.receive(frames) }
         }
+        frames.removeAll(keepingCapacity: true)
     }
 
     private func channel(_ number: UInt16) -> Channel? {
@@ -236,6 +261,7 @@ extension Connection {
 
     private func ended(_ error: AMQPError, isClean: Bool) {
         ending.store(true, ordering: .releasing)
+        over.store(true, ordering: .releasing)
         openDeadline?.cancel()
         closeDeadline?.cancel()
         tick?.cancel()

@@ -17,6 +17,7 @@ public actor Connection {
     nonisolated let end = OneShot<AMQPError>()
     private nonisolated let executor: any SerialExecutor
     nonisolated let ending = Atomic(false)
+    nonisolated let over = Atomic(false)
     private nonisolated let blocked = Mutex<String?>(nil)
     private nonisolated let blockedFlag = Atomic(false)
     private nonisolated let blockedHandlers = Mutex<[@Sendable () -> Void]>([])
@@ -180,6 +181,9 @@ public actor Connection {
 
     /// Why the connection is over, or nil while it is open.
     public nonisolated var closedError: AMQPError? { end.value }
+
+    /// The same as ``closedError`` being there, for those who ask often.
+    nonisolated var isOver: Bool { over.load(ordering: .acquiring) }
 
     /// Whether the connection is over or on its way there: what happens to its channels is a consequence.
     nonisolated var isEnding: Bool { ending.load(ordering: .acquiring) }

@@ -9,6 +9,8 @@ import Synchronization
 package actor ChannelProcess: Worker {
     /// What a pool does with its channels.
     struct Hooks: Sendable {
+        /// Whether channels are in confirm mode when they are handed on.
+        var confirms: Bool
         var onOpen: @Sendable (Channel, ChildContext) async throws -> Void
         var onStop: (@Sendable (Channel) async -> Void)?
         var onClose: (@Sendable (Channel) -> Void)?
@@ -120,7 +122,7 @@ package actor ChannelProcess: Worker {
             await channel.close(timeout: killTimeout)
             throw CancellationError()
         }
-        try await channel.selectConfirms()
+        if hooks.confirms { try await channel.selectConfirms() }
         return channel
     }
 

@@ -27,12 +27,13 @@ package import Supervision
 package func poolSupervisor(
     _ id: String = "pool",
     configuration: PoolConfiguration,
+    confirms: Bool = true,
     registry: @escaping @Sendable (ChildContext) throws -> ChannelRegistry,
     onOpen: @escaping @Sendable (Channel, ChildContext) async throws -> Void,
     onStop: (@Sendable (Channel) async -> Void)? = nil,
     onClose: (@Sendable (Channel) -> Void)? = nil
 ) -> Supervisor {
-    let hooks = ChannelProcess.Hooks(onOpen: onOpen, onStop: onStop, onClose: onClose)
+    let hooks = ChannelProcess.Hooks(confirms: confirms, onOpen: onOpen, onStop: onStop, onClose: onClose)
     return Supervisor(id, strategy: .oneForOne) {
         for number in 1...max(1, configuration.connections) {
             connectionSupervisor(number, configuration: configuration, registry: registry, hooks: hooks)

@@ -18,12 +18,12 @@ final class CallerMetrics: Sendable {
         unknownReplies = Counter(unmatched, service: service, (.kind, "unknown"), factory: factory)
     }
 
-    func began() -> ContinuousClock.Instant {
+    func began() -> Moment {
         inFlight.begin()
         return .now
     }
 
-    func ended(_ destination: String, _ procedure: String?, since start: ContinuousClock.Instant, error: RPCError?) {
+    func ended(_ destination: String, _ procedure: String?, since start: Moment, error: RPCError?) {
         inFlight.end()
         let outcome = error?.kind ?? "ok"
         durations.record(

@@ -24,13 +24,13 @@ final class ReceiverMetrics: Sendable {
         unanswerable = dropped("unanswerable")
     }
 
-    func began() -> ContinuousClock.Instant {
+    func began() -> Moment {
         inFlight.begin()
         return .now
     }
 
     /// - Parameter procedure: `nil` for one that the receiver does not have.
-    func ended(_ procedure: String?, since start: ContinuousClock.Instant, _ outcome: HandlerOutcome) {
+    func ended(_ procedure: String?, since start: Moment, _ outcome: HandlerOutcome) {
         inFlight.end()
         durations.record(
             start.duration(to: .now),

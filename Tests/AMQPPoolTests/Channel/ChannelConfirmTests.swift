@@ -19,6 +19,23 @@ struct ChannelConfirmTests: ChannelDecisions {
         #expect(machine.unconfirmed == 0)
     }
 
+    @Test("Who hears of failures only is told of no confirm, but of everything else")
+    func failuresOnly() {
+        let outcomes = Recorder<String>()
+        var machine = opened(confirming: true)
+        for name in ["a", "b", "c", "d"] {
+            var publish = publish(name, to: outcomes)
+            publish.tellsFailuresOnly = true
+            machine.published(publish)
+        }
+        #expect(machine.receive(.basicAck(deliveryTag: 1, multiple: false)).isEmpty)
+        machine.execute { $0.receive(.basicNack(deliveryTag: 2, multiple: false, requeue: false), &$1) }
+        machine.execute { $0.receive(.basicAck(deliveryTag: 3, multiple: true), &$1) }
+        #expect(machine.unconfirmed == 1)
+        machine.execute { $0.connectionEnded(.connectionClosed, isClean: false, &$1) }
+        #expect(outcomes.values == ["b nacked", "d unknown"])
+    }
+
     @Test("A confirm of what was never published is a breach of the protocol", arguments: [0, 2])
     func unknownConfirm(_ tag: UInt64) {
         var machine = opened(confirming: true)

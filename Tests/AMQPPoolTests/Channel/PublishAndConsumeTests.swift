@@ -160,6 +160,39 @@ struct PublishAndConsumeTests {
         }
     }
 
+    @Test(
+        "On a channel without confirms a message ends when it is sent; one that no queue takes comes back by its properties"
+    )
+    func withoutConfirms() async throws {
+        try await withConnection { connection in
+            let channel = try await connection.openChannel()
+            try await channel.declareQueue("q")
+            let returned = Recorder<String?>()
+            await channel.onReturn { returned.append($0.messageID) }
+            let outcomes = Recorder<PublishOutcome>()
+            for (number, queue) in ["q", "nowhere", "q"].enumerated() {
+                channel.submit(
+                    Publish(
+                        exchange: "",
+                        routingKey: queue,
+                        mandatory: true,
+                        properties: MessageProperties(messageID: "\(number)"),
+                        body: ByteBuffer(integer: number),
+                        outcome: { outcomes.append($0) }
+                    )
+                )
+            }
+            for outcome in try await outcomes.wait(for: 3) {
+                guard case .sent = outcome else {
+                    Issue.record("\(outcome)")
+                    continue
+                }
+            }
+            #expect(try await returned.wait(for: 1) == ["1"])
+            #expect(try await channel.declareQueue("q", passive: true).messageCount == 2)
+        }
+    }
+
     @Test("The prefetch limits what is delivered and not acknowledged")
     func prefetch() async throws {
         try await withConnection { connection in

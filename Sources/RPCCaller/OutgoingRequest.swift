@@ -1,0 +1,43 @@
+import AMQPPool
+import NIOCore
+import RPCWire
+
+/// What a call sends, and until when: an ``RPCRequest`` as it goes from hand to hand, with a size that the compiler knows.
+struct OutgoingRequest: Sendable {
+    var kind: CallKind
+    var destination: String
+    var procedure: String?
+    var contentType: String?
+    var headers = FieldTable()
+    var body = ByteBuffer()
+    var deadline: Moment
+}
+
+extension OutgoingRequest {
+    /// What the interceptors made of it.
+    init(_ request: RPCRequest) {
+        self.init(
+            kind: request.kind == .call ? .call : .cast,
+            destination: request.destination,
+            procedure: request.procedure,
+            contentType: request.contentType,
+            headers: request.headers,
+            body: request.body,
+            deadline: Moment(request.deadline)
+        )
+    }
+
+    /// The same for interceptors.
+    func request(_ id: RequestID) -> RPCRequest {
+        RPCRequest(
+            kind: kind == .call ? .call : .cast,
+            messageID: id.description,
+            destination: destination,
+            procedure: procedure,
+            contentType: contentType,
+            headers: headers,
+            body: body,
+            deadline: deadline.instant
+        )
+    }
+}

@@ -1,0 +1,36 @@
+import Synchronization
+
+#if canImport(Darwin)
+import Darwin
+#elseif canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+/// Random numbers of the system's, fetched in blocks: one system call for 16 ids, where `SystemRandomNumberGenerator` makes
+/// two for each. What was handed out is forgotten at once, so the block tells nothing about ids that exist.
+enum RandomWords {
+    /// `getentropy` gives no more than 256 bytes at once.
+    private static let count = 32
+
+    private static let block = Mutex<[UInt64]>([])
+
+    static func pair() -> (UInt64, UInt64) {
+        block.withLock { words in
+            if words.count < 2 { fill(&words) }
+            return (words.removeLast(), words.removeLast())
+        }
+    }
+
+    private static func fill(_ words: inout [UInt64]) {
+        words = Array(repeating: 0, count: count)
+        let status = words.withUnsafeMutableBytes { bytes in
+            bytes.baseAddress.map { getentropy($0, bytes.count) } ?? -1
+        }
+        guard status != 0 else { return }
+        // A kernel that does not know the call, or forbids it.
+        var generator = SystemRandomNumberGenerator()
+        for index in words.indices { words[index] = generator.next() }
+    }
+}
