@@ -125,7 +125,7 @@ final class CallTable: Sendable {
         }
         switch taken {
         case .failure(.closed): return call.end(.notTaken)
-        case .failure(.draining): return call.end(.failed(.stopping))
+        case .failure(.draining): return call.end(refusal)
         case .failure(.overloaded(let limit)): return call.end(.failed(.overloaded(limit: limit)))
         case .success: break
         }
@@ -255,12 +255,24 @@ final class CallTable: Sendable {
         if let reason { close(reason) }
     }
 
+    /// What a call is told that comes when only those before it are let end. When the caller alone ends, inside a larger tree, it is
+    /// started anew, and the call waits for that, within its deadline.
+    private var refusal: PendingCall.Ending {
+        var above = foundations.withLock { $0.first }?.parent
+        guard above != nil else { return .failed(.stopping) }
+        while let supervisor = above {
+            if supervisor.endingReason != nil { return .failed(.stopping) }
+            above = supervisor.parent
+        }
+        return .notTaken
+    }
+
     /// A channel is about to be closed because its process is stopped. When it is because the whole caller is, nothing new is taken
     /// in, and what waits may come to its end, until the deadline. When only a part of the tree is started anew, there is nothing to
     /// wait for.
     func drain(_ channel: AMQPChannel, within timeout: Duration) async {
         guard case .shutdown(cause: nil)? = foundations.withLock({ $0.first?.endingReason }) else { return }
-        for ending in release({ $0.pending.drain() }) { ending.call.end(.failed(.stopping)) }
+        for ending in release({ $0.pending.drain() }) { ending.call.end(refusal) }
         changed()
         if await !drained.wait(before: .now + timeout) {
             logger.warning("calls did not end in time", metadata: ["calls": "\(count)"])

@@ -115,6 +115,9 @@ public final class RPCCaller: Service, Sendable {
 
     /// Stops taking calls, lets those that wait end, and closes.
     ///
+    /// The same happens when the tree that it is a part of stops. When it ends and that tree goes on, it is started anew: calls made
+    /// meanwhile wait for that, within their deadlines.
+    ///
     /// New calls fail at once with ``RPCError/notConnected(why:)``, until it is started again. Those that wait get their replies,
     /// within ``RPCCallerConfiguration/drainTimeout``; what waits longer, or cannot be sent because nothing is connected, fails with
     /// ``RPCError/callerRestarted(_:requestMayHaveBeenDelivered:)``.

@@ -46,6 +46,35 @@ struct RestartTests {
         }
     }
 
+    @Test(
+        "calls made while a caller inside a larger tree is told to end wait for the next incarnation, and are answered"
+    )
+    func told() async throws {
+        try await withServices { services in
+            var configuration = RPCCallerConfiguration(endpoints: [try Endpoint(url: services.url)])
+            configuration.timeout = .seconds(120)
+            let rpc = RPCCaller(service: "test2", configuration: configuration, logger: quiet)
+            let app = Supervisor("app", logger: quiet) {
+                Supervisor("part", logger: quiet) { rpc.supervisor }
+            }
+            try await app.start()
+            try await rpc.waitUntilReady(timeout: .seconds(60))
+            let held = Task { try await rpc.call("math", "hold", 7, as: Int.self) }
+            await services.gate.waitForArrivals(1)
+            let queue = rpc.replyQueueName
+            try LiveTree(app).end("app/part/caller", by: .shutdown)
+            for await state in rpc.states where state == .stopping { break }
+            let late = (0..<10).map { n in Task { try await rpc.call("math", "add", [n, 1], as: Int.self) } }
+            let ready = Task { try await rpc.waitUntilReady(timeout: .seconds(120)) }
+            services.gate.open()
+            #expect(try await held.value == 7)
+            for (n, task) in late.enumerated() { #expect(try await task.value == n + 1) }
+            try await ready.value
+            #expect(rpc.replyQueueName != queue)
+            await app.stop()
+        }
+    }
+
     @Test("calls that fail at once, again and again without a pause, leave the threads to others")
     func fairness() async throws {
         try await withServices { services in
