@@ -1,9 +1,14 @@
 import Foundation
+// snippet.imports
 import Logging
 import Supervision
 import SupervisionTesting
 import Synchronization
 import Testing
+
+/// The kit ends things all the time: what the tree logs about it is of no interest here.
+let silent = Logger(label: "silent") { _ in SwiftLogNoOpLogHandler() }
+// snippet.end
 
 // snippet.basket
 /// What the customer at the till has put into the basket.
@@ -63,8 +68,6 @@ actor PaperPrinter: Worker {
 }
 // snippet.end
 
-private let silent = Logger(label: "silent") { _ in SwiftLogNoOpLogHandler() }
-
 // snippet.naive
 func naiveShop(_ clock: ManualClock) -> Supervisor {
     Supervisor("shop", intensity: .init(1, within: .seconds(5)), logger: silent, clock: clock) {
@@ -92,17 +95,20 @@ let invariants = [
 ]
 // snippet.end
 
+// snippet.better-basket
 /// The same, as it should be.
 enum Better {
-    // snippet.better-basket
     actor Basket {
         private var items: [String] = []
 
         func add(_ item: String) { items.append(item) }
         func count() -> Int { items.count }
     }
-    // snippet.end
+}
+// snippet.end
 
+// snippet.shop-with-printer
+extension Better {
     static func shopWithPrinter(_ clock: ManualClock) -> Supervisor {
         Supervisor("shop", strategy: .restForOne, logger: silent, clock: clock) {
             Child("prices") { _ in Prices() }
@@ -111,8 +117,11 @@ enum Better {
             Child("printer") { _ in PaperPrinter() }
         }
     }
+}
+// snippet.end
 
-    // snippet.better-printer
+// snippet.better-printer
+extension Better {
     actor Printer: Worker {
         private let stop: StopRequest
 
@@ -122,9 +131,11 @@ enum Better {
             await stop.wait()
         }
     }
-    // snippet.end
+}
+// snippet.end
 
-    // snippet.better-shop
+// snippet.better-shop
+extension Better {
     static func shop(_ clock: ManualClock) -> Supervisor {
         Supervisor("shop", strategy: .restForOne, logger: silent, clock: clock) {
             Child("prices") { _ in Prices() }
@@ -135,8 +146,11 @@ enum Better {
             }
         }
     }
-    // snippet.end
+}
+// snippet.end
 
+// snippet.better-invariants
+extension Better {
     static let invariants = [
         Invariant("the till sells") { scene in
             let till = try scene.tree.supervisor.child("till", as: Till.self)
@@ -152,6 +166,7 @@ enum Better {
         },
     ]
 }
+// snippet.end
 
 /// The tutorial shows what the kit really says.
 @Suite("The chaos tutorial", .timeLimit(.minutes(1)))
@@ -213,6 +228,7 @@ struct ChaosTutorial {
         let report = try await chaos.matrix()
         try await chaos.pairs()
         try await chaos.storm(kills: 200)
+        print(report.markdown)
         // snippet.end
         // The article shows one row of the table, and not its times.
         #expect(report.markdown.contains("| `shop/till` | shop/till, shop/counter and below<br>"))
