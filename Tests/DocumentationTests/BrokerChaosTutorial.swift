@@ -82,8 +82,6 @@ func shop(_ pool: AMQPPool, _ orders: Orders) -> Supervisor {
 }
 // snippet.end
 
-private let silent = Logger(label: "shop") { _ in SwiftLogNoOpLogHandler() }
-
 @Suite("The tutorial of faults around AMQP trees", .timeLimit(.minutes(5)))
 struct BrokerChaosTutorial {
     /// Any broker of the tutorial is a virtual host of the tests' own.

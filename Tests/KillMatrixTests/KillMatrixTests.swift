@@ -16,8 +16,11 @@ struct KillMatrixTests {
     /// What forgets the calls that wait.
     static let fatal: Set<String> = ["caller/registry", "caller/pending", "caller/pool"]
 
-    @Test("of the caller: calls are answered, or fail at once with the reason when the table of calls is gone")
-    func caller() async throws {
+    @Test(
+        "of the caller: calls are answered, or fail at once with the reason when the table of calls is gone",
+        arguments: Matrix.shares
+    )
+    func caller(_ share: Int) async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             let gates = Gates()
             let receiver = try Services.receiver(url) { Services.procedures(gates) }
@@ -44,14 +47,14 @@ struct KillMatrixTests {
             }
             chaos.shrinkingTime = .seconds(60)
             defer { gates.open() }
-            try await Matrix.play(chaos, "caller")
+            try await Matrix.play(chaos, "caller", share: share)
             gates.open()
             await receiver.stop()
         }
     }
 
-    @Test("of the receiver: every request is answered, by another incarnation if need be")
-    func receiver() async throws {
+    @Test("of the receiver: every request is answered, by another incarnation if need be", arguments: Matrix.shares)
+    func receiver(_ share: Int) async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             let gates = Gates()
             let current = Latest<RPCCaller>()
@@ -82,7 +85,7 @@ struct KillMatrixTests {
             }
             chaos.shrinkingTime = .seconds(60)
             defer { gates.open() }
-            try await Matrix.play(chaos, "receiver")
+            try await Matrix.play(chaos, "receiver", share: share)
             gates.open()
             await caller.stop()
         }

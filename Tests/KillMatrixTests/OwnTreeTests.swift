@@ -9,12 +9,12 @@ import Testing
 /// A tree of a user's own, with a pool and a consumer in it.
 @Suite("A tree with a consumer", .timeLimit(.minutes(15)))
 struct OwnTreeTests {
-    @Test("handles every message that was confirmed, whatever ends")
-    func matrix() async throws {
+    @Test("handles every message that was confirmed, whatever ends", arguments: Matrix.shares)
+    func matrix(_ share: Int) async throws {
         try await TestBroker.withVirtualHost { broker, _, virtualHost in
             let proxy = try await FaultProxy.start(to: broker)
             let shelf = Shelf(broker, virtualHost)
-            try await Matrix.play(shelf.chaos(proxy.url(virtualHost: virtualHost)), "consumer")
+            try await Matrix.play(shelf.chaos(proxy.url(virtualHost: virtualHost)), "consumer", share: share)
             await proxy.shutdown()
         }
     }
