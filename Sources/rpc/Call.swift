@@ -15,8 +15,10 @@ struct Call: AsyncParsableCommand {
               rpc call math add '[4, 9]'
               rpc call math fib 30 --timeout 1
               rpc call math echo '{"any": ["JSON", null]}'
-              rpc call math add '[4, 9]' --repeat 60       and restart the broker meanwhile
-              rpc call rpc_queue '' 30 --queue --text      the server of RabbitMQ's tutorial
+              rpc call math add '[4, 9]' --repeat 60
+                and restart the broker meanwhile
+              rpc call rpc_queue '' 30 --queue --text
+                calls the server of RabbitMQ's tutorial
             """
     )
 
@@ -78,7 +80,7 @@ struct Call: AsyncParsableCommand {
                 try await call(rpc)
             } catch {
                 Environment.writeError("rpc: \(error)")
-                if let hint = ToolExit.hint(for: error), hints.insert(hint).inserted {
+                if let hint = ToolExit.hint(for: error, isQueue: queue), hints.insert(hint).inserted {
                     Environment.writeError("     \(hint)")
                 }
                 failure = failure ?? ToolExit.code(for: error)

@@ -23,7 +23,8 @@ struct Serve: AsyncParsableCommand {
 
             Examples:
               rpc serve math --concurrency 4
-              rpc serve rpc_queue --queue --text --default fib     for the client of RabbitMQ's tutorial
+              rpc serve rpc_queue --queue --text --default fib
+                answers the client of RabbitMQ's tutorial
             """
     )
 
@@ -53,7 +54,11 @@ struct Serve: AsyncParsableCommand {
 
     func validate() throws {
         guard concurrency > 0 else { throw ValidationError("--concurrency must be at least 1, but is \(concurrency)") }
-        guard !service.isEmpty else { throw ValidationError("the service's name must not be empty") }
+        let limit = queue ? 255 : 200
+        guard 1...limit ~= service.utf8.count else {
+            let what = queue ? "queue" : "service"
+            throw ValidationError("the \(what)'s name must have 1 to \(limit) bytes, and has \(service.utf8.count)")
+        }
         if let nameless, !ExampleService.names.contains(nameless) {
             let names = ExampleService.names.joined(separator: ", ")
             throw ValidationError("--default takes one of \(names), and not \(nameless)")
@@ -69,7 +74,8 @@ struct Serve: AsyncParsableCommand {
             configuration.bindings = []
         }
         let receiver = RPCReceiver(
-            service: service,
+            // A queue is served by no service.
+            service: queue ? "rpc-tool" : service,
             configuration: configuration,
             logger: broker.logger,
             procedures: Procedures { ExampleService.procedures(form, nameless: nameless) }

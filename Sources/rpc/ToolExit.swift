@@ -27,12 +27,16 @@ enum ToolExit {
     }
 
     /// What can be done about it, where that is known.
-    static func hint(for error: RPCError) -> String? {
+    ///
+    /// - Parameter isQueue: Whether a queue was called, and not a service.
+    static func hint(for error: RPCError, isQueue: Bool) -> String? {
         switch error {
         case .notConnected:
             "--url or AMQP_URL names another broker, with its user, password and virtual host; rpc demo brings its own."
         case .unroutable(let destination):
-            "Nobody has ever served it: rpc serve \(destination) would, and rpc serve \(destination) --queue as a queue."
+            isQueue
+                ? "There is no queue of that name: rpc serve \(destination) --queue would make one, and answer."
+                : "Nobody has ever served it: rpc serve \(destination) would. A queue is called with --queue."
         case .timeout(requestMayHaveBeenDelivered: true):
             "It may still be worked on, or wait for a receiver. --timeout waits longer."
         case .timeout(requestMayHaveBeenDelivered: false): "--timeout waits longer."

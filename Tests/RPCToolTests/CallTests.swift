@@ -105,6 +105,8 @@ struct CallTests {
             (["call", "math"], "Missing expected argument"),
             (["serve", "math", "--concurrency", "0"], "--concurrency"),
             (["serve"], "Missing expected argument"),
+            (["serve", ""], "the service's name must have 1 to 200 bytes"),
+            (["serve", String(repeating: "x", count: 256), "--queue"], "the queue's name must have 1 to 255 bytes"),
             (["serve", "math", "--default", "sing"], "--default takes one of add, echo, fib, sleep, fail"),
             (["serve", "math", "--json", "--text"], "--text"),
             (["call", "math", "add", "[]", "--repeat", "0"], "--repeat"),

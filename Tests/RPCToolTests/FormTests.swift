@@ -93,7 +93,11 @@ struct FormTests {
                     Exchange(arguments: ["sums", "", "[4, 9]", "--queue"], output: "13\n"),
                     Exchange(arguments: ["sums", "fib", "30", "--queue"], output: "832040\n"),
                     Exchange(arguments: ["sums", "add", "[]"], code: 3, error: "rpc serve sums"),
-                    Exchange(arguments: ["sums.rpcs", "add", "[]", "--queue"], code: 3, error: "no service"),
+                    Exchange(
+                        arguments: ["sums.rpcs", "add", "[]", "--queue"],
+                        code: 3,
+                        error: "rpc serve sums.rpcs --queue"
+                    ),
                 ],
                 url: url
             )
