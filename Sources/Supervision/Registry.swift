@@ -22,7 +22,10 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         let pid: Pid
         @usableFromInline
         var value: Value
-        var handler: ExitHandler?
+        // Not the whole handler: a lookup copies the entry, and with it each reference in it.
+        var handlerToken: UInt64?
+
+        var handler: ExitHandler? { handlerToken.map { ExitHandler(process: pid.process, token: $0) } }
     }
 
     @usableFromInline
@@ -48,7 +51,7 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         listeners.tell(RegistryChange(key: key, pid: pid, kind: .registered))
         let handler = pid.onExit { [weak self] _ in self?.release(key, from: pid) }
         entries.withLock { entries in
-            if entries[key]?.pid == pid { entries[key]?.handler = handler }
+            if entries[key]?.pid == pid { entries[key]?.handlerToken = handler.token }
         }
     }
 

@@ -63,6 +63,8 @@ final class Process: Sendable {
     let number: UInt64
     let place: Place
     fileprivate let state = Mutex(State())
+    /// What the phase says, for those who ask often: a lock is written to by each of them.
+    private let isLiving = Atomic(true)
 
     init(place: Place = Place()) {
         self.place = place
@@ -71,10 +73,7 @@ final class Process: Sendable {
 
     var phase: Phase { state.withLock { $0.phase } }
 
-    var isAlive: Bool {
-        if case .alive = phase { return true }
-        return false
-    }
+    var isAlive: Bool { isLiving.load(ordering: .acquiring) }
 
     /// Why it ended or is ending, or `nil` while it is alive.
     var exitReason: ExitReason? {
@@ -98,6 +97,7 @@ final class Process: Sendable {
         state.withLock { state in
             if case .ended = state.phase { return }
             state.phase = .ending(reason)
+            isLiving.store(false, ordering: .releasing)
         }
     }
 
@@ -106,6 +106,7 @@ final class Process: Sendable {
         let cleanups: [UInt64: Handler]? = state.withLock { state in
             if case .ended = state.phase { return nil }
             state.phase = .ended(reason)
+            isLiving.store(false, ordering: .releasing)
             state.target = nil
             guard let cleanups = state.observers.value?.cleanups else {
                 // Nobody is there, and nobody comes between this and the next step.
