@@ -4,28 +4,6 @@ import NIOCore
 import RPCWire
 import Synchronization
 
-/// A delivered request, and the way to answer it.
-///
-/// Each of the four methods ends its delivery, and does nothing once the channel it came from is gone.
-protocol IncomingRequest: Sendable {
-    /// What it asks, or why that cannot be read.
-    var message: Result<RequestMessage, RPCFailure> { get }
-    /// Where an answer to a message that cannot be read would go.
-    var replyTo: String? { get }
-    var correlationID: String? { get }
-    /// Whether it may have been delivered before.
-    var redelivered: Bool { get }
-    /// How often a quorum queue delivered it before; `nil` on queues that do not count.
-    var deliveryCount: Int64? { get }
-    /// Sends the reply and then, on the same channel, the acknowledgement: so it is acknowledged only after its reply reached the
-    /// broker.
-    func answer(_ reply: ReplyMessage)
-    /// Sends the reply and then rejects the request, for good: it is dead-lettered where its queue says so.
-    func answerAndReject(_ reply: ReplyMessage)
-    func acknowledge()
-    func reject(requeue: Bool)
-}
-
 /// Runs requests: each as a task of its own, no more than `concurrency` at once, none longer than it may.
 ///
 /// What an ending means is decided by ``RequestTable`` and ``FailurePolicy``; this class starts the tasks and carries out what was
