@@ -1,3 +1,4 @@
+import AMQPPool
 import Logging
 import NIOCore
 import RPCWire

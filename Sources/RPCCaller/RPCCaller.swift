@@ -77,8 +77,7 @@ public final class RPCCaller: Service, Sendable {
         self.wire = wire
         let logger = logger ?? Logger(label: "rpc.caller")
         self.logger = logger
-        let group = configuration.pool.connection.eventLoopGroup
-        let current = Current<CallTable>(limit: configuration.maximumCallsInFlight, eventLoopGroup: group)
+        let current = Current<CallTable>(limit: configuration.maximumCallsInFlight)
         let metrics = activeMetricsFactory(configuration.metricsFactory)
         let counters = CallerCounters(metrics.map { CallerMetrics(service: service, factory: $0) })
         self.current = current

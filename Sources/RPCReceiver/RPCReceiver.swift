@@ -75,8 +75,7 @@ public final class RPCReceiver: Service, Sendable {
     ) {
         self.service = service
         self.procedures = procedures
-        let group = configuration.pool.connection.eventLoopGroup
-        let current = Current<ReceiverParts>(limit: 1000, eventLoopGroup: group)
+        let current = Current<ReceiverParts>(limit: 1000)
         let metrics = activeMetricsFactory(configuration.metricsFactory)
         let counters = ReceiverCounters(metrics.map { ReceiverMetrics(service: service, factory: $0) })
         self.configuration = configuration

@@ -1,4 +1,4 @@
-internal import AMQPPool
+package import AMQPPool
 
 /// How a caller or receiver is, over all incarnations of its tree.
 package final class LifeStates<Incarnation: AnyObject & Sendable, State: Hashable & Sendable>: Sendable {

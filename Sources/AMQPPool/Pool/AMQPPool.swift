@@ -20,7 +20,7 @@ public final class AMQPPool: Service, Sendable {
     /// The tree of the pool.
     public let supervisor: Supervisor
     private let configuration: PoolConfiguration
-    private let registry: CurrentRegistry
+    private let registry: Current<ChannelRegistry>
     let dedicatedChannels: ConcurrencyLimit
     /// Of consumers; they outlive these as well as the processes of the pool, but not the connection they are on.
     let keptChannels = KeptChannels()
@@ -59,12 +59,14 @@ public final class AMQPPool: Service, Sendable {
         self.configuration = configuration
         self.logger = logger ?? Logger(label: name)
         dedicatedChannels = ConcurrencyLimit(configuration.maximumDedicatedChannels)
-        let current = CurrentRegistry()
+        // As many wait as there are tasks that use the pool; each is one of theirs.
+        let current = Current<ChannelRegistry>(limit: .max)
         registry = current
         let states = stateBroadcast
         supervisor = Supervisor(name, strategy: .oneForAll, logger: logger) {
             Child("registry") { context -> ChannelRegistry? in
                 let registry = ChannelRegistry(onChange: { states.update { current.poolState } })
+                current.setStopped(false)
                 current.set(registry)
                 states.update { current.poolState }
                 // In this order: who is told that it has ended must not find it again.
@@ -182,7 +184,7 @@ public final class AMQPPool: Service, Sendable {
         reason: String = "the secret is renewed",
         timeout: Duration? = nil
     ) async throws(AMQPError) {
-        let connections = registry.registry?.openConnections ?? []
+        let connections = registry.value?.openConnections ?? []
         let errors = await withTaskGroup(of: AMQPError?.self) { group in
             for connection in connections {
                 group.addTask {
@@ -203,7 +205,7 @@ public final class AMQPPool: Service, Sendable {
 
     /// The channels that are set up and ready.
     package var readyChannels: [Channel] {
-        registry.registry?.channels.filter(\.isReady) ?? []
+        registry.value?.channels.filter(\.isReady) ?? []
     }
 
     /// A connection that is open and not blocked, or nil when there is none in time.
@@ -221,7 +223,7 @@ public final class AMQPPool: Service, Sendable {
 
     private func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
         // Without waiting when there is one.
-        if let channel = registry.registry?.pick() { return channel }
+        if let channel = registry.value?.pick() { return channel }
         return try await registry.wait(before: deadline) { registry throws(AMQPError) in
             try await registry.next(before: deadline)
         }
@@ -234,7 +236,7 @@ public final class AMQPPool: Service, Sendable {
     }
 
     /// How many wait for a channel or a connection.
-    var waiting: Int { registry.registry?.waiting ?? 0 }
+    var waiting: Int { registry.value?.waiting ?? 0 }
 
     var operationTimeout: Duration { configuration.connection.operationTimeout }
 }

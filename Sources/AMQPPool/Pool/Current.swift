@@ -1,4 +1,4 @@
-package import NIOCore
+import Supervision
 import Synchronization
 
 /// What the living incarnation of a process offers: looked up without a hop, and waited for while there is none.
@@ -28,12 +28,10 @@ package final class Current<Value: AnyObject & Sendable>: Sendable {
 
     private let state = Mutex(State())
     private let limit: Int
-    private let eventLoopGroup: any EventLoopGroup
 
     /// - Parameter limit: How many may wait at once.
-    package init(limit: Int, eventLoopGroup: any EventLoopGroup) {
+    package init(limit: Int) {
         self.limit = limit
-        self.eventLoopGroup = eventLoopGroup
     }
 
     /// The value, if there is one now.
@@ -85,18 +83,21 @@ package final class Current<Value: AnyObject & Sendable>: Sendable {
             state.lastWaiter += 1
             return state.lastWaiter
         }
-        let timer = DeadlineTimer(on: eventLoopGroup.next()) { [weak self] in self?.wake(id, .absent(.deadline)) }
+        let timer = SystemSupervisionClock.shared.schedule(after: ContinuousClock.now.duration(to: deadline)) {
+            [weak self] in self?.wake(id, .absent(.deadline))
+        }
         defer { timer.cancel() }
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                // Looked at under the lock: what changes after this wakes the waiter.
+                // Looked at under the lock: what changes, and what is over, after this wakes the waiter.
                 let wake = state.withLock { state -> Wake? in
                     if Task.isCancelled { return .absent(.cancelled) }
                     if state.value !== value || state.isStopped { return .changed }
+                    if ContinuousClock.now >= deadline { return .absent(.deadline) }
                     state.waiters[id] = continuation
                     return nil
                 }
-                if let wake { continuation.resume(returning: wake) } else { timer.arm(deadline) }
+                if let wake { continuation.resume(returning: wake) }
             }
         } onCancel: {
             wake(id, .absent(.cancelled))

@@ -1,0 +1,41 @@
+/// The registry of the pool's living incarnation.
+extension Current where Value == ChannelRegistry {
+    var poolState: PoolState { value?.poolState ?? .stopped }
+
+    /// The registry, waited for until the deadline: while the pool starts, or starts again.
+    ///
+    /// - Throws: ``AMQPError/poolNotRunning`` at the deadline, or at once when the pool was stopped;
+    ///   ``AMQPError/cancelled(operation:)``. Each inside ``AMQPError/notSent(_:)``.
+    func registry(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> ChannelRegistry {
+        do throws(Absence) {
+            return try await value(before: deadline)
+        } catch {
+            switch error {
+            case .stopped:
+                // Who tries again at once must not keep the thread from those who would start the pool.
+                await Task.yield()
+                throw .notSent(.poolNotRunning)
+            case .deadline: throw .notSent(.poolNotRunning)
+            case .cancelled: throw .notSent(.cancelled(operation: "waiting for a channel"))
+            case .overloaded(let limit): throw .notSent(.overloaded("\(limit) wait for the pool to start"))
+            }
+        }
+    }
+
+    /// What is waited for in a registry. When that one ends meanwhile, the wait goes on in the next one.
+    ///
+    /// - Throws: as ``registry(before:)``, and what `find` throws.
+    func wait<Found>(
+        before deadline: ContinuousClock.Instant,
+        for find: (ChannelRegistry) async throws(AMQPError) -> Found
+    ) async throws(AMQPError) -> Found {
+        while true {
+            let registry = try await registry(before: deadline)
+            do throws(AMQPError) {
+                return try await find(registry)
+            } catch {
+                guard registry.isEnded, case .notSent(.poolNotRunning) = error else { throw error }
+            }
+        }
+    }
+}
