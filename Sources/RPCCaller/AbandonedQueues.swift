@@ -22,7 +22,7 @@ final class AbandonedQueues: Sendable {
 
     /// Deletes what was given up, on a channel of its own: what the broker says to that must not end another. What it refuses to
     /// delete is left to `x-expires`; what it could not be asked is left to the next channel.
-    func delete(on connection: Connection) async {
+    func delete(on connection: AMQPConnection) async {
         while let name = names.withLock({ $0.popLast() }) {
             guard let channel = try? await connection.openChannel() else { return add(name) }
             var isAnswered = true

@@ -12,7 +12,7 @@ package struct RPCTopology: Sendable {
     ///
     /// It is declared passively first, which needs no right and never collides with how somebody else made it. That is done
     /// on channels of its own, since a 404 ends the channel it is told on.
-    package func ensureExchange(on connection: Connection) async throws {
+    package func ensureExchange(on connection: AMQPConnection) async throws {
         do {
             try await withChannel(of: connection) { channel throws(AMQPError) in
                 try await channel.declareExchange(names.exchange, type: .headers, passive: true)
@@ -29,7 +29,7 @@ package struct RPCTopology: Sendable {
     }
 
     /// Makes sure that a queue exists and gets the requests that its bindings match.
-    package func ensure(_ queue: RequestQueue, on channel: Channel) async throws {
+    package func ensure(_ queue: RequestQueue, on channel: AMQPChannel) async throws {
         try await RPCTopologyError.naming("queue", queue.name) { () throws(AMQPError) in
             guard names.declares else {
                 try await channel.declareQueue(queue.name, passive: true)
@@ -43,8 +43,8 @@ package struct RPCTopology: Sendable {
     }
 
     private func withChannel(
-        of connection: Connection,
-        _ body: (Channel) async throws(AMQPError) -> Void
+        of connection: AMQPConnection,
+        _ body: (AMQPChannel) async throws(AMQPError) -> Void
     ) async throws(AMQPError) {
         let channel = try await connection.openChannel()
         do throws(AMQPError) {

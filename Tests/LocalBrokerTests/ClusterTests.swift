@@ -188,12 +188,12 @@ private func withCluster(_ body: (LocalBrokerCluster) async throws -> Void) asyn
 
 private func withChannel(
     to broker: LocalBroker,
-    _ body: (AMQPPool.Channel) async throws -> Void
+    _ body: (AMQPChannel) async throws -> Void
 ) async throws {
     var configuration = ConnectionConfiguration()
     configuration.connectTimeout = .seconds(60)
     configuration.operationTimeout = .seconds(60)
-    let connection = try await AMQPPool.Connection.open(try Endpoint(url: broker.url), configuration: configuration)
+    let connection = try await AMQPConnection.open(try Endpoint(url: broker.url), configuration: configuration)
     do {
         try await body(try await connection.openChannel())
     } catch {

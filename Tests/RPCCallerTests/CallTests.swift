@@ -248,7 +248,7 @@ struct CallTests {
     func strangeReplies() async throws {
         try await withServices { services in
             let name = try services.replyQueueName()
-            let connection = try await Connection.open(try Endpoint(url: services.url), logger: quiet)
+            let connection = try await AMQPConnection.open(try Endpoint(url: services.url), logger: quiet)
             let channel = try await connection.openChannel()
             let known = RequestID().description
             for id in [known, known, "not an id", nil] {
@@ -292,7 +292,7 @@ struct CallTests {
     @Test("a client that knows nothing of procedures reaches the default one, over the plain queue")
     func foreignClient() async throws {
         try await withServices { services in
-            let connection = try await Connection.open(try Endpoint(url: services.url), logger: quiet)
+            let connection = try await AMQPConnection.open(try Endpoint(url: services.url), logger: quiet)
             let channel = try await connection.openChannel()
             try await channel.declareQueue("foreign", durable: true)
             let (replies, continuation) = AsyncStream.makeStream(of: Delivery.self)

@@ -208,7 +208,7 @@ struct ReceiverLifeTests {
     func topologyRefused() async throws {
         try await withServices { services in
             let endpoint = try Endpoint(url: services.url)
-            let connection = try await Connection.open(endpoint, logger: quiet)
+            let connection = try await AMQPConnection.open(endpoint, logger: quiet)
             let channel = try await connection.openChannel()
             try await channel.declareQueue("other.rpcs", durable: true, arguments: ["x-max-length": 5])
             let receiver = RPCReceiver(service: "other", endpoints: [endpoint], logger: quiet) {

@@ -26,7 +26,7 @@ struct ReplyPermissionTests {
             try await receiver.start()
             try await receiver.waitUntilReady()
             // A client that waits for ever, as far as the broker knows: nothing of its request ever expires.
-            let connection = try await Connection.open(try Endpoint(url: services.url), logger: quiet)
+            let connection = try await AMQPConnection.open(try Endpoint(url: services.url), logger: quiet)
             let channel = try await connection.openChannel()
             let replies = try await channel.declareQueue("mute.replies", durable: true)
             try await channel.publish(

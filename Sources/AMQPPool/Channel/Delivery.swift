@@ -4,7 +4,7 @@ public import NIOCore
 public struct Delivery: Sendable {
     /// The consumer it was delivered to; empty for a message fetched by a get.
     public var consumerTag: String
-    /// What ``Channel/acknowledge(_:multiple:)`` takes. Valid on the channel it came from, and on no other.
+    /// What ``AMQPChannel/acknowledge(_:multiple:)`` takes. Valid on the channel it came from, and on no other.
     public var deliveryTag: UInt64
     /// Whether it may have been delivered before.
     public var redelivered: Bool

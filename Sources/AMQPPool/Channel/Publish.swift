@@ -1,6 +1,6 @@
 package import NIOCore
 
-/// One message to publish, as ``Channel/submit(_:)`` takes it.
+/// One message to publish, as ``AMQPChannel/submit(_:)`` takes it.
 package struct Publish: Sendable {
     package var exchange: String
     package var routingKey: String
@@ -99,7 +99,7 @@ package enum PublishOutcome: Sendable {
     /// it by then, and would have returned it.
     case presumedDelivered
     /// Encoded to be written, on a channel without confirms: no more will be heard of it, but of a return. See
-    /// ``Channel/onReturn(_:)``.
+    /// ``AMQPChannel/onReturn(_:)``.
     case sent
     /// No byte of it left: safe to send again, elsewhere too.
     case notWritten(AMQPError)

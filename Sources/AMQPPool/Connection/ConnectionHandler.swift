@@ -7,12 +7,12 @@ import NIOTLS
 final class ConnectionHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
-    private let connection: Connection
+    private let connection: AMQPConnection
     private let tls: TLSSession?
     private var reason = "closed by the peer"
     private var failure: TLSFailure?
 
-    init(connection: Connection, tls: TLSSession?) {
+    init(connection: AMQPConnection, tls: TLSSession?) {
         self.connection = connection
         self.tls = tls
     }

@@ -4,11 +4,11 @@ public enum ConnectionState: Sendable, Hashable {
     case open
     /// The broker accepts no messages at present, for this reason.
     case blocked(reason: String)
-    /// Over; this is its last state. ``Connection/closedError`` tells why.
+    /// Over; this is its last state. ``AMQPConnection/closedError`` tells why.
     case closed
 }
 
-extension Connection {
+extension AMQPConnection {
     /// The connection's state now, and each change; ends after ``ConnectionState/closed``. At most 16 wait to be taken, then the
     /// oldest are lost.
     public nonisolated var states: AsyncStream<ConnectionState> { stateBroadcast.stream }
@@ -20,11 +20,11 @@ public enum ChannelState: Sendable, Hashable {
     case open
     /// About to close: it takes nothing more, and what is on its way still gets its outcome.
     case closing
-    /// Over; this is its last state. ``Channel/closedError`` tells why.
+    /// Over; this is its last state. ``AMQPChannel/closedError`` tells why.
     case closed
 }
 
-extension Channel {
+extension AMQPChannel {
     /// The channel's state now, and each change; ends after ``ChannelState/closed``. At most 16 wait to be taken, then the
     /// oldest are lost.
     public nonisolated var states: AsyncStream<ChannelState> { stateBroadcast.stream }

@@ -32,7 +32,7 @@ extension AMQPPool {
         exclusive: Bool = false,
         arguments: ConsumerArguments = ConsumerArguments(),
         missingQueue: MissingQueuePolicy = .wait,
-        onOpen: @escaping @Sendable (Channel) async throws -> Void = { _ in },
+        onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in },
         _ body: @escaping @Sendable (Deliveries) async throws -> Result
     ) async throws -> Result {
         let loop = ConsumerLoop(

@@ -57,7 +57,7 @@ public actor Consumer: Worker {
         of queue: String,
         on pool: AMQPPool,
         configuration: ConsumerConfiguration = ConsumerConfiguration(),
-        onOpen: @escaping @Sendable (Channel) async throws -> Void = { _ in },
+        onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in },
         handler: @escaping @Sendable (Delivery) async throws -> Void
     ) {
         self.context = context
@@ -176,7 +176,7 @@ extension Child {
         on pool: AMQPPool,
         configuration: ConsumerConfiguration = ConsumerConfiguration(),
         restart: Restart = .permanent,
-        onOpen: @escaping @Sendable (Channel) async throws -> Void = { _ in },
+        onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in },
         handler: @escaping @Sendable (Delivery) async throws -> Void
     ) -> Child {
         Child(
@@ -214,7 +214,7 @@ extension Child {
         on pool: AMQPPool,
         configuration: ConsumerConfiguration = ConsumerConfiguration(),
         restart: Restart = .permanent,
-        onOpen: @escaping @Sendable (Channel) async throws -> Void = { _ in },
+        onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in },
         decode: @escaping @Sendable (Delivery) throws -> Message,
         handler: @escaping @Sendable (Message, Delivery) async throws -> Void
     ) -> Child {

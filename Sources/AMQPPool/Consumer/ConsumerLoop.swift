@@ -15,7 +15,7 @@ final class ConsumerLoop: Sendable {
         /// Whether messages are published on the channel.
         var confirms = false
         var backoff: Backoff
-        var onOpen: @Sendable (Channel) async throws -> Void
+        var onOpen: @Sendable (AMQPChannel) async throws -> Void
         var logger: Logger
     }
 
@@ -115,7 +115,7 @@ final class ConsumerLoop: Sendable {
         }
     }
 
-    private func adopt(_ channel: Channel) throws(AMQPError) -> ConsumerSession {
+    private func adopt(_ channel: AMQPChannel) throws(AMQPError) -> ConsumerSession {
         let session = ConsumerSession(on: channel, into: deliveries)
         let isOver = state.withLock { state in
             if !state.isOver { state.session = session }
@@ -162,7 +162,7 @@ final class ConsumerLoop: Sendable {
         return session
     }
 
-    private func release(_ channel: Channel) {
+    private func release(_ channel: AMQPChannel) {
         if let owner = settings.owner { pool.keptChannels.forget(channel, of: owner) }
         Task.detached { await channel.close() }
     }

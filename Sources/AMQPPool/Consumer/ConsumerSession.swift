@@ -33,12 +33,12 @@ final class ConsumerSession: Sendable {
         var isOver = false
     }
 
-    let channel: Channel
+    let channel: AMQPChannel
     private let queue: DeliveryQueue
     private let state = Mutex(State())
     private let idle = OneShot<Bool>()
 
-    init(on channel: Channel, into queue: DeliveryQueue) {
+    init(on channel: AMQPChannel, into queue: DeliveryQueue) {
         self.channel = channel
         self.queue = queue
         channel.onClosed { [weak self] _ in self?.end() }

@@ -5,12 +5,12 @@ import Synchronization
 /// the next takes it over, without a consumer on it and with everything unacknowledged requeued.
 final class KeptChannels: Sendable {
     private enum Entry {
-        case held(Channel)
+        case held(AMQPChannel)
         /// Being cleared of what its consumer left behind.
-        case clearing(Channel, OneShot<Void>)
-        case free(Channel, OneShot<Void>)
+        case clearing(AMQPChannel, OneShot<Void>)
+        case free(AMQPChannel, OneShot<Void>)
 
-        var channel: Channel {
+        var channel: AMQPChannel {
             switch self {
             case .held(let channel), .clearing(let channel, _), .free(let channel, _): channel
             }
@@ -23,9 +23,9 @@ final class KeptChannels: Sendable {
     private let entries = Mutex<[String: Entry]>([:])
 
     /// The channel that an earlier incarnation left, once it is clear; nil when there is none.
-    func take(for owner: String) async -> Channel? {
+    func take(for owner: String) async -> AMQPChannel? {
         while true {
-            let clearing = entries.withLock { entries -> Result<Channel?, Clearing> in
+            let clearing = entries.withLock { entries -> Result<AMQPChannel?, Clearing> in
                 switch entries[owner] {
                 case .free(let channel, _) where channel.closedError == nil:
                     entries[owner] = .held(channel)
@@ -47,7 +47,7 @@ final class KeptChannels: Sendable {
     }
 
     /// The owner has opened this channel. One that somebody else of the same name holds stays that one's.
-    func hold(_ channel: Channel, for owner: String) {
+    func hold(_ channel: AMQPChannel, for owner: String) {
         entries.withLock { entries in
             if let other = entries[owner]?.channel, other.closedError == nil { return }
             entries[owner] = .held(channel)
@@ -55,14 +55,14 @@ final class KeptChannels: Sendable {
     }
 
     /// The owner is done with its channel, which it closes.
-    func forget(_ channel: Channel, of owner: String) {
+    func forget(_ channel: AMQPChannel, of owner: String) {
         entries.withLock { entries in
             if entries[owner]?.channel === channel { entries[owner] = nil }
         }
     }
 
     /// The owner has crashed. Its consumer is cancelled, then everything unacknowledged is requeued.
-    func leave(_ channel: Channel, consumer tag: String?, of owner: String) {
+    func leave(_ channel: AMQPChannel, consumer tag: String?, of owner: String) {
         let cleared = OneShot<Void>()
         let isKept = entries.withLock { entries in
             guard entries[owner]?.channel === channel, channel.closedError == nil else { return false }
@@ -85,7 +85,7 @@ final class KeptChannels: Sendable {
         }
     }
 
-    private func closeLater(_ channel: Channel, _ cleared: OneShot<Void>, of owner: String) {
+    private func closeLater(_ channel: AMQPChannel, _ cleared: OneShot<Void>, of owner: String) {
         _ = SystemSupervisionClock.shared.schedule(after: Self.linger) { [weak self] in
             let isUnclaimed = self?.entries.withLock { entries in
                 // The same crash's: it may have been taken over and left again meanwhile.

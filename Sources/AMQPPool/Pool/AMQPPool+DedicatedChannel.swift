@@ -29,7 +29,7 @@ extension AMQPPool {
     public func withDedicatedChannel<Result: Sendable>(
         timeout: Duration? = nil,
         isolation: isolated (any Actor)? = #isolation,
-        _ body: (Channel) async throws -> Result
+        _ body: (AMQPChannel) async throws -> Result
     ) async throws -> Result {
         let channel = try await dedicatedChannel(before: .now + (timeout ?? operationTimeout))
         do {
@@ -43,7 +43,7 @@ extension AMQPPool {
     }
 
     /// A channel that gives its place back when it is over.
-    private func dedicatedChannel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
+    private func dedicatedChannel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel {
         switch await dedicatedChannels.acquire(before: deadline) {
         case .admitted: break
         case .cancelled: throw .notSent(.cancelled(operation: "waiting for a channel"))
@@ -59,7 +59,7 @@ extension AMQPPool {
         }
     }
 
-    private func openDedicatedChannel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
+    private func openDedicatedChannel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel {
         while true {
             let connection = try await nextConnection(before: deadline)
             do throws(AMQPError) {

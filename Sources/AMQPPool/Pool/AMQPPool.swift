@@ -41,7 +41,7 @@ public final class AMQPPool: Service, Sendable {
         connections: Int = 2,
         channelsPerConnection: Int = 1,
         logger: Logger? = nil,
-        onOpen: @escaping @Sendable (Channel) async throws -> Void = { _ in }
+        onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in }
     ) {
         var configuration = PoolConfiguration(endpoints: endpoints)
         configuration.connections = connections
@@ -54,7 +54,7 @@ public final class AMQPPool: Service, Sendable {
         _ name: String = "amqp-pool",
         configuration: PoolConfiguration,
         logger: Logger? = nil,
-        onOpen: @escaping @Sendable (Channel) async throws -> Void = { _ in }
+        onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in }
     ) {
         self.configuration = configuration
         self.logger = logger ?? Logger(label: name)
@@ -128,7 +128,7 @@ public final class AMQPPool: Service, Sendable {
     ///   - mandatory: whether a message that no queue takes is an error.
     ///   - timeout: for both, the wait for a channel and that for the confirm; nil is
     ///     ``ConnectionConfiguration/operationTimeout``.
-    /// - Throws: as ``Channel/publish(_:properties:exchange:routingKey:mandatory:timeout:)``, and as
+    /// - Throws: as ``AMQPChannel/publish(_:properties:exchange:routingKey:mandatory:timeout:)``, and as
     ///   ``waitUntilReady(timeout:)``. A message that a lost channel did not write any more goes to another one, within the
     ///   timeout; one that was written is never sent again.
     public func publish(
@@ -170,12 +170,12 @@ public final class AMQPPool: Service, Sendable {
     public func withChannel<Result: Sendable>(
         timeout: Duration? = nil,
         isolation: isolated (any Actor)? = #isolation,
-        _ body: (Channel) async throws -> Result
+        _ body: (AMQPChannel) async throws -> Result
     ) async throws -> Result {
         try await body(channel(before: .now + (timeout ?? configuration.connection.operationTimeout)))
     }
 
-    /// Replaces the secret on all connections that are open, before it expires; see ``Connection/updateSecret(_:reason:timeout:)``.
+    /// Replaces the secret on all connections that are open, before it expires; see ``AMQPConnection/updateSecret(_:reason:timeout:)``.
     /// Connections opened later take theirs from the endpoint or the ``CredentialsProvider``: that must know the new one first.
     ///
     /// - Throws: the first error, after every connection was told.
@@ -204,12 +204,12 @@ public final class AMQPPool: Service, Sendable {
     }
 
     /// The channels that are set up and ready.
-    package var readyChannels: [Channel] {
+    package var readyChannels: [AMQPChannel] {
         registry.value?.channels.filter(\.isReady) ?? []
     }
 
     /// A connection that is open and not blocked, or nil when there is none in time.
-    func connection(within timeout: Duration) async throws -> Connection? {
+    func connection(within timeout: Duration) async throws -> AMQPConnection? {
         let deadline = ContinuousClock.now + timeout
         do throws(AMQPError) {
             return try await nextConnection(before: deadline)
@@ -221,7 +221,7 @@ public final class AMQPPool: Service, Sendable {
         }
     }
 
-    private func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
+    private func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel {
         // Without waiting when there is one.
         if let channel = registry.value?.pick() { return channel }
         return try await registry.wait(before: deadline) { registry throws(AMQPError) in
@@ -229,7 +229,7 @@ public final class AMQPPool: Service, Sendable {
         }
     }
 
-    func nextConnection(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Connection {
+    func nextConnection(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPConnection {
         try await registry.wait(before: deadline) { registry throws(AMQPError) in
             try await registry.nextConnection(before: deadline)
         }

@@ -11,13 +11,13 @@ package actor ChannelProcess: Worker {
     struct Hooks: Sendable {
         /// Whether channels are in confirm mode when they are handed on.
         var confirms: Bool
-        var onOpen: @Sendable (Channel, ChildContext) async throws -> Void
-        var onStop: (@Sendable (Channel) async -> Void)?
-        var onClose: (@Sendable (Channel) -> Void)?
+        var onOpen: @Sendable (AMQPChannel, ChildContext) async throws -> Void
+        var onStop: (@Sendable (AMQPChannel) async -> Void)?
+        var onClose: (@Sendable (AMQPChannel) -> Void)?
     }
 
     private struct State {
-        var channel: Channel?
+        var channel: AMQPChannel?
         /// Killed: what is opened from now on is closed at once.
         var isFenced = false
     }
@@ -52,7 +52,7 @@ package actor ChannelProcess: Worker {
     }
 
     /// The open channel, if there is one.
-    package nonisolated var channel: Channel? {
+    package nonisolated var channel: AMQPChannel? {
         state.withLock { $0.channel }.flatMap { $0.closedError == nil ? $0 : nil }
     }
 
@@ -111,7 +111,7 @@ package actor ChannelProcess: Worker {
         await channel?.close(timeout: killTimeout)
     }
 
-    private func open(on connection: Connection) async throws -> Channel {
+    private func open(on connection: AMQPConnection) async throws -> AMQPChannel {
         let channel = try await connection.openChannel()
         let isFenced = state.withLock { state in
             state.channel = channel

@@ -7,10 +7,10 @@ import Synchronization
 /// A channel leaves as soon as it is closed or its process ends. Those that wait for one are as many as the calls in flight.
 package actor ChannelRegistry {
     fileprivate struct State {
-        var channels: [Channel] = []
+        var channels: [AMQPChannel] = []
         var next = 0
         /// Open ones, for those who want a channel of their own.
-        var connections: [Connection] = []
+        var connections: [AMQPConnection] = []
         var report = ConnectReport()
         var waiters: [UInt64: CheckedContinuation<Wake, Never>] = [:]
         var lastWaiter: UInt64 = 0
@@ -36,12 +36,12 @@ package actor ChannelRegistry {
     // MARK: Looking up
 
     /// A channel that is ready: open, and its connection not blocked. Round robin.
-    package nonisolated func pick() -> Channel? {
+    package nonisolated func pick() -> AMQPChannel? {
         state.withLock { $0.pick() }
     }
 
     /// The open connections, blocked or not.
-    nonisolated var openConnections: [Connection] { state.withLock { $0.connections } }
+    nonisolated var openConnections: [AMQPConnection] { state.withLock { $0.connections } }
 
     /// How the pool is, as far as its channels tell.
     package nonisolated var poolState: PoolState {
@@ -51,7 +51,7 @@ package actor ChannelRegistry {
     }
 
     /// All channels, ready or not.
-    package nonisolated var channels: [Channel] { state.withLock { $0.channels } }
+    package nonisolated var channels: [AMQPChannel] { state.withLock { $0.channels } }
 
     /// The last error at each endpoint that could not be connected to since it last could.
     package nonisolated var failures: [AMQPError.EndpointFailure] {
@@ -63,7 +63,7 @@ package actor ChannelRegistry {
     /// - Throws: at the deadline ``AMQPError/notConnected(_:)``, which tells what failed at each endpoint, or
     ///   ``AMQPError/blocked(reason:)``; ``AMQPError/poolNotRunning`` when the registry has ended;
     ///   ``AMQPError/cancelled(operation:)``. Each inside ``AMQPError/notSent(_:)``.
-    package nonisolated func next(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Channel {
+    package nonisolated func next(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel {
         while true {
             if let channel = pick() { return channel }
             if isEnded { throw .notSent(.poolNotRunning) }
@@ -80,7 +80,7 @@ package actor ChannelRegistry {
     /// Waits for a connection that is open and not blocked, each in its turn.
     ///
     /// - Throws: as ``next(before:)``.
-    nonisolated func nextConnection(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> Connection {
+    nonisolated func nextConnection(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPConnection {
         while true {
             if let connection = state.withLock({ $0.pickConnection() }) { return connection }
             if isEnded { throw .notSent(.poolNotRunning) }
@@ -154,7 +154,7 @@ package actor ChannelRegistry {
     // MARK: What the processes report
 
     /// The channel can be used, until it is closed or its process ends.
-    nonisolated func add(_ channel: Channel, for pid: Pid) {
+    nonisolated func add(_ channel: AMQPChannel, for pid: Pid) {
         state.withLock { state in
             state.channels.append(channel)
             state.report.setUp(channel.connection.endpoint)
@@ -168,7 +168,7 @@ package actor ChannelRegistry {
         readinessChanged()
     }
 
-    private nonisolated func remove(_ channel: Channel) {
+    private nonisolated func remove(_ channel: AMQPChannel) {
         state.withLock { state in state.channels.removeAll { $0 === channel } }
         onChange()
     }
@@ -202,7 +202,7 @@ package actor ChannelRegistry {
         state.withLock { $0.report.setUpFailed(endpoint, error) }
     }
 
-    nonisolated func connected(_ connection: Connection) {
+    nonisolated func connected(_ connection: AMQPConnection) {
         state.withLock { state in
             state.connections.append(connection)
         }
@@ -214,7 +214,7 @@ package actor ChannelRegistry {
 }
 
 extension ChannelRegistry.State {
-    fileprivate mutating func pick() -> Channel? {
+    fileprivate mutating func pick() -> AMQPChannel? {
         for _ in channels.indices {
             next = next + 1 < channels.count ? next + 1 : 0
             if channels[next].isReady { return channels[next] }
@@ -222,7 +222,7 @@ extension ChannelRegistry.State {
         return nil
     }
 
-    fileprivate mutating func pickConnection() -> Connection? {
+    fileprivate mutating func pickConnection() -> AMQPConnection? {
         guard let index = connections.firstIndex(where: \.isUsable) else { return nil }
         let connection = connections.remove(at: index)
         connections.append(connection)
@@ -230,7 +230,7 @@ extension ChannelRegistry.State {
     }
 }
 
-extension Connection {
+extension AMQPConnection {
     /// Open, not about to close, and not blocked.
     fileprivate nonisolated var isUsable: Bool { !isEnding && !isBlocked }
 }

@@ -8,7 +8,7 @@ import Synchronization
 /// handshake; killed, its kill hook does.
 package actor ConnectionProcess: Worker {
     private struct State {
-        var connection: Connection?
+        var connection: AMQPConnection?
         /// Killed: what is opened from now on is closed at once.
         var isFenced = false
     }
@@ -20,7 +20,7 @@ package actor ConnectionProcess: Worker {
     private let registry: ChannelRegistry
     private let logger: Logger
     private nonisolated let state = Mutex(State())
-    nonisolated let opened = OneShot<Connection>()
+    nonisolated let opened = OneShot<AMQPConnection>()
 
     init(
         rotation: EndpointRotation,
@@ -39,7 +39,7 @@ package actor ConnectionProcess: Worker {
     }
 
     /// The open connection, if there is one.
-    package nonisolated var connection: Connection? {
+    package nonisolated var connection: AMQPConnection? {
         state.withLock { $0.connection }.flatMap { $0.closedError == nil ? $0 : nil }
     }
 
@@ -69,7 +69,7 @@ package actor ConnectionProcess: Worker {
         await connection?.close(timeout: killTimeout)
     }
 
-    private func connect() async throws -> Connection {
+    private func connect() async throws -> AMQPConnection {
         var failures = 0
         while true {
             try Task.checkCancellation()
@@ -77,7 +77,7 @@ package actor ConnectionProcess: Worker {
             let begun = ContinuousClock.now
             registry.connecting(to: endpoint, at: begun)
             do {
-                let connection = try await Connection.open(endpoint, configuration: configuration, logger: logger)
+                let connection = try await AMQPConnection.open(endpoint, configuration: configuration, logger: logger)
                 registry.ended(endpoint, begun: begun, .success(()))
                 return connection
             } catch {

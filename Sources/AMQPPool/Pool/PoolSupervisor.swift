@@ -29,9 +29,9 @@ package func poolSupervisor(
     configuration: PoolConfiguration,
     confirms: Bool = true,
     registry: @escaping @Sendable (ChildContext) throws -> ChannelRegistry,
-    onOpen: @escaping @Sendable (Channel, ChildContext) async throws -> Void,
-    onStop: (@Sendable (Channel) async -> Void)? = nil,
-    onClose: (@Sendable (Channel) -> Void)? = nil
+    onOpen: @escaping @Sendable (AMQPChannel, ChildContext) async throws -> Void,
+    onStop: (@Sendable (AMQPChannel) async -> Void)? = nil,
+    onClose: (@Sendable (AMQPChannel) -> Void)? = nil
 ) -> Supervisor {
     let hooks = ChannelProcess.Hooks(confirms: confirms, onOpen: onOpen, onStop: onStop, onClose: onClose)
     return Supervisor(id, strategy: .oneForOne) {

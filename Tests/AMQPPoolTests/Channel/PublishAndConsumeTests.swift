@@ -7,7 +7,7 @@ import Testing
 /// Runs the body with a connection in a virtual host of its own.
 func withConnection(
     _ configure: (inout ConnectionConfiguration) -> Void = { _ in },
-    _ body: @escaping @Sendable (AMQPPool.Connection) async throws -> Void
+    _ body: @escaping @Sendable (AMQPConnection) async throws -> Void
 ) async throws {
     var configuration = ConnectionConfiguration(name: "test")
     configuration.connectTimeout = .seconds(60)
@@ -16,7 +16,7 @@ func withConnection(
     configure(&configuration)
     let settings = configuration
     try await TestBroker.withVirtualHost { _, url, _ in
-        let connection = try await Connection.open(try Endpoint(url: url), configuration: settings)
+        let connection = try await AMQPConnection.open(try Endpoint(url: url), configuration: settings)
         do {
             try await body(connection)
         } catch {

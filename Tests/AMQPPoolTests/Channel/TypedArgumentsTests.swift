@@ -219,10 +219,10 @@ struct TypedArgumentsTests {
 
 /// Runs the body with a channel in a virtual host of its own.
 private func withChannel(
-    _ body: @escaping @Sendable (AMQPPool.Channel, LocalBroker, String) async throws -> Void
+    _ body: @escaping @Sendable (AMQPChannel, LocalBroker, String) async throws -> Void
 ) async throws {
     try await TestBroker.withVirtualHost { broker, url, virtualHost in
-        let connection = try await Connection.open(try Endpoint(url: url))
+        let connection = try await AMQPConnection.open(try Endpoint(url: url))
         do {
             try await body(try await connection.openChannel(), broker, virtualHost)
         } catch {

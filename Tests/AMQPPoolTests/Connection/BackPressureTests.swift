@@ -5,7 +5,7 @@ import Testing
 
 @testable import AMQPPool
 
-extension AMQPPool.Channel {
+extension AMQPChannel {
     /// How many publishers wait: for anything, and for nothing but room in the outbox.
     fileprivate var publishers: (all: Int, findNoRoom: Bool) { (publishes.count, !waitingPublishes.isEmpty) }
 }
@@ -137,7 +137,7 @@ struct BackPressureTests: PeerScript {
 
     /// Runs the body with a channel that has a message on a network which carries no more, and two in its outbox, which is full.
     private func withStalledChannel(
-        _ body: @escaping @Sendable (AMQPPool.Channel, FaultProxy) async throws -> Void
+        _ body: @escaping @Sendable (AMQPChannel, FaultProxy) async throws -> Void
     ) async throws {
         try await TestBroker.withVirtualHost { broker, _, virtualHost in
             let proxy = try await FaultProxy.start(to: broker)
@@ -146,7 +146,7 @@ struct BackPressureTests: PeerScript {
             configuration.heartbeat = .seconds(60)
             configuration.closeTimeout = .seconds(1)
             let endpoint = try Endpoint(url: proxy.url(virtualHost: virtualHost))
-            let connection = try await Connection.open(endpoint, configuration: configuration)
+            let connection = try await AMQPConnection.open(endpoint, configuration: configuration)
             let channel = try await connection.openChannel()
             try await channel.declareQueue("q")
             try await channel.selectConfirms()

@@ -16,7 +16,7 @@ struct ClosingTests {
     func amidEverything(_ closesConnection: Bool) async throws {
         try await withConnection { keeper in
             for _ in 0..<5 {
-                let connection = try await Connection.open(keeper.endpoint, configuration: patient())
+                let connection = try await AMQPConnection.open(keeper.endpoint, configuration: patient())
                 let channel = try await connection.openChannel()
                 try await channel.declareQueue("q", autoDelete: true)
                 let deliveries = Recorder<UInt64>()
@@ -61,7 +61,7 @@ struct ClosingTests {
     func insideCallbacks() async throws {
         try await withConnection { keeper in
             for closesConnection in [true, false] {
-                let connection = try await Connection.open(keeper.endpoint, configuration: patient())
+                let connection = try await AMQPConnection.open(keeper.endpoint, configuration: patient())
                 let channel = try await connection.openChannel()
                 try await channel.declareQueue("q", autoDelete: true)
                 let closed = Recorder<Bool>()

@@ -24,7 +24,7 @@ struct ConnectFailureReasonTests {
     func refused() async throws {
         let closed = try ClosedPort()
         let endpoint = Endpoint(host: "127.0.0.1", port: closed.number, password: "s3cret")
-        let error = await failure { () async throws(AMQPError) in try await Connection.open(endpoint) }
+        let error = await failure { () async throws(AMQPError) in try await AMQPConnection.open(endpoint) }
         #expect("\(try #require(error))" == "cannot connect to amqp://127.0.0.1:\(closed.number): connection refused")
         withExtendedLifetime(closed) {}
     }
@@ -32,7 +32,7 @@ struct ConnectFailureReasonTests {
     @Test("A name that does not resolve")
     func noSuchName() async throws {
         let error = await failure { () async throws(AMQPError) in
-            try await Connection.open("amqp://no-such-host.invalid")
+            try await AMQPConnection.open("amqp://no-such-host.invalid")
         }
         #expect(
             "\(try #require(error))" == "cannot connect to amqp://no-such-host.invalid:5672: the name does not resolve"

@@ -7,7 +7,7 @@ import Testing
 
 /// Publishes a message to `q` and waits for its confirm: then the queue has handled all that was routed to it before. (Its
 /// answer to a declare overtakes the messages that wait.)
-func confirmMarker(on channel: AMQPPool.Channel) async throws {
+func confirmMarker(on channel: AMQPChannel) async throws {
     try await channel.publish(ByteBuffer(string: "marker"), routingKey: "q", mandatory: true)
 }
 
@@ -17,7 +17,7 @@ struct ConnectionTests {
     func refusals() async throws {
         try await TestBroker.withVirtualHost { broker, _, _ in
             let wrong = Endpoint(host: "127.0.0.1", port: broker.port, username: "guest", password: "s3cret")
-            let refused = await failure { () async throws(AMQPError) in try await Connection.open(wrong) }
+            let refused = await failure { () async throws(AMQPError) in try await AMQPConnection.open(wrong) }
             guard case .authenticationFailed(_, let text) = refused else {
                 Issue.record("\(String(describing: refused))")
                 return
@@ -25,7 +25,7 @@ struct ConnectionTests {
             #expect(text.contains("ACCESS_REFUSED"))
             #expect(!String(reflecting: refused).contains("s3cret"))
             let missing = try Endpoint(url: broker.url(virtualHost: "missing"))
-            let notFound = await failure { () async throws(AMQPError) in try await Connection.open(missing) }
+            let notFound = await failure { () async throws(AMQPError) in try await AMQPConnection.open(missing) }
             guard case .virtualHostRefused(_, "missing", 530, _) = notFound else {
                 Issue.record("\(String(describing: notFound))")
                 return
@@ -36,7 +36,7 @@ struct ConnectionTests {
     @Test("The broker knows the connection by its name, and sees it go when it is closed")
     func name() async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
-            let connection = try await Connection.open(
+            let connection = try await AMQPConnection.open(
                 Endpoint(url: url),
                 configuration: ConnectionConfiguration(name: "named")
             )
@@ -150,7 +150,7 @@ struct ConnectionTests {
     )
     func closeWhilePublishing(_ closesConnection: Bool) async throws {
         try await withConnection { keeper in
-            let connection = try await Connection.open(keeper.endpoint)
+            let connection = try await AMQPConnection.open(keeper.endpoint)
             let observer = try await keeper.openChannel()
             try await observer.declareQueue("q")
             let channel = try await connection.openChannel()
@@ -197,7 +197,7 @@ struct ConnectionTests {
     @Test("A connection can be closed from inside a callback")
     func closeFromCallback() async throws {
         try await withConnection { keeper in
-            let connection = try await Connection.open(keeper.endpoint)
+            let connection = try await AMQPConnection.open(keeper.endpoint)
             let channel = try await connection.openChannel()
             try await channel.declareQueue("q", autoDelete: true)
             _ = try await channel.consume(
@@ -230,7 +230,7 @@ struct ConnectionTests {
         try await TestBroker.own { broker in
             var configuration = ConnectionConfiguration()
             configuration.operationTimeout = .seconds(60)
-            let connection = try await Connection.open(Endpoint(url: broker.url), configuration: configuration)
+            let connection = try await AMQPConnection.open(Endpoint(url: broker.url), configuration: configuration)
             let channel = try await connection.openChannel()
             try await channel.declareQueue("q")
             try await channel.selectConfirms()
@@ -267,7 +267,7 @@ struct ConnectionTests {
     func paused() async throws {
         try await TestBroker.own { broker in
             let endpoint = try Endpoint(url: "\(broker.url)?heartbeat=3")
-            let connection = try await Connection.open(endpoint)
+            let connection = try await AMQPConnection.open(endpoint)
             try await broker.pause()
             let error = try await within(.seconds(60)) { await connection.waitUntilClosed() }
             try await broker.resume()

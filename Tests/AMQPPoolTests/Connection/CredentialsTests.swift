@@ -53,7 +53,7 @@ struct CredentialsTests {
         }
         let endpoint = Endpoint(host: "127.0.0.1", port: 1)
         let thrown = await failure { () async throws(AMQPError) in
-            try await Connection.open(endpoint, configuration: Self.configuration { _ in throw Leaky() })
+            try await AMQPConnection.open(endpoint, configuration: Self.configuration { _ in throw Leaky() })
         }
         guard case .handshakeFailed(_, .authenticate, let reason) = thrown else {
             Issue.record("\(String(describing: thrown))")
@@ -66,7 +66,7 @@ struct CredentialsTests {
         }
         configuration.connectTimeout = .milliseconds(20)
         let late = await failure { () async throws(AMQPError) in
-            try await Connection.open(endpoint, configuration: configuration)
+            try await AMQPConnection.open(endpoint, configuration: configuration)
         }
         #expect("\(String(describing: late))".contains("no credentials within"))
         let credentials = Credentials(username: "me", password: "s3cret")
@@ -82,7 +82,7 @@ struct CredentialsTests {
             url: "amqp://me:s3cret@127.0.0.1:\(peer.port)?auth_mechanism=external&auth_mechanism=plain"
         )
         let opening = Task {
-            await failure { () async throws(AMQPError) in try await Connection.open(endpoint) }
+            await failure { () async throws(AMQPError) in try await AMQPConnection.open(endpoint) }
         }
         try await peer.connected.wait(for: 1)
         try await peer.send(
@@ -108,7 +108,7 @@ struct CredentialsTests {
     func notOffered() async throws {
         try await TestBroker.withVirtualHost { broker, _, _ in
             let endpoint = try Endpoint(url: "amqp://127.0.0.1:\(broker.port)?auth_mechanism=external")
-            let error = await failure { () async throws(AMQPError) in try await Connection.open(endpoint) }
+            let error = await failure { () async throws(AMQPError) in try await AMQPConnection.open(endpoint) }
             #expect("\(String(describing: error))".contains("does not offer EXTERNAL authentication, but:"))
         }
     }
@@ -131,7 +131,7 @@ struct CredentialsTests {
     @Test("An update of the secret has a deadline, its late answer is absorbed, and the end of the connection ends it")
     func updateSecretUnanswered() async throws {
         let peer = try await ScriptedPeer.start()
-        async let opening = Connection.open(peer.endpoint, configuration: .patient)
+        async let opening = AMQPConnection.open(peer.endpoint, configuration: .patient)
         try await peer.greet()
         let connection = try await opening
         let late = await failure { () async throws(AMQPError) in

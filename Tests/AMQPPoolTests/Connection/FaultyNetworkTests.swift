@@ -144,7 +144,7 @@ struct FaultyNetworkTests {
 /// Runs the body with a connection through a proxy.
 private func withProxiedConnection(
     heartbeat: Duration = .seconds(60),
-    _ body: @escaping @Sendable (AMQPPool.Connection, FaultProxy) async throws -> Void
+    _ body: @escaping @Sendable (AMQPConnection, FaultProxy) async throws -> Void
 ) async throws {
     try await TestBroker.withVirtualHost { broker, _, virtualHost in
         let proxy = try await FaultProxy.start(to: broker)
@@ -154,7 +154,7 @@ private func withProxiedConnection(
         configuration.operationTimeout = .seconds(60)
         configuration.closeTimeout = .seconds(1)
         let endpoint = try Endpoint(url: proxy.url(virtualHost: virtualHost))
-        let connection = try await Connection.open(endpoint, configuration: configuration)
+        let connection = try await AMQPConnection.open(endpoint, configuration: configuration)
         do {
             try await body(connection, proxy)
         } catch {

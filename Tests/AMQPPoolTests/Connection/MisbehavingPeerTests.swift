@@ -12,7 +12,7 @@ struct MisbehavingPeerTests: PeerScript {
         configuration.connectTimeout = .seconds(2)
         let settings = configuration
         let error = await failure { () async throws(AMQPError) in
-            try await Connection.open(peer.endpoint, configuration: settings)
+            try await AMQPConnection.open(peer.endpoint, configuration: settings)
         }
         guard case .handshakeFailed(_, stage: .authenticate, _) = error else {
             Issue.record("\(String(describing: error))")
@@ -25,7 +25,7 @@ struct MisbehavingPeerTests: PeerScript {
         let second = try await ScriptedPeer.start()
         let task = Task {
             await failure { () async throws(AMQPError) in
-                try await Connection.open(second.endpoint, configuration: .patient)
+                try await AMQPConnection.open(second.endpoint, configuration: .patient)
             }
         }
         try await second.connected.wait(for: 1)
@@ -45,7 +45,7 @@ struct MisbehavingPeerTests: PeerScript {
     func garbage(_ text: String) async throws {
         let peer = try await ScriptedPeer.start()
         async let opening = failure { () async throws(AMQPError) in
-            try await Connection.open(peer.endpoint, configuration: .patient)
+            try await AMQPConnection.open(peer.endpoint, configuration: .patient)
         }
         try await peer.connected.wait(for: 1)
         try await peer.send(bytes: ByteBuffer(string: text))
@@ -60,7 +60,7 @@ struct MisbehavingPeerTests: PeerScript {
     func hangsUp() async throws {
         let peer = try await ScriptedPeer.start()
         async let opening = failure { () async throws(AMQPError) in
-            try await Connection.open(peer.endpoint, configuration: .patient)
+            try await AMQPConnection.open(peer.endpoint, configuration: .patient)
         }
         try await peer.connected.wait(for: 1)
         try await peer.send(ScriptedPeer.start)
@@ -75,7 +75,7 @@ struct MisbehavingPeerTests: PeerScript {
     @Test("Frames that come byte by byte are put together")
     func partialFrames() async throws {
         let peer = try await ScriptedPeer.start()
-        async let opening = Connection.open(peer.endpoint, configuration: .patient)
+        async let opening = AMQPConnection.open(peer.endpoint, configuration: .patient)
         try await peer.connected.wait(for: 1)
         var bytes = ByteBuffer()
         try FrameEncoder(maximumFrameSize: 131_072).encode(ScriptedPeer.start, channel: 0, into: &bytes)

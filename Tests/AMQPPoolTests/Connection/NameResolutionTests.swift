@@ -66,14 +66,14 @@ struct NameResolutionTests {
             let endpoint = Endpoint(host: Self.name, virtualHost: virtualHost)
             try names.set([Self.address(closed.number)])
             let error = await failure { () async throws(AMQPError) in
-                try await Connection.open(endpoint, configuration: names.configuration)
+                try await AMQPConnection.open(endpoint, configuration: names.configuration)
             }
             guard case .connectFailed(_, reason: "connection refused") = error else {
                 Issue.record("\(String(describing: error))")
                 return
             }
             try names.set([Self.address(broker.port)])
-            await (try Connection.open(endpoint, configuration: names.configuration)).close()
+            await (try AMQPConnection.open(endpoint, configuration: names.configuration)).close()
             #expect(names.asked == [Self.name, Self.name])
             withExtendedLifetime(closed) {}
         }
@@ -90,11 +90,11 @@ struct NameResolutionTests {
             let nowhere = try SocketAddress(ipAddress: "::1", port: closed[0].number)
             for addresses in [refusing + [broker], [broker] + refusing] {
                 names.set(ipv6: [nowhere], addresses)
-                await (try Connection.open(endpoint, configuration: names.configuration)).close()
+                await (try AMQPConnection.open(endpoint, configuration: names.configuration)).close()
             }
             names.set(refusing + refusing)
             let error = await failure { () async throws(AMQPError) in
-                try await Connection.open(endpoint, configuration: names.configuration)
+                try await AMQPConnection.open(endpoint, configuration: names.configuration)
             }
             guard case .connectFailed(_, reason: "connection refused") = error else {
                 Issue.record("\(String(describing: error))")
@@ -102,7 +102,7 @@ struct NameResolutionTests {
             }
             names.set([])
             let none = await failure { () async throws(AMQPError) in
-                try await Connection.open(endpoint, configuration: names.configuration)
+                try await AMQPConnection.open(endpoint, configuration: names.configuration)
             }
             guard case .connectFailed(_, reason: "the name does not resolve") = none else {
                 Issue.record("\(String(describing: none))")

@@ -13,7 +13,7 @@ extension PeerScript {
         heartbeat: UInt16 = 0,
         answersHeartbeats: Bool = false,
         _ configure: (inout ConnectionConfiguration) -> Void = { _ in },
-        _ body: @escaping @Sendable (ScriptedPeer, AMQPPool.Connection) async throws -> Void
+        _ body: @escaping @Sendable (ScriptedPeer, AMQPConnection) async throws -> Void
     ) async throws {
         let peer = try await ScriptedPeer.start()
         peer.answersHeartbeats.store(answersHeartbeats, ordering: .relaxed)
@@ -22,7 +22,7 @@ extension PeerScript {
         configuration.operationTimeout = .seconds(60)
         configure(&configuration)
         let settings = configuration
-        async let opening = Connection.open(peer.endpoint, configuration: settings)
+        async let opening = AMQPConnection.open(peer.endpoint, configuration: settings)
         try await peer.greet(heartbeat: heartbeat)
         let connection = try await opening
         try await within(.seconds(60)) { try await body(peer, connection) }
@@ -32,11 +32,11 @@ extension PeerScript {
 
     /// A channel, opened by the peer's answer.
     func openChannel(
-        _ connection: AMQPPool.Connection,
+        _ connection: AMQPConnection,
         _ peer: ScriptedPeer,
         confirming: Bool = false,
         number: UInt16 = 1
-    ) async throws -> AMQPPool.Channel {
+    ) async throws -> AMQPChannel {
         async let opening = connection.openChannel()
         try await peer.received.wait { $0.contains(.method(channel: number, .channelOpen)) }
         try await peer.send(.channelOpenOK, channel: number)

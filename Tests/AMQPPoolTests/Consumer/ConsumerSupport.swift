@@ -17,7 +17,7 @@ struct RunningConsumer: Sendable {
     let broker: LocalBroker
     let virtualHost: String
     /// The channel at each time consuming began.
-    let opened: Recorder<AMQPPool.Channel>
+    let opened: Recorder<AMQPChannel>
 
     var tree: LiveTree { LiveTree(root) }
 
@@ -29,7 +29,7 @@ struct RunningConsumer: Sendable {
     ) async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             let pool = try pool(url)
-            let opened = Recorder<AMQPPool.Channel>()
+            let opened = Recorder<AMQPChannel>()
             let root = Supervisor("app", intensity: RestartIntensity(1000, within: .seconds(1))) {
                 pool.supervisor
                 Child.consumer("consumer", of: "q", on: pool, configuration: configuration) { channel in

@@ -59,7 +59,7 @@ struct DedicatedChannelTests {
             await #expect(throws: Failed.self) {
                 try await pool.withDedicatedChannel { _ in throw Failed() }
             }
-            let entered = Recorder<AMQPPool.Channel>()
+            let entered = Recorder<AMQPChannel>()
             let cancelled = Task {
                 try await pool.withDedicatedChannel { channel in
                     entered.append(channel)

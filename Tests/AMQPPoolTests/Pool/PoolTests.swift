@@ -29,7 +29,7 @@ struct PoolTests {
     private func withPool(
         connections: Int = 2,
         channels: Int = 1,
-        onOpen: @escaping @Sendable (AMQPPool.Channel) async throws -> Void = { _ in },
+        onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in },
         _ body: @escaping @Sendable (AMQPPool, LocalBroker, String) async throws -> Void
     ) async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
@@ -280,7 +280,7 @@ struct PoolTests {
     func topologyError() async throws {
         try await TestBroker.withVirtualHost { _, url, _ in
             let endpoint = try Endpoint(url: url)
-            let connection = try await Connection.open(endpoint)
+            let connection = try await AMQPConnection.open(endpoint)
             try await connection.openChannel().declareQueue("taken", durable: true)
             let pool = AMQPPool(endpoints: [endpoint]) { try await $0.declareQueue("taken", durable: false) }
             do {

@@ -67,7 +67,7 @@ struct StalledEndTests {
             configuration.connection = patient()
             configuration.connections = 1
             configuration.channelShutdown = isKilled ? .seconds(600) : .milliseconds(200)
-            let stops = Recorder<AMQPPool.Channel>()
+            let stops = Recorder<AMQPChannel>()
             let app = Supervisor("app") { [configuration] in
                 Child("registry") { _ in ChannelRegistry() }
                 poolSupervisor(

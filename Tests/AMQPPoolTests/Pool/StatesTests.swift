@@ -44,7 +44,7 @@ struct StatesTests {
     @Test("A connection tells when it is blocked, unblocked and closed; then its stream ends")
     func connection() async throws {
         let peer = try await ScriptedPeer.start()
-        async let opening = Connection.open(peer.endpoint, configuration: .patient)
+        async let opening = AMQPConnection.open(peer.endpoint, configuration: .patient)
         try await peer.greet()
         let connection = try await opening
         let seen = Recorder<ConnectionState>()

@@ -15,7 +15,7 @@ struct WaitUntilReadyTests {
     /// Runs a pool until the error of those who wait satisfies the condition.
     private func waits(
         _ endpoints: [Endpoint],
-        onOpen: @escaping @Sendable (AMQPPool.Channel) async throws -> Void = { _ in },
+        onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in },
         until isExpected: @escaping @Sendable ([AMQPError.EndpointFailure], String) -> Bool
     ) async throws {
         var configuration = PoolConfiguration(endpoints: endpoints)

@@ -91,7 +91,7 @@ struct ClientCertificateTests {
     }
 
     private func publishes(to endpoint: Endpoint) async throws {
-        let connection = try await Connection.open(endpoint, configuration: patient())
+        let connection = try await AMQPConnection.open(endpoint, configuration: patient())
         let channel = try await connection.openChannel()
         let queue = try await channel.declareQueue("", exclusive: true).name
         let body = ByteBuffer(repeating: 7, count: 300_000)
@@ -102,7 +102,7 @@ struct ClientCertificateTests {
 
     private func refuses(_ endpoint: Endpoint, _ isExpected: (TLSFailure) -> Bool) async throws {
         let error = await failure { () async throws(AMQPError) in
-            try await Connection.open(endpoint, configuration: patient())
+            try await AMQPConnection.open(endpoint, configuration: patient())
         }
         guard case .tlsFailed(_, let failure) = error, isExpected(failure) else {
             Issue.record("\(endpoint.security): \(String(describing: error))")
@@ -114,7 +114,7 @@ struct ClientCertificateTests {
     private func survivesPause(_ broker: LocalBroker, _ endpoint: Endpoint) async throws {
         var configuration = patient()
         configuration.heartbeat = .seconds(1)
-        let connection = try await Connection.open(endpoint, configuration: configuration)
+        let connection = try await AMQPConnection.open(endpoint, configuration: configuration)
         try await broker.pause()
         guard case .heartbeatTimeout = await connection.waitUntilClosed() else {
             Issue.record("\(String(describing: connection.closedError))")

@@ -32,7 +32,7 @@ struct TLSTests {
     @Test("Bodies of any size arrive whole, both ways")
     func bodies() async throws {
         try await withPeer(showing: Self.localhost) { peer in
-            let connection = try await Connection.open(peer.trusted(), configuration: patient())
+            let connection = try await AMQPConnection.open(peer.trusted(), configuration: patient())
             let channel = try await connection.openChannel()
             try await channel.declareQueue("q")
             for size in [0, 1, 16_384, 131_064, 4_000_000] {
@@ -132,7 +132,7 @@ struct TLSTests {
         let peer = try await ScriptedPeer.start()
         let opening = Task {
             await AMQPPoolTests.failure { () async throws(AMQPError) in
-                try await Connection.open(
+                try await AMQPConnection.open(
                     Endpoint(host: "localhost", port: peer.port, tls: true),
                     configuration: patient()
                 )
@@ -152,7 +152,7 @@ struct TLSTests {
     func otherPort() async throws {
         try await TestBroker.withVirtualHost { broker, _, _ in
             let error = await AMQPPoolTests.failure { () async throws(AMQPError) in
-                try await Connection.open(Endpoint(host: "localhost", port: broker.port, tls: true))
+                try await AMQPConnection.open(Endpoint(host: "localhost", port: broker.port, tls: true))
             }
             // The broker's answer may be lost, since it has not read all of the hello when it hangs up.
             switch error {
@@ -172,7 +172,7 @@ struct TLSTests {
         configuration.connectTimeout = .seconds(3)
         let endpoint = Endpoint(host: "127.0.0.1", port: peer.port, tls: true)
         let late = await AMQPPoolTests.failure { () async throws(AMQPError) in
-            try await Connection.open(endpoint, configuration: configuration)
+            try await AMQPConnection.open(endpoint, configuration: configuration)
         }
         guard case .tlsFailed(_, .timedOut(.seconds(3))) = late else {
             Issue.record("\(String(describing: late))")
@@ -181,7 +181,7 @@ struct TLSTests {
         try await peer.ended.wait(for: 1)
         let opening = Task {
             await AMQPPoolTests.failure { () async throws(AMQPError) in
-                try await Connection.open(endpoint, configuration: patient())
+                try await AMQPConnection.open(endpoint, configuration: patient())
             }
         }
         try await peer.connected.wait(for: 2)
@@ -192,7 +192,7 @@ struct TLSTests {
         }
         let cancelled = Task {
             await AMQPPoolTests.failure { () async throws(AMQPError) in
-                try await Connection.open(endpoint, configuration: patient())
+                try await AMQPConnection.open(endpoint, configuration: patient())
             }
         }
         try await peer.connected.wait(for: 3)
@@ -261,7 +261,7 @@ struct TLSTests {
             dump(secret, to: &dumped)
             #expect(!("\(secret) \(String(reflecting: secret)) " + dumped).contains("s3cret"))
             let error = await AMQPPoolTests.failure { () async throws(AMQPError) in
-                try await Connection.open("amqps://localhost:1?cacertfile=/no/such")
+                try await AMQPConnection.open("amqps://localhost:1?cacertfile=/no/such")
             }
             guard case .tlsFailed("amqps://localhost:1", .unreadableFile("/no/such", _)) = error else {
                 Issue.record("\(String(describing: error))")
@@ -317,7 +317,7 @@ struct EncryptedPeer: Sendable {
         var configuration = patient()
         configuration.tls = settings
         do {
-            let connection = try await Connection.open(endpoint, configuration: configuration)
+            let connection = try await AMQPConnection.open(endpoint, configuration: configuration)
             await connection.close()
             return nil
         } catch .tlsFailed(_, let failure) {

@@ -9,7 +9,7 @@ struct PendingPublish {
     var isWritten = false
 }
 
-extension Channel {
+extension AMQPChannel {
     /// Publishes a message and waits until the broker has confirmed it. The first call puts the channel into confirm mode.
     ///
     /// A blocked or stuck connection holds the message back, no longer than the timeout. Of all messages of the channel at most

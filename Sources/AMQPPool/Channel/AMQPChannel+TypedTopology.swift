@@ -1,6 +1,6 @@
 /// Declaring and binding with typed arguments. What they say wrong is an ``AMQPError/invalidArgument(_:)`` before anything is
 /// sent: the broker would close the channel.
-extension Channel {
+extension AMQPChannel {
     /// Declares a queue and tells what it holds; if it exists with other settings, the broker closes the channel (406).
     ///
     /// Durable unless told otherwise: a queue that is neither durable nor exclusive is refused from RabbitMQ 4.3 on.

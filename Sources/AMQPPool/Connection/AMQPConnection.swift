@@ -8,7 +8,7 @@ import Synchronization
 /// Its executor is its NIO event loop, as that of its channels is: an `await` between them does not suspend. It stays open
 /// until ``close(timeout:)``, the broker or the network ends it; it does not come back. When it ends, every operation and
 /// every message of its channels that is pending gets its outcome, exactly once.
-public actor Connection {
+public actor AMQPConnection {
     /// Where the connection was opened to.
     public nonisolated let endpoint: Endpoint
     nonisolated let configuration: ConnectionConfiguration
@@ -30,7 +30,7 @@ public actor Connection {
     let encoder: FrameEncoder
     var ids: ChannelIDs
     /// By channel number. A channel stays until the broker has let go of its number.
-    var channels: [Channel?] = []
+    var channels: [AMQPChannel?] = []
     var opening: CheckedContinuation<Result<Void, AMQPError>, Never>?
     var openDeadline: Scheduled<Void>?
     var closeDeadline: CloseDeadline?
@@ -101,7 +101,7 @@ public actor Connection {
         _ endpoint: Endpoint,
         configuration: ConnectionConfiguration = ConnectionConfiguration(),
         logger: Logger = Logger(label: "amqp-pool")
-    ) async throws(AMQPError) -> Connection {
+    ) async throws(AMQPError) -> AMQPConnection {
         do throws(EndpointError) {
             try endpoint.checkConnectable()
         } catch {
@@ -120,7 +120,7 @@ public actor Connection {
         if let provider = configuration.credentials {
             credentials = try await provider.credentials(for: endpoint, timeout: timeout)
         }
-        let connection = Connection(
+        let connection = AMQPConnection(
             endpoint,
             credentials: credentials,
             tls: tls,
@@ -218,11 +218,11 @@ public actor Connection {
     /// - Parameter timeout: nil is ``ConnectionConfiguration/operationTimeout``.
     /// - Throws: what ended the connection, ``AMQPError/tooManyChannels(limit:)``, ``AMQPError/timedOut(operation:after:)``
     ///   or ``AMQPError/cancelled(operation:)``; then the channel is closed again as soon as the broker answers.
-    public func openChannel(timeout: Duration? = nil) async throws(AMQPError) -> Channel {
+    public func openChannel(timeout: Duration? = nil) async throws(AMQPError) -> AMQPChannel {
         if let error = end.value { throw .notSent(error) }
         guard machine.isOpen else { throw .notSent(.connectionClosed) }
         guard let number = ids.allocate() else { throw .tooManyChannels(limit: ids.limit) }
-        let channel = Channel(number: number, connection: self)
+        let channel = AMQPChannel(number: number, connection: self)
         while channels.count <= Int(number) { channels.append(nil) }
         channels[Int(number)] = channel
         try await channel.open(timeout: timeout)
@@ -232,7 +232,7 @@ public actor Connection {
     /// Runs the body with a channel of its own, which is closed afterwards: for what may fail and thereby close the channel,
     /// such as a passive declare of what may not exist (404).
     package func withTemporaryChannel<Value: Sendable>(
-        _ body: @Sendable (Channel) async throws(AMQPError) -> Value
+        _ body: @Sendable (AMQPChannel) async throws(AMQPError) -> Value
     ) async throws(AMQPError) -> Value {
         let channel = try await openChannel()
         do {
@@ -253,7 +253,7 @@ public actor Connection {
     }
 
     /// Runs on the event loop, after what is running there now.
-    nonisolated func onEventLoop(_ body: @escaping @Sendable (isolated Connection) -> Void) {
+    nonisolated func onEventLoop(_ body: @escaping @Sendable (isolated AMQPConnection) -> Void) {
         eventLoop.execute { self.assumeIsolated { body($0) } }
     }
 }

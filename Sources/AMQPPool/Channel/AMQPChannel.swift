@@ -6,9 +6,9 @@ import Synchronization
 /// Its executor is its connection's event loop. It is over when this side closes it, when the broker does (any error of an
 /// operation is one: 404, 406, ...), or when its connection ends; it does not come back. Operations run one at a time, in
 /// the order in which they were called.
-public actor Channel {
+public actor AMQPChannel {
     /// The connection it belongs to.
-    public nonisolated let connection: Connection
+    public nonisolated let connection: AMQPConnection
     /// Its number on the connection. A later channel may have the same.
     public nonisolated let number: UInt16
     nonisolated let outbox: ChannelOutbox
@@ -48,7 +48,7 @@ public actor Channel {
     package nonisolated var eventLoop: any EventLoop { connection.eventLoop }
     nonisolated var configuration: ConnectionConfiguration { connection.configuration }
 
-    init(number: UInt16, connection: Connection) {
+    init(number: UInt16, connection: AMQPConnection) {
         self.number = number
         self.connection = connection
         let configuration = connection.configuration
@@ -242,7 +242,7 @@ public actor Channel {
         case .acknowledge(let tag, let multiple): method = .basicAck(deliveryTag: tag, multiple: multiple)
         case .reject(let tag, let requeue): method = .basicReject(deliveryTag: tag, requeue: requeue)
         }
-        let written = connection.assumeIsolated { connection -> Connection.Written in
+        let written = connection.assumeIsolated { connection -> AMQPConnection.Written in
             guard isLast || connection.hasRoomForMessages() else { return .noRoom }
             return connection.send(method, channel: number).map { .refused($0) } ?? .written
         }
@@ -254,7 +254,7 @@ public actor Channel {
 
     private func write(_ publish: Publish, isLast: Bool) -> Bool {
         guard isLast || machine.acceptsPublish else { return false }
-        let written = connection.assumeIsolated { connection -> Connection.Written in
+        let written = connection.assumeIsolated { connection -> AMQPConnection.Written in
             guard isLast ? connection.isFlowing : connection.hasRoomForMessages() else { return .noRoom }
             guard publish.observer?.mayWrite(publish.attempt) ?? true else { return .unwanted }
             return connection.send(publish, channel: number)
@@ -334,7 +334,7 @@ public actor Channel {
     }
 
     /// Runs on the event loop, after what is running there now.
-    nonisolated func onEventLoop(_ body: @escaping @Sendable (isolated Channel) -> Void) {
+    nonisolated func onEventLoop(_ body: @escaping @Sendable (isolated AMQPChannel) -> Void) {
         eventLoop.execute { self.assumeIsolated { body($0) } }
     }
 }

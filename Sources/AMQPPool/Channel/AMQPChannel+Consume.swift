@@ -1,4 +1,4 @@
-extension Channel {
+extension AMQPChannel {
     /// Starts a consumer and returns its tag.
     ///
     /// Both callbacks run on the event loop and must not block; the first delivery may come before this returns. After

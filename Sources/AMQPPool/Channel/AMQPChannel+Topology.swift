@@ -1,6 +1,6 @@
 /// Declaring what messages go through. Every method throws the ``AMQPError`` that closed the channel
 /// (``AMQPError/channelClosedByBroker(code:text:)`` with 404, 405, 406, 403) or why there was no answer.
-extension Channel {
+extension AMQPChannel {
     /// Declares an exchange; if it exists with other settings, the broker closes the channel (406).
     ///
     /// - Parameters:

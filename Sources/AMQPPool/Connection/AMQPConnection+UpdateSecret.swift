@@ -1,6 +1,6 @@
 import NIOCore
 
-/// Calls of ``Connection/updateSecret(_:reason:timeout:)`` on their way, in order: the answers carry no id.
+/// Calls of ``AMQPConnection/updateSecret(_:reason:timeout:)`` on their way, in order: the answers carry no id.
 struct SecretUpdates {
     /// More would have to wait for an answer that does not come.
     static let limit = 16
@@ -38,7 +38,7 @@ struct SecretUpdates {
     }
 }
 
-extension Connection {
+extension AMQPConnection {
     /// Replaces the secret that the connection was opened with, before it expires (`connection.update-secret`): with OAuth 2 the
     /// token. Whoever logged in with a password has no need of it.
     ///

@@ -4,10 +4,10 @@ import NIOPosix
 import Synchronization
 
 /// What runs on the event loop: writing, reading, and carrying out what the state machine decides.
-extension Connection {
+extension AMQPConnection {
     // MARK: Writing
 
-    /// Whether messages may be encoded now. If not, ``Channel/drainIfStalled()`` is called as soon as they may.
+    /// Whether messages may be encoded now. If not, ``AMQPChannel/drainIfStalled()`` is called as soon as they may.
     func hasRoomForMessages() -> Bool {
         if machine.isOpen, machine.blockedReason == nil, batch.hasRoom { return true }
         hasStalledChannel = true
@@ -151,7 +151,7 @@ extension Connection {
         frames.removeAll(keepingCapacity: true)
     }
 
-    private func channel(_ number: UInt16) -> Channel? {
+    private func channel(_ number: UInt16) -> AMQPChannel? {
         if machine.carriesChannels, Int(number) < channels.count, let channel = channels[Int(number)] { return channel }
         fail(.protocolViolation("a frame for channel \(number), which is not open"))
         return nil
