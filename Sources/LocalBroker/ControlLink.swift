@@ -5,12 +5,12 @@ import NIOPosix
 /// The line to ``ControlScript`` inside the node: many requests at once, each with a deadline.
 final class ControlLink: Sendable {
     /// Succeeds when RabbitMQ has booted; fails when the link ends before.
-    let ready: EventLoopFuture<Void>
+    let ready: EventLoopFuture<NodeVersions>
     private let channel: any Channel
 
     /// Takes our end of the socket, and owns it from now on, also when this throws.
     init(descriptor: CInt) async throws(LocalBrokerError) {
-        let ready = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: Void.self)
+        let ready = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: NodeVersions.self)
         self.ready = ready.futureResult
         do {
             self.channel = try await NIOPipeBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -97,14 +97,25 @@ private final class ControlHandler: ChannelDuplexHandler {
     private struct Header: Decodable {
         var id: Int?
         var event: String?
+        var version: String?
+        var erlang: String?
+
+        /// What the node runs, if this tells that it is ready.
+        var ready: NodeVersions? {
+            guard event == "ready" else { return nil }
+            return NodeVersions(
+                rabbitMQ: version.flatMap(BrokerVersion.init) ?? BrokerVersion(0),
+                erlang: erlang.flatMap(BrokerVersion.init) ?? BrokerVersion(0)
+            )
+        }
     }
 
-    private let ready: EventLoopPromise<Void>
+    private let ready: EventLoopPromise<NodeVersions>
     private var waiting: [Int: EventLoopPromise<ByteBuffer>] = [:]
     private var lastID = 0
     private var received = ByteBuffer()
 
-    init(ready: EventLoopPromise<Void>) {
+    init(ready: EventLoopPromise<NodeVersions>) {
         self.ready = ready
     }
 
@@ -139,7 +150,7 @@ private final class ControlHandler: ChannelDuplexHandler {
         received.writeBuffer(&bytes)
         while let message = received.readLengthPrefixedSlice(as: UInt32.self) {
             let header = try? JSONDecoder().decode(Header.self, from: Data(message.readableBytesView))
-            if header?.event == "ready" { ready.succeed() }
+            if let versions = header?.ready { ready.succeed(versions) }
             if let id = header?.id { waiting.removeValue(forKey: id)?.succeed(message) }
         }
         received.discardReadBytes()

@@ -83,7 +83,9 @@ enum ControlScript {
                     spawn(fun() -> answer(Port, Request) end),
                     loop(Port);
                 ready ->
-                    port_command(Port, <<"{\"event\":\"ready\"}">>),
+                    Ready = #{<<"event">> => <<"ready">>, <<"version">> => text(rabbit_misc:version()),
+                              <<"erlang">> => text(erlang:system_info(otp_release))},
+                    port_command(Port, rabbit_json:encode(Ready)),
                     loop(Port);
                 {Port, eof} ->
                     erlang:halt(0, [{flush, false}])
@@ -211,8 +213,7 @@ enum ControlScript {
             case rabbit_amqqueue:lookup(Resource) of
                 {ok, Queue} -> [place(Queue, amqqueue:get_pid(Queue))];
                 %% A durable one whose node is down.
-                {error, not_found} -> [place(Queue, amqqueue:get_pid(Queue))
-                                       || Queue <- mnesia:dirty_read(rabbit_durable_queue, Resource)]
+                {error, not_found} -> [place(Queue, amqqueue:get_pid(Queue)) || Queue <- durable(Resource)]
             end;
         run(<<"close-connection">>, #{<<"name">> := Name, <<"reason">> := Reason}) ->
             done(rabbit_networking:close_connection(connection(Name), Reason));
@@ -223,7 +224,7 @@ enum ControlScript {
                                     connection_name(I) =:= Connection, get(number, I) =:= Number],
             case Found of
                 %% An acknowledgement, as if the client had sent it, of what it never got.
-                [Pid | _] -> done(rabbit_channel:do(Pid, {'basic.ack', 1 bsl 60, false}));
+                [Pid | _] -> done(rabbit_channel_common:do(Pid, {'basic.ack', 1 bsl 60, false}));
                 [] -> throw(<<"there is no such channel">>)
             end;
         run(<<"memory-alarm">>, #{<<"set">> := true}) ->
@@ -235,13 +236,23 @@ enum ControlScript {
         run(_, _) ->
             throw(<<"no such command, or an argument is missing">>).
 
+        %% With Khepri there is no such table, and lookup/1 has found what there is.
+        durable(Resource) ->
+            try mnesia:dirty_read(rabbit_durable_queue, Resource)
+            catch exit:{aborted, {no_exists, _}} -> []
+            end.
+
         place(_, Pid) when is_pid(Pid) ->
             Home = node(Pid),
             #{<<"leader">> => text(Home), <<"members">> => [text(Home)],
               <<"online">> => [text(Home) || lists:member(Home, [node() | nodes()])]};
         %% Replicas that elect a leader.
         place(Queue, _) ->
-            #{nodes := Members} = amqqueue:get_type_state(Queue),
+            Members = case amqqueue:get_type_state(Queue) of
+                          #{nodes := Nodes} when is_list(Nodes) -> Nodes;
+                          %% Since RabbitMQ 4.2, with the identity of each replica.
+                          #{nodes := Nodes} -> maps:keys(Nodes)
+                      end,
             Info = rabbit_amqqueue:info(Queue, [leader, online]),
             Leader = case get(leader, Info) of
                          Node when is_atom(Node), Node =/= '', Node =/= undefined -> text(Node);

@@ -116,6 +116,7 @@ public actor LocalBroker: Worker {
     /// What `run()` waits for: succeeds at the shutdown, fails at an unexpected end.
     private var fate = makeFate()
     private var isFateSealed = false
+    private var versions = NodeVersions(rabbitMQ: BrokerVersion(0), erlang: BrokerVersion(0))
 
     /// Starts a broker, and returns when it accepts connections.
     ///
@@ -187,6 +188,12 @@ public actor LocalBroker: Worker {
         "\(url)/\(percentEncoded(virtualHost))"
     }
 
+    /// The version of RabbitMQ that the node runs, or ran when it was started last.
+    public var version: BrokerVersion { versions.rabbitMQ }
+
+    /// The release of Erlang/OTP that the node runs, or ran when it was started last.
+    public var erlangVersion: BrokerVersion { versions.erlang }
+
     /// The number of the node's operating system process; nil when it is not running.
     public var processID: Int32? { runningNode?.process.id }
 
@@ -213,7 +220,7 @@ public actor LocalBroker: Worker {
         isFateSealed = false
         do throws(LocalBrokerError) {
             let node = try await Node(installation, folder: nodeFolder, janitor: janitor)
-            try await node.waitUntilReady(within: options.startTimeout, folder: nodeFolder)
+            versions = try await node.waitUntilReady(within: options.startTimeout, folder: nodeFolder)
             guard case .changing = state else {
                 await node.kill()
                 throw LocalBrokerError.shutDown

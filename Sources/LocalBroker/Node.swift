@@ -51,10 +51,13 @@ final class Node: Sendable {
         control.letGo()
     }
 
-    /// Waits until RabbitMQ accepts connections. Whatever else happens, the process is killed.
-    func waitUntilReady(within duration: Duration, folder: NodeFolder) async throws(LocalBrokerError) {
+    /// Waits until RabbitMQ accepts connections, and tells what it runs. Whatever else happens, the process is killed.
+    func waitUntilReady(
+        within duration: Duration,
+        folder: NodeFolder
+    ) async throws(LocalBrokerError) -> NodeVersions {
         do {
-            try await control.ready.value(within: duration, orThrow: .startTimedOut(after: duration, log: ""))
+            return try await control.ready.value(within: duration, orThrow: .startTimedOut(after: duration, log: ""))
         } catch {
             process.signal(SIGKILL)
             let status = await process.exitStatus()

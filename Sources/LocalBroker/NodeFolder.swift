@@ -77,7 +77,7 @@ struct NodeFolder: Sendable {
             "HOME": self.path,
             "ERL_CRASH_DUMP_SECONDS": "0",
             // For every other Erlang program that the node may run.
-            "ERL_FLAGS": "-start_epmd false",
+            "ERL_FLAGS": distribution == nil ? "-start_epmd false" : Distribution.flags(folder: self.path),
             "RABBITMQ_NODENAME": distribution?.nodeName ?? Self.nodeName,
             "RABBITMQ_CONF_ENV_FILE": "\(self.path)/rabbitmq-env.conf",
             "RABBITMQ_CONFIG_FILE": configuration,
@@ -100,7 +100,7 @@ struct NodeFolder: Sendable {
     /// port while it boots, and `-erl_epmd_port` is the answer without one.
     func arguments() -> [String] {
         let alone = ["-sname", Self.nodeName, "-start_epmd", "false", "-dist_listen", "false", "-erl_epmd_port", "1"]
-        let startDistribution = distribution.map { ["-eval", $0.start(sourceFolder: path)] } ?? []
+        let startDistribution = distribution.map { ["-eval", $0.start(folder: path)] } ?? []
         return ["-noinput"] + (distribution?.arguments ?? alone) + ["+S", "2:2"] + startDistribution + [
             "-eval", ControlScript.start(sourceFolder: path),
             "-s", "rabbit", "boot",

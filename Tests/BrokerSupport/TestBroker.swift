@@ -55,6 +55,24 @@ public enum TestBroker {
         return result
     }
 
+    /// The version of RabbitMQ that the tests run against. Starts the shared broker.
+    public static func version() async throws -> BrokerVersion { try await shared.value.version }
+
+    /// Whether the broker takes a queue that is neither durable nor exclusive. RabbitMQ 4.3 and later do not, unless they are
+    /// configured to, as Debian's packages are. Starts the shared broker.
+    public static func permitsTransientQueues() async throws -> Bool { try await transientQueues.value }
+
+    private static let transientQueues = Task.detached {
+        try await withVirtualHost { broker, _, virtualHost in
+            do {
+                try await broker.declareQueue("transient", durable: false, virtualHost: virtualHost)
+                return true
+            } catch LocalBrokerError.requestFailed {
+                return false
+            }
+        }
+    }
+
     /// Patient ones: test machines are busy.
     public static var options: LocalBroker.Options {
         var options = LocalBroker.Options(startTimeout: .seconds(180), requestTimeout: .seconds(60))

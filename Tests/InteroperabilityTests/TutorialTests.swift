@@ -7,6 +7,11 @@ import Testing
 /// Fibonacci numbers as plain text, on a queue of its own name: RabbitMQ's tutorial six.
 private let fib = RPCProcedure<String, String>(nil, codec: .text)
 
+/// The tutorial's server declares its queue as neither durable nor exclusive.
+private let transientQueues = ConditionTrait.enabled("the broker does not permit transient queues") {
+    try await TestBroker.permitsTransientQueues()
+}
+
 @Suite(
     "The RabbitMQ tutorial's programs",
     .enabled(if: Program.interpreter != nil, "pika is missing: scripts/bootstrap --tests"),
@@ -35,7 +40,7 @@ struct TutorialTests {
         }
     }
 
-    @Test("its server answers our caller on the queue rpc_queue")
+    @Test("its server answers our caller on the queue rpc_queue", transientQueues)
     func server() async throws {
         try await TestBroker.withVirtualHost { _, url, _ in
             try await whileRunning("tutorial_server", url: url) { _ in
@@ -49,7 +54,11 @@ struct TutorialTests {
         }
     }
 
-    @Test("its client is answered by rpc serve, and its server called by rpc call", .enabled(if: Program.tool != nil))
+    @Test(
+        "its client is answered by rpc serve, and its server called by rpc call",
+        .enabled(if: Program.tool != nil),
+        transientQueues
+    )
     func tool() async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             // The client sends at once, and what it sends before there is a queue goes nowhere.

@@ -11,7 +11,9 @@ struct LifecycleTests {
     func killAndStartAgain() async throws {
         try await TestBroker.own { broker in
             try await broker.declareQueue("durable")
-            try await broker.declareQueue("transient", durable: false)
+            if try await TestBroker.permitsTransientQueues() {
+                try await broker.declareQueue("transient", durable: false)
+            }
             let first = try #require(await broker.processID)
             try await broker.kill()
             #expect(await broker.processID == nil)

@@ -152,7 +152,10 @@ struct RoutingTests {
         }
     }
 
-    @Test("a queue that somebody declared as not durable can be served")
+    @Test(
+        "a queue that somebody declared as not durable can be served",
+        .enabled("the broker does not permit transient queues") { try await TestBroker.permitsTransientQueues() }
+    )
     func transientQueue() async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             try await broker.declareQueue("rpc_queue", durable: false, virtualHost: virtualHost)

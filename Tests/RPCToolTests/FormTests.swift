@@ -106,7 +106,10 @@ struct FormTests {
         }
     }
 
-    @Test("a queue that was declared in another way ends rpc serve, which says what to do; --transient takes it")
+    @Test(
+        "a queue that was declared in another way ends rpc serve, which says what to do; --transient takes it",
+        .enabled("the broker does not permit transient queues") { try await TestBroker.permitsTransientQueues() }
+    )
     func transient() async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             try await broker.declareQueue("sums", durable: false, virtualHost: virtualHost)

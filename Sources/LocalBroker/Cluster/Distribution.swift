@@ -22,24 +22,29 @@ struct Distribution: Sendable {
         return (["cluster_formation.peer_discovery_backend = classic_config"] + nodes).joined(separator: "\n")
     }
 
-    /// What Erlang is told. RabbitMQ asks OTP's own `erl_epmd` for its port while it boots, whatever module is in its place:
-    /// `-erl_epmd_port` is the answer. The distribution is started by ``start(sourceFolder:)``, since what replaces epmd must be
-    /// there before.
+    /// What the node's Erlang is told. RabbitMQ asks OTP's own `erl_epmd` for its port while it boots, whatever module replaces it:
+    /// `-erl_epmd_port` is the answer. ``start(folder:)`` starts the distribution, since the module that replaces epmd must be there
+    /// before.
     var arguments: [String] {
         [
-            "-epmd_module", Self.module, "-start_epmd", "false", "-erl_epmd_port", "\(port)",
-            "-kernel", "inet_dist_use_interface", "{127,0,0,1}",
-            "inet_dist_listen_min", "\(port)", "inet_dist_listen_max", "\(port)",
+            "-erl_epmd_port", "\(port)",
+            "-kernel", "inet_dist_listen_min", "\(port)", "inet_dist_listen_max", "\(port)",
         ]
+    }
+
+    /// What every Erlang that the node starts is told too. Since RabbitMQ 4.0, a node asks the others whether they are there through a
+    /// second Erlang of its own, which has to find them without an epmd as well.
+    static func flags(folder: String) -> String {
+        "-start_epmd false -epmd_module \(module) -pa '\(folder)' -kernel inet_dist_use_interface {127,0,0,1}"
     }
 
     static let module = "local_broker_epmd"
 
-    /// What the node evaluates before anything else.
-    func start(sourceFolder: String) -> String {
+    /// What the node evaluates before anything else. The compiled module stays in the folder, for ``flags(folder:)``.
+    func start(folder: String) -> String {
         """
-        {ok, E, C} = compile:file("\(sourceFolder)/\(Self.module)", [binary]), \
-        {module, E} = code:load_binary(E, "\(Self.module)", C), \
+        {ok, E} = compile:file("\(folder)/\(Self.module)", [{outdir, "\(folder)"}]), \
+        {module, E} = code:load_abs("\(folder)/\(Self.module)"), \
         {ok, _} = net_kernel:start(['\(nodeName)', shortnames]).
         """
     }

@@ -178,12 +178,12 @@ struct ConsumerTests {
     @Test("What the broker refuses to declare is a mistake that ends it, with the broker's text")
     func refusedTopology() async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
-            try await broker.declareQueue("q", durable: false, virtualHost: virtualHost)
+            try await broker.declareQueue("q", virtualHost: virtualHost)
             let pool = try RunningConsumer.pool(url)
             let root = Supervisor("app", intensity: RestartIntensity(0, within: .seconds(1))) {
                 pool.supervisor
                 Child.consumer("consumer", of: "q", on: pool) { channel in
-                    try await channel.declareQueue("q", durable: true)
+                    try await channel.declareQueue("q", durable: true, arguments: ["x-max-length": 1])
                 } handler: { _ in
                 }
             }

@@ -88,7 +88,7 @@ struct DeliveriesTests {
             do {
                 try await pool.withDeliveries(
                     of: "q",
-                    onOpen: { try await $0.declareQueue("q", durable: false) },
+                    onOpen: { try await $0.declareQueue("q", durable: true, arguments: ["x-max-length": 1]) },
                     { deliveries in
                         for await _ in deliveries {}
                     }

@@ -282,12 +282,15 @@ struct PoolTests {
             let endpoint = try Endpoint(url: url)
             let connection = try await AMQPConnection.open(endpoint)
             try await connection.openChannel().declareQueue("taken", durable: true)
-            let pool = AMQPPool(endpoints: [endpoint]) { try await $0.declareQueue("taken", durable: false) }
+            let pool = AMQPPool(endpoints: [endpoint]) {
+                try await $0.declareQueue("taken", durable: true, arguments: ["x-max-length": 1])
+            }
             do {
                 try await within(.seconds(60)) { try await pool.run() }
                 Issue.record("the pool ended without an error")
             } catch {
-                #expect("\(error)".contains("406 PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'taken'"))
+                let text = "406 PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'taken'"
+                #expect("\(error)".contains(text))
             }
             await connection.close()
         }

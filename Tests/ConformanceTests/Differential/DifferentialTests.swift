@@ -34,7 +34,7 @@ struct DifferentialTests {
         if Settings.scenarios > 1000 { print("compared \(compared) scenarios with \(steps) steps") }
     }
 
-    @Test("do the same in scenarios that once told them apart", arguments: PinnedScenario.all)
+    @Test("do the same in scenarios that once told them apart", .timeLimit(.minutes(5)), arguments: PinnedScenario.all)
     func pinned(_ pinned: PinnedScenario) async throws {
         let (difference, _) = try await compare(pinned.scenario, try #require(Oracle.shared))
         if let difference { Issue.record("\(pinned.name)\n\(difference)") }
