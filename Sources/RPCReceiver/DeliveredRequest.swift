@@ -34,6 +34,11 @@ final class DeliveredRequest: IncomingRequest {
         channel.reject(deliveryTag, requeue: false)
     }
 
+    func answerAlone(_ reply: ReplyMessage, over isolated: IsolatedReplies) async -> IsolatedOutcome {
+        guard let replyTo else { return .delivered }
+        return await isolated.send(reply, to: replyTo, at: channel.connection.endpoint)
+    }
+
     func acknowledge() {
         channel.acknowledge(deliveryTag)
     }

@@ -23,7 +23,9 @@ package final class InProcessReceiver: Sendable {
             ),
             counters: receiver.counters,
             eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
-            logger: receiver.logger
+            logger: receiver.logger,
+            refused: RefusedAnswers(capacity: 1),
+            isolated: IsolatedReplies(connection, logger: receiver.logger)
         )
     }
 
@@ -77,6 +79,10 @@ private struct InProcessRequest: IncomingRequest {
     }
 
     func answerAndReject(_ reply: ReplyMessage) { answer(reply) }
+    func answerAlone(_ reply: ReplyMessage, over isolated: IsolatedReplies) async -> IsolatedOutcome {
+        answer(reply)
+        return .delivered
+    }
     func acknowledge() {}
     func reject(requeue: Bool) {
         if requeue { again() }

@@ -2,7 +2,7 @@ import RPCWire
 
 /// A delivered request, and the way to answer it.
 ///
-/// Each of the four methods ends its delivery, and does nothing once the channel it came from is gone.
+/// Each of its methods but ``answerAlone(_:over:)`` ends its delivery, and does nothing once the channel it came from is gone.
 protocol IncomingRequest: Sendable {
     /// What it asks, or why that cannot be read.
     var message: Result<RequestMessage, RPCFailure> { get }
@@ -18,6 +18,8 @@ protocol IncomingRequest: Sendable {
     func answer(_ reply: ReplyMessage)
     /// Sends the reply and then rejects the request, for good: it is dead-lettered where its queue says so.
     func answerAndReject(_ reply: ReplyMessage)
+    /// Sends the reply on a connection of its own, and tells what the broker did with it. Ends nothing.
+    func answerAlone(_ reply: ReplyMessage, over isolated: IsolatedReplies) async -> IsolatedOutcome
     func acknowledge()
     func reject(requeue: Bool)
 }

@@ -22,7 +22,8 @@ public struct RPCReceiverCounts: Sendable, Hashable {
     public var timedOut = 0
     /// Requests given up because they were delivered too often.
     public var poisoned = 0
-    /// Calls rejected because the broker takes no replies from this receiver: its user may not write to the default exchange.
+    /// Calls given up because the broker takes no reply to them: the user may not write to the default exchange, or the broker closed
+    /// a channel or a connection for the reply.
     public var unanswerable = 0
 }
 

@@ -44,6 +44,8 @@ func receiverSupervisor(
     // Kept over all incarnations: what the broker refuses it refuses again.
     let brokerLimit = BrokerMessageLimit()
     let permission = ReplyPermission()
+    let refused = RefusedAnswers(capacity: configuration.prefetch)
+    let isolated = IsolatedReplies(pool.connection, logger: logger)
     let consumers = { @Sendable (context: ChildContext) throws -> RequestConsumers in
         try context.poolOwner.child("handlers", as: HandlerSupervisor.self).resolve().parts.consumers
     }
@@ -66,6 +68,8 @@ func receiverSupervisor(
                 logger: context.logger,
                 brokerLimit: brokerLimit,
                 permission: permission,
+                refused: refused,
+                isolated: isolated,
                 zombiesChanged: { watch.changed() }
             )
             let consumers = RequestConsumers(

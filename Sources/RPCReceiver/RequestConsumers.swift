@@ -78,11 +78,8 @@ final class RequestConsumers: Sendable {
         try await channel.setPrefetch(prefetch(of: context))
         state.withLock { $0.consumers[id] = Consumer(channel: channel, receiver: context.poolOwner) }
         channel.onClosed { [weak self, runner] error in
-            // Perhaps for a reply. Its request is redelivered: what the broker takes, and whether, is known then.
-            runner.brokerLimit.learn(from: error)
-            runner.permission.learn(from: error)
             self?.state.withLock { _ = $0.consumers.removeValue(forKey: id) }
-            runner.channelClosed(id)
+            runner.channelClosed(id, error)
             self?.changed()
         }
         try await settle(id)

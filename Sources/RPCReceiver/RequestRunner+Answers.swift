@@ -6,23 +6,23 @@ import RPCWire
 extension RequestRunner {
     /// Returns the reply to a handler that ran, for those that are answered with the same; `nil` when there is none to repeat.
     func answer(_ job: Job, _ message: RequestMessage, _ outcome: HandlerOutcome) -> ReplyMessage? {
-        let request = job.request
+        let asked = job.asked
         switch outcome {
         case .result(let result):
             let size = result.body.readableBytes
             guard size <= maximumReplySize else {
                 let text = "the result has \(size) bytes, the limit is \(maximumReplySize)"
                 counters.failed()
-                return reply(to: request, RPCFailure(code: .unencodableResult, message: text))
+                return reply(to: asked, RPCFailure(code: .unencodableResult, message: text))
             }
             counters.answered()
-            let reply = ReplyMessage(result: result, correlationID: request.correlationID)
-            if message.replyTo == nil { request.acknowledge() } else { request.answer(reply) }
+            let reply = ReplyMessage(result: result, correlationID: asked.request.correlationID)
+            send(reply, to: asked)
             return reply
         case .failed(let failure):
             counters.failed()
             logger.debug("a request failed", metadata: Self.metadata(message, outcome: failure.code))
-            let reply = refuse(request, failure)
+            let reply = refuse(asked, failure)
             return failure.code.saysThatNothingRan ? nil : reply
         case .crashed(let error):
             counters.failed()
@@ -33,11 +33,11 @@ extension RequestRunner {
             // Under this id the log says what the caller is not told.
             failure.details = message.messageID.map { ["message_id": .string($0)] }
             if settings.exposesErrors { failure.message = "\(error)" }
-            switch settings.onFailure.ending(redelivered: request.redelivered) {
-            case .answerAndAcknowledge: return reply(to: request, failure)
-            case .answerAndReject: return reject(request, message, failure)
+            switch settings.onFailure.ending(redelivered: asked.request.redelivered) {
+            case .answerAndAcknowledge: return reply(to: asked, failure)
+            case .answerAndReject: return reject(asked, message, failure)
             case .requeue:
-                request.reject(requeue: true)
+                asked.request.reject(requeue: true)
                 return nil
             }
         }
@@ -45,58 +45,124 @@ extension RequestRunner {
 
     /// A failure is the answer of a call. A cast has nobody to tell: it is rejected, and dead-lettered where its queue says so.
     @discardableResult
-    func refuse(_ request: any IncomingRequest, _ failure: RPCFailure) -> ReplyMessage? {
-        guard request.replyTo == nil else { return reply(to: request, failure) }
-        var metadata = (try? request.message.get()).map { Self.metadata($0) } ?? [:]
+    func refuse(_ asked: Asked, _ failure: RPCFailure) -> ReplyMessage? {
+        guard asked.request.replyTo == nil else { return reply(to: asked, failure) }
+        var metadata = (try? asked.request.message.get()).map { Self.metadata($0) } ?? [:]
         metadata[LogKey.outcome.rawValue] = "\(failure.code)"
         metadata[LogKey.error.rawValue] = "\(failure)"
         logger.warning("a cast failed", metadata: metadata)
-        request.reject(requeue: false)
+        asked.request.reject(requeue: false)
         return nil
     }
 
     @discardableResult
-    func reply(to request: any IncomingRequest, _ failure: RPCFailure) -> ReplyMessage? {
-        guard request.replyTo != nil else {
-            request.acknowledge()
+    func reply(to asked: Asked, _ failure: RPCFailure) -> ReplyMessage? {
+        guard asked.request.replyTo != nil else {
+            asked.request.acknowledge()
             return nil
         }
-        var reply = ReplyMessage(failure: failure, correlationID: request.correlationID)
-        if reply.body.readableBytes > maximumReplySize {
-            let short = RPCFailure(code: failure.code, message: "the failure's text is larger than a message may be")
-            reply = ReplyMessage(failure: short, correlationID: request.correlationID)
-        }
-        request.answer(reply)
+        let reply = message(failure, to: asked)
+        send(reply, to: asked)
         return reply
     }
 
     @discardableResult
-    func reject(_ request: any IncomingRequest, _ message: RequestMessage, _ failure: RPCFailure) -> ReplyMessage? {
+    func reject(_ asked: Asked, _ message: RequestMessage, _ failure: RPCFailure) -> ReplyMessage? {
         logger.error("a request is given up", metadata: Self.metadata(message))
-        guard request.replyTo != nil else {
-            request.reject(requeue: false)
+        guard asked.request.replyTo != nil else {
+            asked.request.reject(requeue: false)
             return nil
         }
-        let reply = ReplyMessage(failure: failure, correlationID: request.correlationID)
-        request.answerAndReject(reply)
+        let reply = self.message(failure, to: asked)
+        send(reply, to: asked, rejects: true)
         return reply
     }
 
+    private func message(_ failure: RPCFailure, to asked: Asked) -> ReplyMessage {
+        let reply = ReplyMessage(failure: failure, correlationID: asked.request.correlationID)
+        guard reply.body.readableBytes > maximumReplySize else { return reply }
+        let short = RPCFailure(code: failure.code, message: "the failure's text is larger than a message may be")
+        return ReplyMessage(failure: short, correlationID: asked.request.correlationID)
+    }
+
     /// A call that cannot be answered, since the broker takes no reply from here: left to be delivered again, it would be for ever.
-    func giveUp(_ request: any IncomingRequest, _ refusal: String) {
+    func giveUp(_ asked: Asked, _ refusal: String) {
+        logUnanswerable("a call is given up: the broker takes no replies from this receiver", asked, refusal)
+        asked.request.reject(requeue: false)
+    }
+
+    /// A call whose answer the broker refuses by closing the channel or the connection that it comes on.
+    func giveUpRefused(_ asked: Asked, _ refusal: String) {
+        logUnanswerable("a call is given up: the broker closes what its reply comes on", asked, refusal)
+        asked.request.acknowledge()
+    }
+
+    private func logUnanswerable(_ text: Logger.Message, _ asked: Asked, _ refusal: String) {
         counters.unanswerable()
-        var metadata = (try? request.message.get()).map { Self.metadata($0) } ?? [:]
+        var metadata = (try? asked.request.message.get()).map { Self.metadata($0) } ?? [:]
         metadata[LogKey.error.rawValue] = "\(refusal)"
-        logger.error("a call is given up: the broker takes no replies from this receiver", metadata: metadata)
-        request.reject(requeue: false)
+        logger.error(text, metadata: metadata)
     }
 
     /// Answers a request with the reply to another one of the same id.
-    func replay(_ reply: ReplyMessage, to request: any IncomingRequest) {
-        guard request.replyTo != nil else { return request.acknowledge() }
+    func replay(_ reply: ReplyMessage, to asked: Asked) {
         var reply = reply
-        reply.correlationID = request.correlationID
-        request.answer(reply)
+        reply.correlationID = asked.request.correlationID
+        send(reply, to: asked)
+    }
+
+    // MARK: Sending
+
+    /// Sends a reply, and ends its request with it.
+    private func send(_ reply: ReplyMessage, to asked: Asked, rejects: Bool = false) {
+        let request = asked.request
+        guard let key = RefusedAnswers.Key(request) else { return request.acknowledge() }
+        if asked.isAnsweredAlone || refused.answering(key, reply, on: asked.channel) {
+            sendAlone(reply, to: asked, key, rejects: rejects)
+        } else if rejects {
+            request.answerAndReject(reply)
+        } else {
+            request.answer(reply)
+        }
+    }
+
+    private func sendAlone(_ reply: ReplyMessage, to asked: Asked, _ key: RefusedAnswers.Key, rejects: Bool) {
+        answering(asked)
+        // The drain of its channel waits for it.
+        Task.detached { [self] in
+            let outcome = await asked.request.answerAlone(reply, over: isolated)
+            switch refused.ended(key, reply, outcome) {
+            case .answered:
+                if rejects { asked.request.reject(requeue: false) } else { asked.request.acknowledge() }
+            case .triedAgain: asked.request.reject(requeue: true)
+            case .givenUp(let text): giveUpRefused(asked, text)
+            }
+            answered(asked)
+        }
+    }
+
+    /// A request that was delivered again and whose handler may have run. Returns how it goes on, if it is not ended here.
+    func returned(_ asked: Asked) -> Asked? {
+        guard let key = RefusedAnswers.Key(asked.request) else { return asked }
+        switch refused.arrival(of: key) {
+        case .run: return asked
+        case .giveUp(let text): giveUpRefused(asked, text)
+        case .answerAlone(let reply) where reply.body.readableBytes <= maximumReplySize:
+            sendAlone(reply, to: asked, key, rejects: false)
+        case .answerAlone(let reply): refuseLarge(asked, reply.body.readableBytes)
+        case .runAndAnswerAlone(let size) where size > maximumReplySize: refuseLarge(asked, size)
+        case .runAndAnswerAlone:
+            var asked = asked
+            asked.isAnsweredAlone = true
+            return asked
+        }
+        return nil
+    }
+
+    private func refuseLarge(_ asked: Asked, _ size: Int) {
+        let text = "the result has \(size) bytes, the limit is \(maximumReplySize)"
+        counters.failed()
+        reply(to: asked, RPCFailure(code: .unencodableResult, message: text))
     }
 
     /// What we and the broker let through.

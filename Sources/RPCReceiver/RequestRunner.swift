@@ -1,3 +1,4 @@
+import AMQPPool
 import DequeModule
 import Logging
 import NIOCore
@@ -24,14 +25,24 @@ final class RequestRunner: Sendable {
         var interceptors: [any RPCReceiverInterceptor] = []
     }
 
-    struct Job: Sendable {
+    /// A request that was delivered, and on which channel.
+    struct Asked: Sendable {
         let request: any IncomingRequest
         let channel: ObjectIdentifier
+        /// Whether its answer must not share a connection with others: see ``AnswerHistory``.
+        var isAnsweredAlone = false
+    }
+
+    struct Job: Sendable {
+        let asked: Asked
         let deadline: Moment
         /// Whether the caller has given up at the deadline, rather than the receiver's own limit being reached.
         let isCallersDeadline: Bool
         /// What it is recognised by, with a deduplication.
         let id: AnsweredRequests<ReplyMessage>.ID?
+
+        var request: any IncomingRequest { asked.request }
+        var channel: ObjectIdentifier { asked.channel }
     }
 
     /// What becomes of a request that was delivered.
@@ -52,7 +63,7 @@ final class RequestRunner: Sendable {
         var table: RequestTable<Job, ObjectIdentifier>
         var answers: AnsweredRequests<ReplyMessage>?
         var tasks: [RequestTable<Job, ObjectIdentifier>.Key: Task<Void, Never>] = [:]
-        /// Requests that are out of the table while their answer is being written.
+        /// Requests that are not, or no longer, in the table while their answer is being written.
         var answering: [ObjectIdentifier: Int] = [:]
         var idleWaiters: [UInt64: IdleWaiter] = [:]
         var lastWaiter: UInt64 = 0
@@ -67,6 +78,8 @@ final class RequestRunner: Sendable {
     let counters: ReceiverCounters
     let brokerLimit: BrokerMessageLimit
     let permission: ReplyPermission
+    let refused: RefusedAnswers
+    let isolated: IsolatedReplies
     let logger: Logger
     private let eventLoop: any EventLoop
     private let state: Mutex<State>
@@ -82,11 +95,15 @@ final class RequestRunner: Sendable {
         logger: Logger,
         brokerLimit: BrokerMessageLimit = BrokerMessageLimit(),
         permission: ReplyPermission = ReplyPermission(),
+        refused: RefusedAnswers,
+        isolated: IsolatedReplies,
         zombiesChanged: @escaping @Sendable () -> Void = {}
     ) {
         self.zombiesChanged = zombiesChanged
         self.brokerLimit = brokerLimit
         self.permission = permission
+        self.refused = refused
+        self.isolated = isolated
         self.procedures = procedures
         self.settings = settings
         self.counters = counters
@@ -107,22 +124,27 @@ final class RequestRunner: Sendable {
     /// Takes on a request that was delivered on a channel. Does not block.
     func accept(_ request: any IncomingRequest, from channel: ObjectIdentifier) {
         counters.received()
-        if request.redelivered { counters.redelivered() }
         let now = Moment.now
+        var asked = Asked(request: request, channel: channel)
+        if request.redelivered { counters.redelivered() }
         if request.replyTo != nil, let refusal = permission.refusal(at: now.instant) {
-            return giveUp(request, refusal)
+            return giveUp(asked, refusal)
+        }
+        if request.redelivered {
+            guard let resumed = returned(asked) else { return }
+            asked = resumed
         }
         let message: RequestMessage
         switch request.message {
         case .success(let read): message = read
         case .failure(let failure):
-            refuse(request, failure)
+            refuse(asked, failure)
             return
         }
         if let count = request.deliveryCount, count >= settings.deliveryLimit {
             counters.poisoned()
             let failure = RPCFailure(code: .poison, message: "delivered \(count) times without an answer")
-            reject(request, message, failure)
+            reject(asked, message, failure)
             return
         }
         let ownLimit = now + settings.handlerTimeLimit
@@ -133,8 +155,7 @@ final class RequestRunner: Sendable {
         }
         let deadline = min(ownLimit, callersDeadline ?? ownLimit)
         let job = Job(
-            request: request,
-            channel: channel,
+            asked: asked,
             deadline: deadline,
             isCallersDeadline: deadline == callersDeadline,
             id: settings.deduplication == nil ? nil : message.answerID
@@ -145,10 +166,10 @@ final class RequestRunner: Sendable {
         case .shed:
             counters.shed()
             let limit = "\(settings.concurrency) requests run and \(settings.maximumWaiting ?? 0) wait"
-            reply(to: request, RPCFailure(code: .overloaded, message: limit))
+            reply(to: asked, RPCFailure(code: .overloaded, message: limit))
         case .answered(let reply):
             counters.repeated()
-            replay(reply, to: request)
+            replay(reply, to: asked)
         }
     }
 
@@ -183,7 +204,11 @@ final class RequestRunner: Sendable {
     }
 
     /// A channel is gone: its handlers are cancelled, and the broker redelivers its requests.
-    func channelClosed(_ channel: ObjectIdentifier) {
+    func channelClosed(_ channel: ObjectIdentifier, _ error: AMQPError) {
+        // Perhaps for a reply. Its request is redelivered: what the broker takes, and whether, is known then.
+        brokerLimit.learn(from: error)
+        permission.learn(from: error)
+        refused.closed(channel, error)
         let cancelled = state.withLock { state in
             let gone = state.table.closed(channel)
             let tasks = gone.compactMap { state.tasks[$0.key] }
@@ -309,7 +334,7 @@ final class RequestRunner: Sendable {
         // `nil`: it was too late, or its channel is gone.
         guard let job, case .success(let message) = job.request.message else { return }
         let reply = answer(job, message, outcome)
-        answered(job)
+        answered(job.asked)
         settle(key, job, reply)
     }
 
@@ -331,8 +356,8 @@ final class RequestRunner: Sendable {
         guard let reply else { return }
         for follower in followers {
             counters.repeated()
-            replay(reply, to: follower.request)
-            answered(follower)
+            replay(reply, to: follower.asked)
+            answered(follower.asked)
         }
     }
 
@@ -358,22 +383,28 @@ final class RequestRunner: Sendable {
                 // Nobody waits for the answer any more.
                 counters.expired(hadBegun: hadBegun)
                 job.request.acknowledge()
-                answered(job)
+                answered(job.asked)
             } else {
                 counters.timedOut()
                 logger.warning("a handler took longer than it may", metadata: Self.metadata(message))
                 let message = "no result within \(settings.handlerTimeLimit)"
-                let failure = reply(to: job.request, RPCFailure(code: .handlerTimeout, message: message))
-                answered(job)
+                let failure = reply(to: job.asked, RPCFailure(code: .handlerTimeout, message: message))
+                answered(job.asked)
                 settle(key, job, failure)
             }
         }
     }
 
-    private func answered(_ job: Job) {
+    /// The answer to a request is being written.
+    func answering(_ asked: Asked) {
+        state.withLock { $0.answering[asked.channel, default: 0] += 1 }
+    }
+
+    /// It is written, or is not going to be.
+    func answered(_ asked: Asked) {
         state.withLock { state in
-            let rest = state.answering[job.channel, default: 1] - 1
-            state.answering[job.channel] = rest > 0 ? rest : nil
+            let rest = state.answering[asked.channel, default: 1] - 1
+            state.answering[asked.channel] = rest > 0 ? rest : nil
             wakeIfIdle(&state)
         }
     }

@@ -1,3 +1,4 @@
+import AMQPPool
 import RPCWire
 import Testing
 
@@ -57,7 +58,7 @@ struct RepetitionTests: RunsRequests {
         let next = FakeRequest("gated", "6")
         runner.accept(next, from: ObjectIdentifier(channel))
         #expect(await gate.arrivals.first { _ in true } == 5)
-        runner.channelClosed(ObjectIdentifier(lost))
+        runner.channelClosed(ObjectIdentifier(lost), .channelClosed)
         gate.open()
         #expect(await next.ending() == .result("26"))
         #expect(await runner.idle(ObjectIdentifier(channel), before: .now + .seconds(30)))

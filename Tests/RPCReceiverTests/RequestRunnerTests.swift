@@ -1,3 +1,4 @@
+import AMQPPool
 import RPCWire
 import Testing
 
@@ -97,7 +98,7 @@ struct RequestRunnerTests: RunsRequests {
         runner.accept(gone, from: ObjectIdentifier(gone))
         let next = FakeRequest("next")
         runner.accept(next, from: ObjectIdentifier(channel))
-        runner.channelClosed(ObjectIdentifier(gone))
+        runner.channelClosed(ObjectIdentifier(gone), .channelClosed)
         #expect(await next.ending() == .result("2"))
         #expect(runner.count == 0)
     }
@@ -108,8 +109,7 @@ struct RequestRunnerTests: RunsRequests {
         gate.open()
         let runner = runner(gate: gate)
         let job = RequestRunner.Job(
-            request: FakeRequest("gated"),
-            channel: ObjectIdentifier(channel),
+            asked: RequestRunner.Asked(request: FakeRequest("gated"), channel: ObjectIdentifier(channel)),
             deadline: .now + .seconds(30),
             isCallersDeadline: false,
             id: nil

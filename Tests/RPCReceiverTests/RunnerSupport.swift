@@ -1,3 +1,4 @@
+import AMQPPool
 import Logging
 import NIOCore
 import NIOPosix
@@ -14,6 +15,7 @@ final class FakeRequest: IncomingRequest {
         case failureAndReject(RPCFailure.Code)
         case acknowledged
         case rejected(requeue: Bool)
+        case answeredAlone(String)
     }
 
     let message: Result<RequestMessage, RPCFailure>
@@ -21,6 +23,7 @@ final class FakeRequest: IncomingRequest {
     let correlationID: String? = "1"
     let redelivered: Bool
     let deliveryCount: Int64?
+    private let aloneOutcome: IsolatedOutcome
     private let endings: AsyncStream<Ending>.Continuation
     let stream: AsyncStream<Ending>
 
@@ -31,8 +34,10 @@ final class FakeRequest: IncomingRequest {
         id: String? = "1",
         timeout: Int64? = nil,
         redelivered: Bool = false,
-        deliveryCount: Int64? = nil
+        deliveryCount: Int64? = nil,
+        aloneOutcome: IsolatedOutcome = .delivered
     ) {
+        self.aloneOutcome = aloneOutcome
         self.replyTo = replyTo
         self.redelivered = redelivered
         self.deliveryCount = deliveryCount
@@ -57,12 +62,26 @@ final class FakeRequest: IncomingRequest {
     func answerAndReject(_ reply: ReplyMessage) {
         endings.yield(.failureAndReject(reply.failure?.code ?? "none"))
     }
+    func answerAlone(_ reply: ReplyMessage, over isolated: IsolatedReplies) async -> IsolatedOutcome {
+        endings.yield(.answeredAlone(reply.failure?.code.rawValue ?? String(buffer: reply.body)))
+        return aloneOutcome
+    }
     func acknowledge() { endings.yield(.acknowledged) }
     func reject(requeue: Bool) { endings.yield(.rejected(requeue: requeue)) }
 
     /// How it ended first.
     func ending() async -> Ending? {
         await stream.first { _ in true }
+    }
+
+    /// What was done to it first, in order.
+    func endings(_ count: Int) async -> [Ending] {
+        var endings: [Ending] = []
+        for await ending in stream {
+            endings.append(ending)
+            if endings.count == count { break }
+        }
+        return endings
     }
 }
 
@@ -137,6 +156,7 @@ extension RunsRequests {
         deduplication: RPCDeduplication? = nil,
         maximumWaiting: Int? = nil,
         permission: ReplyPermission = ReplyPermission(),
+        refused: RefusedAnswers = RefusedAnswers(capacity: 10),
         gate: Gate = Gate(),
         zombiesChanged: @escaping @Sendable () -> Void = {}
     ) -> RequestRunner {
@@ -166,6 +186,8 @@ extension RunsRequests {
             eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
             permission: permission,
+            refused: refused,
+            isolated: IsolatedReplies(ConnectionConfiguration(), logger: Logger(label: "test")),
             zombiesChanged: zombiesChanged
         )
     }

@@ -1,0 +1,111 @@
+import AMQPPool
+import Logging
+import RPCWire
+import Synchronization
+
+/// What became of an answer that was sent alone.
+enum IsolatedOutcome: Sendable, Equatable {
+    /// The broker has it, as far as it keeps it.
+    case delivered
+    /// The broker closed the channel or the connection for it, with these words.
+    case refused(String)
+    /// It is not known whether the broker has it.
+    case unknown(String)
+}
+
+/// Sends answers one after another on a connection of their own, each confirmed before the next: so a refusal can only mean one of them,
+/// and takes nothing else with it. See ``AnswerHistory``.
+///
+/// What waits here is bounded by the receiver's prefetch, since none of it is acknowledged.
+actor IsolatedReplies {
+    private let configuration: ConnectionConfiguration
+    private let logger: Logger
+    private var connection: AMQPConnection?
+    private var channel: AMQPChannel?
+    private var waiting = 0
+    private var last: Task<Void, Never>?
+
+    /// How long the broker may take to confirm one.
+    static var timeout: Duration { .seconds(5) }
+
+    init(_ configuration: ConnectionConfiguration, logger: Logger) {
+        var configuration = configuration
+        configuration.name = configuration.name.map { "\($0)-isolated" }
+        configuration.connectTimeout = min(configuration.connectTimeout, Self.timeout)
+        self.configuration = configuration
+        self.logger = logger
+    }
+
+    /// Sends one, after those that came before.
+    func send(_ reply: ReplyMessage, to queue: String, at endpoint: Endpoint) async -> IsolatedOutcome {
+        let before = last
+        waiting += 1
+        let work = Task { () -> IsolatedOutcome in
+            await before?.value
+            return await publish(reply, to: queue, at: endpoint)
+        }
+        last = Task { _ = await work.value }
+        let outcome = await work.value
+        waiting -= 1
+        if waiting == 0 { await end() }
+        return outcome
+    }
+
+    private func publish(_ reply: ReplyMessage, to queue: String, at endpoint: Endpoint) async -> IsolatedOutcome {
+        do throws(AMQPError) {
+            let channel = try await openChannel(at: endpoint)
+            try await channel.publish(
+                reply.body,
+                properties: reply.properties,
+                routingKey: queue,
+                timeout: Self.timeout
+            )
+            return .delivered
+        } catch {
+            switch error.cause {
+            // A reply queue that is full: the caller is the one who has to know, and does at its deadline.
+            case .nacked, .returned: return .delivered
+            case .channelClosedByBroker, .connectionClosedByBroker:
+                let isRefused = ChannelEnd(error) == .refused
+                await end()
+                return isRefused ? .refused("\(error.cause)") : .unknown("\(error)")
+            case .unencodable, .messageTooLarge, .propertiesRefused: return .refused("\(error.cause)")
+            default:
+                await end()
+                return .unknown("\(error)")
+            }
+        }
+    }
+
+    private func openChannel(at endpoint: Endpoint) async throws(AMQPError) -> AMQPChannel {
+        if let channel, channel.closedError == nil, connection?.endpoint == endpoint { return channel }
+        await end()
+        let connection = try await AMQPConnection.open(endpoint, configuration: configuration, logger: logger)
+        self.connection = connection
+        let channel = try await connection.openChannel()
+        self.channel = channel
+        return channel
+    }
+
+    private func end() async {
+        let connection = connection
+        self.connection = nil
+        channel = nil
+        await connection?.close()
+    }
+}
+
+typealias ChannelEnd = AnswerHistory<ObjectIdentifier>.ChannelEnd
+
+extension AnswerHistory.ChannelEnd {
+    /// What the end of a channel says of the answers that went out on it.
+    init(_ error: AMQPError) {
+        switch error.cause {
+        // A broker that is shut down, or an operator who closes a connection.
+        case .connectionClosedByBroker(320, _): self = .lost
+        case .channelClosedByBroker, .connectionClosedByBroker: self = .refused
+        case .channelClosed, .connectionClosed: self = .clean
+        default: self = .lost
+        }
+    }
+}

@@ -1,0 +1,77 @@
+import AMQPPool
+import NIOCore
+import RPCWire
+import Synchronization
+
+/// ``AnswerHistory`` behind a lock, for all incarnations of a receiver: what the broker refuses it refuses again.
+final class RefusedAnswers: Sendable {
+    typealias Key = AnswerHistory<ObjectIdentifier>.Key
+
+    private let history: Mutex<AnswerHistory<ObjectIdentifier>>
+
+    init(capacity: Int) {
+        history = Mutex(AnswerHistory(capacity: capacity))
+    }
+
+    /// An answer is about to be sent. Returns whether it has to be sent alone.
+    func answering(_ key: Key, _ reply: ReplyMessage, on channel: ObjectIdentifier) -> Bool {
+        let now = Moment.now
+        return history.withLock { $0.answering(key, reply, on: channel, at: now) }
+    }
+
+    /// What to do with a request that is delivered again.
+    func arrival(of key: Key) -> AnswerHistory<ObjectIdentifier>.Arrival {
+        history.withLock { $0.arrival(of: key) }
+    }
+
+    /// A channel is over.
+    func closed(_ channel: ObjectIdentifier, _ error: AMQPError) {
+        history.withLock { $0.closed(channel, ChannelEnd(error), at: .now) }
+    }
+
+    /// What became of an answer that was sent alone: why its request is given up, or that it is not.
+    func ended(_ key: Key, _ reply: ReplyMessage, _ outcome: IsolatedOutcome) -> Ending {
+        history.withLock { history in
+            switch outcome {
+            case .delivered:
+                history.delivered(key)
+                return .answered
+            case .refused(let text):
+                history.refused(key, text, at: .now)
+                return .givenUp(text)
+            case .unknown(let text):
+                return history.failed(key, reply, text) ? .givenUp(text) : .triedAgain
+            }
+        }
+    }
+
+    /// What becomes of a request whose answer was sent alone.
+    enum Ending: Sendable {
+        case answered
+        case triedAgain
+        case givenUp(String)
+    }
+}
+
+extension AnswerHistory.Key {
+    /// What a request is recognised by. `nil` for a cast.
+    init?(_ request: any IncomingRequest) {
+        guard let replyTo = request.replyTo else { return nil }
+        let message = try? request.message.get()
+        var hasher = Hasher()
+        if let body = message?.body {
+            body.readableBytesView.prefix(Self.hashedBytes).withUnsafeBytes { hasher.combine(bytes: $0) }
+        }
+        self.init(
+            messageID: message?.messageID,
+            correlationID: request.correlationID,
+            replyTo: replyTo,
+            procedure: message?.procedure,
+            bodySize: message?.body.readableBytes ?? 0,
+            bodyHash: hasher.finalize()
+        )
+    }
+
+    /// How much of a body is looked at.
+    private static var hashedBytes: Int { 1024 }
+}
