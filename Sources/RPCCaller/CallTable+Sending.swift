@@ -147,19 +147,26 @@ extension CallTable {
 
     /// Waits for a channel on behalf of everything in line: one task, however many wait.
     func startPump() {
-        state.withLock { state in
-            guard !state.isPumping, state.wantsChannel else { return }
+        let isStarting = state.withLock { state in
+            guard !state.isPumping, state.wantsChannel else { return false }
             state.isPumping = true
-            // Detached: it must not inherit the priority, the cancellation or the locals of a call.
-            state.pump = Task.detached { [weak self, registry] in
-                while !Task.isCancelled, !registry.isEnded {
-                    let channel = try? await registry.next(before: .now + .seconds(60))
-                    guard let self else { return }
-                    if let channel { serveLine(first: channel) }
-                    if stopPumpIfDone() { return }
-                }
+            return true
+        }
+        guard isStarting else { return }
+        // Detached: it must not inherit the priority, the cancellation or the locals of a call.
+        let pump = Task.detached { [weak self, registry] in
+            while !Task.isCancelled, !registry.isEnded {
+                let channel = try? await registry.next(before: .now + .seconds(60))
+                guard let self else { return }
+                if let channel { serveLine(first: channel) }
+                if stopPumpIfDone() { return }
             }
         }
+        let isOver = state.withLock { state in
+            if state.isPumping { state.pump = pump }
+            return state.pending.isClosed
+        }
+        if isOver { pump.cancel() }
     }
 
     private func stopPumpIfDone() -> Bool {

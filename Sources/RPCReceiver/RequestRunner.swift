@@ -45,9 +45,13 @@ final class RequestRunner: Sendable {
         var channel: ObjectIdentifier { asked.channel }
     }
 
+    /// A request that has a place, and whose task is to be made.
+    private typealias Start = (key: RequestTable<Job, ObjectIdentifier>.Key, job: Job)
+
     /// What becomes of a request that was delivered.
     private enum Admission {
-        case accepted
+        /// It runs or waits. What is to be started now, if anything, may be another.
+        case accepted(Start?)
         /// The table has ended.
         case none
         case shed
@@ -70,6 +74,17 @@ final class RequestRunner: Sendable {
 
         func isIdle(_ channel: ObjectIdentifier) -> Bool {
             table.count(of: channel) == 0 && answering[channel] == nil
+        }
+
+        /// Those whose channels have nothing left to answer.
+        mutating func takeIdleWaiters() -> [CheckedContinuation<Bool, Never>] {
+            guard !idleWaiters.isEmpty else { return [] }
+            var taken: [CheckedContinuation<Bool, Never>] = []
+            for (id, waiter) in idleWaiters where isIdle(waiter.channel) {
+                idleWaiters[id] = nil
+                taken.append(waiter.continuation)
+            }
+            return taken
         }
     }
 
@@ -161,7 +176,9 @@ final class RequestRunner: Sendable {
             id: settings.deduplication == nil ? nil : message.answerID
         )
         switch state.withLock({ admit(job, message, at: now, &$0) }) {
-        case .accepted: timer.withLock { $0 }?.arm(deadline)
+        case .accepted(let next):
+            timer.withLock { $0 }?.arm(deadline)
+            start(next)
         case .none: break
         case .shed:
             counters.shed()
@@ -199,8 +216,7 @@ final class RequestRunner: Sendable {
         if let id = job.id {
             state.answers?.begin(id, key)
         }
-        startWaiting(&state)
-        return .accepted
+        return .accepted(state.table.startNext(at: now))
     }
 
     /// A channel is gone: its handlers are cancelled, and the broker redelivers its requests.
@@ -209,14 +225,14 @@ final class RequestRunner: Sendable {
         brokerLimit.learn(from: error)
         permission.learn(from: error)
         refused.closed(channel, error)
-        let cancelled = state.withLock { state in
+        let (cancelled, idle, next) = state.withLock { state in
             let gone = state.table.closed(channel)
             let tasks = gone.compactMap { state.tasks[$0.key] }
             for (key, job) in gone { left(key, job, &state) }
-            startWaiting(&state)
-            wakeIfIdle(&state)
-            return tasks
+            return (tasks, state.takeIdleWaiters(), state.table.startNext(at: .now))
         }
+        for waiter in idle { waiter.resume(returning: true) }
+        start(next)
         for task in cancelled { task.cancel() }
         if !cancelled.isEmpty { zombiesChanged() }
     }
@@ -232,11 +248,11 @@ final class RequestRunner: Sendable {
             timer?.cancel()
             timer = nil
         }
-        let cancelled = state.withLock { state in
-            let keys = state.table.close()
-            wakeIfIdle(&state)
-            return keys.compactMap { state.tasks[$0] }
+        let (cancelled, idle) = state.withLock { state in
+            let tasks = state.table.close().compactMap { state.tasks[$0] }
+            return (tasks, state.takeIdleWaiters())
         }
+        for waiter in idle { waiter.resume(returning: true) }
         for task in cancelled { task.cancel() }
     }
 
@@ -276,14 +292,25 @@ final class RequestRunner: Sendable {
 
     // MARK: Running
 
-    private func startWaiting(_ state: inout State) {
-        while let (key, job) = state.table.startNext(at: Moment.now) {
+    /// Starts a request that has a place, and those that find one after it.
+    ///
+    /// Outside the lock: to make a task is to allocate it and to wake a thread, and that thread needs the lock.
+    private func start(_ first: Start?) {
+        var next = first
+        while let (key, job) = next {
             // Detached: the task must not inherit a shutdown signal from whoever happens to run here.
-            state.tasks[key] = Task.detached { [self] in
+            let task = Task.detached { [self] in
                 // What the handler calls inherits its deadline.
                 let outcome = await RPCDeadline.$inherited.withValue(job.deadline) { await run(job) }
                 finished(key, outcome)
             }
+            let isGivenUp: Bool
+            (isGivenUp, next) = state.withLock { state in
+                // It may have ended, or been given up, before its task was known here.
+                if state.table.isRunning(key) { state.tasks[key] = task }
+                return (state.table.isZombie(key), state.table.startNext(at: .now))
+            }
+            if isGivenUp { task.cancel() }
         }
     }
 
@@ -322,14 +349,14 @@ final class RequestRunner: Sendable {
     }
 
     private func finished(_ key: UInt64, _ outcome: HandlerOutcome) {
-        let (job, isChanged) = state.withLock { state in
+        let (job, isChanged, next) = state.withLock { state in
             let before = state.table.zombieCount
             let job = state.table.finish(key)
             if let job { state.answering[job.channel, default: 0] += 1 }
             state.tasks[key] = nil
-            startWaiting(&state)
-            return (job, state.table.zombieCount != before)
+            return (job, state.table.zombieCount != before, state.table.startNext(at: .now))
         }
+        start(next)
         if isChanged { zombiesChanged() }
         // `nil`: it was too late, or its channel is gone.
         guard let job, case .success(let message) = job.request.message else { return }
@@ -341,18 +368,18 @@ final class RequestRunner: Sendable {
     /// Those that wait for the answer to a request get it; without one, the next of them is worked on.
     private func settle(_ key: UInt64, _ job: Job, _ reply: ReplyMessage?) {
         guard let id = job.id else { return }
-        let followers = state.withLock { state -> [Job] in
+        let (followers, next) = state.withLock { state -> ([Job], Start?) in
             guard let reply else {
                 left(key, job, &state)
-                startWaiting(&state)
-                return []
+                return ([], state.table.startNext(at: .now))
             }
             let size = reply.body.readableBytes
             let keys = state.answers?.answered(id, key, reply.compact, size: size, at: ContinuousClock.now) ?? []
             let followers = keys.compactMap { state.table.finish($0) }
             for follower in followers { state.answering[follower.channel, default: 0] += 1 }
-            return followers
+            return (followers, nil)
         }
+        start(next)
         guard let reply else { return }
         for follower in followers {
             counters.repeated()
@@ -362,7 +389,7 @@ final class RequestRunner: Sendable {
     }
 
     private func expire() {
-        let (expired, tasks, next) = state.withLock { state in
+        let (expired, tasks, deadline, next) = state.withLock { state in
             let expired = state.table.expire(at: Moment.now)
             let tasks = expired.compactMap { state.tasks[$0.key] }
             for (key, job, _) in expired {
@@ -370,10 +397,10 @@ final class RequestRunner: Sendable {
                 // What ran into the receiver's limit is answered, below.
                 if job.isCallersDeadline { left(key, job, &state) }
             }
-            startWaiting(&state)
-            return (expired, tasks, state.table.earliestDeadline)
+            return (expired, tasks, state.table.earliestDeadline, state.table.startNext(at: .now))
         }
-        if let next { timer.withLock { $0 }?.arm(next) }
+        if let deadline { timer.withLock { $0 }?.arm(deadline) }
+        start(next)
         for task in tasks { task.cancel() }
         if !tasks.isEmpty { zombiesChanged() }
         for (key, job, hadBegun) in expired {
@@ -402,17 +429,11 @@ final class RequestRunner: Sendable {
 
     /// It is written, or is not going to be.
     func answered(_ asked: Asked) {
-        state.withLock { state in
+        let idle = state.withLock { state in
             let rest = state.answering[asked.channel, default: 1] - 1
             state.answering[asked.channel] = rest > 0 ? rest : nil
-            wakeIfIdle(&state)
+            return state.takeIdleWaiters()
         }
-    }
-
-    private func wakeIfIdle(_ state: inout State) {
-        for (id, waiter) in state.idleWaiters where state.isIdle(waiter.channel) {
-            state.idleWaiters[id] = nil
-            waiter.continuation.resume(returning: true)
-        }
+        for waiter in idle { waiter.resume(returning: true) }
     }
 }

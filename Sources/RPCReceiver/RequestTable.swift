@@ -51,6 +51,12 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     /// Whether a request that comes now would have to wait.
     var isFull: Bool { runningCount >= concurrency }
 
+    /// Whether its handler runs, or is about to, and is waited for.
+    func isRunning(_ key: Key) -> Bool { entries[key]?.phase == .running }
+
+    /// Whether its handler runs, or is about to, although the request is given up.
+    func isZombie(_ key: Key) -> Bool { zombies.contains(key) }
+
     /// How many requests of a channel are not answered.
     func count(of channel: ChannelID) -> Int { counts[channel] ?? 0 }
 
@@ -96,7 +102,7 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     /// The next request to run, if there is a place for it. One whose deadline has passed is left for ``expire(at:)``.
     ///
     /// - Parameter now: Looked at only when there is one.
-    mutating func startNext(at now: @autoclosure () -> Moment) -> (Key, Job)? {
+    mutating func startNext(at now: @autoclosure () -> Moment) -> (key: Key, job: Job)? {
         guard runningCount < concurrency else { return nil }
         while let key = line.popFirst() {
             guard let entry = entries[key], entry.phase == .waiting, entry.deadline > now() else { continue }

@@ -62,6 +62,23 @@ struct RequestTableTests {
         #expect(table.finish(stays) == "stays")
     }
 
+    @Test("tells whether a request that was started is still wanted, for a task that is made after the decision")
+    func startedAndGivenUp() throws {
+        var table = Table(concurrency: 2)
+        let gone = try accept(&table, "gone", from: 1)
+        let stays = try accept(&table, "stays", from: 2)
+        #expect(!table.isRunning(gone))
+        _ = table.startNext(at: start)
+        _ = table.startNext(at: start)
+        _ = table.closed(1)
+        #expect([table.isRunning(gone), table.isZombie(gone)] == [false, true])
+        #expect([table.isRunning(stays), table.isZombie(stays)] == [true, false])
+        for key in [gone, stays] {
+            _ = table.finish(key)
+            #expect([table.isRunning(key), table.isZombie(key)] == [false, false])
+        }
+    }
+
     @Test("after its end it takes nothing on")
     func closes() throws {
         var table = Table(concurrency: 1)
