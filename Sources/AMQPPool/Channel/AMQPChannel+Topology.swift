@@ -16,7 +16,7 @@ extension AMQPChannel {
         _ name: String,
         type: ExchangeType = .direct,
         passive: Bool = false,
-        durable: Bool = false,
+        durable: Bool = true,
         autoDelete: Bool = false,
         internal isInternal: Bool = false,
         arguments: FieldTable = FieldTable(),
@@ -76,8 +76,9 @@ extension AMQPChannel {
     /// - Parameters:
     ///   - name: empty lets the broker choose; the status has its choice.
     ///   - passive: only checks that it exists (404 if not); needs no right to configure.
-    ///   - durable: survives a restart of the broker.
-    ///   - exclusive: for this connection only, and deleted with it.
+    ///   - durable: survives a restart of the broker. RabbitMQ 4.3 closes the *connection* (541) of whoever declares a queue
+    ///     that is neither durable nor exclusive, unless its configuration permits such queues.
+    ///   - exclusive: for this connection only, and deleted with it; such a queue may be transient on every version.
     ///   - autoDelete: deleted when its last consumer goes.
     ///   - arguments: the broker's extensions.
     ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
@@ -85,7 +86,7 @@ extension AMQPChannel {
     public func declareQueue(
         _ name: String,
         passive: Bool = false,
-        durable: Bool = false,
+        durable: Bool = true,
         exclusive: Bool = false,
         autoDelete: Bool = false,
         arguments: FieldTable = FieldTable(),

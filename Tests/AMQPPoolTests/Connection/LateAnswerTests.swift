@@ -20,7 +20,7 @@ struct LateAnswerTests: PeerScript {
                 .queueDeclareOK(queue: "a", messageCount: 7, consumerCount: 7),
                 channel: 1
             )
-            try await peer.wait { $0 == .queueDeclare(QueueDeclare(queue: "b")) }
+            try await peer.wait { $0 == .queueDeclare(QueueDeclare(queue: "b", durable: true)) }
             task.cancel()
             guard case .cancelled = await task.value else {
                 Issue.record("not cancelled")
@@ -28,7 +28,7 @@ struct LateAnswerTests: PeerScript {
             }
             async let third = channel.declareQueue("c")
             try await peer.send(.queueDeclareOK(queue: "b", messageCount: 8, consumerCount: 8), channel: 1)
-            try await peer.wait { $0 == .queueDeclare(QueueDeclare(queue: "c")) }
+            try await peer.wait { $0 == .queueDeclare(QueueDeclare(queue: "c", durable: true)) }
             try await peer.send(.queueDeclareOK(queue: "c", messageCount: 9, consumerCount: 9), channel: 1)
             #expect(try await third == QueueStatus(name: "c", messageCount: 9, consumerCount: 9))
         }
