@@ -39,6 +39,9 @@ public enum AMQPError: Error, Sendable {
     case channelClosedByBroker(code: UInt16, text: String)
     /// This side closed the channel.
     case channelClosed
+    /// The broker closed the *connection* instead of doing what the operation asks for: 541 for a kind of queue that it does not
+    /// permit, 503 for a type of exchange that it does not have, 530, 540. The operation names what was refused.
+    case topologyRefused(operation: String, code: UInt16, text: String)
     /// The peer sent what AMQP 0-9-1 does not allow here. The connection is closed.
     case protocolViolation(String)
 
@@ -126,7 +129,7 @@ extension AMQPError {
             .tooManyChannels:
             .connection
         case .channelClosedByBroker, .channelClosed, .setUpFailed: .channel
-        case .timedOut, .cancelled, .overloaded, .invalidArgument, .propertiesRefused: .operation
+        case .topologyRefused, .timedOut, .cancelled, .overloaded, .invalidArgument, .propertiesRefused: .operation
         case .blocked, .unencodable, .messageTooLarge, .confirmsNotSelected, .returned, .nacked, .unconfirmed: .publish
         case .notSent(let cause): cause.stage
         }
@@ -144,7 +147,8 @@ extension AMQPError {
             .returned, .nacked, .notSent:
             true
         case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .channelClosedByBroker,
-            .channelClosed, .protocolViolation, .timedOut, .cancelled, .blocked, .propertiesRefused, .unconfirmed:
+            .channelClosed, .topologyRefused, .protocolViolation, .timedOut, .cancelled, .blocked, .propertiesRefused,
+            .unconfirmed:
             false
         }
     }
@@ -154,7 +158,7 @@ extension AMQPError {
         switch self {
         case .authenticationFailed: 403
         case .virtualHostRefused(_, _, let code, _), .connectionClosedByBroker(let code, _),
-            .channelClosedByBroker(let code, _), .returned(let code, _, _, _):
+            .channelClosedByBroker(let code, _), .topologyRefused(_, let code, _), .returned(let code, _, _, _):
             code
         case .notSent(let cause), .unconfirmed(let cause): cause.replyCode
         default: nil
@@ -165,7 +169,7 @@ extension AMQPError {
     var isEndOfChannel: Bool {
         switch self {
         case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .protocolViolation,
-            .channelClosedByBroker, .channelClosed:
+            .channelClosedByBroker, .channelClosed, .topologyRefused:
             true
         default: false
         }
@@ -205,6 +209,8 @@ extension AMQPError: CustomStringConvertible {
         case .connectionClosed: "the connection is closed"
         case .channelClosedByBroker(let code, let text): "the broker closed the channel: \(code) \(text)"
         case .channelClosed: "the channel is closed"
+        case .topologyRefused(let operation, let code, let text):
+            "the broker refused \(operation), and closed the connection for it: \(code) \(text)"
         case .protocolViolation(let what): "the broker broke the protocol: \(what)"
         case .timedOut(let operation, let duration): "\(operation) was not answered within \(duration)"
         case .cancelled(let operation): "\(operation) was cancelled"

@@ -190,8 +190,8 @@ public actor AMQPChannel {
         drive { $0.connectionClosing(&$1) }
     }
 
-    func connectionEnded(_ error: AMQPError, isClean: Bool) {
-        drive { $0.connectionEnded(error, isClean: isClean, &$1) }
+    func connectionEnded(_ error: AMQPError, isClean: Bool, cause: UInt32?) {
+        drive { $0.connectionEnded(error, isClean: isClean, cause: cause, &$1) }
     }
 
     // MARK: The outbox

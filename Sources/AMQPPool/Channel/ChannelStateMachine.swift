@@ -175,8 +175,18 @@ struct ChannelStateMachine {
         failOperations(.connectionClosed, &actions)
     }
 
-    /// The connection is gone. `isClean`: this side closed it, and the broker acknowledged that.
-    mutating func connectionEnded(_ error: AMQPError, isClean: Bool, _ actions: inout [Action]) {
+    /// The connection is gone.
+    ///
+    /// - Parameters:
+    ///   - isClean: this side closed it, and the broker acknowledged that.
+    ///   - cause: the method for which the broker closed it, by its id; 0 if it named none, nil if it did not close it.
+    mutating func connectionEnded(
+        _ error: AMQPError,
+        isClean: Bool,
+        cause: UInt32? = nil,
+        _ actions: inout [Action]
+    ) {
+        let error = cause.flatMap { topologyRefusal($0, error) } ?? error
         switch phase {
         case .closed, .closing(_, isOver: true):
             phase = .closed(closedError ?? error)
@@ -275,6 +285,16 @@ extension ChannelStateMachine {
             actions.append(.send(.basicReject(deliveryTag: delivery.deliveryTag, requeue: true)))
         }
         if let next = slots.next() { send(next, &actions) }
+    }
+
+    /// The end of the connection as a refusal of what this channel waits for an answer to, if it is that.
+    private func topologyRefusal(_ cause: UInt32, _ error: AMQPError) -> AMQPError? {
+        // 320: somebody closed the connection on purpose, or the broker stops.
+        guard let request = slots.outstanding?.request, let operation = request.topologyOperation,
+            case .connectionClosedByBroker(let code, let text) = error,
+            cause == request.id || (cause == 0 && code != 320)
+        else { return nil }
+        return .topologyRefused(operation: operation, code: code, text: text)
     }
 
     private mutating func failOperations(_ error: AMQPError, _ actions: inout [Action]) {

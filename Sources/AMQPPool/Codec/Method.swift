@@ -106,6 +106,9 @@ struct CloseReason: Sendable, Equatable {
     var replyText: String
     var classID: UInt16 = 0
     var methodID: UInt16 = 0
+
+    /// The method that caused it, as ``Method/id`` has it.
+    var cause: UInt32 { UInt32(classID) << 16 | UInt32(methodID) }
 }
 
 struct ExchangeDeclare: Sendable, Equatable {

@@ -79,6 +79,35 @@ extension Method {
     }
 }
 
+extension Method {
+    /// What it asks of the broker's topology, with the names of what it is about; nil if it is about none.
+    var topologyOperation: String? {
+        switch self {
+        case .exchangeDeclare(let declare): "\(name) of \"\(declare.exchange)\""
+        case .exchangeDelete(let exchange, _): "\(name) of \"\(exchange)\""
+        case .exchangeBind(let destination, let source, _, _), .exchangeUnbind(let destination, let source, _, _):
+            "\(name) of \"\(destination)\" to \"\(source)\""
+        case .queueDeclare(let declare): "\(name) of \"\(declare.queue)\""
+        case .queueBind(let queue, let exchange, _, _), .queueUnbind(let queue, let exchange, _, _):
+            "\(name) of \"\(queue)\" to \"\(exchange)\""
+        case .queuePurge(let queue), .queueDelete(let queue, _, _): "\(name) of \"\(queue)\""
+        case .basicConsume(let consume): "\(name) of \"\(consume.queue)\""
+        case .basicGet(let queue, _): "\(name) of \"\(queue)\""
+        case .basicQos, .confirmSelect: name
+        case .connectionStart, .connectionStartOK, .connectionSecure, .connectionSecureOK, .connectionTune,
+            .connectionTuneOK, .connectionOpen, .connectionOpenOK, .connectionClose, .connectionCloseOK,
+            .connectionBlocked, .connectionUnblocked, .connectionUpdateSecret, .connectionUpdateSecretOK,
+            .channelOpen, .channelOpenOK, .channelFlow, .channelFlowOK, .channelClose, .channelCloseOK,
+            .exchangeDeclareOK, .exchangeDeleteOK, .exchangeBindOK, .exchangeUnbindOK,
+            .queueDeclareOK, .queueBindOK, .queueUnbindOK, .queuePurgeOK, .queueDeleteOK,
+            .basicQosOK, .basicConsumeOK, .basicCancel, .basicCancelOK, .basicPublish, .basicReturn, .basicDeliver,
+            .basicGetOK, .basicGetEmpty, .basicAck, .basicReject, .basicNack, .basicRecover, .basicRecoverOK,
+            .confirmSelectOK, .unsupported:
+            nil
+        }
+    }
+}
+
 /// A method is described by its name alone: `connection.start-ok` carries the password.
 extension Method: CustomStringConvertible, CustomDebugStringConvertible {
     var description: String { name }

@@ -266,9 +266,11 @@ extension AMQPConnection {
         closeDeadline?.cancel()
         tick?.cancel()
         closeTransport()
-        let channels = channels
+        let (channels, cause) = (channels, machine.closeCause)
         self.channels = []
-        for channel in channels { channel?.assumeIsolated { $0.connectionEnded(error, isClean: isClean) } }
+        for channel in channels {
+            channel?.assumeIsolated { $0.connectionEnded(error, isClean: isClean, cause: cause) }
+        }
         failSecretUpdates(error)
         setBlocked(nil)
         logger.debug("connection ended", metadata: ["endpoint": "\(endpoint.redacted)", "reason": "\(error)"])

@@ -59,6 +59,8 @@ struct ConnectionStateMachine {
     private var login: Login
     private var heartbeats: HeartbeatMonitor?
     private(set) var blockedReason: String?
+    /// The method for which the broker closed the connection, by its id; 0 if it named none, nil if it did not close it.
+    private(set) var closeCause: UInt32?
 
     init(login: Login) {
         self.login = login
@@ -124,6 +126,7 @@ struct ConnectionStateMachine {
             actions.append(.opened)
         case (_, .connectionClose(let reason)):
             actions.append(.send(.connectionCloseOK))
+            closeCause = reason.cause
             end(closed(by: reason), &actions)
         case (.closing, .connectionCloseOK): end(.connectionClosed, isClean: true, &actions)
         case (.open, .connectionBlocked(let reason)):

@@ -71,14 +71,18 @@ package actor ChannelProcess: Worker {
             if let error = await channel.waitUntilClosed() { throw error }
         } catch {
             try Task.checkCancellation()
-            if connection.isEnding { return try await waitToBeStopped() }
-            if !isOpen { registry.failedToSetUp(connection.endpoint, error) }
-            if let refusal = topologyRefusal() {
+            let refusal = isOpen ? nil : topologyRefusal()
+            if connection.isEnding, refusal == nil { return try await waitToBeStopped() }
+            if !isOpen { registry.failedToSetUp(connection.endpoint, refusal ?? error) }
+            if let refusal {
                 context.logger.error("the broker refuses the topology", metadata: ["error": "\(refusal)"])
-                // Not the root of the tree that the pool may be a part of: whoever has the pool decides what follows.
-                (poolOwner ?? context.supervisor.root).pid.exit(.shutdown(cause: refusal))
-                return try await waitToBeStopped()
+                if history.isMistake(refusal) {
+                    // Not the root of the tree that the pool may be a part of: whoever has the pool decides what follows.
+                    (poolOwner ?? context.supervisor.root).pid.exit(.shutdown(cause: refusal))
+                    return try await waitToBeStopped()
+                }
             }
+            if connection.isEnding { return try await waitToBeStopped() }
             throw error
         }
     }
@@ -131,11 +135,15 @@ package actor ChannelProcess: Worker {
         context.supervisor.parent?.parent?.parent
     }
 
-    /// Why the broker closed the channel while it was set up for the first time: a mistake in the configuration (403, 406),
-    /// which no restart repairs. Once it has been open, the same is taken for a fault of the environment.
+    /// What the broker refused while the channel was set up, whatever `onOpen` made of it.
     private func topologyRefusal() -> AMQPError? {
-        guard !history.wasOpen, let error = state.withLock({ $0.channel })?.closedError else { return nil }
-        return [403, 406].contains(error.replyCode) ? error : nil
+        switch state.withLock({ $0.channel })?.closedError {
+        case .channelClosedByBroker(let code, let text)? where code == 403 || code == 406:
+            .channelClosedByBroker(code: code, text: text)
+        case .topologyRefused(let operation, let code, let text)?:
+            .topologyRefused(operation: operation, code: code, text: text)
+        default: nil
+        }
     }
 
     private func waitToBeStopped() async throws {
@@ -144,11 +152,34 @@ package actor ChannelProcess: Worker {
     }
 }
 
-/// Whether a channel of the pool was ever open, across its incarnations.
+/// What became of a channel of the pool across its incarnations.
 final class ChannelHistory: Sendable {
-    private let state = Atomic(false)
+    private struct State {
+        var wasOpen = false
+        var refusals = 0
+    }
 
-    var wasOpen: Bool { state.load(ordering: .acquiring) }
+    /// So often in succession the broker closes the connection for an operation before that is a mistake. A cluster that is being
+    /// started, or elects, also answers with 541 what it would do a moment later.
+    static let maximumRefusals = 3
 
-    func opened() { state.store(true, ordering: .releasing) }
+    private let state = Mutex(State())
+
+    func opened() {
+        state.withLock { state in
+            state.wasOpen = true
+            state.refusals = 0
+        }
+    }
+
+    /// Whether the refusal is a mistake in the configuration, which no restart repairs. Once the channel has been open, it is
+    /// a fault of the environment.
+    func isMistake(_ refusal: AMQPError) -> Bool {
+        state.withLock { state in
+            if state.wasOpen { return false }
+            guard case .topologyRefused = refusal else { return true }
+            state.refusals += 1
+            return state.refusals >= Self.maximumRefusals
+        }
+    }
 }
