@@ -5,10 +5,13 @@ import RPCWire
 import Supervision
 
 /// The caller's tree (one for all): when one of the three ends, calls and channels no longer know of each other, so all begin anew.
+///
+/// On a shared pool it is the same tree with the same guarantees: its channels are its own, and only the connections are leased.
 func callerSupervisor(
     _ name: String,
     service: String,
     configuration: RPCCallerConfiguration,
+    on sharedPool: AMQPPool?,
     current: Current<CallTable>,
     states: CallerStates,
     counters: CallerCounters,
@@ -38,7 +41,10 @@ func callerSupervisor(
         Child("registry") { context in
             guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             try configuration.check(service: service)
-            let registry = ChannelRegistry(onChange: { states.update() })
+            let registry = ChannelRegistry(
+                onChange: { states.update() },
+                lessorsReason: { sharedPool?.reasonForNoConnection }
+            )
             registry.ends(with: context.pid)
             return registry
         }
@@ -58,6 +64,7 @@ func callerSupervisor(
         }
         poolSupervisor(
             configuration: pool,
+            source: sharedPool.map { .leased($0.leases) } ?? .own(),
             confirms: configuration.confirms,
             registry: { context in try context.poolOwner.child("registry", as: ChannelRegistry.self).resolve() },
             onOpen: { channel, context in

@@ -61,18 +61,53 @@ public final class RPCCaller: Service, Sendable {
         name: String = "caller",
         logger: Logger? = nil
     ) {
-        self.init(service: service, configuration: configuration, name: name, logger: logger, wire: nil)
+        self.init(service: service, configuration: configuration, on: nil, name: name, logger: logger, wire: nil)
+    }
+
+    /// Describes a caller that opens its channels on the connections of a pool, which others share: a process that calls, answers and
+    /// publishes has the pool's two connections and not six.
+    ///
+    ///     let pool = AMQPPool(endpoints: endpoints)
+    ///     let rpc = RPCCaller(service: "checkout", on: pool)
+    ///     let service = Supervisor("checkout", strategy: .restForOne) {
+    ///         pool.supervisor
+    ///         rpc.supervisor
+    ///     }
+    ///
+    /// Its channels are its own, in its own tree, with all the guarantees of a caller with connections of its own: what ends in it,
+    /// or is killed, takes its channels and its reply queue with it and nothing of the pool; a connection that the pool loses is as
+    /// one that the caller loses. Start the pool before the caller and stop it after: while the pool does not run, calls wait, and then
+    /// fail with ``RPCError/notConnected(why:)``.
+    ///
+    /// - Parameters:
+    ///   - service: The calling service: its reply queues begin with it. At most 200 bytes.
+    ///   - pool: Whose connections it uses.
+    ///   - configuration: Its settings. Of ``RPCCallerConfiguration/pool`` those count that concern channels and how they are opened
+    ///     again; endpoints, connections and their settings are the pool's.
+    ///   - name: The name of its supervisor.
+    ///   - logger: For the whole tree.
+    public convenience init(
+        service: String,
+        on pool: AMQPPool,
+        configuration: RPCCallerConfiguration = RPCCallerConfiguration(),
+        name: String = "caller",
+        logger: Logger? = nil
+    ) {
+        self.init(service: service, configuration: configuration, on: pool, name: name, logger: logger, wire: nil)
     }
 
     /// The same, with something else in the broker's place: then the tree is empty, and what calls need is there at once.
     package init(
         service: String,
         configuration: RPCCallerConfiguration,
+        on pool: AMQPPool? = nil,
         name: String = "caller",
         logger: Logger? = nil,
         wire: (any RPCWireReplacement)?
     ) {
         self.service = service
+        var configuration = configuration
+        configuration.pool = configuration.pool.onConnections(of: pool)
         self.configuration = configuration
         self.wire = wire
         let logger = logger ?? Logger(label: "rpc.caller")
@@ -91,12 +126,13 @@ public final class RPCCaller: Service, Sendable {
                 name,
                 service: service,
                 configuration: configuration,
+                on: pool,
                 current: current,
                 states: states,
                 counters: counters,
                 logger: logger
             )
-            : Supervisor(name, logger: logger) {
+            : Supervisor(name, logger: logger) { [configuration] in
                 Child("registry") { _ -> ChannelRegistry? in
                     try configuration.check(service: service)
                     return nil

@@ -46,6 +46,11 @@ public struct RPCCallerConfiguration: Sendable {
         pool = PoolConfiguration(endpoints: endpoints)
     }
 
+    /// The defaults, for a caller on a pool that others share: its endpoints are that pool's.
+    public init() {
+        self.init(endpoints: [])
+    }
+
     /// Tracing is the outermost, so that its span is there for the others.
     var allInterceptors: [any RPCCallerInterceptor] {
         let tracing = tracing.resolved.map { CallerTracing(instruments: $0, exchange: names.exchange) }

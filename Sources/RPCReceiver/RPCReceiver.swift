@@ -66,13 +66,76 @@ public final class RPCReceiver: Service, Sendable {
     }
 
     /// Describes a receiver with these settings; nothing runs before ``start()`` or ``run()``.
-    public init(
+    public convenience init(
         service: String,
         configuration: RPCReceiverConfiguration,
         name: String = "receiver",
         logger: Logger? = nil,
         procedures: Procedures
     ) {
+        self.init(
+            service: service,
+            configuration: configuration,
+            sharedPool: nil,
+            name: name,
+            logger: logger,
+            procedures: procedures
+        )
+    }
+
+    /// Describes a receiver that opens its channels on the connections of a pool, which others share: a process that calls, answers
+    /// and publishes has the pool's two connections and not six.
+    ///
+    ///     let pool = AMQPPool(endpoints: endpoints)
+    ///     let rpc = RPCCaller(service: "checkout", on: pool)
+    ///     let receiver = RPCReceiver(service: "checkout", on: pool, procedures: Procedures {
+    ///         Procedure("total") { (order: String, _) in try await rpc.call("prices", "of", order, as: Int.self) }
+    ///     })
+    ///     let service = Supervisor("checkout", strategy: .restForOne) {
+    ///         pool.supervisor
+    ///         rpc.supervisor
+    ///         receiver.supervisor
+    ///     }
+    ///
+    /// Its channels are its own, in its own tree, with all the guarantees of a receiver with connections of its own. Start the pool
+    /// before the receiver and stop it after.
+    ///
+    /// - Parameters:
+    ///   - service: The name that callers send requests to. At most 200 bytes.
+    ///   - pool: Whose connections it uses.
+    ///   - configuration: Its settings. Of ``RPCReceiverConfiguration/pool`` those count that concern channels and how they are
+    ///     opened again; endpoints, connections and their settings are the pool's.
+    ///   - name: The name of its supervisor.
+    ///   - logger: For the whole tree, and for the handlers.
+    ///   - procedures: What it answers.
+    public convenience init(
+        service: String,
+        on pool: AMQPPool,
+        configuration: RPCReceiverConfiguration = RPCReceiverConfiguration(),
+        name: String = "receiver",
+        logger: Logger? = nil,
+        procedures: Procedures
+    ) {
+        self.init(
+            service: service,
+            configuration: configuration,
+            sharedPool: pool,
+            name: name,
+            logger: logger,
+            procedures: procedures
+        )
+    }
+
+    private init(
+        service: String,
+        configuration: RPCReceiverConfiguration,
+        sharedPool: AMQPPool?,
+        name: String,
+        logger: Logger?,
+        procedures: Procedures
+    ) {
+        var configuration = configuration
+        configuration.pool = configuration.pool.onConnections(of: sharedPool)
         self.service = service
         self.procedures = procedures
         let current = Current<ReceiverParts>(limit: 1000)
@@ -89,6 +152,7 @@ public final class RPCReceiver: Service, Sendable {
             name,
             service: service,
             configuration: configuration,
+            on: sharedPool,
             procedures: procedures,
             current: current,
             states: states,

@@ -53,6 +53,11 @@ public struct RPCReceiverConfiguration: Sendable {
         pool = PoolConfiguration(endpoints: endpoints)
     }
 
+    /// The defaults, for a receiver on a pool that others share: its endpoints are that pool's.
+    public init() {
+        self.init(endpoints: [])
+    }
+
     /// What becomes of calls when as many requests run as may.
     public enum WhenBusy: Sendable, Hashable {
         /// They wait in the service's queue, for this instance or another, until their callers' deadlines.

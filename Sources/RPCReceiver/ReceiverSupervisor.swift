@@ -23,6 +23,7 @@ func receiverSupervisor(
     _ name: String,
     service: String,
     configuration: RPCReceiverConfiguration,
+    on sharedPool: AMQPPool?,
     procedures: Procedures,
     current: Current<ReceiverParts>,
     states: ReceiverStates,
@@ -53,7 +54,10 @@ func receiverSupervisor(
         Child("registry") { context in
             guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             try configuration.check(service: service, procedures: procedures)
-            let registry = ChannelRegistry(onChange: { states.update() })
+            let registry = ChannelRegistry(
+                onChange: { states.update() },
+                lessorsReason: { sharedPool?.reasonForNoConnection }
+            )
             registry.ends(with: context.pid)
             return registry
         }
@@ -96,6 +100,7 @@ func receiverSupervisor(
         }
         poolSupervisor(
             configuration: pool,
+            source: sharedPool.map { .leased($0.leases) } ?? .own(),
             // A request is acknowledged behind its reply on the same channel: that says as much as a confirm would.
             confirms: false,
             registry: { context in try context.poolOwner.child("registry", as: ChannelRegistry.self).resolve() },

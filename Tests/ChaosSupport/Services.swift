@@ -12,33 +12,44 @@ package enum Services {
     /// What storms need: nobody gives up because much happens.
     package static let patience = RestartIntensity(100_000, within: .seconds(1))
 
-    package static func caller(_ url: String, intensity: RestartIntensity? = nil) throws -> RPCCaller {
+    package static func caller(
+        _ url: String,
+        intensity: RestartIntensity? = nil,
+        on pool: AMQPPool? = nil
+    ) throws -> RPCCaller {
         var configuration = RPCCallerConfiguration(endpoints: [try Endpoint(url: url)])
-        configuration.pool = try pool(url)
+        configuration.pool = try Self.pool(url)
         configuration.timeout = .seconds(60)
         // Its calls may be held up for ever when the root is asked to end.
         configuration.drainTimeout = .seconds(3)
         if let intensity { configuration.intensity = intensity }
+        if let pool { return RPCCaller(service: "shop", on: pool, configuration: configuration, logger: quiet) }
         return RPCCaller(service: "shop", configuration: configuration, logger: quiet)
     }
 
     package static func receiver(
         _ url: String,
         intensity: RestartIntensity? = nil,
+        on pool: AMQPPool? = nil,
         @ProceduresBuilder procedures: () -> [Procedure]
     ) throws -> RPCReceiver {
         var configuration = RPCReceiverConfiguration(endpoints: [try Endpoint(url: url)])
-        configuration.pool = try pool(url)
+        configuration.pool = try Self.pool(url)
         configuration.concurrency = 400
         // Handlers are held up when the root is asked to end.
         configuration.drainTimeout = .seconds(3)
         if let intensity { configuration.intensity = intensity }
-        return RPCReceiver(
-            service: "math",
-            configuration: configuration,
-            logger: quiet,
-            procedures: Procedures(procedures)
-        )
+        let procedures = Procedures(procedures)
+        if let pool {
+            return RPCReceiver(
+                service: "math",
+                on: pool,
+                configuration: configuration,
+                logger: quiet,
+                procedures: procedures
+            )
+        }
+        return RPCReceiver(service: "math", configuration: configuration, logger: quiet, procedures: procedures)
     }
 
     /// The settings of a pool on a busy machine.

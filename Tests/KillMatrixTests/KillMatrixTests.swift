@@ -94,11 +94,14 @@ struct KillMatrixTests {
     /// A hundred calls wait in their handlers and two hundred are on their way while a process ends.
     ///
     /// - Parameter isCallers: Whether the tree is the caller's: its end is the end of the calls that wait.
-    private static func calls(
+    /// - Parameter isFatal: Whether the end of this process ends the calls that wait.
+    /// - Parameter isFailure: Whether they may fail so when it does.
+    static func calls(
         _ current: Latest<RPCCaller>,
         _ gates: Gates,
         isCallers: Bool,
-        isFatal: @escaping @Sendable (String) -> Bool
+        isFatal: @escaping @Sendable (String) -> Bool,
+        isFailure: @escaping @Sendable (RPCError) -> Bool = { if case .callerRestarted = $0 { true } else { false } }
     ) -> Invariant {
         var invariant = Invariant("every call ended once, as it should, and the next one works") { _ in
             gates.open()
@@ -116,7 +119,7 @@ struct KillMatrixTests {
             for (n, task) in held.enumerated() {
                 switch (await task.result, isFatal) {
                 case (.success(n), false): continue
-                case (.failure(RPCError.callerRestarted), true): continue
+                case (.failure(let error as RPCError), true) where isFailure(error): continue
                 case (let other, _): throw Invariant.Violation("waiting call \(n): \(other)")
                 }
             }
@@ -126,7 +129,7 @@ struct KillMatrixTests {
             for (n, task) in passing.enumerated() {
                 switch await task.result {
                 case .success(n + 1): continue
-                case .failure(RPCError.callerRestarted) where isFatal: continue
+                case .failure(let error as RPCError) where isFatal && isFailure(error): continue
                 case let other: throw Invariant.Violation("passing call \(n): \(other)")
                 }
             }

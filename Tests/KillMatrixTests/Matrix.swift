@@ -18,7 +18,7 @@ enum Matrix {
     static let shares = 0..<(folder == nil ? 3 : 1)
 
     /// The share of one tree. The ordinary run leaves out the second connection, which is as the first.
-    static func play(_ chaos: Chaos, _ name: String, share: Int) async throws {
+    static func play(_ chaos: Chaos, _ name: String, share: Int, _ ways: [Way] = ways) async throws {
         let isWhole = folder != nil
         let count = shares.count
         let last = Shared(-1)

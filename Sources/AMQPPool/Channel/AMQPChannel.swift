@@ -48,7 +48,7 @@ public actor AMQPChannel {
     package nonisolated var eventLoop: any EventLoop { connection.eventLoop }
     nonisolated var configuration: ConnectionConfiguration { connection.configuration }
 
-    init(number: UInt16, connection: AMQPConnection) {
+    init(number: UInt16, connection: AMQPConnection, outbox bounds: ChannelOutbox.Bounds) {
         self.number = number
         self.connection = connection
         let configuration = connection.configuration
@@ -57,10 +57,7 @@ public actor AMQPChannel {
             maximumWaitingOperations: configuration.maximumWaitingOperations,
             maximumIncomingMessageSize: configuration.maximumIncomingMessageSize
         )
-        outbox = ChannelOutbox(
-            maximumEntries: configuration.maximumOutboxEntries,
-            maximumBytes: configuration.maximumOutboxBytes
-        )
+        outbox = ChannelOutbox(bounds)
     }
 
     func open(timeout: Duration?) async throws(AMQPError) {

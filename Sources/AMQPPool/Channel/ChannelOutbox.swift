@@ -37,13 +37,26 @@ final class ChannelOutbox: Sendable {
         var closedError: AMQPError?
     }
 
-    private let state = Mutex(State())
-    private let maximumEntries: Int
-    private let maximumBytes: Int
+    /// What may wait at once.
+    struct Bounds: Sendable {
+        var entries: Int
+        var bytes: Int
 
-    init(maximumEntries: Int, maximumBytes: Int) {
-        self.maximumEntries = maximumEntries
-        self.maximumBytes = maximumBytes
+        init(entries: Int, bytes: Int) {
+            self.entries = entries
+            self.bytes = bytes
+        }
+
+        init(_ configuration: ConnectionConfiguration) {
+            self.init(entries: configuration.maximumOutboxEntries, bytes: configuration.maximumOutboxBytes)
+        }
+    }
+
+    private let state = Mutex(State())
+    private let bounds: Bounds
+
+    init(_ bounds: Bounds) {
+        self.bounds = bounds
     }
 
     func append(_ entry: Entry) -> Admission {
@@ -52,8 +65,8 @@ final class ChannelOutbox: Sendable {
             if let error = state.closedError { return .closed(error) }
             if case .publish = entry {
                 // One message always fits, however large.
-                let fits = state.bytes == 0 || state.bytes + bytes <= maximumBytes
-                guard fits, state.count < maximumEntries else { return .full }
+                let fits = state.bytes == 0 || state.bytes + bytes <= bounds.bytes
+                guard fits, state.count < bounds.entries else { return .full }
             }
             state.entries.append(entry)
             state.count += 1

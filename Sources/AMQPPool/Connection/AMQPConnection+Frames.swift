@@ -100,7 +100,18 @@ extension AMQPConnection {
     private func drainChannels() {
         guard hasStalledChannel, isFlowing else { return }
         hasStalledChannel = false
-        for channel in channels { channel?.assumeIsolated { $0.drainIfStalled() } }
+        let count = channels.count
+        let first = nextDrained < count ? nextDrained : 0
+        nextDrained = 0
+        for offset in 0..<count {
+            // What a channel does may end others, and the connection.
+            let index = (first + offset) % count
+            guard index < channels.count, let channel = channels[index] else { continue }
+            let hadRoom = batch.hasRoom
+            channel.assumeIsolated { $0.drainIfStalled() }
+            // The one that took the last room is the last of the next round.
+            if hadRoom, !batch.hasRoom { nextDrained = index + 1 }
+        }
     }
 
     // MARK: Reading

@@ -42,6 +42,8 @@ public actor AMQPConnection {
     var isReading = false
     /// A channel found no room, and waits to be called.
     var hasStalledChannel = false
+    /// Where the next round of those that wait begins, so that none that always has more to write keeps others from their turn.
+    var nextDrained = 0
 
     /// The event loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
@@ -219,10 +221,15 @@ public actor AMQPConnection {
     /// - Throws: what ended the connection, ``AMQPError/tooManyChannels(limit:)``, ``AMQPError/timedOut(operation:after:)``
     ///   or ``AMQPError/cancelled(operation:)``; then the channel is closed again as soon as the broker answers.
     public func openChannel(timeout: Duration? = nil) async throws(AMQPError) -> AMQPChannel {
+        try await openChannel(timeout: timeout, outbox: ChannelOutbox.Bounds(configuration))
+    }
+
+    /// The same with other bounds for what waits to be written than the connection's.
+    func openChannel(timeout: Duration? = nil, outbox: ChannelOutbox.Bounds) async throws(AMQPError) -> AMQPChannel {
         if let error = end.value { throw .notSent(error) }
         guard machine.isOpen else { throw .notSent(.connectionClosed) }
         guard let number = ids.allocate() else { throw .tooManyChannels(limit: ids.limit) }
-        let channel = AMQPChannel(number: number, connection: self)
+        let channel = AMQPChannel(number: number, connection: self, outbox: outbox)
         while channels.count <= Int(number) { channels.append(nil) }
         channels[Int(number)] = channel
         try await channel.open(timeout: timeout)

@@ -19,7 +19,9 @@ import Synchronization
 public final class AMQPPool: Service, Sendable {
     /// The tree of the pool.
     public let supervisor: Supervisor
-    private let configuration: PoolConfiguration
+    package let configuration: PoolConfiguration
+    /// What callers and receivers that share this pool open their channels on.
+    package let leases: ConnectionLeases
     private let registry: Current<ChannelRegistry>
     let dedicatedChannels: ConcurrencyLimit
     /// Of consumers; they outlive these as well as the processes of the pool, but not the connection they are on.
@@ -57,6 +59,8 @@ public final class AMQPPool: Service, Sendable {
         onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in }
     ) {
         self.configuration = configuration
+        let leases = ConnectionLeases(count: configuration.connections)
+        self.leases = leases
         self.logger = logger ?? Logger(label: name)
         dedicatedChannels = ConcurrencyLimit(configuration.maximumDedicatedChannels)
         // As many wait as there are tasks that use the pool; each is one of theirs.
@@ -79,6 +83,7 @@ public final class AMQPPool: Service, Sendable {
             }
             poolSupervisor(
                 configuration: configuration,
+                source: .own(leases),
                 registry: { context in
                     guard let pool = context.supervisor.ancestor(named: name) else {
                         throw CallError.noProcess(child: "registry")
@@ -202,6 +207,9 @@ public final class AMQPPool: Service, Sendable {
         }
         if let error = errors.first { throw error }
     }
+
+    /// Why there is no connection now.
+    package var reasonForNoConnection: AMQPError { registry.value?.reasonForNone ?? .poolNotRunning }
 
     /// The channels that are set up and ready.
     package var readyChannels: [AMQPChannel] {

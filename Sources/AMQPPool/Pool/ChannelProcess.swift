@@ -27,6 +27,7 @@ package actor ChannelProcess: Worker {
     private let registry: ChannelRegistry
     private let history: ChannelHistory
     private let hooks: Hooks
+    private let outbox: ChannelOutbox.Bounds
     private let shutdown: Duration
     private let killTimeout: Duration
     private nonisolated let state = Mutex(State())
@@ -39,6 +40,7 @@ package actor ChannelProcess: Worker {
         registry: ChannelRegistry,
         history: ChannelHistory,
         hooks: Hooks,
+        outbox: ChannelOutbox.Bounds,
         shutdown: Duration,
         killTimeout: Duration
     ) {
@@ -47,6 +49,7 @@ package actor ChannelProcess: Worker {
         self.registry = registry
         self.history = history
         self.hooks = hooks
+        self.outbox = outbox
         self.shutdown = shutdown
         self.killTimeout = killTimeout
     }
@@ -116,7 +119,7 @@ package actor ChannelProcess: Worker {
     }
 
     private func open(on connection: AMQPConnection) async throws -> AMQPChannel {
-        let channel = try await connection.openChannel()
+        let channel = try await connection.openChannel(outbox: outbox)
         let isFenced = state.withLock { state in
             state.channel = channel
             return state.isFenced

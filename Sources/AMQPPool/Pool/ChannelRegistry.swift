@@ -29,8 +29,15 @@ package actor ChannelRegistry {
     /// Called when a channel or connection came, went, was blocked or unblocked.
     private nonisolated let onChange: @Sendable () -> Void
 
-    package init(onChange: @escaping @Sendable () -> Void = {}) {
+    /// Why there is no connection, where another pool of this process opens them.
+    private nonisolated let lessorsReason: @Sendable () -> AMQPError?
+
+    package init(
+        onChange: @escaping @Sendable () -> Void = {},
+        lessorsReason: @escaping @Sendable () -> AMQPError? = { nil }
+    ) {
         self.onChange = onChange
+        self.lessorsReason = lessorsReason
     }
 
     // MARK: Looking up
@@ -80,7 +87,8 @@ package actor ChannelRegistry {
     /// Waits for a connection that is open and not blocked, each in its turn.
     ///
     /// - Throws: as ``next(before:)``.
-    nonisolated func nextConnection(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPConnection {
+    nonisolated func nextConnection(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPConnection
+    {
         while true {
             if let connection = state.withLock({ $0.pickConnection() }) { return connection }
             if isEnded { throw .notSent(.poolNotRunning) }
@@ -92,8 +100,9 @@ package actor ChannelRegistry {
         }
     }
 
-    private nonisolated var reasonForNone: AMQPError {
+    nonisolated var reasonForNone: AMQPError {
         let (connections, report) = state.withLock { ($0.connections, $0.report.failures(at: .now)) }
+        if connections.isEmpty, let reason = lessorsReason() { return reason }
         for connection in connections {
             if let reason = connection.blockedReason { return .blocked(reason: reason) }
         }

@@ -5,7 +5,8 @@ import Synchronization
 /// The supervised connection: comes up at once, connects in the background, ends when the open connection is lost.
 ///
 /// While it cannot connect it is alive and tries for ever: an outage is no failure of this process. Stopped, it closes by
-/// handshake; killed, its kill hook does.
+/// handshake; killed, its kill hook does. One that leases the connection of another pool waits until that is open, and leaves it
+/// open when it ends itself: the channels on it are closed by their own processes.
 package actor ConnectionProcess: Worker {
     private struct State {
         var connection: AMQPConnection?
@@ -13,6 +14,8 @@ package actor ConnectionProcess: Worker {
         var isFenced = false
     }
 
+    private let number: Int
+    private let source: ConnectionSource
     private let rotation: EndpointRotation
     private let configuration: ConnectionConfiguration
     private let backoff: Backoff
@@ -23,6 +26,8 @@ package actor ConnectionProcess: Worker {
     nonisolated let opened = OneShot<AMQPConnection>()
 
     init(
+        _ number: Int,
+        source: ConnectionSource,
         rotation: EndpointRotation,
         configuration: ConnectionConfiguration,
         backoff: Backoff,
@@ -30,6 +35,8 @@ package actor ConnectionProcess: Worker {
         registry: ChannelRegistry,
         logger: Logger
     ) {
+        self.number = number
+        self.source = source
         self.rotation = rotation
         self.configuration = configuration
         self.backoff = backoff
@@ -44,20 +51,25 @@ package actor ConnectionProcess: Worker {
     }
 
     package func run() async throws {
-        let connection = try await connect()
+        let connection: AMQPConnection
+        switch source {
+        case .own: connection = try await connect()
+        case .leased(let leases): connection = try await leases.lease(number: number)
+        }
         let isFenced = state.withLock { state in
             state.connection = connection
             return state.isFenced
         }
-        if isFenced { return await connection.close(timeout: killTimeout) }
+        if isFenced { return await close(connection, timeout: killTimeout) }
         connection.onBlockedChanged { [registry] in registry.readinessChanged() }
         registry.connected(connection)
         opened.fire(connection)
+        if case .own(let leases?) = source { leases.opened(connection, number: number) }
         if let error = await connection.waitUntilClosed() { throw error }
     }
 
     package func terminate(reason: ExitReason) async {
-        await connection?.close()
+        if let connection { await close(connection) }
     }
 
     /// The kill hook: not on this actor, which may be stuck, but on the event loop.
@@ -66,7 +78,14 @@ package actor ConnectionProcess: Worker {
             state.isFenced = true
             return state.connection
         }
-        await connection?.close(timeout: killTimeout)
+        if let connection { await close(connection, timeout: killTimeout) }
+    }
+
+    private nonisolated func close(_ connection: AMQPConnection, timeout: Duration? = nil) async {
+        switch source {
+        case .own: await connection.close(timeout: timeout)
+        case .leased: break
+        }
     }
 
     private func connect() async throws -> AMQPConnection {

@@ -30,4 +30,15 @@ public struct PoolConfiguration: Sendable {
     public init(endpoints: [Endpoint]) {
         self.endpoints = endpoints
     }
+
+    /// These settings for channels on the connections of another pool: what concerns connections is as it is there.
+    package func onConnections(of pool: AMQPPool?) -> PoolConfiguration {
+        guard let pool else { return self }
+        var settings = self
+        settings.endpoints = pool.configuration.endpoints
+        settings.shufflesEndpoints = pool.configuration.shufflesEndpoints
+        settings.connections = pool.configuration.connections
+        settings.connection = pool.configuration.connection
+        return settings
+    }
 }

@@ -18,6 +18,7 @@ package import Supervision
 /// - Parameters:
 ///   - id: the name of the supervisor.
 ///   - configuration: how many of what, and where to.
+///   - source: whether the connections are opened here or leased from another pool of this process.
 ///   - registry: finds the registry that the channels register in, for each incarnation.
 ///   - onOpen: sets up each channel that was opened, before it is registered: declares, consumes. The channel is in confirm
 ///     mode. If it throws, the channel is opened again after a backoff.
@@ -27,6 +28,7 @@ package import Supervision
 package func poolSupervisor(
     _ id: String = "pool",
     configuration: PoolConfiguration,
+    source: ConnectionSource = .own(),
     confirms: Bool = true,
     registry: @escaping @Sendable (ChildContext) throws -> ChannelRegistry,
     onOpen: @escaping @Sendable (AMQPChannel, ChildContext) async throws -> Void,
@@ -36,7 +38,13 @@ package func poolSupervisor(
     let hooks = ChannelProcess.Hooks(confirms: confirms, onOpen: onOpen, onStop: onStop, onClose: onClose)
     return Supervisor(id, strategy: .oneForOne) {
         for number in 1...max(1, configuration.connections) {
-            connectionSupervisor(number, configuration: configuration, registry: registry, hooks: hooks)
+            connectionSupervisor(
+                number,
+                configuration: configuration,
+                source: source,
+                registry: registry,
+                hooks: hooks
+            )
         }
     }
 }
@@ -48,6 +56,7 @@ private let patience = Duration.seconds(3)
 private func connectionSupervisor(
     _ number: Int,
     configuration: PoolConfiguration,
+    source: ConnectionSource,
     registry: @escaping @Sendable (ChildContext) throws -> ChannelRegistry,
     hooks: ChannelProcess.Hooks
 ) -> Supervisor {
@@ -72,6 +81,8 @@ private func connectionSupervisor(
             start: { context -> ConnectionProcess? in
                 guard let rotation else { throw AMQPError.invalidArgument("the pool has no endpoints") }
                 return ConnectionProcess(
+                    number,
+                    source: source,
                     rotation: rotation,
                     configuration: settings,
                     backoff: configuration.backoff,
@@ -114,6 +125,7 @@ private func channel(
                 registry: try registry(context),
                 history: history,
                 hooks: hooks,
+                outbox: ChannelOutbox.Bounds(configuration.connection),
                 shutdown: configuration.channelShutdown,
                 killTimeout: configuration.killTimeout
             )

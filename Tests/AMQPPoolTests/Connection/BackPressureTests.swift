@@ -97,6 +97,32 @@ struct BackPressureTests: PeerScript {
         }
     }
 
+    @Test("A channel with more to write than the socket takes leaves the others their turn")
+    func fairness() async throws {
+        try await withPeer { peer, connection in
+            let bulk = try await openChannel(connection, peer)
+            let replies = try await openChannel(connection, peer, number: 2)
+            try await peer.send(.connectionBlocked(reason: "low on memory"))
+            try await eventually("it is blocked") { connection.blockedReason != nil }
+            let outcomes = Recorder<String>()
+            // Each takes all the room of a write.
+            for number in 0..<8 { bulk.submit(publish("bulk-\(number)", outcomes, bytes: 2 << 20)) }
+            replies.submit(publish("reply", outcomes))
+            replies.acknowledge(7)
+            try await peer.send(.connectionUnblocked)
+            try await peer.wait(for: isPublish("bulk-7"))
+            let order = peer.received.values.compactMap { frame -> String? in
+                switch frame {
+                case .method(_, .basicPublish(_, let key, _)): key
+                case .method(2, .basicAck): "ack"
+                default: nil
+                }
+            }
+            #expect(order.firstIndex(of: "reply").map { $0 <= 2 } == true, "\(order)")
+            #expect(order.firstIndex(of: "ack").map { $0 <= 3 } == true, "\(order)")
+        }
+    }
+
     @Test("An acknowledgement is taken however full the outbox is: it may be what makes room")
     func acknowledgements() async throws {
         try await withPeer({ $0.maximumOutboxEntries = 3 }) { peer, connection in

@@ -1,0 +1,53 @@
+/// Where the connections of a pool's subtree come from.
+package enum ConnectionSource: Sendable {
+    /// They are opened here, and closed here. Others may lease them.
+    case own(ConnectionLeases? = nil)
+    /// They belong to another pool of this process, which has as many. A process that leases one opens its own channels on it, ends
+    /// when the connection is lost, and never closes it.
+    case leased(ConnectionLeases)
+}
+
+/// The open connections of a pool by their numbers, over all incarnations of its processes.
+package final class ConnectionLeases: Sendable {
+    private let connections: [Current<AMQPConnection>]
+
+    init(count: Int) {
+        // Those that wait are processes of this program's own trees, one for each connection.
+        connections = (0..<max(1, count)).map { _ in Current(limit: .max) }
+    }
+
+    /// The connection with this number is open.
+    func opened(_ connection: AMQPConnection, number: Int) {
+        guard let current = current(number) else { return }
+        current.set(connection)
+        connection.onClosed { [weak connection] _ in
+            if let connection { current.clear(connection) }
+        }
+    }
+
+    /// The connection with this number, as soon as it is open.
+    ///
+    /// - Throws: `CancellationError`.
+    func lease(number: Int) async throws -> AMQPConnection {
+        guard let current = current(number) else {
+            throw AMQPError.invalidArgument("the pool has no connection \(number)")
+        }
+        var ended: AMQPConnection?
+        while true {
+            do throws(Current<AMQPConnection>.Absence) {
+                let connection = try await current.value(otherThan: ended, before: .now + .seconds(3600))
+                if !connection.isEnding { return connection }
+                ended = connection
+            } catch {
+                switch error {
+                case .deadline: ended = nil
+                case .cancelled, .stopped, .overloaded: throw CancellationError()
+                }
+            }
+        }
+    }
+
+    private func current(_ number: Int) -> Current<AMQPConnection>? {
+        connections.indices.contains(number - 1) ? connections[number - 1] : nil
+    }
+}
