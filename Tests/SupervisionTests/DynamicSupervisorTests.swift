@@ -1,3 +1,4 @@
+import Logging
 import Supervision
 import SupervisionTesting
 import Testing
@@ -155,5 +156,79 @@ actor Barrier: Worker {
         journal.write("asked")
         await journal.wait(for: "asked", count: count)
         journal.write("ends")
+    }
+}
+
+@Suite("A child found or started by its name in a registry")
+struct NamedChildTests {
+    @Test("of many that ask at once one starts it, and all get it, without an error in the log")
+    func once() async throws {
+        let records = LogRecords()
+        let supervisor = Supervisor("app", logger: records.logger) { DynamicSupervisor("sessions") }
+        try await supervisor.start()
+        let sessions = try supervisor.dynamicSupervisor("sessions")
+        let registry = Registry<String, ChildReference<Counter>>()
+        let starts = Journal()
+        let references = try await withThrowingTaskGroup(of: ChildReference<Counter>?.self) { group in
+            for _ in 1...50 {
+                group.addTask {
+                    try await sessions.startChild(
+                        Child("ada") { _ in
+                            starts.write("start")
+                            await Task.yield()
+                            return Counter()
+                        },
+                        registeredAs: "ada",
+                        in: registry
+                    )
+                }
+            }
+            return try await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(starts.entries.count == 1)
+        #expect(Set(references.map { $0?.path }).count == 1)
+        for reference in references { _ = try await reference?.call { $0.increment() } }
+        #expect(try await references[0]?.call { $0.value } == 50)
+        #expect(try sessions.countChildren().specifications == 1)
+        #expect(records.levels.allSatisfy { $0 < .warning })
+        await supervisor.stop()
+        #expect(registry.count == 0)
+    }
+
+    @Test("it is found again after a restart, and whoever waited for a start that failed tries itself")
+    func again() async throws {
+        let supervisor = Supervisor("app") { DynamicSupervisor("sessions", maxChildren: 1) }
+        try await supervisor.start()
+        let sessions = try supervisor.dynamicSupervisor("sessions")
+        let registry = Registry<String, ChildReference<Counter>>()
+        let journal = Journal()
+        let failing = Task {
+            try await sessions.startChild(
+                Child("ada") { _ -> Counter? in
+                    journal.write("begun")
+                    await journal.wait(for: "go")
+                    throw TestFailure()
+                },
+                registeredAs: "ada",
+                in: registry
+            )
+        }
+        await journal.wait(for: "begun")
+        let second = Task {
+            try await sessions.startChild(Child("ada") { _ in Counter() }, registeredAs: "ada", in: registry)
+        }
+        journal.write("go")
+        await #expect(throws: AdministrationError.self) { try await failing.value }
+        let child = try #require(try await second.value)
+        child.pid?.kill()
+        try await LiveTree(supervisor).settled()
+        let found = try await sessions.startChild(Child("ada") { _ in Counter() }, registeredAs: "ada", in: registry)
+        #expect(found?.pid == child.pid)
+        #expect(found?.pid != nil)
+        #expect(
+            try await sessions.startChild(Child("no") { _ -> Counter? in nil }, registeredAs: "ada", in: registry)
+                != nil
+        )
+        await supervisor.stop()
     }
 }

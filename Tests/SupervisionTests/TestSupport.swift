@@ -1,3 +1,4 @@
+import Logging
 import Supervision
 import Synchronization
 
@@ -109,4 +110,28 @@ actor Polite: Worker {
         await stop.wait()
         journal.write("\(name) was asked: \(!Task.isCancelled)")
     }
+}
+
+/// What is logged, by level.
+final class LogRecords: Sendable {
+    private struct Handler: LogHandler {
+        let records: LogRecords
+        var logLevel = Logger.Level.trace
+        var metadata: Logger.Metadata = [:]
+
+        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+            get { metadata[key] }
+            set { metadata[key] = newValue }
+        }
+
+        func log(event: LogEvent) {
+            records.state.withLock { $0.append((event.level, "\(event.message)")) }
+        }
+    }
+
+    private let state = Mutex<[(level: Logger.Level, message: String)]>([])
+
+    var levels: [Logger.Level] { state.withLock { $0.map(\.level) } }
+    var messages: [String] { state.withLock { $0.map(\.message) } }
+    var logger: Logger { Logger(label: "recorded") { _ in Handler(records: self) } }
 }

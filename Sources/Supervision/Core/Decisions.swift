@@ -27,6 +27,9 @@ struct Decisions: Sendable {
     /// In start order, where there is one.
     var slots: [SupervisorCore.Slot] { ordered?.children.slots() ?? dynamic?.slots ?? [] }
 
+    /// Whether a child without a process will be started together with another.
+    func isAboutToStart(_ slot: SupervisorCore.Slot) -> Bool { ordered?.isAboutToStart(slot) ?? false }
+
     func slot(of id: String) -> SupervisorCore.Slot? { ordered?.children.slot(of: id) }
 
     func record(_ slot: SupervisorCore.Slot) -> SupervisorCore.Record? { ordered?.children[slot] ?? dynamic?[slot] }

@@ -108,3 +108,18 @@ extension SupervisorCore {
         effects.append(.cancelDelay(slot))
     }
 }
+
+extension SupervisorCore {
+    /// Whether a child that is stopped will be started: an operation has it before it, or a group restart that takes it along
+    /// has been put off or is to be retried.
+    func isAboutToStart(_ slot: Slot) -> Bool {
+        guard phase == .booting || phase == .running else { return false }
+        if operation?.starts.contains(slot) == true { return true }
+        if strategy == .oneForOne { return false }
+        for other in children.slots() {
+            if strategy == .restForOne, other == slot { return false }
+            if case .restarting = children[other]?.status { return true }
+        }
+        return false
+    }
+}

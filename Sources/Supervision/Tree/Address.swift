@@ -36,7 +36,7 @@ struct Address: Sendable {
         }
     }
 
-    private func lookUp() -> SupervisorProcess.LookUp {
+    func lookUp() -> SupervisorProcess.LookUp {
         var found: SupervisorProcess.LookUp =
             switch anchor {
             case .supervisor(let process): process.process.isAlive ? .supervisor(process) : .none
@@ -45,11 +45,21 @@ struct Address: Sendable {
             }
         for name in names {
             guard case .supervisor(let supervisor) = found else {
-                if case .restarting = found { return .restarting }
+                if case .restarting = found { return found }
                 return .none
             }
             found = supervisor.lookUp(name)
         }
         return found
+    }
+}
+
+extension ChildProcess {
+    /// Its place, whatever the incarnation.
+    var address: Address {
+        switch owner.specification.kind {
+        case .ordered: Address(anchor: .supervisor(owner), names: [specification.id])
+        case .dynamic: Address(anchor: .dynamic(owner, slot, entry: entry, path: path), names: [])
+        }
     }
 }

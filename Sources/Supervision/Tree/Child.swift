@@ -219,6 +219,10 @@ public struct Child: Sendable {
         specification = ChildSpecification(id: id, policy: policy, kind: .actor(body))
     }
 
+    init(_ specification: ChildSpecification) {
+        self.specification = specification
+    }
+
     init(supervisor: SupervisorSpecification) {
         let policy = ChildPolicy(
             restart: supervisor.restart,

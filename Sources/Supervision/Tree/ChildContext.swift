@@ -37,6 +37,14 @@ public struct ChildContext: Sendable {
     /// The supervisor that started this incarnation.
     public var supervisor: SupervisorReference { SupervisorReference(process: child.owner) }
 
+    /// This child itself: a reference that stays valid when it is restarted, also for a child of a dynamic supervisor.
+    ///
+    /// It may be handed out from the start closure; calls through it fail with ``CallError/restarting(child:)`` until the
+    /// closure has returned. The actor must not call itself through it from its own start closure.
+    public func reference<A: Actor>(as type: A.Type = A.self) -> ChildReference<A> {
+        ChildReference(address: child.address)
+    }
+
     /// A sibling, by id: a stable reference that is resolved at each use, so that it may be taken before the sibling runs.
     public func reference<A: Actor>(_ id: String, as type: A.Type = A.self) -> ChildReference<A> {
         supervisor.child(id, as: type)

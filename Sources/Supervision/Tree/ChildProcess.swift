@@ -46,6 +46,8 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     let specification: ChildSpecification
     /// The supervisor holds its children, and each of them holds it: the circle ends when the incarnation is dropped.
     let owner: SupervisorProcess
+    /// The request that brought the child: the same for all its incarnations.
+    let entry: UInt64
     let incarnation: Int
     private let state: Mutex<State>
 
@@ -55,11 +57,13 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         owner: SupervisorProcess,
         slot: SupervisorCore.Slot,
         generation: UInt64,
+        entry: UInt64,
         incarnation: Int
     ) {
         self.specification = specification
         self.owner = owner
         process = Process(place: Process.Place(owner: owner.process.number, slot: slot, generation: generation))
+        self.entry = entry
         self.incarnation = incarnation
         state = Mutex(
             State(
@@ -85,7 +89,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     var generation: UInt64 { process.place.generation }
 
-    var path: String { owner.path(of: specification, generation) }
+    var path: String { owner.path(of: specification.id, entry) }
 
     var actor: (any Actor)? { state.withLock { $0.actor } }
 

@@ -24,35 +24,70 @@ public struct ChildReference<A: Actor>: Sendable {
     /// then cancelled and its result dropped.
     ///
     /// - Parameters:
-    ///   - timeout: The deadline; OTP's default of five seconds.
-    ///   - body: What to do, on the actor.
-    /// - Throws: ``CallError``, `CancellationError`, or what the body throws.
+    ///   - timeout: The deadline, for waiting and body together; OTP's default of five seconds.
+    ///   - whileRestarting: What to do while there is no incarnation because the child is being started again.
+    ///   - body: What to do, on the actor. It is called at most once.
+    /// - Throws: ``CallError``, `CancellationError`, or what the body throws. With ``WhileRestarting/wait``,
+    ///   ``CallError/restarting(child:)`` when the deadline has passed and no incarnation had come up.
     public func call<R: Sendable>(
         timeout: Duration = .seconds(5),
+        whileRestarting: WhileRestarting = .fail,
         _ body: @escaping @Sendable (isolated A) async throws -> R
     ) async throws -> R {
-        let child = try address.child()
+        switch whileRestarting {
+        case .fail:
+            return try await attempt(address.child(), timeout: timeout, until: timeout, body).get()
+        case .wait:
+            var deadline: Duration?
+            while true {
+                switch address.lookUp() {
+                case .child(let child):
+                    let now = child.owner.environment.clock.now
+                    let end = deadline ?? now + timeout
+                    deadline = end
+                    switch try await attempt(child, timeout: timeout, until: end - now, body) {
+                    case .result(let result): return try result.get()
+                    case .ended(_, hasBegun: false): continue
+                    case .ended(let error, hasBegun: true): throw error
+                    }
+                case .restarting(let coming):
+                    let end = deadline ?? coming.supervisor.environment.clock.now + timeout
+                    deadline = end
+                    guard try await coming.changed(before: end) else { throw CallError.restarting(child: path) }
+                case .supervisor, .none: throw CallError.noProcess(child: path)
+                }
+            }
+        }
+    }
+
+    /// Runs `body` on one incarnation. `timeout` is what the caller had asked for, `left` what remains of it.
+    func attempt<R: Sendable>(
+        _ child: ChildProcess,
+        timeout: Duration,
+        until left: Duration,
+        _ body: @escaping @Sendable (isolated A) async throws -> R
+    ) async throws -> CallAttempt<R> {
         let actor = try cast(child)
         let process = child.process
         let path = path
         let race = CallRace<R>()
         race.task = Task {
             do {
-                let result = try await ChildReference.enter(actor, process, path, body)
+                let result = try await ChildReference.enter(actor, process, path, race, body)
                 race.finish(.success(result))
             } catch {
                 race.finish(.failure(error))
             }
         }
-        let token = process.watch { race.finish(.failure(CallError.exited(child: path, $0))) }
-        let timer = child.owner.environment.clock.schedule(after: timeout) {
+        let token = process.watch { race.processEnded(CallError.exited(child: path, $0)) }
+        let timer = child.owner.environment.clock.schedule(after: left) {
             race.finish(.failure(CallError.timeout(child: path, after: timeout)))
         }
         defer {
             timer.cancel()
             process.unwatch(token)
         }
-        return try await race.value()
+        return await race.value()
     }
 
     /// The actor of the current incarnation, without a hop. For modules that check liveness themselves.
@@ -64,11 +99,13 @@ public struct ChildReference<A: Actor>: Sendable {
         _ actor: isolated A,
         _ process: Process,
         _ path: String,
+        _ race: CallRace<R>,
         _ body: @Sendable (isolated A) async throws -> R
     ) async throws -> R {
-        if let reason = process.exitReason { throw CallError.exited(child: path, reason) }
+        if let reason = process.exitReason { race.processEnded(.exited(child: path, reason)) }
+        guard race.begin() else { throw CancellationError() }
         let result = try await body(actor)
-        if let reason = process.exitReason { throw CallError.exited(child: path, reason) }
+        if let reason = process.exitReason { race.processEnded(.exited(child: path, reason)) }
         return result
     }
 
@@ -81,12 +118,35 @@ public struct ChildReference<A: Actor>: Sendable {
     }
 }
 
+/// What a call does while the child that it is for is being started again.
+public enum WhileRestarting: Sendable, Hashable {
+    /// Fail at once with ``CallError/restarting(child:)``, for whoever wants to know.
+    case fail
+    /// Wait for the next incarnation, within the call's timeout. A call whose body has begun is never repeated.
+    case wait
+}
+
+/// What one attempt at a call came to.
+enum CallAttempt<R: Sendable>: Sendable {
+    case result(Result<R, any Error>)
+    /// The incarnation ended first. `hasBegun` tells whether the body has.
+    case ended(CallError, hasBegun: Bool)
+
+    func get() throws -> R {
+        switch self {
+        case .result(let result): try result.get()
+        case .ended(let error, _): throw error
+        }
+    }
+}
+
 /// The first of: the result, the exit, the deadline, the cancellation.
 private final class CallRace<R: Sendable>: Sendable {
     private struct State {
-        var result: Result<R, any Error>?
-        var continuation: CheckedContinuation<R, any Error>?
+        var outcome: CallAttempt<R>?
+        var continuation: CheckedContinuation<CallAttempt<R>, Never>?
         var task: Task<Void, Never>?
+        var hasBegun = false
     }
 
     private let state = Mutex(State())
@@ -96,36 +156,55 @@ private final class CallRace<R: Sendable>: Sendable {
         set {
             let isOver = state.withLock { state in
                 state.task = newValue
-                return state.result != nil
+                return state.outcome != nil
             }
             if isOver { newValue?.cancel() }
         }
     }
 
+    /// The body is about to run. False when the race is over.
+    func begin() -> Bool {
+        state.withLock { state in
+            guard state.outcome == nil else { return false }
+            state.hasBegun = true
+            return true
+        }
+    }
+
+    func processEnded(_ error: CallError) {
+        finish { .ended(error, hasBegun: $0) }
+    }
+
     func finish(_ result: Result<R, any Error>) {
-        let (continuation, task) = state.withLock {
-            state -> (CheckedContinuation<R, any Error>?, Task<Void, Never>?) in
-            guard state.result == nil else { return (nil, nil) }
-            state.result = result
+        finish { _ in .result(result) }
+    }
+
+    private func finish(_ outcome: (_ hasBegun: Bool) -> CallAttempt<R>) {
+        let (outcome, continuation, task) = state.withLock {
+            state -> (CallAttempt<R>?, CheckedContinuation<CallAttempt<R>, Never>?, Task<Void, Never>?) in
+            guard state.outcome == nil else { return (nil, nil, nil) }
+            let outcome = outcome(state.hasBegun)
+            state.outcome = outcome
             defer {
                 state.continuation = nil
                 state.task = nil
             }
-            return (state.continuation, state.task)
+            if case .result(.success) = outcome { return (outcome, state.continuation, nil) }
+            return (outcome, state.continuation, state.task)
         }
-        if case .failure = result { task?.cancel() }
-        continuation?.resume(with: result)
+        task?.cancel()
+        if let outcome { continuation?.resume(returning: outcome) }
     }
 
-    func value() async throws -> R {
-        try await withTaskCancellationHandler {
-            try await withCheckedThrowingContinuation { continuation in
-                let result = state.withLock { state -> Result<R, any Error>? in
-                    if let result = state.result { return result }
+    func value() async -> CallAttempt<R> {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let outcome = state.withLock { state -> CallAttempt<R>? in
+                    if let outcome = state.outcome { return outcome }
                     state.continuation = continuation
                     return nil
                 }
-                if let result { continuation.resume(with: result) }
+                if let outcome { continuation.resume(returning: outcome) }
             }
         } onCancel: {
             finish(.failure(CancellationError()))

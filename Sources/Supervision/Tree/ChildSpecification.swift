@@ -30,6 +30,13 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
             )
         }
 
+        /// The same with another start closure.
+        func starting(_ start: @escaping @Sendable (ChildContext) async throws -> (any Actor)?) -> Body {
+            var body = self
+            body.start = start
+            return body
+        }
+
         static func erase<A: Actor>(
             _ hook: (@Sendable (A) async -> Void)?
         ) -> (@Sendable (any Actor) async -> Void)? {
@@ -45,6 +52,11 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
     init(id: String, policy: ChildPolicy, kind: Kind) {
         self.kind = kind
         super.init(id: id, policy: policy)
+    }
+
+    /// The same with another body.
+    func replacing(_ body: Body) -> ChildSpecification {
+        ChildSpecification(id: id, policy: policy, kind: .actor(body))
     }
 
     /// What is wrong with this specification under this supervisor, if anything; a supervisor's own children are looked at by

@@ -128,7 +128,7 @@ package final class FaultInjection: Sendable {
 }
 
 extension SupervisorProcess {
-    /// The place in the tree, the same for all incarnations; for a child of a dynamic supervisor its path changes.
+    /// The place in the tree, the same for all incarnations.
     var key: String {
         guard let link else { return specification.name }
         return link.owner.key(of: specification.name, link.slot)

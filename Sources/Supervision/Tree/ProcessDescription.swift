@@ -108,7 +108,7 @@ private struct Place {
         var places: [Place] = []
         var known: Set<String> = []
         if let process {
-            for (child, record, incarnation, _) in live {
+            for (child, _, incarnation, shell) in live {
                 known.insert(child.id)
                 let pid = incarnation.map(\.pid).flatMap { $0.isAlive ? $0 : nil }
                 let slot = incarnation?.slot ?? 0
@@ -116,7 +116,7 @@ private struct Place {
                     description: Place.describe(
                         child,
                         key: process.key(of: child.id, slot),
-                        path: process.path(of: child, record.generation),
+                        path: process.path(of: child.id, shell.entry),
                         parent: description.key,
                         pid: pid,
                         isDescribed: specification.children.contains { $0.id == child.id }

@@ -123,8 +123,8 @@ extension SupervisorProcess {
         var parents: [Int?] = [nil]
         var waiting: [(process: SupervisorProcess, index: Int)] = [(self, 0)]
         while let (process, index) = waiting.popLast() {
-            for (child, record, incarnation, abandoned) in process.snapshot() {
-                let node = process.node(child, record, incarnation, abandoned: abandoned)
+            for (child, record, incarnation, shell) in process.snapshot() {
+                let node = process.node(child, record, incarnation, shell)
                 nodes.append(node)
                 parents.append(index)
                 if node.status.hasProcess, case .supervisor(let next)? = incarnation {
@@ -141,7 +141,7 @@ extension SupervisorProcess {
 
     private func node() -> SupervisionTree {
         SupervisionTree(
-            name: link.map { $0.owner.name(of: specification.name, $0.generation) } ?? specification.name,
+            name: link.map { $0.owner.name(of: specification.name, $0.entry) } ?? specification.name,
             path: path,
             kind: specification.treeKind,
             status: .running,
@@ -158,10 +158,10 @@ extension SupervisorProcess {
         _ child: ChildSpecification,
         _ record: SupervisorCore.Record,
         _ incarnation: Incarnation?,
-        abandoned: Int
+        _ shell: ChildShell
     ) -> SupervisionTree {
         let status = SupervisionTree.Status(record, exit: incarnation?.pid.exitReason)
-        let name = name(of: child.id, record.generation)
+        let name = name(of: child.id, shell.entry)
         let kind: SupervisionTree.Kind =
             switch child.kind {
             case .supervisor(let specification): specification.treeKind
@@ -176,7 +176,7 @@ extension SupervisorProcess {
             age: status == .running ? record.startedAt.map { environment.clock.now - $0 } : nil,
             restarts: record.restarts,
             lastExit: record.lastExit,
-            abandoned: abandoned,
+            abandoned: shell.extras.value?.abandoned ?? 0,
             children: []
         )
     }

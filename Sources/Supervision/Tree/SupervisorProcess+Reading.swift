@@ -9,17 +9,16 @@ extension SupervisorProcess {
         }
     }
 
-    private func lookUp(_ slot: SupervisorCore.Slot, _ state: State) -> LookUp {
+    func lookUp(_ slot: SupervisorCore.Slot, _ state: State) -> LookUp {
         guard let record = state.core.record(slot) else { return .none }
+        let coming = LookUp.restarting(ComingChild(supervisor: self, slot: slot))
         switch record.status {
-        case .stopped: return .none
-        case .starting, .restarting, .down: return .restarting
+        case .stopped: return state.core.isAboutToStart(slot) ? coming : .none
+        case .starting, .restarting, .down: return coming
         case .running, .stopping:
             switch state.shells[slot]?.incarnation {
-            case .supervisor(let supervisor):
-                return supervisor.process.isAlive ? .supervisor(supervisor) : .restarting
-            case .child(let child):
-                return child.process.isAlive ? .child(child) : .restarting
+            case .supervisor(let supervisor): return supervisor.process.isAlive ? .supervisor(supervisor) : coming
+            case .child(let child): return child.process.isAlive ? .child(child) : coming
             case nil: return .none
             }
         }
@@ -39,11 +38,11 @@ extension SupervisorProcess {
     }
 
     /// The children in start order, as they are now.
-    func snapshot() -> [(ChildSpecification, SupervisorCore.Record, Incarnation?, abandoned: Int)] {
+    func snapshot() -> [(ChildSpecification, SupervisorCore.Record, Incarnation?, shell: ChildShell)] {
         state.withLock { state in
             state.core.slots.compactMap { slot in
                 guard let record = state.core.record(slot), let shell = state.shells[slot] else { return nil }
-                return (shell.specification, record, shell.incarnation, shell.extras.value?.abandoned ?? 0)
+                return (shell.specification, record, shell.incarnation, shell)
             }
         }
     }

@@ -37,8 +37,8 @@ extension SupervisorProcess {
         guard !environment.events.isEmpty || environment.logger.logLevel <= SupervisionLog.level(of: report) else {
             return
         }
-        let (shell, generation) = state.withLock { ($0.shells[slot], $0.core.record(slot)?.generation ?? 0) }
-        let childPath = path(of: shell?.specification.id ?? "?", generation)
+        let shell = state.withLock { $0.shells[slot] }
+        let childPath = path(of: shell?.specification.id ?? "?", shell?.entry ?? 0)
         let kind: SupervisionEvent.Kind =
             switch report {
             case .started: .started

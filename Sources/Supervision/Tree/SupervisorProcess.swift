@@ -12,6 +12,8 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         let owner: SupervisorProcess
         let slot: SupervisorCore.Slot
         let generation: UInt64
+        /// The request that brought it: the same for all its incarnations.
+        let entry: UInt64
     }
 
     enum Incarnation: Sendable {
@@ -29,7 +31,8 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     enum LookUp {
         case child(ChildProcess)
         case supervisor(SupervisorProcess)
-        case restarting
+        /// It is being started, or will be.
+        case restarting(ComingChild)
         case none
     }
 
@@ -56,6 +59,8 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         /// Calls that wait for their reply. Each is a suspended task of a caller's.
         var requests: [UInt64: WaitingRequest] = [:]
         var onBoot: (@Sendable (Result<Void, any Error>) -> Void)?
+        /// Who waits for a child to come up. Each is a suspended task of a caller's.
+        var arrivals = Arrivals()
     }
 
     let process: Process
@@ -64,6 +69,8 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     let link: Link?
     let environment: TreeEnvironment
     let state: Mutex<State>
+    /// How many wait for a child that is being started, for those who would tell them.
+    let arrivalCount = Atomic(0)
 
     var parent: SupervisorProcess? { link?.owner }
 
@@ -75,7 +82,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             place: link.map { .init(owner: $0.owner.process.number, slot: $0.slot, generation: $0.generation) }
                 ?? .init()
         )
-        path = link.map { $0.owner.path(of: specification.name, $0.generation) } ?? specification.name
+        path = link.map { $0.owner.path(of: specification.name, $0.entry) } ?? specification.name
         let seed = UInt64.random(in: .min ... .max)
         switch specification.kind {
         case .ordered(let strategy):
@@ -192,6 +199,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         effects.reserveCapacity(4)
         while decide(&effects) {
             for effect in effects { perform(effect) }
+            announceArrivals(effects)
         }
     }
 
@@ -276,6 +284,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                             owner: self,
                             slot: slot,
                             generation: generation,
+                            entry: shell.entry,
                             incarnation: state.core.restarts(slot)
                         )
                     )
@@ -283,7 +292,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                     .supervisor(
                         SupervisorProcess(
                             specification,
-                            link: Link(owner: self, slot: slot, generation: generation),
+                            link: Link(owner: self, slot: slot, generation: generation, entry: shell.entry),
                             environment: environment
                         )
                     )
@@ -342,15 +351,14 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 
     // MARK: - Names
 
-    /// The path of a child. Those of a dynamic supervisor have no ids of their own: their generation tells them apart.
-    func path(of child: ChildSpecification, _ generation: UInt64) -> String { path(of: child.id, generation) }
-
-    func path(of id: String, _ generation: UInt64) -> String {
-        path + "/" + name(of: id, generation)
+    /// The path of a child, the same for all its incarnations.
+    func path(of id: String, _ entry: UInt64) -> String {
+        path + "/" + name(of: id, entry)
     }
 
-    func name(of id: String, _ generation: UInt64) -> String {
-        if case .dynamic = specification.kind { return "\(id)#\(generation)" }
+    /// The ids of a dynamic supervisor's children need not be unique: the request that brought a child tells them apart.
+    func name(of id: String, _ entry: UInt64) -> String {
+        if case .dynamic = specification.kind { return "\(id)#\(entry)" }
         return id
     }
 }

@@ -1,0 +1,64 @@
+import Synchronization
+
+/// A value that is set once, and any number of tasks that wait for it. Waiting is cancellable; the first value stands.
+final class OneShot<Value: Sendable>: Sendable {
+    private struct State {
+        var value: Value?
+        var lastToken: UInt64 = 0
+        var waiters: [UInt64: CheckedContinuation<Value, any Error>] = [:]
+        /// Cancelled before their continuation was added.
+        var cancelled: Set<UInt64> = []
+    }
+
+    private let state = Mutex(State())
+
+    /// The value, if it has been set.
+    var current: Value? { state.withLock { $0.value } }
+
+    /// Sets the value and resumes all who wait. False when it had been set before.
+    @discardableResult
+    func set(_ value: Value) -> Bool {
+        let waiters = state.withLock { state -> [UInt64: CheckedContinuation<Value, any Error>]? in
+            guard state.value == nil else { return nil }
+            state.value = value
+            defer { state.waiters = [:] }
+            return state.waiters
+        }
+        guard let waiters else { return false }
+        for waiter in waiters.values { waiter.resume(returning: value) }
+        return true
+    }
+
+    /// The value, waited for.
+    ///
+    /// - Throws: `CancellationError` when the waiting task is cancelled before there is a value.
+    func value() async throws(CancellationError) -> Value {
+        let token = state.withLock { state in
+            state.lastToken += 1
+            return state.lastToken
+        }
+        do {
+            return try await withTaskCancellationHandler {
+                try await withCheckedThrowingContinuation { continuation in
+                    let result = state.withLock { state -> Result<Value, any Error>? in
+                        let wasCancelled = state.cancelled.remove(token) != nil
+                        if let value = state.value { return .success(value) }
+                        if wasCancelled { return .failure(CancellationError()) }
+                        state.waiters[token] = continuation
+                        return nil
+                    }
+                    if let result { continuation.resume(with: result) }
+                }
+            } onCancel: {
+                let waiter = state.withLock { state in
+                    let waiter = state.waiters.removeValue(forKey: token)
+                    if waiter == nil, state.value == nil { state.cancelled.insert(token) }
+                    return waiter
+                }
+                waiter?.resume(throwing: CancellationError())
+            }
+        } catch {
+            throw CancellationError()
+        }
+    }
+}

@@ -1,0 +1,93 @@
+import Synchronization
+
+/// A child that is being started, or will be.
+struct ComingChild: Sendable {
+    let supervisor: SupervisorProcess
+    let slot: SupervisorCore.Slot
+
+    /// Returns when it may have come up or be gone: whoever waits looks again.
+    ///
+    /// - Returns: False when the deadline passed first, by the tree's clock. Without one it takes as long as the start.
+    func changed(before deadline: Duration? = nil) async throws(CancellationError) -> Bool {
+        let clock = supervisor.environment.clock
+        let left = deadline.map { $0 - clock.now }
+        if let left, left <= .zero { return false }
+        let change = OneShot<Bool>()
+        let token = supervisor.watchArrival(slot) { change.set(true) }
+        let timer = left.map { clock.schedule(after: $0) { change.set(false) } }
+        defer {
+            timer?.cancel()
+            supervisor.unwatchArrival(slot, token)
+        }
+        return try await change.value()
+    }
+}
+
+/// Who waits for children to come up, by slot.
+struct Arrivals {
+    private var lastToken: UInt64 = 0
+    private var handlers: [SupervisorCore.Slot: [UInt64: @Sendable () -> Void]] = [:]
+
+    mutating func add(_ slot: SupervisorCore.Slot, _ handler: @escaping @Sendable () -> Void) -> UInt64 {
+        lastToken += 1
+        handlers[slot, default: [:]][lastToken] = handler
+        return lastToken
+    }
+
+    /// False when it has been called or removed.
+    mutating func remove(_ slot: SupervisorCore.Slot, _ token: UInt64) -> Bool {
+        guard handlers[slot]?.removeValue(forKey: token) != nil else { return false }
+        if handlers[slot]?.isEmpty == true { handlers[slot] = nil }
+        return true
+    }
+
+    mutating func take(_ slot: SupervisorCore.Slot) -> [@Sendable () -> Void] {
+        handlers.removeValue(forKey: slot).map { Array($0.values) } ?? []
+    }
+
+    mutating func takeAll() -> [@Sendable () -> Void] {
+        defer { handlers = [:] }
+        return handlers.values.flatMap(\.values)
+    }
+}
+
+extension SupervisorProcess {
+    /// Calls `handler` once, when the child in this slot may have come up or be gone; at once when it is not on its way up.
+    func watchArrival(_ slot: SupervisorCore.Slot, _ handler: @escaping @Sendable () -> Void) -> UInt64 {
+        let token = state.withLock { state -> UInt64? in
+            guard case .restarting = lookUp(slot, state), state.core.phase != .finished else { return nil }
+            arrivalCount.add(1, ordering: .relaxed)
+            return state.arrivals.add(slot, handler)
+        }
+        if token == nil { handler() }
+        return token ?? 0
+    }
+
+    func unwatchArrival(_ slot: SupervisorCore.Slot, _ token: UInt64) {
+        state.withLock { state in
+            if state.arrivals.remove(slot, token) { arrivalCount.subtract(1, ordering: .relaxed) }
+        }
+    }
+
+    /// Wakes those whose child these effects speak of.
+    func announceArrivals(_ effects: [SupervisorCore.Effect]) {
+        // Whoever waits is counted under the lock under which the state changed that these effects come from.
+        guard arrivalCount.load(ordering: .relaxed) > 0 else { return }
+        var due: [@Sendable () -> Void] = []
+        state.withLock { state in
+            for effect in effects {
+                switch effect {
+                case .report(let slot, _), .forget(let slot, _), .cancelDelay(let slot):
+                    due += state.arrivals.take(slot)
+                case .reply(_, .done):
+                    // An ordered supervisor stops a child that waits for its restart without another word.
+                    if case .ordered = specification.kind { due += state.arrivals.takeAll() }
+                case .finished: due += state.arrivals.takeAll()
+                case .start, .stop, .kill, .scheduleDelay, .retry, .adopt, .reply, .booted: continue
+                }
+            }
+            arrivalCount.subtract(due.count, ordering: .relaxed)
+        }
+        for handler in due { handler() }
+    }
+}
