@@ -13,6 +13,9 @@ extension AMQPChannel {
     ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
     ///   - onDelivery: called for each delivery, in order.
     ///   - onCancel: called when the broker cancels the consumer: the queue was deleted, or its node failed.
+    /// A message that cannot be handed on (``ConnectionConfiguration/maximumIncomingMessageSize``; headers nested more than 16
+    /// levels deep) is rejected without requeue, counted (``refusedDeliveries``) and logged with the queue.
+    ///
     /// - Throws: the ``AMQPError`` that closed the channel (404: no such queue; 403: it is consumed exclusively), or why there
     ///   was no answer. A consumer that starts after its caller has given up is cancelled, and its deliveries go back.
     @discardableResult
@@ -26,6 +29,34 @@ extension AMQPChannel {
         onDelivery: @escaping @Sendable (Delivery) -> Void,
         onCancel: @escaping @Sendable () -> Void = {}
     ) async throws(AMQPError) -> String {
+        try await consume(
+            queue: queue,
+            tag: tag,
+            noAck: noAck,
+            exclusive: exclusive,
+            arguments: arguments,
+            timeout: timeout,
+            onRefused: nil,
+            onDelivery: onDelivery,
+            onCancel: onCancel
+        )
+    }
+
+    /// Starts a consumer that settles also what cannot be handed on.
+    ///
+    /// - Parameter onRefused: called on the event loop for each such delivery, in order with the others; it must be settled. Nil
+    ///   rejects them.
+    package func consume(
+        queue: String,
+        tag: String? = nil,
+        noAck: Bool = false,
+        exclusive: Bool = false,
+        arguments: FieldTable = FieldTable(),
+        timeout: Duration? = nil,
+        onRefused: (@Sendable (RefusedDelivery) -> Void)?,
+        onDelivery: @escaping @Sendable (Delivery) -> Void,
+        onCancel: @escaping @Sendable () -> Void = {}
+    ) async throws(AMQPError) -> String {
         let tag = tag ?? makeConsumerTag()
         let request = BasicConsume(
             queue: queue,
@@ -34,7 +65,14 @@ extension AMQPChannel {
             exclusive: exclusive,
             arguments: arguments
         )
-        let consumer = ChannelStateMachine.Consumer(noAck: noAck, onDelivery: onDelivery, onCancel: onCancel)
+        let consumer = ChannelStateMachine.Consumer(
+            queue: queue,
+            noAck: noAck,
+            isOfStream: arguments["x-stream-offset"] != nil,
+            onDelivery: onDelivery,
+            onCancel: onCancel,
+            onRefused: onRefused
+        )
         _ = try await operation(.basicConsume(request), timeout: timeout) { machine, id, actions in
             machine.consume(id, request, consumer, &actions)
         }

@@ -1,3 +1,4 @@
+import Logging
 package import NIOCore
 import Synchronization
 
@@ -31,8 +32,11 @@ public actor AMQPChannel {
     var lastPublish: UInt64 = 0
     var waitingPublishes = WaitingPublishes()
 
-    /// Deliveries that were rejected without requeue because their properties or size are not accepted.
-    package private(set) var refusedDeliveries = 0
+    /// Deliveries that were not handed on because their headers, properties or size are not accepted. Each is logged with its
+    /// queue, unless there are more than one a second.
+    public private(set) var refusedDeliveries = 0
+    private var nextRefusalLog: ContinuousClock.Instant?
+    private var unloggedRefusals = 0
     /// Returned messages that match no unconfirmed one.
     package private(set) var unmatchedReturns = 0
     private var returnHandler: (@Sendable (MessageProperties) -> Void)?
@@ -309,7 +313,10 @@ public actor AMQPChannel {
         case .settle(let settlement): settlement.tell()
         case .deliver(let consumer, let delivery): consumer.onDelivery(delivery)
         case .consumerCancelled(let consumer): consumer.onCancel()
-        case .deliveryRefused: refusedDeliveries += 1
+        case .deliveryRefused(let refused): refusedDelivery(refused)
+        case .handOverRefused(let consumer, let refused):
+            refusedDelivery(refused)
+            consumer.onRefused?(refused)
         case .returnUnmatched(let properties):
             unmatchedReturns += 1
             returnHandler?(properties)
@@ -321,6 +328,26 @@ public actor AMQPChannel {
         case .released: connection.assumeIsolated { $0.released(number) }
         case .failConnection(let error): connection.assumeIsolated { $0.fail(error) }
         }
+    }
+
+    private func refusedDelivery(_ refused: RefusedDelivery) {
+        refusedDeliveries += 1
+        let now = ContinuousClock.now
+        // Whoever may publish must not be able to fill the log.
+        if let next = nextRefusalLog, now < next {
+            unloggedRefusals += 1
+            return
+        }
+        nextRefusalLog = now + .seconds(1)
+        defer { unloggedRefusals = 0 }
+        connection.logger.warning(
+            "a message cannot be handed on",
+            metadata: [
+                "queue": "\(refused.queue)", "exchange": "\(refused.exchange)", "routing-key": "\(refused.routingKey)",
+                "message-id": "\(refused.properties?.messageID ?? "")", "reason": "\(refused.reason)",
+                "unlogged": "\(unloggedRefusals)",
+            ]
+        )
     }
 
     private func send(_ method: Method) {

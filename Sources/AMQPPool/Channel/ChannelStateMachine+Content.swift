@@ -36,7 +36,7 @@ extension ChannelStateMachine {
         // While closing, what must be acknowledged is requeued by the broker; what need not be would be lost.
         if isClosing, consumer?.noAck != true { return }
         guard let consumer, !consumer.isAbandoned else {
-            if consumer?.noAck != true {
+            if consumer?.noAck != true, consumer?.isOfStream != true {
                 actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: true)))
             }
             return
@@ -54,8 +54,22 @@ extension ChannelStateMachine {
             )
             actions.append(.deliver(consumer, delivery))
         case .failure(let refusal):
-            if !consumer.noAck { actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: false))) }
-            actions.append(.deliveryRefused(refusal.description))
+            let refused = RefusedDelivery(
+                queue: consumer.queue,
+                deliveryTag: deliveryTag,
+                redelivered: redelivered,
+                exchange: exchange,
+                routingKey: routingKey,
+                properties: refusal.readable,
+                reason: refusal.description
+            )
+            if consumer.onRefused != nil { return actions.append(.handOverRefused(consumer, refused)) }
+            if consumer.isOfStream {
+                actions.append(.send(.basicAck(deliveryTag: deliveryTag, multiple: false)))
+            } else if !consumer.noAck {
+                actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: false)))
+            }
+            actions.append(.deliveryRefused(refused))
         }
     }
 
@@ -69,7 +83,7 @@ extension ChannelStateMachine {
         _ actions: inout [Action]
     ) {
         guard case .success(let properties) = content.properties else {
-            return refuseGot(deliveryTag, content, &actions)
+            return refuseGot(deliveryTag, redelivered, exchange, routingKey, content, &actions)
         }
         let delivery = Delivery(
             consumerTag: "",
@@ -85,6 +99,9 @@ extension ChannelStateMachine {
 
     private mutating func refuseGot(
         _ deliveryTag: UInt64,
+        _ redelivered: Bool,
+        _ exchange: String,
+        _ routingKey: String,
         _ content: ContentAssembly.Content,
         _ actions: inout [Action]
     ) {
@@ -92,10 +109,24 @@ extension ChannelStateMachine {
         guard let slot = slots.answer(content.method) else {
             return violation("unexpected \(content.method.name)", &actions)
         }
-        if case .basicGet(_, noAck: false) = slot.request {
-            actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: false)))
+        var queue = ""
+        if case .basicGet(let name, let noAck) = slot.request {
+            queue = name
+            if !noAck { actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: false))) }
         }
-        actions.append(.deliveryRefused(refusal.description))
+        actions.append(
+            .deliveryRefused(
+                RefusedDelivery(
+                    queue: queue,
+                    deliveryTag: deliveryTag,
+                    redelivered: redelivered,
+                    exchange: exchange,
+                    routingKey: routingKey,
+                    properties: refusal.readable,
+                    reason: refusal.description
+                )
+            )
+        )
         if slot.isWanted {
             actions.append(.complete(slot.id, .failure(.propertiesRefused(refusal.description))))
         }

@@ -15,7 +15,9 @@ struct ChannelStateMachine {
         /// The broker cancelled the consumer.
         case consumerCancelled(Consumer)
         /// A message was not handed on, and rejected without requeue where it could be.
-        case deliveryRefused(String)
+        case deliveryRefused(RefusedDelivery)
+        /// As ``deliveryRefused(_:)``, and the consumer settles it.
+        case handOverRefused(Consumer, RefusedDelivery)
         /// A return that matches no unconfirmed message.
         case returnUnmatched(MessageProperties)
         /// The channel has ended under its users: what waits in the outbox was not written.
@@ -34,9 +36,14 @@ struct ChannelStateMachine {
     }
 
     struct Consumer: Sendable {
+        var queue = ""
         var noAck: Bool
+        /// Whether it consumes from an offset: the broker closes the connection (540) for a message of a stream that is rejected.
+        var isOfStream = false
         var onDelivery: @Sendable (Delivery) -> Void
         var onCancel: @Sendable () -> Void
+        /// Settles what cannot be handed on; nil rejects it.
+        var onRefused: (@Sendable (RefusedDelivery) -> Void)?
         /// Nobody waits for its consume-ok any more: it is cancelled when that comes, and its deliveries go back.
         var isAbandoned = false
     }
@@ -239,7 +246,7 @@ struct ChannelStateMachine {
 
     mutating func receiveHeader(
         bodySize: UInt64,
-        _ properties: Result<MessageProperties, PropertiesError>,
+        _ properties: Result<MessageProperties, RefusedProperties>,
         _ actions: inout [Action]
     ) {
         do {

@@ -13,13 +13,21 @@ struct ContentAssembly {
 
     /// Why a message is not handed on, though the frames were in order.
     enum Refusal: Error, Equatable, CustomStringConvertible {
-        case properties(PropertiesError)
-        case tooLarge(bytes: UInt64, limit: Int)
+        case properties(RefusedProperties)
+        case tooLarge(bytes: UInt64, limit: Int, MessageProperties?)
+
+        /// What can be told of the message's properties all the same.
+        var readable: MessageProperties? {
+            switch self {
+            case .properties(let refused): refused.readable
+            case .tooLarge(_, _, let properties): properties
+            }
+        }
 
         var description: String {
             switch self {
-            case .properties(let error): "\(error)"
-            case .tooLarge(let bytes, let limit): "a body of \(bytes) bytes is over the limit of \(limit)"
+            case .properties(let refused): "\(refused.reason)"
+            case .tooLarge(let bytes, let limit, _): "a body of \(bytes) bytes is over the limit of \(limit)"
             }
         }
     }
@@ -57,14 +65,15 @@ struct ContentAssembly {
     /// Returns the message if it has no body.
     mutating func header(
         bodySize: UInt64,
-        _ properties: Result<MessageProperties, PropertiesError>
+        _ properties: Result<MessageProperties, RefusedProperties>
     ) throws(Violation) -> Content? {
         guard case .awaitingHeader(let method) = state else {
             throw Violation(description: "a content header without a method before it")
         }
         var checked: Result<MessageProperties, Refusal> = properties.mapError { .properties($0) }
-        if bodySize > UInt64(maximumBodySize) {
-            checked = .failure(.tooLarge(bytes: bodySize, limit: maximumBodySize))
+        if bodySize > UInt64(clamping: maximumBodySize) {
+            let readable = try? properties.get()
+            checked = .failure(.tooLarge(bytes: bodySize, limit: maximumBodySize, readable))
         }
         guard bodySize > 0 else {
             state = .idle

@@ -36,6 +36,22 @@ public struct Delivery: Sendable {
     }
 }
 
+/// A delivery that is not handed on: its headers are nested too deeply or too many, its properties break the protocol, or its body
+/// is larger than ``ConnectionConfiguration/maximumIncomingMessageSize``.
+package struct RefusedDelivery: Sendable {
+    /// The queue it was consumed from.
+    package var queue: String
+    /// Not settled yet where a consumer is given it.
+    package var deliveryTag: UInt64
+    package var redelivered: Bool
+    package var exchange: String
+    package var routingKey: String
+    /// All that could be read of its properties: where the headers are the reason, the others. Who sent it may be answered.
+    package var properties: MessageProperties?
+    /// Why it is refused.
+    package var reason: String
+}
+
 /// What a queue held when it was declared.
 public struct QueueStatus: Sendable, Hashable {
     /// The queue's name; the broker's choice where none was given.

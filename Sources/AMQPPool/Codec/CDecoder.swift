@@ -10,20 +10,43 @@ struct CDecoder: ~Copyable {
     private var replyTo = RecentString()
 
     /// A message's properties; `bytes` is what follows the body size in a content header.
-    mutating func properties(_ bytes: ByteBuffer) -> Result<MessageProperties, PropertiesError> {
+    mutating func properties(_ bytes: ByteBuffer) -> Result<MessageProperties, RefusedProperties> {
         do throws(PropertiesError) {
             try TableCheck.properties(bytes.readableBytesUInt8Span)
         } catch {
-            return .failure(error)
+            return .failure(RefusedProperties(reason: error, readable: withoutHeaders(bytes, error)))
         }
+        return decodeProperties(bytes)
+    }
+
+    /// The properties without the headers, if these are why they are refused.
+    private mutating func withoutHeaders(_ bytes: ByteBuffer, _ reason: PropertiesError) -> MessageProperties? {
+        switch reason {
+        case .nestedTooDeeply, .tooManyFields: break
+        case .undefinedFlags, .malformed: return nil
+        }
+        guard let (start, end) = try? TableCheck.headers(bytes.readableBytesUInt8Span) else { return nil }
+        var rest = bytes
+        var others = ByteBuffer()
+        guard let flags = rest.readInteger(as: UInt16.self), let before = rest.readSlice(length: start - 2) else {
+            return nil
+        }
+        rest.moveReaderIndex(forwardBy: min(end - start, rest.readableBytes))
+        others.writeInteger(flags & ~UInt16(1 << TableCheck.headersFlag))
+        others.writeImmutableBuffer(before)
+        others.writeImmutableBuffer(rest)
+        guard (try? TableCheck.properties(others.readableBytesUInt8Span)) != nil else { return nil }
+        return try? decodeProperties(others).get()
+    }
+
+    private mutating func decodeProperties(_ bytes: ByteBuffer) -> Result<MessageProperties, RefusedProperties> {
         memory.recycle()
         return bytes.withUnsafeReadableBytes { encoded in
             let decoded = memory.decode(encoded, as: amqp_basic_properties_t.self) {
                 amqp_decode_properties(UInt16(AMQP_BASIC_CLASS), &$0, $1, &$2)
             }
-            guard let decoded else { return .failure(.malformed) }
-            guard let fields = MessageProperties.Fields(decoded, &contentType, &replyTo) else {
-                return .failure(.notUTF8)
+            guard let decoded, let fields = MessageProperties.Fields(decoded, &contentType, &replyTo) else {
+                return .failure(RefusedProperties(reason: .malformed))
             }
             return .success(MessageProperties(fields))
         }
@@ -83,7 +106,7 @@ private struct TableLayout {
 }
 
 extension MessageProperties.Fields {
-    /// Copies what librabbitmq decoded. `nil` if an identity is not UTF-8.
+    /// Copies what librabbitmq decoded. `nil` if the headers have a kind that is not one `TableCheck` lets pass.
     fileprivate init?(
         _ decoded: amqp_basic_properties_t,
         _ recentContentType: inout RecentString,
@@ -92,9 +115,9 @@ extension MessageProperties.Fields {
         let flags = CInt(bitPattern: decoded._flags)
         self.init()
         if flags & AMQP_BASIC_CONTENT_TYPE_FLAG != 0 {
-            contentType = recentContentType.repairedText(decoded.content_type)
+            contentType = recentContentType.text(decoded.content_type)
         }
-        if flags & AMQP_BASIC_CONTENT_ENCODING_FLAG != 0 { contentEncoding = decoded.content_encoding.repairedString }
+        if flags & AMQP_BASIC_CONTENT_ENCODING_FLAG != 0 { contentEncoding = decoded.content_encoding.text }
         if flags & AMQP_BASIC_HEADERS_FLAG != 0 {
             guard let table = FieldTable(decoded.headers) else { return nil }
             headers = table
@@ -102,51 +125,46 @@ extension MessageProperties.Fields {
         if flags & AMQP_BASIC_DELIVERY_MODE_FLAG != 0 { deliveryMode = DeliveryMode(rawValue: decoded.delivery_mode) }
         if flags & AMQP_BASIC_PRIORITY_FLAG != 0 { priority = decoded.priority }
         if flags & AMQP_BASIC_CORRELATION_ID_FLAG != 0 {
-            guard let text = decoded.correlation_id.string else { return nil }
-            correlationID = text
+            correlationID = decoded.correlation_id.text
         }
         if flags & AMQP_BASIC_REPLY_TO_FLAG != 0 {
-            guard let text = recentReplyTo.text(decoded.reply_to) else { return nil }
-            replyTo = text
+            replyTo = recentReplyTo.text(decoded.reply_to)
         }
         if flags & AMQP_BASIC_EXPIRATION_FLAG != 0 {
-            guard let text = decoded.expiration.string else { return nil }
-            expiration = text
+            expiration = decoded.expiration.text
         }
         if flags & AMQP_BASIC_MESSAGE_ID_FLAG != 0 {
-            if let correlationID, decoded.message_id.isEqual(correlationID) {
-                // Those of a call are the same.
+            // Those of a call are the same.
+            if let correlationID, decoded.message_id.isEqual(decoded.correlation_id) {
                 messageID = correlationID
             } else {
-                guard let text = decoded.message_id.string else { return nil }
-                messageID = text
+                messageID = decoded.message_id.text
             }
         }
         if flags & AMQP_BASIC_TIMESTAMP_FLAG != 0 { timestamp = decoded.timestamp }
-        if flags & AMQP_BASIC_TYPE_FLAG != 0 { type = decoded.type.repairedString }
+        if flags & AMQP_BASIC_TYPE_FLAG != 0 { type = decoded.type.text }
         if flags & AMQP_BASIC_USER_ID_FLAG != 0 {
-            guard let text = decoded.user_id.string else { return nil }
-            userID = text
+            userID = decoded.user_id.text
         }
-        if flags & AMQP_BASIC_APP_ID_FLAG != 0 { appID = decoded.app_id.repairedString }
+        if flags & AMQP_BASIC_APP_ID_FLAG != 0 { appID = decoded.app_id.text }
     }
 }
 
 extension FieldTable {
-    /// Copies what librabbitmq decoded. `nil` if a key is not UTF-8.
+    /// Copies what librabbitmq decoded. `nil` if a kind is not one `TableCheck` lets pass.
     init?(_ decoded: amqp_table_t) {
         var entries: [Entry] = []
         entries.reserveCapacity(Int(decoded.num_entries))
         for entry in decoded.decodedEntries {
-            guard let key = entry.key.string, let value = FieldValue(entry.value) else { return nil }
-            entries.append(Entry(key: key, value: value))
+            guard let value = FieldValue(entry.value) else { return nil }
+            entries.append(Entry(key: entry.key.text, value: value))
         }
         self.init(entries: entries)
     }
 }
 
 extension FieldValue {
-    /// Copies what librabbitmq decoded. `nil` if a key within it is not UTF-8, or the kind is not one `TableCheck` lets pass.
+    /// Copies what librabbitmq decoded. `nil` if the kind is not one `TableCheck` lets pass.
     fileprivate init?(_ field: amqp_field_value_t) {
         switch field.kind {
         case UInt8(ascii: "S"): self = field.value.bytes.string.map { .string($0) } ?? .bytes(field.value.bytes.array)

@@ -120,8 +120,20 @@ extension ByteBuffer {
 extension amqp_bytes_t {
     private var buffer: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: bytes, count: len) }
 
-    /// Whether there is a NUL among the bytes.
-    var containsNUL: Bool { buffer.contains(0) }
+    /// Whether there is a NUL among the bytes, or what may begin one of ``ShortString``'s escapes.
+    var special: (containsNUL: Bool, mayHaveEscapes: Bool) {
+        var (containsNUL, mayHaveEscapes) = (false, false)
+        for byte in buffer {
+            containsNUL = containsNUL || byte == 0
+            mayHaveEscapes = mayHaveEscapes || byte == ShortString.firstByteOfEscapes
+        }
+        return (containsNUL, mayHaveEscapes)
+    }
+
+    /// Whether these are the same bytes.
+    func isEqual(_ other: amqp_bytes_t) -> Bool {
+        len == other.len && buffer.elementsEqual(other.buffer)
+    }
 
     /// Whether these are the bytes of a text.
     func isEqual(_ text: String) -> Bool {
@@ -144,6 +156,17 @@ extension amqp_bytes_t {
             }
             return true
         } ?? text.utf8.elementsEqual(buffer)
+    }
+
+    /// A copy as text, in which each byte has its place: see ``ShortString``.
+    var text: String {
+        // Nearly all names and ids are ASCII.
+        var (all, least) = (UInt8.min, UInt8.max)
+        for byte in buffer {
+            all |= byte
+            least = min(least, byte)
+        }
+        return all & 0x80 == 0 && least > 0 ? repairedString : ShortString.text(of: buffer)
     }
 
     /// A copy as text, if it is UTF-8.

@@ -16,7 +16,8 @@ public enum FieldValue: Sendable, Hashable {
     case uint32(UInt32)
     /// `l`
     case int64(Int64)
-    /// `L`
+    /// `L`. Up to `Int64.max` it is sent, and so arrives, as ``int64(_:)``. RabbitMQ from 4.0 on delivers a greater one as a
+    /// negative ``int64(_:)``, without an error.
     case uint64(UInt64)
     /// `f`
     case float(Float)
@@ -40,7 +41,7 @@ public enum FieldValue: Sendable, Hashable {
 
 /// A field table: named values in the order in which they were written.
 ///
-/// Keys are at most 255 bytes of UTF-8. A table is as large as one frame at the most, so looking a key up walks it.
+/// Keys are at most 255 bytes, kept as they come: see ``ShortString``. A table is as large as one frame at the most, so looking a key up walks it.
 public struct FieldTable: Sendable, Hashable {
     /// The entries, in order. A key that stands twice is looked up as its first entry.
     public private(set) var entries: [Entry]

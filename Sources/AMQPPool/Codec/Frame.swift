@@ -5,7 +5,7 @@ enum Frame: Sendable, Equatable {
     case method(channel: UInt16, Method)
     /// A content header. Properties that cannot be accepted (nested too deeply, undefined flags) are a value, not the end
     /// of the connection: the message is refused, the channel goes on.
-    case header(channel: UInt16, bodySize: UInt64, Result<MessageProperties, PropertiesError>)
+    case header(channel: UInt16, bodySize: UInt64, Result<MessageProperties, RefusedProperties>)
     case body(channel: UInt16, ByteBuffer)
     case heartbeat
 
@@ -26,10 +26,27 @@ enum PropertiesError: Error, Sendable, Equatable {
     case tooManyFields
     /// A flag bit is set that AMQP 0-9-1 does not define, or a second flag word follows.
     case undefinedFlags
-    /// A name or id is not UTF-8, so it cannot be kept without turning it into another one.
-    case notUTF8
     /// The bytes do not decode: truncated, a length that contradicts another, an unknown kind of field, or bytes left over.
     case malformed
+}
+
+extension PropertiesError: CustomStringConvertible {
+    /// What is wrong with them.
+    var description: String {
+        switch self {
+        case .nestedTooDeeply: "the headers are nested more than \(FrameDecoder.maximumNesting) levels deep"
+        case .tooManyFields: "the headers have more than \(FrameDecoder.maximumFields) values"
+        case .undefinedFlags: "the properties have flags that AMQP 0-9-1 does not define"
+        case .malformed: "the properties do not decode"
+        }
+    }
+}
+
+/// The properties of an incoming message that were not decoded.
+struct RefusedProperties: Error, Sendable, Equatable {
+    var reason: PropertiesError
+    /// All of them but the headers, where these are the reason.
+    var readable: MessageProperties?
 }
 
 /// Why the stream of frames cannot be followed any further. The connection must be closed: nothing after it is reliable.

@@ -6,11 +6,8 @@ import NIOCore
 /// to a refused message (``Frame/header(channel:bodySize:_:)``) or to a ``FrameError``, never to a trap or a read outside of
 /// the frame. Memory is bounded by ``maximumFrameSize`` plus what one read from the socket brings.
 ///
-/// Text that is not UTF-8: what only people read (reply texts, reasons, mechanisms, locales, content types, encodings, `type`
-/// and `app-id`) and what another publisher chose on the way here (exchange and routing key of a delivery or return) is
-/// repaired with U+FFFD. What is an identity (consumer tags, queue names, the keys of tables, correlation, message and user
-/// ids, reply-to, expiration) is refused, as two different ones would become the same: in a message's properties with
-/// ``PropertiesError/notUTF8``, in a method with ``FrameError/malformedMethod(id:)``.
+/// Text that is not UTF-8: what only people read (reply texts, reasons, mechanisms, locales) is repaired with U+FFFD. Names, ids,
+/// routing keys, the keys of tables and all other properties are kept byte for byte: see ``ShortString``.
 ///
 /// Not thread-safe: it belongs to one connection.
 final class FrameDecoder {

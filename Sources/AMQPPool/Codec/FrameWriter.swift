@@ -67,11 +67,12 @@ struct FrameWriter: ~Copyable {
     ) throws(EncodingError) {
         _ = try tables.longString(newSecret)
         _ = try tables.shortString(reason, "reason")
+        let reason = ShortString.bytes(of: reason)
         let start = beginFrame(AMQP_FRAME_METHOD, channel: channel, into: &buffer)
         buffer.writeMultipleIntegers(Method.updateSecretID, UInt32(newSecret.count))
         buffer.writeBytes(newSecret)
-        buffer.writeInteger(UInt8(reason.utf8.count))
-        buffer.writeString(reason)
+        buffer.writeInteger(UInt8(clamping: reason.count))
+        buffer.writeBytes(reason)
         endFrame(from: start, in: &buffer)
     }
 

@@ -1,4 +1,5 @@
-/// A message's properties (AMQP 0-9-1, section 1.8.2). Every string is at most 255 bytes of UTF-8.
+/// A message's properties (AMQP 0-9-1, section 1.8.2). Every string is at most 255 bytes, which
+/// need not be UTF-8 where another client wrote them: ``ShortString`` says how they are kept, and sent on as they came.
 public struct MessageProperties: Sendable, Hashable {
     /// One reference to pass from hand to hand, on a way on which a message changes hands a dozen times, instead of ten strings.
     /// It is never written to: whoever changes a property gets a box of his own.

@@ -2,19 +2,18 @@ import CRabbitMQ
 import NIOCore
 
 extension CDecoder {
-    /// Decodes a method's arguments and copies them. `nil` if librabbitmq refuses them, or an identity is not UTF-8.
+    /// Decodes a method's arguments and copies them. `nil` if librabbitmq refuses them.
     mutating func decodeMethod(_ id: UInt32, _ arguments: UnsafeRawBufferPointer) -> Method? {
         switch id {
         case AMQP_BASIC_DELIVER_METHOD:
-            guard let decoded = decode(id, arguments, as: amqp_basic_deliver_t.self),
-                let tag = consumerTag.text(decoded.consumer_tag)
+            guard let decoded = decode(id, arguments, as: amqp_basic_deliver_t.self)
             else { return nil }
             return .basicDeliver(
-                consumerTag: tag,
+                consumerTag: consumerTag.text(decoded.consumer_tag),
                 deliveryTag: decoded.delivery_tag,
                 redelivered: decoded.redelivered != 0,
-                exchange: decoded.exchange.repairedString,
-                routingKey: routingKey.repairedText(decoded.routing_key)
+                exchange: decoded.exchange.text,
+                routingKey: routingKey.text(decoded.routing_key)
             )
         case AMQP_BASIC_ACK_METHOD:
             return decode(id, arguments, as: amqp_basic_ack_t.self).map {
@@ -33,8 +32,8 @@ extension CDecoder {
                 .basicReturn(
                     replyCode: $0.reply_code,
                     replyText: $0.reply_text.repairedString,
-                    exchange: $0.exchange.repairedString,
-                    routingKey: $0.routing_key.repairedString
+                    exchange: $0.exchange.text,
+                    routingKey: $0.routing_key.text
                 )
             }
         case AMQP_BASIC_GET_OK_METHOD:
@@ -42,24 +41,24 @@ extension CDecoder {
                 .basicGetOK(
                     deliveryTag: $0.delivery_tag,
                     redelivered: $0.redelivered != 0,
-                    exchange: $0.exchange.repairedString,
-                    routingKey: $0.routing_key.repairedString,
+                    exchange: $0.exchange.text,
+                    routingKey: $0.routing_key.text,
                     messageCount: $0.message_count
                 )
             }
         case AMQP_BASIC_GET_EMPTY_METHOD:
             return decode(id, arguments, as: amqp_basic_get_empty_t.self).map { _ in .basicGetEmpty }
         case AMQP_BASIC_CONSUME_OK_METHOD:
-            return decode(id, arguments, as: amqp_basic_consume_ok_t.self).flatMap { decoded in
-                decoded.consumer_tag.string.map { .basicConsumeOK(consumerTag: $0) }
+            return decode(id, arguments, as: amqp_basic_consume_ok_t.self).map { decoded in
+                .basicConsumeOK(consumerTag: decoded.consumer_tag.text)
             }
         case AMQP_BASIC_CANCEL_METHOD:
-            return decode(id, arguments, as: amqp_basic_cancel_t.self).flatMap { decoded in
-                decoded.consumer_tag.string.map { .basicCancel(consumerTag: $0, noWait: decoded.nowait != 0) }
+            return decode(id, arguments, as: amqp_basic_cancel_t.self).map { decoded in
+                .basicCancel(consumerTag: decoded.consumer_tag.text, noWait: decoded.nowait != 0)
             }
         case AMQP_BASIC_CANCEL_OK_METHOD:
-            return decode(id, arguments, as: amqp_basic_cancel_ok_t.self).flatMap { decoded in
-                decoded.consumer_tag.string.map { .basicCancelOK(consumerTag: $0) }
+            return decode(id, arguments, as: amqp_basic_cancel_ok_t.self).map { decoded in
+                .basicCancelOK(consumerTag: decoded.consumer_tag.text)
             }
         case AMQP_CHANNEL_OPEN_OK_METHOD:
             return decode(id, arguments, as: amqp_channel_open_ok_t.self).map { _ in .channelOpenOK }
@@ -79,14 +78,12 @@ extension CDecoder {
                 )
             }
         case AMQP_QUEUE_DECLARE_OK_METHOD:
-            return decode(id, arguments, as: amqp_queue_declare_ok_t.self).flatMap { decoded in
-                decoded.queue.string.map {
-                    .queueDeclareOK(
-                        queue: $0,
-                        messageCount: decoded.message_count,
-                        consumerCount: decoded.consumer_count
-                    )
-                }
+            return decode(id, arguments, as: amqp_queue_declare_ok_t.self).map {
+                .queueDeclareOK(
+                    queue: $0.queue.text,
+                    messageCount: $0.message_count,
+                    consumerCount: $0.consumer_count
+                )
             }
         case AMQP_QUEUE_PURGE_OK_METHOD:
             return decode(id, arguments, as: amqp_queue_purge_ok_t.self).map {
@@ -154,8 +151,8 @@ extension CDecoder {
                 .connectionTuneOK(channelMax: $0.channel_max, frameMax: $0.frame_max, heartbeat: $0.heartbeat)
             }
         case AMQP_CONNECTION_OPEN_METHOD:
-            return decode(id, arguments, as: amqp_connection_open_t.self).flatMap { decoded in
-                decoded.virtual_host.string.map { .connectionOpen(virtualHost: $0) }
+            return decode(id, arguments, as: amqp_connection_open_t.self).map { decoded in
+                .connectionOpen(virtualHost: decoded.virtual_host.text)
             }
         case AMQP_CONNECTION_OPEN_OK_METHOD:
             return decode(id, arguments, as: amqp_connection_open_ok_t.self).map { _ in .connectionOpenOK }
@@ -201,14 +198,14 @@ extension CDecoder {
         case AMQP_BASIC_PUBLISH_METHOD:
             return decode(id, arguments, as: amqp_basic_publish_t.self).map {
                 .basicPublish(
-                    exchange: $0.exchange.repairedString,
-                    routingKey: $0.routing_key.repairedString,
+                    exchange: $0.exchange.text,
+                    routingKey: $0.routing_key.text,
                     mandatory: $0.mandatory != 0
                 )
             }
         case AMQP_BASIC_GET_METHOD:
-            return decode(id, arguments, as: amqp_basic_get_t.self).flatMap { decoded in
-                decoded.queue.string.map { .basicGet(queue: $0, noAck: decoded.no_ack != 0) }
+            return decode(id, arguments, as: amqp_basic_get_t.self).map { decoded in
+                .basicGet(queue: decoded.queue.text, noAck: decoded.no_ack != 0)
             }
         case AMQP_BASIC_QOS_METHOD:
             return decode(id, arguments, as: amqp_basic_qos_t.self).map {
@@ -222,13 +219,12 @@ extension CDecoder {
             return decode(id, arguments, as: amqp_basic_recover_t.self).map { .basicRecover(requeue: $0.requeue != 0) }
         case AMQP_BASIC_CONSUME_METHOD:
             return decode(id, arguments, as: amqp_basic_consume_t.self).flatMap { decoded in
-                guard let queue = decoded.queue.string, let tag = decoded.consumer_tag.string,
-                    let table = FieldTable(decoded.arguments)
+                guard let table = FieldTable(decoded.arguments)
                 else { return nil }
                 return .basicConsume(
                     BasicConsume(
-                        queue: queue,
-                        consumerTag: tag,
+                        queue: decoded.queue.text,
+                        consumerTag: decoded.consumer_tag.text,
                         noAck: decoded.no_ack != 0,
                         exclusive: decoded.exclusive != 0,
                         arguments: table
@@ -237,10 +233,10 @@ extension CDecoder {
             }
         case AMQP_QUEUE_DECLARE_METHOD:
             return decode(id, arguments, as: amqp_queue_declare_t.self).flatMap { decoded in
-                guard let queue = decoded.queue.string, let table = FieldTable(decoded.arguments) else { return nil }
+                guard let table = FieldTable(decoded.arguments) else { return nil }
                 return .queueDeclare(
                     QueueDeclare(
-                        queue: queue,
+                        queue: decoded.queue.text,
                         passive: decoded.passive != 0,
                         durable: decoded.durable != 0,
                         exclusive: decoded.exclusive != 0,
@@ -251,47 +247,47 @@ extension CDecoder {
             }
         case AMQP_QUEUE_BIND_METHOD:
             return decode(id, arguments, as: amqp_queue_bind_t.self).flatMap { decoded in
-                guard let queue = decoded.queue.string, let exchange = decoded.exchange.string,
-                    let table = FieldTable(decoded.arguments)
+                guard let table = FieldTable(decoded.arguments)
                 else { return nil }
                 return .queueBind(
-                    queue: queue,
-                    exchange: exchange,
-                    routingKey: decoded.routing_key.repairedString,
+                    queue: decoded.queue.text,
+                    exchange: decoded.exchange.text,
+                    routingKey: decoded.routing_key.text,
                     arguments: table
                 )
             }
         case AMQP_QUEUE_UNBIND_METHOD:
             return decode(id, arguments, as: amqp_queue_unbind_t.self).flatMap { decoded in
-                guard let queue = decoded.queue.string, let exchange = decoded.exchange.string,
-                    let table = FieldTable(decoded.arguments)
+                guard let table = FieldTable(decoded.arguments)
                 else { return nil }
                 return .queueUnbind(
-                    queue: queue,
-                    exchange: exchange,
-                    routingKey: decoded.routing_key.repairedString,
+                    queue: decoded.queue.text,
+                    exchange: decoded.exchange.text,
+                    routingKey: decoded.routing_key.text,
                     arguments: table
                 )
             }
         case AMQP_QUEUE_PURGE_METHOD:
-            return decode(id, arguments, as: amqp_queue_purge_t.self).flatMap { decoded in
-                decoded.queue.string.map { .queuePurge(queue: $0) }
+            return decode(id, arguments, as: amqp_queue_purge_t.self).map { decoded in
+                .queuePurge(queue: decoded.queue.text)
             }
         case AMQP_QUEUE_DELETE_METHOD:
-            return decode(id, arguments, as: amqp_queue_delete_t.self).flatMap { decoded in
-                decoded.queue.string.map {
-                    .queueDelete(queue: $0, ifUnused: decoded.if_unused != 0, ifEmpty: decoded.if_empty != 0)
-                }
+            return decode(id, arguments, as: amqp_queue_delete_t.self).map { decoded in
+                .queueDelete(
+                    queue: decoded.queue.text,
+                    ifUnused: decoded.if_unused != 0,
+                    ifEmpty: decoded.if_empty != 0
+                )
             }
         case AMQP_EXCHANGE_DECLARE_METHOD:
             return decode(id, arguments, as: amqp_exchange_declare_t.self).flatMap { decoded in
-                guard let exchange = decoded.exchange.string, let table = FieldTable(decoded.arguments) else {
+                guard let table = FieldTable(decoded.arguments) else {
                     return nil
                 }
                 return .exchangeDeclare(
                     ExchangeDeclare(
-                        exchange: exchange,
-                        type: decoded.type.repairedString,
+                        exchange: decoded.exchange.text,
+                        type: decoded.type.text,
                         passive: decoded.passive != 0,
                         durable: decoded.durable != 0,
                         autoDelete: decoded.auto_delete != 0,
@@ -301,30 +297,28 @@ extension CDecoder {
                 )
             }
         case AMQP_EXCHANGE_DELETE_METHOD:
-            return decode(id, arguments, as: amqp_exchange_delete_t.self).flatMap { decoded in
-                decoded.exchange.string.map { .exchangeDelete(exchange: $0, ifUnused: decoded.if_unused != 0) }
+            return decode(id, arguments, as: amqp_exchange_delete_t.self).map { decoded in
+                .exchangeDelete(exchange: decoded.exchange.text, ifUnused: decoded.if_unused != 0)
             }
         case AMQP_EXCHANGE_BIND_METHOD:
             return decode(id, arguments, as: amqp_exchange_bind_t.self).flatMap { decoded in
-                guard let destination = decoded.destination.string, let source = decoded.source.string,
-                    let table = FieldTable(decoded.arguments)
+                guard let table = FieldTable(decoded.arguments)
                 else { return nil }
                 return .exchangeBind(
-                    destination: destination,
-                    source: source,
-                    routingKey: decoded.routing_key.repairedString,
+                    destination: decoded.destination.text,
+                    source: decoded.source.text,
+                    routingKey: decoded.routing_key.text,
                     arguments: table
                 )
             }
         case AMQP_EXCHANGE_UNBIND_METHOD:
             return decode(id, arguments, as: amqp_exchange_unbind_t.self).flatMap { decoded in
-                guard let destination = decoded.destination.string, let source = decoded.source.string,
-                    let table = FieldTable(decoded.arguments)
+                guard let table = FieldTable(decoded.arguments)
                 else { return nil }
                 return .exchangeUnbind(
-                    destination: destination,
-                    source: source,
-                    routingKey: decoded.routing_key.repairedString,
+                    destination: decoded.destination.text,
+                    source: decoded.source.text,
+                    routingKey: decoded.routing_key.text,
                     arguments: table
                 )
             }

@@ -6,18 +6,12 @@ import CRabbitMQ
 struct RecentString {
     private var last = ""
 
-    /// The text of these bytes; `nil` if they are not UTF-8.
-    mutating func text(_ bytes: amqp_bytes_t) -> String? {
-        if !bytes.isEqual(last) {
-            guard let text = bytes.string else { return nil }
-            last = text
-        }
-        return last
-    }
-
-    /// The text of these bytes, in which what is not UTF-8 stands as U+FFFD.
-    mutating func repairedText(_ bytes: amqp_bytes_t) -> String {
-        if !bytes.isEqual(last) { last = bytes.repairedString }
-        return last
+    /// The text of these bytes: see ``ShortString``.
+    mutating func text(_ bytes: amqp_bytes_t) -> String {
+        if bytes.isEqual(last) { return last }
+        let text = bytes.text
+        // The UTF-8 of what stands for other bytes would be taken for them.
+        if !ShortString.hasEscapes(text) { last = text }
+        return text
     }
 }

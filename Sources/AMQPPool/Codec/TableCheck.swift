@@ -30,13 +30,30 @@ struct TableCheck {
         guard flags & 0b11 == 0 else { throw .undefinedFlags }
         for flag in (2...15).reversed() where flags & (1 << flag) != 0 {
             switch flag {
-            case 13: try check.table(in: bytes)
+            case headersFlag: try check.table(in: bytes)
             case 12, 11: try check.skip(1, end: bytes.count)
             case 6: try check.skip(8, end: bytes.count)
             default: try check.skip(check.integer(in: bytes, end: bytes.count, width: 1), end: bytes.count)
             }
         }
         guard check.offset == bytes.count else { throw .malformed }
+    }
+
+    /// The place of ``MessageProperties/headers`` among the flags.
+    static let headersFlag = 13
+
+    /// Where the header table of a message's properties begins and ends, whatever is in it.
+    static func headers(_ bytes: Span<UInt8>) throws(PropertiesError) -> (start: Int, end: Int) {
+        var check = TableCheck(at: 0)
+        let flags = try check.integer(in: bytes, end: bytes.count, width: 2)
+        for flag in (headersFlag + 1...15).reversed() where flags & (1 << flag) != 0 {
+            try check.shortString(in: bytes)
+        }
+        let start = check.offset
+        if flags & (1 << headersFlag) != 0 {
+            try check.skip(check.integer(in: bytes, end: bytes.count, width: 4), end: bytes.count)
+        }
+        return (start, check.offset)
     }
 
     /// Passes over a short string.

@@ -19,16 +19,32 @@ struct TableEncoder: ~Copyable {
         self.room = room
     }
 
-    /// A short string: at most 255 bytes of UTF-8 without NUL.
+    /// A short string: at most 255 bytes without NUL, unless its text stands for bytes that came from elsewhere (``ShortString``).
     mutating func shortString(_ string: String, _ field: @autoclosure () -> String) throws(EncodingError)
         -> amqp_bytes_t
     {
         let count = string.utf8.count
-        guard count <= 255 else { throw .shortStringTooLong(field: field(), bytes: count, limit: 255) }
+        guard count <= 255 else {
+            guard ShortString.hasEscapes(string) else {
+                throw .shortStringTooLong(field: field(), bytes: count, limit: 255)
+            }
+            return try escapedShortString(string, field())
+        }
         try take(1 + count)
         let bytes = try memory.copy(string)
-        guard !bytes.containsNUL else { throw .containsNUL(field: field()) }
-        return bytes
+        let special = bytes.special
+        guard !special.containsNUL else { throw .containsNUL(field: field()) }
+        guard special.mayHaveEscapes, ShortString.hasEscapes(string) else { return bytes }
+        size -= 1 + count
+        return try escapedShortString(string, field())
+    }
+
+    private mutating func escapedShortString(_ string: String, _ field: String) throws(EncodingError) -> amqp_bytes_t {
+        guard !string.utf8.contains(0) else { throw .containsNUL(field: field) }
+        let bytes = ShortString.bytes(of: string)
+        guard bytes.count <= 255 else { throw .shortStringTooLong(field: field, bytes: bytes.count, limit: 255) }
+        try take(1 + bytes.count)
+        return try memory.copy(bytes)
     }
 
     /// A long string of bytes.
@@ -121,8 +137,9 @@ struct TableEncoder: ~Copyable {
             field.kind = UInt8(ascii: "l")
             field.value.i64 = integer
         case .uint64(let integer):
+            // RabbitMQ from 4.0 on delivers an `L` as an `l`, so as far as that goes it is one from the beginning.
             try take(8)
-            field.kind = UInt8(ascii: "L")
+            field.kind = UInt8(ascii: integer <= UInt64(Int64.max) ? "l" : "L")
             field.value.u64 = integer
         case .float(let number):
             guard number.isFinite else { throw .notFinite }

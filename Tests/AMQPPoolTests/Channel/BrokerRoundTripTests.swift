@@ -26,6 +26,32 @@ struct BrokerRoundTripTests {
         }
     }
 
+    @Test("Ids and header names that are not UTF-8, or have NUL, go through as they are, also as a reply's")
+    func notUTF8() async throws {
+        try await withConnection { connection in
+            let channel = try await connection.openChannel()
+            let queue = try await channel.declareQueue("", exclusive: true).name
+            let raw = ShortString.text(of: [0xFF, 0, 0x61, 0xC3])
+            var properties = MessageProperties(correlationID: raw, replyTo: raw, messageID: raw, type: raw)
+            properties.headers[raw] = .table([raw: true])
+            for _ in 0..<2 {
+                try await channel.publish(ByteBuffer(), properties: properties, routingKey: queue, mandatory: true)
+                let got = try #require(try await channel.get(queue: queue, noAck: true))
+                #expect(got.properties == properties)
+                #expect(ShortString.bytes(of: got.properties.messageID ?? "") == [0xFF, 0, 0x61, 0xC3])
+                properties = got.properties
+            }
+            // Routing keys too: a reply goes to whatever queue the request names.
+            let error = await failure { () async throws(AMQPError) in
+                try await channel.publish(ByteBuffer(), routingKey: raw, mandatory: true)
+            }
+            guard case .returned(_, _, _, raw) = error else {
+                Issue.record("\(String(describing: error))")
+                return
+            }
+        }
+    }
+
     @Test(
         "A number that the broker cannot read is refused here: it would close the connection",
         arguments: [.double(.infinity), .double(-.infinity), .double(.nan), .float(.infinity), .float(.nan)]

@@ -48,7 +48,9 @@ struct ChannelContentTests: ChannelDecisions {
         var machine = opened()
         _ = machine.run { $0.consume(1, BasicConsume(queue: "q", consumerTag: "t"), consumer(), &$1) }
         _ = machine.receive(deliver())
-        let refused = machine.run { $0.receiveHeader(bodySize: 0, .failure(.nestedTooDeeply), &$1) }
+        let refused = machine.run {
+            $0.receiveHeader(bodySize: 0, .failure(RefusedProperties(reason: .nestedTooDeeply)), &$1)
+        }
         #expect(refused.names == ["basic.reject", "refused"])
         _ = machine.receive(deliver("t", 2))
         #expect(machine.run { $0.receiveHeader(bodySize: 101, .success(.init()), &$1) }.isEmpty)

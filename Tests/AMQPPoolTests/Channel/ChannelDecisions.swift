@@ -109,6 +109,7 @@ extension [ChannelStateMachine.Action] {
             case .deliver: "deliver"
             case .consumerCancelled: "cancelled"
             case .deliveryRefused: "refused"
+            case .handOverRefused: "refused to consumer"
             case .returnUnmatched: "unmatched"
             case .sealed: "sealed"
             case .closed(let error): "closed \(error.name)"

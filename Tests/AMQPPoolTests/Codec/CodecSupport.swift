@@ -204,7 +204,7 @@ func decodedProperties(_ bytes: [UInt8]) throws -> Result<MessageProperties, Pro
     guard case .header(_, _, let result)? = try decoded(header(properties: bytes)).first else {
         throw FrameError.malformedHeader(channel: 7)
     }
-    return result
+    return result.mapError(\.reason)
 }
 
 /// SplitMix64: the same numbers for the same seed, so that a failure can be repeated.

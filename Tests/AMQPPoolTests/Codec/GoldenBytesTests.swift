@@ -60,7 +60,8 @@ struct GoldenBytesTests {
         let values: [(FieldValue, [UInt8])] = [
             (.bool(true), [0x74, 1]), (.int8(-1), [0x62, 255]), (.uint8(1), [0x42, 1]), (.int16(-2), [0x73, 255, 254]),
             (.uint16(2), [0x75, 0, 2]), (.int32(-1), [0x49, 255, 255, 255, 255]), (.uint32(3), [0x69, 0, 0, 0, 3]),
-            (.int64(1), [0x6C, 0, 0, 0, 0, 0, 0, 0, 1]), (.uint64(1), [0x4C, 0, 0, 0, 0, 0, 0, 0, 1]),
+            (.int64(1), [0x6C, 0, 0, 0, 0, 0, 0, 0, 1]),
+            (.uint64(.max), [0x4C, 255, 255, 255, 255, 255, 255, 255, 255]),
             (.float(1), [0x66, 0x3F, 0x80, 0, 0]), (.double(1), [0x64, 0x3F, 0xF0, 0, 0, 0, 0, 0, 0]),
             (.decimal(scale: 2, value: 5), [0x44, 2, 0, 0, 0, 5]), (.string("a"), [0x53, 0, 0, 0, 1, 0x61]),
             (.bytes([9]), [0x78, 0, 0, 0, 1, 9]), (.array([.void]), [0x41, 0, 0, 0, 1, 0x56]),
@@ -74,6 +75,8 @@ struct GoldenBytesTests {
                 try decodedProperties(headers([1, 0x6B] + bytes)) == .success(MessageProperties(headers: ["k": value]))
             )
         }
+        let small = try encoded(properties: MessageProperties(headers: ["k": .uint64(1)]))
+        #expect(try small == encoded(properties: MessageProperties(headers: ["k": .int64(1)])))
     }
 }
 

@@ -214,47 +214,85 @@ struct HostileInputTests {
         }
     }
 
-    @Test("identities that are not UTF-8 are refused, texts are repaired")
+    @Test("a property or key that is not UTF-8, or has NUL, is kept byte for byte, and sent on as it came")
     func notUTF8() throws {
-        for bit in [10, 9, 8, 7, 4] {
-            #expect(
-                try decodedProperties([UInt8((1 << bit) >> 8), UInt8((1 << bit) & 0xFF), 1, 0xFF]) == .failure(.notUTF8)
-            )
+        let raw: [UInt8] = [0x61, 0xFF, 0, 0xC3, 0xA9, 0xF4, 0x8F, 0xBC, 0x80]
+        for bit in [15, 14, 10, 9, 7, 5, 4, 3] {
+            let bytes = [UInt8((1 << bit) >> 8), UInt8((1 << bit) & 0xFF), UInt8(raw.count)] + raw
+            let properties = try decodedProperties(bytes).get()
+            #expect(try sent(properties).dropLast().suffix(bytes.count) == bytes[...], "property \(bit)")
         }
-        #expect(
-            try decodedProperties([0x80, 0, 2, 0x61, 0xFF]) == .success(MessageProperties(contentType: "a\u{FFFD}"))
-        )
-        #expect(try decodedProperties([0x40, 0, 1, 0xC3]) == .success(MessageProperties(contentEncoding: "\u{FFFD}")))
-        #expect(try decodedProperties([0, 0x20, 1, 0xC3]) == .success(MessageProperties(type: "\u{FFFD}")))
-        #expect(try decodedProperties([0, 0x08, 1, 0xC3]) == .success(MessageProperties(appID: "\u{FFFD}")))
-        #expect(try decodedProperties(headers([1, 0xFF, 0x56])) == .failure(.notUTF8))
-        #expect(try decodedProperties(headers([1, 0x6B, 0x46, 0, 0, 0, 3, 1, 0xFF, 0x56])) == .failure(.notUTF8))
+        let keys: [UInt8] = [2, 0xFF, 0, 0x56, 1, 0x6B, 0x46, 0, 0, 0, 3, 1, 0xFE, 0x56]
+        let properties = try decodedProperties(headers(keys)).get()
+        #expect(properties.headers[ShortString.text(of: [0xFF, 0])] == .void)
+        #expect(try sent(properties).dropLast().suffix(headers(keys).count) == headers(keys)[...])
         #expect(
             try decodedProperties(headers([1, 0x6B, 0x53, 0, 0, 0, 1, 0xFF]))
                 == .success(MessageProperties(headers: ["k": .bytes([0xFF])]))
         )
+        // A delivery's exchange, routing key and consumer tag.
+        let deliver: [UInt8] = [0, 60, 0, 60, 2, 0x63, 0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0xFE, 2, 0xFF, 0x6B]
+        let frame = frame(type: 1, channel: 7, payload: deliver)
+        let delivered = try #require(try decoded(frame).first)
+        guard case .method(_, let method) = delivered else { return }
+        var buffer = ByteBuffer()
+        try FrameEncoder(maximumFrameSize: 4096).encode(method, channel: 7, into: &buffer)
+        #expect(Array(buffer.readableBytesView) == frame)
+    }
 
-        // A delivery's routing key is another publisher's; its consumer tag is ours.
-        let deliver: [UInt8] = [0, 60, 0, 60]
-        let tag: [UInt8] = [0, 0, 0, 0, 0, 0, 0, 1, 0]
-        #expect(
-            try decoded(frame(type: 1, channel: 7, payload: deliver + [1, 0x63] + tag + [1, 0x65] + [2, 0xFF, 0x6B]))
-                == [
-                    .method(
-                        channel: 7,
-                        .basicDeliver(
-                            consumerTag: "c",
-                            deliveryTag: 1,
-                            redelivered: false,
-                            exchange: "e",
-                            routingKey: "\u{FFFD}k"
-                        )
-                    )
-                ]
+    /// The frames of a message with these properties.
+    private func sent(_ properties: MessageProperties) throws(EncodingError) -> [UInt8] {
+        var buffer = ByteBuffer()
+        try FrameEncoder(maximumFrameSize: 4096).encode(
+            .basicPublish(exchange: "", routingKey: "", mandatory: false),
+            channel: 7,
+            properties: properties,
+            body: ByteBuffer(),
+            into: &buffer
         )
-        #expect(throws: FrameError.malformedMethod(id: 60 << 16 | 60)) {
-            try decoded(frame(type: 1, channel: 7, payload: deliver + [1, 0xFF] + tag + [0, 0]))
+        return Array(buffer.readableBytesView)
+    }
+
+    @Test("text and bytes of a short string are each other's, and different bytes are different texts")
+    func shortStrings() {
+        var generator = SeededGenerator(seed: 7)
+        var texts: [String: [UInt8]] = [:]
+        let pieces: [[UInt8]] = [
+            [0], [0xFF], [0xC3], [0xA9], [0xC3, 0xA9], [0x61], [0xF4, 0x8F, 0xBF, 0xBF], [0xF4], [0x8F],
+        ]
+        for _ in 0..<20_000 {
+            let bytes = (0..<Int.random(in: 0...6, using: &generator)).flatMap { _ in
+                pieces[Int.random(in: 0..<pieces.count, using: &generator)]
+            }
+            let text = ShortString.text(of: bytes)
+            #expect(ShortString.bytes(of: text) == bytes)
+            #expect(texts.updateValue(bytes, forKey: text).map { $0 == bytes } ?? true)
         }
+        #expect(ShortString.text(of: Array("grüße".utf8)) == "grüße")
+        #expect(ShortString.bytes(of: "grüße") == Array("grüße".utf8))
+        #expect(ShortString.text(of: [0x61, 0xFF]) == "a\u{10FFFF}")
+    }
+
+    @Test("of properties whose headers are refused the others are read all the same")
+    func headersRefused() throws {
+        var nested: [UInt8] = []
+        for _ in 0..<40 {
+            nested = [1, 0x6B, 0x46] + withUnsafeBytes(of: UInt32(nested.count).bigEndian, Array.init) + nested
+        }
+        let many: [UInt8] = Array(repeating: [0, 0x56], count: 9000).flatMap(\.self)
+        for content in [nested, many] {
+            // Content type, headers, correlation id, reply-to, message id.
+            let table = withUnsafeBytes(of: UInt32(content.count).bigEndian, Array.init) + content
+            let bytes = [0xA6, 0x80, 1, 0x74] + table + [2, 0x63, 0x31, 1, 0x72, 1, 0x6D]
+            guard case .header(_, _, .failure(let refused))? = try decoded(header(properties: bytes)).first else {
+                Issue.record("accepted")
+                continue
+            }
+            let expected = MessageProperties(contentType: "t", correlationID: "c1", replyTo: "r", messageID: "m")
+            #expect(refused.readable == expected)
+        }
+        guard case .header(_, _, .failure(let refused))? = try decoded(header(properties: [0, 1])).first else { return }
+        #expect(refused == RefusedProperties(reason: .undefinedFlags))
     }
 
     @Test("a frame larger than negotiated is refused by its header alone")
@@ -324,7 +362,7 @@ struct HostileInputTests {
         let ack = try encoded(.basicAck(deliveryTag: 1, multiple: false))
         #expect(
             try decoded(header(properties: [0xFF, 0xFF], bodySize: 5) + ack) == [
-                .header(channel: 7, bodySize: 5, .failure(.undefinedFlags)),
+                .header(channel: 7, bodySize: 5, .failure(RefusedProperties(reason: .undefinedFlags))),
                 .method(channel: 7, .basicAck(deliveryTag: 1, multiple: false)),
             ]
         )

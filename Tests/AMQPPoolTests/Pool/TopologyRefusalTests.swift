@@ -13,7 +13,8 @@ struct TopologyRefusalTests: PeerScript, ChannelDecisions {
 
     @Test(
         "The operation that it names, or that waits when it names none, fails as refused, with the broker's text",
-        arguments: [UInt16(541), 540, 503, 530, 403], [true, false]
+        arguments: [UInt16(541), 540, 503, 530, 403],
+        [true, false]
     )
     func named(_ code: UInt16, _ isNamed: Bool) async throws {
         try await withPeer { peer, connection in
@@ -63,7 +64,8 @@ struct TopologyRefusalTests: PeerScript, ChannelDecisions {
             configuration.connection = patient()
             configuration.backoff = Backoff(minimum: .milliseconds(5), maximum: .milliseconds(50), jitter: 0)
             let settings = configuration
-            @Sendable func pool() -> AMQPPool {
+            @Sendable
+            func pool() -> AMQPPool {
                 AMQPPool(configuration: settings) { channel in
                     do {
                         try await channel.declareExchange("jobs", type: .custom("x-of-no-plugin"))
