@@ -233,6 +233,16 @@ enum ControlScript {
         run(<<"memory-alarm">>, #{<<"set">> := false}) ->
             rabbit_alarm:clear_alarm({resource_limit, memory, node()}),
             is_list(rabbit_alarm:get_alarms());
+        run(<<"limit-virtual-host">>, #{<<"name">> := VHost, <<"limit">> := Limit, <<"value">> := Value}) ->
+            %% A negative value is no limit.
+            done(rabbit_vhost_limit:set(exists(VHost), [{Limit, Value}], ?ACTOR));
+        run(<<"limit-user">>, #{<<"name">> := User, <<"limit">> := Limit, <<"value">> := Value}) ->
+            Limits = iolist_to_binary(rabbit_json:encode(#{Limit => Value})),
+            done(rabbit_auth_backend_internal:set_user_limits(User, Limits, ?ACTOR));
+        run(<<"maintenance">>, #{<<"set">> := true}) ->
+            done(rabbit_maintenance:drain());
+        run(<<"maintenance">>, #{<<"set">> := false}) ->
+            done(rabbit_maintenance:revive());
         run(_, _) ->
             throw(<<"no such command, or an argument is missing">>).
 

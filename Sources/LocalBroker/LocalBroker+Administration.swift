@@ -158,4 +158,52 @@ extension LocalBroker {
     public func setMemoryAlarm(_ set: Bool) async throws(LocalBrokerError) {
         _ = try await request("memory-alarm", ["set": .bool(set)], as: Bool.self)
     }
+
+    /// A limit that an operator can set on a virtual host.
+    public enum VirtualHostLimit: String, Sendable, CaseIterable {
+        /// How many connections may be open: one more is refused with 530 (not allowed).
+        case connections = "max-connections"
+        /// How many queues may exist: the declaration of one more is refused with 406 (precondition failed).
+        case queues = "max-queues"
+    }
+
+    /// Limits a virtual host; nil takes the limits off again.
+    public func setLimit(
+        _ limit: VirtualHostLimit,
+        _ value: Int?,
+        virtualHost: String = "/"
+    ) async throws(LocalBrokerError) {
+        try await setLimit(limit.rawValue, value, of: virtualHost, command: "limit-virtual-host")
+    }
+
+    /// A limit that an operator can set on a user.
+    public enum UserLimit: String, Sendable, CaseIterable {
+        /// How many connections may be open: one more is refused with 530 (not allowed).
+        case connections = "max-connections"
+        /// How many channels may be open: the opening of one more closes its connection with 530 (not allowed).
+        case channels = "max-channels"
+    }
+
+    /// Limits a user; nil takes the limit off again.
+    public func setLimit(_ limit: UserLimit, _ value: Int?, user: String) async throws(LocalBrokerError) {
+        try await setLimit(limit.rawValue, value, of: user, command: "limit-user")
+    }
+
+    private func setLimit(
+        _ limit: String,
+        _ value: Int?,
+        of name: String,
+        command: String
+    ) async throws(LocalBrokerError) {
+        let arguments: [String: ControlArgument] = [
+            "name": .text(name), "limit": .text(limit), "value": .number(value ?? -1),
+        ]
+        _ = try await request(command, arguments, as: Bool.self)
+    }
+
+    /// Puts the node into maintenance mode, as `rabbitmq-upgrade drain` does before an upgrade, or takes it out of it: the listeners
+    /// are closed, and all connections with code 320.
+    public func setMaintenance(_ set: Bool) async throws(LocalBrokerError) {
+        _ = try await request("maintenance", ["set": .bool(set)], as: Bool.self)
+    }
 }
