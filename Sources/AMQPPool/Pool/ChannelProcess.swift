@@ -75,8 +75,11 @@ package actor ChannelProcess: Worker {
         } catch {
             try Task.checkCancellation()
             let refusal = isOpen ? nil : topologyRefusal()
+            // A connection that the broker closed for a reason while the channel was opened: those who wait want to know the reason.
+            if !isOpen, let reason = refusal ?? limitReached(error) ?? (connection.isEnding ? nil : error) {
+                registry.failedToSetUp(connection.endpoint, reason)
+            }
             if connection.isEnding, refusal == nil { return try await waitToBeStopped() }
-            if !isOpen { registry.failedToSetUp(connection.endpoint, refusal ?? error) }
             if let refusal {
                 context.logger.error("the broker refuses the topology", metadata: ["error": "\(refusal)"])
                 if history.isMistake(refusal) {
@@ -136,6 +139,12 @@ package actor ChannelProcess: Worker {
     /// The supervisor above the pool: this channel's supervisor, the connection's and the pool's are between.
     private var poolOwner: SupervisorReference? {
         context.supervisor.parent?.parent?.parent
+    }
+
+    /// The broker closes a whole connection with 530 for one channel more than the user may open.
+    private func limitReached(_ error: any Error) -> AMQPError? {
+        guard case .connectionClosedByBroker(530, _)? = error as? AMQPError else { return nil }
+        return error as? AMQPError
     }
 
     /// What the broker refused while the channel was set up, whatever `onOpen` made of it.
