@@ -52,6 +52,7 @@ package enum JSON {
 
     package static func encode(_ value: some Encodable) throws(RPCCodecError) -> ByteBuffer {
         do {
+            try EncodingDepth.check(value)
             return ByteBuffer(data: try encoder.encode(value))
         } catch {
             throw RPCCodecError(error)

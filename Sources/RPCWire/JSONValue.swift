@@ -1,4 +1,5 @@
 import Foundation
+import NIOCore
 
 /// Any JSON value, for code that passes JSON on without a type for it.
 ///
@@ -65,12 +66,10 @@ extension JSONValue: Codable {
 }
 
 extension JSONValue: CustomStringConvertible {
-    /// The value as JSON text on one line, with sorted keys. A number that JSON cannot write (infinite, not a number) is `null`.
+    /// The value as JSON text on one line, with sorted keys. What JSON cannot write (a number that is infinite or not a number, more than
+    /// 512 levels) is `null`.
     public var description: String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        guard let data = try? encoder.encode(self) else { return "null" }
-        return String(decoding: data, as: UTF8.self)
+        (try? JSON.encode(self)).map { String(buffer: $0) } ?? "null"
     }
 }
 

@@ -1,0 +1,164 @@
+/// Refuses values that nest too deeply to be encoded, before a recursive encoder overflows the stack with them.
+///
+/// It is an `Encoder` that writes nothing and counts. A decoder of JSON stops at the same depth.
+enum EncodingDepth {
+    /// As Foundation's decoder of JSON has it.
+    static let limit = 512
+
+    /// - Throws: When the value nests more than ``limit`` levels deep, or what its `encode(to:)` throws.
+    static func check<Value: Encodable>(_ value: Value) throws {
+        if isPlain(value) { return }
+        let excess = Excess()
+        try value.encode(to: Probe(place: Place(excess: excess)))
+        if excess.isReached { throw tooDeep }
+    }
+
+    private static var tooDeep: RPCCodecError { RPCCodecError("the value is nested deeper than \(limit) levels") }
+
+    /// Whether a container was opened too deeply, where nothing can be thrown.
+    private final class Excess {
+        var isReached = false
+    }
+
+    /// How deep it is, in what is written and in calls.
+    private struct Place {
+        let excess: Excess
+        var depth = 1
+        var calls = 0
+
+        /// In a container inside of this one.
+        var nested: Place {
+            if depth >= limit { excess.isReached = true }
+            var place = self
+            place.depth += 1
+            return place
+        }
+
+        /// In a value that stands here.
+        ///
+        /// - Parameter isNested: whether it stands in a container, and not in the value's own stead.
+        func step<Value: Encodable>(into value: Value, isNested: Bool) throws {
+            if isPlain(value) { return }
+            var place = self
+            place.calls += 1
+            if isNested { place.depth += 1 }
+            guard !excess.isReached, place.depth <= limit, place.calls <= 3 * limit else { throw tooDeep }
+            try value.encode(to: Probe(place: place))
+        }
+    }
+
+    /// Values that are known to hold no others, and are encoded in the coder's own way anyhow.
+    private static func isPlain<Value>(_ value: Value) -> Bool {
+        switch value {
+        case is String, is Int, is Double, is Bool, is [Int], is [String], is [Double], is Int64, is UInt64, is [UInt8]:
+            true
+        default: false
+        }
+    }
+
+    private struct Probe: Encoder {
+        let place: Place
+        var codingPath: [any CodingKey] { [] }
+        var userInfo: [CodingUserInfoKey: Any] { [:] }
+
+        func container<Key: CodingKey>(keyedBy type: Key.Type) -> KeyedEncodingContainer<Key> {
+            KeyedEncodingContainer(Keyed<Key>(place: place))
+        }
+        func unkeyedContainer() -> any UnkeyedEncodingContainer { Unkeyed(place: place) }
+        func singleValueContainer() -> any SingleValueEncodingContainer { Single(place: place) }
+    }
+
+    private struct Keyed<Key: CodingKey>: KeyedEncodingContainerProtocol {
+        let place: Place
+        var codingPath: [any CodingKey] { [] }
+        mutating func encodeNil(forKey key: Key) {}
+        mutating func encode(_ value: Bool, forKey key: Key) {}
+        mutating func encode(_ value: String, forKey key: Key) {}
+        mutating func encode(_ value: Double, forKey key: Key) {}
+        mutating func encode(_ value: Float, forKey key: Key) {}
+        mutating func encode(_ value: Int, forKey key: Key) {}
+        mutating func encode(_ value: Int8, forKey key: Key) {}
+        mutating func encode(_ value: Int16, forKey key: Key) {}
+        mutating func encode(_ value: Int32, forKey key: Key) {}
+        mutating func encode(_ value: Int64, forKey key: Key) {}
+        mutating func encode(_ value: UInt, forKey key: Key) {}
+        mutating func encode(_ value: UInt8, forKey key: Key) {}
+        mutating func encode(_ value: UInt16, forKey key: Key) {}
+        mutating func encode(_ value: UInt32, forKey key: Key) {}
+        mutating func encode(_ value: UInt64, forKey key: Key) {}
+        mutating func encode<Value: Encodable>(_ value: Value, forKey key: Key) throws {
+            try place.step(into: value, isNested: true)
+        }
+        mutating func nestedContainer<Nested: CodingKey>(
+            keyedBy keyType: Nested.Type,
+            forKey key: Key
+        ) -> KeyedEncodingContainer<Nested> {
+            KeyedEncodingContainer(Keyed<Nested>(place: place.nested))
+        }
+        mutating func nestedUnkeyedContainer(forKey key: Key) -> any UnkeyedEncodingContainer {
+            Unkeyed(place: place.nested)
+        }
+        mutating func superEncoder() -> any Encoder { Probe(place: place.nested) }
+        mutating func superEncoder(forKey key: Key) -> any Encoder { Probe(place: place.nested) }
+    }
+
+    private struct Unkeyed: UnkeyedEncodingContainer {
+        let place: Place
+        var count = 0
+        var codingPath: [any CodingKey] { [] }
+        init(place: Place) { self.place = place }
+        mutating func encodeNil() { count += 1 }
+        mutating func encode(_ value: Bool) { count += 1 }
+        mutating func encode(_ value: String) { count += 1 }
+        mutating func encode(_ value: Double) { count += 1 }
+        mutating func encode(_ value: Float) { count += 1 }
+        mutating func encode(_ value: Int) { count += 1 }
+        mutating func encode(_ value: Int8) { count += 1 }
+        mutating func encode(_ value: Int16) { count += 1 }
+        mutating func encode(_ value: Int32) { count += 1 }
+        mutating func encode(_ value: Int64) { count += 1 }
+        mutating func encode(_ value: UInt) { count += 1 }
+        mutating func encode(_ value: UInt8) { count += 1 }
+        mutating func encode(_ value: UInt16) { count += 1 }
+        mutating func encode(_ value: UInt32) { count += 1 }
+        mutating func encode(_ value: UInt64) { count += 1 }
+        mutating func encode<Value: Encodable>(_ value: Value) throws {
+            count += 1
+            try place.step(into: value, isNested: true)
+        }
+        mutating func nestedContainer<Nested: CodingKey>(keyedBy keyType: Nested.Type) -> KeyedEncodingContainer<Nested>
+        {
+            count += 1
+            return KeyedEncodingContainer(Keyed<Nested>(place: place.nested))
+        }
+        mutating func nestedUnkeyedContainer() -> any UnkeyedEncodingContainer {
+            count += 1
+            return Unkeyed(place: place.nested)
+        }
+        mutating func superEncoder() -> any Encoder {
+            count += 1
+            return Probe(place: place.nested)
+        }
+    }
+
+    private struct Single: SingleValueEncodingContainer {
+        let place: Place
+        var codingPath: [any CodingKey] { [] }
+        mutating func encodeNil() {}
+        mutating func encode(_ value: Bool) {}
+        mutating func encode(_ value: String) {}
+        mutating func encode(_ value: Double) {}
+        mutating func encode(_ value: Float) {}
+        mutating func encode(_ value: Int) {}
+        mutating func encode(_ value: Int8) {}
+        mutating func encode(_ value: Int16) {}
+        mutating func encode(_ value: Int32) {}
+        mutating func encode(_ value: Int64) {}
+        mutating func encode(_ value: UInt) {}
+        mutating func encode(_ value: UInt8) {}
+        mutating func encode(_ value: UInt16) {}
+        mutating func encode(_ value: UInt32) {}
+        mutating func encode(_ value: UInt64) {}
+        mutating func encode<Value: Encodable>(_ value: Value) throws { try place.step(into: value, isNested: false) }
+    }
+}
