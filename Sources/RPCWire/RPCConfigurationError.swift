@@ -1,8 +1,8 @@
 /// A caller or receiver is configured in a way that cannot work. Nothing was started.
 public enum RPCConfigurationError: Error, Sendable, Hashable, CustomStringConvertible {
-    /// The service's name is empty, or so long that the name of its queue would not fit in AMQP's 255 bytes.
+    /// The service's name is empty, has a control character, or is so long that the name of its queue would not fit in AMQP's 255 bytes.
     case invalidServiceName(String)
-    /// The name of the exchange or of a queue is empty, contains the character NUL, or is longer than AMQP's 255 bytes.
+    /// The name of the exchange, of a queue or a procedure is empty, has a control character, or is longer than AMQP's 255 bytes.
     case invalidName(String, of: String)
     /// A procedure stands twice.
     case duplicateProcedure(String)
@@ -10,16 +10,24 @@ public enum RPCConfigurationError: Error, Sendable, Hashable, CustomStringConver
     case noEndpoints
     /// A binding cannot be one, for this reason.
     case invalidBinding(String)
+    /// A setting of this name cannot have the value it has, for this reason.
+    case invalidSetting(String, why: String)
+    /// It is running already: started by itself, and as a part of a tree too.
+    case alreadyRunning(String)
 
     /// One sentence: what to change.
     public var description: String {
         switch self {
-        case .invalidServiceName(let name): "\"\(name)\" is no name for a service: it must have 1 to 200 bytes"
+        case .invalidServiceName(let name):
+            "\"\(name.escaped)\" is no name for a service: it must have 1 to 200 bytes, and no control character"
         case .invalidName(let name, let what):
-            "\"\(name)\" is no name for the \(what): it must have 1 to \(Self.longestName) bytes, and no NUL"
+            "\"\(name.escaped)\" is no name for the \(what): it must have 1 to \(Self.longestName) bytes, and no control character"
         case .duplicateProcedure(let name): "the procedure \"\(name)\" is defined twice"
         case .noEndpoints: "there is no endpoint to connect to"
         case .invalidBinding(let why): "a binding cannot work: \(why)"
+        case .invalidSetting(let name, let why): "\(name) \(why)"
+        case .alreadyRunning(let name):
+            "\"\(name)\" runs already: start it by itself or make its supervisor part of a tree, not both"
         }
     }
 
@@ -28,12 +36,47 @@ public enum RPCConfigurationError: Error, Sendable, Hashable, CustomStringConver
 
     /// Checks what callers and receivers have in common.
     package static func check(service: String, names: RPCNames) throws(RPCConfigurationError) {
-        guard 1...200 ~= service.utf8.count, !service.utf8.contains(0) else { throw .invalidServiceName(service) }
+        guard 1...200 ~= service.utf8.count, !service.hasControlCharacter else { throw .invalidServiceName(service) }
         try check(names.exchange, of: "exchange")
     }
 
-    /// Checks the name of an exchange or a queue.
+    /// Checks the name of an exchange, a queue or a procedure.
     package static func check(_ name: String, of what: String) throws(RPCConfigurationError) {
-        guard 1...longestName ~= name.utf8.count, !name.utf8.contains(0) else { throw .invalidName(name, of: what) }
+        guard 1...longestName ~= name.utf8.count, !name.hasControlCharacter else { throw .invalidName(name, of: what) }
+    }
+}
+
+extension String {
+    /// Whether it has a character that RabbitMQ removes from names (CR, LF), or that AMQP does not take (NUL), or another of that kind.
+    package var hasControlCharacter: Bool {
+        utf8.contains { $0 < 0x20 || $0 == 0x7f }
+    }
+
+    /// The same for people and terminals: control characters are written as Swift writes them in source.
+    package var escaped: String {
+        guard unicodeScalars.contains(where: \.isControl) else { return self }
+        return unicodeScalars.reduce(into: "") { text, scalar in
+            text += scalar.isControl ? scalar.escaped(asASCII: true) : String(scalar)
+        }
+    }
+
+    /// The same, with its line breaks and tabs as they are: for text of several lines.
+    package var escapedButLines: String {
+        unicodeScalars.reduce(into: "") { text, scalar in
+            let isKept = !scalar.isControl || scalar == "\n" || scalar == "\t"
+            text += isKept ? String(scalar) : scalar.escaped(asASCII: true)
+        }
+    }
+}
+
+extension Unicode.Scalar {
+    /// Whether a terminal may take it for a command, or a reader be misled by it: control characters (C0, C1, DEL), line and paragraph
+    /// separators, and those that change the direction of text.
+    fileprivate var isControl: Bool {
+        switch properties.generalCategory {
+        case .control, .lineSeparator, .paragraphSeparator: true
+        case .format: value != 0x200d
+        default: false
+        }
     }
 }

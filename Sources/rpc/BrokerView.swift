@@ -12,7 +12,11 @@ struct BrokerView {
     func consumers(of queue: String) async throws -> Int? {
         if let local { return try await local.queue(queue)?.consumers }
         guard let endpoint = endpoints.first else { return nil }
-        let connection = try await AMQPConnection.open(endpoint, configuration: ConnectionConfiguration(), logger: logger)
+        let connection = try await AMQPConnection.open(
+            endpoint,
+            configuration: ConnectionConfiguration(),
+            logger: logger
+        )
         do throws(AMQPError) {
             let channel = try await connection.openChannel()
             let status = try await channel.declareQueue(queue, passive: true)

@@ -7,7 +7,8 @@ struct Call: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Call a procedure and print its result.",
         discussion: """
-            Standard output gets the result and nothing else; what went wrong goes to standard error.
+            Standard output gets the result and nothing else; what went wrong goes to standard error. Control characters in what \
+            comes from the other side are written as \\u{1B}: only --raw writes its bytes as they are.
 
             \(ToolExit.help) With --repeat it is that of the first call that failed.
 
@@ -99,10 +100,10 @@ struct Call: AsyncParsableCommand {
         case .json:
             guard let value = try? value() else { throw .invalidRequest("the argument is not JSON") }
             let procedure = RPCProcedure<JSONValue, JSONValue>(name)
-            Environment.writeOutput("\(try await call(rpc, procedure, value))")
+            Environment.writeOutput("\(try await call(rpc, procedure, value))".escapedButLines)
         case .text:
             let procedure = RPCProcedure<String, String>(name, codec: .text)
-            Environment.writeOutput(try await call(rpc, procedure, argument))
+            Environment.writeOutput(try await call(rpc, procedure, argument).escapedButLines)
         case .raw:
             let procedure = RPCProcedure<[UInt8], [UInt8]>(
                 name,

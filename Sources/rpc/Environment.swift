@@ -1,3 +1,5 @@
+import RPCCaller
+
 #if canImport(Darwin)
 import Darwin
 #elseif canImport(Glibc)
@@ -17,8 +19,9 @@ enum Environment {
         isatty(STDOUT_FILENO) == 1 && value("NO_COLOR") == nil && value("TERM") != "dumb"
     }
 
+    /// Much of it comes from the other side: no control character of it reaches the terminal.
     static func writeError(_ text: String) {
-        write(text + "\n", to: STDERR_FILENO)
+        write(text.escapedButLines + "\n", to: STDERR_FILENO)
     }
 
     /// At once and unbuffered: what a reader in a pipe sees is what has happened.

@@ -59,6 +59,9 @@ struct Serve: AsyncParsableCommand {
             let what = queue ? "queue" : "service"
             throw ValidationError("the \(what)'s name must have 1 to \(limit) bytes, and has \(service.utf8.count)")
         }
+        guard !service.hasControlCharacter else {
+            throw ValidationError("the name \"\(service.escaped)\" has a control character")
+        }
         if let nameless, !ExampleService.names.contains(nameless) {
             let names = ExampleService.names.joined(separator: ", ")
             throw ValidationError("--default takes one of \(names), and not \(nameless)")

@@ -18,10 +18,11 @@ enum ToolExit {
     static func code(for error: RPCError) -> ExitCode {
         switch error {
         case .timeout: timeout
-        case .unroutable: unroutable
+        case .unroutable, .noReceiver: unroutable
         case .remote: remote
         case .connectionLost, .notConnected, .blocked, .replyQueueLost, .callerRestarted: connection
-        case .cancelled, .overloaded, .rejectedByBroker, .undecodableReply, .unexpectedContentType: .failure
+        case .accessRefused, .cancelled, .overloaded, .rejectedByBroker, .undecodableReply, .unexpectedContentType:
+            .failure
         case .invalidRequest: .validationFailure
         }
     }
@@ -37,6 +38,7 @@ enum ToolExit {
             isQueue
                 ? "There is no queue of that name: rpc serve \(destination) --queue would make one, and answer."
                 : "Nobody has ever served it: rpc serve \(destination) would. A queue is called with --queue."
+        case .accessRefused: "The broker's administrator grants rights: rabbitmqctl set_permissions"
         case .timeout(requestMayHaveBeenDelivered: true):
             "It may still be worked on, or wait for a receiver. --timeout waits longer."
         case .timeout(requestMayHaveBeenDelivered: false): "--timeout waits longer."

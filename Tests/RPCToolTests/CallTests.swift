@@ -33,6 +33,26 @@ struct CallTests {
         }
     }
 
+    @Test(
+        "What comes from the other side cannot command the terminal: control characters are escaped, in results and in errors"
+    )
+    func controlCharacters() async throws {
+        try await TestBroker.withVirtualHost { _, url, _ in
+            try await whileServing(url: url) { _ in
+                for (procedure, argument) in [
+                    ("fail", #""\u001b]0;owned\u0007""#), ("fail", #""\u009b31mred\u007f""#),
+                    ("echo", #""\u009b31m\u202eevil""#),
+                ] {
+                    let ending = try await rpc("call", "math", procedure, argument, "--url", url)
+                    let scalars = (ending.output + ending.error).unicodeScalars
+                    #expect(!scalars.contains { $0.properties.generalCategory == .control && $0 != "\n" }, "\(ending)")
+                    #expect(!scalars.contains("\u{202E}"), "\(ending)")
+                    #expect((ending.output + ending.error).contains("\\u{"), "\(ending)")
+                }
+            }
+        }
+    }
+
     @Test("Each kind of error has its exit code, says what happened on standard error, and prints no result")
     func errors() async throws {
         try await TestBroker.withVirtualHost { broker, url, _ in
