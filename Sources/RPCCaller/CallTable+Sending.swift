@@ -71,6 +71,13 @@ extension CallTable {
                 let error = AMQPError.messageTooLarge(bytes: call.request.body.readableBytes, limit: limit)
                 return published(call, attempt, .refused(error))
             }
+            if let text = cause.refusal(
+                ofWritingTo: call.options.queue == nil ? settings.names.exchange : "amq.default"
+            ) {
+                // Rights are looked up when a channel writes to an exchange for the first time, so nothing of it went through.
+                (kept, error) = (.refused, .accessRefused(text))
+                break
+            }
             logger.debug(
                 "a request is in doubt",
                 metadata: [LogKey.messageID.rawValue: "\(call.id)", "error": "\(cause)"]
@@ -186,5 +193,15 @@ extension CallTable.State {
         case .queue: replyQueue.isConsumed ? (replyQueue.name, 0) : nil
         case .direct: channels[ObjectIdentifier(channel)].map { (RPCReplies.directQueue, $0.number) }
         }
+    }
+}
+
+extension AMQPError {
+    /// The broker's words, if this is its refusal to let the user write to an exchange.
+    func refusal(ofWritingTo exchange: String) -> String? {
+        guard case .channelClosedByBroker(403, let text) = cause, text.contains("exchange '\(exchange)'") else {
+            return nil
+        }
+        return text
     }
 }

@@ -38,6 +38,7 @@ final class CallTable: Sendable {
     let state: Mutex<State>
     let counters: CallerCounters
     let abandoned: AbandonedQueues
+    let served = ServedDestinations()
     let brokerLimit: BrokerMessageLimit
     let settings: Settings
     let logger: Logger

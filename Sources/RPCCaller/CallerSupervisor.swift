@@ -20,9 +20,9 @@ func callerSupervisor(
     var pool = configuration.pool
     if pool.connection.name == nil { pool.connection.name = "\(service)-caller" }
     // Draining first, then letting go of a reply queue that was being declared, closing after it.
-    pool.channelShutdown = configuration.drainTimeout + pool.connection.closeTimeout * 2
+    pool.channelShutdown = configuration.drainTimeout.bounded + pool.connection.closeTimeout.bounded * 2
     let eventLoopGroup = pool.connection.eventLoopGroup
-    let drainTimeout = configuration.drainTimeout
+    let drainTimeout = configuration.drainTimeout.bounded
     let settings = CallTable.Settings(
         service: service,
         names: configuration.names,
@@ -31,14 +31,18 @@ func callerSupervisor(
         replies: configuration.replies,
         confirms: configuration.confirms,
         replyPrefetch: configuration.replyPrefetch,
-        replyQueueExpiry: configuration.replyQueueExpiry
+        replyQueueExpiry: configuration.replyQueueExpiry.bounded
     )
-    let wasOpen = OnceFlag()
+    let opening = FirstOpen()
     let abandoned = AbandonedQueues()
     // Kept over all incarnations: what the broker refuses it refuses again.
     let brokerLimit = BrokerMessageLimit()
     return Supervisor(name, strategy: .oneForAll, intensity: configuration.intensity, logger: logger) {
         Child("registry") { context in
+            guard current.value == nil else { throw RPCConfigurationError.alreadyRunning(name) }
+            current.setStopped(false)
+            // Nobody starts it again: what waits for it waits in vain.
+            context.supervisor.root.pid.onExit { _ in current.setStopped(true) }
             guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             try configuration.check(service: service)
             let registry = ChannelRegistry(
@@ -73,8 +77,8 @@ func callerSupervisor(
                 table.rests(on: context.poolSupervisor)
                 do {
                     try await table.open(channel)
-                    wasOpen.set()
-                } catch let error as RPCTopologyError where !wasOpen.isSet {
+                    opening.succeeded()
+                } catch let error as RPCTopologyError where opening.isMistake(error) {
                     context.logger.error("the broker refuses the topology", metadata: ["error": "\(error)"])
                     caller.pid.exit(.shutdown(cause: error))
                     throw error

@@ -190,7 +190,8 @@ struct PendingTable<Call: Sendable>: Sendable {
     private func admit() throws(Refusal) {
         if isClosed { throw .closed }
         if isDraining { throw .draining }
-        guard entries.count < limit + overflow else { throw .overloaded(limit: limit) }
+        // Subtracted, since the sum may be more than an integer holds.
+        guard entries.count - limit < overflow else { throw .overloaded(limit: limit) }
     }
 
     /// Takes an entry out, for a reply or a cancellation. `nil`: it has ended already, or never was.

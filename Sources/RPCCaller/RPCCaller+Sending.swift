@@ -107,6 +107,13 @@ extension RPCCaller {
         _ id: RequestID,
         _ options: CallOptions
     ) async throws(RPCError) -> RPCReply {
+        try Self.check(request.destination, options.queue == nil ? "service" : "queue")
+        if let procedure = request.procedure { try Self.check(procedure, "procedure") }
+        if configuration.whenNobodyServes == .failAtOnce, options.queue == nil, wire == nil,
+            await current.value?.isUnserved(request.destination, before: request.deadline) == true
+        {
+            throw .noReceiver(destination: request.destination)
+        }
         let reply: ReplyMessage
         if let wire {
             let isQueue = options.queue != nil
@@ -114,7 +121,7 @@ extension RPCCaller {
                 id: id,
                 destination: isQueue ? nil : request.destination,
                 procedure: request.procedure,
-                replyTo: request.kind == .call ? "in-process" : nil,
+                replyTo: request.kind == .call ? configuration.names.replyQueue(of: service, id: id) : nil,
                 remaining: request.kind == .call ? Moment.now.duration(to: request.deadline) : nil,
                 contentType: request.contentType,
                 headers: request.headers,
@@ -130,6 +137,13 @@ extension RPCCaller {
         }
         if let failure = reply.failure { throw .remote(failure) }
         return reply.result
+    }
+
+    /// RabbitMQ removes line breaks from the names of queues, and would find another than was meant.
+    private static func check(_ name: String, _ what: String) throws(RPCError) {
+        guard !name.hasControlCharacter else {
+            throw .invalidRequest("\"\(name.escaped)\" is no name for a \(what): it has a control character")
+        }
     }
 
     /// The end of a call that is made now: its own timeout, or what is left of the request that this task works for.

@@ -144,7 +144,6 @@ public final class RPCCaller: Service, Sendable {
 
     /// Starts the tree and returns when it is up, connected or not: ``waitUntilReady(timeout:)`` waits for that.
     public func start() async throws {
-        current.setStopped(false)
         try await supervisor.start()
     }
 
@@ -166,8 +165,6 @@ public final class RPCCaller: Service, Sendable {
     /// - Throws: Why it ended, when nobody asked it to: an `RPCTopologyError` when the broker refuses the exchange or the
     ///   reply queue at the first open, or what made the tree give up.
     public func run() async throws {
-        current.setStopped(false)
-        defer { current.setStopped(true) }
         try await supervisor.run()
     }
 

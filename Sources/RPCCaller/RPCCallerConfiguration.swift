@@ -15,6 +15,8 @@ public struct RPCCallerConfiguration: Sendable {
     public var maximumCallsInFlight = 10_000
     /// What becomes of a call when as many are in flight. Default: it fails at once.
     public var whenFull = WhenFull.failAtOnce
+    /// What becomes of a call to a service that exists and that nobody serves at present. Default: it waits.
+    public var whenNobodyServes = WhenNobodyServes.wait
     /// Where replies come to. Default: a queue that all channels share.
     public var replies = RPCReplies.queue
     /// Whether the broker confirms requests. Default yes.
@@ -61,10 +63,29 @@ public struct RPCCallerConfiguration: Sendable {
     package func check(service: String) throws(RPCConfigurationError) {
         try RPCConfigurationError.check(service: service, names: names)
         try RPCConfigurationError.check(names.replyQueue(of: service, id: RequestID()), of: "reply queue")
+        guard maximumCallsInFlight > 0 else {
+            throw .invalidSetting("maximumCallsInFlight", why: "must be at least 1")
+        }
+        guard replyQueueExpiry >= .milliseconds(1) else {
+            throw .invalidSetting("replyQueueExpiry", why: "must be at least a millisecond")
+        }
+        try pool.checkChannels()
     }
 
     var maximumCallsWaiting: Int {
-        if case .wait(let limit) = whenFull { limit } else { 0 }
+        if case .wait(let limit) = whenFull { max(0, limit) } else { 0 }
+    }
+
+    /// What becomes of a call to a service whose queue exists and has no consumer.
+    public enum WhenNobodyServes: Sendable, Hashable {
+        /// It waits in the queue until a receiver comes, or its deadline passes.
+        case wait
+        /// It is not sent, and fails with ``RPCError/noReceiver(destination:)``.
+        ///
+        /// The broker is asked how many consume the service's queue, before a call, and no more often than once a second for each
+        /// destination: what it said then may be up to a second old. A queue whose name is not `<destination><suffix>` is not known,
+        /// and calls to its service are sent. A restart of the only receiver of a service is a moment in which nobody serves it.
+        case failAtOnce
     }
 
     /// What becomes of a call when as many are in flight as may be.

@@ -42,7 +42,7 @@ public struct RPCCallerNext: Sendable {
         self.init([], last: last)
     }
 
-    /// Goes it.
+    /// Runs the rest.
     ///
     /// - Throws: How the call ended without a result: ``RPCError/remote(_:)`` if the receiver answered with a failure.
     public func callAsFunction(_ request: RPCRequest) async throws(RPCError) -> RPCReply {

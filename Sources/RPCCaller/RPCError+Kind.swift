@@ -3,6 +3,8 @@ extension RPCError {
     var kind: String {
         switch self {
         case .unroutable: "unroutable"
+        case .noReceiver: "no_receiver"
+        case .accessRefused: "access_refused"
         case .timeout: "timeout"
         case .cancelled: "cancelled"
         case .remote: "remote"

@@ -13,6 +13,17 @@ public enum RPCError: Error, Sendable {
     /// Known within milliseconds, since the broker returns the message. Not processed; sending again is safe.
     case unroutable(destination: String)
 
+    /// The destination's queue exists, and nobody consumed it when the call was made: see
+    /// ``RPCCallerConfiguration/whenNobodyServes``.
+    ///
+    /// Not sent; sending again later is safe.
+    case noReceiver(destination: String)
+
+    /// The broker refuses this caller's user what the call needs: mostly the right to write to the exchange. With the broker's words.
+    ///
+    /// Not processed. Sending the same again fails in the same way, until the right is granted.
+    case accessRefused(String)
+
     /// The deadline passed while the caller waited for the reply.
     ///
     /// With `true` the request left this process, and may have been processed or may still be: safe to send again only when the
@@ -84,16 +95,14 @@ extension RPCError {
     /// Whether the receiver may have run the procedure, wholly or in part. When it is `false`, sending again is safe.
     public var requestMayHaveBeenProcessed: Bool {
         switch self {
-        case .unroutable, .overloaded, .blocked, .notConnected, .invalidRequest, .rejectedByBroker: false
+        case .unroutable, .noReceiver, .accessRefused, .overloaded, .blocked, .notConnected, .invalidRequest,
+            .rejectedByBroker:
+            false
         case .replyQueueLost, .unexpectedContentType, .undecodableReply: true
         case .timeout(let mayHaveBeenDelivered), .cancelled(let mayHaveBeenDelivered),
             .connectionLost(let mayHaveBeenDelivered), .callerRestarted(_, let mayHaveBeenDelivered):
             mayHaveBeenDelivered
-        case .remote(let failure):
-            switch failure.code {
-            case .unknownProcedure, .undecodableRequest, .unsupportedContentType, .overloaded: false
-            default: true
-            }
+        case .remote(let failure): failure.requestMayHaveBeenProcessed
         }
     }
 }
@@ -103,6 +112,8 @@ extension RPCError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .unroutable(let destination): "no service \"\(destination)\": nothing is bound to receive its requests"
+        case .noReceiver(let destination): "nobody serves \"\(destination)\" at present: its queue has no consumer"
+        case .accessRefused(let why): "the broker refuses the request: \(why)"
         case .timeout(true): "no reply before the deadline"
         case .timeout(false): "the deadline passed before the request was sent"
         case .cancelled(true): "the calling task was cancelled"

@@ -15,8 +15,38 @@ extension ChildContext {
     }
 }
 
-/// Something that happened once, for good: that a channel was ever ready, after which a refusal by the broker is the
-/// environment's fault and not the configuration's.
+/// Whether a channel was ever set up: after that a refusal by the broker is a fault of the environment, and no longer a mistake in the
+/// configuration.
+package final class FirstOpen: Sendable {
+    private struct State {
+        var hasSucceeded = false
+        var refusals = 0
+    }
+
+    /// So often in succession the broker closes the connection for a declaration before that is a mistake: a cluster that is being started
+    /// answers so what it would do a moment later.
+    private static let maximumRefusals = 3
+    private let state = Mutex(State())
+
+    package init() {}
+
+    /// A channel was set up.
+    package func succeeded() {
+        state.withLock { $0 = State(hasSucceeded: true) }
+    }
+
+    /// Whether this refusal shows that the configuration cannot work.
+    package func isMistake(_ error: RPCTopologyError) -> Bool {
+        state.withLock { state in
+            if state.hasSucceeded { return false }
+            if error.code == 403 || error.code == 406 { return true }
+            state.refusals += 1
+            return state.refusals >= Self.maximumRefusals
+        }
+    }
+}
+
+/// Something that happened once, for good.
 package final class OnceFlag: Sendable {
     private let flag = Atomic(false)
 

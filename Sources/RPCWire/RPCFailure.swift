@@ -47,6 +47,42 @@ extension RPCFailure.Code {
     public static let overloaded: Self = "overloaded"
     /// The request was delivered too often without being answered. It may have been processed.
     public static let poison: Self = "poison"
+    /// A service that the receiver called for this request is not there. See ``RPCFailure/requestMayHaveBeenProcessed``.
+    public static let upstreamUnroutable: Self = "upstream_unroutable"
+    /// A service that the receiver called for this request did not answer in time.
+    public static let upstreamTimeout: Self = "upstream_timeout"
+    /// A service that the receiver called for this request answered with a failure, whose code is in the details.
+    public static let upstreamFailure: Self = "upstream_failure"
+    /// The receiver's call to another service was cancelled, or its caller ended.
+    public static let upstreamCancelled: Self = "upstream_cancelled"
+    /// The receiver could not reach another service, or its answer was lost.
+    public static let upstreamUnavailable: Self = "upstream_unavailable"
+    /// The receiver has too many calls to other services under way, or the broker took no more.
+    public static let upstreamOverloaded: Self = "upstream_overloaded"
+    /// The receiver's call to another service was wrong, or it could not read the answer.
+    public static let upstreamMistake: Self = "upstream_mistake"
+}
+
+extension RPCFailure {
+    package static let mayHaveBeenProcessedKey = "request_may_have_been_processed"
+
+    /// Whether the request that failed in this way may have been processed, as far as the code tells.
+    ///
+    /// Of a call that failed further upstream the details tell: a handler that lets the error of its own call through says that it has
+    /// done nothing else of consequence. One that has done so catches it, and throws a failure of its own.
+    public var requestMayHaveBeenProcessed: Bool {
+        switch code {
+        case .unknownProcedure, .undecodableRequest, .unsupportedContentType, .overloaded: return false
+        case .upstreamUnroutable, .upstreamTimeout, .upstreamFailure, .upstreamCancelled, .upstreamUnavailable,
+            .upstreamOverloaded, .upstreamMistake:
+            guard case .object(let members) = details, case .bool(let may) = members[Self.mayHaveBeenProcessedKey]
+            else {
+                return true
+            }
+            return may
+        default: return true
+        }
+    }
 }
 
 extension RPCFailure.Code {
@@ -54,7 +90,8 @@ extension RPCFailure.Code {
     package var isOfTheLibrary: Bool {
         switch self {
         case .unknownProcedure, .undecodableRequest, .unsupportedContentType, .internalError, .unencodableResult,
-            .handlerTimeout, .overloaded, .poison:
+            .handlerTimeout, .overloaded, .poison, .upstreamUnroutable, .upstreamTimeout, .upstreamFailure,
+            .upstreamCancelled, .upstreamUnavailable, .upstreamOverloaded, .upstreamMistake:
             true
         default: false
         }

@@ -8,24 +8,70 @@ package struct RPCTopology: Sendable {
         self.names = names
     }
 
-    /// Makes sure that the exchange exists. A publish to a missing one would close the channel.
+    /// Makes sure that the exchange exists and routes by headers. A publish to a missing one would close the channel, and one of another
+    /// type would give each request to every service.
     ///
-    /// It is declared passively first, which needs no right and never collides with how somebody else made it. That is done
-    /// on channels of its own, since a 404 ends the channel it is told on.
+    /// It is declared as it should be. What the broker says to that is told on a channel of its own, which it may end:
+    ///
+    /// - it is of another type (406): refused;
+    /// - somebody else made it with other properties (406): taken as it is;
+    /// - the user may not declare it (403): taken as it is, if it is there. Its type is not known then.
     package func ensureExchange(on connection: AMQPConnection) async throws {
+        let name = names.exchange
         do {
+            // Who does not declare does not make it either.
+            if !names.declares { try await exchangeExists(on: connection) }
             try await withChannel(of: connection) { channel throws(AMQPError) in
-                try await channel.declareExchange(names.exchange, type: .headers, passive: true)
-            }
-        } catch let error where error.replyCode == 404 && names.declares {
-            try await RPCTopologyError.naming("exchange", names.exchange) { () throws(AMQPError) in
-                try await withChannel(of: connection) { channel throws(AMQPError) in
-                    try await channel.declareExchange(names.exchange, type: .headers, durable: true)
-                }
+                try await channel.declareExchange(name, type: .headers, durable: true)
             }
         } catch {
-            throw RPCTopologyError.named("exchange", names.exchange, error)
+            switch Self.meaning(of: error) {
+            case .otherProperties: return
+            case .mayNotDeclare where !names.declares: return
+            case .mayNotDeclare:
+                do {
+                    try await exchangeExists(on: connection)
+                } catch let missing where missing.replyCode == 404 {
+                    throw RPCTopologyError.named("exchange", name, error)
+                } catch {
+                    throw RPCTopologyError.named("exchange", name, error)
+                }
+            case .refused: throw RPCTopologyError.named("exchange", name, error)
+            }
         }
+    }
+
+    private enum Meaning {
+        case otherProperties
+        case mayNotDeclare
+        case refused
+    }
+
+    /// What the broker's answer to the declaration of the exchange means. The type is the first that it compares.
+    private static func meaning(of error: AMQPError) -> Meaning {
+        guard case .channelClosedByBroker(let code, let text) = error.cause else { return .refused }
+        if code == 403 { return .mayNotDeclare }
+        if code == 406, !text.contains("arg 'type'") { return .otherProperties }
+        return .refused
+    }
+
+    private func exchangeExists(on connection: AMQPConnection) async throws(AMQPError) {
+        try await withChannel(of: connection) { channel throws(AMQPError) in
+            try await channel.declareExchange(names.exchange, type: .headers, passive: true)
+        }
+    }
+
+    /// Makes sure again that everything is there, on a channel that may be ended by it.
+    package func check(_ queue: RequestQueue, on connection: AMQPConnection) async throws {
+        if !queue.bindings.isEmpty { try await ensureExchange(on: connection) }
+        let channel = try await connection.openChannel()
+        do {
+            try await ensure(queue, on: channel)
+        } catch {
+            await channel.close()
+            throw error
+        }
+        await channel.close()
     }
 
     /// Makes sure that a queue exists and gets the requests that its bindings match.
@@ -73,7 +119,8 @@ package struct RequestQueue: Sendable {
     }
 }
 
-/// The broker does not let us have what calls go through: it exists with other settings (406), or we may not (403).
+/// The broker does not let us have what calls go through: it exists with other settings (406), we may not (403), or
+/// what was asked for is not permitted at all (541, 540, 503).
 ///
 /// At the first open that is a mistake in configuration: the caller or receiver stops, and its `run()` throws this.
 public struct RPCTopologyError: Error, Sendable, CustomStringConvertible {
@@ -100,10 +147,17 @@ public struct RPCTopologyError: Error, Sendable, CustomStringConvertible {
         }
     }
 
-    /// The error as a refusal of this thing, when it is one (403, 406); else as it is.
+    /// The error as a refusal of this thing, when it is one; else as it is.
+    ///
+    /// Most refusals end the channel (403, 406), some the connection: a feature that is not permitted (541), a type that the broker does not
+    /// know (503), something that it does not do (540).
     package static func named(_ kind: String, _ name: String, _ error: AMQPError) -> any Error {
-        guard case .channelClosedByBroker(let code, let text) = error.cause, code == 403 || code == 406 else {
-            return error
+        let (code, text): (UInt16, String)
+        switch error.cause {
+        case .channelClosedByBroker(let refused, let why) where refused == 403 || refused == 406:
+            (code, text) = (refused, why)
+        case .topologyRefused(_, let refused, let why): (code, text) = (refused, why)
+        default: return error
         }
         return RPCTopologyError(subject: "\(kind) \"\(name)\"", code: code, text: text)
     }

@@ -273,7 +273,7 @@ struct MetricsTests {
             return
         }
         let service = [("service", "math")]
-        #expect(try metrics.expectCounter("rpc.server.redeliveries", service).totalValue == 3)
+        #expect(try metrics.expectCounter("rpc.server.redeliveries", service).totalValue == 2)
         #expect(try metrics.expectCounter("rpc.server.dropped", service + [("reason", "poison")]).totalValue == 1)
         _ = await outcome { () throws(RPCError) in
             try await rpc.call("math", "wait", 1, timeout: .milliseconds(20), as: Int.self)

@@ -37,6 +37,8 @@ package enum LogKey: String, CaseIterable, Sendable {
     case destination = "rpc.destination"
     case procedure = "rpc.procedure"
     case outcome = "rpc.outcome"
+    case queue = "rpc.queue"
+    case suppressed = "rpc.suppressed"
     case error
 }
 
