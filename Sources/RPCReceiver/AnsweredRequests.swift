@@ -1,4 +1,5 @@
 import DequeModule
+import RPCWire
 
 /// Which request ids are being worked on, and what those before them were answered: the decisions of a deduplication.
 ///
@@ -121,7 +122,7 @@ struct AnsweredRequests<Reply: Sendable>: Sendable {
     private mutating func drop(at now: ContinuousClock.Instant) {
         while let oldest = order.first,
             order.count > settings.maximumEntries || bytes > settings.maximumBytes
-                || oldest.time + settings.maximumAge <= now
+                || oldest.time + settings.maximumAge.bounded <= now
         {
             order.removeFirst()
             bytes -= oldest.bytes

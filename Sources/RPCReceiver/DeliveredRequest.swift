@@ -5,6 +5,8 @@ import RPCWire
 /// A request that came over AMQP. Everything that ends it goes out on the channel it came from, and is nothing once that is closed.
 final class DeliveredRequest: IncomingRequest {
     let message: Result<RequestMessage, RPCFailure>
+    let exchange: String
+    let headers: FieldTable
     let replyTo: String?
     let correlationID: String?
     let redelivered: Bool
@@ -16,6 +18,8 @@ final class DeliveredRequest: IncomingRequest {
         message = Result { () throws(RPCFailure) in
             try RequestMessage(properties: delivery.properties, body: delivery.body)
         }
+        exchange = delivery.exchange
+        headers = delivery.properties.headers
         replyTo = delivery.properties.replyTo.flatMap { $0.isEmpty ? nil : $0 }
         correlationID = delivery.properties.correlationID
         redelivered = delivery.redelivered

@@ -24,7 +24,7 @@ package final class InProcessReceiver: Sendable {
             counters: receiver.counters,
             eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
             logger: receiver.logger,
-            refused: RefusedAnswers(capacity: 1),
+            memory: DeliveryMemory(capacity: 1),
             isolated: IsolatedReplies(connection, logger: receiver.logger)
         )
     }
@@ -47,6 +47,7 @@ package final class InProcessReceiver: Sendable {
         let read = Result { () throws(RPCFailure) in try RequestMessage(properties: properties, body: message.body) }
         let request = InProcessRequest(
             message: read,
+            headers: properties.headers,
             replyTo: message.replyTo,
             correlationID: message.correlationID,
             redelivered: isAgain,
@@ -63,6 +64,8 @@ package final class InProcessReceiver: Sendable {
 /// A request that came without AMQP.
 private struct InProcessRequest: IncomingRequest {
     let message: Result<RequestMessage, RPCFailure>
+    let exchange = ""
+    let headers: FieldTable
     let replyTo: String?
     let correlationID: String?
     let redelivered: Bool

@@ -1,3 +1,4 @@
+import AMQPPool
 import RPCWire
 
 /// A delivered request, and the way to answer it.
@@ -6,12 +7,15 @@ import RPCWire
 protocol IncomingRequest: Sendable {
     /// What it asks, or why that cannot be read.
     var message: Result<RequestMessage, RPCFailure> { get }
+    /// The exchange that it came through; empty when it was sent to its queue by name.
+    var exchange: String { get }
+    var headers: FieldTable { get }
     /// Where an answer to a message that cannot be read would go.
     var replyTo: String? { get }
     var correlationID: String? { get }
     /// Whether it may have been delivered before.
     var redelivered: Bool { get }
-    /// How often a quorum queue delivered it before; `nil` on queues that do not count.
+    /// How often it was delivered before, as a header says: a quorum queue's, or its publisher's.
     var deliveryCount: Int64? { get }
     /// Sends the reply and then, on the same channel, the acknowledgement: so it is acknowledged only after its reply reached the
     /// broker.

@@ -14,7 +14,7 @@ enum IsolatedOutcome: Sendable, Equatable {
 }
 
 /// Sends answers one after another on a connection of their own, each confirmed before the next: so a refusal can only mean one of them,
-/// and takes nothing else with it. See ``AnswerHistory``.
+/// and takes nothing else with it. See ``DeliveryHistory``.
 ///
 /// What waits here is bounded by the receiver's prefetch, since none of it is acknowledged.
 actor IsolatedReplies {
@@ -65,7 +65,7 @@ actor IsolatedReplies {
             switch error.cause {
             // A reply queue that is full: the caller is the one who has to know, and does at its deadline.
             case .nacked, .returned: return .delivered
-            case .channelClosedByBroker, .connectionClosedByBroker:
+            case .channelClosedByBroker, .connectionClosedByBroker, .topologyRefused:
                 let isRefused = ChannelEnd(error) == .refused
                 await end()
                 return isRefused ? .refused("\(error.cause)") : .unknown("\(error)")
@@ -95,15 +95,15 @@ actor IsolatedReplies {
     }
 }
 
-typealias ChannelEnd = AnswerHistory<ObjectIdentifier>.ChannelEnd
+typealias ChannelEnd = DeliveryHistory<ObjectIdentifier>.ChannelEnd
 
-extension AnswerHistory.ChannelEnd {
+extension DeliveryHistory.ChannelEnd {
     /// What the end of a channel says of the answers that went out on it.
     init(_ error: AMQPError) {
         switch error.cause {
         // A broker that is shut down, or an operator who closes a connection.
         case .connectionClosedByBroker(320, _): self = .lost
-        case .channelClosedByBroker, .connectionClosedByBroker: self = .refused
+        case .channelClosedByBroker, .connectionClosedByBroker, .topologyRefused: self = .refused
         case .channelClosed, .connectionClosed: self = .clean
         default: self = .lost
         }

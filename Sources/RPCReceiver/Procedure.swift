@@ -13,7 +13,12 @@ import RPCWire
 public struct Procedure: Sendable {
     /// The name callers use; `nil` for the default procedure.
     let name: String?
-    let handler: @Sendable (ByteBuffer, _ contentType: String?, RPCContext) async -> HandlerOutcome
+    let handler: Handler
+
+    /// Answers one request: what it does with the failures of other services is the receiver's setting.
+    typealias Handler =
+        @Sendable (ByteBuffer, _ contentType: String?, RPCContext, _ passesUpstreamFailures: Bool) async ->
+        HandlerOutcome
 
     /// A procedure that callers call by this name, with JSON.
     ///
@@ -81,7 +86,7 @@ public struct Procedure: Sendable {
         handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
     ) {
         self.name = name
-        self.handler = { body, contentType, context in
+        self.handler = { body, contentType, context, passesUpstreamFailures in
             guard type.accepts(contentType) else {
                 let message = "content type \"\(contentType ?? "")\" instead of \"\(type.name)\""
                 return .failed(RPCFailure(code: .unsupportedContentType, message: message))
@@ -96,7 +101,7 @@ public struct Procedure: Sendable {
             do {
                 output = try await handler(argument, context)
             } catch {
-                return HandlerOutcome(error)
+                return HandlerOutcome(error, passesUpstreamFailures: passesUpstreamFailures)
             }
             do throws(RPCCodecError) {
                 return .result(try encode(output))
@@ -117,8 +122,16 @@ enum HandlerOutcome: Sendable {
     case crashed(any Error)
 
     /// What an error that a handler threw means.
-    init(_ error: any Error) {
-        self = (error as? RPCFailure).map { .failed($0) } ?? .crashed(error)
+    ///
+    /// - Parameter passesUpstreamFailures: whether the failure of another service is handed on as it is.
+    init(_ error: any Error, passesUpstreamFailures: Bool = false) {
+        switch error {
+        case let failure as RPCFailure: self = .failed(failure)
+        case let error as any RPCFailureConvertible:
+            let upstream = passesUpstreamFailures ? error.upstreamFailure : nil
+            self = .failed(upstream ?? error.rpcFailure)
+        default: self = .crashed(error)
+        }
     }
 }
 

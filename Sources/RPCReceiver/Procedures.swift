@@ -109,14 +109,15 @@ public struct Procedures: Sendable {
         procedure name: String?,
         contentType: String?,
         body: ByteBuffer,
-        context: RPCContext
+        context: RPCContext,
+        passesUpstreamFailures: Bool = false
     ) async -> HandlerOutcome {
         guard let procedure = name.map({ byName[$0] }) ?? unnamed else {
             let message =
                 name.map { "no procedure \"\($0)\"" } ?? "the request names no procedure, and there is no default one"
             return .failed(RPCFailure(code: .unknownProcedure, message: message))
         }
-        return await procedure.handler(body, contentType, context)
+        return await procedure.handler(body, contentType, context, passesUpstreamFailures)
     }
 }
 

@@ -69,6 +69,8 @@ public struct RPCBinding: Sendable, Hashable {
     ) throws(RPCConfigurationError) -> FieldTable {
         guard !destination.isEmpty else { throw .invalidBinding("the destination is empty") }
         guard procedure != "" else { throw .invalidBinding("the procedure is empty") }
+        try RPCConfigurationError.check(destination, of: "destination of a binding")
+        if let procedure { try RPCConfigurationError.check(procedure, of: "procedure of a binding") }
         var table: FieldTable = ["x-match": "all", Header.destination: .string(destination)]
         if let procedure { table[Header.procedure] = .string(procedure) }
         return table
@@ -80,6 +82,15 @@ extension RPCReceiverConfiguration {
     func check(service: String, procedures: Procedures) throws(RPCConfigurationError) {
         try RPCConfigurationError.check(service: service, names: names)
         if let duplicate = procedures.duplicate { throw .duplicateProcedure(duplicate) }
+        for name in procedures.names { try RPCConfigurationError.check(name, of: "procedure") }
+        guard deliveryLimit > 0 else { throw .invalidSetting("deliveryLimit", why: "must be at least 1") }
+        guard handlerTimeLimit > .zero else {
+            throw .invalidSetting("handlerTimeLimit", why: "must be more than nothing")
+        }
+        guard topologyCheckInterval >= .milliseconds(100) else {
+            throw .invalidSetting("topologyCheckInterval", why: "must be at least 100 ms")
+        }
+        try pool.checkChannels()
         try RPCConfigurationError.check(
             try requestQueue(of: service, procedures: procedures).name,
             of: "request queue"

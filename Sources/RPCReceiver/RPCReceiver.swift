@@ -167,7 +167,6 @@ public final class RPCReceiver: Service, Sendable {
     ///
     /// - Throws: A `SupervisionError` around the `RPCConfigurationError` that says what cannot work.
     public func start() async throws {
-        current.setStopped(false)
         try await supervisor.start()
     }
 
@@ -182,8 +181,6 @@ public final class RPCReceiver: Service, Sendable {
     /// - Throws: Why it ended, when nobody asked it to: an `RPCTopologyError` when the broker refuses the exchange or the queue
     ///   at the first open, or what made the tree give up.
     public func run() async throws {
-        current.setStopped(false)
-        defer { current.setStopped(true) }
         try await supervisor.run()
     }
 
@@ -192,7 +189,7 @@ public final class RPCReceiver: Service, Sendable {
     /// - Throws: What was tried and failed, when the time is over; `AMQPError.poolNotRunning` at once when it was stopped;
     ///   `AMQPError.cancelled(operation:)`.
     public func waitUntilReady(timeout: Duration = .seconds(30)) async throws(AMQPError) {
-        let deadline = ContinuousClock.now + timeout
+        let deadline = ContinuousClock.now + timeout.bounded
         var ended: ReceiverParts?
         while true {
             let parts = try await parts(otherThan: ended, before: deadline)

@@ -33,9 +33,17 @@ public struct RPCReceiverConfiguration: Sendable {
     /// How long stopping waits for requests that are being answered. What is not answered then is redelivered. Default 30 s.
     public var drainTimeout: Duration = .seconds(30)
     /// What becomes of a request whose handler failed with an error of its own.
-    public var onFailure = FailurePolicy.acknowledge
+    public var onFailure = RPCFailurePolicy.acknowledge
     /// How many deliveries without an answer make a request be given up, on queues that count them (quorum). Default 20.
     public var deliveryLimit = 20
+    /// Which queues replies are sent to. Default: any but those that requests wait in.
+    public var replyQueues = RPCReplyQueues.notRequestQueues
+    /// Whether a failure of a service that a handler called, and that the handler did not catch, is handed on to this service's caller as it
+    /// is. Default false: the caller gets `upstream_failure`, with the other service's code in the details.
+    public var passesUpstreamFailures = false
+    /// How often it is looked whether the exchange, the queue and its bindings are still there; what is missing is declared again.
+    /// Default 5 s.
+    public var topologyCheckInterval: Duration = .seconds(5)
     /// Whether callers get the text of a handler's own error, which may tell what only the receiver should know. Default false.
     public var exposesErrors = false
     /// How many restarts the receiver's tree allows before it gives up. Default: 3 in 5 s.
@@ -67,15 +75,28 @@ public struct RPCReceiverConfiguration: Sendable {
         case shed(waiting: Int)
     }
 
+    /// Whether the queue counts deliveries, as far as the arguments say: quorum queues do, classic ones do not.
+    var brokerCountsDeliveries: Bool? {
+        switch queueArguments["x-queue-type"] {
+        case .string("quorum"): true
+        case .string: false
+        // Somebody else has declared it, or the virtual host has a default of its own.
+        default: names.declares ? false : nil
+        }
+    }
+
     /// How many calls may wait in this process before others are shed; `nil`: none is.
     var maximumWaiting: Int? {
         if case .shed(let waiting) = whenBusy { max(0, waiting) } else { nil }
     }
 
+    private static let largestPrefetch = 1 << 24
+
     /// How many requests the broker hands over, on all channels together, before they are answered.
     var prefetch: Int {
-        let concurrency = max(1, concurrency)
+        // More than the broker can hand over on all channels together are as many as it can.
+        let concurrency = min(max(1, concurrency), Self.largestPrefetch)
         // To shed some, they must be handed over while the others run.
-        return maximumWaiting.map { 2 * concurrency + $0 } ?? concurrency
+        return maximumWaiting.map { 2 * concurrency + min($0, Self.largestPrefetch) } ?? concurrency
     }
 }

@@ -12,8 +12,8 @@ public import RPCWire
 ///     }
 ///
 /// Interceptors stand around each request that is run, in the order of ``RPCReceiverConfiguration/interceptors``: the first is the
-/// outermost. They run on the handler's task, within its deadline, before the procedure is looked up and the argument decoded, and
-/// after the result was encoded. So they see requests for procedures that do not exist, too; not those whose headers cannot be read,
+/// outermost. They run on the handler's task, within its deadline, before a deduplication, before the procedure is looked up and the argument
+/// decoded, and after the result was encoded: each sees a request that comes again, and what one answers by itself is not stored. So they see requests for procedures that do not exist, too; not those whose headers cannot be read,
 /// and not those that are dropped because nobody waits for them any more. A receiver without interceptors does nothing for them.
 public protocol RPCReceiverInterceptor: Sendable {
     /// Stands around one request.
@@ -45,7 +45,7 @@ public struct RPCReceiverNext: Sendable {
         self.init([], last: last)
     }
 
-    /// Goes it.
+    /// Runs the rest.
     ///
     /// - Throws: What the handler threw: an `RPCFailure`, or an error of its own. An unknown procedure, or an argument that it does not
     ///   take, are failures too.
@@ -55,37 +55,6 @@ public struct RPCReceiverNext: Sendable {
             request,
             context,
             next: RPCReceiverNext(interceptors.dropFirst(), last: last)
-        )
-    }
-}
-
-extension Procedures {
-    /// Runs one request through interceptors.
-    func handle(
-        _ request: RPCRequest,
-        _ context: RPCContext,
-        through interceptors: [any RPCReceiverInterceptor]
-    ) async -> HandlerOutcome {
-        let all = RPCReceiverNext(interceptors[...]) { request, context in
-            switch await handle(request, context) {
-            case .result(let reply): return reply
-            case .failed(let failure): throw failure
-            case .crashed(let error): throw error
-            }
-        }
-        do {
-            return .result(try await all(request, context))
-        } catch {
-            return HandlerOutcome(error)
-        }
-    }
-
-    private func handle(_ request: RPCRequest, _ context: RPCContext) async -> HandlerOutcome {
-        await handle(
-            procedure: request.procedure,
-            contentType: request.contentType,
-            body: request.body,
-            context: context
         )
     }
 }

@@ -23,8 +23,11 @@ public struct RPCReceiverCounts: Sendable, Hashable {
     /// Requests given up because they were delivered too often.
     public var poisoned = 0
     /// Calls given up because the broker takes no reply to them: the user may not write to the default exchange, or the broker closed
-    /// a channel or a connection for the reply.
+    /// a channel or a connection for the reply, or it is for a queue that ``RPCReceiverConfiguration/replyQueues`` does not allow.
     public var unanswerable = 0
+    /// Requests rejected because none of the receiver's bindings is for them: the exchange is of another type than it should be, or a
+    /// binding was left behind.
+    public var misdirected = 0
 }
 
 /// Counts, for those who ask and for metrics.
@@ -65,6 +68,10 @@ final class ReceiverCounters: Sendable {
     func poisoned() {
         counts.withLock { $0.poisoned += 1 }
         metrics?.dropPoisoned()
+    }
+    func misdirected() {
+        counts.withLock { $0.misdirected += 1 }
+        metrics?.dropMisdirected()
     }
     func unanswerable() {
         counts.withLock { $0.unanswerable += 1 }

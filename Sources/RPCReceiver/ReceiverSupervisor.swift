@@ -3,6 +3,7 @@ import Logging
 import NIOCore
 import RPCWire
 import Supervision
+import Synchronization
 
 /// What one incarnation of the handlers' process works with.
 final class ReceiverParts: Sendable {
@@ -33,27 +34,44 @@ func receiverSupervisor(
     var pool = configuration.pool
     if pool.connection.name == nil { pool.connection.name = "\(service)-receiver" }
     // Draining first, closing after it.
-    pool.channelShutdown = configuration.drainTimeout + pool.connection.closeTimeout
+    pool.channelShutdown = configuration.drainTimeout.bounded + pool.connection.closeTimeout.bounded
+    // What a requester can make it hold is bounded by this times the prefetch: no more for a request than for a reply.
+    pool.connection.maximumIncomingMessageSize = min(
+        pool.connection.maximumIncomingMessageSize,
+        max(0, pool.connection.maximumMessageSize)
+    )
     // Every request in flight may be answered with the largest reply while the broker reads nothing.
-    let largestReplies = (configuration.prefetch + 1) * pool.connection.maximumMessageSize
-    pool.connection.maximumOutboxBytes = max(pool.connection.maximumOutboxBytes, largestReplies)
+    let (largestReplies, overflow) = (configuration.prefetch + 1)
+        .multipliedReportingOverflow(by: max(0, pool.connection.maximumMessageSize))
+    pool.connection.maximumOutboxBytes = max(pool.connection.maximumOutboxBytes, overflow ? .max : largestReplies)
     // A reply and an acknowledgement each.
     pool.connection.maximumOutboxEntries = max(pool.connection.maximumOutboxEntries, 2 * (configuration.prefetch + 1))
     let eventLoopGroup = pool.connection.eventLoopGroup
     let settings = RequestRunner.Settings(configuration, service: service, procedures: procedures)
-    let wasOpen = OnceFlag()
+    let opening = FirstOpen()
     // Kept over all incarnations: what the broker refuses it refuses again.
     let brokerLimit = BrokerMessageLimit()
     let permission = ReplyPermission()
-    let refused = RefusedAnswers(capacity: configuration.prefetch)
+    let memory = DeliveryMemory(capacity: configuration.prefetch)
     let isolated = IsolatedReplies(pool.connection, logger: logger)
+    let hasWarned = Atomic(false)
     let consumers = { @Sendable (context: ChildContext) throws -> RequestConsumers in
         try context.poolOwner.child("handlers", as: HandlerSupervisor.self).resolve().parts.consumers
     }
     return Supervisor(name, strategy: .restForOne, intensity: configuration.intensity, logger: logger) {
         Child("registry") { context in
+            guard current.value == nil else { throw RPCConfigurationError.alreadyRunning(name) }
+            current.setStopped(false)
+            // Nobody starts it again: what waits for it waits in vain.
+            context.supervisor.root.pid.onExit { _ in current.setStopped(true) }
             guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             try configuration.check(service: service, procedures: procedures)
+            if configuration.brokerCountsDeliveries != true, !hasWarned.exchange(true, ordering: .relaxed) {
+                context.logger.warning(
+                    "nobody counts how often a request kills this process: declare the service's queue as a quorum queue",
+                    metadata: ["service": "\(service)"]
+                )
+            }
             let registry = ChannelRegistry(
                 onChange: { states.update() },
                 lessorsReason: { sharedPool?.reasonForNoConnection }
@@ -72,7 +90,7 @@ func receiverSupervisor(
                 logger: context.logger,
                 brokerLimit: brokerLimit,
                 permission: permission,
-                refused: refused,
+                memory: memory,
                 isolated: isolated,
                 zombiesChanged: { watch.changed() }
             )
@@ -91,6 +109,7 @@ func receiverSupervisor(
             let parts = ReceiverParts(registry: registry, runner: runner, consumers: consumers)
             context.pid.onExit { _ in
                 watch.end()
+                consumers.end()
                 current.clear(parts)
                 states.update()
             }
@@ -108,8 +127,8 @@ func receiverSupervisor(
                 do {
                     let consumers = try consumers(context)
                     try await consumers.open(channel, context)
-                    wasOpen.set()
-                } catch let error as RPCTopologyError where !wasOpen.isSet {
+                    opening.succeeded()
+                } catch let error as RPCTopologyError where opening.isMistake(error) {
                     context.logger.error("the broker refuses the topology", metadata: ["error": "\(error)"])
                     context.poolOwner.pid.exit(.shutdown(cause: error))
                     throw error

@@ -20,6 +20,11 @@ final class RequestConsumers: Sendable {
         var isSuspended = false
         /// When draining ends, once it has begun: all channels share it.
         var drainDeadline: ContinuousClock.Instant?
+        /// Why requests do not reach the queue, as far as the last look has told.
+        var topologyFault: String?
+        /// Looks at the topology from time to time.
+        var watch: Task<Void, Never>?
+        var hasEnded = false
 
         var mayConsume: Bool { drainDeadline == nil && !isSuspended }
     }
@@ -67,6 +72,7 @@ final class RequestConsumers: Sendable {
         state.withLock { state in
             if state.drainDeadline != nil { return .stopping }
             if state.isSuspended { return .suspended }
+            if state.topologyFault != nil { return .none }
             return state.consumers.values.contains { $0.tag != nil } ? .consuming : .none
         }
     }
@@ -83,6 +89,70 @@ final class RequestConsumers: Sendable {
             self?.changed()
         }
         try await settle(id)
+        startWatch()
+    }
+
+    // MARK: The exchange, the queue and its bindings
+
+    /// Nobody tells a consumer that its queue's binding, or the exchange, is gone: it would wait for ever for requests that no longer come.
+    /// So it is looked from time to time, on a channel of its own, and what is missing is declared again.
+    private func startWatch() {
+        let isNeeded = state.withLock { $0.watch == nil && !$0.hasEnded }
+        guard isNeeded else { return }
+        let interval = configuration.topologyCheckInterval.bounded
+        let watch = Task.detached { [weak self] in
+            while !Task.isCancelled {
+                try? await Task.sleep(for: interval)
+                guard !Task.isCancelled, let self else { return }
+                await checkTopology()
+            }
+        }
+        let isUnwanted = state.withLock { state in
+            guard state.watch == nil, !state.hasEnded else { return true }
+            state.watch = watch
+            return false
+        }
+        if isUnwanted { watch.cancel() }
+    }
+
+    /// The end of this incarnation.
+    func end() {
+        let watch = state.withLock { state in
+            state.hasEnded = true
+            return state.watch
+        }
+        watch?.cancel()
+    }
+
+    private func checkTopology() async {
+        guard let connection = state.withLock({ $0.consumers.values.first?.channel.connection }) else { return }
+        let fault: String?
+        do {
+            try await topology.check(queue, on: connection)
+            fault = nil
+        } catch let error as RPCTopologyError {
+            fault = "\(error)"
+        } catch let error as AMQPError {
+            // What the connection is lost for, others are told.
+            guard case .channelClosedByBroker = error.cause else { return }
+            fault = "\(error)"
+        } catch {
+            return
+        }
+        let isChanged = state.withLock { state in
+            defer { state.topologyFault = fault }
+            return state.topologyFault != fault
+        }
+        guard isChanged else { return }
+        let metadata: Logger.Metadata = ["service": "\(service)", "queue": "\(queue.name)"]
+        if let fault {
+            var metadata = metadata
+            metadata["error"] = "\(fault)"
+            logger.error("requests do not reach the service's queue", metadata: metadata)
+        } else {
+            logger.notice("requests reach the service's queue again", metadata: metadata)
+        }
+        changed()
     }
 
     // MARK: One consumer
@@ -171,8 +241,9 @@ final class RequestConsumers: Sendable {
 
     /// The channel's share of the prefetch: all together have exactly that, but no channel has none.
     private func prefetch(of context: ChildContext) -> UInt16 {
-        let channels = max(1, configuration.pool.channelsPerConnection)
-        let total = max(1, configuration.pool.connections) * channels
+        // More than these no broker takes.
+        let channels = min(max(1, configuration.pool.channelsPerConnection), 1 << 16)
+        let total = min(max(1, configuration.pool.connections), 1 << 16) * channels
         let connection = Self.number(context.supervisor.parent?.name) - 1
         let index = connection * channels + Self.number(context.id) - 1
         let share = configuration.prefetch / total + (index < configuration.prefetch % total ? 1 : 0)
@@ -217,7 +288,7 @@ final class RequestConsumers: Sendable {
         let id = ObjectIdentifier(channel)
         let begun = state.withLock { state -> ([ObjectIdentifier], ContinuousClock.Instant)? in
             guard let consumer = state.consumers[id], consumer.receiver.endingReason != nil else { return nil }
-            let deadline = state.drainDeadline ?? .now + configuration.drainTimeout
+            let deadline = state.drainDeadline ?? .now + configuration.drainTimeout.bounded
             state.drainDeadline = deadline
             return (Array(state.consumers.keys), deadline)
         }

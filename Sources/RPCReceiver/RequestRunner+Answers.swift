@@ -4,78 +4,88 @@ import RPCWire
 
 /// What goes back to the caller, and what becomes of the request in its queue.
 extension RequestRunner {
-    /// Returns the reply to a handler that ran, for those that are answered with the same; `nil` when there is none to repeat.
-    func answer(_ job: Job, _ message: RequestMessage, _ outcome: HandlerOutcome) -> ReplyMessage? {
-        let asked = job.asked
+    /// Answers a request with what its handler said, or what another's handler said to a request of the same id.
+    func answer(_ asked: Asked, _ message: RequestMessage, _ outcome: HandlerOutcome, isRepeated: Bool) {
+        if isRepeated { counters.repeated() }
         switch outcome {
         case .result(let result):
             let size = result.body.readableBytes
-            guard size <= maximumReplySize else {
-                let text = "the result has \(size) bytes, the limit is \(maximumReplySize)"
-                counters.failed()
-                return reply(to: asked, RPCFailure(code: .unencodableResult, message: text))
-            }
-            counters.answered()
-            let reply = ReplyMessage(result: result, correlationID: asked.request.correlationID)
-            send(reply, to: asked)
-            return reply
+            guard size <= maximumReplySize else { return refuseLarge(asked, size) }
+            if !isRepeated { counters.answered() }
+            send(ReplyMessage(result: result, correlationID: asked.request.correlationID), to: asked)
         case .failed(let failure):
-            counters.failed()
-            logger.debug("a request failed", metadata: Self.metadata(message, outcome: failure.code))
-            let reply = refuse(asked, failure)
-            return failure.code.saysThatNothingRan ? nil : reply
+            if !isRepeated { counters.failed() }
+            log.logger.debug("a request failed", metadata: Self.metadata(message, outcome: failure.code))
+            refuse(asked, failure)
         case .crashed(let error):
             counters.failed()
             var metadata = Self.metadata(message)
             metadata[LogKey.error.rawValue] = "\(error)"
-            logger.error("a handler failed", metadata: metadata)
-            var failure = RPCFailure.handlerFailed
-            // Under this id the log says what the caller is not told.
-            failure.details = message.messageID.map { ["message_id": .string($0)] }
-            if settings.exposesErrors { failure.message = "\(error)" }
+            log(.handlerFailed, .error, "a handler failed", metadata)
+            let failure = failure(of: error, messageID: message.messageID)
             switch settings.onFailure.ending(redelivered: asked.request.redelivered) {
-            case .answerAndAcknowledge: return reply(to: asked, failure)
-            case .answerAndReject: return reject(asked, message, failure)
-            case .requeue:
-                asked.request.reject(requeue: true)
-                return nil
+            case .answerAndAcknowledge: reply(to: asked, failure)
+            case .answerAndReject: reject(asked, message, failure)
+            case .requeue: requeue(asked, message)
             }
         }
     }
 
+    /// What a caller learns of an error that is the handler's own.
+    func failure(of error: any Error, messageID: String?) -> RPCFailure {
+        var failure = RPCFailure.handlerFailed
+        // Under this id the log says what the caller is not told.
+        failure.details = messageID.map { ["message_id": .string($0)] }
+        if settings.exposesErrors { failure.message = "\(error)" }
+        return failure
+    }
+
+    /// A classic queue does not count how often a request comes back: it is counted here.
+    private func requeue(_ asked: Asked, _ message: RequestMessage) {
+        let count = memory.requeued(DeliveryMemory.Key(asked.request))
+        guard count >= settings.admission.deliveryLimit else { return asked.request.reject(requeue: true) }
+        counters.poisoned()
+        reject(asked, message, RPCFailure(code: .poison, message: "its handler failed \(count) times"))
+    }
+
+    /// A request that is not for this receiver, or whose answer it must not send.
+    func turnAway(_ asked: Asked, _ refusal: RequestAdmission.Refusal) {
+        switch refusal {
+        case .misdirected:
+            counters.misdirected()
+            log(.misdirected, .warning, "a request that no binding of this receiver is for", metadata(of: asked))
+            asked.request.reject(requeue: false)
+        case .replyQueue(let name):
+            counters.unanswerable()
+            var metadata = metadata(of: asked)
+            metadata[LogKey.error.rawValue] = "replies to \"\(name)\" are not sent"
+            log(.unanswerable, .error, "a call is given up: its reply queue is not one that is answered", metadata)
+            asked.request.reject(requeue: false)
+        case .failure(let failure): refuse(asked, failure)
+        }
+    }
+
     /// A failure is the answer of a call. A cast has nobody to tell: it is rejected, and dead-lettered where its queue says so.
-    @discardableResult
-    func refuse(_ asked: Asked, _ failure: RPCFailure) -> ReplyMessage? {
+    func refuse(_ asked: Asked, _ failure: RPCFailure) {
         guard asked.request.replyTo == nil else { return reply(to: asked, failure) }
-        var metadata = (try? asked.request.message.get()).map { Self.metadata($0) } ?? [:]
+        var metadata = metadata(of: asked)
         metadata[LogKey.outcome.rawValue] = "\(failure.code)"
         metadata[LogKey.error.rawValue] = "\(failure)"
-        logger.warning("a cast failed", metadata: metadata)
+        log(.castFailed, .warning, "a cast failed", metadata)
         asked.request.reject(requeue: false)
-        return nil
     }
 
-    @discardableResult
-    func reply(to asked: Asked, _ failure: RPCFailure) -> ReplyMessage? {
-        guard asked.request.replyTo != nil else {
-            asked.request.acknowledge()
-            return nil
-        }
-        let reply = message(failure, to: asked)
-        send(reply, to: asked)
-        return reply
+    func reply(to asked: Asked, _ failure: RPCFailure) {
+        guard asked.request.replyTo != nil else { return asked.request.acknowledge() }
+        send(message(failure, to: asked), to: asked)
     }
 
-    @discardableResult
-    func reject(_ asked: Asked, _ message: RequestMessage, _ failure: RPCFailure) -> ReplyMessage? {
-        logger.error("a request is given up", metadata: Self.metadata(message))
-        guard asked.request.replyTo != nil else {
-            asked.request.reject(requeue: false)
-            return nil
-        }
-        let reply = self.message(failure, to: asked)
-        send(reply, to: asked, rejects: true)
-        return reply
+    func reject(_ asked: Asked, _ message: RequestMessage, _ failure: RPCFailure) {
+        var metadata = Self.metadata(message)
+        metadata[LogKey.error.rawValue] = "\(failure)"
+        log(.givenUp, .error, "a request is given up", metadata)
+        guard asked.request.replyTo != nil else { return asked.request.reject(requeue: false) }
+        send(self.message(failure, to: asked), to: asked, rejects: true)
     }
 
     private func message(_ failure: RPCFailure, to asked: Asked) -> ReplyMessage {
@@ -99,16 +109,9 @@ extension RequestRunner {
 
     private func logUnanswerable(_ text: Logger.Message, _ asked: Asked, _ refusal: String) {
         counters.unanswerable()
-        var metadata = (try? asked.request.message.get()).map { Self.metadata($0) } ?? [:]
+        var metadata = metadata(of: asked)
         metadata[LogKey.error.rawValue] = "\(refusal)"
-        logger.error(text, metadata: metadata)
-    }
-
-    /// Answers a request with the reply to another one of the same id.
-    func replay(_ reply: ReplyMessage, to asked: Asked) {
-        var reply = reply
-        reply.correlationID = asked.request.correlationID
-        send(reply, to: asked)
+        log(.unanswerable, .error, text, metadata)
     }
 
     // MARK: Sending
@@ -116,8 +119,9 @@ extension RequestRunner {
     /// Sends a reply, and ends its request with it.
     private func send(_ reply: ReplyMessage, to asked: Asked, rejects: Bool = false) {
         let request = asked.request
-        guard let key = RefusedAnswers.Key(request) else { return request.acknowledge() }
-        if asked.isAnsweredAlone || refused.answering(key, reply, on: asked.channel) {
+        guard request.replyTo != nil else { return request.acknowledge() }
+        let key = DeliveryMemory.Key(request)
+        if asked.isAnsweredAlone || memory.answering(key, reply, on: asked.channel) {
             sendAlone(reply, to: asked, key, rejects: rejects)
         } else if rejects {
             request.answerAndReject(reply)
@@ -126,12 +130,12 @@ extension RequestRunner {
         }
     }
 
-    private func sendAlone(_ reply: ReplyMessage, to asked: Asked, _ key: RefusedAnswers.Key, rejects: Bool) {
+    private func sendAlone(_ reply: ReplyMessage, to asked: Asked, _ key: DeliveryMemory.Key, rejects: Bool) {
         answering(asked)
         // The drain of its channel waits for it.
         Task.detached { [self] in
             let outcome = await asked.request.answerAlone(reply, over: isolated)
-            switch refused.ended(key, reply, outcome) {
+            switch memory.ended(key, reply, outcome) {
             case .answered:
                 if rejects { asked.request.reject(requeue: false) } else { asked.request.acknowledge() }
             case .triedAgain: asked.request.reject(requeue: true)
@@ -143,8 +147,9 @@ extension RequestRunner {
 
     /// A request that was delivered again and whose handler may have run. Returns how it goes on, if it is not ended here.
     func returned(_ asked: Asked) -> Asked? {
-        guard let key = RefusedAnswers.Key(asked.request) else { return asked }
-        switch refused.arrival(of: key) {
+        guard asked.request.replyTo != nil else { return asked }
+        let key = DeliveryMemory.Key(asked.request)
+        switch memory.arrival(of: key) {
         case .run: return asked
         case .giveUp(let text): giveUpRefused(asked, text)
         case .answerAlone(let reply) where reply.body.readableBytes <= maximumReplySize:
@@ -168,35 +173,17 @@ extension RequestRunner {
     /// What we and the broker let through.
     private var maximumReplySize: Int { min(settings.maximumMessageSize, brokerLimit.bytes) }
 
+    private func metadata(of asked: Asked) -> Logger.Metadata {
+        if case .success(let message) = asked.request.message { return Self.metadata(message) }
+        return [LogKey.messageID.rawValue: "\(asked.request.correlationID ?? "")"]
+    }
+
     static func metadata(_ message: RequestMessage, outcome: RPCFailure.Code? = nil) -> Logger.Metadata {
         var metadata: Logger.Metadata = [
             LogKey.procedure.rawValue: "\(message.procedure ?? "")",
-            LogKey.messageID.rawValue: "\(message.messageID ?? "")",
+            LogKey.messageID.rawValue: "\(message.messageID ?? message.correlationID ?? "")",
         ]
         if let outcome { metadata[LogKey.outcome.rawValue] = "\(outcome)" }
         return metadata
-    }
-}
-
-extension ReplyMessage {
-    /// The same reply in memory of its own: a body may be a slice of something much larger.
-    var compact: ReplyMessage {
-        var reply = self
-        reply.body = ByteBuffer(bytes: body.readableBytesView)
-        return reply
-    }
-}
-
-extension RequestMessage {
-    /// What a deduplication recognises it by.
-    var answerID: AnsweredRequests<ReplyMessage>.ID? {
-        messageID.map { AnsweredRequests.ID(procedure: procedure, messageID: $0) }
-    }
-}
-
-extension RPCFailure.Code {
-    /// Whether a request that ended with it may be worked on when it comes again.
-    fileprivate var saysThatNothingRan: Bool {
-        [.unknownProcedure, .undecodableRequest, .unsupportedContentType].contains(self)
     }
 }

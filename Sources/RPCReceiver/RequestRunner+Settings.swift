@@ -1,6 +1,24 @@
 import AMQPPool
 import RPCWire
 
+extension RequestRunner {
+    /// How requests are run.
+    struct Settings: Sendable {
+        var admission: RequestAdmission
+        var concurrency: Int
+        var handlerTimeLimit: Duration
+        var onFailure: RPCFailurePolicy
+        var maximumMessageSize: Int
+        var exposesErrors: Bool
+        var passesUpstreamFailures = false
+        var deduplication: RPCDeduplication?
+        /// How many calls may wait for a place here; one more is answered as overloaded. `nil`: what is delivered waits.
+        var maximumWaiting: Int?
+        /// Ours, then those that were configured.
+        var interceptors: [any RPCReceiverInterceptor] = []
+    }
+}
+
 extension RequestRunner.Settings {
     /// What a receiver's configuration says of running requests.
     init(_ configuration: RPCReceiverConfiguration, service: String, procedures: Procedures) {
@@ -9,15 +27,34 @@ extension RequestRunner.Settings {
             ReceiverTracing(instruments: $0, service: service, knows: { procedures.knows($0) })
         }
         self.init(
+            admission: RequestAdmission(configuration, service: service, procedures: procedures),
             concurrency: configuration.concurrency,
-            handlerTimeLimit: configuration.handlerTimeLimit,
+            handlerTimeLimit: configuration.handlerTimeLimit.bounded,
             onFailure: configuration.onFailure,
-            deliveryLimit: configuration.deliveryLimit,
             maximumMessageSize: configuration.pool.connection.maximumMessageSize,
             exposesErrors: configuration.exposesErrors,
+            passesUpstreamFailures: configuration.passesUpstreamFailures,
             deduplication: configuration.deduplication,
             maximumWaiting: configuration.maximumWaiting,
             interceptors: (tracing.map { [$0] } ?? []) + configuration.interceptors
+        )
+    }
+}
+
+extension RequestAdmission {
+    /// What a receiver's configuration says of requests to turn away.
+    init(_ configuration: RPCReceiverConfiguration, service: String, procedures: Procedures) {
+        // A configuration that cannot work is refused before anything is received.
+        let queue = try? configuration.requestQueue(of: service, procedures: procedures)
+        self.init(
+            queue: queue?.name ?? "",
+            exchange: configuration.names.exchange,
+            bindings: queue?.bindings ?? [],
+            replyQueues: configuration.replyQueues,
+            names: configuration.names,
+            deliveryLimit: configuration.deliveryLimit,
+            brokerCounts: configuration.brokerCountsDeliveries,
+            maximumRequestSize: configuration.pool.connection.maximumMessageSize
         )
     }
 }

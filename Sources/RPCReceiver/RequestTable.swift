@@ -15,7 +15,7 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
         /// It stands in line for a place.
         case waiting
         case running
-        /// It waits for the answer to another request with the same id.
+        /// It has begun, and waits without a place for the answer to another request with the same id.
         case following
     }
 
@@ -24,7 +24,12 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
         let channel: ChannelID
         let deadline: Moment
         var phase: Phase
+        /// Whether its handler, or what stands around it, has begun.
+        var hasBegun = false
     }
+
+    /// A request that has a place now.
+    typealias Start = (key: Key, job: Job, isResumed: Bool)
 
     private var entries: [Key: Entry] = [:]
     private var counts: [ChannelID: Int] = [:]
@@ -66,32 +71,25 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     /// Takes a request on. `nil`: the table has ended, and the request is left to be redelivered.
     ///
     /// The line needs no bound of its own: a channel delivers no more than its prefetch before something is answered.
-    ///
-    /// - Parameter follows: whether it waits for another request's answer, and not for a place.
-    mutating func accept(
-        _ job: Job,
-        from channel: ChannelID,
-        deadline: Moment,
-        follows: Bool = false
-    ) -> Key? {
+    mutating func accept(_ job: Job, from channel: ChannelID, deadline: Moment) -> Key? {
         guard !isClosed else { return nil }
         lastKey += 1
-        entries[lastKey] = Entry(
-            job: job,
-            channel: channel,
-            deadline: deadline,
-            phase: follows ? .following : .waiting
-        )
+        entries[lastKey] = Entry(job: job, channel: channel, deadline: deadline, phase: .waiting)
         counts[channel, default: 0] += 1
         deadlines.insert(RequestID(number: lastKey), at: deadline)
-        if !follows {
-            line.append(lastKey)
-            waitingCount += 1
-        }
+        line.append(lastKey)
+        waitingCount += 1
         return lastKey
     }
 
-    /// The request it followed left without an answer: it stands in line itself.
+    /// A request that runs gives its place back and waits for the answer to another one.
+    mutating func follow(_ key: Key) {
+        guard entries[key]?.phase == .running else { return }
+        entries[key]?.phase = .following
+        runningCount -= 1
+    }
+
+    /// The request it followed has ended: it stands in line for a place, to go on.
     mutating func lineUp(_ key: Key) {
         guard entries[key]?.phase == .following else { return }
         entries[key]?.phase = .waiting
@@ -102,14 +100,15 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     /// The next request to run, if there is a place for it. One whose deadline has passed is left for ``expire(at:)``.
     ///
     /// - Parameter now: Looked at only when there is one.
-    mutating func startNext(at now: @autoclosure () -> Moment) -> (key: Key, job: Job)? {
+    mutating func startNext(at now: @autoclosure () -> Moment) -> Start? {
         guard runningCount < concurrency else { return nil }
         while let key = line.popFirst() {
             guard let entry = entries[key], entry.phase == .waiting, entry.deadline > now() else { continue }
             entries[key]?.phase = .running
+            entries[key]?.hasBegun = true
             waitingCount -= 1
             runningCount += 1
-            return (key, entry.job)
+            return (key, entry.job, isResumed: entry.hasBegun)
         }
         return nil
     }
@@ -126,7 +125,7 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     mutating func expire(at now: Moment) -> [(key: Key, job: Job, hadBegun: Bool)] {
         var expired: [(key: Key, job: Job, hadBegun: Bool)] = []
         while let key = deadlines.popDue(at: now)?.low {
-            if let entry = abandon(key) { expired.append((key, entry.job, entry.phase == .running)) }
+            if let entry = abandon(key) { expired.append((key, entry.job, entry.hasBegun)) }
         }
         return expired
     }

@@ -1,3 +1,4 @@
+import AMQPPool
 import RPCWire
 import Testing
 
@@ -19,7 +20,7 @@ struct FailingRequestTests: RunsRequests {
     @Test(
         "a crash ends by policy",
         arguments: [
-            (FailurePolicy.acknowledge, false, FakeRequest.Ending.failure(.internalError)),
+            (RPCFailurePolicy.acknowledge, false, FakeRequest.Ending.failure(.internalError)),
             (.acknowledge, true, .failure(.internalError)),
             (.reject, false, .failureAndReject(.internalError)),
             (.requeue, true, .rejected(requeue: true)),
@@ -27,16 +28,67 @@ struct FailingRequestTests: RunsRequests {
             (.requeueOnce, true, .failureAndReject(.internalError)),
         ]
     )
-    func policies(_ policy: FailurePolicy, _ redelivered: Bool, _ ending: FakeRequest.Ending) async {
+    func policies(_ policy: RPCFailurePolicy, _ redelivered: Bool, _ ending: FakeRequest.Ending) async {
         let runner = runner(onFailure: policy)
         let call = FakeRequest("crash", redelivered: redelivered)
         runner.accept(call, from: ObjectIdentifier(channel))
         #expect(await call.ending() == ending)
     }
 
+    private func admission(counts: Bool?) -> RequestAdmission {
+        RequestAdmission(queue: "test.rpcs", exchange: "rpc", deliveryLimit: 3, brokerCounts: counts)
+    }
+
+    @Test(
+        "a count of deliveries is believed where the broker writes it, and not where a publisher may have",
+        arguments: [
+            (Bool?.some(true), true, Int64(3), true), (nil, true, 3, true), (true, true, .max, true),
+            (true, true, 2, false),
+            (true, false, 100, false), (false, true, 100, false), (true, true, -1, false), (true, true, .min, false),
+        ]
+    )
+    func counted(_ counts: Bool?, _ redelivered: Bool, _ count: Int64, _ isPoison: Bool) async {
+        let runner = runner(admission: admission(counts: counts))
+        let call = FakeRequest("next", redelivered: redelivered, deliveryCount: count)
+        runner.accept(call, from: ObjectIdentifier(channel))
+        #expect(await call.ending() == (isPoison ? .failureAndReject(.poison) : .result("2")))
+    }
+
+    @Test(
+        "where nobody counts, one that is requeued each time is given up at the limit all the same",
+        arguments: ["1", nil]
+    )
+    func requeuedForEver(_ id: String?) async {
+        let runner = runner(onFailure: .requeue, admission: admission(counts: false))
+        for attempt in 1...3 {
+            let call = FakeRequest("crash", id: id, redelivered: attempt > 1)
+            runner.accept(call, from: ObjectIdentifier(call))
+            #expect(await call.ending() == (attempt < 3 ? .rejected(requeue: true) : .failureAndReject(.poison)))
+        }
+        let other = FakeRequest("crash", "2", id: id, redelivered: true)
+        runner.accept(other, from: ObjectIdentifier(channel))
+        #expect(await other.ending() == .rejected(requeue: true))
+        #expect(counters.current.poisoned == 1)
+    }
+
+    @Test("one that comes again after its caller's deadline, counted from its first delivery, is not run")
+    func lateAgain() async {
+        let gate = Gate()
+        let runner = runner(gate: gate)
+        let first = FakeRequest("wait", timeout: 50)
+        runner.accept(first, from: ObjectIdentifier(first))
+        runner.channelClosed(ObjectIdentifier(first), .connectionLost(reason: "reset"))
+        #expect(await runner.idle(ObjectIdentifier(first), before: .now + .seconds(30)))
+        let again = FakeRequest("wait", timeout: 50, redelivered: true)
+        while ContinuousClock.now < first.deadline { await Task.yield() }
+        runner.accept(again, from: ObjectIdentifier(channel))
+        #expect(await again.ending() == .acknowledged)
+        #expect(counters.current.expiredUnstarted == 1)
+    }
+
     @Test("a request that was delivered too often is given up, with an error")
     func poison() async {
-        let runner = runner()
+        let runner = runner(admission: admission(counts: true))
         let call = FakeRequest("next", redelivered: true, deliveryCount: 3)
         runner.accept(call, from: ObjectIdentifier(channel))
         #expect(await call.ending() == .failureAndReject(.poison))

@@ -111,12 +111,11 @@ struct RequestRunnerTests: RunsRequests {
         let job = RequestRunner.Job(
             asked: RequestRunner.Asked(request: FakeRequest("gated"), channel: ObjectIdentifier(channel)),
             deadline: .now + .seconds(30),
-            isCallersDeadline: false,
-            id: nil
+            isCallersDeadline: false
         )
         let task = Task {
             withUnsafeCurrentTask { $0?.cancel() }
-            return await runner.run(job)
+            return await runner.run(1, job)
         }
         guard case .crashed(is CancellationError) = await task.value else {
             Issue.record("it ran")

@@ -114,20 +114,37 @@ struct RequestTableTests {
         #expect(table.waitingCount == 0)
     }
 
-    @Test("a request that follows another takes no place until it is lined up")
+    @Test("a request that follows another gives its place back, and goes on when it has one again")
     func follows() throws {
         var table = Table(concurrency: 2)
         let first = try accept(&table, "first")
-        let key = table.accept("second", from: 1, deadline: start + .seconds(5), follows: true)
-        let second = try #require(key)
-        #expect(table.startNext(at: start)?.1 == "first")
-        #expect(table.startNext(at: start) == nil)
-        #expect(table.waitingCount == 0)
-        #expect(table.count(of: 1) == 2)
-        _ = table.finish(first)
+        let second = try accept(&table, "second")
+        let third = try accept(&table, "third")
+        #expect(table.startNext(at: start)?.job == "first")
+        #expect(table.startNext(at: start)?.isResumed == false)
+        table.follow(second)
+        #expect(table.startNext(at: start)?.job == "third")
+        #expect(table.count(of: 1) == 3)
         table.lineUp(second)
-        #expect(table.startNext(at: start)?.1 == "second")
+        #expect(table.startNext(at: start) == nil, "there is no place")
+        #expect(table.finish(first) == "first")
+        let resumed = table.startNext(at: start)
+        #expect(resumed?.job == "second")
+        #expect(resumed?.isResumed == true)
         #expect(table.finish(second) == "second")
-        #expect(table.count == 0)
+        #expect(table.finish(third) == "third")
+        #expect([table.count, table.runningCount, table.waitingCount] == [0, 0, 0])
+    }
+
+    @Test("one that is given up while it follows leaves no zombie, and has begun")
+    func followsTooLong() throws {
+        var table = Table(concurrency: 2)
+        let key = try accept(&table, "a", after: .seconds(1))
+        _ = table.startNext(at: start)
+        table.follow(key)
+        #expect(table.expire(at: start + .seconds(1)).map(\.hadBegun) == [true])
+        table.lineUp(key)
+        #expect(table.startNext(at: start) == nil)
+        #expect([table.zombieCount, table.runningCount, table.count] == [0, 0, 0])
     }
 }

@@ -19,10 +19,14 @@ final class FakeRequest: IncomingRequest {
     }
 
     let message: Result<RequestMessage, RPCFailure>
+    let exchange: String
+    let headers: FieldTable
     let replyTo: String?
     let correlationID: String? = "1"
     let redelivered: Bool
     let deliveryCount: Int64?
+    /// When its caller gives up, if it was delivered when it was made.
+    let deadline: ContinuousClock.Instant
     private let aloneOutcome: IsolatedOutcome
     private let endings: AsyncStream<Ending>.Continuation
     let stream: AsyncStream<Ending>
@@ -35,8 +39,13 @@ final class FakeRequest: IncomingRequest {
         timeout: Int64? = nil,
         redelivered: Bool = false,
         deliveryCount: Int64? = nil,
+        exchange: String = "",
+        headers: FieldTable = FieldTable(),
         aloneOutcome: IsolatedOutcome = .delivered
     ) {
+        deadline = .now + .milliseconds(timeout ?? 0)
+        self.exchange = exchange
+        self.headers = headers
         self.aloneOutcome = aloneOutcome
         self.replyTo = replyTo
         self.redelivered = redelivered
@@ -50,6 +59,7 @@ final class FakeRequest: IncomingRequest {
                 replyTo: replyTo,
                 timeoutMilliseconds: timeout,
                 contentType: nil,
+                headers: headers,
                 body: ByteBuffer(string: body)
             )
         )
@@ -151,12 +161,16 @@ extension RunsRequests {
     func runner(
         concurrency: Int = 10,
         limit: Duration = .seconds(30),
-        onFailure: FailurePolicy = .acknowledge,
+        onFailure: RPCFailurePolicy = .acknowledge,
         maximum: Int = 1000,
         deduplication: RPCDeduplication? = nil,
         maximumWaiting: Int? = nil,
+        admission: RequestAdmission = RequestAdmission(queue: "test.rpcs", exchange: "rpc", deliveryLimit: 3),
+        interceptors: [any RPCReceiverInterceptor] = [],
+        passesUpstreamFailures: Bool = false,
+        logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
         permission: ReplyPermission = ReplyPermission(),
-        refused: RefusedAnswers = RefusedAnswers(capacity: 10),
+        memory: DeliveryMemory = DeliveryMemory(capacity: 10),
         gate: Gate = Gate(),
         zombiesChanged: @escaping @Sendable () -> Void = {}
     ) -> RequestRunner {
@@ -173,20 +187,22 @@ extension RunsRequests {
                 Procedure("large") { (n: Int, _) in String(repeating: "x", count: n) }
             },
             settings: RequestRunner.Settings(
+                admission: admission,
                 concurrency: concurrency,
                 handlerTimeLimit: limit,
                 onFailure: onFailure,
-                deliveryLimit: 3,
                 maximumMessageSize: maximum,
                 exposesErrors: false,
+                passesUpstreamFailures: passesUpstreamFailures,
                 deduplication: deduplication,
-                maximumWaiting: maximumWaiting
+                maximumWaiting: maximumWaiting,
+                interceptors: interceptors
             ),
             counters: counters,
             eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            logger: logger,
             permission: permission,
-            refused: refused,
+            memory: memory,
             isolated: IsolatedReplies(ConnectionConfiguration(), logger: Logger(label: "test")),
             zombiesChanged: zombiesChanged
         )

@@ -11,6 +11,7 @@ final class ReceiverMetrics: Sendable {
     private let poisoned: Counter
     private let shed: Counter
     private let unanswerable: Counter
+    private let misdirected: Counter
 
     init(service: String, factory: any MetricsFactory) {
         durations = MetricSeries(.serverCallDuration, service: service, factory: factory)
@@ -22,6 +23,7 @@ final class ReceiverMetrics: Sendable {
         poisoned = dropped("poison")
         shed = dropped("overloaded")
         unanswerable = dropped("unanswerable")
+        misdirected = dropped("misdirected")
     }
 
     func began() -> Moment {
@@ -43,6 +45,7 @@ final class ReceiverMetrics: Sendable {
     func dropExpired() { expired.increment() }
     func dropPoisoned() { poisoned.increment() }
     func dropShed() { shed.increment() }
+    func dropMisdirected() { misdirected.increment() }
     func dropUnanswerable() { unanswerable.increment() }
 }
 

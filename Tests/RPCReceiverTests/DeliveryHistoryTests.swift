@@ -5,8 +5,8 @@ import Testing
 @testable import RPCReceiver
 
 @Suite("Finding the answer for which the broker closes a channel")
-struct AnswerHistoryTests {
-    private typealias History = AnswerHistory<Int>
+struct DeliveryHistoryTests {
+    private typealias History = DeliveryHistory<Int>
 
     private let now = Moment.now
 

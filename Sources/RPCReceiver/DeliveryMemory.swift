@@ -3,14 +3,14 @@ import NIOCore
 import RPCWire
 import Synchronization
 
-/// ``AnswerHistory`` behind a lock, for all incarnations of a receiver: what the broker refuses it refuses again.
-final class RefusedAnswers: Sendable {
-    typealias Key = AnswerHistory<ObjectIdentifier>.Key
+/// ``DeliveryHistory`` behind a lock, for all incarnations of a receiver: what the broker refuses it refuses again.
+final class DeliveryMemory: Sendable {
+    typealias Key = DeliveryHistory<ObjectIdentifier>.Key
 
-    private let history: Mutex<AnswerHistory<ObjectIdentifier>>
+    private let history: Mutex<DeliveryHistory<ObjectIdentifier>>
 
     init(capacity: Int) {
-        history = Mutex(AnswerHistory(capacity: capacity))
+        history = Mutex(DeliveryHistory(capacity: capacity))
     }
 
     /// An answer is about to be sent. Returns whether it has to be sent alone.
@@ -20,13 +20,26 @@ final class RefusedAnswers: Sendable {
     }
 
     /// What to do with a request that is delivered again.
-    func arrival(of key: Key) -> AnswerHistory<ObjectIdentifier>.Arrival {
+    func arrival(of key: Key) -> DeliveryHistory<ObjectIdentifier>.Arrival {
         history.withLock { $0.arrival(of: key) }
     }
 
-    /// A channel is over.
-    func closed(_ channel: ObjectIdentifier, _ error: AMQPError) {
-        history.withLock { $0.closed(channel, ChannelEnd(error), at: .now) }
+    /// A channel is over, on which these requests were not answered.
+    func closed(_ channel: ObjectIdentifier, _ error: AMQPError, unanswered: [(key: Key, deadline: Moment)]) {
+        history.withLock { history in
+            history.closed(channel, ChannelEnd(error), at: .now)
+            for (key, deadline) in unanswered { history.left(key, deadline: deadline) }
+        }
+    }
+
+    /// A handler failed, and its request goes back to its queue. Returns how often that has happened.
+    func requeued(_ key: Key) -> Int {
+        history.withLock { $0.requeued(key) }
+    }
+
+    /// How often a handler failed with a request that was delivered again, and when its caller gives up, as far as is known.
+    func record(of key: Key) -> (requeues: Int, deadline: Moment?) {
+        history.withLock { $0.record(of: key) }
     }
 
     /// What became of an answer that was sent alone: why its request is given up, or that it is not.
@@ -53,10 +66,9 @@ final class RefusedAnswers: Sendable {
     }
 }
 
-extension AnswerHistory.Key {
-    /// What a request is recognised by. `nil` for a cast.
-    init?(_ request: any IncomingRequest) {
-        guard let replyTo = request.replyTo else { return nil }
+extension DeliveryHistory.Key {
+    /// What a request is recognised by.
+    init(_ request: any IncomingRequest) {
         let message = try? request.message.get()
         var hasher = Hasher()
         if let body = message?.body {
@@ -65,7 +77,7 @@ extension AnswerHistory.Key {
         self.init(
             messageID: message?.messageID,
             correlationID: request.correlationID,
-            replyTo: replyTo,
+            replyTo: request.replyTo,
             procedure: message?.procedure,
             bodySize: message?.body.readableBytes ?? 0,
             bodyHash: hasher.finalize()

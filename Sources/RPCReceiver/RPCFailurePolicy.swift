@@ -2,7 +2,7 @@
 ///
 /// A message that fails every time must not go round for ever. A quorum queue counts its deliveries, and a receiver gives up at
 /// its delivery limit whatever the policy. A classic queue tells only whether a message was delivered before.
-public enum FailurePolicy: Sendable, Hashable, CaseIterable {
+public enum RPCFailurePolicy: Sendable, Hashable, CaseIterable {
     /// The caller gets an error reply and the request is acknowledged: the default.
     case acknowledge
     /// The caller gets an error reply and the request is rejected: dead-lettered where its queue has an exchange for it.

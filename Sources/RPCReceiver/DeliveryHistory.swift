@@ -1,7 +1,11 @@
 import NIOCore
 import RPCWire
 
-/// What a receiver remembers of its answers, so that it finds the one for which the broker closes a channel or a connection.
+/// What a receiver remembers of requests that may be delivered again: which answer the broker closed a channel or a connection for, how
+/// often a handler has failed, and when a caller gives up.
+///
+/// A classic queue says no more of a message than that it was delivered before. What is remembered here bounds what a request can do
+/// all the same, as long as this process lives.
 ///
 /// The broker does not answer a reply. It can only close what the reply came on: with 403 or 406 the channel, with 541 the connection, when
 /// the reply is for `amq.rabbitmq.reply-to` of a node that is gone. The acknowledgement behind the reply is void then, and the broker
@@ -21,16 +25,20 @@ import RPCWire
 ///
 /// A connection that is lost says nothing of what it was lost for: its answers become suspect when that has happened
 /// ``lossLimit`` times to the same request.
-struct AnswerHistory<ChannelID: Hashable & Sendable>: Sendable {
+struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
     /// What a delivered request is recognised by when it is delivered again.
     struct Key: Hashable, Sendable {
         var messageID: String?
         var correlationID: String?
-        var replyTo: String
+        /// `nil` for a cast.
+        var replyTo: String?
         var procedure: String?
         var bodySize = 0
         /// A hash of what the body begins with.
         var bodyHash = 0
+
+        /// Whether its answer goes to `amq.rabbitmq.reply-to`.
+        var isAnsweredDirectly: Bool { replyTo?.hasPrefix(DeliveryHistory.directPrefix) ?? false }
     }
 
     /// How a channel ended.
@@ -79,6 +87,10 @@ struct AnswerHistory<ChannelID: Hashable & Sendable>: Sendable {
         var standing = Standing.unknown
         /// How often its channel was lost behind the answer, or the answer could not be sent alone.
         var losses = 0
+        /// How often its handler failed and it went back to its queue.
+        var requeues = 0
+        /// When its caller gives up, counted from its first delivery here.
+        var deadline: Moment?
         var serial: UInt64 = 0
     }
 
@@ -112,7 +124,7 @@ struct AnswerHistory<ChannelID: Hashable & Sendable>: Sendable {
 
     /// An answer is about to be sent. Returns whether it has to be sent alone, in which case it is not remembered.
     mutating func answering(_ key: Key, _ reply: ReplyMessage, on channel: ChannelID, at now: Moment) -> Bool {
-        if let until = directRefusedUntil, key.replyTo.hasPrefix(Self.directPrefix) {
+        if let until = directRefusedUntil, key.isAnsweredDirectly {
             if now < until { return true }
             directRefusedUntil = nil
         }
@@ -162,10 +174,28 @@ struct AnswerHistory<ChannelID: Hashable & Sendable>: Sendable {
 
     /// What is refused to one client of a broker's node is likely to be refused to its others.
     private mutating func avoid(_ key: Key, at now: Moment) {
-        if key.replyTo.hasPrefix(Self.directPrefix) { directRefusedUntil = now + Self.directMemory }
+        if key.isAnsweredDirectly { directRefusedUntil = now + Self.directMemory }
     }
 
-    /// A request was delivered again.
+    /// A handler failed, and its request goes back to its queue. Returns how often that has happened.
+    mutating func requeued(_ key: Key) -> Int {
+        change(key) { mark in
+            mark.requeues += 1
+            return mark.requeues
+        }
+    }
+
+    /// The channel of a request that was not answered is over: the broker delivers it again, and counts its time anew then.
+    mutating func left(_ key: Key, deadline: Moment) {
+        change(key) { $0.deadline = min($0.deadline ?? deadline, deadline) }
+    }
+
+    /// How often a handler failed with a request that was delivered again, and when its caller gives up, as far as is known here.
+    func record(of key: Key) -> (requeues: Int, deadline: Moment?) {
+        marks[key].map { ($0.requeues, $0.deadline) } ?? (0, nil)
+    }
+
+    /// What to do with a request that was delivered again, with regard to its answer.
     func arrival(of key: Key) -> Arrival {
         switch marks[key]?.standing {
         case .refused(let text): return .giveUp(text)

@@ -1,0 +1,98 @@
+import AMQPPool
+import NIOCore
+import RPCWire
+
+/// Which requests a receiver looks at, by what stands around them.
+struct RequestAdmission: Sendable {
+    /// Why a request is not looked at.
+    enum Refusal: Sendable, Equatable {
+        /// None of the receiver's bindings is for it: the exchange is not what it should be, or a binding was left behind.
+        case misdirected
+        /// The receiver must not answer to this queue.
+        case replyQueue(String)
+        /// Its caller is told.
+        case failure(RPCFailure)
+    }
+
+    /// The queue that requests come from.
+    var queue: String
+    /// The exchange that they come through, unless they are sent to the queue by name.
+    var exchange: String
+    /// What requests that come through the exchange have to match: the arguments of a headers binding each. Empty: it is not looked
+    /// at.
+    var bindings: [FieldTable] = []
+    var replyQueues = RPCReplyQueues.notRequestQueues
+    var names = RPCNames()
+    /// After how many deliveries without an answer a request is given up.
+    var deliveryLimit: Int
+    /// Whether the broker counts deliveries in this queue. `nil`: not known.
+    var brokerCounts: Bool?
+    /// The largest body that is looked at.
+    var maximumRequestSize: Int = .max
+
+    /// Why a request is turned away, if it is.
+    func refusal(of request: any IncomingRequest) -> Refusal? {
+        if request.exchange == exchange, !bindings.isEmpty, !bindings.contains(where: { $0.matches(request.headers) }) {
+            return .misdirected
+        }
+        if let replyTo = request.replyTo, !replyQueues.allows(replyTo, names: names, own: queue) {
+            return .replyQueue(replyTo)
+        }
+        if case .success(let message) = request.message, message.body.readableBytes > maximumRequestSize {
+            let size = message.body.readableBytes
+            let text = "the request has \(size) bytes, the limit is \(maximumRequestSize)"
+            return .failure(RPCFailure(code: .undecodableRequest, message: text))
+        }
+        return nil
+    }
+
+    /// How often a request was tried, if that is as often as it may be.
+    ///
+    /// The header is the broker's only where the queue counts and the message was delivered before; anywhere else its publisher wrote it.
+    ///
+    /// - Parameter requeues: how often its handler failed here.
+    func attempts(of request: any IncomingRequest, requeues: Int) -> Int? {
+        var count = requeues
+        if request.redelivered, brokerCounts != false, let said = request.deliveryCount {
+            count = max(count, Int(clamping: min(max(0, said), Int64(Int32.max))))
+        }
+        return count > 0 && count >= deliveryLimit ? count : nil
+    }
+}
+
+extension RPCReplyQueues {
+    /// Whether replies are sent to a queue of this name.
+    func allows(_ name: String, names: RPCNames, own: String) -> Bool {
+        if name == own { return self == .any }
+        switch self {
+        case .any: return true
+        case .notRequestQueues:
+            // Without a suffix a request queue looks like any other.
+            guard !names.requestQueueSuffix.isEmpty else { return Self.isCallers(name, names) }
+            return !name.hasSuffix(names.requestQueueSuffix)
+        case .callersOnly: return Self.isCallers(name, names)
+        case .prefixes(let prefixes): return prefixes.contains { name.hasPrefix($0) }
+        }
+    }
+
+    /// Whether it is named as the reply queues of callers are: `<service>.replies.<uuid>`, or the broker's own.
+    private static func isCallers(_ name: String, _ names: RPCNames) -> Bool {
+        if name.hasPrefix("amq.") { return true }
+        guard RequestID(String(name.suffix(36))) != nil else { return false }
+        return name.dropLast(36).hasSuffix(names.replyQueueInfix)
+    }
+}
+
+extension FieldTable {
+    /// Whether a message with these headers matches this table as the arguments of a binding to a headers exchange.
+    func matches(_ headers: FieldTable) -> Bool {
+        let mode: String = if case .string(let mode) = self["x-match"] { mode } else { "all" }
+        let countsX = mode.hasSuffix("-with-x")
+        let wanted = entries.lazy.filter { $0.key != "x-match" && (countsX || !$0.key.hasPrefix("x-")) }
+        let isMatch = { (entry: FieldTable.Entry) -> Bool in
+            guard let value = headers[entry.key] else { return false }
+            return entry.value == .void || entry.value == value
+        }
+        return mode.hasPrefix("any") ? wanted.contains(where: isMatch) : wanted.allSatisfy(isMatch)
+    }
+}
