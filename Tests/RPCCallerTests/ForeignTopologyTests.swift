@@ -92,7 +92,9 @@ struct ForeignTopologyTests {
         }
     }
 
-    @Test("an exchange that comes back as another type is said aloud: the receiver is not ready until it is right again")
+    @Test(
+        "an exchange that comes back as another type is said aloud: the receiver is not ready until it is right again"
+    )
     func comesBackOtherwise() async throws {
         try await TestBroker.withVirtualHost { _, url, _ in
             let receiver = RPCReceiver(
@@ -115,9 +117,12 @@ struct ForeignTopologyTests {
         }
     }
 
-    @Test("a caller whose user may not write to the exchange learns that, with the broker's words, and tries no more", arguments: [
-        RPCRetry.never, .idempotent(attempts: 1000),
-    ])
+    @Test(
+        "a caller whose user may not write to the exchange learns that, with the broker's words, and tries no more",
+        arguments: [
+            RPCRetry.never, .idempotent(attempts: 1000),
+        ]
+    )
     func mayNotWrite(_ retry: RPCRetry) async throws {
         try await withServices { services in
             let user = "reader-\(services.virtualHost)"
@@ -196,7 +201,10 @@ struct ImpossibleSettingsTests {
         }
     }
 
-    @Test("a line break or another control character in a name is refused at once, by name", arguments: ["\r", "\n", "\0", "\u{7f}"])
+    @Test(
+        "a line break or another control character in a name is refused at once, by name",
+        arguments: ["\r", "\n", "\0", "\u{7f}"]
+    )
     func controlCharacters(_ character: String) async throws {
         let name = "ma\(character)th"
         let endpoints = [try Endpoint(url: Self.endpoint)]
@@ -295,9 +303,13 @@ struct ImpossibleSettingsTests {
         await receiver.stop()
     }
 
-    @Test("no number and no duration of the settings ends the process", arguments: [0, -1, .max, .min], [
-        Duration.zero, .seconds(-1), .seconds(Int64.max), .seconds(Int64.min),
-    ])
+    @Test(
+        "no number and no duration of the settings ends the process",
+        arguments: [0, -1, .max, .min],
+        [
+            Duration.zero, .seconds(-1), .seconds(Int64.max), .seconds(Int64.min),
+        ]
+    )
     func extremes(_ number: Int, _ duration: Duration) async throws {
         var configuration = RPCCallerConfiguration(endpoints: [try Endpoint(url: Self.endpoint)])
         configuration.maximumCallsInFlight = number
