@@ -28,6 +28,23 @@ final class DeliveredRequest: IncomingRequest {
         deliveryTag = delivery.deliveryTag
     }
 
+    /// One that cannot be handed on as it is: its headers are nested too deeply, or its body is too large. Who sent it is told.
+    init(_ refused: RefusedDelivery, on channel: AMQPChannel) {
+        let properties = refused.properties
+        message = .failure(
+            RPCFailure(code: .undecodableRequest, message: "the request cannot be read: \(refused.reason)")
+        )
+        exchange = refused.exchange
+        // Those that could not be read are missing.
+        headers = FieldTable()
+        replyTo = properties?.replyTo.flatMap { $0.isEmpty ? nil : $0 }
+        correlationID = properties?.correlationID
+        redelivered = refused.redelivered
+        deliveryCount = nil
+        self.channel = channel
+        deliveryTag = refused.deliveryTag
+    }
+
     func answer(_ reply: ReplyMessage) {
         send(reply)
         channel.acknowledge(deliveryTag)

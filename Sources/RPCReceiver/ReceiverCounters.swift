@@ -28,6 +28,8 @@ public struct RPCReceiverCounts: Sendable, Hashable {
     /// Requests rejected because none of the receiver's bindings is for them: the exchange is of another type than it should be, or a
     /// binding was left behind.
     public var misdirected = 0
+    /// Requests whose headers, properties or size cannot be read or are not what they should be. A call is answered with an error.
+    public var unreadable = 0
 }
 
 /// Counts, for those who ask and for metrics.
@@ -69,6 +71,7 @@ final class ReceiverCounters: Sendable {
         counts.withLock { $0.poisoned += 1 }
         metrics?.dropPoisoned()
     }
+    func unreadable() { counts.withLock { $0.unreadable += 1 } }
     func misdirected() {
         counts.withLock { $0.misdirected += 1 }
         metrics?.dropMisdirected()

@@ -32,9 +32,7 @@ struct RequestAdmission: Sendable {
 
     /// Why a request is turned away, if it is.
     func refusal(of request: any IncomingRequest) -> Refusal? {
-        if request.exchange == exchange, !bindings.isEmpty, !bindings.contains(where: { $0.matches(request.headers) }) {
-            return .misdirected
-        }
+        if isMisdirected(request) { return .misdirected }
         if let replyTo = request.replyTo, !replyQueues.allows(replyTo, names: names, own: queue) {
             return .replyQueue(replyTo)
         }
@@ -44,6 +42,13 @@ struct RequestAdmission: Sendable {
             return .failure(RPCFailure(code: .undecodableRequest, message: text))
         }
         return nil
+    }
+
+    private func isMisdirected(_ request: any IncomingRequest) -> Bool {
+        guard request.exchange == exchange, !bindings.isEmpty else { return false }
+        // Of one that cannot be read the broker has seen the headers, and nobody else.
+        if case .failure = request.message, request.headers.isEmpty { return false }
+        return !bindings.contains { $0.matches(request.headers) }
     }
 
     /// How often a request was tried, if that is as often as it may be.

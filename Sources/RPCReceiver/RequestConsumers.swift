@@ -198,6 +198,7 @@ final class RequestConsumers: Sendable {
         do throws(AMQPError) {
             let tag = try await channel.consume(
                 queue: queue.name,
+                onRefused: { [runner] refused in runner.accept(DeliveredRequest(refused, on: channel), from: id) },
                 // Held by the channel itself, and let go of when that closes.
                 onDelivery: { [runner] delivery in
                     runner.accept(DeliveredRequest(delivery, on: channel), from: id)

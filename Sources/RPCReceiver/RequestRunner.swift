@@ -191,8 +191,8 @@ final class RequestRunner: Sendable {
         switch request.message {
         case .success(let read): message = read
         case .failure(let failure):
-            refuse(asked, failure)
-            return
+            counters.unreadable()
+            return refuse(asked, failure)
         }
         if let count = settings.admission.attempts(of: request, requeues: remembered.requeues) {
             counters.poisoned()
