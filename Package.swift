@@ -12,6 +12,7 @@ let package = Package(
     products: [
         .library(name: "Supervision", targets: ["Supervision"]),
         .library(name: "AMQPPool", targets: ["AMQPPool"]),
+        .library(name: "RPCContract", targets: ["RPCContract"]),
         .library(name: "RPCCaller", targets: ["RPCCaller"]),
         .library(name: "RPCReceiver", targets: ["RPCReceiver"]),
         .library(name: "RPCTesting", targets: ["RPCTesting"]),
@@ -68,15 +69,22 @@ let package = Package(
             swiftSettings: settings
         ),
         .target(
+            name: "RPCContract",
+            dependencies: [
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOFoundationCompat", package: "swift-nio"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf", condition: .when(traits: ["Protobuf"])),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
             name: "RPCWire",
             dependencies: [
-                "AMQPPool", "Supervision",
+                "AMQPPool", "RPCContract", "Supervision",
                 .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOFoundationCompat", package: "swift-nio"),
-                .product(name: "SwiftProtobuf", package: "swift-protobuf", condition: .when(traits: ["Protobuf"])),
                 .product(name: "Tracing", package: "swift-distributed-tracing"),
             ],
             swiftSettings: settings
@@ -253,7 +261,7 @@ let package = Package(
         .testTarget(
             name: "RPCWireTests",
             dependencies: [
-                "AMQPPool", "RPCReceiver", "RPCWire",
+                "AMQPPool", "RPCContract", "RPCReceiver", "RPCWire",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf", condition: .when(traits: ["Protobuf"])),
             ],
@@ -285,7 +293,7 @@ let package = Package(
         .testTarget(
             name: "RPCTestingTests",
             dependencies: [
-                "AMQPPool", "RPCCaller", "RPCReceiver", "RPCTesting", "RPCWire",
+                "AMQPPool", "RPCCaller", "RPCContract", "RPCReceiver", "RPCTesting", "RPCWire", "Supervision",
                 .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),

@@ -43,8 +43,8 @@ func callerSupervisor(
             current.setStopped(false)
             // Nobody starts it again: what waits for it waits in vain.
             context.supervisor.root.pid.onExit { _ in current.setStopped(true) }
-            guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             try configuration.check(service: service)
+            guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             let registry = ChannelRegistry(
                 onChange: { states.update() },
                 lessorsReason: { sharedPool?.reasonForNoConnection }

@@ -245,6 +245,49 @@ public final class RPCCaller: Service, Sendable {
             .decoded(by: procedure.response)
     }
 
+    /// Calls a procedure of a service whose contract both sides share, and returns its result.
+    ///
+    /// - Parameters:
+    ///   - service: The service: its contract says the name.
+    ///   - procedure: One of its procedures.
+    ///   - argument: What the procedure takes.
+    ///   - timeout: As ``call(_:_:_:timeout:retry:as:)`` has it.
+    ///   - retry: Whether it is sent again when nobody knows what became of it.
+    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
+    public nonisolated(nonsending) func call<Service: RPCService, Request, Response>(
+        _ service: Service.Type,
+        _ procedure: RPCProcedure<Request, Response>,
+        _ argument: Request,
+        timeout: Duration? = nil,
+        retry: RPCRetry = .never
+    ) async throws(RPCError) -> Response {
+        try await call(Service.name, procedure, argument, timeout: timeout, retry: retry)
+    }
+
+    /// Sends a request that is not answered to a service whose contract both sides share, and returns when the broker has taken it over for
+    /// good.
+    ///
+    /// - Throws: ``RPCError``, as ``call(_:_:_:timeout:retry:as:)`` does, without those that concern replies.
+    public nonisolated(nonsending) func cast<Service: RPCService, Request, Response>(
+        _ service: Service.Type,
+        _ procedure: RPCProcedure<Request, Response>,
+        _ argument: Request,
+        timeout: Duration? = nil,
+        retry: RPCRetry = .never
+    ) async throws(RPCError) {
+        try await cast(Service.name, procedure, argument, timeout: timeout, retry: retry)
+    }
+
+    /// Asks a service what it answers.
+    ///
+    /// - Throws: ``RPCError``; `RPCFailure.Code.unknownProcedure` from a receiver that is told not to say so.
+    public nonisolated(nonsending) func describe(
+        _ destination: String,
+        timeout: Duration? = nil
+    ) async throws(RPCError) -> RPCServiceDescription {
+        try await call(destination, RPCServiceDescription.procedure, .null, timeout: timeout)
+    }
+
     /// Sends a request that is not answered, and returns when the broker has taken it over for good.
     ///
     /// - Parameters:

@@ -15,7 +15,8 @@ package final class InProcessReceiver: Sendable {
         try receiver.configuration.check(service: receiver.service, procedures: receiver.procedures)
         connection = receiver.configuration.pool.connection
         runner = RequestRunner(
-            procedures: receiver.procedures,
+            procedures: receiver.configuration.describesItself
+                ? receiver.procedures.describing(receiver.service) : receiver.procedures,
             settings: RequestRunner.Settings(
                 receiver.configuration,
                 service: receiver.service,

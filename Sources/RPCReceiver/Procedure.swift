@@ -12,7 +12,9 @@ import RPCWire
 /// `RPCFailure.Code.internalError` without its text.
 public struct Procedure: Sendable {
     /// The name callers use; `nil` for the default procedure.
-    let name: String?
+    var name: String? { description.name }
+    /// Its name and its types.
+    public let description: RPCProcedureDescription
     let handler: Handler
 
     /// Answers one request: what it does with the failures of other services is the receiver's setting.
@@ -53,7 +55,7 @@ public struct Procedure: Sendable {
     ) {
         let (request, response) = (declaration.request, declaration.response)
         self.init(
-            name: declaration.name,
+            declaration.description,
             takes: (request.contentType, { request.accepts($0) }),
             decode: { bytes throws(RPCCodecError) in try request.decode(bytes) },
             encode: { output throws(RPCCodecError) in
@@ -68,7 +70,13 @@ public struct Procedure: Sendable {
         handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
     ) {
         self.init(
-            name: name,
+            RPCProcedureDescription(
+                name: name,
+                request: "\(Argument.self)",
+                response: "\(Output.self)",
+                requestContentType: JSON.contentType,
+                responseContentType: JSON.contentType
+            ),
             takes: (JSON.contentType, { JSON.accepts(contentType: $0) }),
             decode: { bytes throws(RPCCodecError) in try JSON.decode(Argument.self, from: bytes) },
             encode: { output throws(RPCCodecError) in
@@ -79,13 +87,13 @@ public struct Procedure: Sendable {
     }
 
     private init<Argument, Output>(
-        name: String?,
+        _ description: RPCProcedureDescription,
         takes type: (name: String, accepts: @Sendable (String?) -> Bool),
         decode: @escaping @Sendable (ByteBuffer) throws(RPCCodecError) -> Argument,
         encode: @escaping @Sendable (Output) throws(RPCCodecError) -> RPCReply,
         handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
     ) {
-        self.name = name
+        self.description = description
         self.handler = { body, contentType, context, passesUpstreamFailures in
             guard type.accepts(contentType) else {
                 let message = "content type \"\(contentType ?? "")\" instead of \"\(type.name)\""

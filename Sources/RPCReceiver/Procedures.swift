@@ -9,7 +9,7 @@ import RPCWire
 ///     }
 ///     let sum: Int = try await math.call("add", [4, 9])
 public struct Procedures: Sendable {
-    private let byName: [String: Procedure]
+    private var byName: [String: Procedure]
     private let unnamed: Procedure?
     /// A name that stands twice, if any: a mistake that the receiver reports when it starts.
     let duplicate: String?
@@ -34,6 +34,33 @@ public struct Procedures: Sendable {
 
     /// The names that callers can use, sorted.
     public var names: [String] { byName.keys.sorted() }
+
+    /// What each of them is called, takes and returns: the default procedure first, then by name.
+    public var descriptions: [RPCProcedureDescription] {
+        (unnamed.map { [$0.description] } ?? [])
+            + byName.values.map(\.description).sorted { ($0.name ?? "") < ($1.name ?? "") }
+    }
+
+    /// The same, with one that says what the service answers, unless there is one of its name.
+    func describing(_ service: String) -> Procedures {
+        let description = RPCServiceDescription(service: service, procedures: descriptions)
+        guard !knows(RPCServiceDescription.procedureName) else { return self }
+        var procedures = self
+        procedures.byName[RPCServiceDescription.procedureName] = Procedure(RPCServiceDescription.procedure) { _, _ in
+            description
+        }
+        return procedures
+    }
+
+    /// Whether everything that the contract of a service declares is there, as it declares it.
+    func check(against contract: any RPCService.Type) throws(RPCConfigurationError) {
+        let own = Dictionary(descriptions.map { ($0.name, $0) }) { first, _ in first }
+        for declared in contract.procedures.map(\.description) {
+            let name = declared.name ?? "default"
+            guard let procedure = own[declared.name] else { throw .missingProcedure(name, service: contract.name) }
+            guard procedure == declared else { throw .differentProcedure(name, service: contract.name) }
+        }
+    }
 
     /// Whether there is a procedure of this name, or a default one where there is no name.
     func knows(_ name: String?) -> Bool {

@@ -82,6 +82,7 @@ extension RPCReceiverConfiguration {
     func check(service: String, procedures: Procedures) throws(RPCConfigurationError) {
         try RPCConfigurationError.check(service: service, names: names)
         if let duplicate = procedures.duplicate { throw .duplicateProcedure(duplicate) }
+        if let contract { try procedures.check(against: contract) }
         for name in procedures.names { try RPCConfigurationError.check(name, of: "procedure") }
         guard deliveryLimit > 0 else { throw .invalidSetting("deliveryLimit", why: "must be at least 1") }
         guard handlerTimeLimit > .zero else {

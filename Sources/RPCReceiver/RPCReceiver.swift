@@ -65,6 +65,33 @@ public final class RPCReceiver: Service, Sendable {
         )
     }
 
+    /// Describes a receiver of a service whose contract its callers share; nothing runs before ``start()`` or ``run()``.
+    ///
+    /// - Parameters:
+    ///   - service: The service: its contract says the name and what has to be answered. A procedure that is missing is an error at the
+    ///     start.
+    ///   - endpoints: The brokers to connect to, walked round robin.
+    ///   - concurrency: How many requests run at once.
+    ///   - logger: For the whole tree, and for the handlers.
+    ///   - procedures: What it answers.
+    public convenience init<Service: RPCService>(
+        _ service: Service.Type,
+        endpoints: [Endpoint],
+        concurrency: Int = 10,
+        logger: Logger? = nil,
+        @ProceduresBuilder procedures: () -> [Procedure]
+    ) {
+        var configuration = RPCReceiverConfiguration(endpoints: endpoints)
+        configuration.concurrency = concurrency
+        configuration.contract = service
+        self.init(
+            service: Service.name,
+            configuration: configuration,
+            logger: logger,
+            procedures: Procedures(procedures)
+        )
+    }
+
     /// Describes a receiver with these settings; nothing runs before ``start()`` or ``run()``.
     public convenience init(
         service: String,

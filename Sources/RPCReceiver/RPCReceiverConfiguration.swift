@@ -36,6 +36,11 @@ public struct RPCReceiverConfiguration: Sendable {
     public var onFailure = RPCFailurePolicy.acknowledge
     /// How many deliveries without an answer make a request be given up, on queues that count them (quorum). Default 20.
     public var deliveryLimit = 20
+    /// What the service has to answer. A receiver that misses a procedure of it, or has it with other types, does not start. Default:
+    /// nothing is declared.
+    public var contract: (any RPCService.Type)?
+    /// Whether callers may ask what the service answers: `rpc.describe`, which `rpc describe` calls. Default true.
+    public var describesItself = true
     /// Which queues replies are sent to. Default: any but those that requests wait in.
     public var replyQueues = RPCReplyQueues.notRequestQueues
     /// Whether a failure of a service that a handler called, and that the handler did not catch, is handed on to this service's caller as it

@@ -64,8 +64,8 @@ func receiverSupervisor(
             current.setStopped(false)
             // Nobody starts it again: what waits for it waits in vain.
             context.supervisor.root.pid.onExit { _ in current.setStopped(true) }
-            guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             try configuration.check(service: service, procedures: procedures)
+            guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             if configuration.brokerCountsDeliveries != true, !hasWarned.exchange(true, ordering: .relaxed) {
                 context.logger.warning(
                     "nobody counts how often a request kills this process: declare the service's queue as a quorum queue",
@@ -83,7 +83,7 @@ func receiverSupervisor(
             let registry = try context.reference("registry", as: ChannelRegistry.self).resolve()
             let watch = ZombieWatch(limit: configuration.concurrency, eventLoop: eventLoopGroup.next())
             let runner = RequestRunner(
-                procedures: procedures,
+                procedures: configuration.describesItself ? procedures.describing(service) : procedures,
                 settings: settings,
                 counters: counters,
                 eventLoop: eventLoopGroup.next(),

@@ -6,6 +6,10 @@ public enum RPCConfigurationError: Error, Sendable, Hashable, CustomStringConver
     case invalidName(String, of: String)
     /// A procedure stands twice.
     case duplicateProcedure(String)
+    /// The service's contract declares a procedure that is not there.
+    case missingProcedure(String, service: String)
+    /// The service's contract declares a procedure otherwise: its types or how they are written differ.
+    case differentProcedure(String, service: String)
     /// There is no endpoint to connect to.
     case noEndpoints
     /// A binding cannot be one, for this reason.
@@ -23,6 +27,10 @@ public enum RPCConfigurationError: Error, Sendable, Hashable, CustomStringConver
         case .invalidName(let name, let what):
             "\"\(name.escaped)\" is no name for the \(what): it must have 1 to \(Self.longestName) bytes, and no control character"
         case .duplicateProcedure(let name): "the procedure \"\(name)\" is defined twice"
+        case .missingProcedure(let name, let service):
+            "the contract of \"\(service)\" declares the procedure \"\(name)\", which is missing"
+        case .differentProcedure(let name, let service):
+            "the contract of \"\(service)\" declares the procedure \"\(name)\" with other types, or another codec"
         case .noEndpoints: "there is no endpoint to connect to"
         case .invalidBinding(let why): "a binding cannot work: \(why)"
         case .invalidSetting(let name, let why): "\(name) \(why)"

@@ -1,5 +1,6 @@
 public import AMQPPool
 public import NIOCore
+@_exported public import RPCContract
 
 /// A request as interceptors see it, on both sides: the argument is encoded already, or not decoded yet.
 public struct RPCRequest: Sendable, Hashable {

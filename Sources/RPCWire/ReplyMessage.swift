@@ -1,5 +1,6 @@
 package import AMQPPool
 package import NIOCore
+package import RPCContract
 
 /// A reply as it stands on the wire, in both directions.
 package struct ReplyMessage: Sendable, Hashable {

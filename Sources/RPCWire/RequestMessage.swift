@@ -1,5 +1,6 @@
 package import AMQPPool
 package import NIOCore
+package import RPCContract
 
 /// A request as it stands on the wire, in both directions: the caller writes what the receiver reads.
 package struct RequestMessage: Sendable, Hashable {

@@ -1,5 +1,5 @@
 package import AMQPPool
-import NIOCore
+internal import NIOCore
 public import Tracing
 
 /// Whether calls and requests become spans, and whose.
