@@ -313,8 +313,20 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "SettingsTests",
+            dependencies: [
+                "AMQPPool", "AMQPTesting", "BrokerSupport", "LocalBroker", "RPCCaller", "RPCReceiver", "RPCTesting",
+                "RPCWire",
+                "Supervision", "SupervisionTesting",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "RPCToolTests",
-            dependencies: ["BrokerSupport", "LocalBroker", "rpc"],
+            dependencies: ["AMQPPool", "BrokerSupport", "LocalBroker", "rpc"],
             swiftSettings: settings
         ),
     ],

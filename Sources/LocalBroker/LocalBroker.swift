@@ -120,7 +120,7 @@ public actor LocalBroker: Worker {
 
     /// Starts a broker, and returns when it accepts connections.
     ///
-    /// - Throws: `notInstalled`, `cannotPrepare`, `cannotSpawn`, `startFailed`, `startTimedOut`, `cancelled`. Nothing
+    /// - Throws: `invalidOption`, `notInstalled`, `cannotPrepare`, `cannotSpawn`, `startFailed`, `startTimedOut`, `cancelled`. Nothing
     ///   remains of a broker that could not be started.
     public static func start(_ options: Options = .init()) async throws(LocalBrokerError) -> LocalBroker {
         try await start(options, distribution: nil)
@@ -131,6 +131,8 @@ public actor LocalBroker: Worker {
         _ options: Options,
         distribution: Distribution?
     ) async throws(LocalBrokerError) -> LocalBroker {
+        try LoopbackPort.check(options.port, option: "port")
+        try LoopbackPort.check(options.tls?.port, option: "tls.port")
         let installation = try Installation.find()
         var attempt = 1
         while true {

@@ -5,6 +5,8 @@
 public enum LocalBrokerError: Error, Sendable, Equatable {
     /// RabbitMQ is not installed, or not where this module looks. The description names the package to install.
     case notInstalled(searched: [String])
+    /// An option is outside its range. Nothing was started.
+    case invalidOption(name: String, reason: String)
     /// A file or folder of the node could not be made.
     case cannotPrepare(path: String, reason: String)
     /// The operating system refused to start a process.
@@ -40,6 +42,8 @@ extension LocalBrokerError: CustomStringConvertible {
             RabbitMQ is not installed: install the package rabbitmq-server (Debian, Ubuntu: apt-get install \
             rabbitmq-server; macOS: brew install rabbitmq). Looked for: \(searched.joined(separator: ", ")).
             """
+        case .invalidOption(let name, let reason):
+            "\(name) \(reason)"
         case .cannotPrepare(let path, let reason):
             "cannot prepare \(path): \(reason)"
         case .cannotSpawn(let executable, let reason):

@@ -32,6 +32,12 @@ enum LoopbackPort {
         throw .portInUse(Int(range.lowerBound))
     }
 
+    /// - Throws: `invalidOption` if it is no port to listen on.
+    static func check(_ port: Int?, option name: String) throws(LocalBrokerError) {
+        guard let port, !(1...65_535).contains(port) else { return }
+        throw .invalidOption(name: name, reason: "must be 1 to 65535, but is \(port)")
+    }
+
     static func isFree(_ port: UInt16, reusing: Bool = false) -> Bool {
         guard let descriptor = bound(to: port, reusing: reusing) else { return false }
         close(descriptor)

@@ -15,7 +15,7 @@ struct RPCTool: AsyncParsableCommand {
               rpc serve math
               rpc call math add '[4, 9]'
             """,
-        version: "0.1.0",
+        version: LibraryVersion.text,
         subcommands: [Serve.self, Call.self, Demo.self]
     )
 }

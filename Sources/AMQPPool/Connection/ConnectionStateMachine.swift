@@ -229,6 +229,7 @@ struct ConnectionStateMachine {
     private var clientProperties: FieldTable {
         var properties: FieldTable = [
             "product": "swift-supervision",
+            "version": .string(LibraryVersion.text),
             "platform": "Swift",
             "capabilities": .table([
                 "consumer_cancel_notify": true,

@@ -37,13 +37,16 @@ public actor LocalBrokerCluster: Worker {
     /// Starts a cluster, and returns when all nodes have joined it.
     ///
     /// - Parameters:
-    ///   - nodes: how many; quorum queues make sense with three and more.
+    ///   - nodes: how many, at most 32; quorum queues make sense with three and more.
     ///   - options: of each node. Its `port` is ignored: each gets a free one.
     /// - Throws: what ``LocalBroker/start(_:)`` throws. Nothing remains of a cluster that could not be started.
     public static func start(
         nodes count: Int = 3,
         _ options: LocalBroker.Options = .init()
     ) async throws(LocalBrokerError) -> LocalBrokerCluster {
+        guard count <= mostNodes else {
+            throw .invalidOption(name: "nodes", reason: "must be at most \(mostNodes), but is \(count)")
+        }
         var attempt = 1
         while true {
             do {
@@ -54,6 +57,9 @@ public actor LocalBrokerCluster: Worker {
             }
         }
     }
+
+    /// More would need more memory than a machine has.
+    private static let mostNodes = 32
 
     private static func form(
         _ count: Int,

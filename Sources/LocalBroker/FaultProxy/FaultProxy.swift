@@ -108,7 +108,7 @@ public actor FaultProxy: Worker {
     ///   - broker: where it connects to. It may be stopped and started again.
     ///   - port: the port of 127.0.0.1 to listen on; a free one if nil.
     ///   - eventLoopGroup: where it runs; must outlive it.
-    /// - Throws: `portInUse`.
+    /// - Throws: `invalidOption`, `portInUse`.
     public static func start(
         to broker: LocalBroker,
         port: Int? = nil,
@@ -119,12 +119,14 @@ public actor FaultProxy: Worker {
 
     /// Starts a proxy in front of whatever listens on a port of 127.0.0.1.
     ///
-    /// - Throws: `portInUse`.
+    /// - Throws: `invalidOption`, `portInUse`.
     public static func start(
         toPort target: Int,
         port: Int? = nil,
         eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
     ) async throws(LocalBrokerError) -> FaultProxy {
+        try LoopbackPort.check(target, option: "toPort")
+        try LoopbackPort.check(port, option: "port")
         var attempt = 1
         while true {
             let chosen = if let port { port } else { try LoopbackPort.free() }

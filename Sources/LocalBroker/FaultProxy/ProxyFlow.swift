@@ -106,6 +106,7 @@ struct ProxyFlow {
             guard ready <= now else { return sleep(until: ready, &actions) }
             var size = first.bytes.readableBytes
             if let rate = conditions.bytesPerSecond {
+                let rate = max(1, rate)
                 // Fifty portions a second, or one byte at a time.
                 size = min(size, max(1, rate / 50))
                 allowed = now + .nanoseconds(Int64(size) * 1_000_000_000 / Int64(rate))

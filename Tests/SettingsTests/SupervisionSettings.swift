@@ -1,0 +1,239 @@
+import Logging
+import Supervision
+import Synchronization
+
+let quiet = Logger(label: "settings") { _ in SwiftLogNoOpLogHandler() }
+
+extension Backoff: HasExtremes {
+    static var extremes: [Backoff] {
+        let plain = Backoff(minimum: .milliseconds(1), maximum: .milliseconds(2))
+        func changed<Value: HasExtremes>(_ path: WritableKeyPath<Backoff, Value>) -> [Backoff] {
+            Value.extremes.map { value in
+                var backoff = plain
+                backoff[keyPath: path] = value
+                return backoff
+            }
+        }
+        return changed(\.minimum) + changed(\.maximum) + changed(\.factor) + changed(\.jitter) + changed(\.resetAfter)
+            + [Backoff(minimum: .longest, maximum: .longest), Backoff(minimum: .zero, maximum: .zero)]
+    }
+}
+
+extension RestartIntensity: HasExtremes {
+    static var extremes: [RestartIntensity] {
+        Int.extremes.map { RestartIntensity($0, within: .seconds(1)) }
+            + Duration.extremes.map { RestartIntensity(1, within: $0) }
+            + [RestartIntensity(.max, within: .longest)]
+    }
+}
+
+/// Supervision: what it decides with the value is waited for, and the tree then stops.
+enum SupervisionSettings {
+    static let all: [Setting] = backoffs + intensities + children + supervisors + clocks
+
+    private static let backoff = SettingsOf("Backoff", { Backoff() }) { try await restart(backoff: $0) }
+    private static let backoffs: [Setting] = [
+        backoff("minimum", \.minimum), backoff("maximum", \.maximum), backoff("factor", \.factor),
+        backoff("jitter", \.jitter), backoff("resetAfter", \.resetAfter),
+        Setting("Backoff.init#minimum") { try await restart(backoff: Backoff(minimum: $0)) },
+        Setting("Backoff.init#maximum", called: "minimum") { try await restart(backoff: Backoff(maximum: $0)) },
+        Setting("Backoff.init#factor") { try await restart(backoff: Backoff(factor: $0)) },
+        Setting("Backoff.init#jitter") { try await restart(backoff: Backoff(jitter: $0)) },
+        Setting("Backoff.init#resetAfter") { (value: Duration) in try await restart(backoff: Backoff(resetAfter: value))
+        },
+        Setting("Child.init#backoff") { (value: Backoff) in try await restart(backoff: value) },
+    ]
+
+    private static let intensity = SettingsOf("RestartIntensity", { RestartIntensity(1, within: .seconds(1)) }) {
+        try await restart(intensity: $0)
+    }
+    private static let intensities: [Setting] = [
+        intensity("restarts", \.restarts, called: "intensity"), intensity("period", \.period),
+        Setting("RestartIntensity.init#restarts", called: "intensity") {
+            try await restart(intensity: RestartIntensity($0, within: .seconds(1)))
+        },
+        Setting("RestartIntensity.init#within", called: "period") {
+            try await restart(intensity: RestartIntensity(1, within: $0))
+        },
+        Setting("WhenExceeded.cooldown") {
+            try await restart(intensity: RestartIntensity(0, within: .seconds(1)), whenExceeded: .cooldown($0))
+        },
+    ]
+
+    private static let children: [Setting] = [
+        Setting("Shutdown.timeout", called: "shutdown") { value in
+            try await startAndStop(Child("a", shutdown: .timeout(value)) { _ in Polite() })
+        },
+        Setting("Child.init#startTimeout", deadline: true) { (value: Duration) in
+            try await startAndStop(Child("a", startTimeout: value) { _ in Polite() })
+            try await startAndStop(Child("a", startTimeout: value) { _ in Plain() })
+        },
+        Setting("Child.init#killTimeout") { value in
+            try await startAndStop(Child("a", shutdown: .brutalKill, killTimeout: value) { _ in Polite() })
+            try await startAndStop(Child("a", shutdown: .brutalKill, killTimeout: value) { _ in Plain() })
+        },
+        Setting("Child.init#reportWithin") { (value: Duration) in
+            try await startAndStop(Child("a", reportWithin: value) { _ in Polite() })
+        },
+        Setting("ChildReference.call#timeout", deadline: true) { value in
+            try await whileRunning(Child("a") { _ in Plain() }) { root in
+                let number = try await root.child("a", as: Plain.self).call(timeout: value) { $0.number }
+                guard number == 1 else { throw Unexpected("the answer is \(number)") }
+            }
+        },
+    ]
+
+    private static func partitions(
+        _ count: Int,
+        _ intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5))
+    ) -> PartitionSupervisor<Plain> {
+        PartitionSupervisor("app", partitions: count, intensity: intensity, logger: quiet) { id, _ in
+            Child(id) { _ in Plain() }
+        }
+    }
+
+    private static let supervisors: [Setting] = [
+        Setting("Supervisor.init#intensity", called: "period") { try await restart(intensity: $0) },
+        Setting("Supervisor.init#backoff") { (value: Backoff) in
+            let root = Supervisor("app", intensity: RestartIntensity(3, within: .seconds(60)), logger: quiet) {
+                Supervisor("inner", intensity: RestartIntensity(0, within: .seconds(1)), backoff: value) {
+                    Child("a") { [fails = Once()] _ in FailsOnce(fails) }
+                }
+            }
+            try await decide(root)
+        },
+        Setting("DynamicSupervisor.init#maxChildren", called: "children") { (value: Int) in
+            let dynamic = DynamicSupervisor("app", maxChildren: value, logger: quiet)
+            try await use(dynamic)
+        },
+        Setting("DynamicSupervisor.init#intensity", called: "period") { value in
+            try await use(DynamicSupervisor("app", intensity: value, logger: quiet))
+        },
+        Setting("DynamicSupervisor.init#backoff") { (value: Backoff) in
+            try await use(DynamicSupervisor("app", backoff: value, logger: quiet))
+        },
+        Setting("TaskSupervisor.init#maxChildren", called: "children") { (value: Int) in
+            let tasks = TaskSupervisor("app", maxChildren: value, logger: quiet)
+            try await tasks.start()
+            do {
+                _ = try await tasks.reference.async { _ in 1 }.value
+            } catch {
+                await tasks.stop()
+                throw error
+            }
+            await tasks.stop()
+        },
+        Setting("TaskSupervisorReference.stream#maxConcurrency") { (value: Int) in
+            let tasks = TaskSupervisor("app", logger: quiet)
+            try await tasks.start()
+            var count = 0
+            for try await _ in tasks.reference.stream(over: 0..<3, maxConcurrency: value, { $0 }) { count += 1 }
+            await tasks.stop()
+            guard count == 3 else { throw Unexpected("\(count) of 3 results") }
+        },
+        Setting("PartitionSupervisor.init#partitions") { try await use(partitions($0)) },
+        Setting("PartitionSupervisor.init#intensity", called: "period") { try await use(partitions(2, $0)) },
+    ]
+
+    private static let clocks: [Setting] = [
+        Setting("SystemSupervisionClock.schedule#after") { value in
+            SystemSupervisionClock.shared.schedule(after: value) {}.cancel()
+            _ = SystemSupervisionClock.shared.schedule(after: value) {}
+        },
+        Setting("SupervisionClock.schedule#after") { value in
+            let clock: any SupervisionClock = SystemSupervisionClock.shared
+            clock.schedule(after: value) {}.cancel()
+        },
+    ]
+}
+
+struct Unexpected: Error, CustomStringConvertible {
+    var description: String
+    init(_ description: String) { self.description = description }
+}
+
+actor Plain {
+    let number = 1
+}
+
+/// Runs until it is stopped.
+actor Polite: Worker {
+    func run() async throws { try await Task.sleep(for: .seconds(3600)) }
+}
+
+final class Once: Sendable {
+    private let used = Mutex(false)
+    func take() -> Bool {
+        used.withLock { used in
+            defer { used = true }
+            return !used
+        }
+    }
+}
+
+actor FailsOnce: Worker {
+    let fails: Once
+    init(_ fails: Once) { self.fails = fails }
+    func run() async throws {
+        if fails.take() { throw Unexpected("on purpose") }
+        try await Task.sleep(for: .seconds(3600))
+    }
+}
+
+/// Starts a tree, has its child fail once, and waits until its supervisor has decided.
+private func restart(
+    backoff: Backoff? = nil,
+    intensity: RestartIntensity = RestartIntensity(3, within: .seconds(60)),
+    whenExceeded: WhenExceeded = .escalate
+) async throws {
+    try await decide(
+        Supervisor("app", intensity: intensity, whenExceeded: whenExceeded, logger: quiet) {
+            Child("a", backoff: backoff) { [fails = Once()] _ in FailsOnce(fails) }
+        }
+    )
+}
+
+private func decide(_ root: Supervisor) async throws {
+    var events = root.events.makeAsyncIterator()
+    try await root.start()
+    loop: while let event = await events.next() {
+        switch event.kind {
+        case .restarting, .coolingDown, .gaveUp: break loop
+        default: continue
+        }
+    }
+    await root.stop()
+}
+
+private func startAndStop(_ child: Child) async throws {
+    try await whileRunning(child) { _ in }
+}
+
+private func whileRunning(_ child: Child, _ body: (Supervisor) async throws -> Void) async throws {
+    let root = Supervisor("app", intensity: RestartIntensity(1000, within: .seconds(1)), logger: quiet) { child }
+    try await root.start()
+    do {
+        try await body(root)
+    } catch {
+        await root.stop()
+        throw error
+    }
+    await root.stop()
+}
+
+private func use(_ dynamic: DynamicSupervisor) async throws {
+    try await dynamic.start()
+    do {
+        _ = try await dynamic.reference.startChild(Child("a") { _ in Plain() })
+    } catch {
+        await dynamic.stop()
+        throw error
+    }
+    await dynamic.stop()
+}
+
+private func use(_ partitions: PartitionSupervisor<Plain>) async throws {
+    let root = Supervisor("root", logger: quiet) { partitions }
+    try await root.start()
+    await root.stop()
+}
