@@ -102,7 +102,7 @@ struct RPCSettings {
         return [
             of("concurrency", \.concurrency), of("handlerTimeLimit", \.handlerTimeLimit, deadline: true),
             of("drainTimeout", \.drainTimeout), of("deliveryLimit", \.deliveryLimit),
-            of("intensity", \.intensity, called: "period"),
+            of("intensity", \.intensity, called: "period"), of("topologyCheckInterval", \.topologyCheckInterval),
             Setting("RPCReceiverConfiguration.WhenBusy.shed", called: "waiting") {
                 try await serve(whenBusy(.shed(waiting: $0)), url)
             },

@@ -33,5 +33,6 @@ enum ToldNumbers {
         "Fault.networkSlow#for": "tried with networkStalled",
         "Fault.nodeKilled#for": "waits as networkStalled does",
         "LocalBroker.closeChannel#number": "a number for the broker to look up",
+        "LocalBroker.setLimit#value": "a number for the broker to judge",
     ]
 }
