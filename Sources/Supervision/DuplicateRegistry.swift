@@ -9,9 +9,11 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
     private struct Entry: Sendable {
         var pid: Pid
         var value: Value
+        let number: UInt64
     }
 
     private struct State {
+        var lastEntry: UInt64 = 0
         var entries: [Key: [Entry]] = [:]
         var keys: [Pid: Set<Key>] = [:]
         var handlers: [Pid: ExitHandler] = [:]
@@ -27,7 +29,8 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
     public nonisolated func register(_ key: Key, _ value: Value, for pid: Pid) {
         guard pid.isAlive else { return }
         let isFirst = state.withLock { state in
-            state.entries[key, default: []].append(Entry(pid: pid, value: value))
+            state.lastEntry += 1
+            state.entries[key, default: []].append(Entry(pid: pid, value: value, number: state.lastEntry))
             defer { state.keys[pid, default: []].insert(key) }
             return state.keys[pid] == nil
         }
@@ -50,21 +53,25 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
         for (pid, value) in lookup(key) { body(pid, value) }
     }
 
-    /// Removes the entries of `pid` under `key`, or those whose value matches.
+    /// Removes the entries of `pid` under `key`, or those whose value matches. `matches` is called outside of any lock.
     public nonisolated func unregister(_ key: Key, for pid: Pid, where matches: (Value) -> Bool = { _ in true }) {
-        let (removed, handler) = state.withLock { state -> (Bool, ExitHandler?) in
-            guard let before = state.entries[key] else { return (false, nil) }
-            let after = before.filter { $0.pid != pid || !matches($0.value) }
+        let candidates = state.withLock { $0.entries[key] ?? [] }
+        let matching = Set(candidates.filter { $0.pid == pid && matches($0.value) }.map(\.number))
+        guard !matching.isEmpty else { return }
+        // What is removed leaves the lock, so that the deinitializers of its values run outside.
+        let (removed, handler) = state.withLock { state -> ([Entry], ExitHandler?) in
+            guard let before = state.entries[key] else { return ([], nil) }
+            let after = before.filter { !matching.contains($0.number) }
             state.entries[key] = after.isEmpty ? nil : after
-            guard after.count < before.count else { return (false, nil) }
-            guard !after.contains(where: { $0.pid == pid }) else { return (true, nil) }
+            guard after.count < before.count else { return ([], nil) }
+            guard !after.contains(where: { $0.pid == pid }) else { return (before, nil) }
             state.keys[pid]?.remove(key)
-            guard state.keys[pid]?.isEmpty == true else { return (true, nil) }
+            guard state.keys[pid]?.isEmpty == true else { return (before, nil) }
             state.keys[pid] = nil
-            return (true, state.handlers.removeValue(forKey: pid))
+            return (before, state.handlers.removeValue(forKey: pid))
         }
         handler?.cancel()
-        if removed { listeners.tell(RegistryChange(key: key, pid: pid, kind: .released)) }
+        if !removed.isEmpty { listeners.tell(RegistryChange(key: key, pid: pid, kind: .released)) }
     }
 
     /// The keys that `pid` stands under.
@@ -78,15 +85,20 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
     public nonisolated func changes() -> AsyncStream<RegistryChange<Key>> { listeners.subscribe() }
 
     private nonisolated func releaseAll(of pid: Pid) {
-        let keys = state.withLock { state in
+        // As above.
+        let (keys, removed) = state.withLock { state in
             let keys = state.keys.removeValue(forKey: pid) ?? []
             state.handlers[pid] = nil
+            var removed: [[Entry]] = []
             for key in keys {
-                let left = state.entries[key]?.filter { $0.pid != pid } ?? []
+                guard let before = state.entries[key] else { continue }
+                let left = before.filter { $0.pid != pid }
                 state.entries[key] = left.isEmpty ? nil : left
+                removed.append(before)
             }
-            return keys
+            return (keys, removed)
         }
+        _ = removed
         for key in keys { listeners.tell(RegistryChange(key: key, pid: pid, kind: .released)) }
     }
 }

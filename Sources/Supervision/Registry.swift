@@ -24,12 +24,70 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         var value: Value
         // Not the whole handler: a lookup copies the entry, and with it each reference in it.
         var handlerToken: UInt64?
+        /// Another one after each change of the value.
+        var version: UInt64
 
         var handler: ExitHandler? { handlerToken.map { ExitHandler(process: pid.process, token: $0) } }
     }
 
+    /// A change of a value that is being computed, outside of the lock.
+    private struct Update {
+        let number: UInt64
+        let key: Key
+        let thread: ThreadIdentity
+        /// The version that the change is based on.
+        var version: UInt64
+    }
+
     @usableFromInline
-    nonisolated let entries = Mutex<[Key: Entry]>([:])
+    struct Table: Sendable {
+        @usableFromInline
+        var entries: [Key: Entry] = [:]
+        /// Of entries and of updates. Never used again, so that an entry that comes back is another one.
+        private var lastNumber: UInt64 = 0
+        private var updates: [Update] = []
+
+        /// Sets an entry and returns the one that it replaces: for the caller to release outside of the lock, since the value is
+        /// the user's and may have a deinitializer.
+        mutating func set(_ key: Key, _ value: Value, for pid: Pid) -> Entry? {
+            let old = entries[key]
+            lastNumber += 1
+            entries[key] = Entry(pid: pid, value: value, version: lastNumber)
+            return old
+        }
+
+        /// Begins an update of the value that `pid` has under `key`.
+        mutating func beginUpdate(_ key: Key, for pid: Pid, on thread: ThreadIdentity) -> (
+            number: UInt64, value: Value
+        )? {
+            guard let entry = entries[key], entry.pid == pid else { return nil }
+            lastNumber += 1
+            updates.append(Update(number: lastNumber, key: key, thread: thread, version: entry.version))
+            return (lastNumber, entry.value)
+        }
+
+        /// Ends an update. The old value is to be released outside of the lock.
+        mutating func endUpdate(_ number: UInt64, _ value: Value) -> UpdateEnd {
+            guard let index = updates.firstIndex(where: { $0.number == number }) else { return .gone }
+            let update = updates.remove(at: index)
+            guard let old = entries[update.key] else { return .gone }
+            guard old.version == update.version else { return .overtaken }
+            lastNumber += 1
+            entries[update.key]?.value = value
+            entries[update.key]?.version = lastNumber
+            // An update inside of another one, on the same thread, does not overtake that.
+            for index in updates.indices where updates[index].thread == update.thread {
+                guard updates[index].key == update.key, updates[index].version == update.version else { continue }
+                updates[index].version = lastNumber
+            }
+            return .changed(old: old.value)
+        }
+    }
+
+    enum UpdateEnd { case changed(old: Value), overtaken, gone }
+
+    @usableFromInline
+    nonisolated let table = Mutex(Table())
     private nonisolated let listeners = RegistryListeners<Key>()
 
     /// An empty registry.
@@ -40,18 +98,16 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
     /// - Throws: ``RegistrationError``. A key whose owner is on its way out is taken over.
     public nonisolated func register(_ key: Key, _ value: Value, for pid: Pid) throws(RegistrationError) {
         guard pid.isAlive else { throw .noProcess }
-        let (owner, replaced): (Pid?, ExitHandler?) = entries.withLock { entries in
-            if let entry = entries[key], entry.pid != pid, entry.pid.isAlive { return (entry.pid, nil) }
-            let replaced = entries[key]?.handler
-            entries[key] = Entry(pid: pid, value: value)
-            return (nil, replaced)
+        let (owner, replaced): (Pid?, Entry?) = table.withLock { table in
+            if let old = table.entries[key], old.pid != pid, old.pid.isAlive { return (old.pid, nil) }
+            return (nil, table.set(key, value, for: pid))
         }
         if let owner { throw .alreadyRegistered(owner) }
-        replaced?.cancel()
+        replaced?.handler?.cancel()
         listeners.tell(RegistryChange(key: key, pid: pid, kind: .registered))
         let handler = pid.onExit { [weak self] _ in self?.release(key, from: pid) }
-        entries.withLock { entries in
-            if entries[key]?.pid == pid { entries[key]?.handlerToken = handler.token }
+        table.withLock { table in
+            if table.entries[key]?.pid == pid { table.entries[key]?.handlerToken = handler.token }
         }
     }
 
@@ -60,7 +116,7 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
     public final nonisolated func lookup(_ key: Key) -> (pid: Pid, value: Value)? {
         // Inlinable, and final, which an actor's methods are not by themselves for other modules: without that nothing is
         // specialized there, and most of a lookup is the runtime looking for generic metadata.
-        guard let entry = entries.withLock({ $0[key] }), entry.pid.isAlive else { return nil }
+        guard let entry = table.withLock({ $0.entries[key] }), entry.pid.isAlive else { return nil }
         return (entry.pid, entry.value)
     }
 
@@ -69,31 +125,37 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         release(key, from: pid)?.cancel()
     }
 
-    /// Changes the value of `key` in place if `pid` owns it, and returns the new one.
+    /// Changes the value of `key` if `pid` owns it, and returns the new one.
+    ///
+    /// `change` works on a copy, outside of any lock, so that it may use the registry. It is called again when somebody else
+    /// has changed the value meanwhile; what it does itself to the value of this key is overwritten by its result.
     @discardableResult
     public nonisolated func updateValue(_ key: Key, for pid: Pid, _ change: (inout Value) -> Void) -> Value? {
-        entries.withLock { entries in
-            guard entries[key]?.pid == pid, var value = entries[key]?.value else { return nil }
+        let thread = ThreadIdentity.current
+        while let (number, old) = table.withLock({ $0.beginUpdate(key, for: pid, on: thread) }) {
+            var value = old
             change(&value)
-            entries[key]?.value = value
-            return value
+            switch table.withLock({ $0.endUpdate(number, value) }) {
+            case .changed: return value
+            case .overtaken: continue
+            case .gone: return nil
+            }
         }
+        return nil
     }
 
-    /// The keys of living processes whose value matches. Walks the table.
+    /// The keys of living processes whose value matches. Walks the table as it is when this is called, outside of any lock.
     public nonisolated func keys(where matches: (Value) -> Bool) -> [Key] {
-        entries.withLock { entries in
-            entries.filter { $0.value.pid.isAlive && matches($0.value.value) }.map(\.key)
-        }
+        table.withLock { $0.entries }.filter { $0.value.pid.isAlive && matches($0.value.value) }.map(\.key)
     }
 
     /// The keys that `pid` owns. Walks the table.
     public nonisolated func keys(of pid: Pid) -> [Key] {
-        entries.withLock { entries in entries.filter { $0.value.pid == pid }.map(\.key) }
+        table.withLock { $0.entries }.filter { $0.value.pid == pid }.map(\.key)
     }
 
     /// How many keys are registered.
-    public nonisolated var count: Int { entries.withLock { $0.count } }
+    public nonisolated var count: Int { table.withLock { $0.entries.count } }
 
     /// Registrations and releases from now on, those caused by an exit included. Up to 1,024 wait for a slow reader; then the
     /// oldest are dropped.
@@ -101,9 +163,9 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
 
     @discardableResult
     private nonisolated func release(_ key: Key, from pid: Pid) -> ExitHandler? {
-        let released = entries.withLock { entries -> Entry? in
-            guard let entry = entries[key], entry.pid == pid else { return nil }
-            entries[key] = nil
+        let released = table.withLock { table -> Entry? in
+            guard let entry = table.entries[key], entry.pid == pid else { return nil }
+            table.entries[key] = nil
             return entry
         }
         if released != nil { listeners.tell(RegistryChange(key: key, pid: pid, kind: .released)) }

@@ -8,6 +8,20 @@ import Glibc
 import Musl
 #endif
 
+/// Which thread of the OS process code runs on.
+struct ThreadIdentity: Sendable, Equatable {
+    private let address: UInt
+
+    /// The one that asks.
+    static var current: ThreadIdentity {
+        #if canImport(Darwin)
+        ThreadIdentity(address: UInt(bitPattern: pthread_self()))
+        #else
+        ThreadIdentity(address: UInt(pthread_self()))
+        #endif
+    }
+}
+
 /// Something with a mailbox that can be emptied on any thread.
 protocol Drainable: AnyObject, Sendable {
     /// Handles everything in the mailbox.
