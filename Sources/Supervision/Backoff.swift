@@ -1,10 +1,19 @@
+#if canImport(Darwin)
+import Darwin
+#elseif canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
 /// How long a supervisor waits before it starts a failed child again.
 ///
 ///     failure        1      2      3      4      5
 ///     delay (max)  100ms  200ms  400ms  800ms  1.6s  ...  maximum
 ///
 /// The n-th delay is `minimum * factor^(n-1)`, at most `maximum`; jitter then shortens it at random, so that the bound
-/// holds after jitter too. An incarnation that stayed up for `resetAfter` makes the next failure the first again. The
+/// holds after jitter too. Whatever the values and the number of failures are, a delay is computed in one step and lies between
+/// zero and `maximum`; values that make no sense are refused by whatever is configured with them. An incarnation that stayed up for `resetAfter` makes the next failure the first again. The
 /// count is kept by the supervisor across incarnations.
 public struct Backoff: Sendable, Hashable {
     /// The first delay.
@@ -30,29 +39,33 @@ public struct Backoff: Sendable, Hashable {
         self.maximum = maximum
         self.factor = factor
         self.jitter = jitter
-        self.resetAfter = resetAfter ?? maximum * 2
+        self.resetAfter = resetAfter ?? maximum.bounded * 2
     }
 
-    /// The delay before the attempt that follows `failures` failures in a row (1 or more). `random` is in `0..<1`.
+    /// The delay before the attempt that follows `failures` failures in a row; less than 1 counts as 1. `random` is in `0..<1`.
     package func delay(afterFailures failures: Int, random: Double) -> Duration {
-        var longest = minimum
-        var step = 1
-        while step < failures, longest < maximum {
-            longest = longest * factor
-            step += 1
-        }
-        longest = min(longest, maximum)
-        return longest * (1 - jitter * random)
+        let maximum = max(maximum.bounded, .zero)
+        let steps = Double(max(failures, 1)) - 1
+        // A factor that is not a number, or under 1, is refused where the backoff is configured; here it is that of no growth.
+        let growth = factor > 1 && steps > 0 ? pow(factor, steps) : 1
+        let longest = min(minimum.scaled(by: growth), maximum)
+        let randomPart = jitter > 0 ? min(jitter, 1) * random : 0
+        return longest.scaled(by: 1 - randomPart)
     }
 
     /// What is wrong with these values, if anything.
-    var problem: String? {
-        if minimum < .zero { return "a backoff's minimum must not be negative, but is \(minimum)" }
+    package var problem: String? {
+        if minimum < .zero { return "a backoff's minimum must not be negative, but is \(minimum.bounded)" }
         if maximum < minimum {
-            return "a backoff's maximum (\(maximum)) must not be less than its minimum (\(minimum))"
+            return "a backoff's maximum (\(maximum.bounded)) must not be less than its minimum (\(minimum.bounded))"
         }
-        if !(factor >= 1 && factor.isFinite) { return "a backoff's factor must be at least 1, but is \(factor)" }
+        if !(factor >= 1 && factor.isFinite) {
+            return "a backoff's factor must be a number that is at least 1, but is \(factor)"
+        }
         if !(0...1).contains(jitter) { return "a backoff's jitter must be between 0 and 1, but is \(jitter)" }
+        if resetAfter < .zero {
+            return "a backoff's resetAfter must not be negative, but is \(resetAfter.bounded)"
+        }
         return nil
     }
 }

@@ -58,6 +58,16 @@ public enum AutoShutdown: Sendable, Hashable {
     case allSignificant
 }
 
+extension Shutdown {
+    /// With a timeout that can be computed with.
+    var bounded: Shutdown {
+        switch self {
+        case .timeout(let timeout): .timeout(timeout.bounded)
+        case .brutalKill, .infinity: self
+        }
+    }
+}
+
 extension Restart {
     /// Whether a child that ended with this reason is started again (OTP's `do_restart/3`, in its order of clauses).
     func restarts(after reason: ExitReason) -> Bool {

@@ -21,26 +21,30 @@ public struct RestartIntensity: Sendable, Hashable {
     /// What is wrong with these values, if anything.
     var problem: String? {
         if restarts < 0 { return "the restart intensity must not be negative, but is \(restarts)" }
-        if period <= .zero { return "the restart period must be longer than zero, but is \(period)" }
+        if period <= .zero { return "the restart period must be longer than zero, but is \(period.bounded)" }
         return nil
     }
 }
 
-/// The restarts inside the sliding window. Adding is O(1) amortised, and never more than `restarts + 1` times are kept.
+/// The restarts inside the sliding window. Adding is O(1) amortised, and never more than `restarts` times are kept; none for an
+/// intensity that nothing exceeds.
 struct RestartWindow: Sendable {
-    let intensity: RestartIntensity
+    private let restarts: Int
+    private let period: Duration
     private var times = Deque<Duration>()
 
     init(_ intensity: RestartIntensity) {
-        self.intensity = intensity
+        restarts = intensity.restarts
+        period = intensity.period.bounded
     }
 
     /// Counts a restart at `now`. False when it is one too many.
     mutating func add(at now: Duration) -> Bool {
-        while let oldest = times.first, oldest < now - intensity.period {
+        if restarts == .max { return true }
+        while let oldest = times.first, oldest < now - period {
             times.removeFirst()
         }
-        guard times.count < intensity.restarts else { return false }
+        guard times.count < restarts else { return false }
         times.append(now)
         return true
     }

@@ -74,18 +74,31 @@ public struct LiveTree: Sendable {
         return pid
     }
 
-    /// Waits until nothing is under way in the tree: every exit handled, every restart done. It is told by the tree; `timeout`
-    /// is only for a tree that never settles.
+    /// Waits until the tree does nothing but wait for time to pass: every exit is handled, and every restart done or put off by a
+    /// backoff or a cooldown. It is told by the tree; `timeout` is only for a tree that never settles.
+    ///
+    /// A child that waits out a backoff is not there yet. Turn the ``ManualClock`` and wait again, or wait with
+    /// ``restarted(within:)``.
     public func settled(within timeout: Duration = .seconds(30)) async throws {
+        try await settled(includingDelays: false, within: timeout)
+    }
+
+    /// Waits until nothing is under way in the tree and no restart waits for its delay: whatever is to be started again is up. For
+    /// trees on a clock that goes by itself.
+    public func restarted(within timeout: Duration = .seconds(30)) async throws {
+        try await settled(includingDelays: true, within: timeout)
+    }
+
+    private func settled(includingDelays: Bool, within timeout: Duration) async throws {
         let isSettled = await withTaskGroup(of: Bool.self) { group in
-            group.addTask { await supervisor.settled() }
+            group.addTask { await supervisor.settled(includingDelays: includingDelays) }
             group.addTask {
-                try? await Task.sleep(for: timeout)
+                try? await Task.sleep(for: timeout.bounded)
                 return false
             }
             defer { group.cancelAll() }
             return await group.next() ?? false
         }
-        guard isSettled else { throw Failure.notSettled(after: timeout, tree: supervisor.tree().description) }
+        guard isSettled else { throw Failure.notSettled(after: timeout.bounded, tree: supervisor.tree().description) }
     }
 }

@@ -81,7 +81,7 @@ struct DemoScenes {
         )
         let answer = await waiting.value
         transcript.check("the call that was waiting is answered", answer == "1.5", observed: answer)
-        try await tree.settled()
+        try await tree.restarted()
         let consumers = try await view.consumers(of: queue) { $0 == 2 }
         transcript.check(
             "it was restarted, and both channels consume the same queue",

@@ -74,7 +74,7 @@ struct CallStormTests {
                 let tree = isCaller ? trees.0 : trees.1
                 // It may be on its way up after the last one.
                 _ = try? tree.end(path, by: ending.ending)
-                try await tree.settled()
+                try await tree.restarted()
                 let next = ended.value + 100
                 try await eventually(within: .seconds(120), "calls go on ending") {
                     ended.value >= min(next, Self.calls / 2)

@@ -72,7 +72,7 @@ struct KillTests {
                 case let other: Issue.record("\(n): \(other)")
                 }
             }
-            try await tree.settled()
+            try await tree.restarted()
             #expect(rpc.replyQueueName == queue)
             #expect(try await services.replyQueues().map(\.name) == [queue])
             services.gate.open()
@@ -117,7 +117,7 @@ struct KillTests {
             services.gate.open()
             let sum: Int = try await rpc.call("math", "add", [4, 9])
             #expect(sum == 13)
-            try await tree.settled()
+            try await tree.restarted()
             let new = try services.replyQueueName()
             #expect(new != queue)
             var seen: [String] = []
@@ -164,7 +164,7 @@ struct KillTests {
             }
             try await eventually("both channels consume", bothConsume)
             try LiveTree(app).end("app/caller")
-            try await LiveTree(app).settled()
+            try await LiveTree(app).restarted()
             let second: Int = try await rpc.call("math", "add", [4, 9])
             #expect((first, second) == (13, 13))
             #expect(rpc.replyQueueName != queue)
@@ -206,7 +206,7 @@ struct KillTests {
             let callers = (0..<20).map { _ in Task { await calls() } }
             for path in Self.survivable + Self.fatal + Self.survivable {
                 try tree.end(path)
-                try await tree.settled()
+                try await tree.restarted()
                 try await rpc.waitUntilReady()
             }
             isOver.store(true, ordering: .releasing)

@@ -50,7 +50,7 @@ struct ReceiverLifeTests {
             let held = await hold(10, "redelivered", services)
             let tree = LiveTree(services.receiver.supervisor)
             _ = try await tree.end(path).exited()
-            try await tree.settled()
+            try await tree.restarted()
             services.gate.open()
             var redelivered = 0
             for task in held {

@@ -31,7 +31,7 @@ struct RestartTests {
                 try await eventually("it waits in the next table") {
                     rpc.replyQueueName != queue && rpc.pendingCount == 1
                 }
-                try await LiveTree(rpc.supervisor).settled()
+                try await LiveTree(rpc.supervisor).restarted()
             }
             let sum = Task { try await rpc.call("math", "add", [4, 9], as: Int.self) }
             try await eventually("both wait") { rpc.pendingCount == 2 }
@@ -129,7 +129,7 @@ struct RestartTests {
             try await eventually("it waits") { try registry().waiting == 1 }
             for path in ["receiver/registry", "receiver/handlers", "receiver/pool"] {
                 try LiveTree(receiver.supervisor).end(path)
-                try await LiveTree(receiver.supervisor).settled()
+                try await LiveTree(receiver.supervisor).restarted()
                 try await eventually("it waits again") { try registry().waiting == 1 }
             }
             try await proxy.setNewConnections(.accepted)

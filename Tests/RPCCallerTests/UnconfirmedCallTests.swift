@@ -77,7 +77,7 @@ struct UnconfirmedCallTests {
             let held = try await hold(20, services)
             let tree = LiveTree(rpc.supervisor)
             try tree.end(path, by: ending.ending)
-            try await tree.settled()
+            try await tree.restarted()
             services.gate.open()
             for (n, task) in held.enumerated() { #expect(try await task.value.get() == n) }
             #expect(rpc.pendingCount == 0)

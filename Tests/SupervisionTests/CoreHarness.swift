@@ -11,7 +11,7 @@ struct CoreHarness {
     var starts: [String: [Start]] = [:]
     /// Children that do not answer a stop until ``exit(_:_:)`` is called.
     var slowToStop: Set<String> = []
-    var delays: [Int: (generation: UInt64, due: Duration)] = [:]
+    var delays: [Int: (number: UInt64, due: Duration)] = [:]
     var live: [String: (slot: Int, generation: UInt64)] = [:]
     var finished: ExitReason?
     private var events = Deque<SupervisorCore.Event>()
@@ -81,7 +81,7 @@ struct CoreHarness {
         while let (slot, delay) = delays.filter({ $0.value.due <= end }).min(by: { $0.value.due < $1.value.due }) {
             delays[slot] = nil
             now = delay.due
-            send(.delayElapsed(slot, generation: delay.generation))
+            send(.delayElapsed(slot, delay: delay.number))
         }
         now = end
     }
@@ -129,11 +129,11 @@ struct CoreHarness {
             log.append("kill \(id)")
             live[id] = nil
             events.append(.exited(slot, generation: generation, .killed))
-        case .scheduleDelay(let slot, let generation, let duration):
+        case .scheduleDelay(let slot, let number, let duration):
             log.append("delay \(id(slot))")
-            delays[slot] = (generation, now + duration)
+            delays[slot] = (number, now + duration)
         case .cancelDelay(let slot): delays[slot] = nil
-        case .retry(let slot, let generation): events.append(.delayElapsed(slot, generation: generation))
+        case .retry(let slot, let generation): events.append(.retry(slot, generation: generation))
         case .report(let slot, .gaveUp): log.append("gave up on \(id(slot))")
         case .report: break
         case .adopt: break

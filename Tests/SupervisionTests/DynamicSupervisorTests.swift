@@ -43,6 +43,37 @@ struct DynamicSupervisorTests {
         await supervisor.stop()
     }
 
+    @Test("whoever terminates a child that is being terminated is answered when it is down")
+    func terminateTwice() async throws {
+        let journal = Journal()
+        let (supervisor, sessions) = try await start()
+        let pid = try #require(
+            try await sessions.startChild(
+                Child("session") { context in
+                    context.pid.onExit { _ in journal.write("down") }
+                    return SlowToStop(context, journal)
+                }
+            )
+        )
+        await journal.wait(for: "runs")
+        let first = Task { try await sessions.terminateChild(pid) }
+        await journal.wait(for: "asked")
+        let others = (1...3).map { _ in
+            Task {
+                try await sessions.terminateChild(pid)
+                journal.write("answered")
+            }
+        }
+        for _ in 1...100 { await Task.yield() }
+        journal.write("go")
+        try await first.value
+        for other in others {
+            do { try await other.value } catch AdministrationError.notFound { journal.write("answered") }
+        }
+        #expect(journal.entries == ["runs", "asked", "go", "down", "answered", "answered", "answered"])
+        await supervisor.stop()
+    }
+
     @Test("a temporary child that has ended leaves nothing, and its slot serves another")
     func temporary() async throws {
         let (supervisor, sessions) = try await start()
@@ -230,5 +261,23 @@ struct NamedChildTests {
                 != nil
         )
         await supervisor.stop()
+    }
+}
+
+/// A worker that is asked to stop and takes its time.
+private actor SlowToStop: Worker {
+    private let stop: StopRequest
+    private let journal: Journal
+
+    init(_ context: ChildContext, _ journal: Journal) {
+        stop = context.stopRequest
+        self.journal = journal
+    }
+
+    func run() async {
+        journal.write("runs")
+        await stop.wait()
+        journal.write("asked")
+        await journal.wait(for: "go")
     }
 }

@@ -2,6 +2,17 @@ import Testing
 
 @testable import Supervision
 
+extension ShutdownLadder {
+    fileprivate mutating func handle(_ input: Input, observesStop: Bool) -> [Action] {
+        handle(input, observesStop: observesStop, at: .zero)
+    }
+
+    /// The timer that is set fires.
+    fileprivate mutating func fire(observesStop: Bool, at now: Duration = .zero) -> [Action] {
+        handle(.timerFired(lastTimer), observesStop: observesStop, at: now)
+    }
+}
+
 @Suite("The shutdown ladder")
 struct ShutdownLadderTests {
     private func running(
@@ -28,12 +39,14 @@ struct ShutdownLadderTests {
     func allRungs() {
         var ladder = running()
         #expect(
-            ladder.handle(.stop(.timeout(.seconds(5))), observesStop: true) == [.requestStop, .setTimer(.seconds(5))]
+            ladder.handle(.stop(.timeout(.seconds(5))), observesStop: true) == [
+                .requestStop, .setTimer(.seconds(5), number: 1),
+            ]
         )
         #expect(
-            ladder.handle(.timerFired, observesStop: true) == [.markEnding, .cancelTask, .setTimer(.seconds(1))]
+            ladder.fire(observesStop: true) == [.markEnding, .cancelTask, .setTimer(.seconds(1), number: 2)]
         )
-        #expect(ladder.handle(.timerFired, observesStop: true) == [.abandon, .announceExit])
+        #expect(ladder.fire(observesStop: true) == [.abandon, .announceExit])
         #expect(isKilled(ladder))
         #expect(ladder.handle(.taskEnded(nil), observesStop: true) == [])
     }
@@ -43,8 +56,8 @@ struct ShutdownLadderTests {
         var ladder = running(hasHook: true)
         _ = ladder.handle(.stop(.timeout(.seconds(5))), observesStop: true)
         #expect(
-            ladder.handle(.timerFired, observesStop: true)
-                == [.markEnding, .cancelTask, .setTimer(.seconds(1)), .runHook]
+            ladder.fire(observesStop: true)
+                == [.markEnding, .cancelTask, .setTimer(.seconds(1), number: 2), .runHook]
         )
         #expect(ladder.handle(.taskEnded(CancellationError()), observesStop: true) == [])
         #expect(ladder.handle(.hookReturned, observesStop: true) == [.cancelTimer, .announceExit])
@@ -56,7 +69,7 @@ struct ShutdownLadderTests {
         var ladder = running()
         #expect(
             ladder.handle(.stop(.timeout(.seconds(5))), observesStop: false)
-                == [.requestStop, .markEnding, .cancelTask, .setTimer(.seconds(6))]
+                == [.requestStop, .markEnding, .cancelTask, .setTimer(.seconds(6), number: 1)]
         )
         #expect(ladder.handle(.taskEnded(CancellationError()), observesStop: false).contains(.runTerminate))
         #expect(ladder.handle(.terminated, observesStop: false) == [.cancelTimer, .announceExit])
@@ -77,7 +90,7 @@ struct ShutdownLadderTests {
         var ladder = running(hasHook: true, shutdown: .brutalKill)
         #expect(
             ladder.handle(.stop(.brutalKill), observesStop: true)
-                == [.markEnding, .cancelTask, .setTimer(.seconds(1)), .runHook]
+                == [.markEnding, .cancelTask, .setTimer(.seconds(1), number: 1), .runHook]
         )
         #expect(ladder.handle(.taskEnded(CancellationError()), observesStop: true) == [])
         #expect(ladder.handle(.hookReturned, observesStop: true) == [.cancelTimer, .announceExit])
@@ -96,7 +109,9 @@ struct ShutdownLadderTests {
         var plain = running(hasRun: false)
         #expect(plain.handle(.kill, observesStop: false) == [.announceExit])
         var hooked = running(hasRun: false, hasHook: true)
-        #expect(hooked.handle(.kill, observesStop: false) == [.markEnding, .setTimer(.seconds(1)), .runHook])
+        #expect(
+            hooked.handle(.kill, observesStop: false) == [.markEnding, .setTimer(.seconds(1), number: 1), .runHook]
+        )
         #expect(hooked.handle(.hookReturned, observesStop: false) == [.cancelTimer, .announceExit])
     }
 
@@ -104,7 +119,7 @@ struct ShutdownLadderTests {
     func hangingHook() {
         var ladder = running(hasRun: false, hasHook: true)
         _ = ladder.handle(.kill, observesStop: false)
-        #expect(ladder.handle(.timerFired, observesStop: false) == [.announceExit])
+        #expect(ladder.fire(observesStop: false) == [.announceExit])
         #expect(isKilled(ladder))
         #expect(ladder.handle(.hookReturned, observesStop: false) == [])
     }
@@ -135,43 +150,92 @@ struct ShutdownLadderTests {
     func killOvertakes() {
         var asked = running()
         _ = asked.handle(.stop(.infinity), observesStop: true)
-        #expect(asked.handle(.kill, observesStop: true) == [.markEnding, .cancelTask, .setTimer(.seconds(1))])
+        #expect(
+            asked.handle(.kill, observesStop: true) == [.markEnding, .cancelTask, .setTimer(.seconds(1), number: 1)]
+        )
         var terminating = running()
         _ = terminating.handle(.taskEnded(nil), observesStop: false)
-        #expect(terminating.handle(.kill, observesStop: false) == [.markEnding, .setTimer(.seconds(1))])
+        #expect(terminating.handle(.kill, observesStop: false) == [.markEnding, .setTimer(.seconds(1), number: 2)])
         // Another kill gives it no more time.
         #expect(terminating.handle(.kill, observesStop: false) == [])
         var hanging = terminating
         #expect(terminating.handle(.terminated, observesStop: false) == [.cancelTimer, .announceExit])
-        #expect(hanging.handle(.timerFired, observesStop: false) == [.abandon, .announceExit])
+        #expect(hanging.fire(observesStop: false) == [.abandon, .announceExit])
         #expect(hanging.isAtWork)
         _ = hanging.handle(.terminated, observesStop: false)
         #expect(!hanging.isAtWork)
+    }
+
+    @Test(
+        "who kills, crashes or stops a child again and again does not put off its end",
+        arguments: [Shutdown.timeout(.seconds(5)), .infinity, .brutalKill]
+    )
+    func firstDeadlineStands(first: Shutdown) {
+        var ladder = running()
+        _ = ladder.handle(.stop(first), observesStop: false, at: .zero)
+        _ = ladder.handle(.kill, observesStop: false, at: .seconds(2))
+        // From here on it has a second, whoever comes.
+        let abandoned: Duration = first == .brutalKill ? .seconds(1) : .seconds(3)
+        let again: [ShutdownLadder.Input] = [
+            .kill, .crash(TestFailure()), .exit(.shutdown()), .stop(.timeout(.seconds(5))), .stop(.brutalKill), .finish,
+        ]
+        for (index, input) in again.enumerated() {
+            let now = Duration.seconds(2) + .milliseconds(100 * index)
+            #expect(ladder.handle(input, observesStop: false, at: now) == [])
+        }
+        #expect(ladder.fire(observesStop: false, at: abandoned) == [.abandon, .announceExit])
+    }
+
+    @Test("a kill brings the end of a stop forward, and does not put it off")
+    func earlierDeadline() {
+        var early = running()
+        // Cancelled, and abandoned after 6 seconds.
+        _ = early.handle(.stop(.timeout(.seconds(5))), observesStop: false, at: .zero)
+        #expect(early.handle(.kill, observesStop: false, at: .seconds(2)) == [.setTimer(.seconds(1), number: 2)])
+        var late = running()
+        _ = late.handle(.stop(.timeout(.seconds(5))), observesStop: false, at: .zero)
+        #expect(late.handle(.kill, observesStop: false, at: .milliseconds(5500)) == [])
+        var terminating = running()
+        _ = terminating.handle(.taskEnded(nil), observesStop: false, at: .zero)
+        #expect(terminating.handle(.kill, observesStop: false, at: .milliseconds(4500)) == [.markEnding])
+    }
+
+    @Test("a timer that was set aside and fires late is not taken for its successor")
+    func lateTimer() {
+        var ladder = running()
+        _ = ladder.handle(.stop(.timeout(.seconds(5))), observesStop: true)
+        _ = ladder.handle(.kill, observesStop: true)
+        #expect(ladder.handle(.timerFired(1), observesStop: true) == [])
+        #expect(ladder.handle(.timerFired(2), observesStop: true) == [.abandon, .announceExit])
     }
 
     @Test("a terminate that is overtaken by a kill, or left behind, has its kill hook run")
     func hookOfTerminate() {
         var killed = running(hasHook: true)
         _ = killed.handle(.taskEnded(nil), observesStop: false)
-        #expect(killed.handle(.kill, observesStop: false) == [.markEnding, .runHook, .setTimer(.seconds(1))])
+        #expect(
+            killed.handle(.kill, observesStop: false) == [.markEnding, .runHook, .setTimer(.seconds(1), number: 2)]
+        )
         // It is the terminate that is waited for.
         #expect(killed.handle(.hookReturned, observesStop: false) == [])
         var late = killed
         #expect(killed.handle(.terminated, observesStop: false) == [.cancelTimer, .announceExit])
         // Once is enough.
-        #expect(late.handle(.timerFired, observesStop: false) == [.abandon, .announceExit])
+        #expect(late.fire(observesStop: false) == [.abandon, .announceExit])
         var hanging = running(hasHook: true)
         _ = hanging.handle(.taskEnded(nil), observesStop: false)
-        #expect(hanging.handle(.timerFired, observesStop: false) == [.runHook, .abandon, .announceExit])
+        #expect(hanging.fire(observesStop: false) == [.runHook, .abandon, .announceExit])
     }
 
     @Test("a terminate that hangs is left behind after the shutdown time")
     func hangingTerminate() {
         var ladder = running()
         #expect(
-            ladder.handle(.taskEnded(nil), observesStop: false) == [.setTimer(.seconds(5)), .markEnding, .runTerminate]
+            ladder.handle(.taskEnded(nil), observesStop: false) == [
+                .setTimer(.seconds(5), number: 1), .markEnding, .runTerminate,
+            ]
         )
-        #expect(ladder.handle(.timerFired, observesStop: false) == [.abandon, .announceExit])
+        #expect(ladder.fire(observesStop: false) == [.abandon, .announceExit])
     }
 
     @Test("a start that is stopped fails; what it makes later is hooked and dropped")
@@ -184,9 +248,9 @@ struct ShutdownLadderTests {
         )
         #expect(
             ladder.handle(.stop(.timeout(.seconds(5))), observesStop: false)
-                == [.markEnding, .cancelTask, .setTimer(.seconds(6))]
+                == [.markEnding, .cancelTask, .setTimer(.seconds(6), number: 1)]
         )
-        #expect(ladder.handle(.timerFired, observesStop: false) == [.abandon, .announceStartFailed])
+        #expect(ladder.fire(observesStop: false) == [.abandon, .announceStartFailed])
         #expect(ladder.handle(.started, observesStop: false) == [.runHook])
     }
 
@@ -202,7 +266,9 @@ struct ShutdownLadderTests {
         #expect(cause as? TestFailure == TestFailure("why"))
         var plain = running()
         #expect(
-            plain.handle(.exit(.shutdown()), observesStop: false) == [.markEnding, .cancelTask, .setTimer(.seconds(1))]
+            plain.handle(.exit(.shutdown()), observesStop: false) == [
+                .markEnding, .cancelTask, .setTimer(.seconds(1), number: 1),
+            ]
         )
     }
 
@@ -219,7 +285,7 @@ struct ShutdownLadderTests {
         var seen: [ShutdownLadder.Action] = []
         let inputs: [ShutdownLadder.Input] = [
             .started, .startFailed(TestFailure()), .ignored, .startTimedOut(TestFailure()), .taskEnded(nil),
-            .taskEnded(TestFailure()), .terminated, .hookReturned, .timerFired, .exit(.shutdown()),
+            .taskEnded(TestFailure()), .terminated, .hookReturned, .timerFired(1), .exit(.shutdown()),
             .crash(TestFailure()),
             .stop(.timeout(.seconds(5))), .stop(.brutalKill), .stop(.infinity), .kill,
         ]
@@ -227,7 +293,8 @@ struct ShutdownLadderTests {
             seen += ladder.handle(inputs[Int(random.next() % UInt64(inputs.count))], observesStop: coin())
         }
         // At the latest a kill and the kill timeout end it.
-        seen += ladder.handle(.kill, observesStop: false) + ladder.handle(.timerFired, observesStop: false)
+        seen += ladder.handle(.kill, observesStop: false)
+        seen += ladder.fire(observesStop: false)
         let ends = seen.count { [.announceExit, .announceStartFailed, .announceIgnored].contains($0) }
         #expect(ends == 1)
         #expect(seen.count { $0 == .announceStarted } <= 1)

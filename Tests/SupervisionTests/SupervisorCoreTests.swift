@@ -337,6 +337,6 @@ struct SupervisorCoreTests {
         for index in 0..<count { world.exit("\(index)") }
         world.started("0")
         #expect(world.log.count == count)
-        #expect(world.core.isSettled)
+        #expect(world.core.activity == .idle)
     }
 }

@@ -1,5 +1,6 @@
 import Logging
 import Supervision
+import SupervisionTesting
 import Synchronization
 
 /// What happened, in order, and a way to wait for it.
@@ -134,4 +135,34 @@ final class LogRecords: Sendable {
     var levels: [Logger.Level] { state.withLock { $0.map(\.level) } }
     var messages: [String] { state.withLock { $0.map(\.message) } }
     var logger: Logger { Logger(label: "recorded") { _ in Handler(records: self) } }
+}
+
+/// A clock that is turned by hand, and does something when it is looked at.
+final class HookedClock: SupervisionClock {
+    private let clock = ManualClock()
+    private let hook = Mutex<(looks: Int, action: @Sendable () -> Void)?>(nil)
+
+    var now: Duration {
+        let action = hook.withLock { hook -> (@Sendable () -> Void)? in
+            hook?.looks -= 1
+            guard let (looks, action) = hook, looks == 0 else { return nil }
+            hook = nil
+            return action
+        }
+        action?()
+        return clock.now
+    }
+
+    func schedule(after delay: Duration, _ action: @escaping @Sendable () -> Void) -> SupervisionTimer {
+        clock.schedule(after: delay, action)
+    }
+
+    func advance(by duration: Duration) {
+        clock.advance(by: duration)
+    }
+
+    /// Acts at the n-th look from now on.
+    func onLook(_ number: Int, _ action: @escaping @Sendable () -> Void) {
+        hook.withLock { $0 = (number, action) }
+    }
 }

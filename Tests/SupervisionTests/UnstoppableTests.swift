@@ -65,6 +65,30 @@ struct UnstoppableTests {
         release.write("go")
     }
 
+    @Test("a task that ends in the moment in which it is abandoned is not listed")
+    func endsWhileAbandoned() async throws {
+        let clock = HookedClock()
+        let journal = Journal()
+        let release = Journal()
+        let supervisor = Supervisor("app", clock: clock) {
+            Child("stubborn", restart: .temporary) { _ in Stubborn(journal, release) }
+        }
+        try await supervisor.start()
+        await journal.wait(for: "runs")
+        let faults = try #require(supervisor.faults)
+        let zombies = try #require(supervisor.zombies)
+        try LiveTree(supervisor).end("app/stubborn")
+        // The first look at the clock is before it is decided to abandon it, the second before it is entered in the list.
+        clock.onLook(2) {
+            release.write("go")
+            while faults.tasks > 0 { sched_yield() }
+        }
+        clock.advance(by: .seconds(1))
+        #expect(zombies().isEmpty)
+        #expect(faults.tasks == 0)
+        await supervisor.stop()
+    }
+
     @Test("onUnstoppable: .escalate ends the supervisor, whose parent starts it again")
     func escalate() async throws {
         let clock = ManualClock()

@@ -21,13 +21,33 @@ final class ChildPolicy: Sendable {
         reportWithin: Duration? = nil
     ) {
         self.restart = restart
-        self.shutdown = shutdown
+        self.shutdown = shutdown.bounded
         self.isSignificant = isSignificant
         self.backoff = backoff
-        self.startTimeout = startTimeout
-        self.killTimeout = killTimeout
+        self.startTimeout = startTimeout?.bounded
+        self.killTimeout = killTimeout.bounded
         self.onUnstoppable = onUnstoppable
-        self.reportWithin = reportWithin
+        self.reportWithin = reportWithin?.bounded
+    }
+
+    /// What is wrong with these settings of the child `id`, if anything.
+    func problem(of id: String) -> String? {
+        if isSignificant, restart == .permanent {
+            return
+                "'\(id)' is significant and permanent: a permanent child never ends for good, make it transient or temporary"
+        }
+        if case .timeout(let timeout) = shutdown, timeout < .zero {
+            return "the shutdown timeout of '\(id)' must not be negative, but is \(timeout)"
+        }
+        if let startTimeout, startTimeout <= .zero {
+            return "startTimeout of '\(id)' must be longer than zero, but is \(startTimeout)"
+        }
+        if killTimeout < .zero { return "killTimeout of '\(id)' must not be negative, but is \(killTimeout)" }
+        if let reportWithin, reportWithin <= .zero {
+            return "reportWithin of '\(id)' must be longer than zero, but is \(reportWithin)"
+        }
+        if let problem = backoff?.problem { return "'\(id)': \(problem)" }
+        return nil
     }
 
     private static let permanent = ChildPolicy(restart: .permanent)

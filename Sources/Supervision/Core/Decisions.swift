@@ -17,7 +17,7 @@ struct Decisions: Sendable {
         if ordered?.handle(event, at: now, &effects) == nil { dynamic?.handle(event, at: now, &effects) }
     }
 
-    var isSettled: Bool { ordered?.isSettled ?? dynamic?.isSettled ?? true }
+    var activity: SupervisorCore.Activity { ordered?.activity ?? dynamic?.activity ?? .idle }
 
     var phase: SupervisorCore.Phase { ordered?.phase ?? dynamic?.phase ?? .finished }
 

@@ -12,6 +12,8 @@ struct DynamicCore: Sendable {
         var record: Record
         /// The request to answer when the start or stop that is under way is done; 0 for none.
         var request: UInt64 = 0
+        /// Those that asked for the same stop later.
+        var others: [UInt64] = []
     }
 
     let name: String
@@ -24,11 +26,14 @@ struct DynamicCore: Sendable {
     private var free: [Slot] = []
     private var window: RestartWindow
     private var restarting = 0
+    /// Those of them that wait out a delay.
+    private var delays = 0
     /// Children that have a process which is starting or stopping.
     private var inTransit = 0
     private var live = 0
     private var finalReason = ExitReason.shutdown()
     private var lastGeneration: UInt64 = 0
+    private var lastDelay: UInt64 = 0
     private var random: SplitMix64
     private var now = Duration.zero
     private var effects: [Effect] = []
@@ -41,11 +46,13 @@ struct DynamicCore: Sendable {
         random = SplitMix64(seed: seed)
     }
 
-    var isSettled: Bool {
+    var activity: SupervisorCore.Activity {
         switch phase {
-        case .initial, .finished: true
-        case .running: restarting == 0 && inTransit == 0
-        case .booting, .stopping, .killing: false
+        case .initial, .finished: .idle
+        case .running:
+            // A child that is to be restarted and has no delay waits for its turn.
+            if inTransit > 0 || restarting > delays { .working } else { delays > 0 ? .delaying : .idle }
+        case .booting, .stopping, .killing: .working
         }
     }
 
@@ -82,7 +89,8 @@ struct DynamicCore: Sendable {
         case .startFailed(let slot, let generation, let reason):
             ended(slot, generation, .startFailed(reason), reason)
         case .exited(let slot, let generation, let reason): exited(slot, generation, reason)
-        case .delayElapsed(let slot, let generation): delayElapsed(slot, generation)
+        case .delayElapsed(let slot, let delay): delayElapsed(slot, delay)
+        case .retry(let slot, let generation): retry(slot, generation)
         case .request(let id, let request): self.request(id, request)
         case .stop(let reason): stop(reason)
         case .kill: kill()
@@ -126,8 +134,8 @@ extension DynamicCore {
             beginStop(slot)
             entries[slot]?.request = id
         case .stopping:
-            // Somebody else has asked for it; this one is answered now, the end is certain.
-            effects.append(.reply(id, .done))
+            // Somebody else has asked for it. Both are answered when it is down.
+            if entries[slot]?.request == 0 { entries[slot]?.request = id } else { entries[slot]?.others.append(id) }
         case .restarting:
             remove(slot)
             effects.append(.reply(id, .done))
@@ -250,6 +258,9 @@ extension DynamicCore {
         guard let request = entries[slot]?.request, request != 0 else { return }
         entries[slot]?.request = 0
         effects.append(.reply(request, reply))
+        guard let others = entries[slot]?.others, !others.isEmpty else { return }
+        entries[slot]?.others = []
+        for other in others { effects.append(.reply(other, reply)) }
     }
 
     private mutating func markRestarting(_ slot: Slot) {
@@ -282,32 +293,43 @@ extension DynamicCore {
                 remove(slot)
                 stop(.shutdown(cause: cause))
                 return
-            case .cooldown(let pause):
+            case .cooldown(let cooldown):
+                let pause = cooldown.bounded
                 delay = max(delay, pause)
                 resets = true
                 effects.append(.report(slot, .coolingDown(pause, reason)))
             }
         }
         effects.append(.report(slot, .restarting(after: delay)))
-        guard delay > .zero, let generation = self[slot]?.generation else { return start(slot) }
-        entries[slot]?.record.delay = SupervisorCore.PendingDelay(until: now + delay, resetsIntensity: resets)
-        effects.append(.scheduleDelay(slot, generation: generation, delay))
+        guard delay > .zero else { return start(slot) }
+        lastDelay += 1
+        delays += 1
+        entries[slot]?.record.delay = SupervisorCore.PendingDelay(
+            until: now + delay,
+            resetsIntensity: resets,
+            number: lastDelay
+        )
+        effects.append(.scheduleDelay(slot, delay: lastDelay, delay))
     }
 
-    private mutating func delayElapsed(_ slot: Slot, _ generation: UInt64) {
-        guard let record = self[slot], record.generation == generation, case .restarting = record.status else { return }
-        if let delay = record.delay {
-            if delay.resetsIntensity { window.reset() }
-            cancelDelay(slot)
-            start(slot)
-        } else {
-            restart(slot, record.lastExit ?? .noProcess)
-        }
+    private mutating func delayElapsed(_ slot: Slot, _ number: UInt64) {
+        guard let delay = self[slot]?.delay, delay.number == number else { return }
+        if delay.resetsIntensity { window.reset() }
+        cancelDelay(slot)
+        start(slot)
+    }
+
+    private mutating func retry(_ slot: Slot, _ generation: UInt64) {
+        guard let record = self[slot], record.generation == generation, case .restarting = record.status,
+            record.delay == nil
+        else { return }
+        restart(slot, record.lastExit ?? .noProcess)
     }
 
     private mutating func cancelDelay(_ slot: Slot) {
         guard self[slot]?.delay != nil else { return }
         entries[slot]?.record.delay = nil
+        delays -= 1
         effects.append(.cancelDelay(slot))
     }
 }

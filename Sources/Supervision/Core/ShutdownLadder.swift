@@ -8,6 +8,9 @@
 ///     |-- cancelled, kill hook --|--- abandoned
 ///
 /// A worker that never took its stop request is cancelled at once instead of asked.
+///
+/// On its way out an incarnation has one deadline at a time. What asks for an end again, however often, can bring that deadline
+/// forward and never puts it off.
 struct ShutdownLadder: Sendable {
     enum Step: Sendable {
         case starting
@@ -28,7 +31,8 @@ struct ShutdownLadder: Sendable {
         case taskEnded((any Error)?)
         case terminated
         case hookReturned
-        case timerFired
+        /// The timer of this number has fired. One that was set aside meanwhile may still do so, late.
+        case timerFired(UInt64)
         case exit(ExitReason)
         case crash(any Error)
         /// End as if `run()` had returned.
@@ -42,7 +46,8 @@ struct ShutdownLadder: Sendable {
         case cancelTask
         case runHook
         case runTerminate
-        case setTimer(Duration)
+        /// In place of the timer that was set before, if there is one. The number comes back with ``Input/timerFired(_:)``.
+        case setTimer(Duration, number: UInt64)
         case cancelTimer
         /// Fence it off: from here on it is not called.
         case markEnding
@@ -65,7 +70,11 @@ struct ShutdownLadder: Sendable {
     private var hasStarted = false
     private(set) var isTaskRunning = true
     private var hook = Hook.idle
-    private var hasTimer = false
+    /// When the timer that is set will fire, `nil` while none is.
+    private var deadline: Duration?
+    /// The number of the timer that was set last.
+    private(set) var lastTimer: UInt64 = 0
+    private var now = Duration.zero
     private var isPretending = false
     private var isTerminateRunning = false
     /// Whether a kill has come while it was terminating.
@@ -103,8 +112,8 @@ struct ShutdownLadder: Sendable {
         switch step {
         case .running, .ended: .none
         case .starting, .terminating: .underWay
-        case .asked: hasTimer && isPretending ? .waitsForTime : .underWay
-        case .cancelled: hasTimer && isPretending && hook != .running ? .waitsForTime : .underWay
+        case .asked: deadline != nil && isPretending ? .waitsForTime : .underWay
+        case .cancelled: deadline != nil && isPretending && hook != .running ? .waitsForTime : .underWay
         }
     }
 
@@ -120,7 +129,8 @@ struct ShutdownLadder: Sendable {
     }
 
     /// `observesStop`: whether the worker has taken its stop request.
-    mutating func handle(_ input: Input, observesStop: Bool) -> [Action] {
+    mutating func handle(_ input: Input, observesStop: Bool, at now: Duration) -> [Action] {
+        self.now = now
         switch input {
         case .started: started()
         case .ignored: startEnded(.announceIgnored, .normal)
@@ -134,7 +144,7 @@ struct ShutdownLadder: Sendable {
         case .hookReturned:
             hook = .returned
             if case .cancelled(let reason) = step, !isTaskRunning { end(reason) }
-        case .timerFired: timerFired()
+        case .timerFired(let number): timerFired(number)
         case .exit(let reason): exit(reason, observesStop)
         case .crash(let error): leave(.crashed(error))
         case .finish: finish()
@@ -243,7 +253,7 @@ extension ShutdownLadder {
             cancel(.shutdown(), after: patience.map { $0 + killTimeout })
         case .asked, .cancelled:
             // Somebody else had asked it; now there is a limit.
-            if !hasTimer, let patience { setTimer(patience) }
+            if deadline == nil, let patience { setTimer(patience) }
         case .terminating, .ended: return
         }
     }
@@ -256,21 +266,21 @@ extension ShutdownLadder {
             cancel(reason, after: killTimeout)
             if hasStarted { runHook() }
         case .terminating where !isHurried:
-            // It is ending already, and gets the time that a kill gives.
+            // It is ending already, and gets no more time than a kill gives.
             isHurried = true
             step = .terminating(reason)
             self.reason = reason
             actions.append(.markEnding)
             // What it waits for while it terminates may be what the hook closes.
             runHook()
-            setTimer(killTimeout)
+            bringForward(killTimeout)
         case .terminating, .ended: return
         }
     }
 
-    private mutating func timerFired() {
-        guard hasTimer else { return }
-        hasTimer = false
+    private mutating func timerFired(_ number: UInt64) {
+        guard deadline != nil, number == lastTimer else { return }
+        deadline = nil
         switch step {
         case .asked:
             // The time to ask is over: from here on it is a kill, and what it holds open is closed for it.
@@ -292,11 +302,13 @@ extension ShutdownLadder {
 
     private mutating func cancel(_ reason: ExitReason, after timeout: Duration?) {
         if case .cancelled = step {
-        } else {
-            self.reason = reason
-            actions.append(.markEnding)
-            if isTaskRunning { actions.append(.cancelTask) }
+            step = .cancelled(reason)
+            if let timeout { bringForward(timeout) }
+            return
         }
+        self.reason = reason
+        actions.append(.markEnding)
+        if isTaskRunning { actions.append(.cancelTask) }
         step = .cancelled(reason)
         if let timeout { setTimer(timeout) }
     }
@@ -342,13 +354,20 @@ extension ShutdownLadder {
     }
 
     private mutating func setTimer(_ duration: Duration) {
-        hasTimer = true
-        actions.append(.setTimer(duration))
+        deadline = now + duration
+        lastTimer += 1
+        actions.append(.setTimer(duration, number: lastTimer))
+    }
+
+    /// Sets the timer, unless the one that is set fires earlier.
+    private mutating func bringForward(_ duration: Duration) {
+        if let deadline, deadline <= now + duration { return }
+        setTimer(duration)
     }
 
     private mutating func dropTimer() {
-        guard hasTimer else { return }
-        hasTimer = false
+        guard deadline != nil else { return }
+        deadline = nil
         actions.append(.cancelTimer)
     }
 }

@@ -76,9 +76,9 @@ extension SupervisorCore {
         }
     }
 
-    mutating func delayElapsed(_ slot: Slot, _ generation: UInt64) {
-        guard case .restarting = status(slot, generation), children[slot]?.delay != nil else { return }
-        deferred.append(.delayElapsed(slot, generation: generation))
+    mutating func delayElapsed(_ slot: Slot, _ delay: UInt64) {
+        guard children[slot]?.delay?.number == delay else { return }
+        deferred.append(.delayElapsed(slot, delay: delay))
         if operation == nil { serveDeferred() }
     }
 

@@ -126,9 +126,8 @@ extension SupervisorCore {
                     record.delay == nil
                 else { continue }
                 restart(slot, record.lastExit ?? .killed)
-            case .delayElapsed(let slot, let generation):
-                guard case .restarting = status(slot, generation), let delay = children[slot]?.delay, delay.until <= now
-                else { continue }
+            case .delayElapsed(let slot, let number):
+                guard let delay = children[slot]?.delay, delay.number == number else { continue }
                 if delay.resetsIntensity { window.reset() }
                 cancelDelay(slot)
                 beginGroupRestart(slot, after: .zero, resetsIntensity: false)

@@ -31,7 +31,8 @@ extension SupervisorCore {
             case .escalate:
                 giveUp(slot, reason)
                 return
-            case .cooldown(let pause):
+            case .cooldown(let cooldown):
+                let pause = cooldown.bounded
                 delay = max(delay, pause)
                 resetsIntensity = true
                 effects.append(.report(slot, .coolingDown(pause, reason)))
@@ -94,11 +95,12 @@ extension SupervisorCore {
     }
 
     mutating func putOff(_ slot: Slot, by delay: Duration, resetsIntensity: Bool) {
-        guard let generation = children[slot]?.generation else { return }
+        guard children[slot] != nil else { return }
         cancelDelay(slot)
-        children[slot]?.delay = PendingDelay(until: now + delay, resetsIntensity: resetsIntensity)
+        lastDelay += 1
+        children[slot]?.delay = PendingDelay(until: now + delay, resetsIntensity: resetsIntensity, number: lastDelay)
         pendingDelays += 1
-        effects.append(.scheduleDelay(slot, generation: generation, delay))
+        effects.append(.scheduleDelay(slot, delay: lastDelay, delay))
     }
 
     mutating func cancelDelay(_ slot: Slot) {

@@ -20,8 +20,10 @@ struct SupervisorCore: Sendable {
         case ignored(Slot, generation: UInt64)
         case startFailed(Slot, generation: UInt64, ExitReason)
         case exited(Slot, generation: UInt64, ExitReason)
-        /// A restart that had been put off is due.
-        case delayElapsed(Slot, generation: UInt64)
+        /// A restart that had been put off is due: the delay of this number is over.
+        case delayElapsed(Slot, delay: UInt64)
+        /// What ``Effect/retry(_:generation:)`` asked for.
+        case retry(Slot, generation: UInt64)
         /// An administrative call; answered with one ``Effect/reply(_:_:)``.
         case request(UInt64, Request)
         /// End in order: children in reverse, then this supervisor with the reason.
@@ -62,9 +64,11 @@ struct SupervisorCore: Sendable {
         case start(Slot, generation: UInt64)
         case stop(Slot, generation: UInt64)
         case kill(Slot, generation: UInt64)
-        case scheduleDelay(Slot, generation: UInt64, Duration)
+        /// Bring ``Event/delayElapsed(_:delay:)`` when the time has passed. Numbers are never used again, so that a delay which was
+        /// cancelled and fires late is not taken for a later one.
+        case scheduleDelay(Slot, delay: UInt64, Duration)
         case cancelDelay(Slot)
-        /// Bring ``Event/delayElapsed(_:generation:)`` back through the mailbox, behind what waits there.
+        /// Bring ``Event/retry(_:generation:)`` back through the mailbox, behind what waits there.
         case retry(Slot, generation: UInt64)
         case report(Slot, Report)
         /// The child that this request brings gets this slot.
@@ -181,6 +185,7 @@ struct SupervisorCore: Sendable {
     struct PendingDelay: Sendable {
         var until: Duration
         var resetsIntensity: Bool
+        var number: UInt64
     }
 
     /// One thing at a time.
@@ -207,7 +212,7 @@ struct SupervisorCore: Sendable {
         case exit(Slot, generation: UInt64)
         /// By id, as OTP's: when a group restart has overtaken the first of two retries and failed again, that one counts.
         case retry(id: String)
-        case delayElapsed(Slot, generation: UInt64)
+        case delayElapsed(Slot, delay: UInt64)
         case request(UInt64, Request)
     }
 
@@ -229,6 +234,7 @@ struct SupervisorCore: Sendable {
     var pendingDelays = 0
     var toBeKilled = 0
     var lastGeneration: UInt64 = 0
+    var lastDelay: UInt64 = 0
     var random: SplitMix64
     var now = Duration.zero
     var effects: [Effect] = []
@@ -254,12 +260,21 @@ struct SupervisorCore: Sendable {
         children.append(Record(settings: settings), id: settings.id)
     }
 
-    /// Whether there is nothing under way: no operation, no restart that is pending.
-    var isSettled: Bool {
+    /// What a supervisor does between two events.
+    enum Activity: Sendable {
+        case idle
+        /// Nothing but to wait until the delay of a restart is over.
+        case delaying
+        /// Something is under way.
+        case working
+    }
+
+    var activity: Activity {
         switch phase {
-        case .initial, .finished: true
-        case .running: operation == nil && deferred.isEmpty && pendingDelays == 0
-        case .booting, .stopping, .killing: false
+        case .initial, .finished: .idle
+        case .running:
+            if operation != nil || !deferred.isEmpty { .working } else { pendingDelays > 0 ? .delaying : .idle }
+        case .booting, .stopping, .killing: .working
         }
     }
 
@@ -280,7 +295,9 @@ struct SupervisorCore: Sendable {
         case .ignored(let slot, let generation): ignored(slot, generation)
         case .startFailed(let slot, let generation, let reason): startFailed(slot, generation, reason)
         case .exited(let slot, let generation, let reason): exited(slot, generation, reason)
-        case .delayElapsed(let slot, let generation): delayElapsed(slot, generation)
+        case .delayElapsed(let slot, let delay): delayElapsed(slot, delay)
+        // It retries through what it has deferred.
+        case .retry: break
         case .request(let id, let request): self.request(id, request)
         case .stop(let reason): stop(reason)
         case .kill: kill()

@@ -85,7 +85,7 @@ public final class SystemSupervisionClock: SupervisionClock {
 
     /// Runs `action` on the timer thread after `delay`.
     public func schedule(after delay: Duration, _ action: @escaping @Sendable () -> Void) -> SupervisionTimer {
-        let entry = Entry(deadline: now + max(delay, .zero), action: action)
+        let entry = Entry(deadline: now + max(delay.bounded, .zero), action: action)
         state.withLock { state in
             state.heap.insert(Item(entry: entry))
             rearm(&state)
@@ -120,8 +120,7 @@ public final class SystemSupervisionClock: SupervisionClock {
         guard let first = state.heap.min?.entry.deadline else { return }
         if let wakeUp = state.wakeUp, wakeUp <= first { return }
         state.wakeUp = first
-        let (seconds, attoseconds) = max(first - now, .zero).components
-        let nanoseconds = min(seconds, 1_000_000_000) * 1_000_000_000 + attoseconds / 1_000_000_000
+        let nanoseconds = max(first - now, .zero).wholeNanoseconds
         source.schedule(deadline: .now() + .nanoseconds(Int(nanoseconds)), leeway: .nanoseconds(0))
     }
 
@@ -134,14 +133,5 @@ public final class SystemSupervisionClock: SupervisionClock {
             state.heap = Heap(live)
             state.cancelled = 0
         }
-    }
-}
-
-extension Duration {
-    /// Rounded towards zero; the largest number when there are more than that, which is after 292 years.
-    var wholeNanoseconds: Int64 {
-        let (seconds, attoseconds) = components
-        let (nanoseconds, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        return overflow ? .max : nanoseconds + attoseconds / 1_000_000_000
     }
 }

@@ -83,7 +83,8 @@ final class Process: Sendable {
         }
     }
 
-    /// The target is held until the process has ended.
+    /// Names who acts on signals. Called once, by the initializer of the target: whoever else knows the process finds a target,
+    /// and no signal has nobody. The target is held until the process has ended.
     func attach(_ target: any SignalTarget) {
         state.withLock { $0.target = target }
     }
@@ -127,6 +128,13 @@ final class Process: Sendable {
         for number in observers.links.keys.sorted() {
             guard let other = observers.links[number], other.removeLink(self) else { continue }
             other.sendLinked(reason)
+        }
+    }
+
+    /// Waits until the process has ended, also in a task that is cancelled: for those who have asked it to end.
+    func ended() async -> ExitReason {
+        await withCheckedContinuation { continuation in
+            watch { continuation.resume(returning: $0) }
         }
     }
 

@@ -74,6 +74,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
                 )
             )
         )
+        process.attach(self)
     }
 
     /// What it does; `nil` for a supervisor, which is none of these.
@@ -106,7 +107,6 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     /// Begins to start. The supervisor hears of the outcome.
     func launch() {
-        process.attach(self)
         let now = owner.environment.clock.now
         state.withLock { $0.launchedAt = now }
         if let timeout = specification.policy.startTimeout {
@@ -187,27 +187,27 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     /// Decides under the lock and acts outside of it, in the order of the decisions: whoever comes first acts for all.
     private func handle(_ input: ShutdownLadder.Input) {
-        var actions = state.withLock { state -> [ShutdownLadder.Action] in
+        let now = owner.environment.clock.now
+        var (actions, zombieHasEnded) = state.withLock { state -> ([ShutdownLadder.Action], Bool) in
             if state.isHanging, case .taskEnded = input {
                 state.extras.update { $0.hang.update { $0.withheldEnd = input } }
-                return []
+                return ([], false)
             }
             let wasLeavable = state.ladder.isLeavable
             let wasAtWork = state.ladder.isAtWork
             let observesStop = state.extras.read { $0.stopSignal != nil } ?? false
-            let actions = state.ladder.handle(input, observesStop: observesStop)
-            if state.isAbandoned, wasAtWork, !state.ladder.isAtWork {
-                owner.environment.zombies.remove(process.number)
-                owner.environment.metrics.zombies(owner.environment.zombies.count)
-            }
+            let actions = state.ladder.handle(input, observesStop: observesStop, at: now)
+            let zombieHasEnded = state.isAbandoned && wasAtWork && !state.ladder.isAtWork
+            if zombieHasEnded { owner.environment.zombies.remove(process.number) }
             if wasLeavable, !state.ladder.isLeavable { owner.environment.activity.begin() }
             guard !state.isActing else {
                 state.actions += actions
-                return []
+                return ([], zombieHasEnded)
             }
             state.isActing = !actions.isEmpty
-            return actions
+            return (actions, zombieHasEnded)
         }
+        if zombieHasEnded { owner.environment.metrics.zombies(owner.environment.zombies.count) }
         while !actions.isEmpty {
             for action in actions { perform(action) }
             actions = state.withLock { state in
@@ -234,8 +234,10 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
             task?.cancel()
         case .runHook: runHook()
         case .runTerminate: runTerminate()
-        case .setTimer(let duration):
-            let timer = owner.environment.clock.schedule(after: duration) { [weak self] in self?.handle(.timerFired) }
+        case .setTimer(let duration, let number):
+            let timer = owner.environment.clock.schedule(after: duration) { [weak self] in
+                self?.handle(.timerFired(number))
+            }
             let old = state.withLock { state in
                 state.extras.update(orMake: Extras()) { extras in
                     defer { extras.timer = timer }
@@ -248,8 +250,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         case .markEnding:
             process.markEnding(state.withLock { $0.ladder.reason })
         case .abandon:
-            state.withLock { $0.isAbandoned = true }
-            owner.abandoned(self)
+            if becomeZombie() { owner.abandoned(self) }
         case .announceStarted:
             take { $0.startTimer.take() }?.cancel()
             let launchedAt = state.withLock { $0.launchedAt }
@@ -265,6 +266,18 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         case .announceExit:
             let reason = state.withLock { $0.ladder.reason }
             announce(.exited(slot, generation: generation, reason), reason)
+        }
+    }
+
+    /// Enters the list of zombies. False when its task has ended after all, since that was decided.
+    private func becomeZombie() -> Bool {
+        let zombie = Zombies.Entry(path: path, process: process, type: type, since: owner.environment.clock.now)
+        // In one step with the look at the task: whoever notices that it has ended takes the entry out again.
+        return state.withLock { state in
+            guard state.ladder.isAtWork else { return false }
+            state.isAbandoned = true
+            owner.environment.zombies.add(zombie)
+            return true
         }
     }
 

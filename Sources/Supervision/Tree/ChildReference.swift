@@ -34,6 +34,7 @@ public struct ChildReference<A: Actor>: Sendable {
         whileRestarting: WhileRestarting = .fail,
         _ body: @escaping @Sendable (isolated A) async throws -> R
     ) async throws -> R {
+        let timeout = timeout.bounded
         switch whileRestarting {
         case .fail:
             return try await attempt(address.child(), timeout: timeout, until: timeout, body).get()

@@ -79,17 +79,6 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
     private var problem: String? {
         if id.isEmpty { return "a child's id must not be empty" }
         if id.contains("/") { return "a child's id must not contain '/', but is '\(id)'" }
-        if isSignificant, restart == .permanent {
-            return
-                "'\(id)' is significant and permanent: a permanent child never ends for good, make it transient or temporary"
-        }
-        if case .timeout(let timeout) = shutdown, timeout < .zero {
-            return "the shutdown timeout of '\(id)' must not be negative, but is \(timeout)"
-        }
-        if let reportWithin = policy.reportWithin, reportWithin <= .zero {
-            return "reportWithin of '\(id)' must be longer than zero, but is \(reportWithin)"
-        }
-        if let problem = backoff?.problem { return "'\(id)': \(problem)" }
-        return nil
+        return policy.problem(of: id)
     }
 }

@@ -19,7 +19,7 @@ public final class PartitionSupervisor<A: Actor>: Sendable {
     ///
     /// - Parameters:
     ///   - name: Its id among its siblings, and the first part of its children's paths. Not empty, without `/`.
-    ///   - partitions: How many; fewer than 1 counts as 1.
+    ///   - partitions: How many; fewer than 1 counts as 1. More than a million are refused when it is started.
     ///   - intensity: How many restarts are allowed within a period, over all partitions.
     ///   - logger: For the whole tree, used at the root.
     ///   - child: Makes the specification of one partition from its id and index.
@@ -30,9 +30,28 @@ public final class PartitionSupervisor<A: Actor>: Sendable {
         logger: Logger? = nil,
         child: (_ id: String, _ index: Int) -> Child
     ) {
-        self.partitions = max(1, partitions)
-        let children = (0..<self.partitions).map { child("\($0)", $0) }
-        supervisor = Supervisor(name, intensity: intensity, logger: logger) { children }
+        let limit = 1_000_000
+        self.partitions = min(max(1, partitions), limit)
+        // Too many are not made before they are refused.
+        let children = partitions > limit ? [] : (0..<self.partitions).map { child("\($0)", $0) }
+        supervisor = Supervisor(
+            SupervisorSpecification(
+                name: name,
+                kind: .ordered(.oneForOne),
+                intensity: intensity,
+                whenExceeded: .escalate,
+                autoShutdown: .never,
+                restart: .permanent,
+                shutdown: .infinity,
+                isSignificant: false,
+                backoff: nil,
+                children: children,
+                settingsProblem: partitions > limit
+                    ? "partitions of '\(name)' must be at most \(limit), but is \(partitions)" : nil
+            ),
+            logger: logger,
+            clock: SystemSupervisionClock.shared
+        )
     }
 }
 

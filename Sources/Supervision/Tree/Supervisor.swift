@@ -87,16 +87,39 @@ public final class Supervisor: Service, Sendable {
 
     /// Starts the children one after another and returns when all are up.
     ///
+    /// A start is given up when the calling task is cancelled, or is part of a `ServiceGroup` that is shut down gracefully: what
+    /// has started by then is stopped in reverse.
+    ///
     /// - Throws: ``SupervisionError/invalidSpecification(_:)`` before anything is started;
     ///   ``SupervisionError/failedToStart(child:reason:)`` when a child fails, after those started before it have been stopped
-    ///   in reverse; ``SupervisionError/alreadyStarted(supervisor:)``; `CancellationError` when the calling task is
-    ///   cancelled, after the tree has been stopped.
+    ///   in reverse; ``SupervisionError/alreadyStarted(supervisor:)``; `CancellationError` when the start was given up, after
+    ///   the tree has been stopped.
     public func start() async throws {
-        _ = try await startProcess()
+        let process = try makeProcess()
+        let isGivenUp = Atomic(false)
+        let giveUp: @Sendable () -> Void = {
+            isGivenUp.store(true, ordering: .releasing)
+            process.receive(.exit(.shutdown(cause: CancellationError())))
+        }
+        let isUp = await withTaskCancellationHandler {
+            await withGracefulShutdownHandler {
+                await process.boot()
+            } onGracefulShutdown: {
+                giveUp()
+            }
+        } onCancel: {
+            giveUp()
+        }
+        // What counts is whether the tree was asked to end, not whether the task is cancelled by now: a tree that nobody asked
+        // does not end.
+        if isUp, !isGivenUp.load(ordering: .acquiring) { return }
+        let reason = await process.process.ended()
+        throw reason.error ?? SupervisionError.exited(reason)
     }
 
-    private func startProcess() async throws -> SupervisorProcess {
-        if let problem = specification.problem { throw SupervisionError.invalidSpecification(problem) }
+    /// The next incarnation, which has not begun to start.
+    private func makeProcess() throws(SupervisionError) -> SupervisorProcess {
+        if let problem = specification.problem { throw .invalidSpecification(problem) }
         let process = SupervisorProcess(
             specification,
             link: nil,
@@ -112,24 +135,16 @@ public final class Supervisor: Service, Sendable {
             state.ended = nil
             return true
         }
-        guard isFree else { throw SupervisionError.alreadyStarted(supervisor: specification.name) }
+        guard isFree else {
+            process.discard()
+            throw .alreadyStarted(supervisor: specification.name)
+        }
         _ = process.process.addCleanup { [weak self, weak process] reason in
             self?.state.withLock { state in
                 guard state.current === process else { return }
                 state.current = nil
                 state.ended = reason
             }
-        }
-        try await withTaskCancellationHandler {
-            try await withCheckedThrowingContinuation { continuation in
-                process.boot { continuation.resume(with: $0) }
-            }
-        } onCancel: {
-            process.receive(.exit(.shutdown(cause: CancellationError())))
-        }
-        if Task.isCancelled {
-            _ = await Task.detached { await Pid(process: process.process).exited() }.value
-            throw CancellationError()
         }
         return process
     }
@@ -141,9 +156,8 @@ public final class Supervisor: Service, Sendable {
     @discardableResult
     public func stop() async -> [AbandonedChild] {
         guard let process = current else { return [] }
-        let pid = Pid(process: process.process)
-        pid.exit(.shutdown())
-        _ = await Task.detached { await pid.exited() }.value
+        process.receive(.exit(.shutdown()))
+        _ = await process.process.ended()
         // Asked for, so a later run() starts anew instead of reporting it.
         state.withLock { $0.ended = nil }
         return process.environment.zombies.list(at: process.environment.clock.now)
@@ -159,32 +173,35 @@ public final class Supervisor: Service, Sendable {
     /// brought up has ended meanwhile, throws or returns at once.
     ///
     /// A graceful shutdown of the surrounding `ServiceGroup`, or the cancellation of the task, stops the tree in order and
-    /// `run()` returns; a cancellation during a graceful shutdown kills what has not ended by then.
+    /// `run()` returns, also while children are still starting; a cancellation during a graceful shutdown kills what has not
+    /// ended by then.
     ///
-    /// - Throws: What ``start()`` throws. When the tree ends without having been asked to: the cause that its exit carries,
-    ///   for example ``SupervisionError/intensityExceeded(supervisor:child:lastReason:)``, or else
-    ///   ``SupervisionError/exited(_:)``.
+    /// - Throws: ``SupervisionError/invalidSpecification(_:)`` and ``SupervisionError/alreadyStarted(supervisor:)``, as
+    ///   ``start()``. When the tree ends without having been asked to: the cause that its exit carries, for example
+    ///   ``SupervisionError/failedToStart(child:reason:)`` or
+    ///   ``SupervisionError/intensityExceeded(supervisor:child:lastReason:)``, or else ``SupervisionError/exited(_:)``.
     public func run() async throws {
         let (current, ended) = state.withLock { state in
             defer { state.ended = nil }
             return (state.current, state.ended)
         }
         if current == nil, let ended { return try Supervisor.throwCause(of: ended) }
-        let process = if let current { current } else { try await startProcess() }
-        let pid = Pid(process: process.process)
-        let asked = Atomic<Bool>(false)
+        let process = if let current { current } else { try makeProcess() }
+        let isAsked = Atomic(false)
         let reason = await withTaskCancellationHandler {
             await withGracefulShutdownHandler {
-                await Task.detached { await pid.exited() }.value
+                if current == nil { _ = await process.boot() }
+                return await process.process.ended()
             } onGracefulShutdown: {
-                asked.store(true, ordering: .releasing)
-                pid.exit(.shutdown())
+                isAsked.store(true, ordering: .releasing)
+                process.receive(.exit(.shutdown()))
             }
         } onCancel: {
-            if asked.exchange(true, ordering: .acquiringAndReleasing) { pid.kill() } else { pid.exit(.shutdown()) }
+            let wasAsked = isAsked.exchange(true, ordering: .acquiringAndReleasing)
+            process.receive(wasAsked ? .kill : .exit(.shutdown()))
         }
         state.withLock { $0.ended = nil }
-        if !asked.load(ordering: .acquiring) { try Supervisor.throwCause(of: reason) }
+        if !isAsked.load(ordering: .acquiring) { try Supervisor.throwCause(of: reason) }
     }
 
     private static func throwCause(of reason: ExitReason) throws {

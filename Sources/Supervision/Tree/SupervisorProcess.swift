@@ -51,14 +51,15 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         var core: Decisions
         var mailbox = Deque<SupervisorCore.Event>()
         var isDraining = false
-        var isBusy = false
+        /// What the tree's ``Activity`` knows of this supervisor.
+        var activity = SupervisorCore.Activity.idle
         var shells = ChildShells()
         var hasBooted = false
         var stopTimer: SupervisionTimer?
         var lastRequest: UInt64 = 0
         /// Calls that wait for their reply. Each is a suspended task of a caller's.
         var requests: [UInt64: WaitingRequest] = [:]
-        var onBoot: (@Sendable (Result<Void, any Error>) -> Void)?
+        var onBoot: (@Sendable (_ isUp: Bool) -> Void)?
         /// Who waits for a child to come up. Each is a suspended task of a caller's.
         var arrivals = Arrivals()
     }
@@ -109,25 +110,42 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             )
             state = Mutex(State(core: Decisions(core)))
         }
+        process.attach(self)
     }
 
     // MARK: - Life
 
-    /// Starts the children. `onBoot` is called when all are up, or when that has failed and everything is down again.
-    func boot(onBoot: (@Sendable (Result<Void, any Error>) -> Void)? = nil) {
-        process.attach(self)
+    /// Starts the children, as a child of its own supervisor: that hears of the outcome. A signal that comes before this ends it
+    /// without a start.
+    func launch() {
+        boot(onBoot: nil)
+    }
+
+    /// Starts the children and waits until all are up: true, or until it is on its way out: false.
+    func boot() async -> Bool {
+        await withCheckedContinuation { continuation in
+            boot { continuation.resume(returning: $0) }
+        }
+    }
+
+    private func boot(onBoot: (@Sendable (_ isUp: Bool) -> Void)?) {
         let isOver = state.withLock { state in
             if state.core.phase == .finished { return true }
             state.onBoot = onBoot
             return false
         }
         if isOver {
-            onBoot?(.failure(SupervisionError.exited(process.exitReason ?? .shutdown())))
+            onBoot?(false)
         } else if let fault = environment.faults.takeFault(key) {
             enqueue(.stop(.crashed(fault)))
         } else {
             enqueue(.boot)
         }
+    }
+
+    /// Ends one that was made and is not needed.
+    func discard() {
+        enqueue(.stop(.shutdown()))
     }
 
     func receive(_ signal: Signal) {
@@ -160,7 +178,6 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 
     /// Comes before the exit of this child is announced.
     func abandoned(_ child: ChildProcess) {
-        environment.zombies.add(child, at: environment.clock.now)
         environment.faults.abandoned(child)
         environment.metrics.zombies(environment.zombies.count)
         state.withLock { state in
@@ -218,10 +235,10 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     }
 
     private func updateActivity(_ state: inout State) {
-        let isBusy = state.isDraining || !state.mailbox.isEmpty || !state.core.isSettled
-        guard isBusy != state.isBusy else { return }
-        state.isBusy = isBusy
-        if isBusy { environment.activity.begin() } else { environment.activity.end() }
+        let activity = state.isDraining || !state.mailbox.isEmpty ? .working : state.core.activity
+        guard activity != state.activity else { return }
+        environment.activity.change(from: state.activity, to: activity)
+        state.activity = activity
     }
 
     // MARK: - Effects
@@ -241,9 +258,9 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             case .supervisor(let supervisor): supervisor.enqueue(.kill)
             case nil: break
             }
-        case .scheduleDelay(let slot, let generation, let duration):
+        case .scheduleDelay(let slot, let delay, let duration):
             let timer = environment.clock.schedule(after: duration) { [weak self] in
-                self?.enqueue(.delayElapsed(slot, generation: generation))
+                self?.enqueue(.delayElapsed(slot, delay: delay))
             }
             state.withLock { state in
                 state.shells.update(slot) { $0.extras.update(orMake: ChildShell.Extras()) { $0.delay = timer } }
@@ -261,7 +278,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                 state.shells[slot] = ChildShell(child, entry: request)
             }
         case .reply(let request, let reply): answer(request, reply)
-        case .retry(let slot, let generation): enqueue(.delayElapsed(slot, generation: generation))
+        case .retry(let slot, let generation): enqueue(.retry(slot, generation: generation))
         case .report(let slot, let report):
             measure(slot, report)
             tell(slot, report)
@@ -302,7 +319,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
         switch next {
         case .child(let child): child.launch()
-        case .supervisor(let supervisor): supervisor.boot()
+        case .supervisor(let supervisor): supervisor.launch()
         case nil: break
         }
     }
@@ -313,7 +330,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             defer { state.onBoot = nil }
             return state.onBoot
         }
-        onBoot?(.success(()))
+        onBoot?(true)
         if let link { link.owner.enqueue(.started(link.slot, generation: link.generation)) }
     }
 
@@ -328,7 +345,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
         timer?.cancel()
         process.finish(reason)
-        onBoot?(.failure(reason.error ?? SupervisionError.exited(reason)))
+        onBoot?(false)
         if let link {
             link.owner.enqueue(
                 hadBooted

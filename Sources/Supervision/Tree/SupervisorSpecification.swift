@@ -17,6 +17,8 @@ struct SupervisorSpecification: Sendable {
     var isSignificant: Bool
     var backoff: Backoff?
     var children: [Child]
+    /// What is wrong with the settings from which this description was made, if anything.
+    var settingsProblem: String?
 
     var treeKind: SupervisionTree.Kind {
         switch kind {
@@ -38,12 +40,18 @@ struct SupervisorSpecification: Sendable {
     }
 
     private var ownProblem: String? {
+        if let settingsProblem { return settingsProblem }
         if name.isEmpty { return "a supervisor's name must not be empty" }
         if name.contains("/") { return "a supervisor's name must not contain '/', but is '\(name)'" }
         if let problem = intensity.problem { return "supervisor '\(name)': \(problem)" }
         if case .cooldown(let pause) = whenExceeded, pause <= .zero {
-            return "supervisor '\(name)': the cooldown must be longer than zero, but is \(pause)"
+            return "supervisor '\(name)': the cooldown must be longer than zero, but is \(pause.bounded)"
         }
+        // At the root these have no effect; a wrong one is a mistake there too.
+        if case .timeout(let timeout) = shutdown, timeout < .zero {
+            return "the shutdown timeout of '\(name)' must not be negative, but is \(timeout.bounded)"
+        }
+        if let problem = backoff?.problem { return "'\(name)': \(problem)" }
         if case .dynamic(let maximum?) = kind, maximum < 0 {
             return "supervisor '\(name)': maxChildren must not be negative, but is \(maximum)"
         }

@@ -12,10 +12,10 @@ public struct AbandonedChild: Sendable {
     public var age: Duration
 }
 
-/// The tasks of a tree that were left behind and have not ended since. As many as misbehaved, which is why they are counted,
-/// reported and listed.
+/// The tasks of a tree that were left behind and have not ended since. There is no limit to them, since nothing can end such a
+/// task: so they are counted, reported and listed.
 final class Zombies: Sendable {
-    private struct Entry: Sendable {
+    struct Entry: Sendable {
         var path: String
         var process: Process
         var type: String
@@ -26,9 +26,8 @@ final class Zombies: Sendable {
 
     var count: Int { entries.withLock { $0.count } }
 
-    func add(_ child: ChildProcess, at now: Duration) {
-        let entry = Entry(path: child.path, process: child.process, type: child.type, since: now)
-        entries.withLock { $0[child.process.number] = entry }
+    func add(_ entry: Entry) {
+        entries.withLock { $0[entry.process.number] = entry }
     }
 
     func remove(_ number: UInt64) {

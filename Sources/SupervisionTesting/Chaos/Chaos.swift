@@ -66,8 +66,8 @@ public struct Chaos: Sendable {
         self.faults = faults
         self.expecting = expecting
         self.ready = ready
-        self.timeout = timeout
-        self.patience = patience
+        self.timeout = timeout.bounded
+        self.patience = patience.bounded
         self.leaks = leaks
     }
 
@@ -91,8 +91,8 @@ public struct Chaos: Sendable {
         self.faults = faults
         self.expecting = expecting
         self.ready = ready
-        self.timeout = timeout
-        self.patience = patience
+        self.timeout = timeout.bounded
+        self.patience = patience.bounded
         self.leaks = leaks
     }
 }
@@ -172,7 +172,7 @@ extension Chaos {
     ///
     /// - Parameters:
     ///   - seed: Of the choices.
-    ///   - kills: How many, faults included.
+    ///   - kills: How many, faults included; at most a million.
     ///   - lasting: After this time no further step begins; `nil` for all, whatever time they take.
     ///   - pace: How they follow each other.
     ///   - weights: How likely each way is; survivable ways with the same likelihood by default.

@@ -43,7 +43,7 @@ struct Prediction {
             } else {
                 prediction.ended(key, .abnormal, failures: 0)
             }
-        case .failingRestart(.times(let times)): prediction.ended(key, .abnormal, failures: times)
+        case .failingRestart(.times(let times)): prediction.ended(key, .abnormal, failures: max(0, times))
         case .failingRestart(.always): prediction.ended(key, .abnormal, failures: .max)
         case .outside: break
         }
@@ -56,7 +56,7 @@ struct Prediction {
         var result = 5
         var next = all[key]?.parent
         while let parent = next.flatMap({ all[$0] }) {
-            result += parent.intensity.restarts + 1
+            result = min(result, .max - 2 - parent.intensity.restarts) + parent.intensity.restarts + 1
             next = parent.parent
         }
         return result

@@ -47,7 +47,7 @@ struct Stage: Sendable {
             await supervisor.stop()
             throw error
         }
-        _ = await supervisor.settled()
+        _ = await supervisor.settled(includingDelays: true)
     }
 
     /// Ends these processes, waits until the tree has settled, and looks at what has become of it.
@@ -224,7 +224,7 @@ extension Stage {
         if let clock {
             clock.advance(by: duration)
         } else {
-            try? await Task.sleep(for: duration)
+            try? await Task.sleep(for: duration.bounded)
         }
     }
 
@@ -233,7 +233,7 @@ extension Stage {
         let settled = Latch()
         let task = Task {
             for hit in hits { _ = await hit.pid.exited() }
-            if await supervisor.settled() { settled.open() }
+            if await supervisor.settled(includingDelays: true) { settled.open() }
         }
         defer { task.cancel() }
         var keepsTrying = false
@@ -274,7 +274,7 @@ extension Stage {
     @discardableResult
     private func lookAgain(_ result: inout Result, _ before: [ProcessDescription]) async -> Bool {
         let settled = Latch()
-        let task = Task { if await supervisor.settled() { settled.open() } }
+        let task = Task { if await supervisor.settled(includingDelays: true) { settled.open() } }
         defer { task.cancel() }
         guard await isSettled(settled, within: chaos.timeout) else { return false }
         result.effects = effects(before, keepsTrying: result.effects.keepsTrying)

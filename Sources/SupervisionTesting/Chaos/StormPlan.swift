@@ -35,8 +35,9 @@ struct StormPlan: Sendable {
         self.rest = rest
     }
 
-    /// Draws so many more.
+    /// Draws so many more, a million at most.
     mutating func add(_ count: Int, _ canEnd: (LiveTree.Process, Way) -> Bool) {
+        let count = min(count, 1_000_000)
         var drawn = 0
         var tries = 0
         while drawn < count, tries < count * 100 {

@@ -266,7 +266,7 @@ struct ConsumerTests {
         try await RunningConsumer.run(handler: { handled.append($0.text) }) { app in
             for (round, process) in ["amqp-pool/registry", "amqp-pool", "amqp-pool/pool"].enumerated() {
                 try app.tree.end("app/\(process)", by: .kill)
-                try await app.tree.settled(within: .seconds(60))
+                try await app.tree.restarted(within: .seconds(60))
                 try await app.opened.wait(for: round + 2)
                 try await app.publish("\(round)")
                 try await handled.wait(for: round + 1)

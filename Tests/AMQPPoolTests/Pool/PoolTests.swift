@@ -182,7 +182,7 @@ struct PoolTests {
                 default: Issue.record("\(outcome)")
                 }
             }
-            try await tree.settled(within: .seconds(60))
+            try await tree.restarted(within: .seconds(60))
             let second = try pool.supervisor.child(
                 "pool",
                 "connection-supervisor-1",
@@ -228,7 +228,7 @@ struct PoolTests {
                 ].enumerated() {
                     try await confirmed.wait(for: (index + 1) * 100)
                     try tree.end("amqp-pool/pool/\(name)", by: .kill)
-                    try await tree.settled(within: .seconds(60))
+                    try await tree.restarted(within: .seconds(60))
                 }
                 try await group.waitForAll()
             }
@@ -344,7 +344,7 @@ struct PoolTests {
         let tree = LiveTree(pool.supervisor)
         let old = try tree.end(Self.connection, by: .kill)
         #expect("\(await old.exited())" == "killed")
-        try await tree.settled(within: .seconds(60))
+        try await tree.restarted(within: .seconds(60))
         #expect(try tree.process(Self.connection).pid != old)
         try await silent.ended.wait(for: 1)
         waiting.cancel()

@@ -98,7 +98,7 @@ struct StalledEndTests {
             _ = await pid.exited()
             #expect(channel.closedError != nil)
             #expect(faults.stubborn == 0)
-            try await LiveTree(app).settled(within: .seconds(60))
+            try await LiveTree(app).restarted(within: .seconds(60))
             try LiveTree(app).end("app")
         }
     }

@@ -1,0 +1,25 @@
+extension Duration {
+    /// A hundred years: longer than anything runs, and short enough that sums and conversions of durations do not overflow.
+    package static let century = Duration.seconds(100 * 31_556_952)
+
+    /// At most a hundred years, forwards or backwards. What users give is brought into these bounds before it is computed with,
+    /// printed or handed to the system: with the greatest durations that there are, each of these would trap.
+    package var bounded: Duration { min(max(self, .zero - .century), .century) }
+
+    /// So many times as long, within ``bounded``; zero for what is not a number, or would be less than nothing.
+    package func scaled(by factor: Double) -> Duration {
+        let (seconds, attoseconds) = max(bounded, .zero).components
+        let scaled = (Double(seconds) * 1e18 + Double(attoseconds)) * factor
+        guard scaled > 0 else { return .zero }
+        guard scaled < 100 * 31_556_952 * 1e18 else { return .century }
+        let whole = (scaled / 1e18).rounded(.down)
+        let rest = min(max(scaled - whole * 1e18, 0), 1e18)
+        return Duration(secondsComponent: Int64(whole), attosecondsComponent: Int64(rest))
+    }
+
+    /// Rounded towards zero, within ``bounded``.
+    var wholeNanoseconds: Int64 {
+        let (seconds, attoseconds) = bounded.components
+        return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
+    }
+}
