@@ -24,6 +24,8 @@ public enum AMQPError: Error, Sendable {
     case setUpFailed(reason: String)
     /// The pool was not started, was stopped, or is about to start again.
     case poolNotRunning
+    /// The pool, or the tree that it is a part of, could not start or gave up, for this reason. It may be started again.
+    case poolEnded(why: String)
 
     // MARK: Losing what was open
 
@@ -120,7 +122,7 @@ extension AMQPError {
     /// How far things had come when this happened.
     public var stage: Stage {
         switch self {
-        case .connectFailed, .invalidEndpoint, .notConnected, .poolNotRunning: .connect
+        case .connectFailed, .invalidEndpoint, .notConnected, .poolNotRunning, .poolEnded: .connect
         case .tlsFailed: .encrypt
         case .handshakeFailed(_, let stage, _): stage
         case .authenticationFailed: .authenticate
@@ -141,7 +143,8 @@ extension AMQPError {
     public var isRetrySafe: Bool {
         switch self {
         case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed,
-            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .overloaded, .tooManyChannels,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .overloaded,
+            .tooManyChannels,
             .invalidArgument, .unencodable, .messageTooLarge,
             .confirmsNotSelected,
             .returned, .nacked, .notSent:
@@ -202,6 +205,7 @@ extension AMQPError: CustomStringConvertible {
                 : "not connected: " + failures.map { "\($0)" }.joined(separator: "; ")
         case .setUpFailed(let reason): "the channel was opened, but its set-up failed: \(reason)"
         case .poolNotRunning: "the pool is not running"
+        case .poolEnded(let why): "the pool has ended: \(why)"
         case .connectionLost(let reason): "the connection was lost: \(reason)"
         case .heartbeatTimeout(let interval):
             "the connection was lost: nothing arrived for two heartbeats (\(interval) each)"

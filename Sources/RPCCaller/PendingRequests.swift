@@ -21,7 +21,7 @@ actor PendingRequests {
         }
         table.rests(on: context.supervisor)
         registry?.onExit { [weak table] in table?.close($0) }
-        current.set(table)
+        current.set(table, in: context)
         table.changed()
     }
 }

@@ -2,6 +2,7 @@ import AMQPPool
 import Logging
 import NIOCore
 import RPCWire
+import Supervision
 import Synchronization
 
 /// What happens between the arguments of a call and its result.
@@ -161,6 +162,9 @@ extension RPCCaller {
         _ request: OutgoingRequest,
         _ options: CallOptions
     ) async throws(RPCError) -> PendingCall.Ending {
+        if case .idempotent(_, let backoff) = options.retry, let problem = backoff.problem {
+            throw .invalidRequest(problem)
+        }
         var options = options
         var ended: CallTable?
         // What became of it in a table that has ended, when it may be sent again by the next.
@@ -204,7 +208,8 @@ extension RPCCaller {
             return table
         } catch {
             switch error {
-            case .stopped: throw .notConnected(why: "the caller is stopped")
+            case .ended(.normal), .ended(.shutdown(nil)): throw .notConnected(why: "the caller is stopped")
+            case .ended(let reason): throw .notConnected(why: "the caller has ended: \(reason)")
             case .deadline: throw .notConnected(why: "the caller is not running")
             case .cancelled: throw .cancelled(requestMayHaveBeenDelivered: false)
             case .overloaded(let limit): throw .overloaded(limit: limit)

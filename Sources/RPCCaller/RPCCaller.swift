@@ -138,6 +138,7 @@ public final class RPCCaller: Service, Sendable {
                     return nil
                 }
             }
+        supervisor.onRootPhase { current.follow($0) }
     }
 
     // MARK: Running
@@ -156,7 +157,7 @@ public final class RPCCaller: Service, Sendable {
     /// within ``RPCCallerConfiguration/drainTimeout``; what waits longer, or cannot be sent because nothing is connected, fails with
     /// ``RPCError/callerRestarted(_:requestMayHaveBeenDelivered:)``.
     public func stop() async {
-        current.setStopped(true)
+        current.follow(.ended(.shutdown()))
         await supervisor.stop()
     }
 

@@ -186,6 +186,7 @@ public final class RPCReceiver: Service, Sendable {
             counters: counters,
             logger: logger
         )
+        supervisor.onRootPhase { current.follow($0) }
     }
 
     // MARK: Running
@@ -199,7 +200,7 @@ public final class RPCReceiver: Service, Sendable {
 
     /// Stops taking requests on, answers those in flight within the drain timeout, and closes.
     public func stop() async {
-        current.setStopped(true)
+        current.follow(.ended(.shutdown()))
         await supervisor.stop()
     }
 
@@ -213,7 +214,8 @@ public final class RPCReceiver: Service, Sendable {
 
     /// Waits until it consumes the service's queue, also while it is started, or started anew.
     ///
-    /// - Throws: What was tried and failed, when the time is over; `AMQPError.poolNotRunning` at once when it was stopped;
+    /// - Throws: What was tried and failed, when the time is over; `AMQPError.poolNotRunning` at once when it was stopped,
+    ///   `AMQPError.poolEnded(why:)` when it could not start or gave up;
     ///   `AMQPError.cancelled(operation:)`.
     public func waitUntilReady(timeout: Duration = .seconds(30)) async throws(AMQPError) {
         let deadline = ContinuousClock.now + timeout.bounded
@@ -239,7 +241,7 @@ public final class RPCReceiver: Service, Sendable {
         } catch {
             switch error {
             case .cancelled: throw .cancelled(operation: "waiting for the receiver")
-            case .stopped: throw .poolNotRunning
+            case .ended(let reason): throw .ended(reason)
             case .deadline, .overloaded: throw .notConnected([])
             }
         }

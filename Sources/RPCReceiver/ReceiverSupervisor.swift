@@ -113,7 +113,7 @@ func receiverSupervisor(
                 current.clear(parts)
                 states.update()
             }
-            current.set(parts)
+            current.set(parts, in: context)
             states.update()
             return HandlerSupervisor(parts, context: context)
         }

@@ -50,7 +50,10 @@ struct EndedTreeTests {
     private let nobody = "amqp://guest:guest@127.0.0.1:1"
     private let long = Duration.seconds(3600)
 
-    @Test("what a pool is asked fails at once, with the reason, and works again when it is started", arguments: End.allCases)
+    @Test(
+        "what a pool is asked fails at once, with the reason, and works again when it is started",
+        arguments: End.allCases
+    )
     func pool(by end: End) async throws {
         let pool = AMQPPool(endpoints: [try Endpoint(url: nobody)], logger: quiet)
         let waiting = Task { try await pool.publish(ByteBuffer(), routingKey: "q", timeout: long) }

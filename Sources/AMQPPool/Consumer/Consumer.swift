@@ -83,7 +83,10 @@ public actor Consumer: Worker {
     }
 
     /// Consumes until it is asked to stop, and then drains.
+    ///
+    /// - Throws: ``AMQPError/invalidArgument(_:)`` at once when the configuration makes no sense.
     public func run() async throws {
+        if let problem = configuration.problem { throw AMQPError.invalidArgument(problem) }
         try await withThrowingTaskGroup(of: Void.self) { handlers in
             for _ in 0..<max(1, configuration.concurrency) {
                 handlers.addTask { await self.handleDeliveries() }

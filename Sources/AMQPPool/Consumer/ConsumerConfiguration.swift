@@ -27,5 +27,12 @@ public struct ConsumerConfiguration: Sendable {
     /// The defaults.
     public init() {}
 
+    /// What is wrong with these settings, if anything.
+    var problem: String? {
+        if let problem = retryBackoff.problem { return "retryBackoff: \(problem)" }
+        if let problem = reopenBackoff.problem { return "reopenBackoff: \(problem)" }
+        return nil
+    }
+
     var effectivePrefetch: UInt16 { max(1, prefetch ?? UInt16(clamping: concurrency)) }
 }

@@ -70,8 +70,7 @@ public final class AMQPPool: Service, Sendable {
         supervisor = Supervisor(name, strategy: .oneForAll, logger: logger) {
             Child("registry") { context -> ChannelRegistry? in
                 let registry = ChannelRegistry(onChange: { states.update { current.poolState } })
-                current.setStopped(false)
-                current.set(registry)
+                current.set(registry, in: context)
                 states.update { current.poolState }
                 // In this order: who is told that it has ended must not find it again.
                 context.pid.onExit { _ in
@@ -93,24 +92,22 @@ public final class AMQPPool: Service, Sendable {
                 onOpen: { channel, _ in try await onOpen(channel) }
             )
         }
+        supervisor.onRootPhase { current.follow($0) }
     }
 
     /// Starts the tree; connecting goes on in the background. See ``waitUntilReady(timeout:)``.
     public func start() async throws {
-        registry.setStopped(false)
         try await supervisor.start()
     }
 
     /// Runs until the surrounding task is cancelled or shut down gracefully. Throws why the pool gave up, if it did.
     public func run() async throws {
-        registry.setStopped(false)
-        defer { registry.setStopped(true) }
         try await supervisor.run()
     }
 
     /// Stops in order: channels close, then connections.
     public func stop() async {
-        registry.setStopped(true)
+        registry.follow(.ended(.shutdown()))
         await supervisor.stop()
     }
 

@@ -41,7 +41,7 @@ package final class ConnectionLeases: Sendable {
             } catch {
                 switch error {
                 case .deadline: ended = nil
-                case .cancelled, .stopped, .overloaded: throw CancellationError()
+                case .cancelled, .ended, .overloaded: throw CancellationError()
                 }
             }
         }

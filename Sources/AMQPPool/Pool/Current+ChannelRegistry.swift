@@ -1,20 +1,23 @@
+package import Supervision
+
 /// The registry of the pool's living incarnation.
 extension Current where Value == ChannelRegistry {
     var poolState: PoolState { value?.poolState ?? .stopped }
 
     /// The registry, waited for until the deadline: while the pool starts, or starts again.
     ///
-    /// - Throws: ``AMQPError/poolNotRunning`` at the deadline, or at once when the pool was stopped;
+    /// - Throws: ``AMQPError/poolNotRunning`` at the deadline, or at once when the pool was stopped; ``AMQPError/poolEnded(why:)`` at
+    ///   once when it could not start or gave up;
     ///   ``AMQPError/cancelled(operation:)``. Each inside ``AMQPError/notSent(_:)``.
     func registry(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> ChannelRegistry {
         do throws(Absence) {
             return try await value(before: deadline)
         } catch {
             switch error {
-            case .stopped:
+            case .ended(let reason):
                 // Who tries again at once must not keep the thread from those who would start the pool.
                 await Task.yield()
-                throw .notSent(.poolNotRunning)
+                throw .notSent(.ended(reason))
             case .deadline: throw .notSent(.poolNotRunning)
             case .cancelled: throw .notSent(.cancelled(operation: "waiting for a channel"))
             case .overloaded(let limit): throw .notSent(.overloaded("\(limit) wait for the pool to start"))
@@ -36,6 +39,16 @@ extension Current where Value == ChannelRegistry {
             } catch {
                 guard registry.isEnded, case .notSent(.poolNotRunning) = error else { throw error }
             }
+        }
+    }
+}
+
+extension AMQPError {
+    /// What whoever needs a tree is told when that has ended for this reason.
+    package static func ended(_ reason: ExitReason) -> AMQPError {
+        switch reason {
+        case .normal, .shutdown(nil): .poolNotRunning
+        case .shutdown, .killed, .crashed, .noProcess: .poolEnded(why: "\(reason)")
         }
     }
 }

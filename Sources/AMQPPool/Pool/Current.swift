@@ -1,12 +1,12 @@
-import Supervision
+package import Supervision
 import Synchronization
 
 /// What the living incarnation of a process offers: looked up without a hop, and waited for while there is none.
 package final class Current<Value: AnyObject & Sendable>: Sendable {
     /// Why there is no value.
     package enum Absence: Error, Sendable {
-        /// It was stopped on purpose.
-        case stopped
+        /// The tree that makes incarnations has ended, for this reason: nobody makes another one before it is started again.
+        case ended(ExitReason)
         /// The time is over.
         case deadline
         case cancelled
@@ -16,7 +16,10 @@ package final class Current<Value: AnyObject & Sendable>: Sendable {
 
     private struct State {
         var value: Value?
-        var isStopped = false
+        /// Why the tree has ended, if it has.
+        var ended: ExitReason?
+        /// The root of the tree that the last value came from.
+        var root: Pid?
         var lastWaiter: UInt64 = 0
         var waiters: [UInt64: CheckedContinuation<Wake, Never>] = [:]
     }
@@ -37,15 +40,15 @@ package final class Current<Value: AnyObject & Sendable>: Sendable {
     /// The value, if there is one now.
     package var value: Value? { state.withLock { $0.value } }
 
-    /// The value of a living incarnation other than `ended`, waited for until the deadline.
+    /// The value of a living incarnation other than `old`, waited for until the deadline.
     package nonisolated(nonsending) func value(
-        otherThan ended: Value? = nil,
+        otherThan old: Value? = nil,
         before deadline: ContinuousClock.Instant
     ) async throws(Absence) -> Value {
         while true {
-            let (value, isStopped, waiting) = state.withLock { ($0.value, $0.isStopped, $0.waiters.count) }
-            if let value, value !== ended { return value }
-            if isStopped { throw .stopped }
+            let (value, ended, waiting) = state.withLock { ($0.value, $0.ended, $0.waiters.count) }
+            if let value, value !== old { return value }
+            if let ended { throw .ended(ended) }
             guard waiting < limit else { throw .overloaded(limit: limit) }
             if case .absent(let absence) = await change(from: value, before: deadline) { throw absence }
         }
@@ -61,9 +64,34 @@ package final class Current<Value: AnyObject & Sendable>: Sendable {
         state.withLock { if $0.value === value { $0.value = nil } }
     }
 
-    /// Whether to wait for an incarnation is in vain.
-    package func setStopped(_ isStopped: Bool) {
-        wakeAll { $0.isStopped = isStopped }
+    /// A new incarnation is there, whose process has this context. When its tree ends, those who wait for the next are told.
+    package func set(_ value: Value, in context: ChildContext) {
+        let root = context.supervisor.root.pid
+        let isKnown = state.withLock { state in
+            defer { state.root = root }
+            return state.root == root
+        }
+        wakeAll { state in
+            state.value = value
+            state.ended = nil
+        }
+        // Once for each incarnation of the tree, however often this value is made anew in it.
+        guard !isKnown else { return }
+        root.onExit { [weak self] reason in
+            self?.wakeAll { state in
+                if state.root == root { state.ended = reason }
+            }
+        }
+    }
+
+    /// What becomes of the tree, when it is one of its own.
+    package func follow(_ phase: Supervisor.RootPhase) {
+        wakeAll { state in
+            switch phase {
+            case .starting: (state.ended, state.root) = (nil, nil)
+            case .ended(let reason): state.ended = reason
+            }
+        }
     }
 
     private func wakeAll(_ change: (inout State) -> Void) {
@@ -92,7 +120,7 @@ package final class Current<Value: AnyObject & Sendable>: Sendable {
                 // Looked at under the lock: what changes, and what is over, after this wakes the waiter.
                 let wake = state.withLock { state -> Wake? in
                     if Task.isCancelled { return .absent(.cancelled) }
-                    if state.value !== value || state.isStopped { return .changed }
+                    if state.value !== value || state.ended != nil { return .changed }
                     if ContinuousClock.now >= deadline { return .absent(.deadline) }
                     state.waiters[id] = continuation
                     return nil

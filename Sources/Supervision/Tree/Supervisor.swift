@@ -23,6 +23,15 @@ public final class Supervisor: Service, Sendable {
         var current: SupervisorProcess?
         /// How an incarnation ended that `start()` had brought up and no `run()` has seen yet.
         var ended: ExitReason?
+        var rootObserver: (@Sendable (RootPhase) -> Void)?
+    }
+
+    /// What becomes of a supervisor as the root of its tree.
+    package enum RootPhase: Sendable {
+        /// An incarnation is about to start.
+        case starting
+        /// It has ended, or could not start; there is no other one yet.
+        case ended(ExitReason)
     }
 
     let specification: SupervisorSpecification
@@ -119,7 +128,11 @@ public final class Supervisor: Service, Sendable {
 
     /// The next incarnation, which has not begun to start.
     private func makeProcess() throws(SupervisionError) -> SupervisorProcess {
-        if let problem = specification.problem { throw .invalidSpecification(problem) }
+        if let problem = specification.problem {
+            let error = SupervisionError.invalidSpecification(problem)
+            state.withLock { $0.rootObserver }?(.ended(.shutdown(cause: error)))
+            throw error
+        }
         let process = SupervisorProcess(
             specification,
             link: nil,
@@ -139,14 +152,23 @@ public final class Supervisor: Service, Sendable {
             process.discard()
             throw .alreadyStarted(supervisor: specification.name)
         }
+        let observer = state.withLock { $0.rootObserver }
+        observer?(.starting)
         _ = process.process.addCleanup { [weak self, weak process] reason in
-            self?.state.withLock { state in
-                guard state.current === process else { return }
+            guard let self, current === process else { return }
+            // Before there can be another one, so that phases come in their order.
+            observer?(.ended(reason))
+            state.withLock { state in
                 state.current = nil
                 state.ended = reason
             }
         }
         return process
+    }
+
+    /// Tells what becomes of this supervisor as the root of a tree, in order. There is one observer: whoever made it.
+    package func onRootPhase(_ observer: @escaping @Sendable (RootPhase) -> Void) {
+        state.withLock { $0.rootObserver = observer }
     }
 
     /// Stops the children in reverse start order, then the supervisor, and returns when that is done. Does nothing when it is
