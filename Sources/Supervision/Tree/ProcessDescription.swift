@@ -50,14 +50,16 @@ extension Supervisor {
         var waiting = [current]
         var waits = false
         while let next = waiting.popLast() {
-            for (_, record, incarnation, _) in next.snapshot() {
+            let children = next.snapshot()
+            // A child of an ordered supervisor that has failed waits for the siblings that are stopped before it is started again.
+            let waitsForSiblings = next.isOrdered && children.contains { $0.1.isStopping }
+            for (_, record, incarnation, _) in children {
                 switch (record.status, incarnation) {
                 case (.starting, .supervisor(let supervisor)?): waiting.append(supervisor)
                 case (.starting, _), (.down, _): return false
                 case (.stopped, _): continue
                 case (.restarting, _):
-                    guard record.delay != nil else { return false }
-                    waits = true
+                    if record.delay != nil { waits = true } else if !waitsForSiblings { return false }
                 case (.running, .supervisor(let supervisor)?), (.stopping, .supervisor(let supervisor)?):
                     waiting.append(supervisor)
                 case (.running, .child(let child)?), (.stopping, .child(let child)?):
@@ -71,6 +73,15 @@ extension Supervisor {
             }
         }
         return waits
+    }
+}
+
+extension SupervisorProcess {
+    fileprivate var isOrdered: Bool {
+        switch specification.kind {
+        case .ordered: true
+        case .dynamic: false
+        }
     }
 }
 
