@@ -132,7 +132,15 @@ struct ShutdownDuringStartTests {
             let owner = SupervisorProcess(Supervisor("app") {}.specification, link: nil, environment: environment())
             let specification = Child("worker") { _ in Puppet("worker", journal) }.specification
             guard case .actor(let body) = specification.kind else { return }
-            let child = ChildProcess(specification, body, owner: owner, slot: 0, generation: 1, entry: 0, incarnation: 0)
+            let child = ChildProcess(
+                specification,
+                body,
+                owner: owner,
+                slot: 0,
+                generation: 1,
+                entry: 0,
+                incarnation: 0
+            )
             child.process.send(signal)
             #expect(!child.process.isAlive)
             child.launch()
