@@ -40,9 +40,7 @@ func callerSupervisor(
     return Supervisor(name, strategy: .oneForAll, intensity: configuration.intensity, logger: logger) {
         Child("registry") { context in
             guard current.value == nil else { throw RPCConfigurationError.alreadyRunning(name) }
-            current.setStopped(false)
-            // Nobody starts it again: what waits for it waits in vain.
-            context.supervisor.root.pid.onExit { _ in current.setStopped(true) }
+            current.begin(in: context)
             try configuration.check(service: service)
             guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             let registry = ChannelRegistry(

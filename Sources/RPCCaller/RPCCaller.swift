@@ -157,7 +157,7 @@ public final class RPCCaller: Service, Sendable {
     /// within ``RPCCallerConfiguration/drainTimeout``; what waits longer, or cannot be sent because nothing is connected, fails with
     /// ``RPCError/callerRestarted(_:requestMayHaveBeenDelivered:)``.
     public func stop() async {
-        current.follow(.ended(.shutdown()))
+        current.stop()
         await supervisor.stop()
     }
 

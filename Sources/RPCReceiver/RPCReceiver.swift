@@ -200,7 +200,7 @@ public final class RPCReceiver: Service, Sendable {
 
     /// Stops taking requests on, answers those in flight within the drain timeout, and closes.
     public func stop() async {
-        current.follow(.ended(.shutdown()))
+        current.stop()
         await supervisor.stop()
     }
 

@@ -61,9 +61,7 @@ func receiverSupervisor(
     return Supervisor(name, strategy: .restForOne, intensity: configuration.intensity, logger: logger) {
         Child("registry") { context in
             guard current.value == nil else { throw RPCConfigurationError.alreadyRunning(name) }
-            current.setStopped(false)
-            // Nobody starts it again: what waits for it waits in vain.
-            context.supervisor.root.pid.onExit { _ in current.setStopped(true) }
+            current.begin(in: context)
             try configuration.check(service: service, procedures: procedures)
             guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             if configuration.brokerCountsDeliveries != true, !hasWarned.exchange(true, ordering: .relaxed) {

@@ -39,12 +39,12 @@ public struct Backoff: Sendable, Hashable {
         self.maximum = maximum
         self.factor = factor
         self.jitter = jitter
-        self.resetAfter = resetAfter ?? maximum.bounded * 2
+        self.resetAfter = resetAfter ?? maximum.clamped * 2
     }
 
     /// The delay before the attempt that follows `failures` failures in a row; less than 1 counts as 1. `random` is in `0..<1`.
     package func delay(afterFailures failures: Int, random: Double) -> Duration {
-        let maximum = max(maximum.bounded, .zero)
+        let maximum = max(maximum.clamped, .zero)
         let steps = Double(max(failures, 1)) - 1
         // A factor that is not a number, or under 1, is refused where the backoff is configured; here it is that of no growth.
         let growth = factor > 1 && steps > 0 ? pow(factor, steps) : 1
@@ -55,16 +55,16 @@ public struct Backoff: Sendable, Hashable {
 
     /// What is wrong with these values, if anything.
     package var problem: String? {
-        if minimum < .zero { return "a backoff's minimum must not be negative, but is \(minimum.bounded)" }
+        if minimum < .zero { return "a backoff's minimum must not be negative, but is \(minimum.clamped)" }
         if maximum < minimum {
-            return "a backoff's maximum (\(maximum.bounded)) must not be less than its minimum (\(minimum.bounded))"
+            return "a backoff's maximum (\(maximum.clamped)) must not be less than its minimum (\(minimum.clamped))"
         }
         if !(factor >= 1 && factor.isFinite) {
             return "a backoff's factor must be a number that is at least 1, but is \(factor)"
         }
         if !(0...1).contains(jitter) { return "a backoff's jitter must be between 0 and 1, but is \(jitter)" }
         if resetAfter < .zero {
-            return "a backoff's resetAfter must not be negative, but is \(resetAfter.bounded)"
+            return "a backoff's resetAfter must not be negative, but is \(resetAfter.clamped)"
         }
         return nil
     }

@@ -60,9 +60,9 @@ public enum AutoShutdown: Sendable, Hashable {
 
 extension Shutdown {
     /// With a timeout that can be computed with.
-    var bounded: Shutdown {
+    var clamped: Shutdown {
         switch self {
-        case .timeout(let timeout): .timeout(timeout.bounded)
+        case .timeout(let timeout): .timeout(timeout.clamped)
         case .brutalKill, .infinity: self
         }
     }

@@ -21,7 +21,7 @@ public struct RestartIntensity: Sendable, Hashable {
     /// What is wrong with these values, if anything.
     var problem: String? {
         if restarts < 0 { return "the restart intensity must not be negative, but is \(restarts)" }
-        if period <= .zero { return "the restart period must be longer than zero, but is \(period.bounded)" }
+        if period <= .zero { return "the restart period must be longer than zero, but is \(period.clamped)" }
         return nil
     }
 }
@@ -35,7 +35,7 @@ struct RestartWindow: Sendable {
 
     init(_ intensity: RestartIntensity) {
         restarts = intensity.restarts
-        period = intensity.period.bounded
+        period = intensity.period.clamped
     }
 
     /// Counts a restart at `now`. False when it is one too many.

@@ -93,12 +93,12 @@ public struct LiveTree: Sendable {
         let isSettled = await withTaskGroup(of: Bool.self) { group in
             group.addTask { await supervisor.settled(includingDelays: includingDelays) }
             group.addTask {
-                try? await Task.sleep(for: timeout.bounded)
+                try? await Task.sleep(for: timeout.clamped)
                 return false
             }
             defer { group.cancelAll() }
             return await group.next() ?? false
         }
-        guard isSettled else { throw Failure.notSettled(after: timeout.bounded, tree: supervisor.tree().description) }
+        guard isSettled else { throw Failure.notSettled(after: timeout.clamped, tree: supervisor.tree().description) }
     }
 }

@@ -35,7 +35,7 @@ public final class ManualClock: SupervisionClock {
         let token = state.withLock { state in
             state.lastToken += 1
             state.timers[state.lastToken] = Timer(
-                deadline: state.now + max(delay.bounded, .zero),
+                deadline: state.now + max(delay.clamped, .zero),
                 order: state.lastToken,
                 action: action
             )
@@ -48,7 +48,7 @@ public final class ManualClock: SupervisionClock {
 
     /// Turns the clock, and runs what is due on the way, in order.
     public func advance(by duration: Duration) {
-        let end = now + duration.bounded
+        let end = now + duration.clamped
         while let action = next(before: end, upTo: .max) { action() }
         state.withLock { $0.now = max($0.now, end) }
     }

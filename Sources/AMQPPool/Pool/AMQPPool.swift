@@ -107,7 +107,7 @@ public final class AMQPPool: Service, Sendable {
 
     /// Stops in order: channels close, then connections.
     public func stop() async {
-        registry.follow(.ended(.shutdown()))
+        registry.stop()
         await supervisor.stop()
     }
 

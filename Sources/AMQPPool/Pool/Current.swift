@@ -64,18 +64,20 @@ package final class Current<Value: AnyObject & Sendable>: Sendable {
         state.withLock { if $0.value === value { $0.value = nil } }
     }
 
-    /// A new incarnation is there, whose process has this context. When its tree ends, those who wait for the next are told.
+    /// A new incarnation is there, whose process has this context.
     package func set(_ value: Value, in context: ChildContext) {
+        begin(in: context)
+        set(value)
+    }
+
+    /// The tree of this context starts: an incarnation will come from it. When the tree ends, those who wait are told.
+    package func begin(in context: ChildContext) {
         let root = context.supervisor.root.pid
         let isKnown = state.withLock { state in
-            defer { state.root = root }
+            defer { (state.root, state.ended) = (root, nil) }
             return state.root == root
         }
-        wakeAll { state in
-            state.value = value
-            state.ended = nil
-        }
-        // Once for each incarnation of the tree, however often this value is made anew in it.
+        // Once for each incarnation of the tree, however often the value is made anew in it.
         guard !isKnown else { return }
         root.onExit { [weak self] reason in
             self?.wakeAll { state in
@@ -84,14 +86,20 @@ package final class Current<Value: AnyObject & Sendable>: Sendable {
         }
     }
 
-    /// What becomes of the tree, when it is one of its own.
+    /// What becomes of the tree, when it is one of its own. While there is a value it came from another tree, which goes on.
     package func follow(_ phase: Supervisor.RootPhase) {
         wakeAll { state in
+            guard state.value == nil else { return }
             switch phase {
             case .starting: (state.ended, state.root) = (nil, nil)
             case .ended(let reason): state.ended = reason
             }
         }
+    }
+
+    /// It is being stopped on purpose: those who need the next incarnation wait in vain.
+    package func stop() {
+        wakeAll { $0.ended = .shutdown() }
     }
 
     private func wakeAll(_ change: (inout State) -> Void) {

@@ -21,13 +21,13 @@ final class ChildPolicy: Sendable {
         reportWithin: Duration? = nil
     ) {
         self.restart = restart
-        self.shutdown = shutdown.bounded
+        self.shutdown = shutdown.clamped
         self.isSignificant = isSignificant
         self.backoff = backoff
-        self.startTimeout = startTimeout?.bounded
-        self.killTimeout = killTimeout.bounded
+        self.startTimeout = startTimeout?.clamped
+        self.killTimeout = killTimeout.clamped
         self.onUnstoppable = onUnstoppable
-        self.reportWithin = reportWithin?.bounded
+        self.reportWithin = reportWithin?.clamped
     }
 
     /// What is wrong with these settings of the child `id`, if anything.

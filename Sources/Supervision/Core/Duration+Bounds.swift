@@ -4,11 +4,11 @@ extension Duration {
 
     /// At most a hundred years, forwards or backwards. What users give is brought into these bounds before it is computed with,
     /// printed or handed to the system: with the greatest durations that there are, each of these would trap.
-    package var bounded: Duration { min(max(self, .zero - .century), .century) }
+    package var clamped: Duration { min(max(self, .zero - .century), .century) }
 
-    /// So many times as long, within ``bounded``; zero for what is not a number, or would be less than nothing.
+    /// So many times as long, within ``clamped``; zero for what is not a number, or would be less than nothing.
     package func scaled(by factor: Double) -> Duration {
-        let (seconds, attoseconds) = max(bounded, .zero).components
+        let (seconds, attoseconds) = max(clamped, .zero).components
         let scaled = (Double(seconds) * 1e18 + Double(attoseconds)) * factor
         guard scaled > 0 else { return .zero }
         guard scaled < 100 * 31_556_952 * 1e18 else { return .century }
@@ -17,9 +17,9 @@ extension Duration {
         return Duration(secondsComponent: Int64(whole), attosecondsComponent: Int64(rest))
     }
 
-    /// Rounded towards zero, within ``bounded``.
+    /// Rounded towards zero, within ``clamped``.
     var wholeNanoseconds: Int64 {
-        let (seconds, attoseconds) = bounded.components
+        let (seconds, attoseconds) = clamped.components
         return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
     }
 }

@@ -294,7 +294,7 @@ extension DynamicCore {
                 stop(.shutdown(cause: cause))
                 return
             case .cooldown(let cooldown):
-                let pause = cooldown.bounded
+                let pause = cooldown.clamped
                 delay = max(delay, pause)
                 resets = true
                 effects.append(.report(slot, .coolingDown(pause, reason)))

@@ -32,7 +32,7 @@ extension SupervisorCore {
                 giveUp(slot, reason)
                 return
             case .cooldown(let cooldown):
-                let pause = cooldown.bounded
+                let pause = cooldown.clamped
                 delay = max(delay, pause)
                 resetsIntensity = true
                 effects.append(.report(slot, .coolingDown(pause, reason)))

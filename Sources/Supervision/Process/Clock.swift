@@ -85,7 +85,7 @@ public final class SystemSupervisionClock: SupervisionClock {
 
     /// Runs `action` on the timer thread after `delay`.
     public func schedule(after delay: Duration, _ action: @escaping @Sendable () -> Void) -> SupervisionTimer {
-        let entry = Entry(deadline: now + max(delay.bounded, .zero), action: action)
+        let entry = Entry(deadline: now + max(delay.clamped, .zero), action: action)
         state.withLock { state in
             state.heap.insert(Item(entry: entry))
             rearm(&state)

@@ -34,7 +34,7 @@ public struct ChildReference<A: Actor>: Sendable {
         whileRestarting: WhileRestarting = .fail,
         _ body: @escaping @Sendable (isolated A) async throws -> R
     ) async throws -> R {
-        let timeout = timeout.bounded
+        let timeout = timeout.clamped
         switch whileRestarting {
         case .fail:
             return try await attempt(address.child(), timeout: timeout, until: timeout, body).get()

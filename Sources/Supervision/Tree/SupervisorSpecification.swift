@@ -45,11 +45,11 @@ struct SupervisorSpecification: Sendable {
         if name.contains("/") { return "a supervisor's name must not contain '/', but is '\(name)'" }
         if let problem = intensity.problem { return "supervisor '\(name)': \(problem)" }
         if case .cooldown(let pause) = whenExceeded, pause <= .zero {
-            return "supervisor '\(name)': the cooldown must be longer than zero, but is \(pause.bounded)"
+            return "supervisor '\(name)': the cooldown must be longer than zero, but is \(pause.clamped)"
         }
         // At the root these have no effect; a wrong one is a mistake there too.
         if case .timeout(let timeout) = shutdown, timeout < .zero {
-            return "the shutdown timeout of '\(name)' must not be negative, but is \(timeout.bounded)"
+            return "the shutdown timeout of '\(name)' must not be negative, but is \(timeout.clamped)"
         }
         if let problem = backoff?.problem { return "'\(name)': \(problem)" }
         if case .dynamic(let maximum?) = kind, maximum < 0 {

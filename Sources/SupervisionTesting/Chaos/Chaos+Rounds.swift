@@ -43,7 +43,7 @@ extension Chaos {
         var report = ChaosReport(title: title, processes: look.processes.map(\.path))
         report.seed = seed
         let before = Resources.now()
-        let limit = lasting.map { ContinuousClock.now + $0.bounded }
+        let limit = lasting.map { ContinuousClock.now + $0.clamped }
         for scenario in scenarios(look) {
             try Task.checkCancellation()
             let expecting = expecting ?? scenario.steps.first?.first.flatMap(expected)
@@ -113,7 +113,7 @@ extension Chaos {
         let all = scenario.steps.enumerated().flatMap { step, kills in kills.map { (step: step, kill: $0) } }
         let expected = expecting ?? .isWhole
         var latest = findings
-        let limit = ContinuousClock.now + shrinkingTime.bounded
+        let limit = ContinuousClock.now + shrinkingTime.clamped
         let fails = { (part: [(step: Int, kill: Scenario.Kill)]) async throws -> Bool in
             try Task.checkCancellation()
             guard ContinuousClock.now < limit else { return false }

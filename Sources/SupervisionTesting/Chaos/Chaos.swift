@@ -66,8 +66,8 @@ public struct Chaos: Sendable {
         self.faults = faults
         self.expecting = expecting
         self.ready = ready
-        self.timeout = timeout.bounded
-        self.patience = patience.bounded
+        self.timeout = timeout.clamped
+        self.patience = patience.clamped
         self.leaks = leaks
     }
 
@@ -91,8 +91,8 @@ public struct Chaos: Sendable {
         self.faults = faults
         self.expecting = expecting
         self.ready = ready
-        self.timeout = timeout.bounded
-        self.patience = patience.bounded
+        self.timeout = timeout.clamped
+        self.patience = patience.clamped
         self.leaks = leaks
     }
 }

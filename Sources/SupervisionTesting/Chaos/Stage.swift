@@ -224,7 +224,7 @@ extension Stage {
         if let clock {
             clock.advance(by: duration)
         } else {
-            try? await Task.sleep(for: duration.bounded)
+            try? await Task.sleep(for: duration.clamped)
         }
     }
 
