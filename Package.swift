@@ -38,10 +38,15 @@ let package = Package(
     ],
     targets: [
         .target(
+            name: "ConcurrencyPrimitives",
+            dependencies: [.product(name: "HeapModule", package: "swift-collections")],
+            swiftSettings: settings
+        ),
+        .target(
             name: "Supervision",
             dependencies: [
+                "ConcurrencyPrimitives",
                 .product(name: "DequeModule", package: "swift-collections"),
-                .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -129,7 +134,7 @@ let package = Package(
         ),
         .target(
             name: "SupervisionTesting",
-            dependencies: ["Supervision"],
+            dependencies: ["ConcurrencyPrimitives", "Supervision"],
             swiftSettings: settings
         ),
         .target(
@@ -155,6 +160,11 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ConcurrencyPrimitivesTests",
+            dependencies: ["ConcurrencyPrimitives"],
             swiftSettings: settings
         ),
         .testTarget(

@@ -1,3 +1,5 @@
+import ConcurrencyPrimitives
+
 #if canImport(Darwin)
 import Darwin
 #elseif canImport(Glibc)

@@ -1,3 +1,5 @@
+import ConcurrencyPrimitives
+
 /// Which siblings are restarted together with a failed child.
 public enum Strategy: Sendable, Hashable {
     /// Only the child that failed.

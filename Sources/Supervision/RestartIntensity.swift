@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import DequeModule
 
 /// How many restarts a supervisor allows within a period, over all its children, before it gives up.

@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Supervision
 
 /// A running supervision tree, for tests that play "kill the process".

@@ -1,3 +1,5 @@
+import ConcurrencyPrimitives
+
 /// How a supervisor treats a child, apart from its name and its code. Most children are treated in the same way, so that they
 /// share one.
 final class ChildPolicy: Sendable {

@@ -1,3 +1,5 @@
+import ConcurrencyPrimitives
+
 /// What a dynamic supervisor decides, as a value: children of no order and no id, each on its own, started and stopped side by
 /// side (Elixir's `DynamicSupervisor`).
 ///

@@ -1,3 +1,5 @@
+import ConcurrencyPrimitives
+
 extension SupervisorCore {
     /// A child ended by itself (OTP's `do_restart/3`).
     mutating func childTerminated(_ slot: Slot, _ reason: ExitReason) {

@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import DequeModule
 
 /// Everything a supervisor decides, as a value: events in, effects out, no clock, no task, no actor.

@@ -1,4 +1,4 @@
-import Synchronization
+import ConcurrencyPrimitives
 
 /// The identity of one incarnation of a child or supervisor.
 ///
@@ -40,13 +40,13 @@ public struct Pid: Sendable {
     /// Waits until the process has ended (OTP's monitor): at once if it has. When the waiting task is cancelled, returns
     /// the reason known by then, or ``ExitReason/noProcess`` if it is still alive.
     public func exited() async -> ExitReason {
-        let waiter = ExitWaiter()
-        let token = process.watch { waiter.resume(with: $0) }
-        return await withTaskCancellationHandler {
-            await withCheckedContinuation { waiter.set($0) }
-        } onCancel: { [process] in
+        let end = OneShot<ExitReason>()
+        let token = process.watch { end.set($0) }
+        do {
+            return try await end.value()
+        } catch {
             process.unwatch(token)
-            waiter.resume(with: process.exitReason ?? .noProcess)
+            return process.exitReason ?? .noProcess
         }
     }
 
@@ -84,33 +84,4 @@ extension Pid: Hashable {
 extension Pid: CustomStringConvertible {
     /// `<0.42>`: unique within this OS process.
     public var description: String { "<0.\(process.number)>" }
-}
-
-/// One continuation that is resumed once, whichever comes first: the value or the wait.
-private final class ExitWaiter: Sendable {
-    private struct State {
-        var continuation: CheckedContinuation<ExitReason, Never>?
-        var reason: ExitReason?
-    }
-
-    private let state = Mutex(State())
-
-    func set(_ continuation: CheckedContinuation<ExitReason, Never>) {
-        let reason = state.withLock { state -> ExitReason? in
-            if let reason = state.reason { return reason }
-            state.continuation = continuation
-            return nil
-        }
-        if let reason { continuation.resume(returning: reason) }
-    }
-
-    func resume(with reason: ExitReason) {
-        let continuation = state.withLock { state -> CheckedContinuation<ExitReason, Never>? in
-            guard state.reason == nil else { return nil }
-            state.reason = reason
-            defer { state.continuation = nil }
-            return state.continuation
-        }
-        continuation?.resume(returning: reason)
-    }
 }

@@ -27,7 +27,7 @@ public struct ChildContext: Sendable {
     /// The supervisor's wish that this incarnation ends.
     ///
     /// Taking it, at best in the start closure, makes the worker one that is asked and given time before it is cancelled.
-    public var stopRequest: StopRequest { StopRequest(signal: child.stopSignal()) }
+    public var stopRequest: StopRequest { StopRequest(latch: child.stopLatch()) }
 
     /// Says that this incarnation is alive and well, for a child with a dead man's switch (`reportWithin`).
     public func reportAlive() {

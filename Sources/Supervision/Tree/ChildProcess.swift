@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Synchronization
 
 /// One incarnation of a child: runs its start closure and its `run()`, and carries out what its ``ShutdownLadder`` decides.
@@ -25,7 +26,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     private struct Extras: Sendable {
         var timer: SupervisionTimer?
         var startTimer: SupervisionTimer?
-        var stopSignal: StopSignal?
+        var stopLatch: Latch?
         var deadMansSwitch = Rare<DeadMansSwitch>()
         var hang = Rare<Hang>()
     }
@@ -94,13 +95,13 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     var actor: (any Actor)? { state.withLock { $0.actor } }
 
-    func stopSignal() -> StopSignal {
+    func stopLatch() -> Latch {
         state.withLock { state in
             state.extras.update(orMake: Extras()) { extras in
-                if let signal = extras.stopSignal { return signal }
-                let signal = StopSignal()
-                extras.stopSignal = signal
-                return signal
+                if let latch = extras.stopLatch { return latch }
+                let latch = Latch()
+                extras.stopLatch = latch
+                return latch
             }
         }
     }
@@ -195,7 +196,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
             }
             let wasLeavable = state.ladder.isLeavable
             let wasAtWork = state.ladder.isAtWork
-            let observesStop = state.extras.read { $0.stopSignal != nil } ?? false
+            let observesStop = state.extras.read { $0.stopLatch != nil } ?? false
             let actions = state.ladder.handle(input, observesStop: observesStop, at: now)
             let zombieHasEnded = state.isAbandoned && wasAtWork && !state.ladder.isAtWork
             if zombieHasEnded { owner.environment.zombies.remove(process.number) }
@@ -221,11 +222,11 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     private func perform(_ action: ShutdownLadder.Action) {
         switch action {
         case .requestStop:
-            let signal = state.withLock { state -> StopSignal? in
+            let stopLatch = state.withLock { state -> Latch? in
                 state.extras.update { $0.hang.update { $0.isAskedToStop = true } }
-                return state.isHanging ? nil : state.extras.read { $0.stopSignal } ?? nil
+                return state.isHanging ? nil : state.extras.read { $0.stopLatch } ?? nil
             }
-            signal?.request()
+            stopLatch?.open()
         case .cancelTask:
             let task = state.withLock { state in
                 state.isCancelled = true
@@ -359,13 +360,13 @@ extension ChildProcess {
 
     /// Hears of all that was kept from it.
     func recover() {
-        let (hang, task, signal, isCancelled) = state.withLock { state in
+        let (hang, task, stopLatch, isCancelled) = state.withLock { state in
             let extras = state.extras.value
             state.extras.update { $0.hang.value = nil }
-            return (extras?.hang.value, state.task, extras?.stopSignal, state.isCancelled)
+            return (extras?.hang.value, state.task, extras?.stopLatch, state.isCancelled)
         }
         guard let hang else { return }
-        if hang.isAskedToStop { signal?.request() }
+        if hang.isAskedToStop { stopLatch?.open() }
         if isCancelled { task?.cancel() }
         if let end = hang.withheldEnd {
             handle(end)

@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Synchronization
 
 /// A child by its place in the tree: stays valid across restarts, and is resolved at each use.

@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Synchronization
 
 /// Something that happened to one child of a tree, told after it has happened.
@@ -37,7 +38,7 @@ public struct SupervisionEvent: Sendable {
 /// Up to 1,024 wait for a slow reader; then the oldest are dropped, and ``dropped`` counts them.
 public struct SupervisionEvents: AsyncSequence, Sendable {
     let stream: AsyncStream<SupervisionEvent>
-    let drops = DropCount()
+    let drops: DropCount
 
     /// How many events the reader has missed by being slow.
     public var dropped: Int { drops.count.load(ordering: .relaxed) }
@@ -52,55 +53,27 @@ final class DropCount: Sendable {
     let count = Atomic<Int>(0)
 }
 
-/// Hands each event to all who listen.
+/// The events of one tree, and who listens.
 final class EventHub: Sendable {
     static let bufferSize = 1024
 
-    private struct State {
-        var lastToken: UInt64 = 0
-        var listeners: [UInt64: (continuation: AsyncStream<SupervisionEvent>.Continuation, drops: DropCount)] = [:]
-        var isFinished = false
-    }
+    private let broadcast = EventBroadcast<SupervisionEvent>(limit: EventHub.bufferSize)
 
-    private let state = Mutex(State())
-
-    var isEmpty: Bool { state.withLock { $0.listeners.isEmpty } }
+    var isEmpty: Bool { broadcast.isEmpty }
 
     func subscribe() -> SupervisionEvents {
-        let (stream, continuation) = AsyncStream.makeStream(
-            of: SupervisionEvent.self,
-            bufferingPolicy: .bufferingNewest(EventHub.bufferSize)
+        let drops = DropCount()
+        return SupervisionEvents(
+            stream: broadcast.stream { drops.count.add(1, ordering: .relaxed) },
+            drops: drops
         )
-        let events = SupervisionEvents(stream: stream)
-        let token = state.withLock { state -> UInt64? in
-            guard !state.isFinished else { return nil }
-            state.lastToken += 1
-            state.listeners[state.lastToken] = (continuation, events.drops)
-            return state.lastToken
-        }
-        guard let token else {
-            continuation.finish()
-            return events
-        }
-        continuation.onTermination = { [weak self] _ in
-            self?.state.withLock { _ = $0.listeners.removeValue(forKey: token) }
-        }
-        return events
     }
 
     func publish(_ event: SupervisionEvent) {
-        let listeners = state.withLock { $0.listeners }
-        for (continuation, drops) in listeners.values {
-            if case .dropped = continuation.yield(event) { drops.count.add(1, ordering: .relaxed) }
-        }
+        broadcast.send(event)
     }
 
     func finish() {
-        let listeners = state.withLock { state in
-            state.isFinished = true
-            defer { state.listeners = [:] }
-            return state.listeners
-        }
-        for listener in listeners.values { listener.continuation.finish() }
+        broadcast.finish()
     }
 }

@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import DequeModule
 import Synchronization
 
@@ -37,10 +38,9 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     }
 
     /// A call that waits for its reply, with the child that it brings.
-    final class WaitingRequest {
+    final class WaitingRequest: Sendable {
         let child: ChildSpecification?
-        var continuation: CheckedContinuation<AdministrationReply, Never>?
-        var isCancelled = false
+        let reply = OneShot<AdministrationReply>()
 
         init(child: ChildSpecification?) {
             self.child = child

@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Logging
 
 /// The description of a supervisor, from which every incarnation of it is made.

@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Supervision
 
 /// A look at a tree before anything is done to it.

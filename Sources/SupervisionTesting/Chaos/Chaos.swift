@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Supervision
 
 /// Kills the processes of a tree, each in each way, and looks at what becomes of it.

@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Supervision
 
 /// One live tree that things are done to.

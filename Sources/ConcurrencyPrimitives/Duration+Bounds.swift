@@ -18,7 +18,7 @@ extension Duration {
     }
 
     /// Rounded towards zero, within ``clamped``.
-    var wholeNanoseconds: Int64 {
+    package var wholeNanoseconds: Int64 {
         let (seconds, attoseconds) = clamped.components
         return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
     }

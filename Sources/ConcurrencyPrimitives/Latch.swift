@@ -1,0 +1,97 @@
+import Synchronization
+
+/// Something that happens once: closed at first, then open for good.
+///
+/// It is made for very many of them with one waiter each, and smaller than a ``Monitor``.
+package final class Latch: Sendable {
+    private enum Observer: Sendable {
+        // Not a checked one, which is larger. Whoever takes it out of the table resumes it, so that it is resumed once.
+        case waiter(UnsafeContinuation<Void, Never>)
+        case handler(@Sendable () -> Void)
+
+        func run() {
+            switch self {
+            case .waiter(let continuation): continuation.resume()
+            case .handler(let handler): handler()
+            }
+        }
+    }
+
+    private typealias Entry = (token: UInt64, observer: Observer)
+
+    private struct State {
+        var isOpen = false
+        var lastToken: UInt64 = 0
+        // In the order of their tokens. Mostly one, which needs no array.
+        var first: Entry?
+        var others: [Entry] = []
+
+        mutating func append(_ entry: Entry) {
+            if first == nil { first = entry } else { others.append(entry) }
+        }
+
+        mutating func remove(_ token: UInt64) -> Observer? {
+            if let found = first, found.token == token {
+                first = others.isEmpty ? nil : others.removeFirst()
+                return found.observer
+            }
+            guard let index = others.firstIndex(where: { $0.token == token }) else { return nil }
+            return others.remove(at: index).observer
+        }
+
+        mutating func removeAll() -> [Observer] {
+            defer { (first, others) = (nil, []) }
+            return ([first].compactMap { $0 } + others).map(\.observer)
+        }
+    }
+
+    private let state = Mutex(State())
+
+    package init() {}
+
+    package var isOpen: Bool { state.withLock { $0.isOpen } }
+
+    /// It has happened: who waits goes on, and the handlers are called, in the order of their arrival. Again it does nothing.
+    package func open() {
+        let observers = state.withLock { state in
+            state.isOpen = true
+            return state.removeAll()
+        }
+        for observer in observers { observer.run() }
+    }
+
+    /// Returns when it has happened, or the waiting task is cancelled.
+    package func wait() async {
+        let token = nextToken()
+        await withTaskCancellationHandler {
+            await withUnsafeContinuation { continuation in
+                let isDue = state.withLock { state in
+                    // The task is marked as cancelled before its handler runs, which may have found nobody.
+                    if state.isOpen || Task.isCancelled { return true }
+                    state.append((token, .waiter(continuation)))
+                    return false
+                }
+                if isDue { continuation.resume() }
+            }
+        } onCancel: {
+            state.withLock { $0.remove(token) }?.run()
+        }
+    }
+
+    /// Calls `handler` once when it has happened; at once if it has.
+    package func whenOpen(_ handler: @escaping @Sendable () -> Void) {
+        let token = nextToken()
+        let isOpen = state.withLock { state in
+            if !state.isOpen { state.append((token, .handler(handler))) }
+            return state.isOpen
+        }
+        if isOpen { handler() }
+    }
+
+    private func nextToken() -> UInt64 {
+        state.withLock { state in
+            state.lastToken += 1
+            return state.lastToken
+        }
+    }
+}

@@ -1,0 +1,191 @@
+import Synchronization
+
+/// Why a wait ended without what was waited for.
+package enum WaitFailure: Error, Sendable, Equatable {
+    /// The waiting task was cancelled.
+    case cancelled
+    /// The deadline passed.
+    case deadline
+    /// As many wait as may.
+    case full
+}
+
+/// A state behind a lock, and the tasks that wait until it is as they need it.
+///
+/// A waiter brings a closure that looks at the state, and takes from it what it waits for. The closures run under the lock: before
+/// the wait begins, so that what is there is not waited for, and after each ``change(_:)``. A waiter is resumed exactly once, outside
+/// of the lock: with what its closure returned, or with the ``WaitFailure`` that came first.
+///
+/// What a closure takes is handed over for good: a cancellation that comes after it changes nothing.
+package final class Monitor<State: Sendable>: Sendable {
+    /// Who is looked at when the state has changed.
+    package enum Order: Sendable {
+        /// Every waiter: they wait for different things.
+        case all
+        /// The first, then the next as long as each gets what it waits for: they wait for the same, in the order of arrival.
+        case inTurn
+    }
+
+    // What is inlinable here is specialized for each state in the module that uses it; else a change would cost the runtime's look
+    // at generic metadata.
+
+    @usableFromInline
+    typealias Resumption = @Sendable () -> Void
+
+    @usableFromInline
+    struct Waiter: Sendable {
+        @usableFromInline
+        let token: UInt64
+        @usableFromInline
+        let check: @Sendable (inout State) -> Resumption?
+        @usableFromInline
+        let fail: @Sendable (WaitFailure) -> Void
+
+        @inlinable
+        init(
+            token: UInt64,
+            check: @escaping @Sendable (inout State) -> Resumption?,
+            fail: @escaping @Sendable (WaitFailure) -> Void
+        ) {
+            self.token = token
+            self.check = check
+            self.fail = fail
+        }
+    }
+
+    @usableFromInline
+    struct Contents: Sendable {
+        @usableFromInline
+        var state: State
+        @usableFromInline
+        var waiters: [Waiter] = []
+        @usableFromInline
+        var lastToken: UInt64 = 0
+
+        @inlinable
+        init(state: State) {
+            self.state = state
+        }
+
+        @inlinable
+        mutating func takeDue(_ order: Order) -> [Resumption] {
+            guard !waiters.isEmpty else { return [] }
+            var due: [Resumption] = []
+            switch order {
+            case .all:
+                var left: [Waiter] = []
+                for waiter in waiters {
+                    if let resumption = waiter.check(&state) { due.append(resumption) } else { left.append(waiter) }
+                }
+                if !due.isEmpty { waiters = left }
+            case .inTurn:
+                for waiter in waiters {
+                    guard let resumption = waiter.check(&state) else { break }
+                    due.append(resumption)
+                }
+                waiters.removeFirst(due.count)
+            }
+            return due
+        }
+    }
+
+    @usableFromInline
+    let contents: Mutex<Contents>
+    @usableFromInline
+    let order: Order
+
+    @inlinable
+    package init(_ state: State, order: Order = .all) {
+        contents = Mutex(Contents(state: state))
+        self.order = order
+    }
+
+    /// How many wait.
+    @inlinable
+    package var waiting: Int { contents.withLock { $0.waiters.count } }
+
+    /// Looks at the state.
+    @inlinable
+    package func read<Result: Sendable>(_ body: @Sendable (State) -> Result) -> Result {
+        contents.withLock { body($0.state) }
+    }
+
+    /// Changes the state, and resumes those who get what they wait for by that.
+    @discardableResult
+    @inlinable
+    package func change<Result: Sendable>(_ body: (inout State) -> Result) -> Result {
+        let (result, due) = contents.withLock { contents -> (Result, [Resumption]) in
+            let result = body(&contents.state)
+            return (result, contents.takeDue(order))
+        }
+        for resumption in due { resumption() }
+        return result
+    }
+
+    /// Waits until `take` returns something.
+    ///
+    /// What is there is returned at once, also in a task that is cancelled, and with a deadline that has passed. In an
+    /// ``Order/inTurn`` monitor nobody overtakes those who wait.
+    ///
+    /// - Parameters:
+    ///   - deadline: On the system's clock; `nil` is none.
+    ///   - limit: How many may wait at once.
+    ///   - take: Looks at the state, and may take from it. It is not called again once it has returned something.
+    package nonisolated(nonsending) func wait<Outcome: Sendable>(
+        before deadline: ContinuousClock.Instant? = nil,
+        limit: Int = .max,
+        for take: @escaping @Sendable (inout State) -> Outcome?
+    ) async throws(WaitFailure) -> Outcome {
+        let (outcome, token) = contents.withLock { contents -> (Outcome?, UInt64) in
+            contents.lastToken += 1
+            let mayTake = order == .all || contents.waiters.isEmpty
+            return (mayTake ? take(&contents.state) : nil, contents.lastToken)
+        }
+        if let outcome { return outcome }
+        let timer = deadline.map { deadline in
+            SystemTimers.shared.schedule(after: ContinuousClock.now.duration(to: deadline)) { [weak self] in
+                self?.fail(token, .deadline)
+            }
+        }
+        defer { timer?.cancel() }
+        let result = await withTaskCancellationHandler {
+            await withCheckedContinuation { (continuation: CheckedContinuation<Result<Outcome, WaitFailure>, Never>) in
+                let now = contents.withLock { contents -> Result<Outcome, WaitFailure>? in
+                    let mayTake = order == .all || contents.waiters.isEmpty
+                    if mayTake, let outcome = take(&contents.state) { return .success(outcome) }
+                    // The task is marked as cancelled before its handler runs, and a timer fires after its deadline: so whoever
+                    // finds nobody to fail is seen here.
+                    if Task.isCancelled { return .failure(.cancelled) }
+                    if let deadline, ContinuousClock.now >= deadline { return .failure(.deadline) }
+                    if contents.waiters.count >= limit { return .failure(.full) }
+                    contents.waiters.append(
+                        Waiter(
+                            token: token,
+                            check: { state in
+                                guard let outcome = take(&state) else { return nil }
+                                return { continuation.resume(returning: .success(outcome)) }
+                            },
+                            fail: { continuation.resume(returning: .failure($0)) }
+                        )
+                    )
+                    return nil
+                }
+                if let now { continuation.resume(returning: now) }
+            }
+        } onCancel: {
+            fail(token, .cancelled)
+        }
+        return try result.get()
+    }
+
+    private func fail(_ token: UInt64, _ failure: WaitFailure) {
+        let (waiter, due) = contents.withLock { contents -> (Waiter?, [Resumption]) in
+            guard let index = contents.waiters.firstIndex(where: { $0.token == token }) else { return (nil, []) }
+            let waiter = contents.waiters.remove(at: index)
+            // The next one may want less than the one that stood before it.
+            return (waiter, order == .inTurn && index == 0 ? contents.takeDue(order) : [])
+        }
+        waiter?.fail(failure)
+        for resumption in due { resumption() }
+    }
+}

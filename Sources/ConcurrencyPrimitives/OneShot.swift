@@ -1,0 +1,55 @@
+/// A value that is set once, and any number of tasks that wait for it, or ask for it later. The first value stands.
+package final class OneShot<Value: Sendable>: Sendable {
+    private struct State: Sendable {
+        var value: Value?
+        var handlers: [@Sendable (Value) -> Void] = []
+    }
+
+    private let monitor = Monitor(State())
+
+    package init() {}
+
+    /// The value, if it has been set.
+    package var current: Value? { monitor.read { $0.value } }
+
+    /// Sets the value, calls the handlers and resumes all who wait. False when it had been set before.
+    @discardableResult
+    package func set(_ value: Value) -> Bool {
+        let handlers = monitor.change { state -> [@Sendable (Value) -> Void]? in
+            guard state.value == nil else { return nil }
+            state.value = value
+            defer { state.handlers = [] }
+            return state.handlers
+        }
+        guard let handlers else { return false }
+        for handler in handlers { handler(value) }
+        return true
+    }
+
+    /// Calls `handler` where ``set(_:)`` is called, or at once, here, if it was.
+    package func whenSet(_ handler: @escaping @Sendable (Value) -> Void) {
+        let value = monitor.change { state -> Value? in
+            if state.value == nil { state.handlers.append(handler) }
+            return state.value
+        }
+        if let value { handler(value) }
+    }
+
+    /// The value, waited for; at once if it has been set, also in a task that is cancelled.
+    ///
+    /// - Throws: `CancellationError` when the waiting task is cancelled before.
+    package nonisolated(nonsending) func value() async throws(CancellationError) -> Value {
+        do throws(WaitFailure) {
+            return try await monitor.wait { $0.value }
+        } catch {
+            throw CancellationError()
+        }
+    }
+
+    /// The value, waited for no longer than until the deadline.
+    package nonisolated(nonsending) func value(
+        before deadline: ContinuousClock.Instant
+    ) async throws(WaitFailure) -> Value {
+        try await monitor.wait(before: deadline) { $0.value }
+    }
+}

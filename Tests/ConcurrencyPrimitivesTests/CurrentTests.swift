@@ -1,0 +1,82 @@
+import ConcurrencyPrimitives
+import Testing
+
+@Suite("A value that comes and goes with incarnations", .timeLimit(.minutes(1)))
+struct CurrentTests {
+    private final class Incarnation: Sendable {}
+
+    private let forEver = ContinuousClock.now + .seconds(3600)
+
+    private func wait(
+        _ current: Current<Incarnation, String>,
+        otherThan old: Incarnation? = nil
+    ) async -> Task<Incarnation, any Error> {
+        let waiting = current.waiting
+        let task = Task { try await current.value(otherThan: old, before: forEver) }
+        while current.waiting == waiting { await Task.yield() }
+        return task
+    }
+
+    @Test("is had at once while there is one, and waited for while there is none")
+    func comesAndGoes() async throws {
+        let current = Current<Incarnation, String>(limit: 10)
+        let first = Incarnation()
+        let waiting = await wait(current)
+        current.set(first)
+        #expect(try await waiting.value === first)
+        #expect(try await current.value(before: .now) === first)
+        let next = await wait(current, otherThan: first)
+        current.clear(first)
+        #expect(current.value == nil)
+        let second = Incarnation()
+        current.set(second)
+        // An end that is told late takes nothing of the next one.
+        current.clear(first)
+        #expect(current.value === second)
+        #expect(try await next.value === second)
+    }
+
+    @Test("is not waited for when nobody is going to make one, until somebody is")
+    func ended() async throws {
+        let current = Current<Incarnation, String>(limit: 10)
+        let waiting = await wait(current)
+        current.end(because: "it gave up")
+        for task in [waiting, Task { try await current.value(before: forEver) }] {
+            await #expect {
+                try await task.value
+            } throws: { error in
+                guard case Current<Incarnation, String>.Absence.ended("it gave up") = error else { return false }
+                return true
+            }
+        }
+        current.begin()
+        let again = await wait(current)
+        current.set(Incarnation())
+        _ = try await again.value
+    }
+
+    @Test("a wait ends at its deadline, when its task is cancelled, and at once when too many wait")
+    func absent() async throws {
+        let current = Current<Incarnation, String>(limit: 1)
+        await #expect {
+            _ = try await current.value(before: .now + .milliseconds(5))
+        } throws: { error in
+            guard case Current<Incarnation, String>.Absence.deadline = error else { return false }
+            return true
+        }
+        let waiting = await wait(current)
+        await #expect {
+            _ = try await current.value(before: forEver)
+        } throws: { error in
+            guard case Current<Incarnation, String>.Absence.overloaded(limit: 1) = error else { return false }
+            return true
+        }
+        waiting.cancel()
+        await #expect {
+            _ = try await waiting.value
+        } throws: { error in
+            guard case Current<Incarnation, String>.Absence.cancelled = error else { return false }
+            return true
+        }
+    }
+}
