@@ -16,6 +16,9 @@ public enum AMQPError: Error, Sendable {
     case handshakeFailed(endpoint: String, stage: Stage, reason: String)
     /// The broker refused the user name or the password (403).
     case authenticationFailed(endpoint: String, text: String)
+    /// A connection may have fewer channels than are needed: by `channel_max` of the URI, ``ConnectionConfiguration/maximumChannels``,
+    /// or the broker's `channel_max`. A pool ends with it.
+    case tooFewChannels(endpoint: String, limit: UInt16, needed: UInt16)
     /// The virtual host does not exist, or the user may not use it (530, 403).
     case virtualHostRefused(endpoint: String, virtualHost: String, code: UInt16, text: String)
     /// No channel of the pool is ready. The last error at each endpoint that was tried says why.
@@ -41,6 +44,8 @@ public enum AMQPError: Error, Sendable {
     case channelClosedByBroker(code: UInt16, text: String)
     /// This side closed the channel.
     case channelClosed
+    /// The broker closed the channel for something else that was done on it: a message that another task published there.
+    case channelLost(reason: String)
     /// The broker closed the *connection* instead of doing what the operation asks for: 541 for a kind of queue that it does not
     /// permit, 503 for a type of exchange that it does not have, 530, 540. The operation names what was refused.
     case topologyRefused(operation: String, code: UInt16, text: String)
@@ -73,10 +78,14 @@ public enum AMQPError: Error, Sendable {
     case returned(code: UInt16, text: String, exchange: String, routingKey: String)
     /// The broker did not take responsibility for the message; `basic.nack`.
     case nacked
+    /// The broker refused the message, and closed the channel for it: there is no such exchange (404), the user may not publish there
+    /// (403), or the message has another user's id (406).
+    case refused(code: UInt16, text: String, exchange: String, routingKey: String)
 
     // MARK: What became of a request
 
-    /// No byte of the request left this process, because of the cause.
+    /// The broker has not taken the request, because of the cause: no byte of it left this process, or it came on a channel that
+    /// the broker had closed before.
     indirect case notSent(AMQPError)
     /// The message was written, and whether the broker took it is not known, because of the cause.
     indirect case unconfirmed(AMQPError)
@@ -125,14 +134,16 @@ extension AMQPError {
         case .connectFailed, .invalidEndpoint, .notConnected, .poolNotRunning, .poolEnded: .connect
         case .tlsFailed: .encrypt
         case .handshakeFailed(_, let stage, _): stage
-        case .authenticationFailed: .authenticate
+        case .authenticationFailed, .tooFewChannels: .authenticate
         case .virtualHostRefused: .openVirtualHost
         case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .protocolViolation,
             .tooManyChannels:
             .connection
-        case .channelClosedByBroker, .channelClosed, .setUpFailed: .channel
+        case .channelClosedByBroker, .channelClosed, .channelLost, .setUpFailed: .channel
         case .topologyRefused, .timedOut, .cancelled, .overloaded, .invalidArgument, .propertiesRefused: .operation
-        case .blocked, .unencodable, .messageTooLarge, .confirmsNotSelected, .returned, .nacked, .unconfirmed: .publish
+        case .blocked, .unencodable, .messageTooLarge, .confirmsNotSelected, .returned, .nacked, .refused,
+            .unconfirmed:
+            .publish
         case .notSent(let cause): cause.stage
         }
     }
@@ -143,14 +154,16 @@ extension AMQPError {
     public var isRetrySafe: Bool {
         switch self {
         case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed,
-            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .overloaded,
+            .virtualHostRefused, .tooFewChannels, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded,
+            .overloaded,
             .tooManyChannels,
             .invalidArgument, .unencodable, .messageTooLarge,
             .confirmsNotSelected,
-            .returned, .nacked, .notSent:
+            .returned, .nacked, .refused, .notSent:
             true
         case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .channelClosedByBroker,
-            .channelClosed, .topologyRefused, .protocolViolation, .timedOut, .cancelled, .blocked, .propertiesRefused,
+            .channelClosed, .channelLost, .topologyRefused, .protocolViolation, .timedOut, .cancelled, .blocked,
+            .propertiesRefused,
             .unconfirmed:
             false
         }
@@ -161,7 +174,8 @@ extension AMQPError {
         switch self {
         case .authenticationFailed: 403
         case .virtualHostRefused(_, _, let code, _), .connectionClosedByBroker(let code, _),
-            .channelClosedByBroker(let code, _), .topologyRefused(_, let code, _), .returned(let code, _, _, _):
+            .channelClosedByBroker(let code, _), .topologyRefused(_, let code, _), .returned(let code, _, _, _),
+            .refused(let code, _, _, _):
             code
         case .notSent(let cause), .unconfirmed(let cause): cause.replyCode
         default: nil
@@ -172,7 +186,7 @@ extension AMQPError {
     var isEndOfChannel: Bool {
         switch self {
         case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .protocolViolation,
-            .channelClosedByBroker, .channelClosed, .topologyRefused:
+            .channelClosedByBroker, .channelClosed, .channelLost, .topologyRefused:
             true
         default: false
         }
@@ -199,6 +213,8 @@ extension AMQPError: CustomStringConvertible {
         case .authenticationFailed(let endpoint, let text): "\(endpoint) refused the credentials: \(text)"
         case .virtualHostRefused(let endpoint, let virtualHost, let code, let text):
             "\(endpoint) refused the virtual host \"\(virtualHost)\": \(code) \(text)"
+        case .tooFewChannels(let endpoint, let limit, let needed):
+            "a connection to \(endpoint) may have \(limit) channels, and \(needed) are needed: raise channel_max"
         case .notConnected(let failures):
             failures.isEmpty
                 ? "not connected yet"
@@ -213,6 +229,7 @@ extension AMQPError: CustomStringConvertible {
         case .connectionClosed: "the connection is closed"
         case .channelClosedByBroker(let code, let text): "the broker closed the channel: \(code) \(text)"
         case .channelClosed: "the channel is closed"
+        case .channelLost(let reason): "the channel was lost: \(reason)"
         case .topologyRefused(let operation, let code, let text):
             "the broker refused \(operation), and closed the connection for it: \(code) \(text)"
         case .protocolViolation(let what): "the broker broke the protocol: \(what)"
@@ -228,6 +245,8 @@ extension AMQPError: CustomStringConvertible {
         case .confirmsNotSelected: "the channel is not in confirm mode"
         case .returned(let code, let text, let exchange, let routingKey):
             "returned by exchange \"\(exchange)\" for routing key \"\(routingKey)\": \(code) \(text)"
+        case .refused(let code, let text, let exchange, let routingKey):
+            "the broker refused the message to exchange \"\(exchange)\" with routing key \"\(routingKey)\": \(code) \(text)"
         case .nacked: "the broker refused responsibility for the message"
         case .notSent(let cause): "not sent: \(cause)"
         case .unconfirmed(let cause): "sent, but not confirmed: \(cause)"

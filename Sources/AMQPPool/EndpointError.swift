@@ -15,6 +15,8 @@ public enum EndpointError: Error, Sendable, Hashable {
     case invalidPercentEncoding(EndpointPart)
     /// A NUL in a part that cannot have one.
     case containsNUL(EndpointPart)
+    /// A CR or LF in a part that cannot have one.
+    case containsLineBreak(EndpointPart)
     /// The host is not a name or an address.
     case invalidHost(String)
     /// The port is not a number from 1 to 65535.
@@ -68,6 +70,8 @@ extension EndpointError: CustomStringConvertible {
             "the \(part.rawValue) has a % that does not begin a percent-encoded character of UTF-8; write % as %25"
         case .containsNUL(let part):
             "the \(part.rawValue) contains a NUL"
+        case .containsLineBreak(let part):
+            "the \(part.rawValue) contains a line break"
         case .invalidHost(let host):
             "\"\(host)\" is not a host; an IPv6 address goes into brackets"
         case .invalidPort(let port):

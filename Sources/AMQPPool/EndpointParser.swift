@@ -16,6 +16,8 @@ struct EndpointParts {
         if username.utf8.contains(0) { return .containsNUL(.username) }
         if password.utf8.contains(0) { return .containsNUL(.password) }
         if virtualHost.utf8.contains(0) { return .containsNUL(.virtualHost) }
+        if virtualHost.hasLineBreak { return .containsLineBreak(.virtualHost) }
+        if host.hasLineBreak { return .containsLineBreak(.host) }
         let bytes = virtualHost.utf8.count
         if bytes > 255 { return .virtualHostTooLong(bytes: bytes, limit: 255) }
         if let port, !(1...65_535).contains(port) { return .invalidPort(String(port)) }

@@ -69,6 +69,9 @@ actor IsolatedReplies {
                 let isRefused = ChannelEnd(error) == .refused
                 await end()
                 return isRefused ? .refused("\(error.cause)") : .unknown("\(error)")
+            case .refused:
+                await end()
+                return .refused("\(error.cause)")
             case .unencodable, .messageTooLarge, .propertiesRefused: return .refused("\(error.cause)")
             default:
                 await end()

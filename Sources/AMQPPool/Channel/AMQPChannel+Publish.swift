@@ -23,7 +23,8 @@ extension AMQPChannel {
     ///   - routingKey: what the exchange routes by.
     ///   - mandatory: whether a message that no queue takes is an error.
     ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
-    /// - Throws: ``AMQPError/returned(code:text:exchange:routingKey:)``, ``AMQPError/nacked``; ``AMQPError/notSent(_:)`` with
+    /// - Throws: ``AMQPError/returned(code:text:exchange:routingKey:)``, ``AMQPError/nacked``,
+    ///   ``AMQPError/refused(code:text:exchange:routingKey:)``, for which the broker closes the channel; ``AMQPError/notSent(_:)`` with
     ///   the cause when no byte of it was written, which is ``AMQPError/overloaded(_:)`` when there was no room in time; ``AMQPError/unconfirmed(_:)`` with the cause when it was written, and
     ///   whether the broker took it is not known.
     public func publish(
@@ -34,11 +35,13 @@ extension AMQPChannel {
         mandatory: Bool = false,
         timeout: Duration? = nil
     ) async throws(AMQPError) {
+        let method = Method.basicPublish(exchange: exchange, routingKey: routingKey, mandatory: mandatory)
+        if let problem = method.nameProblem { throw .notSent(.invalidArgument(problem)) }
         if !isConfirming { try await selectConfirms(timeout: timeout) }
-        let timeout = timeout ?? configuration.operationTimeout
+        let timeout = (timeout ?? configuration.operationTimeout).bounded
         lastPublish += 1
         let id = lastPublish
-        let publish = Publish(
+        var publish = Publish(
             exchange: exchange,
             routingKey: routingKey,
             mandatory: mandatory,
@@ -47,6 +50,8 @@ extension AMQPChannel {
             isWanted: { self.assumeIsolated { $0.publishIsWanted(id) } },
             outcome: { outcome in self.assumeIsolated { $0.published(id, outcome) } }
         )
+        publish.tellsRefusals = true
+        let message = publish
         let result = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let deadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
@@ -58,7 +63,7 @@ extension AMQPChannel {
                     exchange: exchange,
                     routingKey: routingKey
                 )
-                submitInTurn(publish, id)
+                submitInTurn(message, id)
             }
         } onCancel: {
             onEventLoop { $0.abandonPublish(id, .cancelled(operation: "publish")) }
@@ -100,6 +105,8 @@ extension AMQPChannel {
                 .failure(
                     .returned(code: code, text: text, exchange: pending.exchange, routingKey: pending.routingKey)
                 )
+            case .refused(.refused(let code, let text, let exchange, let routingKey)):
+                .failure(.refused(code: code, text: text, exchange: exchange, routingKey: routingKey))
             case .notWritten(let error), .refused(let error): .failure(.notSent(error))
             case .unknown(let error): .failure(.unconfirmed(error))
             case .sent: .failure(.unconfirmed(.confirmsNotSelected))
@@ -168,6 +175,9 @@ extension AMQPChannel {
     }
 
     /// Rejects a delivery of this channel, from any thread, without waiting. Does nothing once the channel is closed.
+    ///
+    /// Sends `basic.reject`, which a quorum queue counts against its delivery limit on every version of RabbitMQ; `basic.nack`, which
+    /// asks for the same, is not counted from 4.3 on, so a message that is always given back with it never ends.
     ///
     /// - Parameters:
     ///   - deliveryTag: the delivery's.

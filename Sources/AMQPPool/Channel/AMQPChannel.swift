@@ -16,6 +16,7 @@ public actor AMQPChannel {
     nonisolated let end = OneShot<AMQPError>()
     nonisolated let stateBroadcast = StateBroadcast(ChannelState.open)
     private nonisolated let isSealed = Atomic(false)
+    private nonisolated let closedForPublish = Atomic(false)
 
     private var machine: ChannelStateMachine
     private var operations: [UInt64: Operation] = [:]
@@ -88,7 +89,7 @@ public actor AMQPChannel {
     ///
     /// - Parameter timeout: nil is ``ConnectionConfiguration/closeTimeout``.
     public nonisolated func close(timeout: Duration? = nil) async {
-        let timeout = timeout ?? configuration.closeTimeout
+        let timeout = (timeout ?? configuration.closeTimeout).bounded
         onEventLoop { $0.beginClose(timeout: timeout) }
         _ = await end.wait(atMost: timeout + .seconds(1))
     }
@@ -111,6 +112,9 @@ public actor AMQPChannel {
 
     /// Why the channel is over, or nil while it is open.
     public nonisolated var closedError: AMQPError? { end.value }
+
+    /// Whether the broker has closed the channel for a message, and not for an operation.
+    nonisolated var isClosedForPublish: Bool { closedForPublish.load(ordering: .acquiring) }
 
     /// Whether the channel is open and its connection not blocked.
     package nonisolated var isReady: Bool { !isSealed.load(ordering: .acquiring) && !connection.isBlocked }
@@ -139,10 +143,11 @@ public actor AMQPChannel {
         timeout: Duration?,
         _ input: (inout ChannelStateMachine, UInt64, inout [ChannelStateMachine.Action]) -> Void
     ) async throws(AMQPError) -> ChannelStateMachine.Reply {
+        if let problem = request.nameProblem { throw .invalidArgument(problem) }
         if let error = refusal(of: request) { throw .notSent(.unencodable(error)) }
         lastOperation += 1
         let id = lastOperation
-        let timeout = timeout ?? configuration.operationTimeout
+        let timeout = (timeout ?? configuration.operationTimeout).bounded
         let result = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let deadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
@@ -197,16 +202,32 @@ public actor AMQPChannel {
 
     // MARK: The outbox
 
-    func drainIfStalled() {
-        if isStalled { drain() }
+    /// Encodes what waits in the outbox because there was no room for it.
+    ///
+    /// - Returns: whether more waits.
+    func drainIfStalled(_ share: Share) -> Bool {
+        if isStalled { drain(share: share) }
+        return isStalled
+    }
+
+    /// How much of what waits is encoded in one turn.
+    enum Share {
+        /// As long as there is room.
+        case all
+        /// Up to the first message: what stands behind one must stay there.
+        case acknowledgements
+        /// Messages of about this many bytes, and what is between them.
+        case bytes(Int)
     }
 
     /// Encodes what waits in the outbox, as far as it may be written now.
     ///
-    /// - Parameter isLast: the channel is about to close. Then the bounds do not count, and acknowledgements are written also
-    ///   behind a write that does not end, up to the first message: that is not written, and what it answers must not be
-    ///   acknowledged.
-    func drain(isLast: Bool = false) {
+    /// - Parameters:
+    ///   - isLast: the channel is about to close. Then the bounds do not count, and acknowledgements are written also
+    ///     behind a write that does not end, up to the first message: that is not written, and what it answers must not be
+    ///     acknowledged.
+    ///   - share: how much. What is left waits for the next turn.
+    func drain(isLast: Bool = false, share: Share = .all) {
         // Encoding calls nobody back but `mayWrite`, which must not call back in here.
         guard !isDraining else { return }
         isDraining = true
@@ -216,11 +237,12 @@ public actor AMQPChannel {
         }
         isStalled = false
         var done = (count: 0, bytes: 0)
+        var taken = 0
         repeat {
             done = (0, 0)
             while fetchedIndex < fetched.count {
                 let entry = fetched[fetchedIndex]
-                guard write(entry, isLast: isLast) else {
+                guard share.allows(entry, after: taken), write(entry, isLast: isLast) else {
                     isStalled = true
                     fetched.removeSubrange(..<fetchedIndex)
                     fetchedIndex = 0
@@ -229,6 +251,7 @@ public actor AMQPChannel {
                 }
                 done.count += 1
                 done.bytes += entry.bytes
+                taken += entry.bytes + 1
             }
             fetched.removeAll(keepingCapacity: true)
             fetchedIndex = 0
@@ -323,6 +346,7 @@ public actor AMQPChannel {
         case .sealed(let error): seal(error)
         case .closed(let error):
             closeDeadline?.cancel()
+            closedForPublish.store(machine.isClosedForPublish, ordering: .releasing)
             end.fire(error)
             stateBroadcast.finish(.closed)
         case .released: connection.assumeIsolated { $0.released(number) }
@@ -360,5 +384,15 @@ public actor AMQPChannel {
     /// Runs on the event loop, after what is running there now.
     nonisolated func onEventLoop(_ body: @escaping @Sendable (isolated AMQPChannel) -> Void) {
         eventLoop.execute { self.assumeIsolated { body($0) } }
+    }
+}
+
+extension AMQPChannel.Share {
+    fileprivate func allows(_ entry: ChannelOutbox.Entry, after taken: Int) -> Bool {
+        switch (self, entry) {
+        case (.all, _), (_, .acknowledge), (_, .reject): true
+        case (.acknowledgements, .publish): false
+        case (.bytes(let limit), .publish): taken < limit
+        }
     }
 }

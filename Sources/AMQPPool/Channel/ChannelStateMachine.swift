@@ -66,6 +66,8 @@ struct ChannelStateMachine {
     let maximumUnconfirmed: Int
     /// Whether the broker numbers this channel's messages: from the moment confirm.select is written.
     private(set) var isConfirming = false
+    /// Whether the broker has closed the channel for a message, and not for an operation.
+    private(set) var isClosedForPublish = false
 
     init(maximumUnconfirmed: Int, maximumWaitingOperations: Int, maximumIncomingMessageSize: Int) {
         self.maximumUnconfirmed = maximumUnconfirmed
@@ -319,9 +321,17 @@ extension ChannelStateMachine {
             phase = .closing(crossed: error, isOver: isOver)
         case .opening, .open:
             phase = .closed(error)
-            actions.append(.sealed(error))
-            failOperations(error, &actions)
-            settleAll(.unknown(error), &actions)
+            if reason.cause == Method.publishID {
+                isClosedForPublish = true
+                // Whoever else uses the channel learns nothing of another's message.
+                actions.append(.sealed(.lostForAnother))
+                failOperations(.lostForAnother, &actions)
+                confirms.settleAll(refused: PublishRefusal(reason), error) { actions.append(.settle($0)) }
+            } else {
+                actions.append(.sealed(error))
+                failOperations(error, &actions)
+                settleAll(.unknown(error), &actions)
+            }
             consumers.removeAll()
             actions.append(.closed(error))
             actions.append(.released)

@@ -16,8 +16,10 @@ struct ConfirmTracker {
         func tell() { observer.published(attempt, outcome) }
     }
 
-    /// What a returned message is recognised by. Kept for mandatory messages only.
+    /// What a message is recognised by that the broker returns, or closes the channel for.
     struct Identity {
+        /// Only such a message can be returned.
+        var isMandatory: Bool
         var exchange: String
         var routingKey: String
         var properties: MessageProperties
@@ -25,10 +27,11 @@ struct ConfirmTracker {
         var body: ByteBuffer?
 
         init(_ publish: Publish) {
+            isMandatory = publish.mandatory
             exchange = publish.exchange
             routingKey = publish.routingKey
             properties = publish.properties
-            body = properties.messageID == nil ? publish.body : nil
+            body = isMandatory && properties.messageID == nil ? publish.body : nil
         }
 
         func matches(
@@ -45,7 +48,7 @@ struct ConfirmTracker {
     }
 
     private enum Entry {
-        case waiting(Waiter?, Identity?)
+        case waiting(Waiter?, Identity)
         case settled
     }
 
@@ -54,6 +57,7 @@ struct ConfirmTracker {
         var observer: any PublishObserver
         var attempt: Int
         var hearsFailuresOnly: Bool
+        var hearsRefusals: Bool
     }
 
     /// Entries from tag `base` on.
@@ -70,9 +74,14 @@ struct ConfirmTracker {
     /// Adds the message that is about to be written.
     mutating func append(_ publish: Publish) {
         let waiter = publish.observer.map {
-            Waiter(observer: $0, attempt: publish.attempt, hearsFailuresOnly: publish.tellsFailuresOnly)
+            Waiter(
+                observer: $0,
+                attempt: publish.attempt,
+                hearsFailuresOnly: publish.tellsFailuresOnly,
+                hearsRefusals: publish.tellsRefusals
+            )
         }
-        entries.append(.waiting(waiter, publish.mandatory ? Identity(publish) : nil))
+        entries.append(.waiting(waiter, Identity(publish)))
         unsettled += 1
     }
 
@@ -119,7 +128,7 @@ struct ConfirmTracker {
     ) -> Bool {
         let start = Int(max(returnCursor, base) - base)
         func match(_ index: Int) -> Bool {
-            guard case .waiting(_, let identity?) = entries[index] else { return false }
+            guard case .waiting(_, let identity) = entries[index], identity.isMandatory else { return false }
             return identity.matches(
                 exchange: exchange,
                 routingKey: routingKey,
@@ -141,6 +150,50 @@ struct ConfirmTracker {
     /// Every message without an outcome gets this one.
     mutating func settleAll(with outcome: PublishOutcome, _ settled: (Settlement) -> Void) {
         for entry in entries { report(entry, outcome, settled) }
+        base += UInt64(entries.count)
+        entries.removeAll()
+    }
+
+    /// The broker has closed the channel for one of the messages.
+    ///
+    /// It works on a channel's messages in order, and on none after that one. So of those that can be meant the last was not taken in any
+    /// case, and what came behind it was not looked at; what came before is in doubt.
+    mutating func settleAll(
+        refused refusal: PublishRefusal,
+        _ error: AMQPError,
+        _ settled: (Settlement) -> Void
+    ) {
+        var candidates = entries.indices.filter { index in
+            guard case .waiting(_, let identity) = entries[index] else { return false }
+            return refusal.ground.matches(identity)
+        }
+        let isKnown = !candidates.isEmpty && refusal.ground != .unknown
+        if !isKnown {
+            candidates = entries.indices.filter { if case .waiting = entries[$0] { true } else { false } }
+        }
+        let last = isKnown || candidates.count == 1 ? candidates.last : nil
+        let suspects = Set(candidates)
+        for (index, entry) in entries.enumerated() {
+            guard case .waiting(let waiter, let identity) = entry else { continue }
+            let outcome: PublishOutcome
+            if waiter?.hearsRefusals != true {
+                outcome = .unknown(error)
+            } else if let last, index > last {
+                outcome = .notWritten(.lostForAnother)
+            } else if index == last {
+                outcome = .refused(
+                    .refused(
+                        code: refusal.code,
+                        text: refusal.text,
+                        exchange: identity.exchange,
+                        routingKey: identity.routingKey
+                    )
+                )
+            } else {
+                outcome = .unknown(suspects.contains(index) ? error : .lostForAnother)
+            }
+            report(entry, outcome, settled)
+        }
         base += UInt64(entries.count)
         entries.removeAll()
     }

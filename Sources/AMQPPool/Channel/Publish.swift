@@ -15,6 +15,9 @@ package struct Publish: Sendable {
     /// Whether the observer hears of failures only: not of ``PublishOutcome/confirmed``, ``PublishOutcome/presumedDelivered``,
     /// ``PublishOutcome/sent``. For those who learn by an answer that it arrived.
     package var tellsFailuresOnly: Bool
+    /// Whether the observer hears what is known when the broker closes the channel for a message: ``PublishOutcome/refused(_:)`` for that
+    /// one, and ``PublishOutcome/notWritten(_:)`` for what came behind it. Otherwise all of them are ``PublishOutcome/unknown(_:)``.
+    package var tellsRefusals = false
 
     package init(
         exchange: String,
@@ -101,10 +104,10 @@ package enum PublishOutcome: Sendable {
     /// Encoded to be written, on a channel without confirms: no more will be heard of it, but of a return. See
     /// ``AMQPChannel/onReturn(_:)``.
     case sent
-    /// No byte of it left: safe to send again, elsewhere too.
+    /// No byte of it left, or the broker had closed the channel before it came: safe to send again, elsewhere too.
     case notWritten(AMQPError)
     /// Written and unconfirmed when the connection or the channel was lost.
     case unknown(AMQPError)
-    /// Refused here before anything was sent; sending it again would be refused again.
+    /// Refused here before anything was sent, or by the broker (``Publish/tellsRefusals``); sending it again would be refused again.
     case refused(AMQPError)
 }

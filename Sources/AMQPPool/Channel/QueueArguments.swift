@@ -84,7 +84,12 @@ public struct QueueArguments: Sendable, Hashable {
     public var maximumPriority: UInt8?
     /// `x-single-active-consumer`: one consumer gets all messages, another one takes over when it goes.
     public var singleActiveConsumer: Bool
-    /// `x-delivery-limit`: a message that was redelivered this often is dropped, or dead-lettered.
+    /// `x-delivery-limit`: a message that was redelivered this often is dropped, or dead-lettered. -1 is no limit, from RabbitMQ 4.0
+    /// on: there a queue that is declared without a limit has one of 20, and drops without a word what has no dead letter exchange. So
+    /// a consumer that requeues for ever, or dead-letters after more than 20 attempts, needs -1 or more than its attempts.
+    ///
+    /// What counts as redelivered differs: `basic.reject`, a lost channel or connection and a cancelled consumer count on every
+    /// version, `basic.nack` up to 4.2 only. ``AMQPChannel/reject(_:requeue:)`` sends the former.
     public var deliveryLimit: Int?
     /// `x-quorum-initial-group-size`: on how many nodes a quorum queue begins.
     public var initialGroupSize: Int?
@@ -123,7 +128,7 @@ extension QueueArguments {
         table["x-overflow"] = overflow.map { .string($0.rawValue) }
         table["x-max-priority"] = maximumPriority.map { .int64(Int64($0)) }
         table["x-single-active-consumer"] = singleActiveConsumer ? true : nil
-        table["x-delivery-limit"] = try count(deliveryLimit, "x-delivery-limit", from: 0)
+        table["x-delivery-limit"] = try count(deliveryLimit, "x-delivery-limit", from: -1)
         table["x-quorum-initial-group-size"] = try count(initialGroupSize, "x-quorum-initial-group-size", from: 1)
         table["x-queue-leader-locator"] = leaderLocator.map { .string($0.rawValue) }
         table["x-max-age"] = try age(maximumAge)

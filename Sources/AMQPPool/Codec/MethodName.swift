@@ -6,6 +6,9 @@ extension Method {
     /// `connection.update-secret-ok`.
     static let updateSecretOKID: UInt32 = 0x000A_0047
 
+    /// `basic.publish`.
+    static let publishID = UInt32(AMQP_BASIC_PUBLISH_METHOD)
+
     /// The class id and the method id, as on the wire.
     var id: UInt32 { identity.id }
 

@@ -7,7 +7,7 @@ import Synchronization
 extension AMQPConnection {
     // MARK: Writing
 
-    /// Whether messages may be encoded now. If not, ``AMQPChannel/drainIfStalled()`` is called as soon as they may.
+    /// Whether messages may be encoded now. If not, ``AMQPChannel/drainIfStalled(_:)`` is called as soon as they may.
     func hasRoomForMessages() -> Bool {
         if machine.isOpen, machine.blockedReason == nil, batch.hasRoom { return true }
         hasStalledChannel = true
@@ -97,21 +97,36 @@ extension AMQPConnection {
         drainChannels()
     }
 
+    /// Lets the channels that found no room write: first the acknowledgements that nothing stands before, then messages, each channel
+    /// an equal share in turn until there is no room. So one that publishes more than the socket takes keeps nobody waiting for
+    /// longer than one write.
     private func drainChannels() {
         guard hasStalledChannel, isFlowing else { return }
         hasStalledChannel = false
-        let count = channels.count
-        let first = nextDrained < count ? nextDrained : 0
-        nextDrained = 0
-        for offset in 0..<count {
+        var waiting: [AMQPChannel] = []
+        let inTurn = channels.suffix(from: min(nextDrained, channels.count)) + channels.prefix(nextDrained)
+        for case let channel? in inTurn {
+            if drain(channel, .acknowledgements) { waiting.append(channel) }
             // What a channel does may end others, and the connection.
-            let index = (first + offset) % count
-            guard index < channels.count, let channel = channels[index] else { continue }
-            let hadRoom = batch.hasRoom
-            channel.assumeIsolated { $0.drainIfStalled() }
-            // The one that took the last room is the last of the next round.
-            if hadRoom, !batch.hasRoom { nextDrained = index + 1 }
+            guard isFlowing else { return }
         }
+        let share = max(WriteBatch.limit / max(1, waiting.count), 16_384)
+        while !waiting.isEmpty, isFlowing, batch.hasRoom {
+            var rest: [AMQPChannel] = []
+            for channel in waiting where isFlowing && batch.hasRoom {
+                let size = batch.size
+                // One that wrote nothing waits for something else than room.
+                if drain(channel, .bytes(share)), batch.size > size { rest.append(channel) }
+                // The next write begins behind the last one that had its turn.
+                nextDrained = Int(channel.number) + 1
+            }
+            waiting = rest
+        }
+        if !waiting.isEmpty || !batch.hasRoom { hasStalledChannel = true }
+    }
+
+    private func drain(_ channel: AMQPChannel, _ share: AMQPChannel.Share) -> Bool {
+        channel.assumeIsolated { $0.drainIfStalled(share) }
     }
 
     // MARK: Reading
@@ -180,14 +195,17 @@ extension AMQPConnection {
     // MARK: The transport
 
     func connect() {
-        let timeout = endpoint.connectionTimeout ?? configuration.connectTimeout
+        let timeout = (endpoint.connectionTimeout ?? configuration.connectTimeout).bounded
         openDeadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
             self.assumeIsolated { connection in connection.drive { $0.openTimedOut(after: timeout, &$1) } }
         }
         // The name is resolved here, and its addresses are tried in turn until one answers (RFC 8305).
         ClientBootstrap(group: eventLoop)
-            .resolver(configuration.makeResolver?(eventLoop))
+            .resolver(addresses.resolver(configuration.makeResolver?(eventLoop), on: eventLoop))
             .connectTimeout(TimeAmount(timeout))
+            .channelInitializer { transport in
+                transport.eventLoop.makeCompletedFuture { try transport.closeOnExec() }
+            }
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .connect(host: endpoint.host, port: endpoint.port)
             .whenComplete { result in self.assumeIsolated { $0.connected(result) } }
@@ -246,6 +264,7 @@ extension AMQPConnection {
             scheduleTick()
         case .opened:
             openDeadline?.cancel()
+            identify()
             opening?.resume(returning: .success(()))
             opening = nil
         case .blocked(let reason):

@@ -60,7 +60,7 @@ extension AMQPConnection {
         guard !secretUpdates.isFull else { throw .notSent(.overloaded("updates of the secret")) }
         let request = Method.connectionUpdateSecret(newSecret: Array(secret.utf8), reason: reason)
         let id = secretUpdates.nextID()
-        let timeout = timeout ?? configuration.operationTimeout
+        let timeout = (timeout ?? configuration.operationTimeout).bounded
         let deadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
             self.assumeIsolated { $0.abandonSecretUpdate(id, .timedOut(operation: request.name, after: timeout)) }
         }

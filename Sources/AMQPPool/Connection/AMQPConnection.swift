@@ -13,8 +13,10 @@ public actor AMQPConnection {
     public nonisolated let endpoint: Endpoint
     nonisolated let configuration: ConnectionConfiguration
     nonisolated let eventLoop: any EventLoop
+    nonisolated let addresses: AddressWalk
     nonisolated let logger: Logger
     nonisolated let end = OneShot<AMQPError>()
+    nonisolated let identity = OneShot<BrokerIdentity>()
     private nonisolated let executor: any SerialExecutor
     nonisolated let ending = Atomic(false)
     nonisolated let over = Atomic(false)
@@ -53,9 +55,11 @@ public actor AMQPConnection {
         credentials: Credentials,
         tls: TLSSession?,
         configuration: ConnectionConfiguration,
+        addresses: AddressWalk,
         logger: Logger
     ) {
         self.tls = tls
+        self.addresses = addresses
         self.endpoint = endpoint
         self.configuration = configuration
         self.logger = logger
@@ -64,8 +68,8 @@ public actor AMQPConnection {
         // Whole seconds on the wire; a fraction is not rounded to 0, which would leave the choice to the broker.
         let (seconds, fraction) = (endpoint.heartbeat ?? configuration.heartbeat).components
         let heartbeat = min(seconds, 65_535) + (fraction > 0 ? 1 : 0)
-        // AMQP's own minimum.
-        let frameMax = max(4096, configuration.maximumFrameSize)
+        // RabbitMQ's minimum from 4.1 on: it drops a connection that is tuned below it.
+        let frameMax = max(8192, configuration.maximumFrameSize)
         let channelMax = endpoint.channelMax ?? configuration.maximumChannels
         machine = ConnectionStateMachine(
             login: .init(
@@ -75,6 +79,7 @@ public actor AMQPConnection {
                 password: credentials.password,
                 connectionName: configuration.name,
                 channelMax: channelMax,
+                requiredChannels: configuration.requiredChannels,
                 frameMax: frameMax,
                 heartbeat: UInt16(clamping: heartbeat),
                 mechanisms: endpoint.loginMechanisms,
@@ -97,23 +102,35 @@ public actor AMQPConnection {
     /// - Throws: ``AMQPError/connectFailed(endpoint:reason:)``, ``AMQPError/tlsFailed(endpoint:_:)``,
     ///   ``AMQPError/authenticationFailed(endpoint:text:)``,
     ///   ``AMQPError/virtualHostRefused(endpoint:virtualHost:code:text:)``,
-    ///   ``AMQPError/handshakeFailed(endpoint:stage:reason:)``, ``AMQPError/invalidEndpoint(_:)``, or
-    ///   ``AMQPError/cancelled(operation:)``.
+    ///   ``AMQPError/handshakeFailed(endpoint:stage:reason:)``, ``AMQPError/invalidEndpoint(_:)``,
+    ///   ``AMQPError/invalidArgument(_:)`` for a setting that cannot be, or ``AMQPError/cancelled(operation:)``.
     public static func open(
         _ endpoint: Endpoint,
         configuration: ConnectionConfiguration = ConnectionConfiguration(),
         logger: Logger = Logger(label: "amqp-pool")
+    ) async throws(AMQPError) -> AMQPConnection {
+        try await open(endpoint, configuration: configuration, addresses: AddressWalk(), logger: logger)
+    }
+
+    /// The same, of several attempts: each begins with another address of the host than the one before.
+    static func open(
+        _ endpoint: Endpoint,
+        configuration: ConnectionConfiguration,
+        addresses: AddressWalk,
+        logger: Logger
     ) async throws(AMQPError) -> AMQPConnection {
         do throws(EndpointError) {
             try endpoint.checkConnectable()
         } catch {
             throw .invalidEndpoint(error)
         }
+        try configuration.check()
+        try configuration.check(endpoint)
         guard case .admitted = await ConcurrencyLimit.connecting.acquire() else {
             throw .cancelled(operation: "connecting to \(endpoint.redacted)")
         }
         defer { ConcurrencyLimit.connecting.release() }
-        let timeout = endpoint.connectionTimeout ?? configuration.connectTimeout
+        let timeout = (endpoint.connectionTimeout ?? configuration.connectTimeout).bounded
         var tls: TLSSession?
         if endpoint.tls {
             tls = try await TLSSession.make(for: endpoint, configuration.tls, timeout: timeout, logger: logger)
@@ -127,6 +144,7 @@ public actor AMQPConnection {
             credentials: credentials,
             tls: tls,
             configuration: configuration,
+            addresses: addresses,
             logger: logger
         )
         try await connection.open()
@@ -158,7 +176,7 @@ public actor AMQPConnection {
     ///
     /// - Parameter timeout: nil is ``ConnectionConfiguration/closeTimeout``.
     public nonisolated func close(timeout: Duration? = nil) async {
-        let timeout = timeout ?? configuration.closeTimeout
+        let timeout = (timeout ?? configuration.closeTimeout).bounded
         onEventLoop { $0.beginClose(timeout: timeout) }
         _ = await end.wait(atMost: timeout + .seconds(1))
     }

@@ -3,7 +3,7 @@ import NIOPosix
 
 /// The settings of a connection and of the channels on it. Each bound says what happens when it is reached.
 public struct ConnectionConfiguration: Sendable {
-    /// The name the broker shows for the connection; nil sends none.
+    /// The name the broker shows for the connection; nil sends none. At most 1,000 bytes.
     public var name: String?
     /// Where user and password come from, asked at each attempt; nil takes those of the endpoint.
     public var credentials: CredentialsProvider?
@@ -13,9 +13,10 @@ public struct ConnectionConfiguration: Sendable {
     public var connectTimeout: Duration = .seconds(10)
     /// The heartbeat interval to ask for; the broker may ask for less. An interval in the endpoint's URL wins. Default 10 s.
     public var heartbeat: Duration = .seconds(10)
-    /// The largest frame to ask for, in bytes; the broker may ask for less. Default 128 KiB.
+    /// The largest frame to ask for, in bytes; the broker may ask for less. At least 8192, the least that RabbitMQ takes from 4.1
+    /// on: a smaller setting counts as that. Default 128 KiB.
     public var maximumFrameSize: UInt32 = 131_072
-    /// The largest number of channels to ask for; the broker may ask for less. Default 2047.
+    /// The largest number of channels to ask for, 0 for no limit of this side's; the broker may ask for less. Default 2047.
     public var maximumChannels: UInt16 = 2047
     /// How long a channel operation waits for its answer, unless it names its own timeout. Default 10 s.
     public var operationTimeout: Duration = .seconds(10)
@@ -39,6 +40,9 @@ public struct ConnectionConfiguration: Sendable {
 
     /// Who resolves names, made anew for each attempt; nil is the operating system. Takes the DNS's place in tests.
     var makeResolver: (@Sendable (any EventLoop) -> any Resolver & Sendable)?
+
+    /// How many channels a connection must be able to have: with fewer, connecting fails.
+    var requiredChannels: UInt16 = 1
 
     /// The defaults, with a connection name.
     public init(name: String? = nil) {

@@ -32,9 +32,7 @@ final class ConnectionHandler: ChannelInboundHandler {
     }
 
     private func encrypted(_ context: ChannelHandlerContext) {
-        if let tls, let name = tls.nameToVerify, let certificate = peerCertificate(context),
-            !ServerIdentity.isFor(name, certificate)
-        {
+        if let tls, !tls.accepts(peerCertificate(context)) {
             return errorCaught(context: context, error: NIOSSLExtraError.failedToValidateHostname)
         }
         connection.assumeIsolated { connection in connection.drive { $0.encrypted(&$1) } }

@@ -35,6 +35,8 @@ struct ConnectionStateMachine {
         var password: String
         var connectionName: String?
         var channelMax: UInt16
+        /// With fewer channels the connection is of no use.
+        var requiredChannels: UInt16 = 1
         var frameMax: UInt32
         /// In seconds; 0 asks for none.
         var heartbeat: UInt16
@@ -58,7 +60,11 @@ struct ConnectionStateMachine {
     private var phase = Phase.idle
     private var login: Login
     private var heartbeats: HeartbeatMonitor?
+    private var credentialBytes = 0
     private(set) var blockedReason: String?
+    /// What the broker says of itself, and what was agreed on with it, once it has.
+    private(set) var serverProperties = FieldTable()
+    private(set) var negotiated: Negotiated?
     /// The method for which the broker closed the connection, by its id; 0 if it named none, nil if it did not close it.
     private(set) var closeCause: UInt32?
 
@@ -176,7 +182,7 @@ struct ConnectionStateMachine {
         // With TLS 1.3 the handshake is over for the client before the broker has looked at its certificate.
         case .awaitingStart where login.isEncrypted:
             end(tlsFailed(failure ?? .endedAfterHandshake(reason: reason)), &actions)
-        case .awaitingStart, .awaitingTune: end(handshakeFailed(.authenticate, reason), &actions)
+        case .awaitingStart, .awaitingTune: end(handshakeFailed(.authenticate, reason + sizeHint), &actions)
         case .awaitingOpen: end(handshakeFailed(.openVirtualHost, reason), &actions)
         case .open: end(.connectionLost(reason: reason), &actions)
         // The broker may close its side right after its close-ok was lost on the way: nothing proves it had routed all.
@@ -190,7 +196,7 @@ struct ConnectionStateMachine {
         switch phase {
         case .idle: end(.connectFailed(endpoint: login.endpoint, reason: reason), &actions)
         case .encrypting: end(tlsFailed(.timedOut(after: timeout)), &actions)
-        case .awaitingStart, .awaitingTune: end(handshakeFailed(.authenticate, reason), &actions)
+        case .awaitingStart, .awaitingTune: end(handshakeFailed(.authenticate, reason + sizeHint), &actions)
         case .awaitingOpen: end(handshakeFailed(.openVirtualHost, reason), &actions)
         case .open, .closing, .ended: break
         }
@@ -203,6 +209,7 @@ struct ConnectionStateMachine {
             let version = "\(start.versionMajor)-\(start.versionMinor)"
             return end(handshakeFailed(.authenticate, "the broker speaks AMQP \(version), not 0-9-1"), &actions)
         }
+        serverProperties = start.serverProperties
         let offered = start.mechanisms.split(separator: " ")
         guard let mechanism = login.mechanisms.first(where: { offered.contains(Substring($0)) }) else {
             let wanted = login.mechanisms.joined(separator: " or ")
@@ -212,6 +219,7 @@ struct ConnectionStateMachine {
         // With EXTERNAL the broker takes the user from the client's certificate.
         let response =
             mechanism == "EXTERNAL" ? [] : [0] + Array(login.username.utf8) + [0] + Array(login.password.utf8)
+        credentialBytes = response.count
         login.password = ""
         phase = .awaitingTune
         actions.append(
@@ -224,6 +232,15 @@ struct ConnectionStateMachine {
                 )
             )
         )
+    }
+
+    /// A broker says nothing about what does not fit into the first frame.
+    private var sizeHint: String {
+        let bytes = credentialBytes + (login.connectionName?.utf8.count ?? 0)
+        guard bytes > 3500 else { return "" }
+        return
+            "; user, password and connection name are \(bytes) bytes, and RabbitMQ before 4.1 takes no more than about "
+            + "3800, later about 7900"
     }
 
     private var clientProperties: FieldTable {
@@ -256,15 +273,17 @@ struct ConnectionStateMachine {
         }
         let frameMax = Self.agree(login.frameMax, frameMax)
         let channelMax = Self.agree(login.channelMax, channelMax)
+        guard channelMax == 0 || channelMax >= login.requiredChannels else {
+            let needed = login.requiredChannels
+            return end(.tooFewChannels(endpoint: login.endpoint, limit: channelMax, needed: needed), &actions)
+        }
         let seconds = Self.agree(login.heartbeat, heartbeat)
         if seconds > 0 { heartbeats = HeartbeatMonitor(interval: .seconds(Int64(seconds)), now: now) }
         phase = .awaitingOpen
         actions.append(.send(.connectionTuneOK(channelMax: channelMax, frameMax: frameMax, heartbeat: seconds)))
-        actions.append(
-            .negotiated(
-                Negotiated(channelMax: channelMax, frameMax: frameMax, heartbeat: .seconds(Int64(seconds)))
-            )
-        )
+        let agreed = Negotiated(channelMax: channelMax, frameMax: frameMax, heartbeat: .seconds(Int64(seconds)))
+        negotiated = agreed
+        actions.append(.negotiated(agreed))
         actions.append(.send(.connectionOpen(virtualHost: login.virtualHost)))
     }
 

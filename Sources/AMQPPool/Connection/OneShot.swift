@@ -49,6 +49,7 @@ final class OneShot<Value: Sendable>: Sendable {
     /// Waits for the value, no longer than this; then, and when the task is cancelled, it returns nil. Its timer is none of an
     /// event loop's: that may be what is stuck.
     func wait(atMost timeout: Duration) async -> Value? {
+        let timeout = timeout.bounded
         let id = nextID()
         let deadline = ContinuousClock.now + timeout
         let timer = SystemSupervisionClock.shared.schedule(after: timeout) { self.giveUp(id) }

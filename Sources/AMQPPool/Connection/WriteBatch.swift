@@ -16,6 +16,9 @@ struct WriteBatch {
     /// Whether there is room for messages. Other methods are always taken: they are few.
     var hasRoom: Bool { !isWriting && filling.readableBytes < Self.limit }
 
+    /// The bytes that wait to be written.
+    var size: Int { filling.readableBytes }
+
     /// Whether something waits to be written, and may be.
     var isDue: Bool { !isWriting && filling.readableBytes > 0 }
 

@@ -14,6 +14,9 @@ public enum MissingQueuePolicy: Sendable, Hashable {
 extension AMQPError {
     /// Whether this is the broker's answer about a durable classic queue whose node of the cluster is down: it exists, cannot be
     /// declared anew (404), and is back with its messages when its node is.
+    ///
+    /// So RabbitMQ answers up to 3.13. From 4.0 on it does not answer until the node is back: declaring and consuming end with
+    /// ``timedOut(operation:after:)``, and what is published is nacked; this is false then.
     public var isQueueNodeDown: Bool {
         guard case .channelClosedByBroker(code: 404, let text) = cause else { return false }
         return text.contains("home node") && text.contains("is down")

@@ -31,7 +31,7 @@ extension AMQPPool {
         isolation: isolated (any Actor)? = #isolation,
         _ body: (AMQPChannel) async throws -> Result
     ) async throws -> Result {
-        let channel = try await dedicatedChannel(before: .now + (timeout ?? operationTimeout))
+        let channel = try await dedicatedChannel(before: .now + (timeout ?? operationTimeout).bounded)
         do {
             let result = try await body(channel)
             await channel.close()
@@ -73,7 +73,7 @@ extension AMQPPool {
 }
 
 extension AMQPError {
-    fileprivate var asNotSent: AMQPError {
+    var asNotSent: AMQPError {
         if case .notSent = self { self } else { .notSent(self) }
     }
 }

@@ -1,5 +1,4 @@
 public import Logging
-public import NIOCore
 public import ServiceLifecycle
 public import Supervision
 import Synchronization
@@ -24,6 +23,7 @@ public final class AMQPPool: Service, Sendable {
     package let leases: ConnectionLeases
     private let registry: Current<ChannelRegistry>
     let dedicatedChannels: ConcurrencyLimit
+    let publishScreen = PublishScreen()
     /// Of consumers; they outlive these as well as the processes of the pool, but not the connection they are on.
     let keptChannels = KeptChannels()
     let logger: Logger
@@ -59,7 +59,7 @@ public final class AMQPPool: Service, Sendable {
         onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in }
     ) {
         self.configuration = configuration
-        let leases = ConnectionLeases(count: configuration.connections)
+        let leases = ConnectionLeases(count: configuration.connectionCount)
         self.leases = leases
         self.logger = logger ?? Logger(label: name)
         dedicatedChannels = ConcurrencyLimit(configuration.maximumDedicatedChannels)
@@ -70,7 +70,11 @@ public final class AMQPPool: Service, Sendable {
         supervisor = Supervisor(name, strategy: .oneForAll, logger: logger) {
             Child("registry") { context -> ChannelRegistry? in
                 let registry = ChannelRegistry(onChange: { states.update { current.poolState } })
-                current.set(registry, in: context)
+                guard current.claim(registry, in: context) else {
+                    throw AMQPError.invalidArgument(
+                        "the pool \"\(name)\" runs already: start it, or make its supervisor a child of one tree, not both"
+                    )
+                }
                 states.update { current.poolState }
                 // In this order: who is told that it has ended must not find it again.
                 context.pid.onExit { _ in
@@ -96,11 +100,15 @@ public final class AMQPPool: Service, Sendable {
     }
 
     /// Starts the tree; connecting goes on in the background. See ``waitUntilReady(timeout:)``.
+    ///
+    /// - Throws: ``AMQPError/invalidArgument(_:)`` or ``AMQPError/tooFewChannels(endpoint:limit:needed:)``, inside the error of the
+    ///   tree, when the settings cannot be, or the pool runs already: on its own or as a part of a tree.
     public func start() async throws {
         try await supervisor.start()
     }
 
-    /// Runs until the surrounding task is cancelled or shut down gracefully. Throws why the pool gave up, if it did.
+    /// Runs until the surrounding task is cancelled or shut down gracefully. Throws why the pool gave up, if it did, or as
+    /// ``start()``.
     public func run() async throws {
         try await supervisor.run()
     }
@@ -117,47 +125,7 @@ public final class AMQPPool: Service, Sendable {
     ///   virtual host, set-up), ``AMQPError/blocked(reason:)``, ``AMQPError/poolNotRunning`` or
     ///   ``AMQPError/cancelled(operation:)``; each inside ``AMQPError/notSent(_:)``. None has a credential in it.
     public func waitUntilReady(timeout: Duration = .seconds(10)) async throws(AMQPError) {
-        _ = try await channel(before: .now + timeout)
-    }
-
-    /// Publishes a message on any channel that is ready and waits until the broker has confirmed it.
-    ///
-    /// - Parameters:
-    ///   - body: the message; at most ``ConnectionConfiguration/maximumMessageSize`` bytes.
-    ///   - properties: its properties.
-    ///   - exchange: where to; empty for the default exchange, which routes by queue name.
-    ///   - routingKey: what the exchange routes by.
-    ///   - mandatory: whether a message that no queue takes is an error.
-    ///   - timeout: for both, the wait for a channel and that for the confirm; nil is
-    ///     ``ConnectionConfiguration/operationTimeout``.
-    /// - Throws: as ``AMQPChannel/publish(_:properties:exchange:routingKey:mandatory:timeout:)``, and as
-    ///   ``waitUntilReady(timeout:)``. A message that a lost channel did not write any more goes to another one, within the
-    ///   timeout; one that was written is never sent again.
-    public func publish(
-        _ body: ByteBuffer,
-        properties: MessageProperties = MessageProperties(),
-        exchange: String = "",
-        routingKey: String,
-        mandatory: Bool = false,
-        timeout: Duration? = nil
-    ) async throws(AMQPError) {
-        let deadline = ContinuousClock.now + (timeout ?? configuration.connection.operationTimeout)
-        while true {
-            let channel = try await channel(before: deadline)
-            do {
-                return try await channel.publish(
-                    body,
-                    properties: properties,
-                    exchange: exchange,
-                    routingKey: routingKey,
-                    mandatory: mandatory,
-                    timeout: ContinuousClock.now.duration(to: deadline)
-                )
-            } catch .notSent(let cause) where cause.isEndOfChannel {
-                // It takes nothing more, so the registry does not return it again.
-                continue
-            }
-        }
+        _ = try await channel(before: .now + timeout.bounded)
     }
 
     /// Runs the body with a channel of the pool that is ready: to declare, bind, consume. Others use the channel too, and an
@@ -174,7 +142,7 @@ public final class AMQPPool: Service, Sendable {
         isolation: isolated (any Actor)? = #isolation,
         _ body: (AMQPChannel) async throws -> Result
     ) async throws -> Result {
-        try await body(channel(before: .now + (timeout ?? configuration.connection.operationTimeout)))
+        try await body(channel(before: .now + (timeout ?? operationTimeout).bounded))
     }
 
     /// Replaces the secret on all connections that are open, before it expires; see ``AMQPConnection/updateSecret(_:reason:timeout:)``.
@@ -205,6 +173,12 @@ public final class AMQPPool: Service, Sendable {
         if let error = errors.first { throw error }
     }
 
+    /// How the pool is now; see ``states`` for the changes.
+    public var state: PoolState { registry.poolState }
+
+    /// Whether a channel is ready.
+    public var isReady: Bool { state == .ready }
+
     /// Why there is no connection now.
     package var reasonForNoConnection: AMQPError { registry.value?.reasonForNone ?? .poolNotRunning }
 
@@ -215,7 +189,7 @@ public final class AMQPPool: Service, Sendable {
 
     /// A connection that is open and not blocked, or nil when there is none in time.
     func connection(within timeout: Duration) async throws -> AMQPConnection? {
-        let deadline = ContinuousClock.now + timeout
+        let deadline = ContinuousClock.now + timeout.bounded
         do throws(AMQPError) {
             return try await nextConnection(before: deadline)
         } catch {
@@ -226,7 +200,7 @@ public final class AMQPPool: Service, Sendable {
         }
     }
 
-    private func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel {
+    func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel {
         // Without waiting when there is one.
         if let channel = registry.value?.pick() { return channel }
         return try await registry.wait(before: deadline) { registry throws(AMQPError) in

@@ -4,7 +4,7 @@ import Synchronization
 
 /// The supervised channel: comes up at once, waits for its connection, opens, sets itself up, and registers.
 ///
-/// It ends when the broker closes the channel. It does not end because its connection did: then it only waits to be stopped,
+/// It ends when the broker closes the channel, except for a message that was published on it: then it opens another at once. It does not end because its connection did: then it only waits to be stopped,
 /// which its supervisor does (rest for one).
 package actor ChannelProcess: Worker {
     /// What a pool does with its channels.
@@ -28,6 +28,7 @@ package actor ChannelProcess: Worker {
     private let history: ChannelHistory
     private let hooks: Hooks
     private let outbox: ChannelOutbox.Bounds
+    private let backoff: Backoff
     private let shutdown: Duration
     private let killTimeout: Duration
     private nonisolated let state = Mutex(State())
@@ -41,6 +42,7 @@ package actor ChannelProcess: Worker {
         history: ChannelHistory,
         hooks: Hooks,
         outbox: ChannelOutbox.Bounds,
+        backoff: Backoff,
         shutdown: Duration,
         killTimeout: Duration
     ) {
@@ -50,6 +52,7 @@ package actor ChannelProcess: Worker {
         self.history = history
         self.hooks = hooks
         self.outbox = outbox
+        self.backoff = backoff
         self.shutdown = shutdown
         self.killTimeout = killTimeout
     }
@@ -66,12 +69,25 @@ package actor ChannelProcess: Worker {
         }
         var isOpen = false
         do {
-            let channel = try await open(on: connection)
-            try await hooks.onOpen(channel, context)
-            isOpen = true
-            history.opened()
-            registry.add(channel, for: context.pid)
-            if let error = await channel.waitUntilClosed() { throw error }
+            var failures = 0
+            while true {
+                let begun = ContinuousClock.now
+                isOpen = false
+                let channel = try await open(on: connection)
+                try await hooks.onOpen(channel, context)
+                isOpen = true
+                history.opened()
+                registry.add(channel, for: context.pid)
+                guard let error = await channel.waitUntilClosed() else { throw CancellationError() }
+                // One wrong message is no fault of the channel's: others need it back at once.
+                guard channel.isClosedForPublish, !connection.isEnding else { throw error }
+                context.logger.warning("the broker closed a channel for a message", metadata: ["error": "\(error)"])
+                failures = begun.duration(to: .now) < .seconds(1) ? failures + 1 : 0
+                if failures > 0 {
+                    try await Task.sleep(for: backoff.delay(afterFailures: failures, random: .random(in: 0..<1)))
+                }
+                try Task.checkCancellation()
+            }
         } catch {
             try Task.checkCancellation()
             let refusal = isOpen ? nil : topologyRefusal()

@@ -168,10 +168,12 @@ package actor ChannelRegistry {
             state.channels.append(channel)
             state.report.setUp(channel.connection.endpoint)
         }
-        channel.onClosed { [weak self, weak channel] _ in
+        let atExit = pid.onExit { [weak self, weak channel] _ in
             if let channel { self?.remove(channel) }
         }
-        pid.onExit { [weak self, weak channel] _ in
+        channel.onClosed { [weak self, weak channel] _ in
+            // A process outlives channels that the broker closes.
+            atExit.cancel()
             if let channel { self?.remove(channel) }
         }
         readinessChanged()

@@ -14,6 +14,7 @@ package actor ConnectionProcess: Worker {
         var isFenced = false
     }
 
+    private let context: ChildContext
     private let number: Int
     private let source: ConnectionSource
     private let rotation: EndpointRotation
@@ -26,6 +27,7 @@ package actor ConnectionProcess: Worker {
     nonisolated let opened = OneShot<AMQPConnection>()
 
     init(
+        _ context: ChildContext,
         _ number: Int,
         source: ConnectionSource,
         rotation: EndpointRotation,
@@ -35,6 +37,7 @@ package actor ConnectionProcess: Worker {
         registry: ChannelRegistry,
         logger: Logger
     ) {
+        self.context = context
         self.number = number
         self.source = source
         self.rotation = rotation
@@ -64,6 +67,15 @@ package actor ConnectionProcess: Worker {
         connection.onBlockedChanged { [registry] in registry.readinessChanged() }
         registry.connected(connection)
         opened.fire(connection)
+        if case .own = source {
+            logger.info(
+                "connected",
+                metadata: [
+                    "endpoint": "\(connection.endpoint.redacted)",
+                    "broker": "\(connection.broker.product ?? "") \(connection.broker.version ?? "")",
+                ]
+            )
+        }
         if case .own(let leases?) = source { leases.opened(connection, number: number) }
         if let error = await connection.waitUntilClosed() { throw error }
     }
@@ -92,16 +104,28 @@ package actor ConnectionProcess: Worker {
         var failures = 0
         while true {
             try Task.checkCancellation()
-            let endpoint = rotation.next()
+            let (endpoint, addresses) = rotation.next()
             let begun = ContinuousClock.now
             registry.connecting(to: endpoint, at: begun)
             do {
-                let connection = try await AMQPConnection.open(endpoint, configuration: configuration, logger: logger)
+                let connection = try await AMQPConnection.open(
+                    endpoint,
+                    configuration: configuration,
+                    addresses: addresses,
+                    logger: logger
+                )
                 registry.ended(endpoint, begun: begun, .success(()))
                 return connection
             } catch {
                 registry.ended(endpoint, begun: begun, Task.isCancelled ? nil : .failure(error))
                 try Task.checkCancellation()
+                if case .tooFewChannels = error {
+                    logger.error("the broker's settings do not fit the pool's", metadata: ["error": "\(error)"])
+                    // As for a topology that is refused: no waiting repairs it, and whoever has the pool decides what follows.
+                    (context.supervisor.parent?.parent ?? context.supervisor.root).pid.exit(.shutdown(cause: error))
+                    _ = await OneShot<Never>().wait()
+                    try Task.checkCancellation()
+                }
                 failures += 1
                 let delay = backoff.delay(afterFailures: failures, random: .random(in: 0..<1))
                 logger.warning("cannot connect", metadata: ["error": "\(error)", "retry-in": "\(delay)"])
@@ -113,7 +137,12 @@ package actor ConnectionProcess: Worker {
 
 /// Walks a list of endpoints round robin, across the incarnations of a connection.
 final class EndpointRotation: Sendable {
-    private let state: Mutex<(endpoints: [Endpoint], index: Int)>
+    private struct State {
+        var endpoints: [(Endpoint, AddressWalk)]
+        var index: Int
+    }
+
+    private let state: Mutex<State>
     private let shuffles: Bool
 
     /// - Parameters:
@@ -122,10 +151,13 @@ final class EndpointRotation: Sendable {
     init?(_ endpoints: [Endpoint], offset: Int, shuffles: Bool = false) {
         guard !endpoints.isEmpty else { return nil }
         self.shuffles = shuffles
-        state = Mutex((endpoints, shuffles ? 0 : offset % endpoints.count))
+        state = Mutex(
+            State(endpoints: endpoints.map { ($0, AddressWalk()) }, index: shuffles ? 0 : offset % endpoints.count)
+        )
     }
 
-    func next() -> Endpoint {
+    /// The endpoint of the next attempt, and where among its addresses the attempts are.
+    func next() -> (Endpoint, AddressWalk) {
         state.withLock { state in
             if shuffles, state.index == 0 { state.endpoints.shuffle() }
             defer { state.index = (state.index + 1) % state.endpoints.count }

@@ -70,6 +70,18 @@ package final class Current<Value: AnyObject & Sendable>: Sendable {
         set(value)
     }
 
+    /// The same, unless another incarnation is alive. Returns whether this one is the living one now.
+    package func claim(_ value: Value, in context: ChildContext) -> Bool {
+        var isClaimed = false
+        wakeAll { state in
+            guard state.value == nil else { return }
+            state.value = value
+            isClaimed = true
+        }
+        if isClaimed { begin(in: context) }
+        return isClaimed
+    }
+
     /// The tree of this context starts: an incarnation will come from it. When the tree ends, those who wait are told.
     package func begin(in context: ChildContext) {
         let root = context.supervisor.root.pid

@@ -37,7 +37,7 @@ package func poolSupervisor(
 ) -> Supervisor {
     let hooks = ChannelProcess.Hooks(confirms: confirms, onOpen: onOpen, onStop: onStop, onClose: onClose)
     return Supervisor(id, strategy: .oneForOne) {
-        for number in 1...max(1, configuration.connections) {
+        for number in 1...configuration.connectionCount {
             connectionSupervisor(
                 number,
                 configuration: configuration,
@@ -65,28 +65,29 @@ private func connectionSupervisor(
         offset: number - 1,
         shuffles: configuration.shufflesEndpoints
     )
-    var settings = configuration.connection
-    settings.name = settings.name.map { "\($0)-\(number)" }
+    let settings = configuration.connection(number: number)
     return Supervisor(
         "connection-supervisor-\(number)",
         strategy: .restForOne,
         whenExceeded: .cooldown(configuration.backoff.maximum)
-    ) { [settings] in
+    ) {
         Child(
             "connection",
-            shutdown: .timeout(settings.closeTimeout + patience),
+            shutdown: .timeout(settings.closeTimeout.bounded + patience),
             backoff: configuration.backoff,
-            killTimeout: configuration.killTimeout + patience,
+            killTimeout: configuration.killTimeout.bounded + patience,
             onKill: { (process: ConnectionProcess) in await process.killed() },
             start: { context -> ConnectionProcess? in
+                try configuration.check()
                 guard let rotation else { throw AMQPError.invalidArgument("the pool has no endpoints") }
                 return ConnectionProcess(
+                    context,
                     number,
                     source: source,
                     rotation: rotation,
                     configuration: settings,
                     backoff: configuration.backoff,
-                    killTimeout: configuration.killTimeout,
+                    killTimeout: configuration.killTimeout.bounded,
                     registry: try registry(context),
                     logger: context.logger
                 )
@@ -97,7 +98,7 @@ private func connectionSupervisor(
             strategy: .oneForOne,
             whenExceeded: .cooldown(configuration.backoff.maximum)
         ) {
-            for number in 1...max(1, configuration.channelsPerConnection) {
+            for number in 1...configuration.channelCount {
                 channel(number, configuration: configuration, registry: registry, hooks: hooks)
             }
         }
@@ -113,9 +114,9 @@ private func channel(
     let history = ChannelHistory()
     return Child(
         "channel-\(number)",
-        shutdown: .timeout(configuration.channelShutdown + patience),
+        shutdown: .timeout(configuration.channelShutdown.bounded + patience),
         backoff: configuration.backoff,
-        killTimeout: configuration.killTimeout + patience,
+        killTimeout: configuration.killTimeout.bounded + patience,
         onKill: { (process: ChannelProcess) in await process.killed() },
         start: { context -> ChannelProcess? in
             guard let connectionSupervisor = context.supervisor.parent else { return nil }
@@ -126,8 +127,9 @@ private func channel(
                 history: history,
                 hooks: hooks,
                 outbox: ChannelOutbox.Bounds(configuration.connection),
-                shutdown: configuration.channelShutdown,
-                killTimeout: configuration.killTimeout
+                backoff: configuration.backoff,
+                shutdown: configuration.channelShutdown.bounded,
+                killTimeout: configuration.killTimeout.bounded
             )
         }
     )

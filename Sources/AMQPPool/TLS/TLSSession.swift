@@ -99,6 +99,12 @@ struct TLSSession: Sendable {
         }
     }
 
+    /// Whether the certificate is for the name that it must have, if it must have one. One that cannot be read is not.
+    func accepts(_ certificate: NIOSSLCertificate?) -> Bool {
+        guard let name = nameToVerify else { return true }
+        return certificate.map { ServerIdentity.isFor(name, $0) } ?? false
+    }
+
     /// The handler to put in front of all others.
     func makeHandler() throws -> NIOSSLClientHandler {
         try NIOSSLClientHandler(context: context, serverHostname: serverName)

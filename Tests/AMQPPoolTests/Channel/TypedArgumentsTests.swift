@@ -101,7 +101,7 @@ struct TypedArgumentsTests {
         (made(nil) { $0.maximumBytes = .min }, "x-max-length-bytes must be"),
         (made(nil) { $0.deadLetterRoutingKey = "k" }, "needs x-dead-letter-exchange"),
         (made(nil) { $0.deliveryLimit = 1 }, "x-delivery-limit is for quorum"),
-        (made(.quorum) { $0.deliveryLimit = -1 }, "x-delivery-limit must be"),
+        (made(.quorum) { $0.deliveryLimit = -2 }, "x-delivery-limit must be"),
         (made(.quorum) { $0.maximumPriority = 1 }, "x-max-priority is for classic"),
         (made(.quorum) { $0.overflow = .rejectPublishDeadLetter }, "reject-publish-dlx is for classic"),
         (made(.quorum) { $0.deadLetterStrategy = .atLeastOnce }, "needs x-overflow reject-publish"),
@@ -120,6 +120,13 @@ struct TypedArgumentsTests {
         let (arguments, text) = Self.refused[index]
         let error = #expect(throws: AMQPError.self) { _ = try arguments.fieldTable() }
         #expect("\(try #require(error))".contains(text))
+    }
+
+    @Test("No delivery limit at all can be asked for")
+    func noDeliveryLimit() throws {
+        var arguments = QueueArguments(type: .quorum)
+        arguments.deliveryLimit = -1
+        #expect(try arguments.fieldTable()["x-delivery-limit"] == .int64(-1))
     }
 
     @Test("A quorum queue that is not durable is refused here, and the channel goes on")

@@ -39,6 +39,36 @@ struct BackPressureTests: PeerScript {
     }
 
     @Test(
+        "On a slow socket the acknowledgements of a channel do not wait behind another's messages, and messages share what it takes"
+    )
+    func fairShare() async throws {
+        try await withPeer { peer, connection in
+            let bulk = try await openChannel(connection, peer, confirming: true)
+            let acknowledging = try await openChannel(connection, peer, number: 2)
+            let other = try await openChannel(connection, peer, confirming: true, number: 3)
+            try await peer.stopReading()
+            let outcomes = Recorder<String>()
+            for _ in 0..<512 { bulk.submit(publish("bulk", outcomes, bytes: 65_536)) }
+            try await eventually("the socket takes no more for now") { await connection.batch.isWriting }
+            for tag in 1...100 { acknowledging.acknowledge(UInt64(tag)) }
+            for _ in 0..<32 { other.submit(publish("other", outcomes, bytes: 65_536)) }
+            // Behind what was handed over, on the event loop.
+            _ = await (acknowledging.unconfirmed, other.unconfirmed)
+            let written = await bulk.unconfirmed
+            try await peer.resumeReading()
+            try await peer.received.wait { $0.count { $0.isPublish(on: 1) } == 512 }
+            let frames = peer.received.values
+            let acknowledged = try #require(
+                frames.lastIndex { if case .method(2, .basicAck) = $0 { true } else { false } }
+            )
+            #expect(frames[..<acknowledged].count { $0.isPublish(on: 1) } <= written)
+            let last = try #require(frames.lastIndex { $0.isPublish(on: 3) })
+            // Half a megabyte of each in turn.
+            #expect(frames[..<last].count { $0.isPublish(on: 1) } <= written + 32 + 16)
+        }
+    }
+
+    @Test(
         "On a stalled network they wait no longer than their deadline or cancellation; the others are sent when it flows again"
     )
     func stalled() async throws {
@@ -198,5 +228,11 @@ struct BackPressureTests: PeerScript {
             await proxy.shutdown()
             for task in small + [large] { await task.value }
         }
+    }
+}
+
+extension Frame {
+    fileprivate func isPublish(on number: UInt16) -> Bool {
+        if case .method(number, .basicPublish) = self { true } else { false }
     }
 }

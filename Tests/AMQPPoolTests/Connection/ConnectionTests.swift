@@ -13,6 +13,18 @@ func confirmMarker(on channel: AMQPChannel) async throws {
 
 @Suite("A connection to a broker")
 struct ConnectionTests {
+    @Test("It tells which broker it is to, and what was agreed on")
+    func broker() async throws {
+        try await withConnection({ ($0.maximumChannels, $0.heartbeat) = (7, .seconds(3)) }) { connection in
+            #expect(connection.broker.product == "RabbitMQ")
+            #expect(connection.broker.version?.contains(".") == true)
+            #expect(connection.broker.maximumChannels == 7)
+            #expect(connection.broker.heartbeat == .seconds(3))
+            #expect((8192...131_072).contains(connection.broker.maximumFrameSize))
+            #expect(connection.broker.connectedAt <= .now)
+        }
+    }
+
     @Test("Wrong credentials and a missing virtual host have errors of their own, with the broker's text")
     func refusals() async throws {
         try await TestBroker.withVirtualHost { broker, _, _ in

@@ -114,6 +114,46 @@ struct NameResolutionTests {
         }
     }
 
+    @Test(
+        "When the first of its addresses accepts and then says nothing, or closes, the next attempt begins with the second"
+    )
+    func silentAddress() async throws {
+        try await TestBroker.withVirtualHost { broker, _, virtualHost in
+            for state in [FaultProxy.NewConnections.ignored, .reset] {
+                let silent = try await FaultProxy.start(to: broker)
+                try await silent.setNewConnections(state)
+                let names = Names()
+                try names.set([Self.address(silent.port), Self.address(broker.port)])
+                var configuration = PoolConfiguration(endpoints: [Endpoint(host: Self.name, virtualHost: virtualHost)])
+                configuration.connection = names.configuration
+                configuration.connection.connectTimeout = .seconds(2)
+                configuration.backoff = Backoff(minimum: .milliseconds(5), maximum: .milliseconds(50), jitter: 0)
+                let pool = AMQPPool(configuration: configuration)
+                try await pool.start()
+                try await pool.waitUntilReady(timeout: .seconds(60))
+                await pool.stop()
+                await silent.shutdown()
+            }
+        }
+    }
+
+    @Test("Each attempt begins one address further, whatever order the resolver answers in")
+    func walk() throws {
+        let walk = AddressWalk()
+        let addresses = try (1...4).map { try SocketAddress(ipAddress: "127.0.0.\($0)", port: 1) }
+        var begun = [try #require(walk.order(addresses).first)]
+        for _ in 0..<8 {
+            let order = walk.order(addresses.shuffled())
+            #expect(Set(order.map(\.description)) == Set(addresses.map(\.description)))
+            begun.append(try #require(order.first))
+        }
+        #expect(begun.map { $0.ipAddress?.last } == ["1", "2", "3", "4", "1", "2", "3", "4", "1"])
+        // Those that come and go do not stop it.
+        #expect(walk.order([addresses[0]]).count == 1)
+        #expect(walk.order(addresses).first?.ipAddress == "127.0.0.2")
+        #expect(walk.order([]).isEmpty)
+    }
+
     @Test("A broker that moves to another address is found there")
     func moved() async throws {
         try await TestBroker.withVirtualHost { broker, _, virtualHost in

@@ -62,6 +62,10 @@ final class ScriptedPeer: Sendable {
         try await connection.withLock { $0 }?.setOption(.autoRead, value: false).get()
     }
 
+    func resumeReading() async throws {
+        try await connection.withLock { $0 }?.setOption(.autoRead, value: true).get()
+    }
+
     func send(bytes: ByteBuffer) async throws {
         try await connection.withLock { $0 }?.writeAndFlush(bytes)
     }
@@ -100,12 +104,17 @@ final class ScriptedPeer: Sendable {
 
     /// Plays the broker's part of the handshake.
     func greet(heartbeat: UInt16 = 0) async throws {
+        try await tune(heartbeat: heartbeat)
+        try await wait { if case .connectionOpen = $0 { true } else { false } }
+        try await send(.connectionOpenOK)
+    }
+
+    /// Plays it up to the limits that the broker proposes.
+    func tune(heartbeat: UInt16 = 0, channelMax: UInt16 = 2047) async throws {
         try await connected.wait(for: 1)
         try await send(Self.start)
         try await wait { if case .connectionStartOK = $0 { true } else { false } }
-        try await send(.connectionTune(channelMax: 2047, frameMax: 131_072, heartbeat: heartbeat))
-        try await wait { if case .connectionOpen = $0 { true } else { false } }
-        try await send(.connectionOpenOK)
+        try await send(.connectionTune(channelMax: channelMax, frameMax: 131_072, heartbeat: heartbeat))
     }
 
     static let start = Method.connectionStart(

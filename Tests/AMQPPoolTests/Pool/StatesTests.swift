@@ -130,7 +130,7 @@ struct StatesTests {
         let rotation = try #require(EndpointRotation(endpoints, offset: 3, shuffles: true))
         var orders: Set<[Endpoint]> = []
         for _ in 0..<20 {
-            let round = (0..<8).map { _ in rotation.next() }
+            let round = (0..<8).map { _ in rotation.next().0 }
             #expect(Set(round) == Set(endpoints))
             orders.insert(round)
         }

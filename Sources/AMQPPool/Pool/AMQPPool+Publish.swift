@@ -1,0 +1,227 @@
+public import NIOCore
+import Supervision
+import Synchronization
+
+extension AMQPPool {
+    /// Publishes a message on any channel that is ready and waits until the broker has confirmed it.
+    ///
+    /// A message that the broker refuses closes the channel it is on. So that it does not take the messages of others with it, the
+    /// first one to each exchange goes on a channel of its own, which costs two round trips once, and so does each after a refusal:
+    /// one at a time, with a pause of up to a second, until the broker takes it. Who publishes the like meanwhile waits for the outcome
+    /// of that, and shares a refusal.
+    ///
+    /// - Parameters:
+    ///   - body: the message; at most ``ConnectionConfiguration/maximumMessageSize`` bytes.
+    ///   - properties: its properties.
+    ///   - exchange: where to; empty for the default exchange, which routes by queue name.
+    ///   - routingKey: what the exchange routes by.
+    ///   - mandatory: whether a message that no queue takes is an error.
+    ///   - timeout: for both, the wait for a channel and that for the confirm; nil is
+    ///     ``ConnectionConfiguration/operationTimeout``.
+    /// - Throws: as ``AMQPChannel/publish(_:properties:exchange:routingKey:mandatory:timeout:)``, and as
+    ///   ``waitUntilReady(timeout:)``. A message that a lost channel did not write any more goes to another one, within the
+    ///   timeout; one that was written is never sent again.
+    public func publish(
+        _ body: ByteBuffer,
+        properties: MessageProperties = MessageProperties(),
+        exchange: String = "",
+        routingKey: String,
+        mandatory: Bool = false,
+        timeout: Duration? = nil
+    ) async throws(AMQPError) {
+        let deadline = ContinuousClock.now + (timeout ?? operationTimeout).bounded
+        let message = PoolMessage(
+            body: body,
+            properties: properties,
+            exchange: exchange,
+            routingKey: routingKey,
+            mandatory: mandatory
+        )
+        while true {
+            let admission = publishScreen.admit(message)
+            switch admission {
+            case .shared:
+                do throws(AMQPError) {
+                    return try await publishScreen.noting(message) { () async throws(AMQPError) in
+                        try await message.publish(on: channel(before: deadline), before: deadline)
+                    }
+                } catch {
+                    // A lost channel takes nothing more, so the registry does not return it again.
+                    guard case .notSent(let cause) = error, cause.isEndOfChannel, ContinuousClock.now < deadline else {
+                        throw error
+                    }
+                }
+            case .alone(let ground, let notBefore, let refusal):
+                return try await publishAlone(message, on: ground, notBefore, refusal, before: deadline)
+            case .wait(let trial, let refusal):
+                let left = ContinuousClock.now.duration(to: deadline)
+                switch await trial.wait(atMost: left) {
+                case .accepted, .unknown: continue
+                case .refused(let error): throw .notSent(error.of(message))
+                case nil:
+                    if Task.isCancelled { throw .notSent(.cancelled(operation: "publish")) }
+                    throw .notSent(
+                        refusal?.of(message) ?? .timedOut(operation: "publish", after: timeout ?? operationTimeout)
+                    )
+                }
+            }
+        }
+    }
+
+    /// Publishes the message on a channel of its own, which it may close.
+    private func publishAlone(
+        _ message: PoolMessage,
+        on ground: PublishRefusal.Ground,
+        _ notBefore: ContinuousClock.Instant,
+        _ refusal: AMQPError?,
+        before deadline: ContinuousClock.Instant
+    ) async throws(AMQPError) {
+        var trial: RefusedPublishes.Trial? = .unknown
+        defer {
+            if let trial { publishScreen.tried(ground, trial) }
+        }
+        let pause = ContinuousClock.now.duration(to: min(notBefore, deadline))
+        if pause > .zero {
+            do {
+                try await Task.sleep(for: pause)
+            } catch {
+                throw .notSent(.cancelled(operation: "publish"))
+            }
+        }
+        if notBefore >= deadline, let refusal { throw .notSent(refusal.of(message)) }
+        let channel: AMQPChannel
+        do throws(AMQPError) {
+            channel = try await channelBesideReadyOne(before: deadline)
+        } catch {
+            // Where no channel is left for this, it goes with the others.
+            guard case .tooManyChannels = error.cause, refusal == nil else { throw error }
+            channel = try await self.channel(before: deadline)
+            return try await publishScreen.noting(message) { () async throws(AMQPError) in
+                try await message.publish(on: channel, before: deadline)
+                trial = .accepted
+            }
+        }
+        let result: Result<Void, AMQPError>
+        do throws(AMQPError) {
+            result = .success(try await message.publish(on: channel, before: deadline))
+            publishScreen.tried(ground, .accepted)
+        } catch {
+            result = .failure(error)
+            publishScreen.tried(ground, RefusedPublishes.Trial(error))
+        }
+        // Told already: who waits for the outcome need not wait for the end of the channel.
+        trial = nil
+        await channel.close()
+        try result.get()
+    }
+}
+
+extension AMQPPool {
+    /// A channel for one message, on the connection of a channel that is ready: so what `onOpen` declares is there.
+    private func channelBesideReadyOne(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel
+    {
+        while true {
+            let ready = try await channel(before: deadline)
+            do throws(AMQPError) {
+                return try await ready.connection.openChannel(timeout: ContinuousClock.now.duration(to: deadline))
+            } catch {
+                // The connection was lost meanwhile, and its channels are not found again.
+                guard error.cause.isEndOfChannel, ContinuousClock.now < deadline else { throw error.asNotSent }
+            }
+        }
+    }
+}
+
+/// A message on its way through a pool.
+struct PoolMessage: Sendable {
+    var body: ByteBuffer
+    var properties: MessageProperties
+    var exchange: String
+    var routingKey: String
+    var mandatory: Bool
+
+    func publish(on channel: AMQPChannel, before deadline: ContinuousClock.Instant) async throws(AMQPError) {
+        try await channel.publish(
+            body,
+            properties: properties,
+            exchange: exchange,
+            routingKey: routingKey,
+            mandatory: mandatory,
+            timeout: ContinuousClock.now.duration(to: deadline)
+        )
+    }
+}
+
+/// ``RefusedPublishes`` behind a lock.
+final class PublishScreen: Sendable {
+    private let state = Mutex(RefusedPublishes())
+
+    func admit(_ message: PoolMessage) -> RefusedPublishes.Admission {
+        state.withLock { state in
+            if message.exchange.isEmpty, state.isEmpty { return .shared }
+            return state.admit(
+                exchange: message.exchange,
+                routingKey: message.routingKey,
+                userID: message.properties.userID,
+                at: .now
+            )
+        }
+    }
+
+    /// Runs the publish of a message on a channel that others use too, and remembers its refusal.
+    func noting(
+        _ message: PoolMessage,
+        _ publish: () async throws(AMQPError) -> Void
+    ) async throws(AMQPError) {
+        do throws(AMQPError) {
+            try await publish()
+        } catch {
+            switch error {
+            case .refused(let code, let text, _, _), .unconfirmed(.channelClosedByBroker(let code, let text)):
+                var ground = PublishRefusal(code: code, text: text).ground
+                if ground == .unknown, case .refused = error {
+                    ground = .message(
+                        exchange: message.exchange,
+                        routingKey: message.routingKey,
+                        userID: message.properties.userID
+                    )
+                }
+                let isOwn = ground.matches(
+                    exchange: message.exchange,
+                    routingKey: message.routingKey,
+                    userID: message.properties.userID
+                )
+                if isOwn { state.withLock { $0.refused(ground, error.cause, at: .now) } }
+            default: break
+            }
+            throw error
+        }
+    }
+
+    func tried(_ ground: PublishRefusal.Ground, _ trial: RefusedPublishes.Trial) {
+        state.withLock { $0.tried(ground, trial, at: .now) }
+    }
+}
+
+extension RefusedPublishes.Trial {
+    /// What the outcome of a message says about the next one like it.
+    init(_ error: AMQPError) {
+        switch error {
+        case .refused: self = .refused(error)
+        // The exchange is there, and takes messages.
+        case .returned, .nacked: self = .accepted
+        default: self = .unknown
+        }
+    }
+}
+
+extension AMQPError {
+    /// A refusal as that of another message.
+    fileprivate func of(_ message: PoolMessage) -> AMQPError {
+        switch self {
+        case .refused(let code, let text, _, _), .channelClosedByBroker(let code, let text):
+            .refused(code: code, text: text, exchange: message.exchange, routingKey: message.routingKey)
+        default: self
+        }
+    }
+}
