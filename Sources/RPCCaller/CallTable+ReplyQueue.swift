@@ -10,9 +10,9 @@ extension CallTable {
     func open(_ channel: AMQPChannel) async throws {
         do {
             try await prepare(channel)
-            obstacle.withLock { $0 = nil }
+            setUpFailure.withLock { $0 = nil }
         } catch {
-            obstacle.withLock { $0 = "\(error)" }
+            setUpFailure.withLock { $0 = "\(error)" }
             throw error
         }
     }
@@ -31,11 +31,14 @@ extension CallTable {
             self?.brokerLimit.learn(from: error)
             self?.closed(id, number)
         }
-        if settings.replies == .direct { return try await consumeDirectReplies(on: channel) }
-        // First, so that once calls work nothing of the past is left; and again for what was given up meanwhile.
-        await abandoned.delete(on: channel.connection)
-        try await attach(channel)
-        await abandoned.delete(on: channel.connection)
+        switch settings.replies {
+        case .direct: try await consumeDirectReplies(on: channel)
+        case .queue:
+            // First, so that once calls work nothing of the past is left; and again for what was given up meanwhile.
+            await abandoned.delete(on: channel.connection)
+            try await attach(channel)
+            await abandoned.delete(on: channel.connection)
+        }
     }
 
     /// Replies to what is sent on this channel come on this channel, and are not acknowledged: the broker keeps none of them.
@@ -85,10 +88,11 @@ extension CallTable {
 
     /// The table has ended, and the channel is about to be closed. One that was still on its way to consume the reply queue may have
     /// declared it anew, after the last consumer was gone: nobody would delete it.
-    func letGo(of channel: AMQPChannel) async {
+    func abandonReplyQueue(of channel: AMQPChannel) async {
         let id = ObjectIdentifier(channel)
-        guard settings.replies == .queue, state.withLock({ $0.channels[id].map { $0.tag == nil } }) == true else {
-            return
+        switch settings.replies {
+        case .direct: return
+        case .queue: guard state.withLock({ $0.channels[id].map { $0.tag == nil } }) == true else { return }
         }
         await channel.close()
         await abandoned.delete(on: channel.connection)
@@ -139,7 +143,7 @@ extension CallTable {
     /// A channel is over.
     private func closed(_ id: ObjectIdentifier, _ number: UInt32) {
         // What waits while the caller stops is not over yet, as long as another channel is there.
-        if state.withLock({ !$0.pending.isDraining }) { closeIfUnfounded() }
+        if state.withLock({ !$0.pending.isDraining }) { closeIfDependencyEnded() }
         switch settings.replies {
         case .queue:
             apply { state in
@@ -191,7 +195,7 @@ extension CallTable {
             carryOut(lost.calls)
         }
         for channel in moving { move(channel) }
-        if isUsable { serveLine() }
+        if isUsable { sendQueued() }
         if isUsable || lost != nil { changed() }
         return step
     }
@@ -201,9 +205,9 @@ extension CallTable {
         for retry in lost.retries { pause(retry, .replyQueueLost) }
         guard !lost.withdrawn.isEmpty else { return }
         state.withLock { state in
-            for id in lost.withdrawn { state.pending.lineUp(id) }
+            for id in lost.withdrawn { state.pending.enqueue(id) }
         }
-        serveLine()
+        sendQueued()
     }
 
     /// Attaches a channel to the new name. One that cannot be is closed: the process that holds it makes a new one.

@@ -101,9 +101,9 @@ extension CallTable {
             // A channel that is ending refuses at once; the registry learns of its end a moment later.
             let delay: TimeAmount = attempts < 3 ? .zero : .milliseconds(Int64(min(100, 1 << min(attempts, 7))))
             if delay == .zero {
-                lineUp(id)
+                enqueue(id)
             } else {
-                eventLoop.scheduleTask(in: delay) { [weak self] in self?.lineUp(id) }
+                eventLoop.scheduleTask(in: delay) { [weak self] in self?.enqueue(id) }
             }
         }
     }
@@ -126,37 +126,37 @@ extension CallTable {
             }
             return
         }
-        eventLoop.scheduleTask(in: TimeAmount(delay)) { [weak self] in self?.lineUp(retry.id) }
+        eventLoop.scheduleTask(in: TimeAmount(delay)) { [weak self] in self?.enqueue(retry.id) }
     }
 
-    func lineUp(_ id: RequestID) {
-        state.withLock { $0.pending.lineUp(id) }
-        serveLine()
+    func enqueue(_ id: RequestID) {
+        state.withLock { $0.pending.enqueue(id) }
+        sendQueued()
     }
 
     /// Sends what stands in line, as long as there are channels.
-    func serveLine(first: AMQPChannel? = nil) {
+    func sendQueued(first: AMQPChannel? = nil) {
         var given = first
         // A channel is picked only for a call that takes its turn: picked in vain, it would leave every second turn, and with it each
         // attempt of a call that is sent again, to the same one of two.
         while state.withLock({ $0.wantsChannel }), let channel = given ?? registry.pick() {
             given = nil
             let next = state.withLock { state -> Taken? in
-                guard let way = state.way(through: channel) else { return nil }
-                return state.pending.takeFirstInLine(route: way.route, now: Moment.now)
+                guard let way = state.route(through: channel) else { return nil }
+                return state.pending.takeFirstQueued(route: way.route, now: Moment.now)
                     .map { Taken(submission: $0, replyTo: way.replyTo) }
             }
             guard let next else { break }
             send(next, on: channel)
         }
-        startPump()
+        startWaitingForChannel()
     }
 
     /// Waits for a channel on behalf of everything in line: one task, however many wait.
-    func startPump() {
+    func startWaitingForChannel() {
         let isStarting = state.withLock { state in
-            guard !state.isPumping, state.wantsChannel else { return false }
-            state.isPumping = true
+            guard !state.isWaitingForChannel, state.wantsChannel else { return false }
+            state.isWaitingForChannel = true
             return true
         }
         guard isStarting else { return }
@@ -165,21 +165,21 @@ extension CallTable {
             while !Task.isCancelled, !registry.isEnded {
                 let channel = try? await registry.next(before: .now + .seconds(60))
                 guard let self else { return }
-                if let channel { serveLine(first: channel) }
-                if stopPumpIfDone() { return }
+                if let channel { sendQueued(first: channel) }
+                if stopWaitingIfDone() { return }
             }
         }
         let isOver = state.withLock { state in
-            if state.isPumping { state.pump = pump }
+            if state.isWaitingForChannel { state.pump = pump }
             return state.pending.isClosed
         }
         if isOver { pump.cancel() }
     }
 
-    private func stopPumpIfDone() -> Bool {
+    private func stopWaitingIfDone() -> Bool {
         state.withLock { state in
             if state.wantsChannel { return false }
-            state.isPumping = false
+            state.isWaitingForChannel = false
             return true
         }
     }
@@ -188,7 +188,7 @@ extension CallTable {
 extension CallTable.State {
     /// How a reply to a message on this channel reaches us: the name that it is sent to, and the route whose end takes it with it.
     /// `nil`: not at present.
-    func way(through channel: AMQPChannel) -> (replyTo: String, route: UInt32)? {
+    func route(through channel: AMQPChannel) -> (replyTo: String, route: UInt32)? {
         switch replies {
         case .queue: replyQueue.isConsumed ? (replyQueue.name, 0) : nil
         case .direct: channels[ObjectIdentifier(channel)].map { (RPCReplies.directQueue, $0.number) }

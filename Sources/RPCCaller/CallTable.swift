@@ -17,14 +17,19 @@ final class CallTable: Sendable {
         var replyQueue: ReplyQueueState<ObjectIdentifier>
         var channels: [ObjectIdentifier: AttachedChannel] = [:]
         var lastChannel: UInt32 = 0
-        var isPumping = false
+        var isWaitingForChannel = false
         var pump: Task<Void, Never>?
 
         /// Whether a reply to what is sent now would reach us.
-        var canBeAnswered: Bool { replies == .direct || replyQueue.isConsumed }
+        var canBeAnswered: Bool {
+            switch replies {
+            case .queue: replyQueue.isConsumed
+            case .direct: true
+            }
+        }
 
         /// Whether what stands in line could be sent, were there a channel.
-        var wantsChannel: Bool { pending.hasLine && canBeAnswered }
+        var wantsChannel: Bool { pending.hasQueued && canBeAnswered }
     }
 
     struct AttachedChannel {
@@ -46,13 +51,13 @@ final class CallTable: Sendable {
     let drained: Latch
     let changed: @Sendable () -> Void
     /// Why the last channel that was connected could not be made ready, if it could not.
-    let obstacle = Mutex<String?>(nil)
+    let setUpFailure = Mutex<String?>(nil)
     let registry: ChannelRegistry
     let eventLoop: any EventLoop
     private let timer = Mutex<DeadlineTimer?>(nil)
     /// The supervisors that this incarnation does not outlive, from the root down; their end explains everything else that
     /// happens then.
-    private let foundations = Mutex<[SupervisorReference]>([])
+    private let dependencies = Mutex<[SupervisorReference]>([])
 
     struct Settings: Sendable {
         var service: String
@@ -110,7 +115,7 @@ final class CallTable: Sendable {
         let now = Moment.now
         let taken = Result { () throws(PendingTable<PendingCall>.Refusal) -> Taken? in
             try state.withLock { state throws(PendingTable<PendingCall>.Refusal) in
-                let way = channel.flatMap { state.way(through: $0) }
+                let way = channel.flatMap { state.route(through: $0) }
                 let submission = try state.pending.begin(
                     call.id,
                     kind: call.kind,
@@ -125,7 +130,7 @@ final class CallTable: Sendable {
             }
         }
         switch taken {
-        case .failure(.closed): return call.end(.notTaken)
+        case .failure(.closed): return call.end(.notAccepted)
         case .failure(.draining): return call.end(refusal)
         case .failure(.overloaded(let limit)): return call.end(.failed(.overloaded(limit: limit)))
         case .success: break
@@ -136,7 +141,7 @@ final class CallTable: Sendable {
         if case .success(let taken?) = taken, let channel {
             send(taken, on: channel)
         } else {
-            startPump()
+            startWaitingForChannel()
         }
     }
 
@@ -156,7 +161,7 @@ final class CallTable: Sendable {
                 state.pending.isDraining && state.pending.count == 0
             )
         }
-        if mayServe { serveLine() }
+        if mayServe { sendQueued() }
         if isDrained { drained.open() }
         return released
     }
@@ -215,7 +220,7 @@ final class CallTable: Sendable {
             let canBeAnswered = state.withLock { $0.canBeAnswered }
             return canBeAnswered ? nil : .notConnected(why: "the reply queue is not consumed yet")
         } catch {
-            return RPCError(notReady: error, obstacle: obstacle.withLock { $0 })
+            return RPCError(notReady: error, setUpFailure: setUpFailure.withLock { $0 })
         }
     }
 
@@ -223,8 +228,8 @@ final class CallTable: Sendable {
 
     /// A supervisor without which this incarnation ends: when it does, every waiting call is told why at once, before anything
     /// that follows from it (closing channels, a lost reply queue) is taken for the cause.
-    func rests(on supervisor: SupervisorReference) {
-        let isNew = foundations.withLock { supervisors in
+    func depends(on supervisor: SupervisorReference) {
+        let isNew = dependencies.withLock { supervisors in
             guard !supervisors.contains(where: { $0.pid == supervisor.pid }) else { return false }
             supervisors.append(supervisor)
             return true
@@ -236,7 +241,12 @@ final class CallTable: Sendable {
     func close(_ reason: ExitReason) {
         let (endings, pump) = state.withLock { state in
             defer { state.pump = nil }
-            if !state.pending.isClosed, state.replies == .queue { abandoned.add(state.replyQueue.name) }
+            if !state.pending.isClosed {
+                switch state.replies {
+                case .queue: abandoned.add(state.replyQueue.name)
+                case .direct: break
+                }
+            }
             return (state.pending.close(), state.pump)
         }
         pump?.cancel()
@@ -251,34 +261,34 @@ final class CallTable: Sendable {
     }
 
     /// Ends every call if a supervisor that this incarnation rests on has ended or is about to.
-    func closeIfUnfounded() {
-        let reason = foundations.withLock { $0.lazy.compactMap(\.endingReason).first }
+    func closeIfDependencyEnded() {
+        let reason = dependencies.withLock { $0.lazy.compactMap(\.endingReason).first }
         if let reason { close(reason) }
     }
 
     /// What a call is told that comes when only those before it are let end. When the caller alone ends, inside a larger tree, it is
     /// started anew, and the call waits for that, within its deadline.
     private var refusal: PendingCall.Ending {
-        var above = foundations.withLock { $0.first }?.parent
+        var above = dependencies.withLock { $0.first }?.parent
         guard above != nil else { return .failed(.stopping) }
         while let supervisor = above {
             if supervisor.endingReason != nil { return .failed(.stopping) }
             above = supervisor.parent
         }
-        return .notTaken
+        return .notAccepted
     }
 
     /// A channel is about to be closed because its process is stopped. When it is because the whole caller is, nothing new is taken
     /// in, and what waits may come to its end, until the deadline. When only a part of the tree is started anew, there is nothing to
     /// wait for.
     func drain(_ channel: AMQPChannel, within timeout: Duration) async {
-        guard case .shutdown(cause: nil)? = foundations.withLock({ $0.first?.endingReason }) else { return }
+        guard case .shutdown(cause: nil)? = dependencies.withLock({ $0.first?.endingReason }) else { return }
         for ending in release({ $0.pending.drain() }) { ending.call.end(refusal) }
         changed()
         if await !drained.wait(before: .now + timeout) {
             logger.warning("calls did not end in time", metadata: ["calls": "\(count)"])
         }
-        closeIfUnfounded()
-        await letGo(of: channel)
+        closeIfDependencyEnded()
+        await abandonReplyQueue(of: channel)
     }
 }

@@ -72,7 +72,7 @@ func callerSupervisor(
             onOpen: { channel, context in
                 let caller = context.poolOwner
                 let table = try caller.child("pending", as: PendingRequests.self).resolve().table
-                table.rests(on: context.poolSupervisor)
+                table.depends(on: context.poolSupervisor)
                 do {
                     try await table.open(channel)
                     opening.succeeded()

@@ -15,7 +15,7 @@ final class PendingCall: Sendable {
         /// The table ended while the call was in it. What may be sent again, may so by the next table.
         case restarted(ExitReason, requestMayHaveBeenDelivered: Bool, retriesLeft: Int)
         /// The table had ended before it took the call in: nothing was sent, and the next table may take it.
-        case notTaken
+        case notAccepted
     }
 
     let id: RequestID

@@ -15,11 +15,11 @@ actor PendingRequests {
         // In this order: who is told that the table has ended must not find it again.
         context.pid.onExit { reason in
             current.clear(table)
-            table.closeIfUnfounded()
+            table.closeIfDependencyEnded()
             table.close(reason)
             table.changed()
         }
-        table.rests(on: context.supervisor)
+        table.depends(on: context.supervisor)
         registry?.onExit { [weak table] in table?.close($0) }
         current.set(table, in: context)
         table.changed()

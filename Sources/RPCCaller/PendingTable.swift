@@ -176,7 +176,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     ) throws(Refusal) -> Submission? {
         guard let route, line.isEmpty, submitted < limit else {
             try begin(id, kind: kind, call: call, deadline: deadline, retries: retries)
-            lineUp(id)
+            enqueue(id)
             return nil
         }
         try admit()
@@ -285,7 +285,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     }
 
     /// Puts a waiting entry at the end of the line for a channel.
-    mutating func lineUp(_ id: RequestID) {
+    mutating func enqueue(_ id: RequestID) {
         guard let entry = entries[id], entry.phase == .waiting else { return }
         line.append(id)
         // Entries that ended while they stood in line are dropped when they are reached; many of them at once here.
@@ -295,13 +295,13 @@ struct PendingTable<Call: Sendable>: Sendable {
     }
 
     /// Whether anything stands in line that there is a place for.
-    var hasLine: Bool { !line.isEmpty && submitted < limit }
+    var hasQueued: Bool { !line.isEmpty && submitted < limit }
 
     /// Whether a new entry may overtake nobody.
-    var isLineEmpty: Bool { line.isEmpty }
+    var isQueueEmpty: Bool { line.isEmpty }
 
     /// Takes the first in line that still waits.
-    mutating func takeFirstInLine(route: UInt32 = 0, now: Moment) -> Submission? {
+    mutating func takeFirstQueued(route: UInt32 = 0, now: Moment) -> Submission? {
         guard submitted < limit else { return nil }
         while let id = line.popFirst() {
             if let submission = take(id, route: route, now: now) { return submission }

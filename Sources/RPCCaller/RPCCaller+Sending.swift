@@ -177,7 +177,7 @@ extension RPCCaller {
                 throw doubt ?? error
             }
             switch await perform(id, request, options, in: table) {
-            case .notTaken: ended = table
+            case .notAccepted: ended = table
             case .failed(let error):
                 throw doubt.flatMap { error.requestMayHaveBeenProcessed ? nil : $0 } ?? error
             // Whether it is ready is asked of whatever comes next.

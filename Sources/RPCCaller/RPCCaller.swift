@@ -190,8 +190,10 @@ public final class RPCCaller: Service, Sendable {
     /// The queue that replies come to now; `nil` while the tree is not running, and with ``RPCReplies/direct``. It changes when the queue is lost, and with
     /// each incarnation of the pending table.
     public var replyQueueName: String? {
-        guard configuration.replies == .queue else { return nil }
-        return current.value?.state.withLock { $0.replyQueue.name }
+        switch configuration.replies {
+        case .queue: current.value?.state.withLock { $0.replyQueue.name }
+        case .direct: nil
+        }
     }
 
     /// How many calls and casts wait.

@@ -43,9 +43,41 @@ public struct RPCCallerConfiguration: Sendable {
     /// Where metrics go; `nil` is what `MetricsSystem` was bootstrapped with when the caller is made.
     public var metricsFactory: (any MetricsFactory)?
 
-    /// The defaults, for these endpoints.
-    public init(endpoints: [Endpoint]) {
-        pool = PoolConfiguration(endpoints: endpoints)
+    /// The defaults where nothing else is given, for these endpoints. Each parameter is the property of its name.
+    public init(
+        endpoints: [Endpoint],
+        pool: PoolConfiguration? = nil,
+        names: RPCNames = RPCNames(),
+        timeout: Duration = .seconds(5),
+        maximumCallsInFlight: Int = 10_000,
+        whenFull: WhenFull = WhenFull.failAtOnce,
+        whenNobodyServes: WhenNobodyServes = WhenNobodyServes.wait,
+        replies: RPCReplies = RPCReplies.queue,
+        confirms: Bool = true,
+        drainTimeout: Duration = .seconds(30),
+        replyPrefetch: UInt16 = 256,
+        replyQueueExpiry: Duration = .seconds(60),
+        intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5)),
+        interceptors: [any RPCCallerInterceptor] = [],
+        tracing: RPCTracing = RPCTracing.automatic,
+        metricsFactory: (any MetricsFactory)? = nil
+    ) {
+        self.pool = pool ?? PoolConfiguration(endpoints: endpoints)
+        if pool != nil { self.pool.endpoints = endpoints }
+        self.names = names
+        self.timeout = timeout
+        self.maximumCallsInFlight = maximumCallsInFlight
+        self.whenFull = whenFull
+        self.whenNobodyServes = whenNobodyServes
+        self.replies = replies
+        self.confirms = confirms
+        self.drainTimeout = drainTimeout
+        self.replyPrefetch = replyPrefetch
+        self.replyQueueExpiry = replyQueueExpiry
+        self.intensity = intensity
+        self.interceptors = interceptors
+        self.tracing = tracing
+        self.metricsFactory = metricsFactory
     }
 
     /// The defaults, for a caller on a pool that others share: its endpoints are that pool's.

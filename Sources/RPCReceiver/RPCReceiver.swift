@@ -34,7 +34,7 @@ public final class RPCReceiver: Service, Sendable {
     /// What it answers with; callable in process.
     public let procedures: Procedures
 
-    private let current: Current<ReceiverParts>
+    private let current: Current<ReceiverIncarnation>
     private let stateBroadcast: ReceiverStates
     let counters: ReceiverCounters
     let configuration: RPCReceiverConfiguration
@@ -165,7 +165,7 @@ public final class RPCReceiver: Service, Sendable {
         configuration.pool = configuration.pool.onConnections(of: sharedPool)
         self.service = service
         self.procedures = procedures
-        let current = Current<ReceiverParts>(limit: 1000)
+        let current = Current<ReceiverIncarnation>(limit: 1000)
         let metrics = activeMetricsFactory(configuration.metricsFactory)
         let counters = ReceiverCounters(metrics.map { ReceiverMetrics(service: service, factory: $0) })
         self.configuration = configuration
@@ -219,7 +219,7 @@ public final class RPCReceiver: Service, Sendable {
     ///   `AMQPError.cancelled(operation:)`.
     public func waitUntilReady(timeout: Duration = .seconds(30)) async throws(AMQPError) {
         let deadline = ContinuousClock.now + timeout.bounded
-        var ended: ReceiverParts?
+        var ended: ReceiverIncarnation?
         while true {
             let parts = try await parts(otherThan: ended, before: deadline)
             do throws(AMQPError) {
@@ -233,10 +233,10 @@ public final class RPCReceiver: Service, Sendable {
     }
 
     private func parts(
-        otherThan ended: ReceiverParts?,
+        otherThan ended: ReceiverIncarnation?,
         before deadline: ContinuousClock.Instant
-    ) async throws(AMQPError) -> ReceiverParts {
-        do throws(Current<ReceiverParts>.Absence) {
+    ) async throws(AMQPError) -> ReceiverIncarnation {
+        do throws(Current<ReceiverIncarnation>.Absence) {
             return try await current.value(otherThan: ended, before: deadline)
         } catch {
             switch error {

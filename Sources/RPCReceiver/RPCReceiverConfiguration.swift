@@ -61,9 +61,57 @@ public struct RPCReceiverConfiguration: Sendable {
     /// Where metrics go; `nil` is what `MetricsSystem` was bootstrapped with when the receiver is made.
     public var metricsFactory: (any MetricsFactory)?
 
-    /// The defaults, for these endpoints.
-    public init(endpoints: [Endpoint]) {
-        pool = PoolConfiguration(endpoints: endpoints)
+    /// The defaults where nothing else is given, for these endpoints. Each parameter is the property of its name.
+    public init(
+        endpoints: [Endpoint],
+        pool: PoolConfiguration? = nil,
+        names: RPCNames = RPCNames(),
+        bindings: [RPCBinding] = [.service],
+        queue: String? = nil,
+        queueIsDurable: Bool = true,
+        queueArguments: FieldTable = FieldTable(),
+        concurrency: Int = 10,
+        whenBusy: WhenBusy = WhenBusy.leaveInQueue,
+        deduplication: RPCDeduplication? = nil,
+        handlerTimeLimit: Duration = .seconds(600),
+        drainTimeout: Duration = .seconds(30),
+        onFailure: RPCFailurePolicy = RPCFailurePolicy.acknowledge,
+        deliveryLimit: Int = 20,
+        contract: (any RPCService.Type)? = nil,
+        describesItself: Bool = true,
+        replyQueues: RPCReplyQueues = RPCReplyQueues.notRequestQueues,
+        passesUpstreamFailures: Bool = false,
+        topologyCheckInterval: Duration = .seconds(5),
+        exposesErrors: Bool = false,
+        intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5)),
+        interceptors: [any RPCReceiverInterceptor] = [],
+        tracing: RPCTracing = RPCTracing.automatic,
+        metricsFactory: (any MetricsFactory)? = nil
+    ) {
+        self.pool = pool ?? PoolConfiguration(endpoints: endpoints)
+        if pool != nil { self.pool.endpoints = endpoints }
+        self.names = names
+        self.bindings = bindings
+        self.queue = queue
+        self.queueIsDurable = queueIsDurable
+        self.queueArguments = queueArguments
+        self.concurrency = concurrency
+        self.whenBusy = whenBusy
+        self.deduplication = deduplication
+        self.handlerTimeLimit = handlerTimeLimit
+        self.drainTimeout = drainTimeout
+        self.onFailure = onFailure
+        self.deliveryLimit = deliveryLimit
+        self.contract = contract
+        self.describesItself = describesItself
+        self.replyQueues = replyQueues
+        self.passesUpstreamFailures = passesUpstreamFailures
+        self.topologyCheckInterval = topologyCheckInterval
+        self.exposesErrors = exposesErrors
+        self.intensity = intensity
+        self.interceptors = interceptors
+        self.tracing = tracing
+        self.metricsFactory = metricsFactory
     }
 
     /// The defaults, for a receiver on a pool that others share: its endpoints are that pool's.

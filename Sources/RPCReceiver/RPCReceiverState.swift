@@ -18,9 +18,9 @@ public enum RPCReceiverState: Sendable, Hashable {
     case stopping
 }
 
-typealias ReceiverStates = LifeStates<ReceiverParts, RPCReceiverState>
+typealias ReceiverStates = LifeStates<ReceiverIncarnation, RPCReceiverState>
 
-extension ReceiverParts {
+extension ReceiverIncarnation {
     var state: RPCReceiverState {
         switch consumers.phase {
         case .stopping: return .stopping

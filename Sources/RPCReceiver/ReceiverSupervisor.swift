@@ -6,7 +6,7 @@ import Supervision
 import Synchronization
 
 /// What one incarnation of the handlers' process works with.
-final class ReceiverParts: Sendable {
+final class ReceiverIncarnation: Sendable {
     let registry: ChannelRegistry
     let runner: RequestRunner
     let consumers: RequestConsumers
@@ -26,7 +26,7 @@ func receiverSupervisor(
     configuration: RPCReceiverConfiguration,
     on sharedPool: AMQPPool?,
     procedures: Procedures,
-    current: Current<ReceiverParts>,
+    current: Current<ReceiverIncarnation>,
     states: ReceiverStates,
     counters: ReceiverCounters,
     logger: Logger
@@ -56,7 +56,7 @@ func receiverSupervisor(
     let isolated = IsolatedReplies(pool.connection, logger: logger)
     let hasWarned = Atomic(false)
     let consumers = { @Sendable (context: ChildContext) throws -> RequestConsumers in
-        try context.poolOwner.child("handlers", as: HandlerSupervisor.self).resolve().parts.consumers
+        try context.poolOwner.child("handlers", as: HandlerProcess.self).resolve().incarnation.consumers
     }
     return Supervisor(name, strategy: .restForOne, intensity: configuration.intensity, logger: logger) {
         Child("registry") { context in
@@ -104,7 +104,7 @@ func receiverSupervisor(
                 zombies: { [weak runner] in runner?.zombieCount ?? 0 },
                 onChange: { [weak consumers, weak watch] in consumers?.suspend(if: { watch?.isTooMany ?? false }) }
             )
-            let parts = ReceiverParts(registry: registry, runner: runner, consumers: consumers)
+            let parts = ReceiverIncarnation(registry: registry, runner: runner, consumers: consumers)
             context.pid.onExit { _ in
                 watch.end()
                 consumers.end()
@@ -113,7 +113,7 @@ func receiverSupervisor(
             }
             current.set(parts, in: context)
             states.update()
-            return HandlerSupervisor(parts, context: context)
+            return HandlerProcess(parts, context: context)
         }
         poolSupervisor(
             configuration: pool,

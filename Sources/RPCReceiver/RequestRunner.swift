@@ -101,7 +101,7 @@ final class RequestRunner: Sendable {
         /// A request left without an answer: one that followed it is worked on instead.
         mutating func left(_ key: Key) {
             guard let id = ids.removeValue(forKey: key), let next = answers?.left(id, key) else { return }
-            table.lineUp(next)
+            table.enqueue(next)
         }
 
         /// A request was answered: those that followed it are answered with the same, each when it has a place.
@@ -111,7 +111,7 @@ final class RequestRunner: Sendable {
                 ids[follower] = nil
                 followers[follower]?.resumption = .answered(answer)
                 repetitions.insert(follower)
-                table.lineUp(follower)
+                table.enqueue(follower)
             }
         }
 

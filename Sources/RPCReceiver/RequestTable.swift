@@ -90,7 +90,7 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     }
 
     /// The request it followed has ended: it stands in line for a place, to go on.
-    mutating func lineUp(_ key: Key) {
+    mutating func enqueue(_ key: Key) {
         guard entries[key]?.phase == .following else { return }
         entries[key]?.phase = .waiting
         line.append(key)

@@ -6,7 +6,7 @@ import Synchronization
 /// Every handler that is cancelled is a zombie until it notices: that many at once means nothing unless it lasts.
 final class ZombieWatch: Sendable {
     /// How long too many are too many.
-    static var patience: TimeAmount { .seconds(1) }
+    static var tolerance: TimeAmount { .seconds(1) }
 
     private struct State {
         var isTooMany = false
@@ -50,7 +50,7 @@ final class ZombieWatch: Sendable {
             guard !state.hasEnded else { return nil }
             guard state.count <= limit else {
                 if !state.isTooMany, state.check == nil {
-                    state.check = eventLoop.scheduleTask(in: Self.patience) { [weak self] in self?.look() }
+                    state.check = eventLoop.scheduleTask(in: Self.tolerance) { [weak self] in self?.look() }
                 }
                 return nil
             }

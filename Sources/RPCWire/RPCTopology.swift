@@ -123,7 +123,7 @@ package struct RequestQueue: Sendable {
 /// what was asked for is not permitted at all (541, 540, 503).
 ///
 /// At the first open that is a mistake in configuration: the caller or receiver stops, and its `run()` throws this.
-public struct RPCTopologyError: Error, Sendable, CustomStringConvertible {
+public struct RPCTopologyError: Error, Sendable, Hashable, CustomStringConvertible {
     /// What was declared or consumed: "queue" or "exchange", and its name.
     public let subject: String
     /// The broker's reply code.

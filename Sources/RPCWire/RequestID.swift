@@ -10,7 +10,7 @@ package struct RequestID: Sendable, Hashable {
 
     /// A new id that no other call has.
     package init() {
-        (high, low) = Self.stamped(RandomWords.pair())
+        (high, low) = Self.stamped(RandomBits.pair())
     }
 
     /// An id from the bits of a generator; a seeded one makes tests repeatable.

@@ -85,6 +85,9 @@ struct Serve: AsyncParsableCommand {
         )
         do {
             try await serve(receiver)
+        } catch let refusal as AMQPError where refusal.stage == .operation {
+            Environment.writeError("rpc: \(refusal)")
+            throw ExitCode.failure
         } catch let refusal as RPCTopologyError {
             Environment.writeError("rpc: \(refusal)")
             if let hint = hint(for: refusal) { Environment.writeError("     \(hint)") }
@@ -149,6 +152,7 @@ struct Serve: AsyncParsableCommand {
         case 403: "The broker's administrator grants rights: rabbitmqctl set_permissions"
         case 406 where refusal.text.contains("durable"):
             "It was declared in another way: --transient takes it as not durable, or it has to be deleted."
+        case 541 where transient: "The broker permits no transient queues: without --transient it is durable."
         case 406: "It was declared in another way, and has to be deleted or served under another name."
         default: nil
         }

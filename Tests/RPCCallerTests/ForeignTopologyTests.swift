@@ -105,14 +105,20 @@ struct ForeignTopologyTests {
             )
             try await receiver.start()
             try await receiver.waitUntilReady()
-            let states = receiver.states
-            #expect(await states.first { $0 == .ready } == .ready)
-            try await withChannel(url) { channel in
-                try await channel.deleteExchange("rpc")
-                // It may be declared again, as it should be, in between.
-                try? await channel.declareExchange("rpc", type: .fanout, durable: true)
+            #expect(await receiver.states.first { $0 == .ready } == .ready)
+            func replace(by type: ExchangeType) async throws {
+                // The receiver may declare it again, as it should be, in between.
+                try await eventually("it is of the other type") {
+                    (try? await withChannel(url) { channel in
+                        try await channel.deleteExchange("rpc")
+                        try await channel.declareExchange("rpc", type: type, durable: true)
+                    }) != nil
+                }
             }
-            _ = await receiver.states.first { $0 == .connecting || $0 == .ready }
+            try await replace(by: .fanout)
+            #expect(await receiver.states.first { $0 == .connecting } == .connecting)
+            try await replace(by: .headers)
+            #expect(await receiver.states.first { $0 == .ready } == .ready)
             await receiver.stop()
         }
     }

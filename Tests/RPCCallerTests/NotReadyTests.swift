@@ -49,8 +49,8 @@ struct NotReadyTests {
                 + "cannot connect to amqp://127.0.0.1:1: connection refused"
         )
         #expect(text() == "not connected: the first attempt to connect has not ended")
-        let obstacle = RPCError(notReady: .notSent(.notConnected([])), obstacle: "no exchange")
-        #expect("\(obstacle)" == "not connected: no exchange")
+        let setUpFailure = RPCError(notReady: .notSent(.notConnected([])), setUpFailure: "no exchange")
+        #expect("\(setUpFailure)" == "not connected: no exchange")
     }
 
     @Test("A broker that accepts nothing is another case")

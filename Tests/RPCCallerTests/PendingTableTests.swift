@@ -90,8 +90,8 @@ struct PendingTableTests {
         guard case .none = table.outcome(.unknown, of: id, attempt: 1) else {
             return #expect(Bool(false), "nothing is on its way")
         }
-        table.lineUp(id)
-        #expect(table.takeFirstInLine(now: start + .seconds(1))?.remaining == .seconds(4))
+        table.enqueue(id)
+        #expect(table.takeFirstQueued(now: start + .seconds(1))?.remaining == .seconds(4))
         guard case .none = table.outcome(.unknown, of: id, attempt: 1) else {
             return #expect(Bool(false), "the outcome of an earlier attempt means nothing")
         }
@@ -118,11 +118,11 @@ struct PendingTableTests {
         let cast = try begin(&table, "cast", kind: .cast)
         _ = table.take(sent, now: start)
         _ = table.take(cast, now: start)
-        table.lineUp(waiting)
+        table.enqueue(waiting)
         let lost = table.repliesLost { _ in false }
         #expect(lost.ended.map(\.call) == ["sent"])
         #expect(lost.withdrawn.isEmpty && lost.retries.isEmpty)
-        #expect(table.takeFirstInLine(now: start)?.call == "waiting")
+        #expect(table.takeFirstQueued(now: start)?.call == "waiting")
         #expect(table.count == 2)
     }
 
@@ -168,12 +168,12 @@ struct PendingTableTests {
     @Test("a line is served in order")
     func line() throws {
         var table = table()
-        for name in ["a", "b", "c"] { table.lineUp(try begin(&table, name)) }
-        #expect(table.takeFirstInLine(now: start)?.call == "a")
-        #expect(table.takeFirstInLine(now: start)?.call == "b")
-        #expect(table.takeFirstInLine(now: start)?.call == "c")
-        #expect(table.takeFirstInLine(now: start) == nil)
-        #expect(!table.hasLine)
+        for name in ["a", "b", "c"] { table.enqueue(try begin(&table, name)) }
+        #expect(table.takeFirstQueued(now: start)?.call == "a")
+        #expect(table.takeFirstQueued(now: start)?.call == "b")
+        #expect(table.takeFirstQueued(now: start)?.call == "c")
+        #expect(table.takeFirstQueued(now: start) == nil)
+        #expect(!table.hasQueued)
     }
 
     @Test("ten thousand calls with a long deadline leave no trace when they end")
@@ -183,7 +183,7 @@ struct PendingTableTests {
             let id = try begin(&table, "a", after: .seconds(3600))
             _ = table.reply(to: id)
             let other = try begin(&table, "b", after: .seconds(3600))
-            table.lineUp(other)
+            table.enqueue(other)
             _ = table.remove(other)
         }
         #expect(table.count == 0)
@@ -209,9 +209,9 @@ struct PendingTableTests {
         guard case .retry(let retry) = table.outcome(outcome, of: id, attempt: 1) else { return #expect(Bool(false)) }
         #expect(retry.attempts == 1)
         #expect(retry.doubt == doubt)
-        #expect(table.takeFirstInLine(now: start) == nil, "it pauses")
-        table.lineUp(id)
-        #expect(table.takeFirstInLine(now: start)?.attempt == 2)
+        #expect(table.takeFirstQueued(now: start) == nil, "it pauses")
+        table.enqueue(id)
+        #expect(table.takeFirstQueued(now: start)?.attempt == 2)
         guard case .ended(let ending) = table.outcome(outcome, of: id, attempt: 2) else { return #expect(Bool(false)) }
         #expect(ending.doubt == doubt, "what an earlier attempt left open is not forgotten")
         #expect(table.count == 0)
@@ -230,8 +230,8 @@ struct PendingTableTests {
         let id = try begin(&table, retries: 1)
         guard case .retry = table.outcome(.unknown, of: id, attempt: 1) else { return #expect(Bool(false)) }
         #expect(table.reply(to: id)?.call == "a")
-        table.lineUp(id)
-        #expect(table.takeFirstInLine(now: start) == nil)
+        table.enqueue(id)
+        #expect(table.takeFirstQueued(now: start) == nil)
     }
 
     @Test(
@@ -249,8 +249,8 @@ struct PendingTableTests {
         #expect(lost.retries.map(\.id) == [again])
         #expect(lost.withdrawn == [unwritten])
         #expect(table.reply(to: written) == nil)
-        table.lineUp(unwritten)
-        #expect(table.takeFirstInLine(now: start)?.attempt == 2)
+        table.enqueue(unwritten)
+        #expect(table.takeFirstQueued(now: start)?.attempt == 2)
         guard case .none = table.outcome(.notWritten, of: unwritten, attempt: 1) else { return #expect(Bool(false)) }
         #expect(table.count == 2)
     }
@@ -276,15 +276,15 @@ struct PendingTableTests {
         let third = try begin(&table, "third")
         #expect(throws: Table.Refusal.overloaded(limit: 1)) { _ = try begin(&table, "fourth") }
         #expect(table.take(first, now: start) != nil)
-        for id in [second, third] { table.lineUp(id) }
+        for id in [second, third] { table.enqueue(id) }
         #expect(table.isFull)
-        #expect(!table.hasLine)
-        #expect(table.takeFirstInLine(now: start) == nil)
+        #expect(!table.hasQueued)
+        #expect(table.takeFirstQueued(now: start) == nil)
         #expect(table.reply(to: first) != nil)
-        #expect(table.hasLine)
-        #expect(table.takeFirstInLine(now: start)?.call == "second")
+        #expect(table.hasQueued)
+        #expect(table.takeFirstQueued(now: start)?.call == "second")
         guard case .sendAgain = table.outcome(.notWritten, of: second, attempt: 1) else { return #expect(Bool(false)) }
-        #expect(table.takeFirstInLine(now: start)?.call == "third")
+        #expect(table.takeFirstQueued(now: start)?.call == "third")
     }
 
     @Test("while it drains nothing new comes in, and what is there ends as always")

@@ -125,7 +125,7 @@ struct RequestTableTests {
         table.follow(second)
         #expect(table.startNext(at: start)?.job == "third")
         #expect(table.count(of: 1) == 3)
-        table.lineUp(second)
+        table.enqueue(second)
         #expect(table.startNext(at: start) == nil, "there is no place")
         #expect(table.finish(first) == "first")
         let resumed = table.startNext(at: start)
@@ -143,7 +143,7 @@ struct RequestTableTests {
         _ = table.startNext(at: start)
         table.follow(key)
         #expect(table.expire(at: start + .seconds(1)).map(\.hadBegun) == [true])
-        table.lineUp(key)
+        table.enqueue(key)
         #expect(table.startNext(at: start) == nil)
         #expect([table.zombieCount, table.runningCount, table.count] == [0, 0, 0])
     }

@@ -10,7 +10,7 @@ import Musl
 
 /// Random numbers of the system's, fetched in blocks: one system call for 16 ids, where `SystemRandomNumberGenerator` makes
 /// two for each. What was handed out is forgotten at once, so the block tells nothing about ids that exist.
-enum RandomWords {
+enum RandomBits {
     /// `getentropy` gives no more than 256 bytes at once.
     private static let count = 32
 

@@ -4,11 +4,11 @@ import Supervision
 /// is started anew after it (rest for one), so that the broker redelivers what was not answered.
 ///
 /// Requests are its tasks, not processes with pids of their own: a request is never restarted here, the broker delivers it again.
-actor HandlerSupervisor {
-    nonisolated let parts: ReceiverParts
+actor HandlerProcess {
+    nonisolated let incarnation: ReceiverIncarnation
 
-    init(_ parts: ReceiverParts, context: ChildContext) {
-        self.parts = parts
-        context.pid.onExit { _ in parts.runner.close() }
+    init(_ incarnation: ReceiverIncarnation, context: ChildContext) {
+        self.incarnation = incarnation
+        context.pid.onExit { _ in incarnation.runner.close() }
     }
 }
