@@ -15,13 +15,6 @@ enum KnownFaults {
         "PoolConfiguration.connections",
         "AMQPPool.init#channelsPerConnection",
         "AMQPPool.init#connections",
-        "RPCCallerConfiguration.WhenFull.wait",
-        "RPCCallerConfiguration.drainTimeout",
-        "RPCCallerConfiguration.replyQueueExpiry",
-        "RPCReceiver.init#concurrency",
-        "RPCReceiverConfiguration.WhenBusy.shed",
-        "RPCReceiverConfiguration.concurrency",
-        "RPCReceiverConfiguration.drainTimeout",
         "RPCRetry.idempotent",
     ]
 }

@@ -65,6 +65,7 @@ struct RPCSettings {
                 _ = try await $0.call("math", "echo", 1, timeout: $1, as: Int.self)
                 _ = try await $0.call("math", echo, 1, timeout: $1)
             },
+            timeout("describe") { _ = try await $0.describe("math", timeout: $1) },
             timeout("cast") {
                 try await $0.cast("math", "echo", 1, timeout: $1)
                 try await $0.cast("math", echo, 1, timeout: $1)

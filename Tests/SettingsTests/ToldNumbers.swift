@@ -34,5 +34,17 @@ enum ToldNumbers {
         "Fault.nodeKilled#for": "waits as networkStalled does",
         "LocalBroker.closeChannel#number": "a number for the broker to look up",
         "LocalBroker.setLimit#value": "a number for the broker to judge",
+        "RPCCallerConfiguration.init#drainTimeout": "sets the property",
+        "RPCCallerConfiguration.init#intensity": "sets the property",
+        "RPCCallerConfiguration.init#maximumCallsInFlight": "sets the property",
+        "RPCCallerConfiguration.init#replyPrefetch": "sets the property",
+        "RPCCallerConfiguration.init#replyQueueExpiry": "sets the property",
+        "RPCCallerConfiguration.init#timeout": "sets the property",
+        "RPCReceiverConfiguration.init#concurrency": "sets the property",
+        "RPCReceiverConfiguration.init#deliveryLimit": "sets the property",
+        "RPCReceiverConfiguration.init#drainTimeout": "sets the property",
+        "RPCReceiverConfiguration.init#handlerTimeLimit": "sets the property",
+        "RPCReceiverConfiguration.init#intensity": "sets the property",
+        "RPCReceiverConfiguration.init#topologyCheckInterval": "sets the property",
     ]
 }
