@@ -17,22 +17,26 @@ let package = Package(
         .library(name: "RPCReceiver", targets: ["RPCReceiver"]),
         .library(name: "RPCTesting", targets: ["RPCTesting"]),
         .library(name: "SupervisionTesting", targets: ["SupervisionTesting"]),
+        .library(name: "SupervisionObserver", targets: ["SupervisionObserver"]),
         .library(name: "AMQPTesting", targets: ["AMQPTesting"]),
         .library(name: "LocalBroker", targets: ["LocalBroker"]),
         .executable(name: "rpc", targets: ["rpc"]),
     ],
     traits: [
-        .trait(name: "Protobuf", description: "Requests and results in Protocol Buffers: ProtobufCodec")
+        .trait(name: "Observer", description: "A page that shows all of it live: SupervisionObserver"),
+        .trait(name: "Protobuf", description: "Requests and results in Protocol Buffers: ProtobufCodec"),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"),
     ],
@@ -138,6 +142,23 @@ let package = Package(
             swiftSettings: settings
         ),
         .target(
+            name: "SupervisionObserver",
+            dependencies: [
+                "AMQPPool", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HTTPTypes", package: "swift-http-types", condition: .when(traits: ["Observer"])),
+                .product(name: "Hummingbird", package: "hummingbird", condition: .when(traits: ["Observer"])),
+                .product(name: "HummingbirdCore", package: "hummingbird", condition: .when(traits: ["Observer"])),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            resources: [.embedInCode("Resources/observer.html")],
+            swiftSettings: settings
+        ),
+        .target(
             name: "LocalBroker",
             dependencies: [
                 "Supervision",
@@ -155,9 +176,11 @@ let package = Package(
         .executableTarget(
             name: "rpc",
             dependencies: [
-                "AMQPPool", "LocalBroker", "RPCCaller", "RPCReceiver", "Supervision", "SupervisionTesting",
+                "AMQPPool", "LocalBroker", "RPCCaller", "RPCReceiver", "Supervision", "SupervisionObserver",
+                "SupervisionTesting",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings
@@ -314,6 +337,20 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "SupervisionObserverTests",
+            dependencies: [
+                "AMQPPool", "BrokerSupport", "RPCCaller", "RPCReceiver", "RPCTesting", "RPCWire", "Supervision",
+                "SupervisionObserver", "SupervisionTesting",
+                .product(name: "Hummingbird", package: "hummingbird", condition: .when(traits: ["Observer"])),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            exclude: ["Browser/browser.py"],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "InteroperabilityTests",
             dependencies: [
                 "AMQPPool", "BrokerSupport", "LocalBroker", "RPCCaller", "RPCReceiver", "RPCWire", "rpc",
@@ -327,7 +364,7 @@ let package = Package(
             dependencies: [
                 "AMQPPool", "AMQPTesting", "BrokerSupport", "LocalBroker", "RPCCaller", "RPCReceiver", "RPCTesting",
                 "RPCWire",
-                "Supervision", "SupervisionTesting",
+                "Supervision", "SupervisionObserver", "SupervisionTesting",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -336,7 +373,7 @@ let package = Package(
         ),
         .testTarget(
             name: "RPCToolTests",
-            dependencies: ["AMQPPool", "BrokerSupport", "LocalBroker", "rpc"],
+            dependencies: ["AMQPPool", "BrokerSupport", "LocalBroker", "SupervisionObserver", "rpc"],
             swiftSettings: settings
         ),
     ],

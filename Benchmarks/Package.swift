@@ -11,7 +11,7 @@ let package = Package(
     name: "Benchmarks",
     platforms: [.macOS(.v15)],
     dependencies: [
-        .package(name: "swift-supervision", path: ".."),
+        .package(name: "swift-supervision", path: "..", traits: ["Observer"]),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
@@ -37,6 +37,20 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "RPCCaller", package: "swift-supervision"),
                 .product(name: "RPCReceiver", package: "swift-supervision"),
+            ],
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "observer-bench",
+            dependencies: [
+                "BenchmarkSupport",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "RPCCaller", package: "swift-supervision"),
+                .product(name: "RPCReceiver", package: "swift-supervision"),
+                .product(name: "RPCTesting", package: "swift-supervision"),
+                .product(name: "Supervision", package: "swift-supervision"),
+                .product(name: "SupervisionObserver", package: "swift-supervision"),
             ],
             swiftSettings: settings
         ),

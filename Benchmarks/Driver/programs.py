@@ -12,6 +12,7 @@ BUILT = os.path.join(BENCHMARKS, ".build", "baselines")
 
 RPC = os.path.join(SWIFT, "rpc-bench")
 SUPERVISION = os.path.join(SWIFT, "supervision-bench")
+OBSERVER = os.path.join(SWIFT, "observer-bench")
 RAW = os.path.join(BUILT, "raw-bench")
 
 # What Erlang and Elixir need for a million processes; the default is a quarter of that.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Callable, Optional
 
+import observer
 import programs
 
 RAW_WIRE, RAW_ECHO = ("raw", "wire"), ("raw", "echo")
@@ -79,6 +80,9 @@ class Round:
             )
 
         return self._once(key, make)
+
+    def observer(self):
+        return self._once("an observer of 10,000 processes under 5,000 calls/s", lambda: observer.measure(3 * self.sizes.seconds))
 
     def ours(self, case, children, kind):
         return self._once("ours %s %s %d" % (case, kind, children), lambda: programs.ours(case, children, kind))
@@ -188,4 +192,8 @@ TARGETS = [
                 "tree", depth, "actor", ("otp", "tree"), "ms", 0.7, field="stop"),
     supervision("tree-rebuild", "tree of 21,845 nodes: rebuild", "OTP supervisor",
                 "tree", depth, "actor", ("otp", "tree"), "ms", 0.7, field="rebuild"),
+    Target("observer-viewer", "a viewer of 10,000 processes, 5,000 calls/s", "one core",
+           lambda round_: round_.observer()["viewer"], lambda _: 1.0, "cores", 0.05),
+    Target("observer-quiet", "an observer that nobody looks at", "none",
+           lambda round_: round_.observer()["quiet"], lambda round_: round_.observer()["none"], "cores"),
 ]

@@ -1,3 +1,4 @@
+import RPCWire
 import Synchronization
 
 /// What a caller has counted since it was made, over all incarnations of its tree.
@@ -12,6 +13,8 @@ public struct RPCCallerCounts: Sendable, Hashable {
 final class CallerCounters: Sendable {
     /// `nil` where nobody wants to know.
     let metrics: CallerMetrics?
+    /// For those who look.
+    let observation = CallObservation()
     private let unmatchedReplies = Atomic(0)
     private let retries = Atomic(0)
 
@@ -23,6 +26,23 @@ final class CallerCounters: Sendable {
         RPCCallerCounts(
             unmatchedReplies: unmatchedReplies.load(ordering: .relaxed),
             retries: retries.load(ordering: .relaxed)
+        )
+    }
+
+    /// A call begins. `nil` when nobody wants to know how long it takes.
+    func began() -> Moment? {
+        if let metrics { return metrics.began() }
+        return observation.isWatched ? .now : nil
+    }
+
+    func ended(_ destination: String, _ procedure: String?, since start: Moment, error: RPCError?) {
+        metrics?.ended(destination, procedure, since: start, error: error)
+        guard observation.isWatched else { return }
+        observation.record(
+            destination: destination,
+            procedure: procedure ?? "",
+            outcome: error?.kind ?? "ok",
+            since: start
         )
     }
 

@@ -35,6 +35,7 @@ struct PendingTable<Call: Sendable>: Sendable {
         let kind: Kind
         let call: Call
         let deadline: Moment
+        let began: Moment
         var phase = Phase.waiting
         var doubt: Doubt?
         var retriesLeft: Int16
@@ -146,6 +147,24 @@ struct PendingTable<Call: Sendable>: Sendable {
     /// The next deadline to look at.
     var earliestDeadline: Moment? { deadlines.earliest }
 
+    // MARK: Looking at it
+
+    /// How many are with a channel.
+    var submittedCount: Int { submitted }
+
+    /// The calls and casts that have waited longest. Walks the table.
+    func oldest(
+        _ limit: Int,
+        at now: Moment,
+        _ names: (Call) -> (destination: String, procedure: String?)
+    ) -> [CallInFlight] {
+        var oldest = Oldest<CallInFlight>(limit: limit)
+        for (id, entry) in entries where entry.kind != .readiness {
+            oldest.offer(entry.began, entry.inFlight(id, at: now, names(entry.call)))
+        }
+        return oldest.elements
+    }
+
     // MARK: Coming and going
 
     /// Takes in a new entry, which waits until it is taken for submission.
@@ -156,10 +175,17 @@ struct PendingTable<Call: Sendable>: Sendable {
         kind: Kind,
         call: Call,
         deadline: Moment,
-        retries: Int = 0
+        retries: Int = 0,
+        now: Moment = .now
     ) throws(Refusal) {
         try admit()
-        entries[id] = Entry(kind: kind, call: call, deadline: deadline, retriesLeft: Int16(clamping: retries))
+        entries[id] = Entry(
+            kind: kind,
+            call: call,
+            deadline: deadline,
+            began: now,
+            retriesLeft: Int16(clamping: retries)
+        )
         deadlines.insert(id, at: deadline)
     }
 
@@ -175,12 +201,18 @@ struct PendingTable<Call: Sendable>: Sendable {
         now: Moment
     ) throws(Refusal) -> Submission? {
         guard let route, line.isEmpty, submitted < limit else {
-            try begin(id, kind: kind, call: call, deadline: deadline, retries: retries)
+            try begin(id, kind: kind, call: call, deadline: deadline, retries: retries, now: now)
             enqueue(id)
             return nil
         }
         try admit()
-        var entry = Entry(kind: kind, call: call, deadline: deadline, retriesLeft: Int16(clamping: retries))
+        var entry = Entry(
+            kind: kind,
+            call: call,
+            deadline: deadline,
+            began: now,
+            retriesLeft: Int16(clamping: retries)
+        )
         let submission = submit(&entry, id, route: route, now: now)
         entries[id] = entry
         deadlines.insert(id, at: deadline)
@@ -357,5 +389,23 @@ extension PendingTable.Ending {
         attempts = Int(entry.attempts)
         retriesLeft = Int(entry.retriesLeft)
         doubt = entry.doubt
+    }
+}
+
+extension PendingTable.Entry {
+    fileprivate func inFlight(
+        _ id: RequestID,
+        at now: Moment,
+        _ names: (destination: String, procedure: String?)
+    ) -> CallInFlight {
+        CallInFlight(
+            id: id.description,
+            destination: names.destination,
+            procedure: names.procedure ?? "",
+            age: began.duration(to: now),
+            remaining: now.duration(to: deadline),
+            stage: phase == .submitted ? .sent : .waiting,
+            attempts: Int(attempts)
+        )
     }
 }

@@ -61,15 +61,15 @@ extension RPCCaller {
             body: body,
             deadline: try deadline(after: timeout ?? configuration.timeout)
         )
-        let start = counters.metrics?.began()
+        let start = counters.began()
         do throws(RPCError) {
             let reply =
                 interceptors.isEmpty
                 ? try await exchange(request, id, options) : try await intercepted(request, id, options)
-            if let start { counters.metrics?.ended(destination, procedure, since: start, error: nil) }
+            if let start { counters.ended(destination, procedure, since: start, error: nil) }
             return reply
         } catch {
-            if let start { counters.metrics?.ended(destination, procedure, since: start, error: error) }
+            if let start { counters.ended(destination, procedure, since: start, error: error) }
             logger.debug("a call failed", metadata: Self.metadata(request, id, error))
             // Many fail at once, and whoever calls again at once would never let go of its thread: those that repair what the
             // calls fail for need it too.

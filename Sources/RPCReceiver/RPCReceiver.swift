@@ -34,7 +34,7 @@ public final class RPCReceiver: Service, Sendable {
     /// What it answers with; callable in process.
     public let procedures: Procedures
 
-    private let current: Current<ReceiverIncarnation>
+    let current: Current<ReceiverIncarnation>
     private let stateBroadcast: ReceiverStates
     let counters: ReceiverCounters
     let configuration: RPCReceiverConfiguration

@@ -1,3 +1,4 @@
+import RPCWire
 import Synchronization
 
 /// What a receiver has done since it was made, over all incarnations of its tree.
@@ -36,6 +37,8 @@ public struct RPCReceiverCounts: Sendable, Hashable {
 final class ReceiverCounters: Sendable {
     /// `nil` where nobody wants to know.
     let metrics: ReceiverMetrics?
+    /// For those who look.
+    let observation = CallObservation()
     private let counts = Mutex(RPCReceiverCounts())
 
     init(_ metrics: ReceiverMetrics? = nil) {
@@ -43,6 +46,19 @@ final class ReceiverCounters: Sendable {
     }
 
     var current: RPCReceiverCounts { counts.withLock { $0 } }
+
+    /// A handler begins. `nil` when nobody wants to know how long it takes.
+    func began() -> Moment? {
+        if let metrics { return metrics.began() }
+        return observation.isWatched ? .now : nil
+    }
+
+    /// - Parameter procedure: `nil` for one that the receiver does not have.
+    func ended(_ procedure: String?, since start: Moment, _ outcome: HandlerOutcome) {
+        metrics?.ended(procedure, since: start, outcome)
+        guard observation.isWatched else { return }
+        observation.record(procedure: procedure ?? otherName, outcome: outcome.kind, since: start)
+    }
 
     func received() { counts.withLock { $0.received += 1 } }
     func redelivered() {

@@ -232,7 +232,7 @@ final class RequestRunner: Sendable {
         {
             return .shed
         }
-        guard state.table.accept(job, from: job.channel, deadline: job.deadline) != nil else { return .none }
+        guard state.table.accept(job, from: job.channel, deadline: job.deadline, now: now) != nil else { return .none }
         return .accepted(state.table.startNext(at: now))
     }
 
@@ -277,6 +277,20 @@ final class RequestRunner: Sendable {
 
     /// How many requests are taken on and not answered.
     var count: Int { state.withLock { $0.table.count } }
+
+    /// The requests that were taken on first, and how many run and wait.
+    func look(oldest limit: Int) -> (oldest: [CallInFlight], running: Int, waiting: Int) {
+        let now = Moment.now
+        return state.withLock { state in
+            (
+                state.table.oldest(limit, at: now) { job in
+                    guard case .success(let message) = job.request.message else { return ("", "") }
+                    return (message.messageID ?? "", message.procedure ?? "")
+                },
+                state.table.runningCount, state.table.waitingCount
+            )
+        }
+    }
 
     /// How many handlers run on although their requests are given up.
     var zombieCount: Int { state.withLock { $0.table.zombieCount } }
@@ -355,11 +369,10 @@ final class RequestRunner: Sendable {
             headers: message.headers,
             logger: logger
         )
-        guard let metrics = counters.metrics else { return await intercept(key, message, context) }
-        let start = metrics.began()
+        guard let start = counters.began() else { return await intercept(key, message, context) }
         let outcome = await intercept(key, message, context)
         let procedure = procedures.knows(message.procedure) ? message.procedure ?? "" : nil
-        metrics.ended(procedure, since: start, outcome)
+        counters.ended(procedure, since: start, outcome)
         return outcome
     }
 

@@ -23,6 +23,7 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
         let job: Job
         let channel: ChannelID
         let deadline: Moment
+        let began: Moment
         var phase: Phase
         /// Whether its handler, or what stands around it, has begun.
         var hasBegun = false
@@ -65,16 +66,47 @@ struct RequestTable<Job: Sendable, ChannelID: Hashable & Sendable>: Sendable {
     /// How many requests of a channel are not answered.
     func count(of channel: ChannelID) -> Int { counts[channel] ?? 0 }
 
+    /// The requests that were taken on first. Walks the table.
+    func oldest(
+        _ limit: Int,
+        at now: Moment,
+        _ names: (Job) -> (id: String, procedure: String)
+    ) -> [CallInFlight] {
+        var oldest = Oldest<Entry>(limit: limit)
+        for entry in entries.values { oldest.offer(entry.began, entry) }
+        return oldest.elements.map { entry in
+            let (id, procedure) = names(entry.job)
+            let stage: CallInFlight.Stage =
+                switch entry.phase {
+                case .waiting: .waiting
+                case .running: .running
+                case .following: .following
+                }
+            return CallInFlight(
+                id: id,
+                procedure: procedure,
+                age: entry.began.duration(to: now),
+                remaining: now.duration(to: entry.deadline),
+                stage: stage
+            )
+        }
+    }
+
     /// The next deadline to look at.
     var earliestDeadline: Moment? { deadlines.earliest }
 
     /// Takes a request on. `nil`: the table has ended, and the request is left to be redelivered.
     ///
     /// The line needs no bound of its own: a channel delivers no more than its prefetch before something is answered.
-    mutating func accept(_ job: Job, from channel: ChannelID, deadline: Moment) -> Key? {
+    mutating func accept(
+        _ job: Job,
+        from channel: ChannelID,
+        deadline: Moment,
+        now: Moment = .now
+    ) -> Key? {
         guard !isClosed else { return nil }
         lastKey += 1
-        entries[lastKey] = Entry(job: job, channel: channel, deadline: deadline, phase: .waiting)
+        entries[lastKey] = Entry(job: job, channel: channel, deadline: deadline, began: now, phase: .waiting)
         counts[channel, default: 0] += 1
         deadlines.insert(RequestID(number: lastKey), at: deadline)
         line.append(lastKey)

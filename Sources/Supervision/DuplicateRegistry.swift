@@ -102,3 +102,10 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
         for key in keys { listeners.tell(RegistryChange(key: key, pid: pid, kind: .released)) }
     }
 }
+
+extension DuplicateRegistry: NameKeeping {
+    package nonisolated func names(of pid: Pid, limit: Int) -> [String] {
+        let keys = state.withLock { $0.keys[pid] ?? [] }
+        return keys.prefix(limit).map { String(describing: $0) }
+    }
+}

@@ -50,6 +50,11 @@ struct RestartWindow: Sendable {
         return true
     }
 
+    /// How many restarts count at `now`.
+    func count(at now: Duration) -> Int {
+        times.count { $0 >= now - period }
+    }
+
     mutating func reset() {
         times.removeAll(keepingCapacity: true)
     }

@@ -54,6 +54,9 @@ struct Call: AsyncParsableCommand {
     var interval = 1.0
 
     @OptionGroup
+    var headers: HeaderOptions
+
+    @OptionGroup
     var broker: BrokerOptions
 
     func validate() throws {
@@ -70,6 +73,7 @@ struct Call: AsyncParsableCommand {
     func run() async throws {
         var configuration = RPCCallerConfiguration(endpoints: try broker.endpointsOrDefault())
         configuration.pool.connections = 1
+        configuration.interceptors = try headers.interceptors()
         let rpc = RPCCaller(service: "rpc-tool", configuration: configuration, logger: broker.logger)
         try await rpc.start()
         var failure: ExitCode?
@@ -125,13 +129,5 @@ struct Call: AsyncParsableCommand {
             : try await rpc.call(destination, procedure, value, timeout: timeout)
     }
 
-    private func value() throws -> JSONValue {
-        do {
-            return try JSONValue(parsing: argument)
-        } catch {
-            throw ValidationError(
-                "the argument is not JSON: \(argument)\nA text needs quotes within quotes, as in '\"text\"'; or use --text."
-            )
-        }
-    }
+    private func value() throws -> JSONValue { try JSONArgument.value(argument) }
 }

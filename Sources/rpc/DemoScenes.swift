@@ -6,7 +6,7 @@ import SupervisionTesting
 
 /// The steps of the demo.
 struct DemoScenes {
-    private static let service = "demo-math"
+    static let service = "demo-math"
 
     let rpc: RPCCaller
     let receiver: RPCReceiver
@@ -196,7 +196,9 @@ struct DemoScenes {
     /// Until the receiver runs the request that has just been sent.
     private func waitUntilHandling() async throws {
         let deadline = ContinuousClock.now + .seconds(10)
-        while receiver.inFlight == 0, ContinuousClock.now < deadline { try await Task.sleep(for: .milliseconds(10)) }
+        while !receiver.look().oldest.contains(where: { $0.procedure == "sleep" }), ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(10))
+        }
     }
 
     private func replacement(of victim: LiveTree.Process) -> Pid? {

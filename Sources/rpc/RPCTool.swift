@@ -14,9 +14,15 @@ struct RPCTool: AsyncParsableCommand {
             Or with one, in two terminals:
               rpc serve math
               rpc call math add '[4, 9]'
+
+            Completions for your shell are installed by:
+              rpc completions
             """,
         version: LibraryVersion.text,
-        subcommands: [Serve.self, Call.self, Demo.self]
+        subcommands: [
+            Serve.self, Call.self, Cast.self, List.self, Describe.self, Tail.self, Top.self, Demo.self,
+            Completions.self,
+        ]
     )
 }
 

@@ -23,6 +23,8 @@ struct Serve: AsyncParsableCommand {
 
             Examples:
               rpc serve math --concurrency 4
+              rpc serve math --observe
+                shows itself at http://127.0.0.1:9570/, and to rpc top
               rpc serve rpc_queue --queue --text --default fib
                 answers the client of RabbitMQ's tutorial
             """
@@ -48,6 +50,9 @@ struct Serve: AsyncParsableCommand {
         help: ArgumentHelp("Which of the procedures answers requests that name none.", valueName: "procedure")
     )
     var nameless: String?
+
+    @OptionGroup
+    var observe: ObserveOptions
 
     @OptionGroup
     var broker: BrokerOptions
@@ -84,7 +89,7 @@ struct Serve: AsyncParsableCommand {
             procedures: Procedures { ExampleService.procedures(form, nameless: nameless) }
         )
         do {
-            try await serve(receiver)
+            try await observe.observing(receivers: [receiver], logger: broker.logger) { try await serve(receiver) }
         } catch let refusal as AMQPError where refusal.stage == .operation {
             Environment.writeError("rpc: \(refusal)")
             throw ExitCode.failure

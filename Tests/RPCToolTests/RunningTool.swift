@@ -60,6 +60,9 @@ final class RunningTool: Sendable {
         }
     }
 
+    /// What standard error has so far.
+    var saidOnError: String { state.withLock { String(decoding: $0.error, as: UTF8.self) } }
+
     /// Waits until standard error has this text, so often.
     func says(_ text: String, times: Int = 1, sourceLocation: SourceLocation = #_sourceLocation) async {
         await wait(until: text, times, in: \.error, sourceLocation)

@@ -14,7 +14,7 @@ struct SettingsTests {
         let found = try PublicNumbers.found()
         let tried = Set(
             (SupervisionSettings.all + AMQPSettings(url: "").all + RPCSettings(url: "").all
-                + TestingSettings(port: 0).all).map(\.name)
+                + TestingSettings(port: 0).all + ObserverSettings.all).map(\.name)
         )
         let told = found.filter { name in ToldNumbers.places.keys.contains { name == $0 || name.hasPrefix($0 + ".") } }
         let missing = found.subtracting(tried).subtracting(told).sorted()
@@ -32,6 +32,15 @@ struct SettingsTests {
         try await tryAll { skipped, log in
             await #expect(processExitsWith: .success) { [skipped = skipped as [String], log = log as String] in
                 await TrialRun.run(SupervisionSettings.all, skipping: skipped, log: log)
+            }
+        }
+    }
+
+    @Test("No setting of SupervisionObserver traps or hangs, and an error names it")
+    func observer() async throws {
+        try await tryAll { skipped, log in
+            await #expect(processExitsWith: .success) { [skipped = skipped as [String], log = log as String] in
+                await TrialRun.run(ObserverSettings.all, skipping: skipped, log: log)
             }
         }
     }

@@ -104,6 +104,7 @@ extension AMQPChannel {
             .basicQos(prefetchSize: 0, prefetchCount: count, global: false),
             timeout: timeout
         )
+        prefetch = count
     }
 
     /// Puts everything that was delivered on this channel and is not acknowledged back into its queues, for anybody

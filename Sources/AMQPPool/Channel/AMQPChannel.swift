@@ -75,6 +75,12 @@ public actor AMQPChannel {
     /// Messages written and not confirmed yet.
     public var unconfirmed: Int { machine.unconfirmed }
 
+    /// What was last asked for with ``setPrefetch(_:timeout:)``; `nil` before.
+    var prefetch: UInt16?
+
+    /// How many consumers it has.
+    var consumerCount: Int { machine.consumers.count }
+
     /// Operations that somebody waits for.
     var pendingOperations: Int { operations.count }
 
@@ -118,6 +124,9 @@ public actor AMQPChannel {
 
     /// Whether the channel is open and its connection not blocked.
     package nonisolated var isReady: Bool { !isSealed.load(ordering: .acquiring) && !connection.isBlocked }
+
+    /// Whether it takes nothing more.
+    nonisolated var isClosing: Bool { isSealed.load(ordering: .acquiring) }
 
     /// Runs when the channel is over: on the event loop, or at once if it is over already. Must not block.
     package nonisolated func onClosed(_ handler: @escaping @Sendable (AMQPError) -> Void) {

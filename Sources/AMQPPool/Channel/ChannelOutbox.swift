@@ -76,6 +76,9 @@ final class ChannelOutbox: Sendable {
         }
     }
 
+    /// How many entries and bytes wait to be written.
+    var size: (entries: Int, bytes: Int) { state.withLock { ($0.count, $0.bytes) } }
+
     /// Exchanges what was appended against an empty array, whose memory is used again.
     ///
     /// - Parameter done: the entries fetched before that are written or refused by now, and their bytes.

@@ -10,6 +10,8 @@ struct WaitingPublishes {
 
     var isEmpty: Bool { publishes.isEmpty }
 
+    var count: Int { publishes.count }
+
     /// The one whose turn it is.
     var first: Publish? {
         mutating get {

@@ -21,7 +21,7 @@ public final class AMQPPool: Service, Sendable {
     package let configuration: PoolConfiguration
     /// What callers and receivers that share this pool open their channels on.
     package let leases: ConnectionLeases
-    private let registry: Current<ChannelRegistry>
+    let registry: Current<ChannelRegistry>
     let dedicatedChannels: ConcurrencyLimit
     let publishScreen = PublishScreen()
     /// Of consumers; they outlive these as well as the processes of the pool, but not the connection they are on.

@@ -68,8 +68,9 @@ extension Duration {
     /// As metrics want it; a duration that is too long for them is the longest they know.
     package var wholeNanoseconds: Int64 {
         let (seconds, attoseconds) = components
-        let (nanoseconds, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
-        return overflow ? .max : nanoseconds + attoseconds / 1_000_000_000
+        let (whole, isTooLong) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        let (nanoseconds, overflow) = whole.addingReportingOverflow(attoseconds / 1_000_000_000)
+        return isTooLong || overflow ? (seconds < 0 ? .min : .max) : nanoseconds
     }
 }
 

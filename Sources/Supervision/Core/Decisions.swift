@@ -24,6 +24,11 @@ struct Decisions: Sendable {
     /// Why an ordered supervisor is on its way out.
     var orderedEndingReason: ExitReason? { ordered?.endingReason }
 
+    /// How many restarts count for the intensity now.
+    func restartsInWindow(at now: Duration) -> Int {
+        (ordered?.window ?? dynamic?.window)?.count(at: now) ?? 0
+    }
+
     /// In start order, where there is one.
     var slots: [SupervisorCore.Slot] { ordered?.children.slots() ?? dynamic?.slots ?? [] }
 

@@ -26,7 +26,7 @@ struct DynamicCore: Sendable {
     private(set) var count = 0
     private var entries: [Entry?] = []
     private var free: [Slot] = []
-    private var window: RestartWindow
+    private(set) var window: RestartWindow
     private var restarting = 0
     /// Those of them that wait out a delay.
     private var delays = 0

@@ -89,6 +89,9 @@ final class Process: Sendable {
         state.withLock { $0.target = target }
     }
 
+    /// The supervisor that it is; `nil` when it is none, or has ended.
+    var supervisor: SupervisorProcess? { state.withLock { $0.target } as? SupervisorProcess }
+
     func send(_ signal: Signal) {
         let target = state.withLock { $0.target }
         target?.receive(signal)
@@ -179,6 +182,15 @@ final class Process: Sendable {
 // MARK: - Links
 
 extension Process {
+    /// Those that it is linked to, no more than `limit`, and how many wait for its end.
+    func relations(limit: Int) -> (links: [Pid], watchers: Int) {
+        state.withLock { state in
+            state.observers.read { observers in
+                (observers.links.values.prefix(limit).map { Pid(process: $0) }, observers.watchers.count)
+            } ?? ([], 0)
+        }
+    }
+
     /// Adds the other side; the reason instead when this process has ended.
     func addLink(_ other: Process) -> ExitReason? {
         state.withLock { state in

@@ -177,12 +177,7 @@ public struct DynamicSupervisorReference: Sendable {
     ///
     /// - Throws: ``AdministrationError/notFound(child:)`` when it is no child of this supervisor, or has ended for good.
     public func terminateChild(_ pid: Pid) async throws(AdministrationError) {
-        let process = try resolve()
-        let place = pid.process.place
-        let name = "\(pid)"
-        guard place.owner == process.process.number else { throw .notFound(child: path + "/" + name) }
-        let (reply, _) = await process.administer(.terminateSlot(place.slot, generation: place.generation))
-        try process.check(reply, name)
+        try await SupervisorReference(process: try resolve()).terminateChild(pid)
     }
 
     /// The children, in no order. Answers at once.

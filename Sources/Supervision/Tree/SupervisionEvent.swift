@@ -1,4 +1,3 @@
-import ConcurrencyPrimitives
 import Synchronization
 
 /// Something that happened to one child of a tree, told after it has happened.
@@ -38,10 +37,16 @@ public struct SupervisionEvent: Sendable {
 /// Up to 1,024 wait for a slow reader; then the oldest are dropped, and ``dropped`` counts them.
 public struct SupervisionEvents: AsyncSequence, Sendable {
     let stream: AsyncStream<SupervisionEvent>
-    let drops: DropCount
+    let listener: EventListener
 
     /// How many events the reader has missed by being slow.
-    public var dropped: Int { drops.count.load(ordering: .relaxed) }
+    public var dropped: Int { listener.dropped.load(ordering: .relaxed) }
+
+    /// What is told to the reader from now on.
+    package var interest: EventInterest {
+        get { listener.interest.load(ordering: .relaxed) }
+        nonmutating set { listener.interest.store(newValue, ordering: .relaxed) }
+    }
 
     /// An iterator over the events. Each event goes to one iterator only.
     public func makeAsyncIterator() -> AsyncStream<SupervisionEvent>.Iterator {
@@ -49,31 +54,99 @@ public struct SupervisionEvents: AsyncSequence, Sendable {
     }
 }
 
-final class DropCount: Sendable {
-    let count = Atomic<Int>(0)
+/// One who listens to a tree.
+final class EventListener: Sendable {
+    let dropped = Atomic<Int>(0)
+    let interest: Atomic<EventInterest>
+
+    init(_ interest: EventInterest) {
+        self.interest = Atomic(interest)
+    }
+
+    func wants(_ interest: EventInterest) -> Bool {
+        self.interest.load(ordering: .relaxed).includes(interest)
+    }
+}
+
+/// Which events a listener wants. What nobody wants is not even made.
+package enum EventInterest: UInt8, Sendable, AtomicRepresentable {
+    /// Only failures and what a supervisor does about them: rare, however many children come and go.
+    case failures
+    case everything
+
+    func includes(_ other: EventInterest) -> Bool {
+        switch (self, other) {
+        case (.everything, _), (.failures, .failures): true
+        case (.failures, .everything): false
+        }
+    }
+}
+
+extension SupervisionEvent.Kind {
+    var interest: EventInterest {
+        switch self {
+        case .started, .ignored, .exited(_, expected: true), .stopped(_, expected: true): .everything
+        case .startFailed, .exited, .stopped, .restarting, .coolingDown, .gaveUp, .abandoned: .failures
+        }
+    }
 }
 
 /// The events of one tree, and who listens.
 final class EventHub: Sendable {
     static let bufferSize = 1024
 
-    private let broadcast = EventBroadcast<SupervisionEvent>(limit: EventHub.bufferSize)
+    private struct State {
+        var lastToken: UInt64 = 0
+        var listeners: [UInt64: (continuation: AsyncStream<SupervisionEvent>.Continuation, listener: EventListener)] =
+            [:]
+        var isFinished = false
+    }
 
-    var isEmpty: Bool { broadcast.isEmpty }
+    private let state = Mutex(State())
 
-    func subscribe() -> SupervisionEvents {
-        let drops = DropCount()
-        return SupervisionEvents(
-            stream: broadcast.stream { drops.count.add(1, ordering: .relaxed) },
-            drops: drops
+    /// Whether anybody listens to what happens to children in ordinary life, or, of those that listen, to failures only.
+    func isHeard(_ interest: EventInterest) -> Bool {
+        state.withLock { state in
+            state.listeners.values.contains { $0.listener.wants(interest) }
+        }
+    }
+
+    func subscribe(_ interest: EventInterest = .everything) -> SupervisionEvents {
+        let (stream, continuation) = AsyncStream.makeStream(
+            of: SupervisionEvent.self,
+            bufferingPolicy: .bufferingNewest(EventHub.bufferSize)
         )
+        let events = SupervisionEvents(stream: stream, listener: EventListener(interest))
+        let token = state.withLock { state -> UInt64? in
+            guard !state.isFinished else { return nil }
+            state.lastToken += 1
+            state.listeners[state.lastToken] = (continuation, events.listener)
+            return state.lastToken
+        }
+        guard let token else {
+            continuation.finish()
+            return events
+        }
+        continuation.onTermination = { [weak self] _ in
+            self?.state.withLock { _ = $0.listeners.removeValue(forKey: token) }
+        }
+        return events
     }
 
     func publish(_ event: SupervisionEvent) {
-        broadcast.send(event)
+        let listeners = state.withLock { $0.listeners }
+        let interest = event.kind.interest
+        for (continuation, listener) in listeners.values where listener.wants(interest) {
+            if case .dropped = continuation.yield(event) { listener.dropped.add(1, ordering: .relaxed) }
+        }
     }
 
     func finish() {
-        broadcast.finish()
+        let listeners = state.withLock { state in
+            state.isFinished = true
+            defer { state.listeners = [:] }
+            return state.listeners
+        }
+        for listener in listeners.values { listener.continuation.finish() }
     }
 }

@@ -288,3 +288,10 @@ public final class Supervisor: Service, Sendable {
         return current.environment.events.subscribe()
     }
 }
+
+extension Supervisor {
+    /// What happens in the running tree from now on, as far as it is of interest; `nil` when it is not running.
+    package func events(_ interest: EventInterest) -> SupervisionEvents? {
+        current?.environment.events.subscribe(interest)
+    }
+}

@@ -34,9 +34,8 @@ extension SupervisorProcess {
     }
 
     func tell(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
-        guard !environment.events.isEmpty || environment.logger.logLevel <= SupervisionLog.level(of: report) else {
-            return
-        }
+        let isLogged = environment.logger.logLevel <= SupervisionLog.level(of: report)
+        guard isLogged || environment.events.isHeard(report.interest) else { return }
         let shell = state.withLock { $0.shells[slot] }
         let childPath = path(of: shell?.specification.id ?? "?", shell?.entry ?? 0)
         let kind: SupervisionEvent.Kind =
@@ -55,7 +54,16 @@ extension SupervisorProcess {
 
     func tell(_ childPath: String, _ pid: Pid?, _ kind: SupervisionEvent.Kind) {
         let event = SupervisionEvent(path: childPath, pid: pid, kind: kind)
-        if !environment.events.isEmpty { environment.events.publish(event) }
+        environment.events.publish(event)
         SupervisionLog.write(event, supervisor: path, to: environment.logger)
+    }
+}
+
+extension SupervisorCore.Report {
+    fileprivate var interest: EventInterest {
+        switch self {
+        case .started, .ignored, .exited(_, expected: true), .stopped(_, expected: true): .everything
+        case .startFailed, .exited, .stopped, .restarting, .coolingDown, .gaveUp: .failures
+        }
     }
 }

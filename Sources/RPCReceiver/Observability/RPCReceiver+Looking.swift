@@ -1,0 +1,48 @@
+import AMQPPool
+import RPCWire
+
+/// A receiver as it is now, for those who look at it: nothing of what its requests carry.
+package struct RPCReceiverLook: Sendable {
+    package var service: String
+    package var queue: String
+    package var state: RPCReceiverState
+    package var concurrency: Int
+    package var prefetch: Int
+    package var running: Int
+    package var waiting: Int
+    package var zombieHandlers: Int
+    package var counts: RPCReceiverCounts
+    /// The requests that were taken on first and are not answered.
+    package var oldest: [CallInFlight]
+    /// While somebody watches.
+    package var statistics: CallStatistics?
+}
+
+extension RPCReceiver {
+    /// What its handlers do, counted while somebody watches.
+    package var observation: CallObservation { counters.observation }
+
+    /// Its channels and connections; `nil` while it does not run.
+    package var channelRegistry: ChannelRegistry? { current.value?.registry }
+
+    /// - Parameter limit: How many of the oldest requests to list.
+    package func look(oldest limit: Int = 50) -> RPCReceiverLook {
+        var look = RPCReceiverLook(
+            service: service,
+            queue: queueName,
+            state: .stopped,
+            concurrency: configuration.concurrency,
+            prefetch: configuration.prefetch,
+            running: 0,
+            waiting: 0,
+            zombieHandlers: zombieHandlers,
+            counts: counts,
+            oldest: [],
+            statistics: observation.statistics
+        )
+        guard let parts = current.value else { return look }
+        look.state = parts.state
+        (look.oldest, look.running, look.waiting) = parts.runner.look(oldest: limit)
+        return look
+    }
+}

@@ -1,0 +1,247 @@
+import Synchronization
+
+/// A tree as it was at one moment, for those who look at large trees again and again: one entry a process, and nothing is built
+/// that nobody asks for. For people there is ``SupervisionTree``.
+package struct TreeSnapshot: Sendable {
+    /// What a node is.
+    package enum Kind: Sendable, Equatable {
+        case supervisor(Strategy)
+        case dynamicSupervisor
+        /// An actor of a type: an index of ``types``.
+        case worker(type: Int)
+    }
+
+    /// How close a supervisor is to giving up.
+    package struct Window: Sendable, Equatable {
+        /// The restarts within the last ``RestartIntensity/period``.
+        package var used: Int
+        package var intensity: RestartIntensity
+        package var whenExceeded: WhenExceeded
+    }
+
+    /// A restart that was put off.
+    package struct Delay: Sendable, Equatable {
+        package var remaining: Duration
+        /// Whether the supervisor cools down, rather than the child's backoff being waited for.
+        package var isCooldown: Bool
+    }
+
+    package struct Node: Sendable {
+        /// What it is called among its siblings, the same for all incarnations.
+        package var name: String
+        /// The index of the supervisor above, `nil` for the root.
+        package var parent: Int?
+        package var depth: Int
+        /// The index after the last descendant.
+        package var end: Int
+        package var kind: Kind
+        package var status: SupervisionTree.Status
+        package var pid: Pid?
+        /// How long ago its start closure returned.
+        package var age: Duration?
+        package var restarts: Int
+        package var lastExit: ExitReason?
+        package var abandoned: Int
+        package var delay: Delay?
+        /// Of a supervisor that runs.
+        package var window: Window?
+        /// Its id. Those of the children of a dynamic supervisor need not be unique.
+        package var id: String
+
+        package var isSupervisor: Bool {
+            if case .worker = kind { return false }
+            return true
+        }
+    }
+
+    /// The root first, each before its children, siblings in start order.
+    package private(set) var nodes: [Node] = []
+    /// The names of the workers' types.
+    package private(set) var types: [String] = []
+
+    package init() {}
+
+    /// The names from the root down to a node, separated by `/`: its place in the tree, the same for all incarnations.
+    package func path(_ index: Int) -> String {
+        var parts: [String] = []
+        var next: Int? = index
+        while let current = next, nodes.indices.contains(current) {
+            parts.append(nodes[current].name)
+            next = nodes[current].parent
+        }
+        return parts.reversed().joined(separator: "/")
+    }
+
+    /// The direct children of a node, in start order.
+    package func children(_ index: Int) -> [Int] {
+        guard nodes.indices.contains(index) else { return [] }
+        var result: [Int] = []
+        var next = index + 1
+        while next < nodes[index].end {
+            result.append(next)
+            next = max(next + 1, nodes[next].end)
+        }
+        return result
+    }
+
+    /// The node at a place.
+    package func index(of path: String) -> Int? {
+        guard let root = nodes.first else { return nil }
+        var parts = path.split(separator: "/", omittingEmptySubsequences: false)[...]
+        guard let first = parts.popFirst(), first == root.name else { return nil }
+        var index = 0
+        for part in parts {
+            guard let child = children(index).first(where: { nodes[$0].name == part }) else { return nil }
+            index = child
+        }
+        return index
+    }
+
+    /// What a worker is an instance of; `nil` for a supervisor.
+    package func typeName(_ node: Node) -> String? {
+        guard case .worker(let type) = node.kind, types.indices.contains(type) else { return nil }
+        return types[type]
+    }
+}
+
+extension TreeSnapshot {
+    /// Looks at a running tree. Level after level without recursion: the depth of a tree costs no stack.
+    init(_ root: SupervisorProcess) {
+        var builder = Builder(now: root.environment.clock.now)
+        builder.add(root)
+        nodes = builder.nodes
+        types = builder.types
+    }
+
+    private struct Builder {
+        /// What waits to be added, the next one last.
+        private struct Waiting {
+            var parent: Int
+            var owner: SupervisorProcess
+            var child: ChildSpecification
+            var record: SupervisorCore.Record
+            var incarnation: SupervisorProcess.Incarnation?
+            var shell: ChildShell
+        }
+
+        let now: Duration
+        var nodes: [Node] = []
+        var types: [String] = []
+        private var typeIndices: [ObjectIdentifier: Int] = [:]
+        private var waiting: [Waiting] = []
+
+        init(now: Duration) {
+            self.now = now
+        }
+
+        mutating func add(_ root: SupervisorProcess) {
+            nodes.append(
+                Node(
+                    name: root.specification.name,
+                    depth: 0,
+                    end: 1,
+                    kind: kind(of: root.specification),
+                    status: .running,
+                    pid: Pid(process: root.process),
+                    restarts: 0,
+                    abandoned: 0,
+                    window: root.window(at: now),
+                    id: root.specification.name
+                )
+            )
+            descend(into: root, at: 0)
+            while let next = waiting.popLast() { add(next) }
+            // From the end: whatever belongs to a node has its own end by then.
+            for index in nodes.indices.reversed() {
+                nodes[index].end = max(nodes[index].end, index + 1)
+                if let parent = nodes[index].parent {
+                    nodes[parent].end = max(nodes[parent].end, nodes[index].end)
+                }
+            }
+        }
+
+        private mutating func add(_ next: Waiting) {
+            let status = SupervisionTree.Status(next.record, exit: next.incarnation?.pid.exitReason)
+            let index = nodes.count
+            var node = Node(
+                name: next.owner.name(of: next.child.id, next.shell.entry),
+                parent: next.parent,
+                depth: nodes[next.parent].depth + 1,
+                end: index + 1,
+                kind: kind(of: next.child),
+                status: status,
+                pid: status.hasProcess ? next.incarnation?.pid : nil,
+                age: status == .running ? next.record.startedAt.map { now - $0 } : nil,
+                restarts: next.record.restarts,
+                lastExit: next.record.lastExit,
+                abandoned: next.shell.extras.value?.abandoned ?? 0,
+                delay: next.record.delay.map {
+                    Delay(remaining: max(.zero, $0.until - now), isCooldown: $0.resetsIntensity)
+                },
+                id: next.child.id
+            )
+            var supervisor: SupervisorProcess?
+            if status.hasProcess, case .supervisor(let process)? = next.incarnation {
+                node.window = process.window(at: now)
+                supervisor = process
+            }
+            nodes.append(node)
+            if let supervisor { descend(into: supervisor, at: index) }
+        }
+
+        private mutating func descend(into supervisor: SupervisorProcess, at index: Int) {
+            for (child, record, incarnation, shell) in supervisor.snapshot().reversed() {
+                waiting.append(
+                    Waiting(
+                        parent: index,
+                        owner: supervisor,
+                        child: child,
+                        record: record,
+                        incarnation: incarnation,
+                        shell: shell
+                    )
+                )
+            }
+        }
+
+        private func kind(of specification: SupervisorSpecification) -> Kind {
+            switch specification.kind {
+            case .ordered(let strategy): .supervisor(strategy)
+            case .dynamic: .dynamicSupervisor
+            }
+        }
+
+        private mutating func kind(of child: ChildSpecification) -> Kind {
+            switch child.kind {
+            case .supervisor(let specification): return kind(of: specification)
+            case .actor(let body):
+                // The name of a type is dear, and there are few types.
+                let id = ObjectIdentifier(body.type)
+                if let index = typeIndices[id] { return .worker(type: index) }
+                typeIndices[id] = types.count
+                types.append(String(describing: body.type))
+                return .worker(type: types.count - 1)
+            }
+        }
+    }
+}
+
+extension SupervisorProcess {
+    fileprivate func window(at now: Duration) -> TreeSnapshot.Window {
+        TreeSnapshot.Window(
+            used: state.withLock { $0.core.restartsInWindow(at: now) },
+            intensity: specification.intensity,
+            whenExceeded: specification.whenExceeded
+        )
+    }
+}
+
+extension Supervisor {
+    /// The name of the root.
+    package var name: String { specification.name }
+
+    /// The running tree now; `nil` when it is not running.
+    package func snapshot() -> TreeSnapshot? {
+        current.map { TreeSnapshot($0) }
+    }
+}

@@ -1,0 +1,156 @@
+import Supervision
+import Synchronization
+
+/// Carries out what viewers want done. Whether they may was asked before.
+final class Actions: Sendable {
+    private let observation: Observation
+    /// The trees on which a kill matrix is played.
+    private let playing = Mutex<Set<Int>>([])
+
+    init(_ observation: Observation) {
+        self.observation = observation
+    }
+
+    func perform(_ request: ActionRequest) async throws(Refusal) -> ActionResult {
+        guard observation.trees.indices.contains(request.tree) else {
+            throw Refusal("there is no tree \(request.tree)")
+        }
+        if request.action == .killMatrix { return try beginKillMatrix(request.tree) }
+        let target = try target(of: request)
+        observation.tell(
+            tree: request.tree,
+            path: target.path,
+            key: target.key,
+            kind: "action",
+            reason: "\(request.action.rawValue) \(target.node.pid.map { "\($0)" } ?? "")",
+            isExpected: false
+        )
+        switch request.action {
+        case .kill:
+            try target.pid().kill()
+            return ActionResult(done: "killed \(target.path)")
+        case .exit:
+            try target.pid().exit(.shutdown())
+            return ActionResult(done: "asked \(target.path) to end")
+        case .restart: return try await restart(target)
+        case .terminate: return try await terminate(target)
+        case .pause, .resume: throw Refusal("\(target.path) is no worker that can be paused")
+        case .killMatrix: return try beginKillMatrix(request.tree)
+        }
+    }
+
+    // MARK: The target
+
+    private struct Target {
+        var tree: Observation.Tree
+        var snapshot: TreeSnapshot
+        var index: Int
+        var path: String
+        var key: String
+
+        var node: TreeSnapshot.Node { snapshot.nodes[index] }
+
+        func pid() throws(Refusal) -> Pid {
+            guard let pid = node.pid, pid.isAlive else { throw Refusal("\(path) has no process now") }
+            return pid
+        }
+
+        /// The supervisor above, and the child's id there; `nil` for the root.
+        func parent() throws(Refusal) -> (SupervisorReference, isDynamic: Bool)? {
+            guard let parent = node.parent else { return nil }
+            let supervisor = snapshot.nodes[parent]
+            guard let pid = supervisor.pid, let reference = SupervisorReference(pid) else {
+                throw Refusal("the supervisor of \(path) is being restarted")
+            }
+            return (reference, supervisor.kind == .dynamicSupervisor)
+        }
+    }
+
+    private func target(of request: ActionRequest) throws(Refusal) -> Target {
+        guard let snapshot = observation.freshSnapshot(request.tree), let key = request.key,
+            let index = snapshot.index(of: key)
+        else { throw Refusal("there is no such process any more") }
+        let path = DisplayText.line(snapshot.path(index), limit: 1000)
+        if let pid = request.pid, snapshot.nodes[index].pid.map({ "\($0)" }) != pid {
+            throw Refusal("\(path) is another process by now: \(pid) has ended")
+        }
+        return Target(
+            tree: observation.trees[request.tree],
+            snapshot: snapshot,
+            index: index,
+            path: path,
+            key: key
+        )
+    }
+
+    // MARK: Restart and terminate
+
+    /// Stops it in order and starts it again, which its supervisor does not count as a failure.
+    private func restart(_ target: Target) async throws(Refusal) -> ActionResult {
+        guard let (supervisor, isDynamic) = try target.parent() else {
+            throw Refusal("the root of a tree is restarted by whoever runs the tree")
+        }
+        if isDynamic {
+            throw Refusal(
+                "a child of a dynamic supervisor is not stopped and started: exit ends it, and its kind says whether it comes back"
+            )
+        }
+        do throws(AdministrationError) {
+            try await supervisor.terminateChild(target.node.id)
+            _ = try await supervisor.restartChild(target.node.id)
+            return ActionResult(done: "restarted \(target.path)")
+        } catch {
+            throw Refusal(DisplayText.line("\(error)"))
+        }
+    }
+
+    private func terminate(_ target: Target) async throws(Refusal) -> ActionResult {
+        guard let (supervisor, isDynamic) = try target.parent() else {
+            throw Refusal("the root of a tree is stopped by whoever runs the tree")
+        }
+        do throws(AdministrationError) {
+            if isDynamic {
+                guard let pid = target.node.pid else { throw AdministrationError.notFound(child: target.path) }
+                try await supervisor.terminateChild(pid)
+            } else {
+                try await supervisor.terminateChild(target.node.id)
+            }
+            return ActionResult(done: "terminated \(target.path)")
+        } catch {
+            throw Refusal(DisplayText.line("\(error)"))
+        }
+    }
+
+    // MARK: The kill matrix
+
+    private func beginKillMatrix(_ tree: Int) throws(Refusal) -> ActionResult {
+        guard observation.trees[tree].mayPlayKillMatrix else {
+            throw Refusal("this tree does not allow a kill matrix: it is not among the observer's killMatrix trees")
+        }
+        guard observation.trees[tree].supervisor.snapshot() != nil else { throw Refusal("the tree is not running") }
+        guard playing.withLock({ $0.insert(tree).inserted }) else { throw Refusal("a kill matrix is being played") }
+        Task.detached { [self] in
+            let matrix = LiveKillMatrix(observation.trees[tree].supervisor)
+            let report = await matrix.play { step in
+                observation.tell(
+                    tree: tree,
+                    path: DisplayText.line(step.path, limit: 1000),
+                    key: step.key,
+                    kind: "kill matrix",
+                    reason: step.outcome,
+                    isExpected: step.isFine
+                )
+            }
+            observation.tell(
+                tree: tree,
+                path: DisplayText.line(observation.trees[tree].name),
+                key: observation.trees[tree].name,
+                kind: "kill matrix",
+                reason: report.summary,
+                isExpected: report.isFine
+            )
+            playing.withLock { _ = $0.remove(tree) }
+        }
+        return ActionResult(done: "the kill matrix is being played: each step is in the time line")
+    }
+}

@@ -1,0 +1,54 @@
+/// How an observer serves its page.
+public struct ObserverConfiguration: Sendable {
+    /// The address to listen on: that of this machine only, unless it is changed. Whoever can reach it can look.
+    public var host = "127.0.0.1"
+    /// The port; 0 has the system choose a free one.
+    public var port = 9570
+    /// The names under which the page may be opened, besides addresses and `localhost`: a browser that was led here by another name
+    /// is refused (DNS rebinding).
+    public var allowedHosts: [String] = []
+    /// What those who look may do.
+    public var permission = ObserverPermission.reading
+    /// How much of the errors that processes end with is shown.
+    public var shownErrors = ShownErrors.text
+    /// How many may look at once; one more is told to come back later.
+    public var maximumViewers = 32
+    /// How many connections may be open at once.
+    public var maximumConnections = 128
+
+    /// The defaults: for looking, on this machine.
+    public init() {}
+}
+
+/// Why an observer could not be started.
+public enum ObserverError: Error, Sendable, Hashable, CustomStringConvertible {
+    /// A setting that cannot be right; the text says what to change.
+    case invalidConfiguration(String)
+    /// The address cannot be listened on; the text says why.
+    case cannotListen(address: String, reason: String)
+
+    /// One line that says what to do.
+    public var description: String {
+        switch self {
+        case .invalidConfiguration(let problem): problem
+        case .cannotListen(let address, let reason): "the observer cannot listen on \(address): \(reason)"
+        }
+    }
+}
+
+extension ObserverConfiguration {
+    /// What is wrong with the settings, if anything.
+    var problem: String? {
+        if let problem = permission.problem { return problem }
+        if host.isEmpty { return "the observer's host must not be empty: 127.0.0.1 is this machine" }
+        if !(0...65_535).contains(port) { return "the observer's port must be 0 to 65535, but is \(port)" }
+        if maximumViewers < 1 { return "maximumViewers must be at least 1, but is \(maximumViewers)" }
+        if maximumConnections < maximumViewers {
+            return "maximumConnections (\(maximumConnections)) must not be less than maximumViewers (\(maximumViewers))"
+        }
+        return nil
+    }
+
+    /// The names that the page may be opened under.
+    var hosts: [String] { allowedHosts + [host] }
+}

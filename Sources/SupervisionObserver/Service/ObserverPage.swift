@@ -1,0 +1,25 @@
+import NIOCore
+import Synchronization
+
+/// The page, one file.
+enum ObserverPage {
+    private static let placeholder = "NONCE"
+
+    /// Its parts around the places where the number of this answer goes.
+    private static let parts: [String] = {
+        let html = String(decoding: PackageResources.observer_html, as: UTF8.self)
+        return html.split(separator: "{{\(placeholder)}}", omittingEmptySubsequences: false).map(String.init)
+    }()
+
+    static func html(nonce: String) -> ByteBuffer {
+        ByteBuffer(string: parts.joined(separator: nonce))
+    }
+}
+
+/// Whether something has been done already.
+final class Once: Sendable {
+    private let isDone = Atomic(false)
+
+    /// Whether this is the first call.
+    func set() -> Bool { !isDone.exchange(true, ordering: .acquiringAndReleasing) }
+}

@@ -1,0 +1,253 @@
+import SupervisionObserver
+
+/// How a line is shown.
+enum TopStyle: Sendable, Equatable {
+    case plain, title, soft, good, warning, bad, selected
+}
+
+struct TopLine: Sendable, Equatable {
+    var text: String
+    var style: TopStyle
+
+    init(_ text: String, _ style: TopStyle = .plain) {
+        self.text = text
+        self.style = style
+    }
+}
+
+extension TopScreen {
+    /// How many lines are above and below the list.
+    static let frame = 7
+
+    /// Exactly `height` lines, none wider than `width`.
+    func lines(width: Int, height: Int) -> [TopLine] {
+        var lines = header + [TopLine("")]
+        let room = max(0, height - lines.count - 1)
+        var body: [TopLine] =
+            switch view {
+            case .tree: treeLines
+            case .calls: callLines
+            case .events: eventLines(room)
+            case .help: Self.help.map { TopLine($0) }
+            }
+        body = Array(body.prefix(room))
+        body += Array(repeating: TopLine(""), count: room - body.count)
+        lines += body
+        lines.append(footer)
+        return lines.prefix(max(0, height)).map { TopLine(Self.cut($0.text, width), $0.style) }
+    }
+
+    static func cut(_ text: String, _ width: Int) -> String {
+        text.count <= width ? text : String(text.prefix(max(0, width - 1))) + "…"
+    }
+
+    static func padded(_ text: String, _ width: Int) -> String {
+        text.count >= width ? cut(text, width) : text + String(repeating: " ", count: width - text.count)
+    }
+
+    static func right(_ text: String, _ width: Int) -> String {
+        text.count >= width ? cut(text, width) : String(repeating: " ", count: width - text.count) + text
+    }
+
+    // MARK: The header
+
+    private var header: [TopLine] {
+        guard let overview else { return [TopLine("rpc top: \(problem ?? "connecting...")", .warning)] }
+        var lines = [
+            TopLine(
+                "\(overview.host)  process \(overview.processID)  up \(Self.time(overview.uptime))"
+                    + (isPaused ? "  PAUSED" : "") + (problem.map { "  \($0)" } ?? ""),
+                problem == nil ? .title : .bad
+            )
+        ]
+        lines.append(TopLine(Self.summary(overview)))
+        if let closest = overview.trees.compactMap(\.closest).max(by: { Self.part($0) < Self.part($1) }) {
+            let end = closest.whenExceeded == "cooldown" ? "cools down" : "gives up"
+            lines.append(
+                TopLine(
+                    "\(closest.path): \(closest.used) of \(closest.allowed) restarts in \(Self.time(closest.period)), then it \(end)",
+                    closest.used >= closest.allowed ? .bad : .warning
+                )
+            )
+        } else {
+            lines.append(TopLine("no supervisor is near its restart intensity", .soft))
+        }
+        return lines
+    }
+
+    private static func part(_ window: WindowSummary) -> Double { Double(window.used) / Double(max(1, window.allowed)) }
+
+    /// One line, also for those who read a pipe.
+    static func summary(_ overview: Overview) -> String {
+        let trees = overview.trees
+        let down = trees.reduce(0) { $0 + $1.restarting + $1.stopped + $1.starting + $1.stopping }
+        var parts = [
+            "processes \(trees.reduce(0) { $0 + $1.processes })", "down \(down)",
+            "restarts \(trees.reduce(0) { $0 + $1.restarts })", "zombies \(trees.reduce(0) { $0 + $1.abandoned })",
+        ]
+        if !overview.callers.isEmpty {
+            parts.append(rates("calls", overview.callers.compactMap(\.calls)))
+            parts.append("in flight \(overview.callers.reduce(0) { $0 + $1.inFlight })")
+        }
+        if !overview.receivers.isEmpty { parts.append(rates("requests", overview.receivers.compactMap(\.requests))) }
+        return parts.joined(separator: "  ")
+    }
+
+    private static func rates(_ name: String, _ rates: [RateSummary]) -> String {
+        let rate = rates.reduce(0) { $0 + $1.rate }
+        let failed = rates.reduce(0) { $0 + $1.total - ($1.outcomes["ok"] ?? 0) }
+        let p99 = rates.compactMap(\.p99).max()
+        return "\(name) \(number(rate))/s" + (p99.map { " p99 \(milliseconds($0))" } ?? "")
+            + (failed > 0 ? " failed \(failed)" : "")
+    }
+
+    static func number(_ value: Double) -> String {
+        guard value.isFinite, value < 1e15 else { return "-" }
+        if value >= 10 { return "\(Int(value.rounded()))" }
+        let tenths = Int((value * 10).rounded())
+        return "\(tenths / 10).\(tenths % 10)"
+    }
+
+    static func milliseconds(_ value: Double) -> String {
+        if value < 1 { return "\(Int((value * 1000).rounded())) µs" }
+        return value < 10_000 ? "\(number(value)) ms" : "\(number(value / 1000)) s"
+    }
+
+    static func time(_ seconds: Double) -> String {
+        guard seconds.isFinite, seconds < 1e12 else { return "-" }
+        switch seconds {
+        case ..<10: return "\(number(max(0, seconds))) s"
+        case ..<90: return "\(Int(seconds)) s"
+        case ..<5400: return "\(Int(seconds / 60)) min"
+        case ..<172_800: return "\(Int(seconds / 3600)) h"
+        default: return "\(Int(seconds / 86_400)) d"
+        }
+    }
+
+    // MARK: The tree
+
+    private var treeLines: [TopLine] {
+        let name = overview?.trees.first { $0.id == tree }?.name ?? ""
+        let found = page?.matches.map { ", \($0) match" } ?? ""
+        let title =
+            Self.padded("TREE \(name)  \(page?.rows ?? 0) rows\(found)", 48) + Self.padded("KIND", 20)
+            + Self.padded("PID", 10) + Self.right("AGE", 7) + Self.right("RESTARTS", 10) + "  LAST EXIT"
+        var lines = [TopLine(title, .soft)]
+        for (index, row) in (page?.page ?? []).enumerated() {
+            lines.append(TopLine(Self.text(row), index == selected ? .selected : Self.style(row)))
+        }
+        if page?.isRunning == false { lines.append(TopLine("the tree is not running", .warning)) }
+        return lines
+    }
+
+    private static func style(_ row: TreeRow) -> TopStyle {
+        if row.isCoolingDown || row.abandoned > 0 { return .bad }
+        return row.status == "running" ? .plain : .warning
+    }
+
+    static func text(_ row: TreeRow) -> String {
+        var rails = ""
+        for (index, rail) in row.rails.enumerated() {
+            let isLast = index == row.rails.count - 1
+            rails += isLast ? (rail == "1" ? "├─" : "└─") : rail == "1" ? "│ " : "  "
+        }
+        let mark = row.isSupervisor && row.children > 0 ? (row.isOpen ? "▾" : "▸") : " "
+        var name = rails + mark + row.name
+        if row.isSupervisor, !row.isOpen, row.below > 0 { name += " (\(row.below) below)" }
+        var state = ""
+        if let seconds = row.startsIn {
+            state = (row.isCoolingDown ? "cools down, " : "") + "starts in \(time(seconds))  "
+        } else if row.status != "running" {
+            state = "\(row.status)  "
+        }
+        if row.abandoned > 0 { state += "zombies \(row.abandoned)  " }
+        if let window = row.window, window.used > 0 {
+            state += "\(window.used)/\(window.allowed) in \(time(window.period))  "
+        }
+        return padded(name, 48) + padded(row.kind, 20) + padded(row.pid ?? "-", 10)
+            + right(row.age.map { time($0) } ?? "-", 7) + right("\(row.restarts)", 10) + "  " + state
+            + (row.lastExit ?? "")
+    }
+
+    // MARK: Calls and events
+
+    private var callLines: [TopLine] {
+        guard let traffic else { return [TopLine("no call is known yet", .soft)] }
+        var lines: [TopLine] = []
+        for caller in traffic.callers {
+            lines.append(
+                TopLine(
+                    "CALLER \(caller.service)  \(caller.state)  sent \(caller.sent)  waiting \(caller.waiting)  "
+                        + "retries \(caller.retries)  unmatched \(caller.unmatchedReplies)",
+                    caller.state == "ready" ? .title : .warning
+                )
+            )
+            lines += Self.lines(caller.procedures)
+        }
+        for receiver in traffic.receivers {
+            let backlog = receiver.backlog.map { "\($0) in \(receiver.queue), \(receiver.consumers ?? 0) consumers" }
+            lines.append(
+                TopLine(
+                    "RECEIVER \(receiver.service)  \(receiver.state)  running \(receiver.running)/\(receiver.concurrency)  "
+                        + "waiting \(receiver.waiting)  zombies \(receiver.zombies)  \(backlog ?? receiver.queue)",
+                    receiver.state == "ready" ? .title : .warning
+                )
+            )
+            lines += Self.lines(receiver.procedures)
+        }
+        return lines.isEmpty ? [TopLine("no caller and no receiver is observed", .soft)] : lines
+    }
+
+    private static func lines(_ procedures: [TrafficPage.Procedure]) -> [TopLine] {
+        procedures.prefix(20).map { procedure in
+            let name = (procedure.destination.isEmpty ? "" : procedure.destination + "/") + procedure.procedure
+            let calls = procedure.calls
+            let failed = calls.outcomes.filter { $0.key != "ok" }.sorted { $0.value > $1.value }
+            return TopLine(
+                "  " + padded(name, 32) + right(number(calls.rate) + "/s", 10)
+                    + right("p50 " + (calls.median.map { milliseconds($0) } ?? "-"), 14)
+                    + right("p99 " + (calls.p99.map { milliseconds($0) } ?? "-"), 14) + right("\(calls.total)", 10)
+                    + failed.map { "  \($0.key) \($0.value)" }.joined(),
+                failed.isEmpty ? .plain : .warning
+            )
+        }
+    }
+
+    private func eventLines(_ room: Int) -> [TopLine] {
+        guard !events.isEmpty else { return [TopLine("nothing has happened yet", .soft)] }
+        return events.suffix(max(0, room)).reversed().map { event in
+            TopLine(Self.text(event), event.isExpected ? .plain : .bad)
+        }
+    }
+
+    static func text(_ event: EventDocument) -> String {
+        let delay = event.delay.map { $0 > 0 ? " in \(time($0))" : "" } ?? ""
+        return "\(Clock.text(event.time))  " + padded(event.kind + delay, 22) + event.path
+            + (event.pid.map { " \($0)" } ?? "") + (event.reason.map { "  \($0)" } ?? "")
+    }
+
+    private var footer: TopLine {
+        if isSearching { return TopLine("search: \(query)_   Enter keeps it, Esc clears it", .title) }
+        let search = query.isEmpty ? "" : "  search \"\(query)\""
+        return TopLine("q quit  t tree  c calls  e events  / search  n next tree  p pause  ? help\(search)", .soft)
+    }
+
+    static let help = [
+        "t            the tree                      ↑ ↓ j k      move",
+        "c            calls and requests            ← →  Enter   close, open",
+        "e            events, the newest first      PgUp PgDn    a page",
+        "n            the next tree                 g G          to the first, to the last",
+        "/            search; Esc clears it         p, space     pause", "q            quit",
+    ]
+}
+
+enum Clock {
+    /// The time of day, in UTC.
+    ///
+    /// - Parameter milliseconds: Since 1970.
+    static func text(_ milliseconds: Int64) -> String {
+        let seconds = max(0, milliseconds / 1000) % 86_400
+        func two(_ number: Int64) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        return "\(two(seconds / 3600)):\(two(seconds / 60 % 60)):\(two(seconds % 60))"
+    }
+}

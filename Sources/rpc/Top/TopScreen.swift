@@ -1,0 +1,148 @@
+import SupervisionObserver
+
+/// What `rpc top` shows and how it answers keys: a value, so that it is tested without a terminal.
+struct TopScreen: Sendable {
+    enum Key: Sendable, Equatable {
+        case character(Character)
+        case up, down, left, right, pageUp, pageDown, home, end
+        case enter, escape, backspace
+    }
+
+    enum Action: Sendable, Equatable {
+        case quit
+        /// Other rows of the tree are needed.
+        case load
+    }
+
+    enum View: Sendable, Equatable {
+        case tree, calls, events, help
+    }
+
+    var overview: Overview?
+    var page: TreePage?
+    var traffic: TrafficPage?
+    private(set) var events: [EventDocument] = []
+    private(set) var view = View.tree
+    private(set) var tree = 0
+    private(set) var offset = 0
+    private(set) var query = ""
+    private(set) var isSearching = false
+    private(set) var isPaused = false
+    private(set) var toggled: Set<String> = []
+    private(set) var selected = 0
+    /// Why nothing comes.
+    var problem: String?
+    /// How many rows of the list fit.
+    var height = 20
+
+    private static let maximumEvents = 500
+
+    /// What is to be asked for.
+    var request: TreeRequest {
+        TreeRequest(
+            tree: tree,
+            query: query,
+            offset: offset,
+            limit: min(TreeRequest.maximumLimit, max(1, height)),
+            toggled: toggled.sorted()
+        )
+    }
+
+    mutating func add(_ event: EventDocument) {
+        guard !isPaused, event.number > events.last?.number ?? 0 else { return }
+        events.append(event)
+        if events.count > Self.maximumEvents { events.removeFirst() }
+    }
+
+    /// - Returns: Whether it changes what is shown.
+    mutating func show(_ overview: Overview) -> Bool {
+        guard !isPaused else { return false }
+        self.overview = overview
+        if !overview.trees.contains(where: { $0.id == tree }) { tree = overview.trees.first?.id ?? 0 }
+        return true
+    }
+
+    // MARK: Keys
+
+    mutating func handle(_ key: Key) -> Action? {
+        if isSearching { return search(key) }
+        switch key {
+        case .character("q"), .character("Q"), .character("\u{3}"): return .quit
+        case .character("/"):
+            (view, isSearching) = (.tree, true)
+            return nil
+        case .character("t"): view = .tree
+        case .character("r"), .character("c"): view = .calls
+        case .character("e"): view = .events
+        case .character("h"), .character("?"): view = view == .help ? .tree : .help
+        case .character("p"), .character(" "): isPaused.toggle()
+        case .character("n"), .character("\t"): return nextTree()
+        case .escape:
+            if view != .tree { view = .tree } else if !query.isEmpty { return look(for: "") }
+        case .up, .character("k"): return move(by: -1)
+        case .down, .character("j"): return move(by: 1)
+        case .pageUp: return move(by: -max(1, height - 1))
+        case .pageDown: return move(by: max(1, height - 1))
+        case .home, .character("g"): return move(by: -(offset + selected))
+        case .end, .character("G"): return move(by: rowCount)
+        case .enter, .left, .right: return toggle(key)
+        case .backspace, .character: return nil
+        }
+        return nil
+    }
+
+    private mutating func search(_ key: Key) -> Action? {
+        switch key {
+        case .enter: isSearching = false
+        case .escape:
+            isSearching = false
+            return look(for: "")
+        case .backspace: return look(for: String(query.dropLast()))
+        case .character(let character): return look(for: query + String(character))
+        case .up, .down, .left, .right, .pageUp, .pageDown, .home, .end: return nil
+        }
+        return nil
+    }
+
+    private mutating func look(for query: String) -> Action {
+        self.query = String(query.prefix(100))
+        (offset, selected) = (0, 0)
+        return .load
+    }
+
+    private mutating func nextTree() -> Action? {
+        guard let trees = overview?.trees, !trees.isEmpty else { return nil }
+        let index = trees.firstIndex { $0.id == tree } ?? -1
+        tree = trees[(index + 1) % trees.count].id
+        (offset, selected, toggled) = (0, 0, [])
+        return .load
+    }
+
+    private var rowCount: Int {
+        switch view {
+        case .tree, .help: page?.rows ?? 0
+        case .calls: 0
+        case .events: events.count
+        }
+    }
+
+    private mutating func move(by step: Int) -> Action? {
+        guard view == .tree, rowCount > 0 else { return nil }
+        let position = min(max(0, offset + selected + step), rowCount - 1)
+        let before = offset
+        if position < offset { offset = position }
+        if position >= offset + height { offset = position - height + 1 }
+        selected = position - offset
+        return offset == before ? nil : .load
+    }
+
+    private mutating func toggle(_ key: Key) -> Action? {
+        guard view == .tree, let page, page.page.indices.contains(selected) else { return nil }
+        let row = page.page[selected]
+        guard row.isSupervisor else { return nil }
+        if key == .left, !row.isOpen { return nil }
+        if key == .right, row.isOpen { return nil }
+        if toggled.remove(row.key) == nil { toggled.insert(row.key) }
+        return .load
+    }
+}
