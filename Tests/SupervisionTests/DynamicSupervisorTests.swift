@@ -49,7 +49,7 @@ struct DynamicSupervisorTests {
         let (supervisor, sessions) = try await start()
         let pid = try #require(
             try await sessions.startChild(
-                Child("session") { context in
+                Child("session", shutdown: .infinity) { context in
                     context.pid.onExit { _ in journal.write("down") }
                     return SlowToStop(context, journal)
                 }
