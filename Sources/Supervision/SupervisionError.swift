@@ -49,13 +49,17 @@ public enum CallError: Error, Sendable {
     case exited(child: String, ExitReason)
     /// The deadline passed. The body may still be running; its task was cancelled and its result will be dropped.
     case timeout(child: String, after: Duration)
+    /// The child had to be started for the call, and that failed. The body did not run.
+    case startFailed(child: String, ExitReason)
+    /// The child had to be started for the call, and there are as many as may be. The body did not run.
+    case tooManyProcesses(child: String, limit: Int)
     /// The child is not an actor of the type asked for. The body did not run.
     case wrongType(child: String, expected: String, actual: String)
 
     /// Whether the body certainly did not run, so that calling again cannot do its work twice.
     public var isRetrySafe: Bool {
         switch self {
-        case .noProcess, .restarting, .wrongType: true
+        case .noProcess, .restarting, .startFailed, .tooManyProcesses, .wrongType: true
         case .exited, .timeout: false
         }
     }
@@ -69,6 +73,9 @@ extension CallError: CustomStringConvertible {
         case .restarting(let child): "'\(child)' is being restarted"
         case .exited(let child, let reason): "'\(child)' ended during the call (\(reason))"
         case .timeout(let child, let after): "'\(child)' did not answer within \(after)"
+        case .startFailed(let child, let reason): "'\(child)' could not be started (\(reason))"
+        case .tooManyProcesses(let child, let limit):
+            "'\(child)' cannot be started: there are \(limit) processes already, and none that may be ended"
         case .wrongType(let child, let expected, let actual): "'\(child)' is of type \(actual), not \(expected)"
         }
     }

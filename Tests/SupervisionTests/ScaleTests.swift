@@ -69,6 +69,22 @@ struct ScaleTests {
         await supervisor.stop()
     }
 
+    @Test("3,000 static workers stop one after another, in reverse order")
+    func orderedStop() async throws {
+        let order = Mutex<[Int]>([])
+        let supervisor = Supervisor("app", logger: quiet) {
+            for index in 0..<3000 {
+                Child("\(index)") { context in
+                    context.pid.onExit { _ in order.withLock { $0.append(index) } }
+                    return Patient(context)
+                }
+            }
+        }
+        try await supervisor.start()
+        await supervisor.stop()
+        #expect(order.withLock { $0 } == (0..<3000).reversed())
+    }
+
     @Test("1,000 children that are killed at once are all started again")
     func killedAtOnce() async throws {
         let supervisor = Supervisor("app", intensity: .init(1000, within: .seconds(3600)), logger: quiet) {
@@ -83,6 +99,15 @@ struct ScaleTests {
         #expect(Set(after.map(\.pid)).isDisjoint(with: before.map(\.pid)))
         await supervisor.stop()
     }
+}
+
+/// Waits to be asked to stop.
+private actor Patient: Worker {
+    private let stop: StopRequest
+
+    init(_ context: ChildContext) { stop = context.stopRequest }
+
+    func run() async { await stop.wait() }
 }
 
 /// The pages of memory that this OS process has.

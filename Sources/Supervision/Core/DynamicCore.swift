@@ -16,6 +16,15 @@ struct DynamicCore: Sendable {
         var request: UInt64 = 0
         /// Those that asked for the same stop later.
         var others: [UInt64] = []
+        /// Its own restarts, where each child has an intensity of its own.
+        var window = Rare<RestartWindow>()
+    }
+
+    /// Whose restarts are counted together.
+    enum IntensityScope: Sendable {
+        case allChildren
+        /// Each child has the intensity for itself. `givesUp`: one that exceeds it is forgotten, and the supervisor stays.
+        case eachChild(givesUp: Bool)
     }
 
     let name: String
@@ -26,6 +35,7 @@ struct DynamicCore: Sendable {
     private(set) var count = 0
     private var entries: [Entry?] = []
     private var free: [Slot] = []
+    let scope: IntensityScope
     private(set) var window: RestartWindow
     private var restarting = 0
     /// Those of them that wait out a delay.
@@ -40,10 +50,18 @@ struct DynamicCore: Sendable {
     private var now = Duration.zero
     private var effects: [Effect] = []
 
-    init(name: String, intensity: RestartIntensity, whenExceeded: WhenExceeded, maximumChildren: Int?, seed: UInt64) {
+    init(
+        name: String,
+        intensity: RestartIntensity,
+        whenExceeded: WhenExceeded,
+        maximumChildren: Int?,
+        scope: IntensityScope = .allChildren,
+        seed: UInt64
+    ) {
         self.name = name
         self.whenExceeded = whenExceeded
         self.maximumChildren = maximumChildren
+        self.scope = scope
         window = RestartWindow(intensity)
         random = SplitMix64(seed: seed)
     }
@@ -283,10 +301,11 @@ extension DynamicCore {
             delay = backoff.delay(afterFailures: failures, random: random.unit())
         }
         var resets = false
-        if !window.add(at: now) {
+        if !countRestart(slot) {
             switch whenExceeded {
             case .escalate:
                 effects.append(.report(slot, .gaveUp(reason)))
+                if case .eachChild(givesUp: true) = scope { return remove(slot) }
                 let cause = SupervisionError.intensityExceeded(
                     supervisor: name,
                     child: self[slot]?.settings.id ?? "",
@@ -314,9 +333,25 @@ extension DynamicCore {
         effects.append(.scheduleDelay(slot, delay: lastDelay, delay))
     }
 
+    /// False when it is one restart too many.
+    private mutating func countRestart(_ slot: Slot) -> Bool {
+        switch scope {
+        case .allChildren: window.add(at: now)
+        case .eachChild:
+            entries[slot]?.window.update(orMake: RestartWindow(window.intensity)) { $0.add(at: now) } ?? false
+        }
+    }
+
+    private mutating func resetIntensity(_ slot: Slot) {
+        switch scope {
+        case .allChildren: window.reset()
+        case .eachChild: entries[slot]?.window.value = nil
+        }
+    }
+
     private mutating func delayElapsed(_ slot: Slot, _ number: UInt64) {
         guard let delay = self[slot]?.delay, delay.number == number else { return }
-        if delay.resetsIntensity { window.reset() }
+        if delay.resetsIntensity { resetIntensity(slot) }
         cancelDelay(slot)
         start(slot)
     }

@@ -6,6 +6,7 @@ final class OneShot<Value: Sendable>: Sendable {
         var value: Value?
         var lastToken: UInt64 = 0
         var waiters: [UInt64: CheckedContinuation<Value, any Error>] = [:]
+        var settling: [CheckedContinuation<Value, Never>] = []
         /// Cancelled before their continuation was added.
         var cancelled: Set<UInt64> = []
     }
@@ -18,15 +19,28 @@ final class OneShot<Value: Sendable>: Sendable {
     /// Sets the value and resumes all who wait. False when it had been set before.
     @discardableResult
     func set(_ value: Value) -> Bool {
-        let waiters = state.withLock { state -> [UInt64: CheckedContinuation<Value, any Error>]? in
+        let waiting = state.withLock { state -> State? in
             guard state.value == nil else { return nil }
-            state.value = value
-            defer { state.waiters = [:] }
-            return state.waiters
+            let waiting = state
+            state = State(value: value, lastToken: state.lastToken)
+            return waiting
         }
-        guard let waiters else { return false }
-        for waiter in waiters.values { waiter.resume(returning: value) }
+        guard let waiting else { return false }
+        for waiter in waiting.waiters.values { waiter.resume(returning: value) }
+        for waiter in waiting.settling { waiter.resume(returning: value) }
         return true
+    }
+
+    /// The value, waited for however long it takes: for those whose cancellation sets one.
+    func settled() async -> Value {
+        await withCheckedContinuation { continuation in
+            let value = state.withLock { state -> Value? in
+                if let value = state.value { return value }
+                state.settling.append(continuation)
+                return nil
+            }
+            if let value { continuation.resume(returning: value) }
+        }
     }
 
     /// The value, waited for.

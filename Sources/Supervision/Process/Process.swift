@@ -97,6 +97,9 @@ final class Process: Sendable {
         target?.receive(signal)
     }
 
+    /// The child that this is the process of, until it has ended; `nil` for a supervisor.
+    var child: ChildProcess? { state.withLock { $0.target } as? ChildProcess }
+
     func markEnding(_ reason: ExitReason) {
         state.withLock { state in
             if case .ended = state.phase { return }

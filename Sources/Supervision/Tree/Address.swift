@@ -5,6 +5,10 @@ struct Address: Sendable {
         case root(Supervisor)
         /// A child of a dynamic supervisor, whatever its incarnation.
         case dynamic(SupervisorProcess, SupervisorCore.Slot, entry: UInt64, path: String)
+        /// The process of a key, whatever its incarnation. The path is made when somebody asks for it.
+        case keyed(SupervisorProcess, SupervisorCore.Slot, entry: UInt64, path: @Sendable () -> String)
+        /// Whoever has a name in a registry.
+        case named(@Sendable () -> Pid?, path: @Sendable () -> String)
     }
 
     let anchor: Anchor
@@ -16,6 +20,7 @@ struct Address: Sendable {
             case .supervisor(let process): process.path
             case .root(let supervisor): supervisor.specification.name
             case .dynamic(_, _, _, let path): path
+            case .keyed(_, _, _, let path), .named(_, let path): path()
             }
         return ([start] + names).joined(separator: "/")
     }
@@ -36,12 +41,22 @@ struct Address: Sendable {
         }
     }
 
+    /// That process and no later incarnation, which may have another name.
+    private static func lookUp(_ pid: Pid) -> SupervisorProcess.LookUp {
+        guard let named = pid.process.child else { return .none }
+        let found = named.address.lookUp()
+        if case .child(let current) = found, current !== named { return .none }
+        return found
+    }
+
     func lookUp() -> SupervisorProcess.LookUp {
         var found: SupervisorProcess.LookUp =
             switch anchor {
             case .supervisor(let process): process.process.isAlive ? .supervisor(process) : .none
             case .root(let supervisor): supervisor.current.map { .supervisor($0) } ?? .none
-            case .dynamic(let process, let slot, let entry, _): process.lookUp(slot: slot, entry: entry)
+            case .dynamic(let process, let slot, let entry, _), .keyed(let process, let slot, let entry, _):
+                process.lookUp(slot: slot, entry: entry)
+            case .named(let find, _): find().map { Address.lookUp($0) } ?? .none
             }
         for name in names {
             guard case .supervisor(let supervisor) = found else {

@@ -62,32 +62,36 @@ public struct ChildReference<A: Actor>: Sendable {
         }
     }
 
-    /// Runs `body` on one incarnation. `timeout` is what the caller had asked for, `left` what remains of it.
+    /// Runs `body` on one incarnation. `timeout` is what the caller had asked for, `left` what remains of it. `isLeased` tells
+    /// whether a process that may be ended as idle is kept from that already.
     func attempt<R: Sendable>(
         _ child: ChildProcess,
         timeout: Duration,
         until left: Duration,
+        isLeased: Bool = false,
         _ body: @escaping @Sendable (isolated A) async throws -> R
     ) async throws -> CallAttempt<R> {
         let actor = try cast(child)
         let process = child.process
-        let path = path
+        let address = address
+        let release = isLeased ? nil : child.owner.specification.keyed?.table.lease(child.entry)
         let race = CallRace<R>()
         race.task = Task {
             do {
-                let result = try await ChildReference.enter(actor, process, path, race, body)
+                let result = try await ChildReference.enter(actor, process, address, race, body)
                 race.finish(.success(result))
             } catch {
                 race.finish(.failure(error))
             }
         }
-        let token = process.watch { race.processEnded(CallError.exited(child: path, $0)) }
+        let token = process.watch { race.processEnded(CallError.exited(child: address.path, $0)) }
         let timer = child.owner.environment.clock.schedule(after: left) {
-            race.finish(.failure(CallError.timeout(child: path, after: timeout)))
+            race.finish(.failure(CallError.timeout(child: address.path, after: timeout)))
         }
         defer {
             timer.cancel()
             process.unwatch(token)
+            release?()
         }
         return await race.value()
     }
@@ -100,14 +104,14 @@ public struct ChildReference<A: Actor>: Sendable {
     private static func enter<R: Sendable>(
         _ actor: isolated A,
         _ process: Process,
-        _ path: String,
+        _ address: Address,
         _ race: CallRace<R>,
         _ body: @Sendable (isolated A) async throws -> R
     ) async throws -> R {
-        if let reason = process.exitReason { race.processEnded(.exited(child: path, reason)) }
+        if let reason = process.exitReason { race.processEnded(.exited(child: address.path, reason)) }
         guard race.begin() else { throw CancellationError() }
         let result = try await body(actor)
-        if let reason = process.exitReason { race.processEnded(.exited(child: path, reason)) }
+        if let reason = process.exitReason { race.processEnded(.exited(child: address.path, reason)) }
         return result
     }
 

@@ -169,7 +169,7 @@ extension SupervisorProcess {
             }
         return SupervisionTree(
             name: name,
-            path: path + "/" + name,
+            path: path(of: child.id, shell.entry),
             kind: kind,
             status: status,
             pid: status.hasProcess ? incarnation?.pid : nil,

@@ -26,10 +26,36 @@ extension SupervisorProcess {
         }
     }
 
+    /// The same for those who do not wait: `onReply` is called once, on the thread that has the reply.
+    func administer(
+        _ request: SupervisorCore.Request,
+        bringing child: ChildSpecification? = nil,
+        onReply: @escaping @Sendable (AdministrationReply) -> Void
+    ) {
+        let id = state.withLock { state in
+            state.lastRequest += 1
+            state.requests[state.lastRequest] = WaitingRequest(child: child, onReply: onReply)
+            return state.lastRequest
+        }
+        enqueue(.request(id, request))
+    }
+
+    /// Stops the child that a request brought, whatever its incarnation. Whoever wants to know of the end watches for it.
+    func terminate(_ slot: SupervisorCore.Slot, entry: UInt64) {
+        let generation = state.withLock { state -> UInt64? in
+            guard state.shells[slot]?.entry == entry else { return nil }
+            return state.core.record(slot)?.generation
+        }
+        guard let generation else { return }
+        administer(.terminateSlot(slot, generation: generation)) { [self] reply, _ in
+            // It was restarted in between.
+            if case .notFound = reply { terminate(slot, entry: entry) }
+        }
+    }
+
     func answer(_ request: UInt64, _ reply: SupervisorCore.Reply) {
-        let (waiting, entry) = state.withLock {
-            state -> (OneShot<AdministrationReply>?, AdministeredChild?) in
-            let waiting = state.requests.removeValue(forKey: request)?.reply
+        let (waiting, entry) = state.withLock { state -> (WaitingRequest?, AdministeredChild?) in
+            let waiting = state.requests.removeValue(forKey: request)
             switch reply {
             case .started(let slot), .alreadyStarted(let slot):
                 let pid = state.shells[slot]?.incarnation?.pid
@@ -37,6 +63,7 @@ extension SupervisorProcess {
             default: return (waiting, nil)
             }
         }
-        waiting?.set((reply, entry))
+        waiting?.reply.set((reply, entry))
+        waiting?.onReply?((reply, entry))
     }
 }

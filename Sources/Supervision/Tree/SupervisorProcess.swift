@@ -41,9 +41,11 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     final class WaitingRequest: Sendable {
         let child: ChildSpecification?
         let reply = OneShot<AdministrationReply>()
+        let onReply: (@Sendable (AdministrationReply) -> Void)?
 
-        init(child: ChildSpecification?) {
+        init(child: ChildSpecification?, onReply: (@Sendable (AdministrationReply) -> Void)? = nil) {
             self.child = child
+            self.onReply = onReply
         }
     }
 
@@ -106,6 +108,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                 intensity: specification.intensity,
                 whenExceeded: specification.whenExceeded,
                 maximumChildren: maximumChildren,
+                scope: specification.keyed.map { .eachChild(givesUp: $0.givesUpChild) } ?? .allChildren,
                 seed: seed
             )
             state = Mutex(State(core: Decisions(core)))
@@ -138,6 +141,10 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             onBoot?(false)
         } else if let fault = environment.faults.takeFault(key) {
             enqueue(.stop(.crashed(fault)))
+        } else if let keyed = specification.keyed, !keyed.table.attach(self) {
+            let text =
+                "'\(parent?.path ?? path)' runs already, in another place: describe a keyed supervisor for each place"
+            enqueue(.stop(.crashed(SupervisionError.invalidSpecification(text))))
         } else {
             enqueue(.boot)
         }
@@ -282,7 +289,12 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         case .report(let slot, let report):
             measure(slot, report)
             tell(slot, report)
-        case .forget(let slot, _): state.withLock { $0.shells[slot] = nil }
+        case .forget(let slot, _):
+            let shell = state.withLock { state in
+                defer { state.shells[slot] = nil }
+                return state.shells[slot]
+            }
+            if let keyed = specification.keyed, let shell { keyed.table.forgotten(shell.entry, by: self) }
         case .booted: booted()
         case .finished(let reason): finished(reason)
         }
@@ -344,6 +356,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             return (state.hasBooted, state.onBoot, state.stopTimer)
         }
         timer?.cancel()
+        specification.keyed?.table.detach(self)
         process.finish(reason)
         onBoot?(false)
         if let link {
@@ -370,12 +383,13 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 
     /// The path of a child, the same for all its incarnations.
     func path(of id: String, _ entry: UInt64) -> String {
-        path + "/" + name(of: id, entry)
+        // The partitions of a keyed supervisor are no part of its processes' names.
+        (specification.keyed == nil ? path : parent?.path ?? path) + "/" + name(of: id, entry)
     }
 
     /// The ids of a dynamic supervisor's children need not be unique: the request that brought a child tells them apart.
     func name(of id: String, _ entry: UInt64) -> String {
-        if case .dynamic = specification.kind { return "\(id)#\(entry)" }
+        if case .dynamic = specification.kind, specification.keyed == nil { return "\(id)#\(entry)" }
         return id
     }
 }

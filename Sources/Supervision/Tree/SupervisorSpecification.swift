@@ -20,6 +20,8 @@ struct SupervisorSpecification: Sendable {
     var children: [Child]
     /// What is wrong with the settings from which this description was made, if anything.
     var settingsProblem: String?
+    /// What makes its children those of a ``KeyedSupervisor``.
+    var keyed: KeyedChildren?
 
     var treeKind: SupervisionTree.Kind {
         switch kind {
@@ -44,6 +46,7 @@ struct SupervisorSpecification: Sendable {
         if let settingsProblem { return settingsProblem }
         if name.isEmpty { return "a supervisor's name must not be empty" }
         if name.contains("/") { return "a supervisor's name must not contain '/', but is '\(name)'" }
+        if let problem = keyed?.table.problem { return problem }
         if let problem = intensity.problem { return "supervisor '\(name)': \(problem)" }
         if case .cooldown(let pause) = whenExceeded, pause <= .zero {
             return "supervisor '\(name)': the cooldown must be longer than zero, but is \(pause.clamped)"
@@ -65,6 +68,13 @@ struct SupervisorSpecification: Sendable {
         }
         return nil
     }
+}
+
+/// The children of a supervisor that is one partition of a ``KeyedSupervisor``.
+struct KeyedChildren: Sendable {
+    let table: any KeyedTable
+    /// Whether a child that exceeds the intensity is forgotten, and nothing else happens.
+    let givesUpChild: Bool
 }
 
 /// What all processes of one tree share.

@@ -1,0 +1,154 @@
+import Synchronization
+
+/// What the partitions of one ``KeyedSupervisor`` share: how a process is started, and the places for them.
+final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
+    typealias Partition = KeyedPartition<Key, A>
+
+    /// Who waits for a place.
+    private struct Applicant: Sendable {
+        let ticket: KeyedCore<Key>.Ticket
+        let partition: Partition
+        let process: SupervisorProcess
+    }
+
+    let name: String
+    let limit: ProcessLimit
+    let idleTimeout: Duration?
+    private let policy: ChildPolicy
+    private let label: @Sendable (Key) -> String
+    private let body: @Sendable (Key) -> ChildSpecification.Body
+    private let places: Mutex<KeyedPlaces<Applicant>>
+    private let uses = Atomic<UInt64>(0)
+    /// Set once, before anybody uses it. Weak, since each of them holds this.
+    private let allPartitions = Mutex<[WeakPartition]>([])
+
+    private struct WeakPartition {
+        weak var partition: Partition?
+    }
+
+    init(
+        name: String,
+        limit: ProcessLimit,
+        idleTimeout: Duration?,
+        policy: ChildPolicy,
+        label: @escaping @Sendable (Key) -> String,
+        body: @escaping @Sendable (Key) -> ChildSpecification.Body
+    ) {
+        self.name = name
+        self.limit = limit
+        self.idleTimeout = idleTimeout
+        self.policy = policy
+        self.label = label
+        self.body = body
+        places = Mutex(KeyedPlaces(limit: limit.maximum ?? .max))
+    }
+
+    func makePartitions(_ count: Int) -> [Partition] {
+        let partitions = (0..<count).map { Partition(index: $0, settings: self) }
+        allPartitions.withLock { $0 = partitions.map(WeakPartition.init) }
+        return partitions
+    }
+
+    var problem: String? {
+        if let maximum = limit.maximum, maximum < 1 {
+            return "keyed supervisor '\(name)': the limit must be at least 1, but is \(maximum)"
+        }
+        if let idleTimeout, idleTimeout <= .zero {
+            return "keyed supervisor '\(name)': idleTimeout must be longer than zero, but is \(idleTimeout)"
+        }
+        return nil
+    }
+
+    func specification(of key: Key) -> ChildSpecification {
+        ChildSpecification(id: component(of: key), policy: policy, kind: .actor(body(key)))
+    }
+
+    func path(of key: Key, _ process: SupervisorProcess?) -> String {
+        (process?.parent?.path ?? name) + "/" + component(of: key)
+    }
+
+    /// The key as a part of a path: without slashes and line breaks, not empty, and of bounded length.
+    private func component(of key: Key) -> String {
+        let text = label(key)
+        let isPlain =
+            !text.isEmpty && text.utf8.count <= 128 && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x2F && $0 != 0x7F }
+        if isPlain { return text }
+        var result = ""
+        for scalar in text.unicodeScalars.prefix(128) {
+            switch scalar {
+            case "/": result += "%2F"
+            case _ where scalar.value < 0x20 || scalar.value == 0x7F: result += "%" + hexadecimal(scalar.value)
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        if text.unicodeScalars.count > 128 { result += "…" }
+        return result.isEmpty ? "%" : result
+    }
+
+    private func hexadecimal(_ value: UInt32) -> String {
+        let digits = String(value, radix: 16, uppercase: true)
+        return digits.count < 2 ? "0" + digits : digits
+    }
+
+    /// Grows with each use where somebody asks which one was last.
+    func nextUse() -> UInt64 {
+        guard case .leastRecentlyUsed = limit else { return 0 }
+        return uses.add(1, ordering: .relaxed).newValue
+    }
+
+    // MARK: - Places
+
+    func admit(_ ticket: KeyedCore<Key>.Ticket, to partition: Partition, _ process: SupervisorProcess) {
+        let applicant = Applicant(ticket: ticket, partition: partition, process: process)
+        while true {
+            switch places.withLock({ $0.admit(applicant) }) {
+            case .granted: return partition.admitted(ticket, process)
+            case .queued: return
+            case .full:
+                guard case .leastRecentlyUsed = limit, evictOldest() else { return partition.refused(ticket, process) }
+            }
+        }
+    }
+
+    func announceLeaving() {
+        places.withLock { $0.announceLeaving() }
+    }
+
+    func freePlace(wasLeaving: Bool) {
+        guard let next = places.withLock({ $0.free(wasLeaving: wasLeaving) }) else { return }
+        next.partition.admitted(next.ticket, next.process)
+    }
+
+    /// Tells the process to end that has been idle for longest, over all partitions. False when none is idle.
+    private func evictOldest() -> Bool {
+        let partitions = allPartitions.withLock { $0.compactMap(\.partition) }
+        while true {
+            var oldest: (partition: Partition, ticket: KeyedCore<Key>.Ticket, use: UInt64)?
+            for partition in partitions {
+                guard let (ticket, use) = partition.oldestIdle, use < oldest?.use ?? .max else { continue }
+                oldest = (partition, ticket, use)
+            }
+            guard let oldest else { return false }
+            // Somebody may have called it meanwhile: then another one is the oldest.
+            if oldest.partition.evict(oldest.ticket) { return true }
+        }
+    }
+}
+
+/// How many processes a ``KeyedSupervisor`` may have at once. One that is starting, restarting or ending counts.
+public enum ProcessLimit: Sendable, Hashable {
+    /// Any number.
+    case unlimited
+    /// At most so many. For one more, the idle process that was used longest ago is ended; when none is idle the call fails
+    /// with ``CallError/tooManyProcesses(child:limit:)``.
+    case leastRecentlyUsed(Int)
+    /// At most so many. A call that would need one more fails with ``CallError/tooManyProcesses(child:limit:)``.
+    case refuse(Int)
+
+    var maximum: Int? {
+        switch self {
+        case .unlimited: nil
+        case .leastRecentlyUsed(let maximum), .refuse(let maximum): maximum
+        }
+    }
+}
