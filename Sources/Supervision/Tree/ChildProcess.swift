@@ -29,6 +29,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var stopLatch: Latch?
         var deadMansSwitch = Rare<DeadMansSwitch>()
         var hang = Rare<Hang>()
+        var timers: ProcessTimers?
     }
 
     private struct DeadMansSwitch: Sendable {
@@ -104,6 +105,27 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
                 return latch
             }
         }
+    }
+
+    /// The timers of this incarnation; those of one that has ended never fire.
+    func timers() -> ProcessTimers {
+        let (timers, isOver) = state.withLock { state -> (ProcessTimers, Bool) in
+            let isOver = !state.ladder.isLeavable
+            return state.extras.update(orMake: Extras()) { extras in
+                let timers =
+                    extras.timers
+                    ?? ProcessTimers(environment: owner.environment) { [weak self] in self?.receive(.crash($0)) }
+                extras.timers = timers
+                return (timers, isOver)
+            }
+        }
+        if isOver { timers.end() }
+        return timers
+    }
+
+    private func endTimers() {
+        let timers = state.withLock { $0.extras.update { $0.timers.take() } ?? nil }
+        timers?.end()
     }
 
     /// Begins to start. The supervisor hears of the outcome.
@@ -250,6 +272,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
             take { $0.timer.take() }?.cancel()
         case .markEnding:
             process.markEnding(state.withLock { $0.ladder.reason })
+            endTimers()
         case .abandon:
             if becomeZombie() { owner.abandoned(self) }
         case .announceStarted:
@@ -286,6 +309,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     private func announce(_ event: SupervisorCore.Event, _ reason: ExitReason) {
         take { $0.startTimer.take() }?.cancel()
         process.finish(reason)
+        endTimers()
         state.withLock { $0.actor = nil }
         take { $0.deadMansSwitch.update { $0.timer.take() } ?? nil }?.cancel()
         releaseTask()
