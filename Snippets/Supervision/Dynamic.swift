@@ -45,8 +45,8 @@ let tasks = try supervisor.taskSupervisor("tasks")
 let sum = try await tasks.async { _ in (1...100).reduce(0, +) }
 print(try await sum.value)
 
-for try await outcome in tasks.stream(over: ["a", "b", "c"], maxConcurrency: 2, { $0.uppercased() }) {
-    if case .success(let letter) = outcome { print(letter) }
+for try await (letter, result) in tasks.stream(over: ["a", "b", "c"], timeout: .seconds(5), { $0.uppercased() }) {
+    if case .success(let capital) = result { print(letter, capital) }
 }
 // snippet.end
 

@@ -77,7 +77,7 @@ struct TaskSupervisorTests {
         let (supervisor, tasks) = try await start()
         let running = Mutex((now: 0, most: 0))
         var outcomes: [Int] = []
-        for try await outcome in tasks.stream(
+        for try await (input, outcome) in tasks.stream(
             over: 1...50,
             maxConcurrency: 4,
             { number in
@@ -92,12 +92,167 @@ struct TaskSupervisorTests {
             }
         ) {
             switch outcome {
-            case .success(let number): outcomes.append(number)
-            case .failure: outcomes.append(-1)
+            case .success(let number):
+                #expect(number == input)
+                outcomes.append(number)
+            case .failure, .timedOut:
+                #expect(input == 25)
+                outcomes.append(-1)
             }
         }
         #expect(outcomes == (1...50).map { $0 == 25 ? -1 : $0 })
         #expect(running.withLock { $0.most } <= 4)
+        await supervisor.stop()
+    }
+
+    @Test("a stream in order of completion gives first what comes first, each with its element")
+    func unordered() async throws {
+        let journal = Journal()
+        let (supervisor, tasks) = try await start()
+        var inputs: [Int] = []
+        for try await (input, result) in tasks.stream(
+            over: 1...6,
+            maxConcurrency: 3,
+            order: .ofCompletion,
+            { number in
+                // The first waits for all others.
+                if number == 1 { await journal.wait(for: "done", count: 5) } else { journal.write("done") }
+                return number * 10
+            }
+        ) {
+            inputs.append(input)
+            guard case .success(input * 10) = result else {
+                Issue.record("unexpected result")
+                continue
+            }
+        }
+        #expect(inputs.last == 1)
+        #expect(inputs.sorted() == [1, 2, 3, 4, 5, 6])
+        await supervisor.stop()
+    }
+
+    @Test(
+        "an element that takes too long is killed, and the stream goes on or throws",
+        arguments: [TaskOrder.ofElements, .ofCompletion]
+    )
+    func streamTimeout(order: TaskOrder) async throws {
+        let clock = ManualClock()
+        let journal = Journal()
+        let supervisor = Supervisor("app", clock: clock) { TaskSupervisor("tasks") }
+        try await supervisor.start()
+        let tasks = try supervisor.taskSupervisor("tasks")
+        let work: @Sendable (Int) async throws -> Int = { number in
+            if number == 2 {
+                journal.write("slow")
+                try await Task.sleep(for: .seconds(3600))
+            }
+            return number
+        }
+        for onTimeout in [OnTaskTimeout.kill, .fail] {
+            journal.clear()
+            let reading = Task {
+                var results: [Int: Int] = [:]
+                for try await (input, result) in tasks.stream(
+                    over: 1...4,
+                    maxConcurrency: 2,
+                    order: order,
+                    timeout: .seconds(5),
+                    onTimeout: onTimeout,
+                    work
+                ) {
+                    switch result {
+                    case .success(let number): results[input] = number
+                    case .timedOut(.seconds(5)): results[input] = -1
+                    case .timedOut, .failure: results[input] = -2
+                    }
+                }
+                return results
+            }
+            await journal.wait(for: "slow")
+            await settle { clock.pendingTimers > 0 }
+            clock.advance(by: .seconds(5))
+            switch onTimeout {
+            case .kill: #expect(try await reading.value == [1: 1, 2: -1, 3: 3, 4: 4])
+            case .fail:
+                await #expect {
+                    try await reading.value
+                } throws: {
+                    if case CallError.timeout(_, .seconds(5)) = $0 { true } else { false }
+                }
+            }
+            try await LiveTree(supervisor).settled()
+            #expect(try tasks.tasks().isEmpty)
+        }
+        await supervisor.stop()
+    }
+
+    @Test("a task can be asked for within a time, again and again, alone and with others")
+    func within() async throws {
+        let clock = ManualClock()
+        let journal = Journal()
+        let supervisor = Supervisor("app", clock: clock) { TaskSupervisor("tasks") }
+        try await supervisor.start()
+        let tasks = try supervisor.taskSupervisor("tasks")
+        let slow = try await tasks.async { _ in
+            await journal.wait(for: "go")
+            return 1
+        }
+        let quick = try await tasks.async { _ in 2 }
+        let timers = clock.pendingTimers
+        let asking = Task { try await slow.result(within: .seconds(1)) }
+        await settle { clock.pendingTimers > timers }
+        clock.advance(by: .seconds(1))
+        #expect(try await asking.value == nil)
+        _ = try await quick.value
+        let all = Task { try await [slow, quick].results(within: .seconds(1)) }
+        await settle { clock.pendingTimers > timers }
+        clock.advance(by: .seconds(1))
+        let results = try await all.value
+        #expect(results[0] == nil)
+        guard case .success(2)? = results[1] else {
+            Issue.record("unexpected result")
+            return
+        }
+        journal.write("go")
+        guard case .success(1)? = try await slow.result(within: .seconds(1000)) else {
+            Issue.record("unexpected result")
+            return
+        }
+        await supervisor.stop()
+    }
+
+    @Test("shutting a task down gives its result when it has one, and the reason of its end when not")
+    func shutdownTask() async throws {
+        let journal = Journal()
+        let (supervisor, tasks) = try await start()
+        let done = try await tasks.async { _ in 1 }
+        _ = try await done.value
+        guard case .success(1) = await done.shutdown(.brutalKill) else {
+            Issue.record("unexpected result")
+            return
+        }
+        let finishing = try await tasks.async { context in
+            let stop = context.stopRequest
+            journal.write("runs")
+            await stop.wait()
+            return 2
+        }
+        await journal.wait(for: "runs")
+        guard case .success(2) = await finishing.shutdown() else {
+            Issue.record("unexpected result")
+            return
+        }
+        let running = try await tasks.async { _ in try await Task.sleep(for: .seconds(3600)) }
+        guard case .failure(.shutdown) = await running.shutdown() else {
+            Issue.record("unexpected result")
+            return
+        }
+        let killed = try await tasks.async { _ in try await Task.sleep(for: .seconds(3600)) }
+        #expect(try tasks.tasks() == [killed.pid])
+        guard case .failure(.killed) = await killed.shutdown(.brutalKill) else {
+            Issue.record("unexpected result")
+            return
+        }
         await supervisor.stop()
     }
 }

@@ -1,6 +1,5 @@
 import Logging
 import ServiceLifecycle
-import Synchronization
 
 /// Supervises tasks that run once: Elixir's `Task.Supervisor`.
 ///
@@ -82,7 +81,16 @@ public struct TaskSupervisorReference: Sendable {
         shutdown: Shutdown = .timeout(.seconds(5)),
         _ operation: @escaping @Sendable (ChildContext) async throws -> R
     ) async throws(AdministrationError) -> SupervisedTask<R> {
-        let outcome = TaskOutcome<R>()
+        try await start(label, linkedTo: owner, shutdown: shutdown, TaskOutcome<R>(), operation)
+    }
+
+    func start<R: Sendable>(
+        _ label: String,
+        linkedTo owner: Pid?,
+        shutdown: Shutdown,
+        _ outcome: TaskOutcome<R>,
+        _ operation: @escaping @Sendable (ChildContext) async throws -> R
+    ) async throws(AdministrationError) -> SupervisedTask<R> {
         let pid = try await dynamic.startChild(
             Child(label, restart: .temporary, shutdown: shutdown) { context in
                 // Before the task runs, so that its end is seen however early it comes.
@@ -92,165 +100,55 @@ public struct TaskSupervisorReference: Sendable {
             }
         )
         guard let pid else { throw .noProcess(supervisor: dynamic.path) }
-        return SupervisedTask(pid: pid, outcome: outcome)
+        return SupervisedTask(pid: pid, outcome: outcome, clock: clock)
     }
 
-    /// Runs `operation` on each element, at most `maxConcurrency` at a time, and gives the outcomes in the order of the
-    /// elements (Elixir's `async_stream_nolink`).
+    var clock: any SupervisionClock {
+        (try? dynamic.address.supervisor().environment.clock) ?? SystemSupervisionClock.shared
+    }
+
+    /// The tasks that are there now, in no order (Elixir's `children`).
+    public func tasks() throws(AdministrationError) -> [Pid] {
+        try dynamic.whichChildren().compactMap(\.pid)
+    }
+
+    /// Stops a task in order, and does not run it again (Elixir's `terminate_child`).
     ///
-    /// Nothing runs ahead of the reader but what `maxConcurrency` allows. Tasks that still run when the reader stops reading
-    /// are killed when the iterator goes away.
+    /// - Throws: As ``DynamicSupervisorReference/terminateChild(_:)``.
+    public func terminateTask(_ pid: Pid) async throws(AdministrationError) {
+        try await dynamic.terminateChild(pid)
+    }
+
+    /// Runs `operation` on each element, at most `maxConcurrency` at a time, and gives each element with what came of it
+    /// (Elixir's `async_stream_nolink`).
+    ///
+    /// A crash is the outcome of its element and hurts no other. Nothing runs ahead of the reader but what `maxConcurrency`
+    /// allows. Tasks that still run when the reader stops reading are killed when the iterator goes away.
+    ///
+    /// - Parameters:
+    ///   - elements: What to work on.
+    ///   - maxConcurrency: How many tasks run at once, at least 1.
+    ///   - order: Whether the outcomes come in the order of the elements, or as they come to be.
+    ///   - timeout: How long the task of one element may run, by the tree's clock; `nil` for any time.
+    ///   - onTimeout: What becomes of the stream when one takes longer. Its task is killed in either case.
+    ///   - operation: The work on one element.
     public func stream<S: Sequence & Sendable, R: Sendable>(
         over elements: S,
         maxConcurrency: Int = 2,
+        order: TaskOrder = .ofElements,
+        timeout: Duration? = nil,
+        onTimeout: OnTaskTimeout = .fail,
         _ operation: @escaping @Sendable (S.Element) async throws -> R
     ) -> TaskOutcomes<S, R> where S.Element: Sendable {
-        TaskOutcomes(tasks: self, elements: elements, maxConcurrency: max(1, maxConcurrency), operation: operation)
-    }
-}
-
-/// A task under a ``TaskSupervisor``, and its outcome.
-public struct SupervisedTask<R: Sendable>: Sendable {
-    /// The task's process: kill it, link it, watch it.
-    public let pid: Pid
-    let outcome: TaskOutcome<R>
-
-    /// What the task returned.
-    ///
-    /// - Throws: ``CallError/exited(child:_:)`` with the reason when it ended without a result; `CancellationError` when the
-    ///   waiting task is cancelled, which leaves the supervised task running.
-    public var value: R {
-        get async throws {
-            switch try await outcome.value() {
-            case .success(let value): return value
-            case .failure(let reason): throw CallError.exited(child: "\(pid)", reason)
-            }
-        }
-    }
-
-    /// What the task returned, or why it ended without a result.
-    public var result: TaskResult<R> {
-        get async throws { try await outcome.value() }
-    }
-}
-
-/// What a supervised task came to.
-public enum TaskResult<R: Sendable>: Sendable {
-    /// It returned this.
-    case success(R)
-    /// It ended with this reason.
-    case failure(ExitReason)
-}
-
-/// The worker that runs one task.
-actor TaskWorker<R: Sendable>: Worker {
-    private let context: ChildContext
-    private let outcome: TaskOutcome<R>?
-    private let operation: @Sendable (ChildContext) async throws -> R
-
-    init(
-        _ context: ChildContext,
-        _ outcome: TaskOutcome<R>?,
-        _ operation: @escaping @Sendable (ChildContext) async throws -> R
-    ) {
-        self.context = context
-        self.outcome = outcome
-        self.operation = operation
-    }
-
-    func run() async throws {
-        let result = try await operation(context)
-        outcome?.finish(.success(result))
-    }
-}
-
-/// The first of result and exit, and who waits for it.
-final class TaskOutcome<R: Sendable>: Sendable {
-    private struct State {
-        var result: TaskResult<R>?
-        var lastToken: UInt64 = 0
-        var waiters: [UInt64: CheckedContinuation<TaskResult<R>, any Error>] = [:]
-        var cancelled: Set<UInt64> = []
-    }
-
-    private let state = Mutex(State())
-
-    func finish(_ result: TaskResult<R>) {
-        let waiters = state.withLock { state -> [UInt64: CheckedContinuation<TaskResult<R>, any Error>] in
-            guard state.result == nil else { return [:] }
-            state.result = result
-            defer { state.waiters = [:] }
-            return state.waiters
-        }
-        for waiter in waiters.values { waiter.resume(returning: result) }
-    }
-
-    func value() async throws -> TaskResult<R> {
-        let token = state.withLock { state in
-            state.lastToken += 1
-            return state.lastToken
-        }
-        return try await withTaskCancellationHandler {
-            try await withCheckedThrowingContinuation { continuation in
-                let now = state.withLock { state -> Result<TaskResult<R>, any Error>? in
-                    if let result = state.result { return .success(result) }
-                    if state.cancelled.remove(token) != nil { return .failure(CancellationError()) }
-                    state.waiters[token] = continuation
-                    return nil
-                }
-                if let now { continuation.resume(with: now) }
-            }
-        } onCancel: {
-            let waiter = state.withLock { state in
-                let waiter = state.waiters.removeValue(forKey: token)
-                if waiter == nil, state.result == nil { state.cancelled.insert(token) }
-                return waiter
-            }
-            waiter?.resume(throwing: CancellationError())
-        }
-    }
-}
-
-/// The outcomes of one operation over many elements, in their order.
-public struct TaskOutcomes<S: Sequence & Sendable, R: Sendable>: AsyncSequence, Sendable where S.Element: Sendable {
-    let tasks: TaskSupervisorReference
-    let elements: S
-    let maxConcurrency: Int
-    let operation: @Sendable (S.Element) async throws -> R
-
-    /// Starts nothing before the first outcome is asked for.
-    public func makeAsyncIterator() -> Iterator {
-        Iterator(outcomes: self)
-    }
-
-    /// Keeps up to `maxConcurrency` tasks running ahead of the reader.
-    public final class Iterator: AsyncIteratorProtocol {
-        private let outcomes: TaskOutcomes
-        private var elements: S.Iterator
-        private var running: [SupervisedTask<R>] = []
-
-        init(outcomes: TaskOutcomes) {
-            self.outcomes = outcomes
-            elements = outcomes.elements.makeIterator()
-        }
-
-        deinit {
-            for task in running { task.pid.kill() }
-        }
-
-        /// The outcome of the next element; `nil` after the last.
-        ///
-        /// - Throws: ``AdministrationError`` when a task could not be started, `CancellationError`.
-        public func next() async throws -> TaskResult<R>? {
-            let operation = outcomes.operation
-            while running.count < outcomes.maxConcurrency, let element = elements.next() {
-                running.append(try await outcomes.tasks.async { _ in try await operation(element) })
-            }
-            guard let first = running.first else { return nil }
-            let result = try await first.result
-            running.removeFirst()
-            return result
-        }
+        TaskOutcomes(
+            tasks: self,
+            elements: elements,
+            maxConcurrency: max(1, maxConcurrency),
+            order: order,
+            timeout: timeout,
+            onTimeout: onTimeout,
+            operation: operation
+        )
     }
 }
 
