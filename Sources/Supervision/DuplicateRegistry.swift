@@ -6,6 +6,9 @@ import Synchronization
 /// A process may stand under a key more than once, with other values. Its entries go when it ends, before anybody is told of
 /// the end; a process that is dead is never returned. Nothing takes an actor hop.
 public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
+    /// A key, its owner and its value.
+    public typealias Registration = (key: Key, pid: Pid, value: Value)
+
     private struct Entry: Sendable {
         var pid: Pid
         var value: Value
@@ -76,6 +79,33 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
 
     /// The keys that `pid` stands under.
     public nonisolated func keys(of pid: Pid) -> Set<Key> { state.withLock { $0.keys[pid] ?? [] } }
+
+    /// Everything that living processes have registered and that matches (Elixir's `select`). Walks a copy of the table; under a
+    /// key in the order in which it was registered.
+    public nonisolated func registrations(where matches: (Registration) -> Bool = { _ in true }) -> [Registration] {
+        let entries = state.withLock { $0.entries }
+        return entries.flatMap { key, entries in
+            entries.compactMap { entry in
+                let registration = (key: key, pid: entry.pid, value: entry.value)
+                return entry.pid.isAlive && matches(registration) ? registration : nil
+            }
+        }
+    }
+
+    /// The keys under which a living process has a value that matches. Walks a copy of the table.
+    public nonisolated func keys(where matches: (Value) -> Bool) -> Set<Key> {
+        Set(registrations { matches($0.value) }.map(\.key))
+    }
+
+    /// The values that `pid` has under `key`, in the order in which they were registered (Elixir's `values`).
+    public nonisolated func values(_ key: Key, of pid: Pid) -> [Value] {
+        state.withLock { $0.entries[key] ?? [] }.filter { $0.pid == pid }.map(\.value)
+    }
+
+    /// How many entries of living processes there are under `key`, or of those the ones whose value matches.
+    public nonisolated func count(_ key: Key, where matches: (Value) -> Bool = { _ in true }) -> Int {
+        lookup(key).count { matches($0.value) }
+    }
 
     /// How many entries there are under all keys. Walks the table.
     public nonisolated var count: Int { state.withLock { $0.entries.values.reduce(0) { $0 + $1.count } } }

@@ -16,6 +16,9 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         case noProcess
     }
 
+    /// A key, its owner and its value.
+    public typealias Registration = (key: Key, pid: Pid, value: Value)
+
     @usableFromInline
     struct Entry: Sendable {
         @usableFromInline
@@ -157,6 +160,22 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
     /// How many keys are registered.
     public nonisolated var count: Int { table.withLock { $0.entries.count } }
 
+    /// Everything that living processes have registered and that matches (Elixir's `select`, `match`). Walks a copy of the table;
+    /// `matches` is called outside of any lock.
+    public nonisolated func registrations(where matches: (Registration) -> Bool = { _ in true }) -> [Registration] {
+        let entries = table.withLock { $0.entries }
+        return entries.compactMap { key, entry in
+            let registration = (key: key, pid: entry.pid, value: entry.value)
+            return entry.pid.isAlive && matches(registration) ? registration : nil
+        }
+    }
+
+    /// How many keys of living processes have a value that matches. Walks a copy of the table.
+    public nonisolated func count(where matches: (Value) -> Bool) -> Int { keys(where: matches).count }
+
+    /// How many keys `pid` owns. Walks the table.
+    public nonisolated func count(of pid: Pid) -> Int { keys(of: pid).count }
+
     /// Registrations and releases from now on, those caused by an exit included. Up to 1,024 wait for a slow reader; then the
     /// oldest are dropped.
     public nonisolated func changes() -> AsyncStream<RegistryChange<Key>> { listeners.subscribe() }
@@ -170,6 +189,32 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         }
         if released != nil { listeners.tell(RegistryChange(key: key, pid: pid, kind: .released)) }
         return released?.handler
+    }
+}
+
+// MARK: - Names instead of places
+
+extension Registry {
+    /// The process that has this name at the time of each call: what `{:via, Registry, {registry, name}}` is in Elixir.
+    ///
+    /// A name that nobody has is ``CallError/noProcess(child:)`` and is not waited for.
+    ///
+    /// - Parameters:
+    ///   - name: The key, of a child that registered it for itself.
+    ///   - type: The type of the child's actor.
+    public nonisolated func reference<A: Actor>(name: Key, as type: A.Type = A.self) -> ChildReference<A> {
+        ChildReference(address: Address(anchor: .named({ self.lookup(name)?.pid }, path: { "\(name)" }), names: []))
+    }
+}
+
+extension ChildContext {
+    /// The process that has this name in a registry: see ``Registry/reference(name:as:)``.
+    public func reference<Key: Hashable & Sendable, Value: Sendable, A: Actor>(
+        name: Key,
+        in registry: Registry<Key, Value>,
+        as type: A.Type = A.self
+    ) -> ChildReference<A> {
+        registry.reference(name: name, as: type)
     }
 }
 

@@ -178,4 +178,77 @@ struct RegistryTests {
         await supervisor.stop()
         #expect(registry.lookup("name") == nil)
     }
+
+    @Test("what is registered is found by value, by owner and in numbers")
+    func questions() async throws {
+        let supervisor = tree()
+        try await supervisor.start()
+        let a = try #require(try supervisor.child("a", as: Counter.self).pid)
+        let b = try #require(try supervisor.child("b", as: Counter.self).pid)
+        let registry = Registry<String, Int>()
+        for (index, key) in ["x", "y", "z"].enumerated() { try registry.register(key, index, for: index == 2 ? b : a) }
+        #expect(registry.keys { $0 >= 1 }.sorted() == ["y", "z"])
+        #expect(registry.registrations { $0.pid == a }.map(\.key).sorted() == ["x", "y"])
+        #expect(registry.count { $0 == 2 } == 1)
+        #expect(registry.keys(of: a).sorted() == ["x", "y"])
+        #expect([registry.count(of: a), registry.count(of: b), registry.count] == [2, 1, 3])
+        registry.unregister("x", for: a)
+        try registry.register("y", 5, for: a)
+        #expect(registry.keys(of: a) == ["y"])
+        a.kill()
+        _ = await a.exited()
+        #expect(registry.keys(of: a).isEmpty)
+        #expect(registry.count == 1)
+        await supervisor.stop()
+    }
+
+    @Test("closures may use the registry that calls them")
+    func reentrant() async throws {
+        let supervisor = tree()
+        try await supervisor.start()
+        let a = try #require(try supervisor.child("a", as: Counter.self).pid)
+        let registry = Registry<String, Int>()
+        try registry.register("x", 1, for: a)
+        #expect(registry.keys { _ in registry.lookup("x") != nil } == ["x"])
+        let groups = DuplicateRegistry<String, Int>()
+        for value in 1...4 { groups.register("g", value, for: a) }
+        groups.unregister("g", for: a) { $0 % 2 == 0 && groups.count == 4 }
+        #expect(groups.values("g", of: a) == [1, 3])
+        #expect(groups.count("g") { $0 > 1 } == 1)
+        #expect(groups.keys { $0 == 3 } == ["g"])
+        #expect(groups.registrations().map(\.value) == [1, 3])
+        await supervisor.stop()
+    }
+
+    @Test("a reference by name reaches whoever has the name at each call")
+    func via() async throws {
+        let registry = Registry<String, Int>()
+        let supervisor = Supervisor("app", intensity: .init(100, within: .seconds(1))) {
+            Child("a") { context in
+                try registry.register("name", 1, for: context.pid)
+                return Counter()
+            }
+            Child("b") { _ in Counter() }
+        }
+        try await supervisor.start()
+        let named = registry.reference(name: "name", as: Counter.self)
+        #expect(try await named.call { $0.increment() } == 1)
+        let a = try supervisor.child("a", as: Counter.self)
+        #expect(named.pid == a.pid)
+        a.pid?.kill()
+        try await LiveTree(supervisor).settled()
+        #expect(named.pid == a.pid)
+        #expect(try await named.call { $0.increment() } == 1)
+        let pid = try #require(a.pid)
+        registry.unregister("name", for: pid)
+        await #expect {
+            try await named.call { $0.increment() }
+        } throws: {
+            if case CallError.noProcess("name") = $0 { true } else { false }
+        }
+        let b = try #require(try supervisor.child("b", as: Counter.self).pid)
+        try registry.register("name", 2, for: b)
+        #expect(named.pid == b)
+        await supervisor.stop()
+    }
 }
