@@ -7,7 +7,7 @@
 defmodule ElixirBench.Worker do
   use GenServer, restart: :permanent
 
-  def start_link(_), do: GenServer.start_link(__MODULE__, :ok)
+  def start_link(options), do: GenServer.start_link(__MODULE__, :ok, List.wrap(options))
 
   @impl true
   def init(:ok), do: {:ok, nil}
@@ -49,6 +49,66 @@ defmodule ElixirBench do
     read(readers, keys, each)
     time = now() - begin
     print("lookup", readers, [value: readers * each / (time / 1.0e9)], "1/s")
+  end
+
+  # Processes found or started by new keys, one after the other by one process, in the pattern {:via, Registry, ...}.
+  defp run("keyed-new", count) do
+    start_keyed()
+    keys = for n <- 1..count, do: key(n)
+    begin = now()
+    Enum.each(keys, &find_or_start/1)
+    time = now() - begin
+    %{active: ^count} = DynamicSupervisor.count_children(ElixirBench.Keyed)
+    print("keyed-new", count, [value: count / (time / 1.0e9)], "1/s")
+  end
+
+  # The same by one of 10,000 keys that are there, by so many processes at once.
+  defp run("keyed-present", readers) do
+    start_keyed()
+    for n <- 1..10_000, do: find_or_start(key(n))
+    keys = List.to_tuple(for n <- 1..10_000, do: key(n))
+    find(readers, keys, 100_000)
+    each = 1_000_000
+    begin = now()
+    find(readers, keys, each)
+    time = now() - begin
+    print("keyed-present", readers, [value: readers * each / (time / 1.0e9)], "1/s")
+  end
+
+  defp start_keyed do
+    # Each key has a partition in either, as it has here.
+    {:ok, _} = Registry.start_link(keys: :unique, name: ElixirBench.Names, partitions: System.schedulers_online())
+    {:ok, _} = DynamicSupervisor.start_link(strategy: :one_for_one, name: ElixirBench.Keyed)
+  end
+
+  # Looks first, which is the fast way, and lets the name decide who starts it.
+  defp find_or_start(key) do
+    case Registry.lookup(ElixirBench.Names, key) do
+      [{pid, _}] ->
+        pid
+
+      [] ->
+        name = {:via, Registry, {ElixirBench.Names, key}}
+
+        case DynamicSupervisor.start_child(ElixirBench.Keyed, {ElixirBench.Worker, [name: name]}) do
+          {:ok, pid} -> pid
+          {:error, {:already_started, pid}} -> pid
+        end
+    end
+  end
+
+  defp find(readers, keys, each) do
+    1..readers
+    |> Enum.map(fn reader -> Task.async(fn -> find_keys(keys, each, reader * 37) end) end)
+    |> Enum.each(&Task.await(&1, :infinity))
+  end
+
+  defp find_keys(_, 0, _), do: :ok
+
+  defp find_keys(keys, left, n) do
+    pid = find_or_start(elem(keys, rem(n, 10_000)))
+    true = is_pid(pid)
+    find_keys(keys, left - 1, n + 7)
   end
 
   defp read(readers, keys, each) do

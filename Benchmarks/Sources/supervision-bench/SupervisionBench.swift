@@ -21,6 +21,8 @@ struct SupervisionBench: AsyncParsableCommand {
               memory     resident bytes for each idle dynamic child
               stop       stopping a dynamic supervisor with so many children: milliseconds
               lookup     registry lookups a second, --children is the number of readers
+              keyed-new  processes found or started by new keys, one after the other: keys a second
+              keyed-present   the same by keys that are there, --children is the number of tasks: finds a second
               tree       a tree of depth --children in which each supervisor has four children: start, stop, rebuild
               scale      an ordinary supervisor: what each operation costs with so many children
               repeat-restart, repeat-lookup   --times of them, for counting instructions
@@ -42,6 +44,8 @@ struct SupervisionBench: AsyncParsableCommand {
     enum Name: String, ExpressibleByArgument, CaseIterable {
         case restart, start, memory, stop, lookup, tree, scale
         case killAll = "kill-all"
+        case keyedNew = "keyed-new"
+        case keyedPresent = "keyed-present"
         case repeatRestart = "repeat-restart"
         case repeatLookup = "repeat-lookup"
     }
@@ -63,6 +67,8 @@ struct SupervisionBench: AsyncParsableCommand {
         case .memory: (values, unit) = (try await Cases.memory(kind, children), "bytes")
         case .stop: (values, unit) = (try await Cases.stop(kind, children), "ms")
         case .lookup: (values, unit) = (try await Cases.lookup(readers: children), "1/s")
+        case .keyedNew: (values, unit) = (try await Cases.keyedNew(children), "1/s")
+        case .keyedPresent: (values, unit) = (try await Cases.keyedPresent(readers: children), "1/s")
         case .tree:
             unit = "ms"
             (count, values) = try await Cases.tree(kind, depth: children)
