@@ -1,0 +1,150 @@
+import Foundation
+import Testing
+
+/// The public names of a module, found in its source: enough of Swift's grammar for this package's formatting.
+private struct Symbols {
+    private(set) var types: Set<String> = []
+    private var members: [String: Set<String>] = [:]
+
+    init(of module: String) throws {
+        for file in Samples.files(in: ["Sources/\(module)"], extension: "swift") {
+            read(try String(contentsOf: file, encoding: .utf8))
+        }
+    }
+
+    /// Whether there is a type `Type`, or a member `Type/member(label:)`; a nested type's members are found under its own name.
+    func contains(_ link: String) -> Bool {
+        let parts = link.split(separator: "/").map(String.init)
+        guard let last = parts.last else { return false }
+        if parts.count == 1 { return types.contains(last) }
+        let owner = parts[parts.count - 2]
+        return types.contains(owner) && members[owner]?.contains(last) == true
+    }
+
+    private mutating func read(_ text: String) {
+        let declaration =
+            #/^(\s*).*?\b(struct|class|actor|enum|protocol|extension|typealias|func|init|subscript|var|let|case)\b\s*([A-Za-z_]\w*)?/#
+        var owners: [(indent: Int, name: String)] = []
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        for (index, line) in lines.enumerated() {
+            guard !line.drop(while: \.isWhitespace).hasPrefix("//"), let match = line.firstMatch(of: declaration) else {
+                continue
+            }
+            let indent = match.1.count
+            while let owner = owners.last, owner.indent >= indent { owners.removeLast() }
+            let name = match.3.map(String.init) ?? ""
+            switch match.2 {
+            case "struct", "class", "actor", "enum", "protocol", "extension", "typealias":
+                if let owner = owners.last?.name { members[owner, default: []].insert(name) }
+                if match.2 != "extension" { types.insert(name) }
+                if match.2 != "typealias" { owners.append((indent, name)) }
+            default:
+                guard let owner = owners.last?.name else { continue }
+                // A declaration and its parameters are no longer.
+                let rest = lines[index...].prefix(40).joined(separator: "\n")[...]
+                let start = rest.index(
+                    rest.startIndex,
+                    offsetBy: line.distance(from: line.startIndex, to: match.range.upperBound)
+                )
+                let base = match.2 == "init" || match.2 == "subscript" ? String(match.2) : name
+                members[owner, default: []].insert(base + Symbols.labels(rest[start...]))
+            }
+        }
+    }
+
+    /// `(a:_:)` of the parameters that begin here, after generic ones; nothing when there are none.
+    private static func labels(_ text: Substring) -> String {
+        var text = text.drop { $0 == " " }
+        if text.first == "<" {
+            var depth = 0
+            guard
+                let end = text.firstIndex(where: { character in
+                    if character == "<" { depth += 1 }
+                    if character == ">" { depth -= 1 }
+                    return depth == 0
+                })
+            else { return "" }
+            text = text[text.index(after: end)...]
+        }
+        guard text.first == "(" else { return "" }
+        var (depth, parameters, current) = (0, [String](), "")
+        scan: for character in text {
+            switch character {
+            case "(", "[", "{", "<":
+                depth += 1
+                if depth > 1 { current.append(character) }
+            case ")", "]", "}":
+                depth -= 1
+                if depth == 0 { break scan }
+                current.append(character)
+            case ">":
+                // Not that of an arrow.
+                if current.last != "-" { depth -= 1 }
+                current.append(character)
+            case "," where depth == 1:
+                parameters.append(current)
+                current = ""
+            default: current.append(character)
+            }
+        }
+        if !current.allSatisfy(\.isWhitespace) { parameters.append(current) }
+        let labels = parameters.map { parameter in
+            let head = parameter.split(separator: ":", maxSplits: 1).first ?? ""
+            let words = head.split(whereSeparator: \.isWhitespace).filter { !$0.hasPrefix("@") }
+            // The associated values of a case may have no label.
+            return parameter.contains(":") ? (words.first.map(String.init) ?? "_") + ":" : "_:"
+        }
+        return "(" + labels.joined() + ")"
+    }
+}
+
+@Suite("The names in the articles of Supervision")
+struct SymbolTests {
+    static let articles = Samples.files(in: ["Sources/Supervision/Supervision.docc"], extension: "md")
+
+    private static let symbols = Result { try Symbols(of: "Supervision") }
+
+    @Test("are names of the code", arguments: articles)
+    func links(article: URL) throws {
+        let symbols = try Self.symbols.get()
+        let text = try String(contentsOf: article, encoding: .utf8).replacing(/```[\s\S]*?```/, with: "")
+        for match in text.matches(of: /``([^`\n]+)``/) where match.1 != "Supervision" {
+            let isKnown = symbols.contains(String(match.1))
+            #expect(isKnown, "\(article.lastPathComponent) names \(match.1)")
+        }
+    }
+
+    @Test("of those who come from Elixir are all functions of its modules")
+    func elixir() throws {
+        let article = try #require(Self.articles.first { $0.lastPathComponent == "ComingFromErlang.md" })
+        let text = try String(contentsOf: article, encoding: .utf8)
+        let functions = [
+            "Supervisor":
+                "child_spec/2 count_children/1 delete_child/2 init/2 restart_child/2 start_child/2 start_link/2 "
+                + "start_link/3 stop/3 terminate_child/2 which_children/1",
+            "DynamicSupervisor": "child_spec/1 count_children/1 init/1 start_child/2 start_link/1 start_link/3 stop/3 "
+                + "terminate_child/2 which_children/1",
+            "PartitionSupervisor":
+                "child_spec/1 count_children/1 partitions/1 resize!/2 start_link/1 stop/3 which_children/1",
+            "Registry":
+                "child_spec/1 count/1 count_match/4 count_select/2 delete_meta/2 dispatch/4 keys/2 lock/3 lookup/2 "
+                + "match/4 meta/2 put_meta/3 register/3 select/2 start_link/1 unregister/2 unregister_match/4 update_value/3 "
+                + "values/3",
+            "Task.Supervisor": "async/3 async/5 async_nolink/3 async_nolink/5 async_stream/4 async_stream/6 "
+                + "async_stream_nolink/4 async_stream_nolink/6 children/1 start_child/3 start_child/5 start_link/1 "
+                + "terminate_child/2",
+            "GenServer": "abcast/3 call/3 cast/2 multi_call/4 reply/2 start/3 start_link/3 stop/3 whereis/1",
+        ]
+        for (module, names) in functions {
+            for name in names.split(separator: " ") {
+                #expect(text.contains("`\(module).\(name)`"), "\(module).\(name) is not in the list")
+            }
+        }
+        for callback
+            in "init/1 handle_call/3 handle_cast/2 handle_info/2 handle_continue/2 terminate/2 format_status/1 code_change/3"
+            .split(separator: " ")
+        {
+            #expect(text.contains("`c:\(callback)`"), "\(callback) is not in the list")
+        }
+    }
+}
