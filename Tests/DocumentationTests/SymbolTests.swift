@@ -148,3 +148,44 @@ struct SymbolTests {
         }
     }
 }
+
+@Suite("The table of processes by key")
+struct KeyedTableTests {
+    /// A row, by the beginning of its first cell, and the test that plays it.
+    private static let rows = [
+        ("a call, and the key has a process", "starts the process of a key with the first call"),
+        ("a call, and the key has none", "starts the process of a key with the first call"),
+        ("many calls of a key without a process at once", "is started once, however many ask at once"),
+        ("the process crashes or is killed", "a call that waits while its process restarts runs once"),
+        ("it ends normally, or is not to be restarted", "a process that ended normally has no successor"),
+        ("nobody has called it for", "a process is ended when nobody has called it for the idle time"),
+        ("a call is under way, or has arrived", "a process with a call under way is not ended as idle"),
+        ("a call arrives while the process is being ended", "calls and idle ends race without a call that fails"),
+        ("``KeyedReference/stop()``", "a stopped process ends after the calls under way"),
+        ("one process more than `limit`", "refuses one more process than it may have"),
+        ("one more, with ``ProcessLimit/leastRecentlyUsed", "ends the least recently used process over all partitions"),
+        ("the start closure throws", "a start that fails fails all who waited for it, once"),
+        ("it returns `nil`", "a start that returns nil starts nothing"),
+        ("it hangs", "a start that hangs holds no caller longer than its timeout"),
+        ("one process is restarted more often", "the intensity is each process's own"),
+        ("the process ends for good before the body", "a call whose process ended for good before the body began"),
+        ("the keyed supervisor ends, or its tree", "ends with its supervisor"),
+        ("it is restarted", "or cools down, or ends the keyed supervisor"),
+        ("a call's task is cancelled while it waits", "a start that hangs holds no caller longer than its timeout"),
+    ]
+
+    @Test("has a test for each row")
+    func tests() throws {
+        let article = Samples.root.appending(path: "Sources/Supervision/Supervision.docc/ProcessesByKey.md")
+        let tests = Samples.root.appending(path: "Tests/SupervisionTests/KeyedSupervisorTests.swift")
+        let source = try String(contentsOf: tests, encoding: .utf8)
+        let lines = try String(contentsOf: article, encoding: .utf8).split(separator: "\n")
+            .filter { $0.hasPrefix("| ") }
+        let situations = lines.dropFirst().map { String($0.dropFirst(2)) }
+        #expect(situations.count == Self.rows.count)
+        for (situation, (row, test)) in zip(situations, Self.rows) {
+            #expect(situation.hasPrefix(row))
+            #expect(source.contains("@Test(\"\(test)"), "no test begins with '\(test)'")
+        }
+    }
+}

@@ -421,9 +421,7 @@ struct KeyedSupervisorTests {
         await tenants.stop()
     }
 
-    @Test(
-        "the intensity is each process's own: what crashes too often is given up alone, and starts with the next call"
-    )
+    @Test("the intensity is each process's own: what crashes too often is given up alone, until the next call")
     func givesUp() async throws {
         let census = Census()
         let tenants = tenants(census, partitions: 1, intensity: .init(2, within: .seconds(3600)))
@@ -616,6 +614,30 @@ struct KeyedSupervisorTests {
         #expect(census.mostOfOneKey == 1)
         await tenants.stop()
         #expect(census.living == 0)
+    }
+
+    @Test("a call whose process ended for good before the body began runs once, on another")
+    func lostBeforeTheBody() async throws {
+        let gates = Mutex<[Gate]>([])
+        let keyed = KeyedSupervisor<String, Gated>("keyed", processRestart: .temporary) { _, _ in
+            let gate = Gate()
+            gates.withLock { $0.append(gate) }
+            return Gated(gate)
+        }
+        try await keyed.start()
+        let pid = try await keyed["ada"].findOrStart()
+        let gate = try #require(gates.withLock { $0.first })
+        gate.close()
+        let call = Task { try await keyed["ada"].call { $0.call() } }
+        await settle { gate.waiting == 1 }
+        pid.kill()
+        #expect(try await call.value == 1)
+        #expect(keyed["ada"].pid != pid)
+        // The first one's is still waiting, and does not run.
+        gate.open()
+        #expect(try await keyed["ada"].call { $0.call() } == 2)
+        #expect(gates.withLock { $0.count } == 2)
+        await keyed.stop()
     }
 
     @Test("100,000 keys: each has a process of its own")

@@ -22,11 +22,13 @@ private actor Holder: StateReporting {
 
 private func holder(
     _ clock: ManualClock = ManualClock(),
-    intensity: RestartIntensity = .init(100, within: .seconds(1))
+    intensity: RestartIntensity = .init(100, within: .seconds(1)),
+    gate: Gate = Gate()
 ) async throws -> (Supervisor, ChildReference<Holder>) {
     let supervisor = Supervisor("app", intensity: intensity, clock: clock) {
         Child("a") { Holder($0) }
         Child("silent") { _ in Counter() }
+        Child("busy") { _ in Gated(gate) }
     }
     try await supervisor.start()
     return (supervisor, try supervisor.child("a", as: Holder.self))
@@ -145,8 +147,8 @@ struct PlainActorTests {
     @Test("a state report comes from an actor that wants to give one, within its deadline")
     func report() async throws {
         let clock = ManualClock()
-        let journal = Journal()
-        let (supervisor, child) = try await holder(clock)
+        let gate = Gate()
+        let (supervisor, child) = try await holder(clock, gate: gate)
         #expect(try await child.stateReport() == StateReport("ticking", ["ticks": "0"]))
         let silent = try supervisor.child("silent", as: Counter.self)
         await #expect {
@@ -156,25 +158,17 @@ struct PlainActorTests {
         }
         let root = try #require(supervisor.pid)
         await #expect(throws: CallError.self) { try await root.stateReport() }
-        let blocker = Task {
-            try await child.call(timeout: .seconds(1000)) { _ in
-                journal.write("busy")
-                // Not suspended, so that the actor is not free.
-                while !journal.entries.contains("go") {}
-            }
-        }
-        await journal.wait(for: "busy")
-        let timers = clock.pendingTimers
-        let report = Task { try await child.pid?.stateReport(timeout: .seconds(1)) }
-        await settle { clock.pendingTimers > timers }
+        let busy = try supervisor.child("busy", as: Gated.self)
+        gate.close()
+        let report = Task { try await busy.pid?.stateReport(timeout: .seconds(1)) }
+        await settle { gate.waiting == 1 && clock.pendingTimers == 1 }
         clock.advance(by: .seconds(1))
         await #expect {
             try await report.value
         } throws: {
             if case CallError.timeout = $0 { true } else { false }
         }
-        journal.write("go")
-        try await blocker.value
+        gate.open()
         #expect("\(StateReport("idle", ["a": "1"]))" == "idle\n  a: 1")
         await supervisor.stop()
     }

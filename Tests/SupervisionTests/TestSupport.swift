@@ -1,3 +1,4 @@
+import Dispatch
 import Logging
 import Supervision
 import SupervisionTesting
@@ -165,4 +166,59 @@ final class HookedClock: SupervisionClock {
     func onLook(_ number: Int, _ action: @escaping @Sendable () -> Void) {
         hook.withLock { $0 = (number, action) }
     }
+}
+
+/// An actor's executor that runs nothing while it is closed: an actor that is busy, without a thread that is blocked.
+final class Gate: SerialExecutor {
+    private struct State {
+        var isOpen = true
+        var waiting: [UnownedJob] = []
+    }
+
+    private let queue = DispatchQueue(label: "gate")
+    private let state = Mutex(State())
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        let runs = state.withLock { state in
+            if !state.isOpen { state.waiting.append(job) }
+            return state.isOpen
+        }
+        if runs { run(job) }
+    }
+
+    /// How many jobs wait for it to be opened.
+    var waiting: Int { state.withLock { $0.waiting.count } }
+
+    func close() { state.withLock { $0.isOpen = false } }
+
+    func open() {
+        let jobs = state.withLock { state in
+            state.isOpen = true
+            defer { state.waiting = [] }
+            return state.waiting
+        }
+        for job in jobs { run(job) }
+    }
+
+    private func run(_ job: UnownedJob) {
+        queue.async { job.runSynchronously(on: self.asUnownedSerialExecutor()) }
+    }
+}
+
+/// An actor that is busy while its gate is closed.
+actor Gated: StateReporting {
+    private let gate: Gate
+    private(set) var calls = 0
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor { gate.asUnownedSerialExecutor() }
+
+    init(_ gate: Gate) { self.gate = gate }
+
+    func call() -> Int {
+        calls += 1
+        return calls
+    }
+
+    func stateReport() -> StateReport { StateReport("open") }
 }
