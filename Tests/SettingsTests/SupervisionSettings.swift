@@ -29,7 +29,7 @@ extension RestartIntensity: HasExtremes {
 
 /// Supervision: what it decides with the value is waited for, and the tree then stops.
 enum SupervisionSettings {
-    static let all: [Setting] = backoffs + intensities + children + supervisors + clocks
+    static let all: [Setting] = backoffs + intensities + children + supervisors + keyed + timers + clocks
 
     private static let backoff = SettingsOf("Backoff", { Backoff() }) { try await restart(backoff: $0) }
     private static let backoffs: [Setting] = [
@@ -131,9 +131,167 @@ enum SupervisionSettings {
             await tasks.stop()
             guard count == 3 else { throw Unexpected("\(count) of 3 results") }
         },
+        Setting("TaskSupervisorReference.stream#timeout", deadline: true) { (value: Duration) in
+            let tasks = TaskSupervisor("app", logger: quiet)
+            try await tasks.start()
+            var count = 0
+            for try await _ in tasks.reference.stream(over: 0..<3, timeout: value, onTimeout: .kill, { $0 }) {
+                count += 1
+            }
+            await tasks.stop()
+            guard count == 3 else { throw Unexpected("\(count) of 3 results") }
+        },
+        Setting("SupervisedTask.result#within", deadline: true) { (value: Duration) in
+            let tasks = TaskSupervisor("app", logger: quiet)
+            try await tasks.start()
+            let task = try await tasks.reference.async { _ in 1 }
+            _ = try await task.result(within: value)
+            await tasks.stop()
+        },
+        Setting("Sequence.results#within", deadline: true) { (value: Duration) in
+            let tasks = TaskSupervisor("app", logger: quiet)
+            try await tasks.start()
+            let task = try await tasks.reference.async { _ in 1 }
+            _ = try await [task, task].results(within: value)
+            await tasks.stop()
+        },
         Setting("PartitionSupervisor.init#partitions") { try await use(partitions($0)) },
         Setting("PartitionSupervisor.init#intensity", called: "period") { try await use(partitions(2, $0)) },
     ]
+
+    private static let keyed: [Setting] = [
+        Setting("KeyedSupervisor.init#idleTimeout") { (value: Duration) in
+            try await find(KeyedSupervisor("app", idleTimeout: value, logger: quiet) { _, _ in Plain() })
+        },
+        Setting("KeyedSupervisor.init#partitions") { (value: Int) in
+            try await find(KeyedSupervisor("app", partitions: value, logger: quiet) { _, _ in Plain() })
+        },
+        Setting("KeyedSupervisor.init#processBackoff", called: "backoff") { (value: Backoff) in
+            try await find(KeyedSupervisor("app", processBackoff: value, logger: quiet) { _, _ in Plain() })
+        },
+        Setting("KeyedSupervisor.init#startTimeout", deadline: true) { (value: Duration) in
+            try await find(KeyedSupervisor("app", startTimeout: value, logger: quiet) { _, _ in Plain() })
+        },
+        Setting("KeyedSupervisor.init#killTimeout") { (value: Duration) in
+            try await find(KeyedSupervisor("app", killTimeout: value, logger: quiet) { _, _ in Plain() })
+        },
+        Setting("KeyedSupervisor.init#intensity", called: "period") { (value: RestartIntensity) in
+            try await find(KeyedSupervisor("app", intensity: value, logger: quiet) { _, _ in Plain() })
+        },
+        Setting("KeyedWhenExceeded.cooldown") { (value: Duration) in
+            try await find(KeyedSupervisor("app", whenExceeded: .cooldown(value), logger: quiet) { _, _ in Plain() })
+        },
+        Setting("ProcessLimit.leastRecentlyUsed", called: "limit") { (value: Int) in
+            try await find(KeyedSupervisor("app", limit: .leastRecentlyUsed(value), logger: quiet) { _, _ in Plain() })
+        },
+        Setting("ProcessLimit.refuse", called: "limit") { (value: Int) in
+            try await find(KeyedSupervisor("app", limit: .refuse(value), logger: quiet) { _, _ in Plain() })
+        },
+        Setting("KeyedReference.call#timeout", deadline: true) { (value: Duration) in
+            try await find(KeyedSupervisor("app", logger: quiet) { _, _ in Plain() }, timeout: value)
+        },
+        Setting("KeyedReference.findOrStart#timeout", deadline: true) { (value: Duration) in
+            let keyed = KeyedSupervisor<Int, Plain>("app", logger: quiet) { _, _ in Plain() }
+            try await keyed.start()
+            do {
+                try await keyed[1].findOrStart(timeout: value)
+            } catch {
+                await keyed.stop()
+                throw error
+            }
+            await keyed.stop()
+        },
+    ]
+
+    private static let timers: [Setting] = [
+        Setting("ChildContext.schedule#after") { (value: Duration) in
+            try await whileRunning(Child("a") { Keeping($0) }) { root in
+                let context = try await root.child("a", as: Keeping.self).call { $0.context }
+                context.schedule(after: value) {}.cancel()
+                context.schedule(after: value) {}
+            }
+        },
+        Setting("ChildContext.schedule#every") { (value: Duration) in
+            try await whileRunning(Child("a") { Keeping($0) }) { root in
+                let context = try await root.child("a", as: Keeping.self).call { $0.context }
+                context.schedule(every: value) {}
+            }
+        },
+        Setting("ChildReference.stateReport#timeout", deadline: true) { (value: Duration) in
+            try await whileRunning(Child("a") { Keeping($0) }) { root in
+                _ = try await root.child("a", as: Keeping.self).stateReport(timeout: value)
+            }
+        },
+        Setting("Pid.stateReport#timeout", deadline: true) { (value: Duration) in
+            try await whileRunning(Child("a") { Keeping($0) }) { root in
+                _ = try await root.child("a", as: Keeping.self).pid?.stateReport(timeout: value)
+            }
+        },
+        Setting("PeriodicWorker.init#every") { (value: Duration) in
+            try await poll { PeriodicWorker($0, every: value, $1) }
+        },
+        Setting("PeriodicWorker.init#jitter") { (value: Double) in
+            try await poll { PeriodicWorker($0, every: .milliseconds(1), jitter: value, $1) }
+        },
+        Setting("PeriodicWorker.init#firstAfter") { (value: Duration) in
+            // By hand, since the first run may be ages away.
+            try await whileRunning(
+                Child("a") { PeriodicWorker($0, every: .seconds(3600), firstAfter: value) { _ in } }
+            ) { root in
+                try await root.child("a", as: PeriodicWorker.self).call { try await $0.runNow() }
+            }
+        },
+        Setting("PeriodicWorker.init#backoff") { (value: Backoff) in
+            let root = Supervisor("app", intensity: RestartIntensity(0, within: .seconds(1)), logger: quiet) {
+                Child("a") {
+                    PeriodicWorker($0, every: .seconds(3600), backoff: value) { _ in throw Unexpected("on purpose") }
+                }
+            }
+            try await root.start()
+            let worker = try root.child("a", as: PeriodicWorker.self)
+            do {
+                while try await worker.call({ $0.failuresInARow }) == 0 { await Task.yield() }
+            } catch {
+                // It has crashed with what is wrong, and the tree ends with that.
+                if let problem = backoffProblem(of: error) { throw problem }
+                try await root.run()
+            }
+            await root.stop()
+        },
+    ]
+
+    private static func backoffProblem(of error: any Error) -> (any Error)? {
+        guard case CallError.exited(_, .crashed(let cause)) = error else { return nil }
+        return cause
+    }
+
+    private static func poll(
+        _ make:
+            @escaping @Sendable (ChildContext, @escaping @Sendable (ChildContext) async throws -> Void) ->
+            PeriodicWorker
+    ) async throws {
+        try await whileRunning(Child("a") { make($0) { _ in } }) { root in
+            let worker = try root.child("a", as: PeriodicWorker.self)
+            try await worker.call { try await $0.runNow() }
+        }
+    }
+
+    private static func find(_ keyed: KeyedSupervisor<Int, Plain>, timeout: Duration = .seconds(5)) async throws {
+        try await keyed.start()
+        do {
+            _ = try await keyed[1].call(timeout: timeout) { $0.number }
+            if timeout == .seconds(5) {
+                keyed[1].pid?.kill()
+                _ = try await keyed[1].call(timeout: .seconds(1)) { $0.number }
+            }
+        } catch CallError.restarting {
+            // Its backoff or cooldown takes longer.
+        } catch {
+            await keyed.stop()
+            throw error
+        }
+        await keyed.stop()
+    }
 
     private static let clocks: [Setting] = [
         Setting("SystemSupervisionClock.schedule#after") { value in
@@ -154,6 +312,12 @@ struct Unexpected: Error, CustomStringConvertible {
 
 actor Plain {
     let number = 1
+}
+
+actor Keeping: StateReporting {
+    let context: ChildContext
+    init(_ context: ChildContext) { self.context = context }
+    func stateReport() -> StateReport { StateReport("here") }
 }
 
 /// Runs until it is stopped.

@@ -17,6 +17,7 @@ enum ToldNumbers {
         "RPCReceiverCounts": "a count",
         "SupervisionEvent": "what happened",
         "SupervisionTree": "a picture of the tree",
+        "TaskResult.timedOut": "what happened",
         // A value of any size is right, and nothing is done with it but to compare and print it.
         "BrokerValue": "the broker's word",
         "BrokerVersion.major": "tried through init",

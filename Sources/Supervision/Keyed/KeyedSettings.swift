@@ -56,7 +56,10 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
         if let idleTimeout, idleTimeout <= .zero {
             return "keyed supervisor '\(name)': idleTimeout must be longer than zero, but is \(idleTimeout)"
         }
-        return nil
+        if case .timeout(let timeout) = policy.shutdown, timeout < .zero {
+            return "keyed supervisor '\(name)': the timeout of processShutdown must not be negative, but is \(timeout)"
+        }
+        return policy.backoff?.problem.map { "keyed supervisor '\(name)': \($0)" }
     }
 
     func specification(of key: Key) -> ChildSpecification {

@@ -64,7 +64,10 @@ public actor PeriodicWorker: Worker {
     }
 
     /// Does the work until it is asked to stop.
+    ///
+    /// - Throws: What a run threw, without a backoff; ``SupervisionError/invalidSpecification(_:)`` when the backoff cannot be right.
     public func run() async throws {
+        if let problem = backoff?.problem { throw SupervisionError.invalidSpecification(problem) }
         defer {
             hasEnded = true
             for request in requests { request.set(.failure(CancellationError())) }
