@@ -36,6 +36,7 @@ struct DynamicCore: Sendable {
     private var entries: [Entry?] = []
     private var free: [Slot] = []
     let scope: IntensityScope
+    private let intensity: RestartIntensity
     private(set) var window: RestartWindow
     private var restarting = 0
     /// Those of them that wait out a delay.
@@ -62,6 +63,7 @@ struct DynamicCore: Sendable {
         self.whenExceeded = whenExceeded
         self.maximumChildren = maximumChildren
         self.scope = scope
+        self.intensity = intensity
         window = RestartWindow(intensity)
         random = SplitMix64(seed: seed)
     }
@@ -338,7 +340,7 @@ extension DynamicCore {
         switch scope {
         case .allChildren: window.add(at: now)
         case .eachChild:
-            entries[slot]?.window.update(orMake: RestartWindow(window.intensity)) { $0.add(at: now) } ?? false
+            entries[slot]?.window.update(orMake: RestartWindow(intensity)) { $0.add(at: now) } ?? false
         }
     }
 
