@@ -117,7 +117,7 @@ struct ExtremeSettingsTests {
         let tasks = Supervisor("app") { TaskSupervisor("tasks") }
         try await tasks.start()
         var sum = 0
-        for try await case .success(let value) in try tasks.taskSupervisor("tasks")
+        for try await case (_, .success(let value)) in try tasks.taskSupervisor("tasks")
             .stream(over: [1, 2, 3], maxConcurrency: count, { $0 })
         {
             sum += value
