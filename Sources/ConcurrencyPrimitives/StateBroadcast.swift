@@ -12,6 +12,22 @@ package final class StateBroadcast<State: Sendable & Equatable>: Sendable {
         var isFinished = false
         var lastID: UInt64 = 0
         var watchers: [UInt64: AsyncStream<State>.Continuation] = [:]
+        /// What is to be sent yet, in order, and whether somebody is sending it.
+        var unsent: [Transmission] = []
+        var isSending = false
+
+        /// Returns whether the caller has to call ``StateBroadcast/send()``.
+        mutating func enqueue(isLast: Bool = false) -> Bool {
+            unsent.append(Transmission(state: state, watchers: Array(watchers.values), isLast: isLast))
+            defer { isSending = true }
+            return !isSending
+        }
+    }
+
+    private struct Transmission {
+        var state: State
+        var watchers: [AsyncStream<State>.Continuation]
+        var isLast: Bool
     }
 
     private let content: Mutex<Content>
@@ -46,24 +62,42 @@ package final class StateBroadcast<State: Sendable & Equatable>: Sendable {
     /// Looks at the state and sends it to the watchers, if it is another. It looks under the lock, so that the last state sent is
     /// the last one there was.
     package func update(_ look: () -> State) {
-        content.withLock { content in
+        let sends = content.withLock { content in
             let state = look()
-            guard !content.isFinished, state != content.state else { return }
+            guard !content.isFinished, state != content.state else { return false }
             content.state = state
-            for watcher in content.watchers.values { watcher.yield(state) }
+            return content.enqueue()
         }
+        if sends { send() }
     }
 
     /// Sends the last state, after which the streams end.
     package func finish(_ state: State) {
-        let watchers = content.withLock { content in
+        let sends = content.withLock { content in
             content.state = state
             content.isFinished = true
-            for watcher in content.watchers.values { watcher.yield(state) }
             defer { content.watchers = [:] }
-            return content.watchers.values
+            return content.enqueue(isLast: true)
         }
-        // Outside of the lock, which the termination handler takes.
-        for watcher in watchers { watcher.finish() }
+        if sends { send() }
+    }
+
+    /// Sends what is unsent, one after the other, outside of the lock: yielding to a watcher waits for whoever is cancelling its
+    /// task, and that may be waiting for the lock in the termination handler.
+    private func send() {
+        while true {
+            let next = content.withLock { content -> Transmission? in
+                if content.unsent.isEmpty {
+                    content.isSending = false
+                    return nil
+                }
+                return content.unsent.removeFirst()
+            }
+            guard let next else { return }
+            for watcher in next.watchers {
+                watcher.yield(next.state)
+                if next.isLast { watcher.finish() }
+            }
+        }
     }
 }
