@@ -44,7 +44,9 @@ struct RefusedReplyTests {
                 )
                 #expect(answer == 1000 + n)
             }
-            try await eventually("each is given up") { receiver.counts.unanswerable == count }
+            // RabbitMQ 4.2 and later take such a reply, and drop it.
+            let isRefused = await services.broker.version < BrokerVersion(4, 2)
+            try await eventually("each is given up") { receiver.counts.unanswerable == (isRefused ? count : 0) }
             try await eventually("nothing is left in the queue") {
                 try await services.broker.queue("victim.rpcs", virtualHost: services.virtualHost)?.messages == 0
             }
@@ -98,7 +100,11 @@ struct RefusedReplyTests {
         _ = await call.value
         let rpc = RPCCaller(service: "test", endpoints: [endpoints[0]], logger: quiet)
         try await rpc.start()
-        try await eventually(within: .seconds(120), "it is given up") { receiver.counts.unanswerable == 1 }
+        // RabbitMQ 4.2 and later take such a reply, and drop it.
+        let isRefused = await cluster.nodes[0].version < BrokerVersion(4, 2)
+        try await eventually(within: .seconds(120), "it is given up") {
+            receiver.counts.unanswerable == (isRefused ? 1 : 0)
+        }
         for n in 1...10 {
             let answer: Int = try await rpc.call(
                 "victim",

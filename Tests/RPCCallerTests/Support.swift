@@ -30,6 +30,9 @@ struct Services: Sendable {
 }
 
 /// Handlers that the test holds up and lets go.
+///
+/// Nobody is resumed under the lock: resuming a task waits for whoever is cancelling it, and that may be waiting for the lock in the
+/// cancellation handler below.
 final class Gate: Sendable {
     private struct State {
         var arrived = 0
@@ -47,32 +50,30 @@ final class Gate: Sendable {
 
     /// Holds the handler up, until the gate opens or its task is cancelled.
     func pass() async throws {
-        let id = state.withLock { state in
+        let (id, seen) = state.withLock { state in
             state.arrived += 1
             state.lastID += 1
             let count = state.arrived
-            state.watchers.removeAll { watcher in
-                guard watcher.count <= count else { return false }
-                watcher.continuation.resume()
-                return true
-            }
-            return state.lastID
+            let seen = state.watchers.filter { $0.count <= count }
+            state.watchers.removeAll { $0.count <= count }
+            return (state.lastID, seen.map { $0.continuation })
         }
+        for watcher in seen { watcher.resume() }
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                state.withLock { state in
-                    if state.isOpen || state.cancelled.contains(id) || Task.isCancelled {
-                        continuation.resume()
-                    } else {
-                        state.held[id] = continuation
-                    }
+                let passes = state.withLock { state in
+                    if state.isOpen || state.cancelled.contains(id) || Task.isCancelled { return true }
+                    state.held[id] = continuation
+                    return false
                 }
+                if passes { continuation.resume() }
             }
         } onCancel: {
-            state.withLock { state in
+            let held = state.withLock { state in
                 state.cancelled.insert(id)
-                state.held.removeValue(forKey: id)?.resume()
+                return state.held.removeValue(forKey: id)
             }
+            held?.resume()
         }
         try Task.checkCancellation()
     }
@@ -80,23 +81,23 @@ final class Gate: Sendable {
     /// Waits until this many have come in.
     func waitForArrivals(_ count: Int) async {
         await withCheckedContinuation { continuation in
-            state.withLock { state in
-                if state.arrived >= count {
-                    continuation.resume()
-                } else {
-                    state.watchers.append((count, continuation))
-                }
+            let isSeen = state.withLock { state in
+                if state.arrived >= count { return true }
+                state.watchers.append((count, continuation))
+                return false
             }
+            if isSeen { continuation.resume() }
         }
     }
 
     /// Lets everybody through, now and later.
     func open() {
-        state.withLock { state in
+        let held = state.withLock { state in
             state.isOpen = true
-            for held in state.held.values { held.resume() }
-            state.held = [:]
+            defer { state.held = [:] }
+            return Array(state.held.values)
         }
+        for continuation in held { continuation.resume() }
     }
 }
 
