@@ -161,11 +161,17 @@ struct ArchitectureTests {
         "RPCCaller/. <-> RPCCaller/Observability",
         "RPCReceiver/. <-> RPCReceiver/Observability",
         "Supervision/. <-> Supervision/Core",
+        "Supervision/. <-> Supervision/Keyed",
         "Supervision/. <-> Supervision/Process",
         "Supervision/. <-> Supervision/Tree",
+        "Supervision/Core <-> Supervision/Keyed",
         "Supervision/Core <-> Supervision/Process",
         "Supervision/Core <-> Supervision/Tree",
+        "Supervision/Keyed <-> Supervision/Process",
+        "Supervision/Keyed <-> Supervision/Tree",
         "Supervision/Process <-> Supervision/Tree",
+        "SupervisionObserver/. <-> SupervisionObserver/Service",
+        "rpc/. <-> rpc/Top",
     ]
 
     @Test("modules and folders point one way")
