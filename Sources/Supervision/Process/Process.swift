@@ -97,8 +97,8 @@ final class Process: Sendable {
         target?.receive(signal)
     }
 
-    /// The child that this is the process of, until it has ended; `nil` for a supervisor.
-    var child: ChildProcess? { state.withLock { $0.target } as? ChildProcess }
+    /// Who acts on its signals, until it has ended.
+    var target: (any SignalTarget)? { state.withLock { $0.target } }
 
     func markEnding(_ reason: ExitReason) {
         state.withLock { state in

@@ -78,3 +78,8 @@ extension ChildProcess {
         }
     }
 }
+
+extension Process {
+    /// The child that this is the process of, until it has ended; `nil` for a supervisor.
+    var child: ChildProcess? { target as? ChildProcess }
+}
