@@ -106,12 +106,18 @@ extension CallTable {
     private func declare(_ queue: String, on channel: AMQPChannel) async throws -> Int {
         do throws(AMQPError) {
             let milliseconds = RequestMessage.milliseconds(settings.replyQueueExpiry)
-            return try await channel.declareQueue(
+            let consumers = try await channel.declareQueue(
                 queue,
                 durable: true,
                 autoDelete: true,
                 arguments: ["x-expires": .int64(milliseconds)]
             ).consumerCount
+            if let exchange = settings.bounceExchange {
+                let match: FieldTable = ["x-match": "all", Header.caller: .string(queue)]
+                try await channel.declareExchange(exchange, type: .headers, durable: true)
+                try await channel.bindQueue(queue, to: exchange, arguments: match)
+            }
+            return consumers
         } catch {
             throw refused(queue, error)
         }

@@ -68,6 +68,7 @@ final class CallTable: Sendable {
         var confirms: Bool
         var replyPrefetch: UInt16
         var replyQueueExpiry: Duration
+        var bounceExchange: String?
     }
 
     init(

@@ -31,7 +31,8 @@ func callerSupervisor(
         replies: configuration.replies,
         confirms: configuration.confirms,
         replyPrefetch: configuration.replyPrefetch,
-        replyQueueExpiry: configuration.replyQueueExpiry.bounded
+        replyQueueExpiry: configuration.replyQueueExpiry.bounded,
+        bounceExchange: configuration.bounceExchange
     )
     let opening = FirstOpen()
     let abandoned = AbandonedQueues()

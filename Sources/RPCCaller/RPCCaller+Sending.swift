@@ -42,6 +42,32 @@ extension RPCCaller {
         }
     }
 
+    /// Calls with a body that is encoded already and headers of its own, and returns the reply as it came.
+    ///
+    /// - Parameter isQueue: Whether the destination is a queue, to be reached through the default exchange.
+    package nonisolated(nonsending) func call(
+        _ destination: String,
+        isQueue: Bool,
+        procedure: String?,
+        contentType: String,
+        headers: FieldTable,
+        body: ByteBuffer,
+        timeout: Duration?,
+        retry: RPCRetry
+    ) async throws(RPCError) -> RPCReply {
+        let options = CallOptions(queue: isQueue ? destination : nil, retry: retry)
+        return try await send(
+            .call,
+            destination,
+            procedure,
+            contentType,
+            body,
+            headers: headers,
+            timeout: timeout,
+            options
+        )
+    }
+
     /// Sends a request, through the interceptors if there are any, and waits for what it waits for.
     nonisolated(nonsending) func send(
         _ kind: CallKind,
@@ -49,6 +75,7 @@ extension RPCCaller {
         _ procedure: String?,
         _ contentType: String,
         _ body: ByteBuffer,
+        headers: FieldTable = FieldTable(),
         timeout: Duration?,
         _ options: CallOptions
     ) async throws(RPCError) -> RPCReply {
@@ -58,6 +85,7 @@ extension RPCCaller {
             destination: destination,
             procedure: procedure,
             contentType: contentType,
+            headers: headers,
             body: body,
             deadline: try deadline(after: timeout ?? configuration.timeout)
         )

@@ -43,6 +43,10 @@ public struct RPCCallerConfiguration: Sendable {
     /// Where metrics go; `nil` is what `MetricsSystem` was bootstrapped with when the caller is made.
     public var metricsFactory: (any MetricsFactory)?
 
+    /// An exchange of type headers that sends requests back to their callers which nobody took: the reply queue is bound to it by its
+    /// own name, under the header `caller`.
+    package var bounceExchange: String?
+
     /// The defaults where nothing else is given, for these endpoints. Each parameter is the property of its name.
     public init(
         endpoints: [Endpoint],

@@ -11,6 +11,9 @@ import RPCWire
 public struct Procedures: Sendable {
     private var byName: [String: Procedure]
     private let unnamed: Procedure?
+    /// What answers everything else, and the names of it that are known.
+    private let otherwise: (@Sendable (ByteBuffer, String?, RPCContext) async throws -> RPCReply)?
+    private let knowsOtherwise: @Sendable (String) -> Bool
     /// A name that stands twice, if any: a mistake that the receiver reports when it starts.
     let duplicate: String?
 
@@ -30,6 +33,22 @@ public struct Procedures: Sendable {
         self.byName = byName
         self.unnamed = unnamed
         self.duplicate = duplicate
+        otherwise = nil
+        knowsOtherwise = { _ in false }
+    }
+
+    /// One closure for all requests: it is given the body, what that is written in, and the context with the procedure's name.
+    ///
+    /// - Parameter knows: Whether a procedure's name may stand in metrics and traces: a peer may name anything.
+    package init(
+        knows: @escaping @Sendable (String) -> Bool,
+        otherwise: @escaping @Sendable (ByteBuffer, String?, RPCContext) async throws -> RPCReply
+    ) {
+        byName = [:]
+        unnamed = nil
+        duplicate = nil
+        self.otherwise = otherwise
+        knowsOtherwise = knows
     }
 
     /// The names that callers can use, sorted.
@@ -64,7 +83,7 @@ public struct Procedures: Sendable {
 
     /// Whether there is a procedure of this name, or a default one where there is no name.
     func knows(_ name: String?) -> Bool {
-        name.map { byName[$0] != nil } ?? (unnamed != nil)
+        name.map { byName[$0] != nil || knowsOtherwise($0) } ?? (unnamed != nil)
     }
 
     /// Calls a procedure in process, with JSON, exactly as a request over the wire does: the argument is encoded and decoded, the
@@ -140,6 +159,13 @@ public struct Procedures: Sendable {
         passesUpstreamFailures: Bool = false
     ) async -> HandlerOutcome {
         guard let procedure = name.map({ byName[$0] }) ?? unnamed else {
+            if let otherwise {
+                do {
+                    return .result(try await otherwise(body, contentType, context))
+                } catch {
+                    return HandlerOutcome(error)
+                }
+            }
             let message =
                 name.map { "no procedure \"\($0)\"" } ?? "the request names no procedure, and there is no default one"
             return .failed(RPCFailure(code: .unknownProcedure, message: message))

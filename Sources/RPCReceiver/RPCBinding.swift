@@ -103,7 +103,7 @@ extension RPCReceiverConfiguration {
         var matches: [FieldTable] = []
         for binding in bindings { matches += try binding.matches(service: service, procedures: procedures.names) }
         return RequestQueue(
-            name: queue ?? names.requestQueue(of: service),
+            name: queueName?() ?? queue ?? names.requestQueue(of: service),
             isDurable: queueIsDurable,
             arguments: queueArguments,
             bindings: matches

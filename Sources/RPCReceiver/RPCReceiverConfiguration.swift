@@ -61,6 +61,11 @@ public struct RPCReceiverConfiguration: Sendable {
     /// Where metrics go; `nil` is what `MetricsSystem` was bootstrapped with when the receiver is made.
     public var metricsFactory: (any MetricsFactory)?
 
+    /// The queue's name, asked for anew by each incarnation of the tree.
+    package var queueName: (@Sendable () -> String)?
+    /// How many requests the broker hands to each channel before they are answered, whatever `concurrency` is; 0: any number.
+    package var channelPrefetch: UInt16?
+
     /// The defaults where nothing else is given, for these endpoints. Each parameter is the property of its name.
     public init(
         endpoints: [Endpoint],

@@ -10,8 +10,11 @@ final class ReceiverIncarnation: Sendable {
     let registry: ChannelRegistry
     let runner: RequestRunner
     let consumers: RequestConsumers
+    /// The handlers' process.
+    let pid: Pid
 
-    init(registry: ChannelRegistry, runner: RequestRunner, consumers: RequestConsumers) {
+    init(registry: ChannelRegistry, runner: RequestRunner, consumers: RequestConsumers, pid: Pid) {
+        self.pid = pid
         self.registry = registry
         self.runner = runner
         self.consumers = consumers
@@ -104,7 +107,12 @@ func receiverSupervisor(
                 zombies: { [weak runner] in runner?.zombieCount ?? 0 },
                 onChange: { [weak consumers, weak watch] in consumers?.suspend(if: { watch?.isTooMany ?? false }) }
             )
-            let parts = ReceiverIncarnation(registry: registry, runner: runner, consumers: consumers)
+            let parts = ReceiverIncarnation(
+                registry: registry,
+                runner: runner,
+                consumers: consumers,
+                pid: context.pid
+            )
             context.pid.onExit { _ in
                 watch.end()
                 consumers.end()

@@ -242,6 +242,7 @@ final class RequestConsumers: Sendable {
 
     /// The channel's share of the prefetch: all together have exactly that, but no channel has none.
     private func prefetch(of context: ChildContext) -> UInt16 {
+        if let prefetch = configuration.channelPrefetch { return prefetch }
         // More than these no broker takes.
         let channels = min(max(1, configuration.pool.channelsPerConnection), 1 << 16)
         let total = min(max(1, configuration.pool.connections), 1 << 16) * channels

@@ -47,6 +47,11 @@ package enum Header {
     package static let timeout = "timeout-ms"
     /// The code of a failure; a reply without it is a result.
     package static let error = "error"
+    /// The queue that the reply goes to, once more: by it the broker sends a request back that nobody took (see ``RPCNames``). It is
+    /// written where a request has the header, whatever it says.
+    package static let caller = "caller"
+    /// What the broker writes into a message that it moves from one queue to another.
+    package static let death = "x-death"
     /// Those that say what a request is. Nobody else sets them.
     package static let ofRequests = [destination, procedure, timeout]
     /// How often a quorum queue delivered the message before. The broker writes it.

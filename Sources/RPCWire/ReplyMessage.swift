@@ -54,7 +54,8 @@ extension ReplyMessage {
         headers = properties.headers
         self.body = body
         switch properties.headers[Header.error] {
-        case nil, .void: errorCode = nil
+        // The request itself, which the broker sends back because nobody took it in time, is no result.
+        case nil, .void: errorCode = properties.headers[Header.death] == nil ? nil : .bounced
         case .string(let code): errorCode = RPCFailure.Code(rawValue: code)
         // Whatever it is, it does not say success.
         default: errorCode = .internalError
@@ -69,6 +70,12 @@ extension ReplyMessage {
     /// The code is the header's. The rest is what the body gives, which a foreign server may have written in its own way.
     package var failure: RPCFailure? {
         guard let errorCode else { return nil }
+        if errorCode == .bounced {
+            return RPCFailure(
+                code: .bounced,
+                message: "the request came back: nobody took it in time, or its taker was lost"
+            )
+        }
         if JSON.accepts(contentType: contentType), let value = try? JSON.decode(JSONValue.self, from: body) {
             return RPCFailure(code: errorCode, said: value)
         }

@@ -114,7 +114,14 @@ extension RequestMessage {
         if let destination { entries.append(.init(key: Header.destination, value: .string(destination))) }
         if let procedure { entries.append(.init(key: Header.procedure, value: .string(procedure))) }
         if let timeoutMilliseconds { entries.append(.init(key: Header.timeout, value: .int64(timeoutMilliseconds))) }
-        for entry in headers.entries where !Header.ofRequests.contains(entry.key) { entries.append(entry) }
+        for entry in headers.entries where !Header.ofRequests.contains(entry.key) {
+            guard entry.key == Header.caller else {
+                entries.append(entry)
+                continue
+            }
+            // Of this attempt: the reply queue may have changed since the last one.
+            if let replyTo { entries.append(.init(key: Header.caller, value: .string(replyTo))) }
+        }
         return MessageProperties(
             contentType: contentType,
             headers: FieldTable(entries: entries),

@@ -4,7 +4,7 @@ import Synchronization
 /// Tells a value once to everybody who waits now or asks later: that a connection is open, or over.
 ///
 /// Independent of the event loop, so that waiting works from anywhere.
-final class OneShot<Value: Sendable>: Sendable {
+package final class OneShot<Value: Sendable>: Sendable {
     private struct State {
         var value: Value?
         var nextID: UInt64 = 0
@@ -14,11 +14,13 @@ final class OneShot<Value: Sendable>: Sendable {
 
     private let state = Mutex(State())
 
+    package init() {}
+
     /// The value, or nil while there is none.
-    var value: Value? { state.withLock { $0.value } }
+    package var value: Value? { state.withLock { $0.value } }
 
     /// The first call counts.
-    func fire(_ value: Value) {
+    package func fire(_ value: Value) {
         let ended: State? = state.withLock { state in
             guard state.value == nil else { return nil }
             let ended = state
@@ -33,7 +35,7 @@ final class OneShot<Value: Sendable>: Sendable {
     }
 
     /// Runs the handler where ``fire(_:)`` is called, or at once, here, if it was.
-    func whenFired(_ handler: @escaping @Sendable (Value) -> Void) {
+    package func whenFired(_ handler: @escaping @Sendable (Value) -> Void) {
         let value: Value? = state.withLock { state in
             if state.value == nil { state.handlers.append(handler) }
             return state.value
@@ -42,13 +44,13 @@ final class OneShot<Value: Sendable>: Sendable {
     }
 
     /// Waits for the value. Returns nil only when the task was cancelled before.
-    func wait() async -> Value? {
+    package func wait() async -> Value? {
         await wait(as: nextID(), before: nil)
     }
 
     /// Waits for the value, no longer than this; then, and when the task is cancelled, it returns nil. Its timer is none of an
     /// event loop's: that may be what is stuck.
-    func wait(atMost timeout: Duration) async -> Value? {
+    package func wait(atMost timeout: Duration) async -> Value? {
         let timeout = timeout.bounded
         let id = nextID()
         let deadline = ContinuousClock.now + timeout
