@@ -1,5 +1,6 @@
 import AMQPPool
 import BrokerSupport
+import Foundation
 import LocalBroker
 import NIOCore
 import RPCCaller
@@ -170,6 +171,55 @@ struct SharedPoolTests {
             }
             try await process.isWhole()
             #expect(Set(process.pool.readyChannels.map { ObjectIdentifier($0.connection) }) == Set(connections))
+        }
+    }
+
+    /// With `MEASURE_SHARED_POOL` in the environment it plays longer and prints how long calls take, without and with the publishers.
+    @Test("publishers that always have more to write than the sockets take leave calls and replies their turn")
+    func bulk() async throws {
+        try await withProcess { process in
+            let isMeasured = ProcessInfo.processInfo.environment["MEASURE_SHARED_POOL"] != nil
+            let count = isMeasured ? 1000 : 50
+            let rpc = process.rpc
+            func calls() async throws -> [Duration] {
+                var durations: [Duration] = []
+                for n in 0..<count {
+                    let start = ContinuousClock.now
+                    #expect(try await rpc.call("math", "add", [n, 1], as: Int.self) == n + 1)
+                    durations.append(start.duration(to: .now))
+                }
+                return durations.sorted()
+            }
+            let alone = try await calls()
+            let pool = process.pool
+            try await pool.withChannel { channel in
+                // The newest are kept: what is published has to cost the broker no memory.
+                _ = try await channel.declareQueue("bulk", autoDelete: false, arguments: ["x-max-length": 10])
+            }
+            let published = Counter()
+            let publishers = (0..<32).map { _ in
+                Task {
+                    let body = ByteBuffer(repeating: 0, count: 256 << 10)
+                    while !Task.isCancelled {
+                        try await pool.publish(body, routingKey: "bulk")
+                        published.next()
+                    }
+                }
+            }
+            try await eventually("they publish") { published.value > 100 }
+            let start = ContinuousClock.now
+            let before = published.value
+            let beside = try await calls()
+            let rate = Double(published.value - before) / (start.duration(to: .now) / .seconds(1)) / 4
+            for publisher in publishers { publisher.cancel() }
+            for publisher in publishers { _ = await publisher.result }
+            if isMeasured {
+                print(
+                    "alone: median \(alone[count / 2]), 99% \(alone[count * 99 / 100]), longest \(alone[count - 1]); beside \(Int(rate)) MiB/s: "
+                        + "median \(beside[count / 2]), 99% \(beside[count * 99 / 100]), longest \(beside[count - 1])"
+                )
+            }
+            try await pool.withChannel { channel in _ = try await channel.deleteQueue("bulk") }
         }
     }
 
