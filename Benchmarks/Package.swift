@@ -35,8 +35,10 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "RPCActors", package: "swift-supervision"),
                 .product(name: "RPCCaller", package: "swift-supervision"),
                 .product(name: "RPCReceiver", package: "swift-supervision"),
+                .product(name: "Supervision", package: "swift-supervision"),
             ],
             swiftSettings: settings
         ),

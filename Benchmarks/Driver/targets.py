@@ -7,7 +7,7 @@ import observer
 import programs
 
 RAW_WIRE, RAW_ECHO = ("raw", "wire"), ("raw", "echo")
-FULL, PLAIN = ("ours", "full"), ("ours", "plain")
+FULL, PLAIN, ACTOR = ("ours", "full"), ("ours", "plain"), ("ours", "actor")
 
 
 @dataclass
@@ -162,6 +162,10 @@ TARGETS = [
         pair(FULL, FULL, inflight=1), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us", 1.5),
     rpc("latency-1-caller", "one call at a time, p50, caller ours", WIRE,
         pair(FULL, RAW_WIRE, inflight=1), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us"),
+    rpc("actor-cpu-64", "call of an actor's method, client CPU, 64 in flight", "the same as a plain call of ours",
+        pair(ACTOR, ACTOR), pair(FULL, FULL), CPU, "us", 1.25),
+    rpc("actor-server-cpu-64", "the same, server CPU", "the same as a plain call of ours",
+        pair(ACTOR, ACTOR), pair(FULL, FULL), "server." + CPU, "us"),
     supervision("restart-actor", "restart after a kill, p50, actor", "OTP supervisor",
                 "restart", 1, "actor", ("otp", "restart"), "us", 0.5),
     supervision("restart-worker", "restart after a kill, p50, with run()", "OTP supervisor",

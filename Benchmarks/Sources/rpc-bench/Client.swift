@@ -1,6 +1,7 @@
 import ArgumentParser
 import BenchmarkSupport
 import NIOCore
+import RPCActors
 import RPCCaller
 
 struct Client: AsyncParsableCommand {
@@ -46,8 +47,14 @@ struct Client: AsyncParsableCommand {
             configuration.confirms = false
         }
         let caller = RPCCaller(service: "bench", configuration: configuration, logger: connecting.logger)
-        try await caller.start()
-        try await caller.waitUntilReady()
+        let actors = try connecting.actors("bench")
+        if connecting.mode == .actor {
+            try await actors.start()
+            try await actors.waitUntilReady()
+        } else {
+            try await caller.start()
+            try await caller.waitUntilReady()
+        }
 
         let service = connecting.service
         let load: Load
@@ -64,6 +71,13 @@ struct Client: AsyncParsableCommand {
                 let answer = try await caller.call(service, .echoBytes, bytes, timeout: .seconds(30))
                 return answer.readableBytes == bytes.readableBytes
             }
+        case .actor:
+            let text = String(repeating: "x", count: body - 2)
+            let echo = try $Echoing<RPCActorSystem>.resolve(id: .service(service, "echo"), using: actors)
+            load = Load(inflight: inflight, rate: rate) {
+                let answer = try await RemoteCall.with(timeout: .seconds(30)) { try await echo.echo(text) }
+                return answer.utf8.count == text.utf8.count
+            }
         }
         // The first failure says more than a count of all.
         try await load.call()
@@ -76,6 +90,7 @@ struct Client: AsyncParsableCommand {
         }
         print(result, load)
         await caller.stop()
+        await actors.stop()
     }
 
     private func print(_ result: Load.Result, _ load: Load) {

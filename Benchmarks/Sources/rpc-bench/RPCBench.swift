@@ -32,4 +32,6 @@ enum Mode: String, ExpressibleByArgument, CaseIterable {
     case full
     /// The least that a call of ours can be: raw bytes, and replies straight to the channel, unacknowledged.
     case plain
+    /// As full, but the method of a distributed actor.
+    case actor
 }

@@ -1,7 +1,9 @@
 import ArgumentParser
 import BenchmarkSupport
 import NIOCore
+import RPCActors
 import RPCReceiver
+import Supervision
 
 struct Server: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -16,6 +18,7 @@ struct Server: AsyncParsableCommand {
     var concurrency = 256
 
     func run() async throws {
+        guard connecting.mode != .actor else { return try await serveActors() }
         var configuration = RPCReceiverConfiguration(endpoints: try connecting.endpoints())
         connecting.configure(&configuration.pool)
         configuration.concurrency = concurrency
@@ -23,6 +26,7 @@ struct Server: AsyncParsableCommand {
             switch connecting.mode {
             case .full: Procedure("echo") { (text: String, _) in text }
             case .plain: Procedure(.echoBytes) { bytes, _ in bytes }
+            case .actor: Procedure("none") { (text: String, _) in text }
             }
         let receiver = RPCReceiver(
             service: connecting.service,
@@ -49,6 +53,35 @@ struct Server: AsyncParsableCommand {
         line.add("errors", counts.received - counts.answered)
         line.print()
         await receiver.stop()
+    }
+
+    private func serveActors() async throws {
+        let actors = try connecting.actors(connecting.service) {
+            Export(Echo.self, as: $Echoing<RPCActorSystem>.self)
+        }
+        let root = Supervisor("bench", strategy: .restForOne, logger: connecting.logger) {
+            actors.supervisor
+            Child.distributed("echo", in: actors) { Echo(actorSystem: $0) }
+        }
+        try await root.start()
+        try await actors.waitUntilReady()
+        say("ready")
+        let (cpu, start) = (Usage.cpuMicroseconds, ContinuousClock.now)
+        await Input.ended()
+        let calls = actors.answered
+        let (used, seconds) = (Usage.cpuMicroseconds - cpu, (ContinuousClock.now - start).inSeconds)
+        var line = JSONLine()
+        line.add("program", "ours")
+        line.add("side", "server")
+        line.add("mode", connecting.mode.rawValue)
+        line.add("calls", calls)
+        line.add("seconds", seconds)
+        line.add("rps", Double(calls) / seconds)
+        line.add("cpu_us_per_call", used / Double(max(1, calls)))
+        line.add("max_rss_kb", Usage.maximumResidentKilobytes)
+        line.add("errors", 0)
+        line.print()
+        await root.stop()
     }
 }
 
