@@ -15,6 +15,7 @@ let package = Package(
         .library(name: "RPCContract", targets: ["RPCContract"]),
         .library(name: "RPCCaller", targets: ["RPCCaller"]),
         .library(name: "RPCReceiver", targets: ["RPCReceiver"]),
+        .library(name: "RPCActors", targets: ["RPCActors"]),
         .library(name: "RPCTesting", targets: ["RPCTesting"]),
         .library(name: "SupervisionTesting", targets: ["SupervisionTesting"]),
         .library(name: "SupervisionObserver", targets: ["SupervisionObserver"]),
@@ -123,6 +124,17 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "Tracing", package: "swift-distributed-tracing"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "RPCActors",
+            dependencies: [
+                "AMQPPool", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOFoundationCompat", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),
@@ -323,6 +335,39 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .target(
+            name: "ActorContracts",
+            path: "Tests/ActorContracts",
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ActorContractsNext",
+            path: "Tests/ActorContractsNext",
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "ActorStorm",
+            dependencies: [
+                "ActorContracts", "AMQPPool", "AMQPTesting", "LocalBroker", "RPCActors", "RPCCaller", "RPCReceiver",
+                "Supervision",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/ActorStorm",
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "RPCActorsTests",
+            dependencies: [
+                "ActorContracts", "ActorContractsNext", "ActorStorm", "AMQPPool", "AMQPTesting", "BrokerSupport",
+                "LocalBroker", "RPCActors",
+                "RPCCaller", "RPCReceiver", "RPCWire",
+                "Supervision", "SupervisionTesting",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "RPCTestingTests",
             dependencies: [
@@ -353,7 +398,9 @@ let package = Package(
         .testTarget(
             name: "InteroperabilityTests",
             dependencies: [
-                "AMQPPool", "BrokerSupport", "LocalBroker", "RPCCaller", "RPCReceiver", "RPCWire", "rpc",
+                "ActorContracts", "AMQPPool", "BrokerSupport", "LocalBroker", "RPCActors", "RPCCaller", "RPCReceiver",
+                "RPCWire",
+                "Supervision", "rpc",
                 .product(name: "Logging", package: "swift-log"),
             ],
             exclude: ["Python"],

@@ -31,6 +31,9 @@ public struct RPCFailure: Error, Sendable, Hashable {
 }
 
 extension RPCFailure.Code {
+    /// The broker sent the request back.
+    package static let bounced: Self = "bounced"
+
     /// The receiver has no procedure of this name. Nothing ran.
     public static let unknownProcedure: Self = "unknown_procedure"
     /// The request's argument or headers are not what the procedure takes. Nothing ran.

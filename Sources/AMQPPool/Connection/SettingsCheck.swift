@@ -1,6 +1,6 @@
 extension Duration {
     /// No less than nothing and no more than a hundred years: what deadlines are computed from without an overflow.
-    package var bounded: Duration { min(max(self, .zero), .seconds(3_155_760_000)) }
+    var bounded: Duration { min(max(self, .zero), .seconds(3_155_760_000)) }
 }
 
 extension ConnectionConfiguration {

@@ -1,0 +1,138 @@
+/// Where an actor is: the id of every distributed actor of an ``RPCActorSystem``.
+///
+/// | | written | who answers |
+/// |---|---|---|
+/// | ``service(_:_:)`` | `bank!teller` | any node of the service that has an actor of this name |
+/// | of a node | `bank@9f3c!Ledger-7` | the incarnation of the node that made it, and nobody else: one that a method returned |
+/// | ``virtual(_:_:_:shards:)`` | `bank/account#17/64!account/alice` | whichever node holds the key's shard now |
+///
+/// On the wire, and in every reference that is sent as an argument or a result, it is that one string.
+public struct ActorAddress: Hashable, Sendable {
+    /// How requests get to it.
+    enum Route: Hashable, Sendable {
+        /// Through the requests' exchange, to the service's queue.
+        case service
+        /// Through the default exchange, to the queue of the node.
+        case node
+        /// Through the default exchange, to the queue of the shard.
+        case shard
+    }
+
+    /// The service, the node or the shard.
+    public let destination: String
+    /// The actor's name there.
+    public let name: String
+    /// Which incarnation assigned it, in this process only: neither compared nor sent.
+    let incarnation: UInt64
+
+    init(destination: String, name: String, incarnation: UInt64 = 0) {
+        self.destination = destination
+        self.name = name
+        self.incarnation = incarnation
+    }
+
+    /// An actor that each node of a service has under this name: see `Child.distributed`.
+    public static func service(_ service: String, _ name: String) -> ActorAddress {
+        ActorAddress(destination: service, name: name)
+    }
+
+    /// The virtual actor of a kind for a key: see `Child.virtual`.
+    ///
+    /// - Parameter shards: How many shards the kind has: the same number everywhere, for as long as its queues live.
+    public static func virtual(_ service: String, _ kind: String, _ key: String, shards: Int) -> ActorAddress {
+        ShardName(service: service, kind: kind, count: shards).address(of: key)
+    }
+
+    static func node(_ node: String, _ name: String, incarnation: UInt64 = 0) -> ActorAddress {
+        ActorAddress(destination: node, name: name, incarnation: incarnation)
+    }
+
+    /// Whether two addresses are the same, whichever incarnation assigned them.
+    public static func == (left: ActorAddress, right: ActorAddress) -> Bool {
+        left.name == right.name && left.destination == right.destination
+    }
+
+    /// Hashes the two parts.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(destination)
+        hasher.combine(name)
+    }
+
+    var route: Route {
+        if destination.utf8.contains(UInt8(ascii: "#")) { return .shard }
+        return destination.utf8.contains(UInt8(ascii: "@")) ? .node : .service
+    }
+
+    /// The key of a virtual actor.
+    var key: String {
+        guard let slash = name.firstIndex(of: "/") else { return name }
+        return String(name[name.index(after: slash)...])
+    }
+
+    /// How many bytes the two parts may have: the first is the name of a queue, the second stands in a header.
+    static let maximumDestinationBytes = 255
+    static let maximumNameBytes = 1024
+
+    /// Whether a request for it can be sent.
+    var isValid: Bool {
+        (1...Self.maximumDestinationBytes).contains(destination.utf8.count)
+            && (1...Self.maximumNameBytes).contains(name.utf8.count) && !destination.contains("!")
+    }
+
+    /// The address that a text says, which may come from anywhere.
+    init?(_ text: String) {
+        guard let mark = text.firstIndex(of: "!") else { return nil }
+        self.init(destination: String(text[..<mark]), name: String(text[text.index(after: mark)...]))
+        guard isValid else { return nil }
+    }
+}
+
+extension ActorAddress: CustomStringConvertible {
+    /// In words.
+    public var description: String { "\(destination)!\(name)" }
+}
+
+extension ActorAddress: Codable {
+    /// Reads the one string.
+    public init(from decoder: any Decoder) throws {
+        let text = try decoder.singleValueContainer().decode(String.self)
+        guard let address = ActorAddress(text) else {
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: decoder.codingPath, debugDescription: "no address of an actor")
+            )
+        }
+        self = address
+    }
+
+    /// Writes the one string.
+    public func encode(to encoder: any Encoder) throws {
+        guard isValid else {
+            throw EncodingError.invalidValue(
+                self,
+                .init(codingPath: encoder.codingPath, debugDescription: "no address of an actor: \(self)")
+            )
+        }
+        var container = encoder.singleValueContainer()
+        try container.encode(description)
+    }
+}
+
+/// The shards of a kind of virtual actors: which there are, and which one a key is in.
+struct ShardName: Hashable, Sendable {
+    let service: String
+    let kind: String
+    let count: Int
+
+    init(service: String, kind: String, count: Int) {
+        self.service = service
+        self.kind = kind
+        self.count = max(1, count)
+    }
+
+    func queue(_ number: Int) -> String { "\(service)/\(kind)#\(number)/\(count)" }
+
+    func address(of key: String) -> ActorAddress {
+        let number = Int(StableHash.value(key) % UInt64(count))
+        return ActorAddress(destination: queue(number), name: "\(kind)/\(key)")
+    }
+}

@@ -1,0 +1,205 @@
+public import Distributed
+import Foundation
+import NIOCore
+import NIOFoundationCompat
+import RPCWire
+import Synchronization
+
+/// What a call is made of: a JSON array of its arguments.
+public struct RPCInvocationEncoder: DistributedTargetInvocationEncoder {
+    /// Arguments and results are `Codable`.
+    public typealias SerializationRequirement = any Codable
+
+    private let encoder: JSONEncoder
+    private var bytes: [UInt8] = [UInt8(ascii: "[")]
+    /// The types that the stub recorded: its own, and one for each generic parameter.
+    private(set) var substitutions = 0
+
+    init(_ encoder: JSONEncoder) {
+        self.encoder = encoder
+    }
+
+    /// The arguments, once recording is done.
+    var body: ByteBuffer { ByteBuffer(bytes: bytes) }
+
+    /// Counts the types; they are not sent.
+    public mutating func recordGenericSubstitution<T>(_ type: T.Type) throws {
+        substitutions += 1
+    }
+
+    /// Encodes the next argument.
+    public mutating func recordArgument<Value: Codable>(_ argument: RemoteCallArgument<Value>) throws {
+        if bytes.count > 1 { bytes.append(UInt8(ascii: ",")) }
+        do {
+            bytes.append(contentsOf: try encoder.encode(argument.value))
+        } catch {
+            throw RPCActorError.notEncodable("the argument \"\(argument.name)\": \(RPCCodecError(error))")
+        }
+    }
+
+    /// Does nothing: errors are registered.
+    public mutating func recordErrorType<Failure: Error>(_ type: Failure.Type) throws {}
+    /// Does nothing: the method says it.
+    public mutating func recordReturnType<Result: Codable>(_ type: Result.Type) throws {}
+
+    /// Ends the array.
+    public mutating func doneRecording() throws {
+        bytes.append(UInt8(ascii: "]"))
+    }
+}
+
+/// The arguments of a request, decoded one by one as the method's parameters ask for them.
+public struct RPCInvocationDecoder: DistributedTargetInvocationDecoder {
+    /// Arguments and results are `Codable`.
+    public typealias SerializationRequirement = any Codable
+
+    /// Why a request does not say what the method takes. It comes out of the runtime as if the method had thrown it.
+    struct Undecodable: Error {
+        let description: String
+    }
+
+    private var arguments: ArgumentScanner
+    private let substitutions: [any Any.Type]
+    private let decoder: JSONDecoder
+    private var count = 0
+
+    init(_ body: ByteBuffer, substitutions: [any Any.Type], _ decoder: JSONDecoder) {
+        arguments = ArgumentScanner(body)
+        self.substitutions = substitutions
+        self.decoder = decoder
+    }
+
+    /// Ours: never what a peer names.
+    public mutating func decodeGenericSubstitutions() throws -> [any Any.Type] { substitutions }
+
+    /// The next argument.
+    public mutating func decodeNextArgument<Argument: Codable>() throws -> Argument {
+        count += 1
+        guard let bytes = arguments.next() else {
+            throw Undecodable(
+                description: arguments.isMalformed ? "the arguments are no JSON array" : "argument \(count) is missing"
+            )
+        }
+        do {
+            return try decoder.decode(Argument.self, from: Data(buffer: bytes, byteTransferStrategy: .automatic))
+        } catch {
+            throw Undecodable(description: "argument \(count): \(RPCCodecError(error))")
+        }
+    }
+
+    /// Nothing: errors are registered.
+    public mutating func decodeErrorType() throws -> (any Any.Type)? { nil }
+    /// Nothing: the method says it.
+    public mutating func decodeReturnType() throws -> (any Any.Type)? { nil }
+}
+
+/// Finds the elements of a JSON array without decoding them. Whatever the bytes are, it ends, and stays within them.
+struct ArgumentScanner: Sendable {
+    private let bytes: ByteBuffer
+    private var index: Int
+    /// Not an array, or it ended too early.
+    private(set) var isMalformed = false
+    private var isOver = false
+
+    init(_ bytes: ByteBuffer) {
+        self.bytes = bytes
+        index = 0
+        skipSpace()
+        if byte == UInt8(ascii: "[") { index += 1 } else { isMalformed = true }
+        skipSpace()
+        if byte == UInt8(ascii: "]") { isOver = true }
+    }
+
+    private var byte: UInt8? {
+        index < bytes.readableBytes ? bytes.getInteger(at: bytes.readerIndex + index) : nil
+    }
+
+    private mutating func skipSpace() {
+        while let byte, byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 { index += 1 }
+    }
+
+    /// The next element, or `nil` when there is none.
+    mutating func next() -> ByteBuffer? {
+        guard !isMalformed, !isOver else { return nil }
+        let start = index
+        guard let end = endOfElement(), end > start else {
+            isMalformed = true
+            return nil
+        }
+        let element = bytes.getSlice(at: bytes.readerIndex + start, length: end - start)
+        if byte == UInt8(ascii: "]") { isOver = true } else { index += 1 }
+        return element
+    }
+
+    /// Moves to the comma or bracket behind the element.
+    private mutating func endOfElement() -> Int? {
+        bytes.withUnsafeReadableBytes { bytes in
+            var depth = 0
+            var isInString = false
+            while index < bytes.count {
+                let byte = bytes[index]
+                if isInString {
+                    if byte == UInt8(ascii: "\\") {
+                        index += 1
+                    } else if byte == UInt8(ascii: "\"") {
+                        isInString = false
+                    }
+                } else {
+                    switch byte {
+                    case UInt8(ascii: "\""): isInString = true
+                    case UInt8(ascii: "["), UInt8(ascii: "{"): depth += 1
+                    case UInt8(ascii: "]"), UInt8(ascii: "}"):
+                        if depth == 0 { return byte == UInt8(ascii: "]") ? index : nil }
+                        depth -= 1
+                    case UInt8(ascii: ",") where depth == 0: return index
+                    default: break
+                    }
+                }
+                index += 1
+            }
+            return nil
+        }
+    }
+}
+
+/// Keeps what a method returned or threw, until the request is answered with it.
+public final class RPCResultHandler: DistributedTargetInvocationResultHandler {
+    /// Arguments and results are `Codable`.
+    public typealias SerializationRequirement = any Codable
+
+    enum Outcome: Sendable {
+        case value(ByteBuffer)
+        case unencodable(String)
+        case thrown(any Error)
+    }
+
+    private let encoder: JSONEncoder
+    private let kept = Mutex<Outcome?>(nil)
+
+    init(_ encoder: JSONEncoder) {
+        self.encoder = encoder
+    }
+
+    var outcome: Outcome? { kept.withLock { $0 } }
+
+    /// Keeps a result.
+    public func onReturn<Success: Codable>(value: Success) async throws {
+        let outcome: Outcome
+        do {
+            outcome = .value(ByteBuffer(data: try encoder.encode(value)))
+        } catch {
+            outcome = .unencodable("\(RPCCodecError(error))")
+        }
+        kept.withLock { $0 = outcome }
+    }
+
+    /// Keeps that there is no result.
+    public func onReturnVoid() async throws {
+        kept.withLock { $0 = .value(ByteBuffer(string: "null")) }
+    }
+
+    /// Keeps an error.
+    public func onThrow<Failure: Error>(error: Failure) async throws {
+        kept.withLock { $0 = .thrown(error) }
+    }
+}

@@ -1,0 +1,191 @@
+import Distributed
+import Synchronization
+
+/// The actors of this process that can be called from outside, by their addresses.
+///
+/// Supervised ones and activations are held; instances that a method made live as long as somebody here holds them. The incarnations
+/// of a supervised actor share an address: calls that come between two of them wait for the next one, until their deadline, and the
+/// end of an old one does not remove a new one.
+struct LocalActorTable: Sendable {
+    enum Holder: Sendable {
+        case strong(any DistributedActor)
+        case weak(WeakActor)
+
+        var actor: (any DistributedActor)? {
+            switch self {
+            case .strong(let actor): actor
+            case .weak(let reference): reference.actor
+            }
+        }
+    }
+
+    struct Entry: Sendable {
+        var holder: Holder
+        var incarnation: UInt64
+        var onCrash: (@Sendable (any Error) -> Void)?
+    }
+
+    private var entries: [ActorAddress: Entry] = [:]
+    /// Those that come back, and how many supervised children promise that.
+    private var expected: [ActorAddress: Int] = [:]
+
+    enum Lookup: Sendable {
+        case found(any DistributedActor, incarnation: UInt64)
+        /// It is being restarted.
+        case expected
+        case absent
+    }
+
+    mutating func find(_ address: ActorAddress) -> Lookup {
+        if let entry = entries[address] {
+            if let actor = entry.holder.actor { return .found(actor, incarnation: entry.incarnation) }
+            entries[address] = nil
+        }
+        return expected[address] == nil ? .absent : .expected
+    }
+
+    mutating func add(_ address: ActorAddress, _ holder: Holder) {
+        entries[address] = Entry(holder: holder, incarnation: address.incarnation)
+    }
+
+    /// Removes it if it is still this incarnation's. Returns whether it was.
+    mutating func remove(_ address: ActorAddress) -> Bool {
+        guard entries[address]?.incarnation == address.incarnation else { return false }
+        entries[address] = nil
+        return true
+    }
+
+    mutating func onCrash(_ address: ActorAddress, _ handler: @escaping @Sendable (any Error) -> Void) {
+        guard entries[address]?.incarnation == address.incarnation else { return }
+        entries[address]?.onCrash = handler
+    }
+
+    func crashHandler(_ address: ActorAddress, incarnation: UInt64) -> (@Sendable (any Error) -> Void)? {
+        guard let entry = entries[address], entry.incarnation == incarnation else { return nil }
+        return entry.onCrash
+    }
+
+    func isCurrent(_ address: ActorAddress, incarnation: UInt64) -> Bool {
+        entries[address]?.incarnation == incarnation
+    }
+
+    mutating func expect(_ address: ActorAddress) {
+        expected[address, default: 0] += 1
+    }
+
+    mutating func unexpect(_ address: ActorAddress) {
+        let rest = expected[address, default: 1] - 1
+        expected[address] = rest > 0 ? rest : nil
+    }
+
+    /// Removes everything under a destination: its name is over.
+    mutating func removeAll(at destination: String) -> [ActorAddress] {
+        let gone = entries.keys.filter { $0.destination == destination }
+        for address in gone { entries[address] = nil }
+        return gone
+    }
+}
+
+final class WeakActor: Sendable {
+    private let reference: Mutex<Reference>
+
+    private struct Reference {
+        weak var actor: (any DistributedActor)?
+    }
+
+    init(_ actor: any DistributedActor) {
+        reference = Mutex(Reference(actor: actor))
+    }
+
+    var actor: (any DistributedActor)? { reference.withLock { $0.actor } }
+}
+
+/// The table behind a lock, with those that wait for an actor that is being restarted.
+final class LocalActors: Sendable {
+    private struct State {
+        var table = LocalActorTable()
+        var lastWaiter: UInt64 = 0
+        var waiters: [ActorAddress: [UInt64: CheckedContinuation<Void, Never>]] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    func add(_ address: ActorAddress, _ holder: LocalActorTable.Holder) {
+        change(address) { $0.add(address, holder) }
+    }
+
+    @discardableResult
+    func remove(_ address: ActorAddress) -> Bool {
+        state.withLock { $0.table.remove(address) }
+    }
+
+    func removeAll(at destination: String) -> [ActorAddress] {
+        state.withLock { $0.table.removeAll(at: destination) }
+    }
+
+    func onCrash(_ address: ActorAddress, _ handler: @escaping @Sendable (any Error) -> Void) {
+        state.withLock { $0.table.onCrash(address, handler) }
+    }
+
+    /// Ends the actor, if it is still this incarnation, with the error that its method threw.
+    func crash(_ address: ActorAddress, incarnation: UInt64, _ error: any Error) {
+        state.withLock { $0.table.crashHandler(address, incarnation: incarnation) }?(error)
+    }
+
+    func isCurrent(_ address: ActorAddress, incarnation: UInt64) -> Bool {
+        state.withLock { $0.table.isCurrent(address, incarnation: incarnation) }
+    }
+
+    func expect(_ address: ActorAddress) { state.withLock { $0.table.expect(address) } }
+
+    /// It does not come back: whoever waits for it is told.
+    func unexpect(_ address: ActorAddress) { change(address) { $0.unexpect(address) } }
+
+    func find(_ address: ActorAddress) -> LocalActorTable.Lookup {
+        state.withLock { $0.table.find(address) }
+    }
+
+    /// The actor, waited for while it is being restarted; `nil` when there is none. A task that is cancelled, as it is at the
+    /// deadline of its request, waits no longer.
+    func actor(_ address: ActorAddress) async -> (actor: any DistributedActor, incarnation: UInt64)? {
+        while !Task.isCancelled {
+            switch find(address) {
+            case .found(let actor, let incarnation): return (actor, incarnation)
+            case .absent: return nil
+            case .expected: await waitForChange(of: address)
+            }
+        }
+        return nil
+    }
+
+    private func waitForChange(of address: ActorAddress) async {
+        let id = state.withLock { state in
+            state.lastWaiter += 1
+            return state.lastWaiter
+        }
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isOver = state.withLock { state in
+                    guard case .expected = state.table.find(address), !Task.isCancelled else { return true }
+                    state.waiters[address, default: [:]][id] = continuation
+                    return false
+                }
+                if isOver { continuation.resume() }
+            }
+        } onCancel: {
+            state.withLock { state in
+                let continuation = state.waiters[address]?.removeValue(forKey: id)
+                if state.waiters[address]?.isEmpty == true { state.waiters[address] = nil }
+                return continuation
+            }?.resume()
+        }
+    }
+
+    private func change(_ address: ActorAddress, _ body: (inout LocalActorTable) -> Void) {
+        let waiters = state.withLock { state in
+            body(&state.table)
+            return state.waiters.removeValue(forKey: address)
+        }
+        for waiter in (waiters ?? [:]).values { waiter.resume() }
+    }
+}

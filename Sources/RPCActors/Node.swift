@@ -1,0 +1,223 @@
+import AMQPPool
+import Foundation
+import Logging
+import NIOCore
+import RPCWire
+import Supervision
+import Synchronization
+
+/// The name of this process among all nodes, for as long as the broker believes that it lives.
+///
+/// A node that lost its life, because its connection was lost or somebody closed the channel, is dead for everybody who watched it. So it
+/// goes on under another name, and what had an address under the old one is not there any more.
+final class NodeName: Sendable {
+    private let service: String
+    private let name: Mutex<String>
+    private let isUsed = Mutex(false)
+
+    init(service: String) {
+        self.service = service
+        name = Mutex(Self.make(service))
+    }
+
+    var current: String { name.withLock { $0 } }
+
+    /// A new one, if the present one was ever alive. Returns the old one then.
+    func renew() -> String? {
+        guard isUsed.withLock({ $0 }) else { return nil }
+        isUsed.withLock { $0 = false }
+        return name.withLock { name in
+            defer { name = Self.make(service) }
+            return name
+        }
+    }
+
+    /// Others may know it from now on.
+    func use() { isUsed.withLock { $0 = true } }
+
+    private static func make(_ service: String) -> String {
+        let digits = String(UInt64.random(in: .min ... .max), radix: 36)
+        return "\(service)@\(digits)"
+    }
+}
+
+/// What holds a node's name: its first child, so that everything else of a node is started anew with the next.
+actor NodeIdentity {
+    init(_ name: NodeName, context: ChildContext, ended: @escaping @Sendable (String) -> Void) {
+        // The first incarnation has the name that was there before anything ran.
+        if let old = name.renew() {
+            ended(old)
+            context.logger.notice(
+                "this node goes on under another name",
+                metadata: ["before": "\(old)", "node": "\(name.current)"]
+            )
+        }
+    }
+}
+
+/// The node's life: a message that the broker publishes as the node's obituary when it loses the connection.
+///
+/// The message lies in a queue of its own with a short time to live and a dead letter exchange. This process consumes it and never
+/// acknowledges it, so it does not expire. When the connection is gone, the broker puts the message back into the queue, where its time
+/// is over. It is renewed well within the consumer timeout: the next one is published, and when it has come the last is
+/// acknowledged.
+actor Life: Worker {
+
+    private let pool: AMQPPool
+    private let name: NodeName
+    private let settings: RPCActorConfiguration.LifeSettings
+    private let events: NodeEvents
+    private let alive: @Sendable (Bool) async -> Void
+    private let stop: StopRequest
+    private let logger: Logger
+
+    private struct LifeLost: Error, CustomStringConvertible {
+        let why: String
+        var description: String { "the node's life was lost: \(why)" }
+    }
+
+    init(
+        _ context: ChildContext,
+        _ pool: AMQPPool,
+        _ name: NodeName,
+        settings: RPCActorConfiguration.LifeSettings,
+        events: NodeEvents,
+        alive: @escaping @Sendable (Bool) async -> Void
+    ) {
+        self.pool = pool
+        self.name = name
+        self.settings = settings
+        self.events = events
+        self.alive = alive
+        stop = context.stopRequest
+        logger = context.logger
+    }
+
+    func run() async throws {
+        let node = name.current
+        while !stop.isRequested {
+            let wasAlive = OnceFlag()
+            do {
+                try await pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+                    try await self.live(node, on: channel, wasAlive)
+                }
+                return
+            } catch {
+                try Task.checkCancellation()
+                if wasAlive.isSet { throw LifeLost(why: "\(error)") }
+                logger.debug("the node cannot live yet", metadata: ["error": "\(error)"])
+                // The wait for a channel takes its time; what fails at once is not tried in a loop.
+                await withTaskGroup(of: Void.self) { group in
+                    group.addTask { try? await Task.sleep(for: .milliseconds(200)) }
+                    group.addTask { [stop] in await stop.wait() }
+                    await group.next()
+                    group.cancelAll()
+                }
+            }
+        }
+    }
+
+    private func live(_ node: String, on channel: AMQPChannel, _ wasAlive: OnceFlag) async throws {
+        let queue = "\(node).life"
+        try await channel.selectConfirms()
+        try await channel.declareExchange(NodeEvent.exchange, type: .topic, durable: true)
+        var arguments = QueueArguments(type: .classic)
+        arguments.messageTTL = settings.timeToLive
+        arguments.expires = settings.expiry
+        arguments.deadLetterExchange = NodeEvent.exchange
+        arguments.deadLetterRoutingKey = NodeEvent.ended(node)
+        try await channel.declareQueue(queue, arguments: try arguments.fieldTable())
+        try await channel.setPrefetch(2)
+        let held = Held()
+        _ = try await channel.consume(queue: queue) { delivery in
+            if let last = held.replace(with: delivery.deliveryTag) { channel.acknowledge(last) }
+        } onCancel: {
+            Task.detached { await channel.close() }
+        }
+        let message = try JSON.encode(NodeEvent.Obituary(node: node, actor: nil, kind: "no_connection"))
+        try await channel.publish(message, routingKey: queue, mandatory: true)
+        // Before the broker has given it back it would expire, and nobody be told later.
+        try await held.first.waitOrThrow(channel)
+        name.use()
+        wasAlive.set()
+        await alive(true)
+        let renewal = settings.renewal
+        try await withThrowingTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                let error = await channel.waitUntilClosed()
+                try Task.checkCancellation()
+                throw error ?? AMQPError.channelClosed
+            }
+            group.addTask { [stop] in
+                await stop.wait()
+                return true
+            }
+            group.addTask {
+                while true {
+                    try await Task.sleep(for: renewal)
+                    // Blocked, it is not renewed; the broker ends the channel when that lasts too long.
+                    try? await channel.publish(message, routingKey: queue, mandatory: true)
+                }
+            }
+            _ = try await group.next()
+            group.cancelAll()
+        }
+        await alive(false)
+        // The queue first: what is left in it must not be published as if the node had been lost.
+        _ = try? await channel.deleteQueue(queue)
+        await events.say(
+            NodeEvent.Obituary(node: node, actor: nil, kind: "normal"),
+            NodeEvent.ended(node),
+            timeout: .seconds(2)
+        )
+    }
+
+    /// The message that is not acknowledged.
+    private final class Held: Sendable {
+        private let tag = Mutex<UInt64?>(nil)
+        let first = OneShot<Void>()
+
+        func replace(with new: UInt64) -> UInt64? {
+            let last = tag.withLock { tag in
+                defer { tag = new }
+                return tag
+            }
+            first.fire(())
+            return last
+        }
+    }
+}
+
+extension OneShot<Void> {
+    /// Waits for it as long as the channel is open.
+    fileprivate func waitOrThrow(_ channel: AMQPChannel) async throws {
+        channel.onClosed { [self] _ in fire(()) }
+        guard await wait() != nil else { throw CancellationError() }
+        if let error = channel.closedError { throw error }
+    }
+}
+
+/// Follows what is said of nodes and actors, on a channel of its own that comes back.
+actor NodeEventsProcess: Worker {
+    private let pool: AMQPPool
+    private let events: NodeEvents
+
+    init(_ pool: AMQPPool, _ events: NodeEvents) {
+        self.pool = pool
+        self.events = events
+    }
+
+    func run() async throws {
+        while true {
+            try Task.checkCancellation()
+            do {
+                try await pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+                    try await self.events.follow(on: channel)
+                }
+            } catch let error as AMQPError {
+                guard case .notSent = error else { throw error }
+                try await Task.sleep(for: .milliseconds(200))
+            }
+        }
+    }
+}

@@ -1,0 +1,341 @@
+import AMQPPool
+import Foundation
+import Logging
+import NIOCore
+import RPCWire
+import Supervision
+import Synchronization
+
+/// What is said of nodes and actors through the broker: who is there, and who has ended.
+///
+/// All of it goes through one topic exchange, `rpc.obituaries`; names are hashed into single words, since a routing key has 255 bytes and
+/// words with a meaning:
+///
+/// | routing key | says | who |
+/// |---|---|---|
+/// | `node.<service>.<node>` | the node has ended | the broker (the node's last will), or the node itself when it stops |
+/// | `hello.<service>.<node>` | the node is there, and what it holds | the node, when it is ready and when asked |
+/// | `who.<service>` | say hello | whoever wants to know |
+/// | `actor.<address>` | the actor has ended | its node |
+enum NodeEvent {
+    static let exchange = "rpc.obituaries"
+
+    static func ended(_ node: String) -> String { "node.\(StableHash.hex(service(of: node))).\(StableHash.hex(node))" }
+    static func hello(_ node: String) -> String { "hello.\(StableHash.hex(service(of: node))).\(StableHash.hex(node))" }
+    static func who(_ service: String) -> String { "who.\(StableHash.hex(service))" }
+    static func ended(_ actor: ActorAddress) -> String { "actor.\(StableHash.hex(actor.description))" }
+
+    static func bindings(of service: String) -> [String] {
+        let hash = StableHash.hex(service)
+        return ["node.\(hash).*", "hello.\(hash).*"]
+    }
+
+    /// The service that a node is of.
+    static func service(of node: String) -> String { String(node.prefix { $0 != "@" }) }
+
+    /// The end of a node, or of an actor.
+    struct Obituary: Codable, Sendable, Equatable {
+        var node: String
+        /// `nil`: the node's own.
+        var actor: String?
+        /// `normal`, `crashed`, `no_connection`.
+        var kind: String
+        var text: String?
+
+        var exit: RemoteExit {
+            switch kind {
+            case "normal": .normal
+            case "no_connection": .noConnection
+            default: .crashed(text ?? kind)
+            }
+        }
+    }
+}
+
+/// Follows what is said, for everybody in this process who wants to know.
+final class NodeEvents: Sendable {
+    private struct Service {
+        var membership = Membership()
+        let changes = StateBroadcast<Membership>(Membership())
+    }
+
+    private struct Watch {
+        let actor: ActorAddress
+        let ended: @Sendable (RemoteExit) -> Void
+    }
+
+    private struct State {
+        var channel: AMQPChannel?
+        var services: [String: Service] = [:]
+        var watches: [UInt64: Watch] = [:]
+        var lastWatch: UInt64 = 0
+        /// How many watch each actor: its binding goes with the last of them.
+        var watched: [ActorAddress: Int] = [:]
+        var waiting: [UInt64: CheckedContinuation<AMQPChannel?, Never>] = [:]
+        var lastWaiting: UInt64 = 0
+    }
+
+    private let pool: AMQPPool
+    private let hosted: String?
+    private let logger: Logger
+    private let state = Mutex(State())
+    private let asked: @Sendable (String) -> Void
+    private let recheck: @Sendable (ActorAddress) async -> Bool?
+
+    /// - Parameters:
+    ///   - hosted: The service that this process is a node of.
+    ///   - asked: Somebody wants to know which nodes the service has.
+    ///   - recheck: Asks whether an actor is there; `nil`: it cannot be known now.
+    init(
+        _ pool: AMQPPool,
+        hosted: String?,
+        logger: Logger,
+        asked: @escaping @Sendable (String) -> Void,
+        recheck: @escaping @Sendable (ActorAddress) async -> Bool?
+    ) {
+        self.pool = pool
+        self.hosted = hosted
+        self.logger = logger
+        self.asked = asked
+        self.recheck = recheck
+    }
+
+    // MARK: Members
+
+    /// The membership of a service now, and each change.
+    func memberships(of service: String) -> AsyncStream<Membership> {
+        let (stream, isNew) = state.withLock { state -> (AsyncStream<Membership>, Bool) in
+            if let known = state.services[service] { return (known.changes.stream, false) }
+            let new = Service()
+            state.services[service] = new
+            return (new.changes.stream, true)
+        }
+        if isNew { follow(service) }
+        return stream
+    }
+
+    func membership(of service: String) -> Membership? {
+        state.withLock { $0.services[service]?.membership }
+    }
+
+    private func follow(_ service: String) {
+        guard let channel = state.withLock({ $0.channel }) else { return }
+        Task.detached { [self] in await follow(service, on: channel) }
+    }
+
+    private func follow(_ service: String, on channel: AMQPChannel) async {
+        do throws(AMQPError) {
+            for key in NodeEvent.bindings(of: service) {
+                try await channel.bindQueue(name, to: NodeEvent.exchange, routingKey: key)
+            }
+            try await channel.publish(ByteBuffer(), exchange: NodeEvent.exchange, routingKey: NodeEvent.who(service))
+        } catch {
+            logger.debug(
+                "a service's nodes cannot be asked for",
+                metadata: ["service": "\(service)", "error": "\(error)"]
+            )
+            await channel.close()
+        }
+    }
+
+    private func change(_ service: String, _ body: (inout Membership) -> Bool) {
+        state.withLock { state in
+            guard var known = state.services[service] else { return }
+            let isChanged = body(&known.membership)
+            state.services[service] = known
+            if isChanged { known.changes.update { known.membership } }
+        }
+    }
+
+    // MARK: Watching an actor
+
+    /// Waits for the end of an actor of a node.
+    ///
+    /// Bound first and asked then, so that an end in between is seen by one of the two.
+    func exited(_ actor: ActorAddress) async throws -> RemoteExit {
+        let result = OneShot<RemoteExit>()
+        let id = state.withLock { state in
+            state.lastWatch += 1
+            state.watches[state.lastWatch] = Watch(actor: actor) { result.fire($0) }
+            state.watched[actor, default: 0] += 1
+            return state.lastWatch
+        }
+        _ = memberships(of: NodeEvent.service(of: actor.destination))
+        defer { unwatch(id, actor) }
+        var channel = try await channel()
+        while result.value == nil {
+            do throws(AMQPError) {
+                for key in Self.bindings(of: actor) {
+                    try await channel.bindQueue(name, to: NodeEvent.exchange, routingKey: key)
+                }
+                break
+            } catch {
+                try Task.checkCancellation()
+                channel = try await self.channel(otherThan: channel)
+            }
+        }
+        if result.value == nil, await recheck(actor) == false { result.fire(.noProcess) }
+        guard let exit = await result.wait() else { throw CancellationError() }
+        return exit
+    }
+
+    private func unwatch(_ id: UInt64, _ actor: ActorAddress) {
+        let channel = state.withLock { state -> AMQPChannel? in
+            state.watches[id] = nil
+            let rest = state.watched[actor, default: 1] - 1
+            state.watched[actor] = rest > 0 ? rest : nil
+            return rest > 0 ? nil : state.channel
+        }
+        guard let channel else { return }
+        Task.detached { [self] in
+            // When it fails the channel is over, and the queue with it.
+            try? await channel.unbindQueue(name, from: NodeEvent.exchange, routingKey: NodeEvent.ended(actor))
+        }
+    }
+
+    private func channel(otherThan ended: AMQPChannel? = nil) async throws -> AMQPChannel {
+        while true {
+            try Task.checkCancellation()
+            let id = state.withLock { state in
+                state.lastWaiting += 1
+                return state.lastWaiting
+            }
+            let channel = await withTaskCancellationHandler {
+                await withCheckedContinuation { continuation in
+                    let channel = state.withLock { state -> AMQPChannel?? in
+                        if Task.isCancelled { return .some(nil) }
+                        if let channel = state.channel, channel !== ended { return channel }
+                        state.waiting[id] = continuation
+                        return nil
+                    }
+                    if let channel { continuation.resume(returning: channel) }
+                }
+            } onCancel: {
+                state.withLock { $0.waiting.removeValue(forKey: id) }?.resume(returning: nil)
+            }
+            if let channel { return channel }
+        }
+    }
+
+    // MARK: The channel
+
+    private static func bindings(of actor: ActorAddress) -> [String] {
+        [NodeEvent.ended(actor), NodeEvent.ended(actor.destination)]
+    }
+
+    /// Each process has a queue of its own, which goes with its consumer.
+    private let name = "obituaries.\(String(UInt64.random(in: .min ... .max), radix: 36))"
+
+    /// Follows on this channel until it is over.
+    func follow(on channel: AMQPChannel) async throws {
+        try await channel.selectConfirms()
+        try await channel.declareExchange(NodeEvent.exchange, type: .topic, durable: true)
+        try await channel.declareQueue(name, durable: false, exclusive: true, autoDelete: true)
+        if let hosted {
+            try await channel.bindQueue(name, to: NodeEvent.exchange, routingKey: NodeEvent.who(hosted))
+        }
+        _ = try await channel.consume(queue: name, noAck: true) { [weak self] delivery in
+            self?.received(delivery)
+        } onCancel: {
+            Task.detached { await channel.close() }
+        }
+        let (services, watches) = state.withLock { state in
+            for service in state.services.keys { state.services[service]?.membership.reconnected() }
+            return (Array(state.services.keys), state.watches)
+        }
+        for (_, watch) in watches {
+            for key in Self.bindings(of: watch.actor) {
+                try await channel.bindQueue(name, to: NodeEvent.exchange, routingKey: key)
+            }
+        }
+        let waiting = state.withLock { state in
+            state.channel = channel
+            defer { state.waiting = [:] }
+            return state.waiting.values
+        }
+        for continuation in waiting { continuation.resume(returning: channel) }
+        defer { state.withLock { if $0.channel === channel { $0.channel = nil } } }
+        for service in services { await follow(service, on: channel) }
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { [self] in await look(again: watches) }
+            group.addTask { [self] in
+                // Long enough for a node that is busy to answer, and for the channel that it answers on to come back as this one did.
+                try? await Task.sleep(for: Self.timeToAnswer)
+                guard !Task.isCancelled else { return }
+                for service in services { settle(service) }
+            }
+            _ = await channel.waitUntilClosed()
+            group.cancelAll()
+        }
+        try Task.checkCancellation()
+        if let error = channel.closedError { throw error }
+    }
+
+    private static let timeToAnswer = Duration.seconds(5)
+
+    /// Ends may have been missed: those that are watched are asked for.
+    private func look(again watches: [UInt64: Watch]) async {
+        for (_, watch) in watches {
+            if Task.isCancelled { return }
+            if await recheck(watch.actor) == false { watch.ended(.noConnection) }
+        }
+    }
+
+    private func settle(_ service: String) {
+        var silent: Set<String> = []
+        change(service) { membership in
+            silent = membership.settle()
+            return !silent.isEmpty
+        }
+        for node in silent { nodeEnded(node, .noConnection) }
+    }
+
+    private func received(_ delivery: Delivery) {
+        let parts = delivery.routingKey.split(separator: ".")
+        switch parts.first {
+        case "hello":
+            guard let hello = try? JSON.decode(Membership.Hello.self, from: delivery.body),
+                NodeEvent.hello(hello.node) == delivery.routingKey
+            else { return }
+            change(NodeEvent.service(of: hello.node)) { $0.hello(hello) }
+        case "node":
+            guard let obituary = try? JSON.decode(NodeEvent.Obituary.self, from: delivery.body), obituary.actor == nil,
+                NodeEvent.ended(obituary.node) == delivery.routingKey
+            else { return }
+            // What the broker publishes was written while the node lived: that it came this way says what happened.
+            let exit: RemoteExit = delivery.properties.headers["x-death"] == nil ? obituary.exit : .noConnection
+            change(NodeEvent.service(of: obituary.node)) { $0.ended(obituary.node) }
+            nodeEnded(obituary.node, exit)
+        case "actor":
+            guard let obituary = try? JSON.decode(NodeEvent.Obituary.self, from: delivery.body),
+                let actor = obituary.actor.flatMap(ActorAddress.init)
+            else { return }
+            let watches = state.withLock { $0.watches.values.filter { $0.actor == actor } }
+            for watch in watches { watch.ended(obituary.exit) }
+        case "who": asked(String(parts.last ?? ""))
+        default: return
+        }
+    }
+
+    private func nodeEnded(_ node: String, _ exit: RemoteExit) {
+        let watches = state.withLock { $0.watches.values.filter { $0.actor.destination == node } }
+        for watch in watches { watch.ended(exit) }
+    }
+
+    // MARK: Saying something
+
+    /// Publishes on any channel of the pool; what cannot be said now is not said later.
+    func say(_ message: some Encodable, _ routingKey: String, timeout: Duration = .seconds(5)) async {
+        do {
+            try await pool.publish(
+                try JSON.encode(message),
+                properties: MessageProperties(contentType: JSON.contentType),
+                exchange: NodeEvent.exchange,
+                routingKey: routingKey,
+                timeout: timeout
+            )
+        } catch {
+            logger.debug("nobody could be told", metadata: ["key": "\(routingKey)", "error": "\(error)"])
+        }
+    }
+}

@@ -1,0 +1,42 @@
+public import AMQPPool
+public import RPCCaller
+public import RPCReceiver
+
+/// The settings of an ``RPCActorSystem``.
+public struct RPCActorConfiguration: Sendable {
+    /// The connections, which everything in the system shares; not used on a pool that is shared with others.
+    public var pool: PoolConfiguration
+    /// How calls are made: timeout, limits, interceptors, tracing, metrics. Replies come to a queue; what concerns connections is ignored.
+    public var caller = RPCCallerConfiguration()
+    /// How requests for the actors of the service are run. What concerns queues, bindings and connections is ignored.
+    public var receiver = RPCReceiverConfiguration()
+    /// How many requests for the node's own and for virtual actors may run or wait for their turn at once. Default 10,000: actors that call
+    /// each other wait for each other, and must not wait for a place.
+    public var nodeConcurrency = 10_000
+    /// How long the broker keeps a request for a node that does not take it, before it sends it back to its caller: a call at a node that
+    /// is lost ends within this time. Default 1 s; less makes requests for a node that is only busy come back too.
+    public var bounceAfter = Duration.seconds(1)
+
+    /// How the node's last will is kept.
+    package var life = LifeSettings()
+
+    package struct LifeSettings: Sendable {
+        package var timeToLive = Duration.seconds(1)
+        package var expiry = Duration.seconds(60)
+        package var renewal = Duration.seconds(20)
+
+        package init() {}
+    }
+
+    /// The defaults, for these endpoints.
+    public init(endpoints: [Endpoint] = []) {
+        pool = PoolConfiguration(endpoints: endpoints)
+        caller.timeout = .seconds(30)
+        receiver.concurrency = 64
+    }
+
+    /// The exchange that sends requests back to their callers.
+    static let bounceExchange = "rpc.bounced"
+    /// How long a node's queue stays when the node is gone: until then a call to it comes back, after that it is unroutable.
+    static let queueExpiry = Duration.seconds(60)
+}

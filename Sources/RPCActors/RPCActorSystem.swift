@@ -1,0 +1,800 @@
+public import AMQPPool
+public import Distributed
+import Foundation
+public import Logging
+import NIOCore
+import NIOFoundationCompat
+public import RPCCaller
+import RPCReceiver
+import RPCWire
+public import ServiceLifecycle
+public import Supervision
+import Synchronization
+
+/// Distributed actors over RabbitMQ: actors of a service, of a node, and virtual ones, with supervision across machines.
+///
+///     let actors = RPCActorSystem(service: "bank", endpoints: endpoints) {
+///         Export(BankTeller.self, as: $Teller<RPCActorSystem>.self, errors: Insufficient.self)
+///     }
+///     let bank = Supervisor("bank", strategy: .restForOne) {
+///         actors.supervisor
+///         Child.distributed("teller", in: actors) { BankTeller(actorSystem: $0) }
+///     }
+///
+/// A call is one RPC, with everything that an `RPCCaller`'s call has: a deadline that the actor's method inherits, an error that says
+/// whether the request may have been processed, one outcome. Only what is exported can be called.
+///
+/// The broker is the only infrastructure: no ports between nodes, no coordinator, no plugin. A process that makes calls only has no
+/// exports, and is no node.
+///
+/// The tree:
+///
+///     actors                 rest for one
+///     |- amqp-pool           the connections, unless they are shared with others
+///     `- parts               one for one
+///        |- events           hears of the ends of nodes and actors, and of new nodes
+///        |- caller           makes calls
+///        |- node             one for all: the node's name, its queue, its life; each incarnation has another name
+///        `- receiver         answers for the service
+public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
+    /// Addresses of actors.
+    public typealias ActorID = ActorAddress
+    /// Arguments and results are `Codable`.
+    public typealias SerializationRequirement = any Codable
+    /// Writes the arguments.
+    public typealias InvocationEncoder = RPCInvocationEncoder
+    /// Reads the arguments.
+    public typealias InvocationDecoder = RPCInvocationDecoder
+    /// Keeps the result.
+    public typealias ResultHandler = RPCResultHandler
+
+    /// The service that this process is a node of.
+    public let service: String
+    /// The live tree; put it before the children that are distributed actors.
+    public let supervisor: Supervisor
+    /// The connections.
+    public let pool: AMQPPool
+    /// What makes the calls: its counts and states are those of the actors' calls.
+    public let caller: RPCCaller
+
+    let name: NodeName
+    let local = LocalActors()
+    let events: NodeEvents
+    let jobs = ShardJobs()
+    let logger: Logger
+    let isHosting: Bool
+    /// Runs requests for the node and its shards.
+    let nodeReceiver: RPCReceiver
+    private let serviceReceiver: RPCReceiver?
+    private let exports: Mutex<Exports>
+    private let probes: [@Sendable (RPCActorSystem) async -> Void]
+    private let errors: [String: any (Codable & Error).Type]
+    private let names = Mutex<[String: String]>([:])
+    private let coders = Mutex<Coders?>(nil)
+    private let incarnations = Atomic<UInt64>(0)
+    private let kinds = Mutex<Set<String>>([])
+    private let isAlive = Mutex(false)
+    /// Fires for each kind of virtual actors when its shards are consumed here.
+    private let hosts = Mutex<[String: OneShot<Void>]>([:])
+
+    // MARK: Making one
+
+    /// Describes a system with connections of its own; nothing runs before its ``supervisor`` does.
+    ///
+    /// - Parameters:
+    ///   - service: The service that this process is a node of, or the name that its calls are made under.
+    ///   - endpoints: The brokers to connect to, walked round robin.
+    ///   - errors: What remote methods throw, to get it back as the type it was.
+    ///   - logger: For the whole tree.
+    ///   - exports: What can be called from outside; nothing for a process that only calls.
+    public convenience init(
+        service: String,
+        endpoints: [Endpoint],
+        errors: [any (Codable & Error).Type] = [],
+        logger: Logger? = nil,
+        @ExportsBuilder exports: () -> [Export] = { [] }
+    ) {
+        self.init(
+            service: service,
+            configuration: RPCActorConfiguration(endpoints: endpoints),
+            errors: errors,
+            logger: logger,
+            exports: exports
+        )
+    }
+
+    /// Describes a system with these settings; nothing runs before its ``supervisor`` does.
+    ///
+    /// - Parameters:
+    ///   - service: The service that this process is a node of, or the name that its calls are made under. It must not contain any of
+    ///     `!`, `@`, `#`, `/`.
+    ///   - pool: Connections that are shared with others, started before and stopped after; `nil` for its own.
+    ///   - configuration: The settings.
+    ///   - name: The name of its supervisor.
+    ///   - errors: What remote methods throw, to get it back as the type it was.
+    ///   - logger: For the whole tree.
+    ///   - exports: What can be called from outside; nothing for a process that only calls.
+    public init(
+        service: String,
+        on sharedPool: AMQPPool? = nil,
+        configuration: RPCActorConfiguration = RPCActorConfiguration(),
+        name: String = "actors",
+        errors: [any (Codable & Error).Type] = [],
+        logger: Logger? = nil,
+        @ExportsBuilder exports: () -> [Export] = { [] }
+    ) {
+        let exported = exports()
+        let logger = logger ?? Logger(label: "rpc.actors")
+        self.service = service
+        self.logger = logger
+        isHosting = !exported.isEmpty
+        self.exports = Mutex(Exports(exported))
+        probes = exported.flatMap(\.probes)
+        let allErrors = errors + exported.flatMap(\.errors)
+        self.errors = Dictionary(allErrors.map { (_typeName($0, qualified: true), $0) }) { first, _ in first }
+        let nodeName = NodeName(service: service)
+        self.name = nodeName
+        var poolConfiguration = configuration.pool
+        if poolConfiguration.connection.name == nil { poolConfiguration.connection.name = service }
+        let pool = sharedPool ?? AMQPPool(configuration: poolConfiguration, logger: logger)
+        self.pool = pool
+
+        // What is made here reaches the system when it is used, which is when the system is there.
+        let this = WeakSystem()
+        var calling = configuration.caller
+        calling.replies = .queue
+        calling.bounceExchange = RPCActorConfiguration.bounceExchange
+        let caller = RPCCaller(service: service, on: pool, configuration: calling, logger: logger)
+        self.caller = caller
+
+        var receiving = configuration.receiver
+        receiving.bindings = [.service]
+        receiving.queue = nil
+        let serviceProcedures = Procedures(knows: { this.system?.knows($0) ?? false }) { body, _, context in
+            guard let system = this.system else { throw CancellationError() }
+            return try await system.answerForService(body, context)
+        }
+        serviceReceiver =
+            exported.isEmpty
+            ? nil
+            : RPCReceiver(
+                service: service,
+                on: pool,
+                configuration: receiving,
+                logger: logger,
+                procedures: serviceProcedures
+            )
+
+        var ofNode = configuration.receiver
+        ofNode.bindings = []
+        ofNode.queueName = { nodeName.current }
+        // Brokers refuse what is neither durable nor exclusive sooner or later; it goes with its expiry.
+        ofNode.queueIsDurable = true
+        ofNode.concurrency = max(1, configuration.nodeConcurrency)
+        // Whatever is not taken at once may come back to its caller, though the node lives.
+        ofNode.channelPrefetch = 0
+        ofNode.whenBusy = .leaveInQueue
+        var arguments = QueueArguments(type: .classic)
+        arguments.messageTTL = configuration.bounceAfter
+        arguments.expires = RPCActorConfiguration.queueExpiry
+        arguments.deadLetterExchange = RPCActorConfiguration.bounceExchange
+        if let table = try? arguments.fieldTable() { ofNode.queueArguments = table }
+        let nodeProcedures = Procedures(knows: { this.system?.knows($0) ?? false }) { body, _, context in
+            guard let system = this.system else { throw CancellationError() }
+            return try await system.answerForNode(body, context)
+        }
+        nodeReceiver = RPCReceiver(
+            service: service,
+            on: pool,
+            configuration: ofNode,
+            logger: logger,
+            procedures: nodeProcedures
+        )
+        let events = NodeEvents(
+            pool,
+            hosted: exported.isEmpty ? nil : service,
+            logger: logger,
+            asked: { hash in this.system?.asked(serviceHash: hash) },
+            recheck: { await this.system?.isThere($0) }
+        )
+        self.events = events
+        let (nodeReceiver, serviceReceiver, isHosting) = (nodeReceiver, serviceReceiver, isHosting)
+        let life = configuration.life
+        supervisor = Supervisor(name, strategy: .restForOne, logger: logger) {
+            if sharedPool == nil { pool.supervisor }
+            Supervisor("parts", strategy: .oneForOne) {
+                Child("setup") { context -> SystemSetup? in
+                    try RPCActorSystem.check(service: service, exported)
+                    guard let system = this.system else { return nil }
+                    return await SystemSetup(system, context)
+                }
+                Child("events", backoff: RPCActorSystem.backoff) { _ in NodeEventsProcess(pool, events) }
+                caller.supervisor
+                if isHosting {
+                    Supervisor("node", strategy: .oneForAll, whenExceeded: .cooldown(.seconds(5))) {
+                        Child("name") { context in
+                            NodeIdentity(nodeName, context: context) { this.system?.nodeEnded($0) }
+                        }
+                        nodeReceiver.supervisor
+                        Child("life", backoff: RPCActorSystem.backoff) { context in
+                            Life(context, pool, nodeName, settings: life, events: events) { isAlive in
+                                await this.system?.lives(isAlive)
+                            }
+                        }
+                    }
+                }
+                if let serviceReceiver { serviceReceiver.supervisor }
+            }
+        }
+        this.set(self)
+    }
+
+    private static let backoff = Backoff(minimum: .milliseconds(50), maximum: .seconds(5), jitter: 1)
+
+    private static func check(service: String, _ exports: [Export]) throws(RPCActorConfigurationError) {
+        guard !service.contains(where: { "!@#/".contains($0) }) else { throw .invalidService(service) }
+        if let unusable = exports.first(where: { !$0.interface.isUsable }) {
+            throw .unusableExport(type: unusable.typeName)
+        }
+    }
+
+    // MARK: Running
+
+    /// The name of this node: it changes when the broker has lost the node's connection.
+    public var node: String { name.current }
+
+    /// Starts the tree, for a system that is not part of a larger one.
+    public func start() async throws {
+        try await supervisor.start()
+    }
+
+    /// Runs the tree until a graceful shutdown, the cancellation of the task, or its own end.
+    public func run() async throws {
+        try await supervisor.run()
+    }
+
+    /// Stops the tree.
+    public func stop() async {
+        await supervisor.stop()
+    }
+
+    /// Waits until calls can be made and, on a node, requests come: for the service, the node, and the virtual actors whose children have
+    /// been started.
+    ///
+    /// - Throws: What was tried and failed when the time is over.
+    public func waitUntilReady(timeout: Duration = .seconds(30)) async throws {
+        let deadline = ContinuousClock.now + timeout
+        try await caller.waitUntilReady(timeout: timeout)
+        for receiver in [isHosting ? nodeReceiver : nil, serviceReceiver] {
+            try await receiver?.waitUntilReady(timeout: ContinuousClock.now.duration(to: deadline))
+        }
+        for (kind, host) in hosts.withLock({ $0 }) {
+            guard await host.wait(atMost: ContinuousClock.now.duration(to: deadline)) == nil else { continue }
+            try Task.checkCancellation()
+            throw AMQPError.timedOut(operation: "consuming the shards of \"\(kind)\"", after: timeout)
+        }
+    }
+
+    /// A host of virtual actors was started; the result is fired when it consumes.
+    func hosting(_ kind: String) -> OneShot<Void> {
+        let ready = OneShot<Void>()
+        hosts.withLock { $0[kind] = ready }
+        return ready
+    }
+
+    /// How many requests for actors were answered with a result since this object was made.
+    public var answered: Int { nodeReceiver.counts.answered + (serviceReceiver?.counts.answered ?? 0) }
+
+    // MARK: Names
+
+    private func knows(_ method: String) -> Bool { exports.withLock { $0.knows(method) } }
+
+    /// Finds out what the listed methods are called.
+    fileprivate func findNames() async {
+        for probe in probes {
+            let recorder = MethodRecorder()
+            await RemoteCall.$recorder.withValue(recorder) { await probe(self) }
+            guard let target = recorder.target else { continue }
+            exports.withLock { $0.learn(name: MethodName.of(target), identifier: target.identifier) }
+        }
+    }
+
+    private func methodName(of target: RemoteCallTarget) -> String {
+        if let known = names.withLock({ $0[target.identifier] }) { return known }
+        let name = MethodName.of(target)
+        names.withLock { $0[target.identifier] = name }
+        return name
+    }
+
+    // MARK: Coders
+
+    private struct Coders {
+        let encoder: JSONEncoder
+        let decoder: JSONDecoder
+    }
+
+    /// They know the system, so that references to actors can be arguments, and are let go of when the tree ends.
+    private var currentCoders: Coders {
+        coders.withLock { coders in
+            if let coders { return coders }
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.withoutEscapingSlashes]
+            encoder.userInfo[.actorSystemKey] = self
+            let decoder = JSONDecoder()
+            decoder.userInfo[.actorSystemKey] = self
+            let new = Coders(encoder: encoder, decoder: decoder)
+            coders = new
+            return new
+        }
+    }
+
+    fileprivate func ended() {
+        coders.withLock { $0 = nil }
+        isAlive.withLock { $0 = false }
+    }
+
+    // MARK: DistributedActorSystem
+
+    /// The actor of this address if it is here and of this type; else the runtime makes a proxy.
+    public func resolve<Act: DistributedActor>(id: ActorID, as actorType: Act.Type) throws -> Act?
+    where Act.ID == ActorID {
+        // One of another type is reached through a proxy: the stub of an actor that is here. So is a virtual one, whose calls take turns.
+        guard id.route != .shard, case .found(let actor, _) = local.find(id) else { return nil }
+        return actor as? Act
+    }
+
+    /// The address of a new actor: the one that it is made for, or one of this node.
+    public func assignID<Act: DistributedActor>(_ actorType: Act.Type) -> ActorID where Act.ID == ActorID {
+        let incarnation = incarnations.add(1, ordering: .relaxed).newValue
+        if let address = Hosting.current?.take(for: actorType) {
+            return ActorAddress(destination: address.destination, name: address.name, incarnation: incarnation)
+        }
+        return .node(node, "\(Act.self)-\(incarnation)", incarnation: incarnation)
+    }
+
+    /// From now on the actor can be called, as far as it is exported.
+    public func actorReady<Act: DistributedActor>(_ actor: Act) where Act.ID == ActorID {
+        switch actor.id.route {
+        case .service, .shard: local.add(actor.id, .strong(actor))
+        case .node: local.add(actor.id, .weak(WeakActor(actor)))
+        }
+    }
+
+    /// The actor is gone.
+    public func resignID(_ id: ActorID) {
+        local.remove(id)
+        if id.route == .node { announceEnd(of: id, .normal) }
+    }
+
+    /// What the runtime writes a call into.
+    public func makeInvocationEncoder() -> InvocationEncoder { RPCInvocationEncoder(currentCoders.encoder) }
+
+    /// Sends a call and waits for its result.
+    public func remoteCall<Act, Failure, Result>(
+        on actor: Act,
+        target: RemoteCallTarget,
+        invocation: inout InvocationEncoder,
+        throwing: Failure.Type,
+        returning: Result.Type
+    ) async throws -> Result where Act: DistributedActor, Act.ID == ActorID, Failure: Error, Result: Codable {
+        let reply = try await send(actor.id, target, invocation)
+        do {
+            return try currentCoders.decoder.decode(
+                Result.self,
+                from: Data(buffer: reply, byteTransferStrategy: .automatic)
+            )
+        } catch {
+            throw RPCActorError.undecodableResult("\(RPCCodecError(error))")
+        }
+    }
+
+    /// Sends a call and waits for its end.
+    public func remoteCallVoid<Act, Failure>(
+        on actor: Act,
+        target: RemoteCallTarget,
+        invocation: inout InvocationEncoder,
+        throwing: Failure.Type
+    ) async throws where Act: DistributedActor, Act.ID == ActorID, Failure: Error {
+        _ = try await send(actor.id, target, invocation)
+    }
+
+    // MARK: Calling
+
+    private func send(
+        _ address: ActorAddress,
+        _ target: RemoteCallTarget,
+        _ invocation: InvocationEncoder
+    ) async throws -> ByteBuffer {
+        if let recorder = RemoteCall.recorder {
+            recorder.record(target)
+            throw CancellationError()
+        }
+        guard invocation.substitutions <= 1 else {
+            throw RPCActorError.unknownMethod(
+                "\(methodName(of: target)) is generic; only methods of concrete types can be called"
+            )
+        }
+        let headers = FieldTable(entries: [
+            .init(key: ActorHeader.actor, value: .string(address.name)),
+            .init(key: ActorHeader.target, value: .string(target.identifier)),
+            // The caller's reply queue, which the caller writes.
+            .init(key: Header.caller, value: .void),
+        ])
+        do throws(RPCError) {
+            return try await call(address, methodName(of: target), headers, invocation.body).body
+        } catch {
+            throw explain(error, address)
+        }
+    }
+
+    private nonisolated(nonsending) func call(
+        _ address: ActorAddress,
+        _ method: String,
+        _ headers: FieldTable,
+        _ body: ByteBuffer,
+        timeout: Duration? = nil
+    ) async throws(RPCError) -> RPCReply {
+        guard address.isValid else { throw .invalidRequest("no address of an actor: \(address)") }
+        let options = RemoteCall.current
+        return try await caller.call(
+            address.destination,
+            isQueue: address.route != .service,
+            procedure: method,
+            contentType: JSON.contentType,
+            headers: headers,
+            body: body,
+            timeout: timeout ?? options.timeout,
+            retry: options.retry
+        )
+    }
+
+    /// What an error of RPC means for the call of an actor.
+    private func explain(_ error: RPCError, _ address: ActorAddress) -> any Error {
+        switch error {
+        case .unroutable: return RPCActorError.noProcess(address)
+        case .cancelled where Task.isCancelled:
+            return error.requestMayHaveBeenProcessed ? RPCActorError.rpc(error) : CancellationError()
+        case .remote(let failure):
+            switch failure.code {
+            case .bounced: return RPCActorError.nodeDown(address)
+            case .noProcess: return RPCActorError.noProcess(address)
+            case .actorEnded: return RPCActorError.ended(address)
+            case .unknownProcedure: return RPCActorError.unknownMethod(failure.message)
+            case .undecodableRequest: return RPCActorError.undecodableArguments(failure.message)
+            case .thrown: return thrown(failure)
+            default: return RPCActorError.rpc(error)
+            }
+        default: return RPCActorError.rpc(error)
+        }
+    }
+
+    /// What the remote method threw, as the type that it was, where that is registered here. No type is looked up by its name.
+    private func thrown(_ failure: RPCFailure) -> any Error {
+        guard case .object(let details)? = failure.details, case .string(let type)? = details["type"],
+            let value = details["value"]
+        else { return RPCActorError.rpc(.remote(failure)) }
+        if let known = errors[type], let bytes = try? JSON.encode(value),
+            let error = try? currentCoders.decoder.decode(
+                known,
+                from: Data(buffer: bytes, byteTransferStrategy: .automatic)
+            )
+        {
+            return error
+        }
+        return RemoteError(type: type, value: value)
+    }
+
+    /// Whether somebody has an actor now; `nil` when that cannot be known.
+    func isThere(_ address: ActorAddress) async -> Bool? {
+        let headers = FieldTable(entries: [
+            .init(key: ActorHeader.actor, value: .string(address.name)),
+            .init(key: ActorHeader.ask, value: "alive"),
+            .init(key: Header.caller, value: .void),
+        ])
+        do throws(RPCError) {
+            _ = try await call(address, "alive", headers, ByteBuffer(string: "[]"), timeout: .seconds(5))
+            return true
+        } catch {
+            switch error {
+            case .unroutable: return false
+            case .remote(let failure) where failure.code == .bounced || failure.code == .noProcess: return false
+            default: return nil
+            }
+        }
+    }
+
+    // MARK: Answering
+
+    private func answerForService(_ body: ByteBuffer, _ context: RPCContext) async throws -> RPCReply {
+        try await answer(body, context, at: service)
+    }
+
+    private func answerForNode(_ body: ByteBuffer, _ context: RPCContext) async throws -> RPCReply {
+        if let job = jobs.take(context.headers) { return try await job(body, context) }
+        return try await answer(body, context, at: node)
+    }
+
+    private func answer(_ body: ByteBuffer, _ context: RPCContext, at destination: String) async throws -> RPCReply {
+        guard case .string(let name)? = context.headers[ActorHeader.actor] else {
+            throw RPCFailure(code: .unknownProcedure, message: "the request has no header \"\(ActorHeader.actor)\"")
+        }
+        var address = ActorAddress(destination: destination, name: name)
+        guard address.isValid else { throw RPCFailure(code: .undecodableRequest, message: "no name of an actor") }
+        // An actor of the service is one of each node, too.
+        if case .absent = local.find(address) { address = .service(service, name) }
+        guard let (actor, incarnation) = await local.actor(address) else {
+            if Task.isCancelled { throw CancellationError() }
+            throw RPCFailure(code: .noProcess, message: "no actor \"\(name)\" at \(destination)")
+        }
+        return try await run(actor, address, incarnation, body, context)
+    }
+
+    /// Runs one request on an actor.
+    func run(
+        _ actor: any DistributedActor,
+        _ address: ActorAddress,
+        _ incarnation: UInt64,
+        _ body: ByteBuffer,
+        _ context: RPCContext
+    ) async throws -> RPCReply {
+        if context.headers[ActorHeader.ask] == "alive" { return RPCReply(body: ByteBuffer(string: "true")) }
+        let method = context.procedure
+        var target: String?
+        switch context.headers[ActorHeader.target] {
+        case nil, .void: break
+        case .string(let identifier): target = identifier
+        default:
+            throw RPCFailure(code: .undecodableRequest, message: "the header \"\(ActorHeader.target)\" is not a string")
+        }
+        let name = method.isEmpty ? nil : method
+        var decision = exports.withLock { $0.decide(for: actor, name: name, target: target) }
+        // Twice at most: what the request says, and what this version of the contract has instead.
+        for isLast in [false, true] {
+            guard case .run(let identifier, let substitutions) = decision else { break }
+            switch try await execute(identifier, substitutions, on: actor, body, context) {
+            case .value(let body)?:
+                guard isCurrent(address, incarnation) else {
+                    throw RPCFailure(code: .actorEnded, message: "\(address) ended while its method ran")
+                }
+                return RPCReply(body: body)
+            case .unencodable(let text)?: throw RPCFailure(code: .unencodableResult, message: text)
+            case .thrown(let error)?:
+                if error is any CrashingError { local.crash(address, incarnation: incarnation, error) }
+                throw failure(error)
+            case nil:
+                if isLast { break }
+                decision = exports.withLock { $0.decideInstead(of: identifier, for: actor, name: name) }
+            }
+        }
+        let what = name ?? target.map { String($0.prefix(200)) } ?? "the request"
+        throw RPCFailure(code: .unknownProcedure, message: "\"\(address.name)\" answers no \(what)")
+    }
+
+    private func isCurrent(_ address: ActorAddress, _ incarnation: UInt64) -> Bool {
+        // An instance that nobody holds any more has still answered.
+        address.route == .node || local.isCurrent(address, incarnation: incarnation)
+    }
+
+    /// Calls a method; `nil`: there is none with this identifier.
+    private func execute(
+        _ identifier: String,
+        _ substitutions: [any Any.Type],
+        on actor: any DistributedActor,
+        _ body: ByteBuffer,
+        _ context: RPCContext
+    ) async throws -> RPCResultHandler.Outcome? {
+        let coders = currentCoders
+        let handler = RPCResultHandler(coders.encoder)
+        var call = RemoteCall()
+        call.context = context
+        do {
+            try await RemoteCall.$current.withValue(call) {
+                var invocation = RPCInvocationDecoder(body, substitutions: substitutions, coders.decoder)
+                try await execute(on: actor, identifier, &invocation, handler)
+            }
+        } catch let error as ExecuteDistributedTargetError {
+            return try missing(error)
+        } catch let error as RPCInvocationDecoder.Undecodable {
+            throw RPCFailure(code: .undecodableRequest, message: error.description)
+        }
+        switch handler.outcome {
+        // The runtime's own errors come as if the method had thrown them, too.
+        case .thrown(let error as ExecuteDistributedTargetError): return try missing(error)
+        case .thrown(let error as RPCInvocationDecoder.Undecodable):
+            throw RPCFailure(code: .undecodableRequest, message: error.description)
+        case nil: throw RPCFailure(code: .internalError, message: "the method did not end")
+        case let outcome?: return outcome
+        }
+    }
+
+    private func execute(
+        on actor: any DistributedActor,
+        _ identifier: String,
+        _ invocation: inout RPCInvocationDecoder,
+        _ handler: RPCResultHandler
+    ) async throws {
+        try await executeDistributedTarget(
+            on: actor,
+            target: RemoteCallTarget(identifier),
+            invocationDecoder: &invocation,
+            handler: handler
+        )
+    }
+
+    /// The error is that there is no such method, or `nil` is not what it says.
+    private func missing(_ error: ExecuteDistributedTargetError) throws -> RPCResultHandler.Outcome? {
+        switch error.errorCode {
+        case .targetAccessorNotFound, .invalidParameterCount, .invalidGenericSubstitutions, .typeDeserializationFailure,
+            .missingGenericSubstitutions:
+            return nil
+        default: throw RPCFailure(code: .undecodableRequest, message: "\(error.errorCode)")
+        }
+    }
+
+    /// What the caller learns of an error: one that was exported, or is meant for it, as it is; of any other nothing, as in RPC.
+    private func failure(_ error: any Error) -> any Error {
+        if error is RPCFailure { return error }
+        let type = _typeName(Swift.type(of: error), qualified: true)
+        guard errors[type] != nil, let encodable = error as? any (Codable & Error),
+            let data = try? currentCoders.encoder.encode(encodable),
+            let value = try? JSON.decode(JSONValue.self, from: ByteBuffer(data: data))
+        else { return error }
+        return RPCFailure(
+            code: .thrown,
+            message: type,
+            details: .object(["type": .string(type), "value": value])
+        )
+    }
+
+    // MARK: Being a node
+
+    private func lives(_ alive: Bool) async {
+        isAlive.withLock { $0 = alive }
+        if alive { await sayHello() }
+    }
+
+    private func nodeEnded(_ old: String) {
+        isAlive.withLock { $0 = false }
+        // Their addresses end with the name. Nobody has to be told: the node's end is theirs.
+        _ = local.removeAll(at: old)
+    }
+
+    private func asked(serviceHash: String) {
+        guard isHosting, serviceHash == StableHash.hex(service) else { return }
+        Task.detached { [self] in await sayHello() }
+    }
+
+    /// Says that this node is there and what it holds, if it lives.
+    func sayHello() async {
+        guard isAlive.withLock({ $0 }) else { return }
+        let node = node
+        let hello = Membership.Hello(node: node, kinds: kinds.withLock { $0.sorted() })
+        await events.say(hello, NodeEvent.hello(node))
+    }
+
+    /// This node holds virtual actors of a kind from now on, or no more.
+    func holds(_ kind: String, _ holds: Bool) async {
+        kinds.withLock { kinds in
+            if holds { kinds.insert(kind) } else { kinds.remove(kind) }
+        }
+        await sayHello()
+    }
+
+    func announceEnd(of address: ActorAddress, _ reason: ExitReason) {
+        guard isHosting, isAlive.withLock({ $0 }) else { return }
+        let (kind, text): (String, String?) =
+            switch reason {
+            case .normal, .shutdown: ("normal", nil)
+            case .killed, .noProcess: ("crashed", "\(reason)")
+            case .crashed(let error): ("crashed", "\(error)")
+            }
+        let node = node
+        let ofNode = ActorAddress.node(node, address.name)
+        let obituary = NodeEvent.Obituary(node: node, actor: ofNode.description, kind: kind, text: text)
+        Task.detached { [events] in await events.say(obituary, NodeEvent.ended(ofNode)) }
+    }
+}
+
+/// The headers of a request for an actor, beyond those of RPC.
+enum ActorHeader {
+    /// The actor's name at the destination.
+    static let actor = "actor"
+    /// The method's identifier in the Swift runtime. Clients in other languages leave it out.
+    static let target = "target"
+    /// Instead of a method: whether the actor is there.
+    static let ask = "ask"
+}
+
+/// The system, for what is made before it is.
+final class WeakSystem: Sendable {
+    private struct Reference {
+        weak var system: RPCActorSystem?
+    }
+
+    private let reference = Mutex(Reference())
+
+    var system: RPCActorSystem? { reference.withLock { $0.system } }
+
+    func set(_ system: RPCActorSystem) { reference.withLock { $0.system = system } }
+}
+
+/// Takes a method's identifier instead of calling it.
+final class MethodRecorder: Sendable {
+    private let recorded = Mutex<String?>(nil)
+
+    var target: RemoteCallTarget? { recorded.withLock { $0 }.map { RemoteCallTarget($0) } }
+
+    func record(_ target: RemoteCallTarget) {
+        let identifier = target.identifier
+        recorded.withLock { $0 = identifier }
+    }
+}
+
+/// The address that the next actor of a type gets: for the supervised child or the activation that is being made.
+final class Hosting: Sendable {
+    @TaskLocal
+    static var current: Hosting?
+
+    private let type: ObjectIdentifier
+    private let address: Mutex<ActorAddress?>
+
+    init(_ address: ActorAddress, for type: any DistributedActor.Type) {
+        self.type = ObjectIdentifier(type)
+        self.address = Mutex(address)
+    }
+
+    func take(for type: any DistributedActor.Type) -> ActorAddress? {
+        guard ObjectIdentifier(type) == self.type else { return nil }
+        return address.withLock { address in
+            defer { address = nil }
+            return address
+        }
+    }
+}
+
+/// Finds out names before anything is answered, and cleans up at the end.
+actor SystemSetup {
+    /// Kept for as long as the tree runs.
+    private let system: RPCActorSystem
+
+    init(_ system: RPCActorSystem, _ context: ChildContext) async {
+        self.system = system
+        await system.findNames()
+        context.supervisor.pid.onExit { [weak system] _ in system?.ended() }
+    }
+}
+
+/// What runs a request of a shard, found by a number in the request that only this process knows the name of.
+final class ShardJobs: Sendable {
+    typealias Job = @Sendable (ByteBuffer, RPCContext) async throws -> RPCReply
+
+    private struct State {
+        var last: Int64 = 0
+        var jobs: [Int64: Job] = [:]
+    }
+
+    /// A header that no peer can know.
+    private let header =
+        "job.\(String(UInt64.random(in: .min ... .max), radix: 36))\(String(UInt64.random(in: .min ... .max), radix: 36))"
+    private let state = Mutex(State())
+
+    /// Marks a delivery, so that its request is run by this job.
+    func mark(_ delivery: inout Delivery, _ job: @escaping Job) -> Int64 {
+        let id = state.withLock { state in
+            state.last &+= 1
+            state.jobs[state.last] = job
+            return state.last
+        }
+        delivery.properties.headers[header] = .int64(id)
+        return id
+    }
+
+    func take(_ headers: FieldTable) -> Job? {
+        guard case .int64(let id)? = headers[header] else { return nil }
+        return state.withLock { $0.jobs.removeValue(forKey: id) }
+    }
+
+    func forget(_ id: Int64) {
+        state.withLock { _ = $0.jobs.removeValue(forKey: id) }
+    }
+}

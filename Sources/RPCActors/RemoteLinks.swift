@@ -1,0 +1,89 @@
+public import Distributed
+import RPCCaller
+public import Supervision
+import Synchronization
+
+extension RPCActorSystem {
+    /// Waits for the end of a remote actor, and tells how it ended.
+    ///
+    ///     let reason = await actors.exited(session)
+    ///
+    /// It is told by the actor's node; when the node is lost, by the broker (``RemoteExit/noConnection``). Nothing is missed: an end between
+    /// the call and the first look is found by asking. While this process has no connection nothing is told; afterwards the actor is asked
+    /// for.
+    ///
+    /// An actor of a node can be waited for: one that a method returned, or `ActorAddress.service(_:_:)`'s on one node
+    /// (``on(_:_:)``). An address that many nodes answer to, and a virtual actor, are no process: ``RemoteExit/noProcess`` at once.
+    ///
+    /// - Throws: `CancellationError` when the task is cancelled.
+    public func exited<Act: DistributedActor>(_ actor: Act) async throws -> RemoteExit where Act.ID == ActorAddress {
+        try await exited(actor.id)
+    }
+
+    /// The same by the address.
+    public func exited(_ actor: ActorAddress) async throws -> RemoteExit {
+        guard actor.route == .node, actor.isValid else { return .noProcess }
+        return try await events.exited(actor)
+    }
+
+    /// The address of a service's actor on one node.
+    public static func on(_ node: String, _ name: String) -> ActorAddress { .node(node, name) }
+
+    /// The names of the nodes of a service, now and at each change. Does not end. At most 16 changes wait to be taken, then the oldest are
+    /// lost.
+    ///
+    /// A node is there when it says so, and gone when it says so or the broker has lost it. The first value may be empty: the nodes are
+    /// asked then, and answer within milliseconds.
+    public func members(of service: String) -> AsyncStream<Set<String>> {
+        let memberships = events.memberships(of: service)
+        let (stream, continuation) = AsyncStream.makeStream(of: Set<String>.self, bufferingPolicy: .bufferingNewest(16))
+        let task = Task.detached {
+            var last: Set<String>?
+            for await membership in memberships where membership.nodes != last {
+                last = membership.nodes
+                continuation.yield(membership.nodes)
+            }
+            continuation.finish()
+        }
+        continuation.onTermination = { _ in task.cancel() }
+        return stream
+    }
+}
+
+extension Pid {
+    /// Ends this process when a remote actor ends, or its node is lost.
+    ///
+    /// As a link to a local process does, but in one direction: the end of this process does not end the actor. An actor that came to
+    /// its end normally ends nobody. One that is not there ends this process at once.
+    public func link<Act: DistributedActor>(to actor: Act, in actors: RPCActorSystem) where Act.ID == ActorAddress {
+        link(to: actor.id, in: actors)
+    }
+
+    /// The same by the address.
+    public func link(to actor: ActorAddress, in actors: RPCActorSystem) {
+        let watcher = Task.detached { [self] in
+            guard let exit = try? await actors.exited(actor), exit != .normal else { return }
+            self.exit(.crashed(LinkedActorExited(actor: actor, exit: exit)))
+        }
+        onExit { _ in watcher.cancel() }
+    }
+}
+
+/// Remembers for whom something was done.
+final class OnceFor<Key: Hashable & Sendable>: Sendable {
+    private let keys = Mutex<Set<Key>>([])
+
+    /// Whether it was not done for this one. Only the last one is remembered.
+    func isNew(_ key: Key) -> Bool {
+        keys.withLock { keys in
+            guard !keys.contains(key) else { return false }
+            keys = [key]
+            return true
+        }
+    }
+
+    /// It is undone. Returns whether it was done.
+    func forget(_ key: Key) -> Bool {
+        keys.withLock { $0.remove(key) != nil }
+    }
+}

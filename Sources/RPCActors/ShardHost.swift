@@ -1,0 +1,231 @@
+import AMQPPool
+public import Distributed
+import Foundation
+import Logging
+import NIOCore
+import RPCReceiver
+import RPCWire
+public import Supervision
+import Synchronization
+
+/// What a virtual actor is made for.
+public struct VirtualActivation: Sendable, Hashable {
+    /// Which one of its kind.
+    public let key: String
+    /// The kind.
+    public let kind: String
+    /// A number that is greater than those of all activations of this key before, on whatever node: a fence for what the actor writes
+    /// elsewhere. A store that refuses numbers less than the greatest it has seen is not written to by a node that was cut off, or frozen,
+    /// and does not know yet that another has taken over.
+    public let number: Int64
+
+    init(key: String, kind: String, number: Int64) {
+        self.key = key
+        self.kind = kind
+        self.number = number
+    }
+}
+
+/// How virtual actors of a kind are held.
+public struct VirtualActorSettings: Sendable {
+    /// After how long without a call an activation is ended; the next call makes another one. Default 5 minutes.
+    public var idle = Duration.seconds(300)
+    /// How many requests a node takes from a shard before they are answered. Default 100.
+    public var prefetch: UInt16 = 100
+    /// Whether the shards' queues are replicated over the brokers of a cluster. Default no. Quorum queues before RabbitMQ 4 have no priorities,
+    /// so a node that takes over behind many waiting requests may begin a second later.
+    public var usesQuorumQueues = false
+    /// How long stopping waits for what runs. Default 30 s.
+    public var drainTimeout = Duration.seconds(30)
+
+    package var table = TableSettings()
+
+    package struct TableSettings: Sendable {
+        package var renewal = Duration.seconds(20)
+        package var tokenTimeout = Duration.seconds(1)
+        package var yieldPause = Duration.seconds(1)
+
+        package init() {}
+    }
+
+    /// The defaults.
+    public init() {}
+}
+
+/// Holds this node's share of a kind of virtual actors.
+public actor ShardHost: Worker {
+    private let system: RPCActorSystem
+    private let name: ShardName
+    private let settings: VirtualActorSettings
+    private let type: any DistributedActor.Type
+    private let make: @Sendable (VirtualActivation) async throws -> any DistributedActor
+    private let stop: StopRequest
+    private let logger: Logger
+    private let ready: OneShot<Void>
+    private nonisolated let session = Mutex<ShardSession?>(nil)
+
+    init(
+        _ context: ChildContext,
+        _ system: RPCActorSystem,
+        _ name: ShardName,
+        settings: VirtualActorSettings,
+        type: any DistributedActor.Type,
+        make: @escaping @Sendable (VirtualActivation) async throws -> any DistributedActor
+    ) {
+        self.system = system
+        self.name = name
+        self.settings = settings
+        self.type = type
+        self.make = make
+        stop = context.stopRequest
+        logger = context.logger
+        ready = system.hosting(name.kind)
+    }
+
+    /// How many of the shards this node works on now.
+    public nonisolated var activeShards: Int { session.withLock { $0 }?.activeShards ?? 0 }
+
+    /// How many virtual actors are active here now.
+    public nonisolated var activations: Int { session.withLock { $0 }?.activations ?? 0 }
+
+    /// Consumes the shards on one channel after another until it is stopped.
+    public func run() async throws {
+        let wasOpen = OnceFlag()
+        var failures = 0
+        let backoff = Backoff(minimum: .milliseconds(50), maximum: .seconds(5), jitter: 1)
+        while !stop.isRequested {
+            do {
+                try await system.pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+                    try await self.hold(on: channel, wasOpen)
+                }
+                failures = 0
+            } catch {
+                try Task.checkCancellation()
+                let refusal = (error as? AMQPError)?.cause.replyCode
+                if !wasOpen.isSet, refusal == 403 || refusal == 406 { throw error }
+                failures += 1
+                let delay = backoff.delay(afterFailures: failures, random: .random(in: 0..<1))
+                logger.debug("the shards are not consumed", metadata: ["error": "\(error)", "retry-in": "\(delay)"])
+                await pause(delay)
+            }
+        }
+    }
+
+    private func pause(_ delay: Duration) async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { try? await Task.sleep(for: delay) }
+            group.addTask { [stop] in await stop.wait() }
+            await group.next()
+            group.cancelAll()
+        }
+    }
+
+    private func hold(on channel: AMQPChannel, _ wasOpen: OnceFlag) async throws {
+        guard let sink = system.nodeReceiver.sink else { throw AMQPError.poolNotRunning }
+        var table = ShardTable.Settings()
+        table.renewal = settings.table.renewal
+        table.tokenTimeout = settings.table.tokenTimeout
+        table.yieldPause = settings.table.yieldPause
+        let session = ShardSession(
+            system,
+            name,
+            on: channel,
+            sink: sink,
+            settings: table,
+            type: type,
+            logger: logger,
+            make: make
+        )
+        self.session.withLock { $0 = session }
+        channel.onClosed { _ in session.lost() }
+        // Without those who answer, nothing may be held.
+        let handlers = sink.pid.onExit { _ in Task.detached { await channel.close() } }
+        defer { handlers.cancel() }
+        try await channel.selectConfirms()
+        try await channel.setPrefetch(settings.prefetch)
+        for shard in 0..<name.count { try await declare(shard, on: channel) }
+        for shard in 0..<name.count { try await session.consume(shard) }
+        wasOpen.set()
+        ready.fire(())
+        let memberships = system.events.memberships(of: system.service)
+        // Not before: whoever hears of it gives back what belongs here.
+        await system.holds(name.kind, true)
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { _ = await channel.waitUntilClosed() }
+            group.addTask { [stop] in await stop.wait() }
+            group.addTask { for await membership in memberships { session.place(membership) } }
+            group.addTask { [idle = settings.idle] in
+                let interval = min(.milliseconds(200), max(.milliseconds(10), idle / 4))
+                while !Task.isCancelled {
+                    try? await Task.sleep(for: interval)
+                    session.tick(idle: idle)
+                }
+            }
+            await group.next()
+            // The memberships do not end by themselves.
+            group.cancelAll()
+        }
+        await system.holds(name.kind, false)
+        if let error = channel.closedError { throw error }
+        session.stop()
+        _ = await session.released.wait(atMost: settings.drainTimeout)
+    }
+
+    private func declare(_ shard: Int, on channel: AMQPChannel) async throws {
+        var arguments = QueueArguments(type: settings.usesQuorumQueues ? .quorum : .classic)
+        arguments.singleActiveConsumer = true
+        if !settings.usesQuorumQueues { arguments.maximumPriority = 1 }
+        let queue = name.queue(shard)
+        let status = try await channel.declareQueue(queue, durable: true, arguments: try arguments.fieldTable())
+        guard status.messageCount == 0, status.consumerCount == 0 else { return }
+        // New, or emptied. Two nodes may find it so at the same time: then there are two, and the second is dropped.
+        try await channel.publish(
+            try JSON.encode(ShardToken(number: 0, node: "")),
+            properties: MessageProperties(
+                contentType: JSON.contentType,
+                deliveryMode: .persistent,
+                priority: 1,
+                type: ShardToken.messageType
+            ),
+            routingKey: queue,
+            mandatory: true
+        )
+    }
+}
+
+extension Child {
+    /// The virtual actors of a kind: one for each key, made by its first call, on one of the nodes that have this child.
+    ///
+    ///     Child.virtual("account", shards: 64, in: actors) { activation in
+    ///         BankAccount(activation.key, fence: activation.number, actorSystem: actors)
+    ///     }
+    ///
+    /// A key is in one shard, and each shard on one node; nodes that come and go move shards, and nothing else. An activation handles one
+    /// call at a time, in the order in which they came, and is ended when nobody has called it for ``VirtualActorSettings/idle``, when it
+    /// crashes (``CrashingError``), or when its shard moves. While the broker's connection holds there is one activation of a key at a time; see
+    /// <doc:Guarantees> for what a frozen process may do.
+    ///
+    /// - Parameters:
+    ///   - kind: Its id among its siblings, and the kind in addresses: `ActorAddress.virtual(service, kind, key, shards:)`.
+    ///   - shards: How many shards: the same everywhere, for as long as the queues live. 64 or more, so that shares are alike.
+    ///   - actors: The system. Its `supervisor` comes before this child.
+    ///   - settings: How they are held.
+    ///   - make: Makes the actor for a key, with the system as its actor system: reads its state, for example. An error that it throws is the
+    ///     answer to the call. The actor's type must be exported.
+    public static func virtual<Act: DistributedActor>(
+        _ kind: String,
+        shards: Int,
+        in actors: RPCActorSystem,
+        settings: VirtualActorSettings = VirtualActorSettings(),
+        make: @escaping @Sendable (VirtualActivation) async throws -> Act
+    ) -> Child where Act.ActorSystem == RPCActorSystem {
+        let name = ShardName(service: actors.service, kind: kind, count: shards)
+        return Child(
+            kind,
+            shutdown: .timeout(settings.drainTimeout + .seconds(5)),
+            backoff: Backoff(minimum: .milliseconds(100), maximum: .seconds(5), jitter: 1)
+        ) { context -> ShardHost? in
+            ShardHost(context, actors, name, settings: settings, type: Act.self) { try await make($0) }
+        }
+    }
+}

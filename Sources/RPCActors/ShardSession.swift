@@ -1,0 +1,387 @@
+import AMQPPool
+import Distributed
+import Foundation
+import Logging
+import NIOCore
+import RPCReceiver
+import RPCWire
+import Supervision
+import Synchronization
+
+/// What a node does with the shards of one kind while one channel is open: carries out what ``ShardTable`` decides.
+///
+/// The end of the channel ends everything at once: its handlers are cancelled, its activations answer nothing any more.
+final class ShardSession: Sendable {
+    private struct Request {
+        let delivery: Delivery
+        let shard: Int
+        var isStarted = false
+        var hasEnded = false
+        var isSettled = false
+
+        /// Whether nothing of it runs and it is answered.
+        var isOver: Bool { isSettled && (!isStarted || hasEnded) }
+    }
+
+    private struct Activation {
+        let actor: any DistributedActor
+        let address: ActorAddress
+        let shard: Int
+        let number: Int64
+        var lastUsed: ContinuousClock.Instant
+    }
+
+    private struct State {
+        var table: ShardTable
+        var requests: [UInt64: Request] = [:]
+        var activations: [String: Activation] = [:]
+        var suspects: [Int: Suspects] = [:]
+        var isLost = false
+    }
+
+    private let system: RPCActorSystem
+    /// Its name when the session began: tokens have it.
+    private let node: String
+    private let name: ShardName
+    private let channel: AMQPChannel
+    private let sink: RequestSink
+    private let make: @Sendable (VirtualActivation) async throws -> any DistributedActor
+    private let type: any DistributedActor.Type
+    private let logger: Logger
+    private let turns = Turns<UInt64>()
+    private let state: Mutex<State>
+    /// Fires when all that was consumed is given back, after stopping has begun.
+    let released = OneShot<Void>()
+
+    init(
+        _ system: RPCActorSystem,
+        _ name: ShardName,
+        on channel: AMQPChannel,
+        sink: RequestSink,
+        settings: ShardTable.Settings,
+        type: any DistributedActor.Type,
+        logger: Logger,
+        make: @escaping @Sendable (VirtualActivation) async throws -> any DistributedActor
+    ) {
+        self.system = system
+        self.name = name
+        self.channel = channel
+        self.sink = sink
+        self.type = type
+        self.logger = logger
+        self.make = make
+        node = system.node
+        state = Mutex(State(table: ShardTable(node: node, count: name.count, settings: settings)))
+    }
+
+    // MARK: Looking at it
+
+    var activeShards: Int { state.withLock { $0.table.activeCount } }
+    var activations: Int { state.withLock { $0.activations.count } }
+
+    // MARK: Consuming
+
+    /// Consumes a shard's queue.
+    func consume(_ shard: Int) async throws(AMQPError) {
+        state.withLock { $0.table.consumes(shard) }
+        let tag = try await channel.consume(
+            queue: name.queue(shard),
+            onDelivery: { [weak self] delivery in self?.received(delivery, shard) },
+            onCancel: { [weak self] in
+                // Deleted, or its node failed. Everything begins anew, as when the channel is lost.
+                guard let self else { return }
+                perform(state.withLock { $0.table.lost(shard) })
+                Task.detached { [channel] in await channel.close() }
+            }
+        )
+        perform(state.withLock { $0.table.consumed(shard, consumer: tag, at: .now) })
+    }
+
+    private func received(_ delivery: Delivery, _ shard: Int) {
+        let tag = delivery.deliveryTag
+        guard delivery.properties.type != ShardToken.messageType else {
+            guard let token = try? JSON.decode(ShardToken.self, from: delivery.body) else {
+                return channel.acknowledge(tag)
+            }
+            let actions = state.withLock { state in
+                if token.node != node { state.suspects[shard, default: Suspects()].inherit(token.suspects) }
+                return state.table.token(token, tag, shard: shard, clock: Self.clock, at: .now)
+            }
+            return perform(actions)
+        }
+        let actor: String =
+            if case .string(let name)? = delivery.properties.headers[ActorHeader.actor] { name } else { "" }
+        let actions = state.withLock { state -> [ShardTable.Action] in
+            guard !state.isLost else { return [] }
+            state.requests[tag] = Request(delivery: delivery, shard: shard)
+            // Here, where the order is still that of the queue.
+            turns.take(tag, for: actor)
+            return state.table.request(tag, shard: shard, at: .now)
+        }
+        perform(actions)
+    }
+
+    /// Milliseconds since 1970.
+    private static var clock: Int64 { Int64(clamping: Int(Date().timeIntervalSince1970 * 1000)) }
+
+    // MARK: Placement and time
+
+    func place(_ membership: Membership) {
+        let nodes = membership.nodes(holding: name.kind).union([system.node])
+        let owned = (0..<name.count).filter { Placement.owner(of: name.queue($0), among: nodes) == system.node }
+        perform(state.withLock { $0.table.place(owned: Set(owned), at: .now) })
+    }
+
+    func tick(idle: Duration) {
+        perform(state.withLock { $0.table.tick(clock: Self.clock, at: .now) })
+        let limit = ContinuousClock.now - idle
+        let passive = state.withLock { state in
+            let passive = state.activations.filter { $0.value.lastUsed < limit && !turns.isBusy($0.key) }
+            for name in passive.keys { state.activations[name] = nil }
+            return passive.values
+        }
+        for activation in passive { system.local.remove(activation.address) }
+    }
+
+    /// Gives everything back.
+    func stop() {
+        perform(state.withLock { $0.table.stop(at: .now) })
+        fireIfReleased()
+    }
+
+    /// The channel is over.
+    func lost() {
+        let (actions, requests) = state.withLock { state in
+            state.isLost = true
+            defer { state.requests = [:] }
+            return (state.table.lostAll(), Array(state.requests.keys))
+        }
+        sink.channelClosed(channel)
+        perform(actions)
+        for tag in requests { turns.end(tag) }
+        released.fire(())
+    }
+
+    private func fireIfReleased() {
+        if state.withLock({ $0.table.isReleased }) { released.fire(()) }
+    }
+
+    // MARK: Carrying out
+
+    private func perform(_ actions: [ShardTable.Action]) {
+        for action in actions {
+            switch action {
+            case .publish(let token, let shard): publish(token, shard)
+            case .acknowledge(let tag): channel.acknowledge(tag)
+            case .run(let tag, let shard, let number): run(tag, shard, number)
+            case .endActivations(let shard): endActivations(shard)
+            case .release(let shard, let consumer): Task.detached { [self] in await release(shard, consumer) }
+            }
+        }
+    }
+
+    private func publish(_ token: ShardToken, _ shard: Int) {
+        Task.detached { [self] in
+            do {
+                try await send(token, shard)
+                perform(state.withLock { $0.table.confirmed(token, shard: shard) })
+            } catch {
+                guard channel.closedError == nil else { return }
+                // One that is only renewed is held all the same, and renewed later.
+                if state.withLock({ $0.table.number(of: shard) }) == token.number { return }
+                logger.warning(
+                    "a shard's token is not published",
+                    metadata: ["shard": "\(name.queue(shard))", "error": "\(error)"]
+                )
+                // What is not known to be claimed is given up, and so is all else on this channel.
+                await channel.close()
+            }
+        }
+    }
+
+    private func send(_ token: ShardToken, _ shard: Int) async throws {
+        var token = token
+        token.suspects = state.withLock { $0.suspects[shard]?.tokenValue }
+        try await channel.publish(
+            try JSON.encode(token),
+            // Before all requests, where the queue has priorities.
+            properties: MessageProperties(
+                contentType: JSON.contentType,
+                deliveryMode: .persistent,
+                priority: 1,
+                type: ShardToken.messageType
+            ),
+            routingKey: name.queue(shard),
+            mandatory: true
+        )
+    }
+
+    private func release(_ shard: Int, _ consumer: String) async {
+        do throws(AMQPError) {
+            try await channel.cancel(consumer)
+            let (tags, isStopping) = state.withLock { state in
+                let tags = state.table.released(shard, at: .now)
+                for tag in tags { state.requests[tag] = nil }
+                return (tags, state.table.isStopping)
+            }
+            for tag in tags {
+                channel.reject(tag, requeue: true)
+                turns.end(tag)
+            }
+            if isStopping { return fireIfReleased() }
+            try await consume(shard)
+        } catch {
+            logger.debug(
+                "a shard is not handed over",
+                metadata: ["shard": "\(name.queue(shard))", "error": "\(error)"]
+            )
+            await channel.close()
+        }
+    }
+
+    private func endActivations(_ shard: Int) {
+        let ended = state.withLock { state in
+            let ended = state.activations.filter { $0.value.shard == shard }
+            for name in ended.keys { state.activations[name] = nil }
+            return ended.values
+        }
+        for activation in ended { system.local.remove(activation.address) }
+    }
+
+    // MARK: One request
+
+    private func run(_ tag: UInt64, _ shard: Int, _ number: Int64) {
+        guard let delivery = state.withLock({ $0.requests[tag]?.delivery }) else { return }
+        guard delivery.redelivered, let id = delivery.properties.messageID else {
+            return start(delivery, shard, number)
+        }
+        let (mayRun, holds) = state.withLock { state in
+            (state.suspects[shard, default: Suspects()].begin(id), state.table.number(of: shard) == number)
+        }
+        guard mayRun else { return start(delivery, shard, number, isPoison: true) }
+        guard holds else { return start(delivery, shard, number) }
+        // What the next host must know, before this one may be ended by it.
+        Task.detached { [self] in
+            do {
+                try await send(ShardToken(number: number, node: node), shard)
+                start(delivery, shard, number)
+            } catch {
+                logger.debug("a request that was delivered again is not begun", metadata: ["error": "\(error)"])
+                await channel.close()
+            }
+        }
+    }
+
+    private func start(_ delivery: Delivery, _ shard: Int, _ number: Int64, isPoison: Bool = false) {
+        var delivery = delivery
+        let tag = delivery.deliveryTag
+        let job = system.jobs.mark(&delivery) { [weak self] body, context in
+            guard let self, begin(tag) else { throw CancellationError() }
+            defer { over(tag) { $0.hasEnded = true } }
+            // The task is cancelled at the deadline.
+            guard await turns.wait(tag) else { throw CancellationError() }
+            guard !isPoison else {
+                throw RPCFailure(
+                    code: .poison,
+                    message: "its host was lost each of the \(Suspects.limit + 1) times that it was begun"
+                )
+            }
+            return try await work(body, context, shard, number)
+        }
+        sink.accept(delivery, on: channel) { [weak self] in
+            self?.system.jobs.forget(job)
+            self?.over(tag) { $0.isSettled = true }
+        }
+    }
+
+    private func begin(_ tag: UInt64) -> Bool {
+        state.withLock { state in
+            guard state.requests[tag] != nil else { return false }
+            state.requests[tag]?.isStarted = true
+            return true
+        }
+    }
+
+    private func over(_ tag: UInt64, _ change: (inout Request) -> Void) {
+        let (isTurnOver, actions) = state.withLock { state -> (Bool, [ShardTable.Action]) in
+            guard var request = state.requests[tag] else { return (true, []) }
+            change(&request)
+            state.requests[tag] = request
+            guard request.isOver else { return (request.hasEnded, []) }
+            state.requests[tag] = nil
+            if let id = request.delivery.properties.messageID { state.suspects[request.shard]?.end(id) }
+            return (true, state.table.ended(tag, shard: request.shard, at: .now))
+        }
+        if isTurnOver { turns.end(tag) }
+        perform(actions)
+    }
+
+    private func work(
+        _ body: ByteBuffer,
+        _ context: RPCContext,
+        _ shard: Int,
+        _ number: Int64
+    ) async throws -> RPCReply {
+        guard case .string(let text)? = context.headers[ActorHeader.actor], text.hasPrefix("\(name.kind)/") else {
+            throw RPCFailure(code: .noProcess, message: "no virtual actor of the kind \"\(name.kind)\"")
+        }
+        let address = ActorAddress(destination: name.queue(shard), name: text)
+        guard address.isValid, name.address(of: address.key) == address else {
+            throw RPCFailure(code: .noProcess, message: "\"\(text)\" is not in the shard \(name.queue(shard))")
+        }
+        let (actor, incarnation) = try await activation(address, shard, number)
+        defer { used(text) }
+        return try await system.run(actor, address, incarnation, body, context)
+    }
+
+    private func activation(
+        _ address: ActorAddress,
+        _ shard: Int,
+        _ number: Int64
+    ) async throws -> (any DistributedActor, UInt64) {
+        let known = state.withLock { $0.activations[address.name] }
+        if let known, known.number == number { return (known.actor, known.address.incarnation) }
+        let activation = VirtualActivation(key: address.key, kind: name.kind, number: number)
+        let actor = try await Hosting.$current.withValue(Hosting(address, for: type)) { try await make(activation) }
+        guard let identity = actor.id as? ActorAddress, identity == address else {
+            throw RPCFailure(
+                code: .internalError,
+                message: "the activation is not of the type that it was announced as"
+            )
+        }
+        let isHere = state.withLock { state in
+            // Meanwhile the shard may have been lost.
+            guard !state.isLost, state.table.holds(shard, number: number) else { return false }
+            state.activations[address.name] = Activation(
+                actor: actor,
+                address: identity,
+                shard: shard,
+                number: number,
+                lastUsed: .now
+            )
+            return true
+        }
+        guard isHere else {
+            system.local.remove(identity)
+            throw RPCFailure(code: .actorEnded, message: "\(address) ended before its method ran")
+        }
+        // It has no process: its crash is the end of this activation, and the next call makes another one.
+        system.local.onCrash(identity) { [weak self] error in
+            self?.crashed(identity, error)
+        }
+        return (actor, identity.incarnation)
+    }
+
+    private func crashed(_ identity: ActorAddress, _ error: any Error) {
+        state.withLock { state in
+            guard state.activations[identity.name]?.address.incarnation == identity.incarnation else { return }
+            state.activations[identity.name] = nil
+        }
+        system.local.remove(identity)
+        logger.error("a virtual actor crashed", metadata: ["actor": "\(identity)", "error": "\(error)"])
+    }
+
+    private func used(_ name: String) {
+        state.withLock { $0.activations[name]?.lastUsed = .now }
+    }
+}

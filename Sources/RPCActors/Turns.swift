@@ -1,0 +1,77 @@
+import Synchronization
+
+/// The turns of requests for the same virtual actor: one at a time, in the order in which they were delivered.
+///
+/// A turn is taken when the request is delivered, before anything runs, so that the order is the broker's.
+struct TurnTable<Ticket: Hashable & Sendable>: Sendable {
+    private var lines: [String: [Ticket]] = [:]
+    private var names: [Ticket: String] = [:]
+
+    /// Takes a turn.
+    mutating func take(_ ticket: Ticket, for name: String) {
+        guard names.updateValue(name, forKey: ticket) == nil else { return }
+        lines[name, default: []].append(ticket)
+    }
+
+    /// Whether it is this one's turn. One that was never taken, or is over, waits for nobody.
+    func isFirst(_ ticket: Ticket) -> Bool {
+        names[ticket].map { lines[$0]?.first == ticket } ?? true
+    }
+
+    /// The turn is over, or given up. Returns whose turn it is because of that.
+    mutating func end(_ ticket: Ticket) -> Ticket? {
+        guard let name = names.removeValue(forKey: ticket), var line = lines[name] else { return nil }
+        let wasFirst = line.first == ticket
+        line.removeAll { $0 == ticket }
+        lines[name] = line.isEmpty ? nil : line
+        return wasFirst ? line.first : nil
+    }
+
+    /// How many have a turn, or wait for theirs.
+    var count: Int { names.count }
+
+    /// Whether anybody has or waits for a turn at this name.
+    func isBusy(_ name: String) -> Bool { lines[name] != nil }
+}
+
+/// Lets requests wait for their turns.
+final class Turns<Ticket: Hashable & Sendable>: Sendable {
+    private struct State {
+        var table = TurnTable<Ticket>()
+        var waiters: [Ticket: CheckedContinuation<Bool, Never>] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    func take(_ ticket: Ticket, for name: String) {
+        state.withLock { $0.table.take(ticket, for: name) }
+    }
+
+    /// Waits for the turn: as long as the task is not cancelled, which it is at the request's deadline. `false`: it was cancelled.
+    func wait(_ ticket: Ticket) async -> Bool {
+        if state.withLock({ $0.table.isFirst(ticket) }) { return true }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isDue = state.withLock { state -> Bool? in
+                    if state.table.isFirst(ticket) { return true }
+                    if Task.isCancelled { return false }
+                    state.waiters[ticket] = continuation
+                    return nil
+                }
+                if let isDue { continuation.resume(returning: isDue) }
+            }
+        } onCancel: {
+            state.withLock { $0.waiters.removeValue(forKey: ticket) }?.resume(returning: false)
+        }
+    }
+
+    func end(_ ticket: Ticket) {
+        let next = state.withLock { state -> CheckedContinuation<Bool, Never>? in
+            guard let next = state.table.end(ticket) else { return nil }
+            return state.waiters.removeValue(forKey: next)
+        }
+        next?.resume(returning: true)
+    }
+
+    func isBusy(_ name: String) -> Bool { state.withLock { $0.table.isBusy(name) } }
+}

@@ -1,0 +1,172 @@
+import AMQPPool
+import ActorContracts
+import BrokerSupport
+import LocalBroker
+import RPCActors
+import RPCCaller
+import Supervision
+import SupervisionTesting
+import Testing
+
+/// A local process that does nothing but live.
+private actor Idle: Worker {
+    func run() async throws { try await Task.sleep(for: .seconds(3600)) }
+}
+
+@Suite("Supervision across nodes", .timeLimit(.minutes(5)))
+struct RemoteSupervisionTests {
+    private func open(_ client: RPCActorSystem) async throws -> (office: $Office, ledger: $Ledger<RPCActorSystem>) {
+        let office = try $Office.resolve(id: .service("bank", "office"), using: client)
+        return (office, try $Ledger<RPCActorSystem>.resolve(id: try await office.open(), using: client))
+    }
+
+    @Test("the end of an instance is told: it came to its end")
+    func normalEnd() async throws {
+        try await Bank.with { _, client, _, _ in
+            let (office, ledger) = try await open(client)
+            let exit = Task { try await client.exited(ledger) }
+            #expect(try await ledger.add(1) == 1)
+            // Whether it is watched already, or asked for: both tell it.
+            try await office.close(ledger.id)
+            let ended = try await exit.value
+            #expect([.normal, .noProcess].contains(ended))
+            let error = await #expect(throws: RPCActorError.self) { try await ledger.add(1) }
+            guard case .noProcess? = error else {
+                Issue.record("\(String(describing: error))")
+                return
+            }
+        }
+    }
+
+    @Test("the crash of a supervised actor is told with its reason, by its node's address")
+    func crash() async throws {
+        try await Bank.with { nodes, client, _, _ in
+            let address = RPCActorSystem.on(nodes[0].actors.node, "teller")
+            let teller = try $Teller<RPCActorSystem>.resolve(id: address, using: client)
+            #expect(try await teller.greet(name: "x") == "hello, x")
+            let exit = Task { try await client.exited(address) }
+            try await Task.sleep(for: .milliseconds(300))
+            await #expect(throws: Corrupted.self) { try await teller.crash() }
+            let ended = try await exit.value
+            guard case .crashed(let text) = ended else {
+                Issue.record("\(ended)")
+                return
+            }
+            #expect(text.contains("Corrupted"))
+        }
+    }
+
+    @Test("one that is not there, and one that many answer to, is no process at once")
+    func absent() async throws {
+        try await Bank.with { nodes, client, _, _ in
+            let node = nodes[0].actors.node
+            let absent = [
+                RPCActorSystem.on(node, "nobody"), RPCActorSystem.on("bank@nowhere", "teller"),
+                .service("bank", "teller"),
+            ]
+            for address in absent {
+                let exit = try await client.exited(address)
+                #expect(exit == .noProcess, "\(address)")
+            }
+        }
+    }
+
+    @Test("a wait is cancelled with its task")
+    func cancelled() async throws {
+        try await Bank.with { nodes, client, _, _ in
+            let address = RPCActorSystem.on(nodes[0].actors.node, "teller")
+            let exit = Task { try await client.exited(address) }
+            try await Task.sleep(for: .milliseconds(100))
+            exit.cancel()
+            await #expect(throws: CancellationError.self) { try await exit.value }
+        }
+    }
+
+    @Test(
+        "a node that stops ends its actors normally; one that loses its life ends them with no connection, and comes back as another"
+    )
+    func nodes() async throws {
+        try await Bank.with(nodes: 2) { nodes, client, _, _ in
+            let first = RPCActorSystem.on(nodes[0].actors.node, "teller")
+            let second = RPCActorSystem.on(nodes[1].actors.node, "teller")
+            let exits = [first, second].map { address in Task { try await client.exited(address) } }
+            try await Task.sleep(for: .milliseconds(500))
+            await nodes[0].root.stop()
+            #expect(try await exits[0].value == .normal)
+            let name = nodes[1].actors.node
+            for channel in nodes[1].actors.pool.readyChannels { await channel.connection.close() }
+            #expect(try await exits[1].value == .noConnection)
+            try await eventually("it has another name") { nodes[1].actors.node != name }
+            try await nodes[1].actors.waitUntilReady()
+            let teller = try $Teller<RPCActorSystem>.resolve(
+                id: RPCActorSystem.on(nodes[1].actors.node, "teller"),
+                using: client
+            )
+            #expect(try await teller.greet(name: "again") == "hello, again")
+        }
+    }
+
+    @Test("the members of a service are told as they come and go")
+    func members() async throws {
+        try await Bank.with(nodes: 1) { nodes, client, broker, virtualHost in
+            let members = client.members(of: "bank")
+            let second = try Bank.node(broker.url(virtualHost: virtualHost), accounts: nodes[0].accounts)
+            try await second.root.start()
+            let both: Set = [nodes[0].actors.node, second.actors.node]
+            for await nodes in members where nodes == both { break }
+            await second.root.stop()
+            for await now in members where now == [nodes[0].actors.node] { break }
+        }
+    }
+
+    @Test("a linked local process ends when the remote actor does, and at once when there is none")
+    func link() async throws {
+        try await Bank.with { nodes, client, _, _ in
+            let address = RPCActorSystem.on(nodes[0].actors.node, "teller")
+            let root = Supervisor("local", logger: quiet) {
+                Child("linked", restart: .temporary) { context in
+                    context.pid.link(to: address, in: client)
+                    return Idle()
+                }
+                Child("alone", restart: .temporary) { context in
+                    context.pid.link(to: RPCActorSystem.on("bank@nowhere", "x"), in: client)
+                    return Idle()
+                }
+            }
+            try await root.start()
+            let linked = try root.child("linked", as: Idle.self).pid
+            try await eventually("the one without a partner is gone") {
+                (try? root.child("alone", as: Idle.self).resolve()) == nil
+            }
+            #expect(linked?.isAlive == true)
+            let teller = try $Teller<RPCActorSystem>.resolve(id: address, using: client)
+            await #expect(throws: Corrupted.self) { try await teller.crash() }
+            guard case .crashed(let error)? = await linked?.exited(), let exit = error as? LinkedActorExited else {
+                Issue.record("\(String(describing: await linked?.exited()))")
+                return
+            }
+            #expect(exit.actor == address)
+            await root.stop()
+        }
+    }
+
+    @Test("calls at a node that is gone come back to their callers, and are not left to their deadlines")
+    func bounce() async throws {
+        try await Bank.with(nodes: 1) { nodes, client, _, _ in
+            let (_, ledger) = try await open(client)
+            let calls = (0..<20).map { _ in Task { try await ledger.stall() } }
+            try await Task.sleep(for: .milliseconds(300))
+            let start = ContinuousClock.now
+            for channel in nodes[0].actors.pool.readyChannels { await channel.connection.close() }
+            for call in calls {
+                let error = await #expect(throws: RPCActorError.self) { try await call.value }
+                guard case .nodeDown? = error else {
+                    Issue.record("\(String(describing: error))")
+                    continue
+                }
+                #expect(error?.requestMayHaveBeenProcessed == true)
+            }
+            #expect(start.duration(to: .now) < .seconds(20), "the deadline is 30 s")
+        }
+    }
+}
