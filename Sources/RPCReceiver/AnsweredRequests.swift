@@ -1,3 +1,4 @@
+import AMQPPool
 import DequeModule
 import RPCWire
 

@@ -106,6 +106,17 @@ struct TestingSettings {
                 clock.advance(by: value)
                 clock.advance(by: value)
             },
+            Setting("LiveTree.restarted#within", deadline: true) { value in
+                let root = Supervisor("app", logger: quiet) { Child("a") { _ in Plain() } }
+                try await root.start()
+                do {
+                    try await LiveTree(root).restarted(within: value)
+                } catch {
+                    await root.stop()
+                    throw error
+                }
+                await root.stop()
+            },
             Setting("LiveTree.settled#within", deadline: true) { value in
                 let root = Supervisor("app", logger: quiet) { Child("a") { _ in Plain() } }
                 try await root.start()
