@@ -126,8 +126,11 @@ struct ShardName: Hashable, Sendable {
     init(service: String, kind: String, count: Int) {
         self.service = service
         self.kind = kind
-        self.count = max(1, count)
+        self.count = min(max(1, count), Self.maximumCount)
     }
+
+    /// Each is a queue that every node consumes.
+    static let maximumCount = 65_536
 
     func queue(_ number: Int) -> String { "\(service)/\(kind)#\(number)/\(count)" }
 

@@ -175,7 +175,8 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         ofNode.channelPrefetch = 0
         ofNode.whenBusy = .leaveInQueue
         var arguments = QueueArguments(type: .classic)
-        arguments.messageTTL = configuration.bounceAfter
+        // Nothing would come back at all without it.
+        arguments.messageTTL = min(max(.milliseconds(1), configuration.bounceAfter), .seconds(86_400))
         arguments.expires = RPCActorConfiguration.queueExpiry
         arguments.deadLetterExchange = RPCActorConfiguration.bounceExchange
         if let table = try? arguments.fieldTable() { ofNode.queueArguments = table }
@@ -263,6 +264,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     ///
     /// - Throws: What was tried and failed when the time is over.
     public func waitUntilReady(timeout: Duration = .seconds(30)) async throws {
+        let timeout = timeout.bounded
         let deadline = ContinuousClock.now + timeout
         try await caller.waitUntilReady(timeout: timeout)
         for receiver in [isHosting ? nodeReceiver : nil, serviceReceiver] {

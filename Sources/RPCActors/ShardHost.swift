@@ -154,7 +154,7 @@ public actor ShardHost: Worker {
             group.addTask { _ = await channel.waitUntilClosed() }
             group.addTask { [stop] in await stop.wait() }
             group.addTask { for await membership in memberships { session.place(membership) } }
-            group.addTask { [idle = settings.idle] in
+            group.addTask { [idle = settings.idle.bounded] in
                 let interval = min(.milliseconds(200), max(.milliseconds(10), idle / 4))
                 while !Task.isCancelled {
                     try? await Task.sleep(for: interval)
@@ -168,7 +168,7 @@ public actor ShardHost: Worker {
         await system.holds(name.kind, false)
         if let error = channel.closedError { throw error }
         session.stop()
-        _ = await session.released.wait(atMost: settings.drainTimeout)
+        _ = await session.released.wait(atMost: settings.drainTimeout.bounded)
     }
 
     private func declare(_ shard: Int, on channel: AMQPChannel) async throws {
@@ -222,7 +222,7 @@ extension Child {
         let name = ShardName(service: actors.service, kind: kind, count: shards)
         return Child(
             kind,
-            shutdown: .timeout(settings.drainTimeout + .seconds(5)),
+            shutdown: .timeout(settings.drainTimeout.bounded + .seconds(5)),
             backoff: Backoff(minimum: .milliseconds(100), maximum: .seconds(5), jitter: 1)
         ) { context -> ShardHost? in
             ShardHost(context, actors, name, settings: settings, type: Act.self) { try await make($0) }
