@@ -45,7 +45,7 @@ public struct ChildReference<A: Actor>: Sendable {
                 switch address.lookUp() {
                 case .child(let child):
                     let now = child.owner.environment.clock.now
-                    let end = deadline ?? now + timeout
+                    let end = deadline ?? now + timeout.clamped
                     deadline = end
                     switch try await attempt(child, timeout: timeout, until: end - now, body) {
                     case .result(let result): return try result.get()
@@ -53,7 +53,7 @@ public struct ChildReference<A: Actor>: Sendable {
                     case .ended(let error, hasBegun: true): throw error
                     }
                 case .restarting(let coming):
-                    let end = deadline ?? coming.supervisor.environment.clock.now + timeout
+                    let end = deadline ?? coming.supervisor.environment.clock.now + timeout.clamped
                     deadline = end
                     guard try await coming.changed(before: end) else { throw CallError.restarting(child: path) }
                 case .supervisor, .none: throw CallError.noProcess(child: path)

@@ -1,3 +1,5 @@
+import ConcurrencyPrimitives
+
 /// The process of one key under a ``KeyedSupervisor``: stays valid for as long as that does, whatever happens to the process.
 public struct KeyedReference<Key: Hashable & Sendable, A: Actor>: Sendable {
     /// The key.
@@ -62,7 +64,7 @@ public struct KeyedReference<Key: Hashable & Sendable, A: Actor>: Sendable {
         _ body: (ChildReference<A>, ChildProcess, _ left: Duration) async throws -> CallAttempt<R>
     ) async throws -> R {
         guard let clock = partition.clock else { throw CallError.noProcess(child: path) }
-        let deadline = clock.now + timeout
+        let deadline = clock.now + timeout.clamped
         var attempt = 1
         while true {
             let leased = try await partition.lease(key, within: timeout, until: deadline)

@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Synchronization
 
 /// What the partitions of one ``KeyedSupervisor`` share: how a process is started, and the places for them.
@@ -36,7 +37,7 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
     ) {
         self.name = name
         self.limit = limit
-        self.idleTimeout = idleTimeout
+        self.idleTimeout = idleTimeout?.clamped
         self.policy = policy
         self.label = label
         self.body = body
@@ -54,10 +55,11 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
             return "keyed supervisor '\(name)': the limit must be at least 1, but is \(maximum)"
         }
         if let idleTimeout, idleTimeout <= .zero {
-            return "keyed supervisor '\(name)': idleTimeout must be longer than zero, but is \(idleTimeout)"
+            return "keyed supervisor '\(name)': idleTimeout must be longer than zero, but is \(idleTimeout.clamped)"
         }
         if case .timeout(let timeout) = policy.shutdown, timeout < .zero {
-            return "keyed supervisor '\(name)': the timeout of processShutdown must not be negative, but is \(timeout)"
+            return "keyed supervisor '\(name)': the timeout of processShutdown must not be negative, "
+                + "but is \(timeout.clamped)"
         }
         return policy.backoff?.problem.map { "keyed supervisor '\(name)': \($0)" }
     }

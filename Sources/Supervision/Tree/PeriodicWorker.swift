@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Logging
 import Synchronization
 
@@ -56,9 +57,9 @@ public actor PeriodicWorker: Worker {
     ) {
         self.context = context
         stop = context.stopRequest
-        self.interval = max(interval, .milliseconds(1))
+        self.interval = max(interval.clamped, .milliseconds(1))
         self.jitter = jitter.isFinite ? min(max(jitter, 0), 1) : 0
-        self.firstAfter = firstAfter
+        self.firstAfter = firstAfter.clamped
         self.backoff = backoff
         self.work = work
     }
@@ -84,7 +85,7 @@ public actor PeriodicWorker: Worker {
                 try await work(context)
                 successes += 1
                 failuresInARow = 0
-                delay = interval * (1 - jitter * random.unit())
+                delay = interval.scaled(by: 1 - jitter * random.unit())
                 for request in asking { request.set(.success(())) }
             } catch {
                 for request in asking { request.set(.failure(error)) }
@@ -92,7 +93,7 @@ public actor PeriodicWorker: Worker {
                 failuresInARow += 1
                 delay = backoff.delay(afterFailures: failuresInARow, random: random.unit())
                 context.logger.warning(
-                    "a periodic run failed, next run in \(delay)",
+                    "a periodic run failed, next run in \(delay.clamped)",
                     metadata: ["supervision.reason": "\(error)"]
                 )
             }

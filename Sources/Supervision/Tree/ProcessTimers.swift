@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Synchronization
 
 extension ChildContext {
@@ -18,7 +19,7 @@ extension ChildContext {
         after delay: Duration,
         _ action: @escaping @Sendable () async throws -> Void
     ) -> SupervisionTimer {
-        child.timers().schedule(after: delay, every: nil, action)
+        child.timers().schedule(after: delay.clamped, every: nil, action)
     }
 
     /// Runs `action` again and again (OTP's `timer:send_interval/2`), first after one interval.
@@ -34,7 +35,7 @@ extension ChildContext {
         every interval: Duration,
         _ action: @escaping @Sendable () async throws -> Void
     ) -> SupervisionTimer {
-        let interval = max(interval, .milliseconds(1))
+        let interval = max(interval.clamped, .milliseconds(1))
         return child.timers().schedule(after: interval, every: interval, action)
     }
 }

@@ -1,3 +1,5 @@
+import ConcurrencyPrimitives
+
 /// A task under a ``TaskSupervisor``, and its outcome.
 public struct SupervisedTask<R: Sendable>: Sendable {
     /// The task's process: kill it, link it, watch it.
@@ -37,7 +39,7 @@ public struct SupervisedTask<R: Sendable>: Sendable {
         let waiting = Task {
             if let result = try? await outcome.value() { first.set(result) }
         }
-        let timer = clock.schedule(after: timeout) { first.set(nil) }
+        let timer = clock.schedule(after: timeout.clamped) { first.set(nil) }
         defer {
             timer.cancel()
             waiting.cancel()
@@ -78,7 +80,7 @@ extension Sequence {
     where Element == SupervisedTask<R> {
         let tasks = Array(self)
         guard let clock = tasks.first?.clock else { return [] }
-        let deadline = clock.now + timeout
+        let deadline = clock.now + timeout.clamped
         var results: [TaskResult<R>?] = []
         for task in tasks { results.append(try await task.result(within: deadline - clock.now)) }
         return results
