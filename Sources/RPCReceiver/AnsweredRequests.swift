@@ -1,4 +1,3 @@
-import AMQPPool
 import DequeModule
 import RPCWire
 

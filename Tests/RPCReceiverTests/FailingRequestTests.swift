@@ -74,15 +74,14 @@ struct FailingRequestTests: RunsRequests {
     @Test("one that comes again after its caller's deadline, counted from its first delivery, is not run")
     func lateAgain() async {
         let gate = Gate()
-        let runner = runner(gate: gate)
-        let first = FakeRequest("wait", timeout: 50)
-        runner.accept(first, from: ObjectIdentifier(first))
-        runner.channelClosed(ObjectIdentifier(first), .connectionLost(reason: "reset"))
-        #expect(await runner.idle(ObjectIdentifier(first), before: .now + .seconds(30)))
-        let again = FakeRequest("wait", timeout: 50, redelivered: true)
-        while ContinuousClock.now < first.deadline { await Task.yield() }
+        let memory = DeliveryMemory(capacity: 10)
+        let runner = runner(memory: memory, gate: gate)
+        let again = FakeRequest("gated", timeout: 60_000, redelivered: true)
+        let first = (key: DeliveryMemory.Key(again), deadline: Moment.now + .seconds(-1))
+        memory.closed(ObjectIdentifier(channel), .connectionLost(reason: "reset"), unanswered: [first])
         runner.accept(again, from: ObjectIdentifier(channel))
         #expect(await again.ending() == .acknowledged)
+        #expect(gate.arrived == 0)
         #expect(counters.current.expiredUnstarted == 1)
     }
 
