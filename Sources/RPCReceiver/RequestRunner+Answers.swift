@@ -140,7 +140,8 @@ extension RequestRunner {
                 if rejects { asked.request.reject(requeue: false) } else { asked.request.acknowledge() }
             case .triedAgain: asked.request.reject(requeue: true)
             // It came back before the broker's limit had been read. The caller gets to know instead of waiting.
-            case .givenUp where reply.body.readableBytes > maximumReplySize: refuseLarge(asked, reply.body.readableBytes)
+            case .givenUp where reply.body.readableBytes > maximumReplySize:
+                refuseLarge(asked, reply.body.readableBytes)
             case .givenUp(let text): giveUpRefused(asked, text)
             }
             answered(asked)
