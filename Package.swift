@@ -66,8 +66,7 @@ let package = Package(
         .target(
             name: "AMQPPool",
             dependencies: [
-                "CRabbitMQ",
-                "Supervision",
+                "CRabbitMQ", "ConcurrencyPrimitives", "Supervision",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -90,7 +89,7 @@ let package = Package(
         .target(
             name: "RPCWire",
             dependencies: [
-                "AMQPPool", "RPCContract", "Supervision",
+                "AMQPPool", "ConcurrencyPrimitives", "RPCContract", "Supervision",
                 .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -102,7 +101,7 @@ let package = Package(
         .target(
             name: "RPCCaller",
             dependencies: [
-                "AMQPPool", "RPCWire", "Supervision",
+                "AMQPPool", "ConcurrencyPrimitives", "RPCWire", "Supervision",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -116,7 +115,7 @@ let package = Package(
         .target(
             name: "RPCReceiver",
             dependencies: [
-                "AMQPPool", "RPCWire", "Supervision",
+                "AMQPPool", "ConcurrencyPrimitives", "RPCWire", "Supervision",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -130,7 +129,7 @@ let package = Package(
         .target(
             name: "RPCActors",
             dependencies: [
-                "AMQPPool", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
+                "AMQPPool", "ConcurrencyPrimitives", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOFoundationCompat", package: "swift-nio"),
@@ -156,7 +155,7 @@ let package = Package(
         .target(
             name: "SupervisionObserver",
             dependencies: [
-                "AMQPPool", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
+                "AMQPPool", "ConcurrencyPrimitives", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "HTTPTypes", package: "swift-http-types", condition: .when(traits: ["Observer"])),
                 .product(name: "Hummingbird", package: "hummingbird", condition: .when(traits: ["Observer"])),
@@ -273,7 +272,7 @@ let package = Package(
         .testTarget(
             name: "AMQPPoolTests",
             dependencies: [
-                "AMQPPool", "BrokerSupport", "LocalBroker", "Supervision", "SupervisionTesting",
+                "AMQPPool", "BrokerSupport", "ConcurrencyPrimitives", "LocalBroker", "Supervision", "SupervisionTesting",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -409,9 +408,8 @@ let package = Package(
         .testTarget(
             name: "SettingsTests",
             dependencies: [
-                "AMQPPool", "AMQPTesting", "BrokerSupport", "LocalBroker", "RPCCaller", "RPCReceiver", "RPCTesting",
-                "RPCWire",
-                "Supervision", "SupervisionObserver", "SupervisionTesting",
+                "AMQPPool", "AMQPTesting", "ActorContracts", "BrokerSupport", "LocalBroker", "RPCActors", "RPCCaller",
+                "RPCReceiver", "RPCTesting", "RPCWire", "Supervision", "SupervisionObserver", "SupervisionTesting",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

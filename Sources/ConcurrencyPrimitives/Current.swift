@@ -1,11 +1,11 @@
 /// What the living incarnation of a process offers: looked up without a hop, and waited for while there is none.
 ///
 /// A value comes with an incarnation (``set(_:)``) and goes with it (``clear(_:)``). While there is none, whoever needs one waits for
-/// the next, unless nobody is going to make one (``end(because:)``).
-package final class Current<Value: AnyObject & Sendable, Reason: Sendable>: Sendable {
+/// the next, unless nobody is going to make one (``end(because:)``). `Source` is what makes incarnations, for as long as it lives.
+package final class Current<Value: AnyObject & Sendable, Source: Equatable & Sendable, Reason: Sendable>: Sendable {
     /// Why there is no value.
     package enum Absence: Error, Sendable {
-        /// Nobody makes another one, for this reason, before ``begin()``.
+        /// Nobody makes another one, for this reason, before it begins anew.
         case ended(Reason)
         /// The time is over.
         case deadline
@@ -17,6 +17,7 @@ package final class Current<Value: AnyObject & Sendable, Reason: Sendable>: Send
     private struct State: Sendable {
         var value: Value?
         var ended: Reason?
+        var source: Source?
     }
 
     private let monitor = Monitor(State())
@@ -56,9 +57,15 @@ package final class Current<Value: AnyObject & Sendable, Reason: Sendable>: Send
 
     /// A new incarnation is there.
     package func set(_ value: Value) {
+        monitor.change { $0.value = value }
+    }
+
+    /// A new incarnation is there, unless another one is alive. Returns whether this one is the living one now.
+    package func claim(_ value: Value) -> Bool {
         monitor.change { state in
+            guard state.value == nil else { return false }
             state.value = value
-            state.ended = nil
+            return true
         }
     }
 
@@ -67,13 +74,31 @@ package final class Current<Value: AnyObject & Sendable, Reason: Sendable>: Send
         monitor.change { if $0.value === value { $0.value = nil } }
     }
 
-    /// An incarnation is going to be made: who needs one waits.
-    package func begin() {
-        monitor.change { $0.ended = nil }
+    /// Incarnations are going to come from this source. Returns whether it is another than before.
+    package func begin(from source: Source) -> Bool {
+        monitor.change { state in
+            defer { (state.source, state.ended) = (source, nil) }
+            return state.source != source
+        }
     }
 
     /// To wait for another incarnation is in vain, for this reason.
     package func end(because reason: Reason) {
         monitor.change { $0.ended = reason }
+    }
+
+    /// The same, unless incarnations come from another source by now.
+    package func end(because reason: Reason, from source: Source) {
+        monitor.change { if $0.source == source { $0.ended = reason } }
+    }
+
+    /// While there is no incarnation: to wait for one is in vain for this reason, or with `nil` no longer, and the source is not known.
+    /// A living one comes from a source that goes on.
+    package func whileAbsent(endedBecause reason: Reason?) {
+        monitor.change { state in
+            guard state.value == nil else { return }
+            state.ended = reason
+            if reason == nil { state.source = nil }
+        }
     }
 }

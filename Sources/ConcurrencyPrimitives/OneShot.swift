@@ -52,4 +52,19 @@ package final class OneShot<Value: Sendable>: Sendable {
     ) async throws(WaitFailure) -> Value {
         try await monitor.wait(before: deadline) { $0.value }
     }
+
+    /// The value, waited for; `nil` when the waiting task is cancelled before.
+    package nonisolated(nonsending) func wait() async -> Value? { try? await value() }
+
+    /// The value, waited for no longer than this; `nil` then, and when the waiting task is cancelled before.
+    package nonisolated(nonsending) func wait(atMost timeout: Duration) async -> Value? {
+        try? await value(before: .now + max(.zero, timeout.clamped))
+    }
+
+    /// The value, waited for however long it takes, also in a task that is cancelled: for those whose cancellation sets one.
+    package nonisolated(nonsending) func settled() async -> Value {
+        await withCheckedContinuation { continuation in
+            whenSet { continuation.resume(returning: $0) }
+        }
+    }
 }

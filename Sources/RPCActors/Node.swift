@@ -1,4 +1,5 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import Foundation
 import Logging
 import NIOCore
@@ -182,7 +183,7 @@ actor Life: Worker {
                 defer { tag = new }
                 return tag
             }
-            first.fire(())
+            first.set(())
             return last
         }
     }
@@ -191,7 +192,7 @@ actor Life: Worker {
 extension OneShot<Void> {
     /// Waits for it as long as the channel is open.
     fileprivate func waitOrThrow(_ channel: AMQPChannel) async throws {
-        channel.onClosed { [self] _ in fire(()) }
+        channel.onClosed { [self] _ in set(()) }
         guard await wait() != nil else { throw CancellationError() }
         if let error = channel.closedError { throw error }
     }

@@ -1,4 +1,5 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import Foundation
 import Logging
 import NIOCore
@@ -156,14 +157,14 @@ final class NodeEvents: Sendable {
         let result = OneShot<RemoteExit>()
         let id = state.withLock { state in
             state.lastWatch += 1
-            state.watches[state.lastWatch] = Watch(actor: actor) { result.fire($0) }
+            state.watches[state.lastWatch] = Watch(actor: actor) { result.set($0) }
             state.watched[actor, default: 0] += 1
             return state.lastWatch
         }
         _ = memberships(of: NodeEvent.service(of: actor.destination))
         defer { unwatch(id, actor) }
         var channel = try await channel()
-        while result.value == nil {
+        while result.current == nil {
             do throws(AMQPError) {
                 for key in Self.bindings(of: actor) {
                     try await channel.bindQueue(name, to: NodeEvent.exchange, routingKey: key)
@@ -174,7 +175,7 @@ final class NodeEvents: Sendable {
                 channel = try await self.channel(otherThan: channel)
             }
         }
-        if result.value == nil, await recheck(actor) == false { result.fire(.noProcess) }
+        if result.current == nil, await recheck(actor) == false { result.set(.noProcess) }
         guard let exit = await result.wait() else { throw CancellationError() }
         return exit
     }

@@ -1,4 +1,5 @@
 public import AMQPPool
+import ConcurrencyPrimitives
 public import Distributed
 import Foundation
 public import Logging

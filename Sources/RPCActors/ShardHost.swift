@@ -1,4 +1,5 @@
 import AMQPPool
+import ConcurrencyPrimitives
 public import Distributed
 import Foundation
 import Logging
@@ -143,10 +144,11 @@ public actor ShardHost: Worker {
         defer { handlers.cancel() }
         try await channel.selectConfirms()
         try await channel.setPrefetch(settings.prefetch)
-        for shard in 0..<name.count { try await declare(shard, on: channel) }
-        for shard in 0..<name.count { try await session.consume(shard) }
+        // Very many shards take a while, for which a stop does not wait.
+        for shard in 0..<name.count where !stop.isRequested { try await declare(shard, on: channel) }
+        for shard in 0..<name.count where !stop.isRequested { try await session.consume(shard) }
         wasOpen.set()
-        ready.fire(())
+        ready.set(())
         let memberships = system.events.memberships(of: system.service)
         // Not before: whoever hears of it gives back what belongs here.
         await system.holds(name.kind, true)

@@ -1,4 +1,5 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import Distributed
 import Foundation
 import Logging
@@ -159,11 +160,11 @@ final class ShardSession: Sendable {
         sink.channelClosed(channel)
         perform(actions)
         for tag in requests { turns.end(tag) }
-        released.fire(())
+        released.set(())
     }
 
     private func fireIfReleased() {
-        if state.withLock({ $0.table.isReleased }) { released.fire(()) }
+        if state.withLock({ $0.table.isReleased }) { released.set(()) }
     }
 
     // MARK: Carrying out

@@ -1,4 +1,5 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import Logging
 import NIOCore
 import RPCWire
@@ -48,7 +49,7 @@ final class CallTable: Sendable {
     let settings: Settings
     let logger: Logger
     /// Open when nothing waits any more, after draining has begun.
-    let drained: Latch
+    let drained = OneShot<Void>()
     let changed: @Sendable () -> Void
     /// Why the last channel that was connected could not be made ready, if it could not.
     let setUpFailure = Mutex<String?>(nil)
@@ -82,7 +83,6 @@ final class CallTable: Sendable {
         changed: @escaping @Sendable () -> Void
     ) {
         self.changed = changed
-        drained = Latch(on: eventLoop)
         self.settings = settings
         self.registry = registry
         self.counters = counters
@@ -163,7 +163,7 @@ final class CallTable: Sendable {
             )
         }
         if mayServe { sendQueued() }
-        if isDrained { drained.open() }
+        if isDrained { drained.set(()) }
         return released
     }
 
@@ -255,7 +255,7 @@ final class CallTable: Sendable {
             timer?.cancel()
             timer = nil
         }
-        drained.open()
+        drained.set(())
         for ending in endings {
             ending.call.end(restarted: reason, inDoubt: ending.doubt != nil, retriesLeft: ending.retriesLeft)
         }
@@ -286,7 +286,7 @@ final class CallTable: Sendable {
         guard case .shutdown(cause: nil)? = dependencies.withLock({ $0.first?.endingReason }) else { return }
         for ending in release({ $0.pending.drain() }) { ending.call.end(refusal) }
         changed()
-        if await !drained.wait(before: .now + timeout) {
+        if await drained.wait(atMost: timeout) == nil {
             logger.warning("calls did not end in time", metadata: ["calls": "\(count)"])
         }
         closeIfDependencyEnded()

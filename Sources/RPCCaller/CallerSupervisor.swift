@@ -1,4 +1,5 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import Logging
 import NIOCore
 import RPCWire
@@ -12,7 +13,7 @@ func callerSupervisor(
     service: String,
     configuration: RPCCallerConfiguration,
     on sharedPool: AMQPPool?,
-    current: Current<CallTable>,
+    current: CurrentIncarnation<CallTable>,
     states: CallerStates,
     counters: CallerCounters,
     logger: Logger

@@ -1,4 +1,5 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import RPCWire
 import Supervision
 
@@ -10,7 +11,7 @@ import Supervision
 actor PendingRequests {
     nonisolated let table: CallTable
 
-    init(_ table: CallTable, current: Current<CallTable>, context: ChildContext, registry: Pid?) {
+    init(_ table: CallTable, current: CurrentIncarnation<CallTable>, context: ChildContext, registry: Pid?) {
         self.table = table
         // In this order: who is told that the table has ended must not find it again.
         context.pid.onExit { reason in

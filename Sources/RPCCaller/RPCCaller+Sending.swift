@@ -1,4 +1,5 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import Logging
 import NIOCore
 import RPCWire
@@ -230,7 +231,7 @@ extension RPCCaller {
         // The one that took the last call is nearly always the one. When it has ended, it says so.
         if let table = lastTable.withLock({ $0 }), table !== ended { return table }
         lastTable.withLock { $0 = nil }
-        do throws(Current<CallTable>.Absence) {
+        do throws(CurrentIncarnation<CallTable>.Absence) {
             let table = try await current.value(otherThan: ended, before: deadline.instant)
             lastTable.withLock { $0 = table }
             return table

@@ -1,4 +1,5 @@
 public import AMQPPool
+import ConcurrencyPrimitives
 public import Logging
 import NIOCore
 import NIOPosix
@@ -33,7 +34,7 @@ public final class RPCCaller: Service, Sendable {
     public let supervisor: Supervisor
 
     let configuration: RPCCallerConfiguration
-    let current: Current<CallTable>
+    let current: CurrentIncarnation<CallTable>
     /// What ``current`` said last: that is generic code of another module, and not for each call.
     let lastTable = Mutex<CallTable?>(nil)
     private let stateBroadcast: CallerStates
@@ -112,7 +113,7 @@ public final class RPCCaller: Service, Sendable {
         self.wire = wire
         let logger = logger ?? Logger(label: "rpc.caller")
         self.logger = logger
-        let current = Current<CallTable>(limit: configuration.maximumCallsInFlight)
+        let current = CurrentIncarnation<CallTable>(limit: configuration.maximumCallsInFlight)
         let metrics = activeMetricsFactory(configuration.metricsFactory)
         let counters = CallerCounters(metrics.map { CallerMetrics(service: service, factory: $0) })
         self.current = current

@@ -1,4 +1,5 @@
 public import AMQPPool
+import ConcurrencyPrimitives
 public import Logging
 @_exported public import RPCWire
 public import ServiceLifecycle
@@ -34,7 +35,7 @@ public final class RPCReceiver: Service, Sendable {
     /// What it answers with; callable in process.
     public let procedures: Procedures
 
-    let current: Current<ReceiverIncarnation>
+    let current: CurrentIncarnation<ReceiverIncarnation>
     private let stateBroadcast: ReceiverStates
     let counters: ReceiverCounters
     let configuration: RPCReceiverConfiguration
@@ -165,7 +166,7 @@ public final class RPCReceiver: Service, Sendable {
         configuration.pool = configuration.pool.onConnections(of: sharedPool)
         self.service = service
         self.procedures = procedures
-        let current = Current<ReceiverIncarnation>(limit: 1000)
+        let current = CurrentIncarnation<ReceiverIncarnation>(limit: 1000)
         let metrics = activeMetricsFactory(configuration.metricsFactory)
         let counters = ReceiverCounters(metrics.map { ReceiverMetrics(service: service, factory: $0) })
         self.configuration = configuration
@@ -236,7 +237,7 @@ public final class RPCReceiver: Service, Sendable {
         otherThan ended: ReceiverIncarnation?,
         before deadline: ContinuousClock.Instant
     ) async throws(AMQPError) -> ReceiverIncarnation {
-        do throws(Current<ReceiverIncarnation>.Absence) {
+        do throws(CurrentIncarnation<ReceiverIncarnation>.Absence) {
             return try await current.value(otherThan: ended, before: deadline)
         } catch {
             switch error {

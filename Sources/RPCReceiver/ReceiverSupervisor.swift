@@ -1,4 +1,5 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import Logging
 import NIOCore
 import RPCWire
@@ -29,7 +30,7 @@ func receiverSupervisor(
     configuration: RPCReceiverConfiguration,
     on sharedPool: AMQPPool?,
     procedures: Procedures,
-    current: Current<ReceiverIncarnation>,
+    current: CurrentIncarnation<ReceiverIncarnation>,
     states: ReceiverStates,
     counters: ReceiverCounters,
     logger: Logger

@@ -1,4 +1,5 @@
 package import AMQPPool
+import ConcurrencyPrimitives
 import RPCWire
 package import Supervision
 

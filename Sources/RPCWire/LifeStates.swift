@@ -1,9 +1,10 @@
 package import AMQPPool
+import ConcurrencyPrimitives
 
 /// How a caller or receiver is, over all incarnations of its tree.
 package final class LifeStates<Incarnation: AnyObject & Sendable, State: Hashable & Sendable>: Sendable {
     private let broadcast: StateBroadcast<State>
-    private let current: Current<Incarnation>
+    private let current: CurrentIncarnation<Incarnation>
     private let absent: State
     private let state: @Sendable (Incarnation) -> State
 
@@ -12,7 +13,7 @@ package final class LifeStates<Incarnation: AnyObject & Sendable, State: Hashabl
     ///   - absent: How it is while there is none.
     ///   - state: How an incarnation is now.
     package init(
-        _ current: Current<Incarnation>,
+        _ current: CurrentIncarnation<Incarnation>,
         absent: State,
         state: @escaping @Sendable (Incarnation) -> State
     ) {

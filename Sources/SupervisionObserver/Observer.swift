@@ -104,6 +104,11 @@ public final class Observer: Service, Sendable {
     ///
     /// - Throws: ``ObserverError`` before anything is served: a setting that cannot be right, or an address that is taken.
     public func run() async throws {
+        // Whoever waits for the address waits no longer, however this ends.
+        defer {
+            observation.broadcast.close()
+            served.end()
+        }
         if let problem = configuration.problem { throw ObserverError.invalidConfiguration(problem) }
         observation.subscribe()
         let router = Router(context: BasicRequestContext.self)
@@ -128,10 +133,6 @@ public final class Observer: Service, Sendable {
             onServerRunning: { [self] channel in serving(channel.localAddress) },
             logger: logger
         )
-        defer {
-            observation.broadcast.close()
-            served.end()
-        }
         do {
             try await withThrowingTaskGroup(of: Bool.self) { group in
                 group.addTask { [observation] in

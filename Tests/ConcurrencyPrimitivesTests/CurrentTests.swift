@@ -8,7 +8,7 @@ struct CurrentTests {
     private let forEver = ContinuousClock.now + .seconds(3600)
 
     private func wait(
-        _ current: Current<Incarnation, String>,
+        _ current: Current<Incarnation, Int, String>,
         otherThan old: Incarnation? = nil
     ) async -> Task<Incarnation, any Error> {
         let waiting = current.waiting
@@ -19,7 +19,7 @@ struct CurrentTests {
 
     @Test("is had at once while there is one, and waited for while there is none")
     func comesAndGoes() async throws {
-        let current = Current<Incarnation, String>(limit: 10)
+        let current = Current<Incarnation, Int, String>(limit: 10)
         let first = Incarnation()
         let waiting = await wait(current)
         current.set(first)
@@ -38,18 +38,18 @@ struct CurrentTests {
 
     @Test("is not waited for when nobody is going to make one, until somebody is")
     func ended() async throws {
-        let current = Current<Incarnation, String>(limit: 10)
+        let current = Current<Incarnation, Int, String>(limit: 10)
         let waiting = await wait(current)
         current.end(because: "it gave up")
         for task in [waiting, Task { try await current.value(before: forEver) }] {
             await #expect {
                 try await task.value
             } throws: { error in
-                guard case Current<Incarnation, String>.Absence.ended("it gave up") = error else { return false }
+                guard case Current<Incarnation, Int, String>.Absence.ended("it gave up") = error else { return false }
                 return true
             }
         }
-        current.begin()
+        #expect(current.begin(from: 1))
         let again = await wait(current)
         current.set(Incarnation())
         _ = try await again.value
@@ -57,26 +57,45 @@ struct CurrentTests {
 
     @Test("a wait ends at its deadline, when its task is cancelled, and at once when too many wait")
     func absent() async throws {
-        let current = Current<Incarnation, String>(limit: 1)
+        let current = Current<Incarnation, Int, String>(limit: 1)
         await #expect {
             _ = try await current.value(before: .now + .milliseconds(5))
         } throws: { error in
-            guard case Current<Incarnation, String>.Absence.deadline = error else { return false }
+            guard case Current<Incarnation, Int, String>.Absence.deadline = error else { return false }
             return true
         }
         let waiting = await wait(current)
         await #expect {
             _ = try await current.value(before: forEver)
         } throws: { error in
-            guard case Current<Incarnation, String>.Absence.overloaded(limit: 1) = error else { return false }
+            guard case Current<Incarnation, Int, String>.Absence.overloaded(limit: 1) = error else { return false }
             return true
         }
         waiting.cancel()
         await #expect {
             _ = try await waiting.value
         } throws: { error in
-            guard case Current<Incarnation, String>.Absence.cancelled = error else { return false }
+            guard case Current<Incarnation, Int, String>.Absence.cancelled = error else { return false }
             return true
         }
+    }
+
+    @Test("the end of a source that others have followed is no end, and one that is alive is not replaced")
+    func sources() async throws {
+        let current = Current<Incarnation, Int, String>(limit: 1)
+        #expect(current.begin(from: 1))
+        #expect(!current.begin(from: 1))
+        #expect(current.begin(from: 2))
+        current.end(because: "late", from: 1)
+        let waiting = await wait(current)
+        let first = Incarnation()
+        #expect(current.claim(first))
+        #expect(!current.claim(Incarnation()))
+        #expect(try await waiting.value === first)
+        current.whileAbsent(endedBecause: "not absent")
+        current.clear(first)
+        let next = await wait(current)
+        current.end(because: "over", from: 2)
+        await #expect(throws: Current<Incarnation, Int, String>.Absence.self) { try await next.value }
     }
 }

@@ -14,7 +14,7 @@ struct SettingsTests {
         let found = try PublicNumbers.found()
         let tried = Set(
             (SupervisionSettings.all + AMQPSettings(url: "").all + RPCSettings(url: "").all
-                + TestingSettings(port: 0).all + ObserverSettings.all).map(\.name)
+                + ActorSettings(url: "").all + TestingSettings(port: 0).all + ObserverSettings.all).map(\.name)
         )
         let told = found.filter { name in ToldNumbers.places.keys.contains { name == $0 || name.hasPrefix($0 + ".") } }
         let missing = found.subtracting(tried).subtracting(told).sorted()
@@ -52,6 +52,18 @@ struct SettingsTests {
                 await #expect(processExitsWith: .success) {
                     [url = url as String, skipped = skipped as [String], log = log as String] in
                     await TrialRun.run(AMQPSettings(url: url).all, skipping: skipped, log: log)
+                }
+            }
+        }
+    }
+
+    @Test("No setting of RPCActors traps or hangs, and an error names it")
+    func actors() async throws {
+        try await TestBroker.withVirtualHost { _, url, _ in
+            try await tryAll { skipped, log in
+                await #expect(processExitsWith: .success) {
+                    [url = url as String, skipped = skipped as [String], log = log as String] in
+                    await TrialRun.run(ActorSettings(url: url).all, skipping: skipped, log: log)
                 }
             }
         }

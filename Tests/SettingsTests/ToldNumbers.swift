@@ -24,6 +24,7 @@ enum ToldNumbers {
         "BrokerVersion.minor": "tried through init",
         "BrokerVersion.patch": "tried through init",
         // Tried together with what it stands for.
+        "RemoteCall.timeout": "what with(timeout:) sets",
         "Fault.broker#for": "hands its faults the duration",
         "Fault.brokerKilled#for": "waits as networkStalled does",
         "Fault.brokerPaused#for": "waits as networkStalled does",

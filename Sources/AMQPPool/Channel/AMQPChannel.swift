@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Logging
 package import NIOCore
 import Synchronization
@@ -117,7 +118,7 @@ public actor AMQPChannel {
     }
 
     /// Why the channel is over, or nil while it is open.
-    public nonisolated var closedError: AMQPError? { end.value }
+    public nonisolated var closedError: AMQPError? { end.current }
 
     /// Whether the broker has closed the channel for a message, and not for an operation.
     nonisolated var isClosedForPublish: Bool { closedForPublish.load(ordering: .acquiring) }
@@ -130,7 +131,7 @@ public actor AMQPChannel {
 
     /// Runs when the channel is over: on the event loop, or at once if it is over already. Must not block.
     package nonisolated func onClosed(_ handler: @escaping @Sendable (AMQPError) -> Void) {
-        end.whenFired(handler)
+        end.whenSet(handler)
     }
 
     /// Runs on the event loop for each returned message that waits for no confirm, with its properties: on a channel without confirms,
@@ -356,7 +357,7 @@ public actor AMQPChannel {
         case .closed(let error):
             closeDeadline?.cancel()
             closedForPublish.store(machine.isClosedForPublish, ordering: .releasing)
-            end.fire(error)
+            end.set(error)
             stateBroadcast.finish(.closed)
         case .released: connection.assumeIsolated { $0.released(number) }
         case .failConnection(let error): connection.assumeIsolated { $0.fail(error) }

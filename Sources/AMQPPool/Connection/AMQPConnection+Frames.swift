@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Logging
 import NIOCore
 import NIOPosix
@@ -215,7 +216,7 @@ extension AMQPConnection {
         switch result {
         case .failure(let error): transportClosed(reason: connectFailureReason(error))
         case .success(let transport):
-            guard end.value == nil else { return transport.close(promise: nil) }
+            guard end.current == nil else { return transport.close(promise: nil) }
             self.transport = transport
             drive { $0.connected(&$1) }
             do {
@@ -306,7 +307,7 @@ extension AMQPConnection {
         logger.debug("connection ended", metadata: ["endpoint": "\(endpoint.redacted)", "reason": "\(error)"])
         opening?.resume(returning: .failure(error))
         opening = nil
-        end.fire(error)
+        end.set(error)
         stateBroadcast.finish(.closed)
     }
 

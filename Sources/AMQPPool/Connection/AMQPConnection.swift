@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 public import Logging
 import NIOCore
 import NIOPosix
@@ -183,7 +184,7 @@ public actor AMQPConnection {
 
     private func beginClose(timeout: Duration) {
         ending.store(true, ordering: .releasing)
-        guard end.value == nil else { return }
+        guard end.current == nil else { return }
         if machine.isOpen {
             for channel in channels { channel?.assumeIsolated { $0.connectionClosing() } }
         }
@@ -200,7 +201,7 @@ public actor AMQPConnection {
     }
 
     /// Why the connection is over, or nil while it is open.
-    public nonisolated var closedError: AMQPError? { end.value }
+    public nonisolated var closedError: AMQPError? { end.current }
 
     /// The same as ``closedError`` being there, for those who ask often.
     nonisolated var isOver: Bool { over.load(ordering: .acquiring) }
@@ -210,7 +211,7 @@ public actor AMQPConnection {
 
     /// Runs when the connection is over: on the event loop, or at once if it is over already. Must not block.
     package nonisolated func onClosed(_ handler: @escaping @Sendable (AMQPError) -> Void) {
-        end.whenFired(handler)
+        end.whenSet(handler)
     }
 
     /// Why the broker accepts no messages at present (`connection.blocked`), or nil.
@@ -244,7 +245,7 @@ public actor AMQPConnection {
 
     /// The same with other bounds for what waits to be written than the connection's.
     func openChannel(timeout: Duration? = nil, outbox: ChannelOutbox.Bounds) async throws(AMQPError) -> AMQPChannel {
-        if let error = end.value { throw .notSent(error) }
+        if let error = end.current { throw .notSent(error) }
         guard machine.isOpen else { throw .notSent(.connectionClosed) }
         guard let number = ids.allocate() else { throw .tooManyChannels(limit: ids.limit) }
         let channel = AMQPChannel(number: number, connection: self, outbox: outbox)

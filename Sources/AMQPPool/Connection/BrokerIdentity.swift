@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Synchronization
 
 /// Which broker a connection was opened to, and what both sides agreed on.
@@ -30,7 +31,7 @@ extension FieldTable {
 extension AMQPConnection {
     /// Which broker the connection is to, and what was agreed on with it.
     public nonisolated var broker: BrokerIdentity {
-        identity.value
+        identity.current
             ?? BrokerIdentity(
                 serverProperties: FieldTable(),
                 maximumChannels: 0,
@@ -43,7 +44,7 @@ extension AMQPConnection {
     /// The handshake is done.
     func identify() {
         guard let agreed = machine.negotiated else { return }
-        identity.fire(
+        identity.set(
             BrokerIdentity(
                 serverProperties: machine.serverProperties,
                 maximumChannels: agreed.channelMax,

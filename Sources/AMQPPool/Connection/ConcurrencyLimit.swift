@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import DequeModule
 import Supervision
 import Synchronization
@@ -44,7 +45,7 @@ final class ConcurrencyLimit: Sendable {
         guard let turn else { return .admitted }
         let timer = deadline.map { deadline in
             SystemSupervisionClock.shared.schedule(after: ContinuousClock.now.duration(to: deadline)) {
-                turn.fire(false)
+                turn.set(false)
             }
         }
         defer { timer?.cancel() }
@@ -66,6 +67,6 @@ final class ConcurrencyLimit: Sendable {
             if next == nil { state.free += 1 }
             return next
         }
-        next?.fire(true)
+        next?.set(true)
     }
 }

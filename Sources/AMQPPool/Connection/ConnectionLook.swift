@@ -1,3 +1,5 @@
+internal import ConcurrencyPrimitives
+
 /// A connection as it is now, for those who look at it.
 package struct ConnectionLook: Sendable {
     package var name: String?
@@ -39,7 +41,7 @@ extension AMQPConnection {
         )
         let answer = OneShot<[ChannelLook]>()
         onEventLoop { connection in
-            answer.fire(connection.channels.compactMap { $0?.assumeIsolated { $0.look } })
+            answer.set(connection.channels.compactMap { $0?.assumeIsolated { $0.look } })
         }
         if let channels = await answer.wait(atMost: timeout) {
             look.channels = channels

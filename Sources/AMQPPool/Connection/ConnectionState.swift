@@ -1,3 +1,5 @@
+internal import ConcurrencyPrimitives
+
 /// How a connection is.
 public enum ConnectionState: Sendable, Hashable {
     /// Open for everything.

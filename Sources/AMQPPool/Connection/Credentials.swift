@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Supervision
 
 /// What to log in with. The password is in no description, mirror or error.
@@ -50,9 +51,9 @@ public struct CredentialsProvider: Sendable {
         let late = failed("no credentials within \(timeout)")
         let task = Task { [provide] in
             do {
-                answer.fire(.success(try await provide(endpoint)))
+                answer.set(.success(try await provide(endpoint)))
             } catch {
-                answer.fire(
+                answer.set(
                     .failure(
                         .handshakeFailed(
                             endpoint: endpoint.redacted,
@@ -63,7 +64,7 @@ public struct CredentialsProvider: Sendable {
                 )
             }
         }
-        let timer = SystemSupervisionClock.shared.schedule(after: timeout) { answer.fire(late) }
+        let timer = SystemSupervisionClock.shared.schedule(after: timeout) { answer.set(late) }
         defer {
             timer.cancel()
             task.cancel()

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Logging
 import Supervision
 import Synchronization

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import NIOCore
 import Supervision
 import Synchronization
@@ -65,9 +66,9 @@ final class ConsumerSession: Sendable {
             exclusive: exclusive,
             arguments: arguments,
             onDelivery: { self.delivered($0) },
-            onCancel: { interruption.fire(.cancelledByBroker) }
+            onCancel: { interruption.set(.cancelledByBroker) }
         )
-        channel.onClosed { [weak interruption] in interruption?.fire(.channelEnded($0)) }
+        channel.onClosed { [weak interruption] in interruption?.set(.channelEnded($0)) }
         return interruption
     }
 
@@ -106,7 +107,7 @@ final class ConsumerSession: Sendable {
             send(tag, settlement)
             return state.isStopping && state.unsettled.isEmpty
         }
-        if isIdle { idle.fire(true) }
+        if isIdle { idle.set(true) }
     }
 
     /// Settles a delivery that failed: after `delay`, if it is to be tried again.
@@ -176,7 +177,7 @@ final class ConsumerSession: Sendable {
             return state.tag
         }
         let timer = SystemSupervisionClock.shared.schedule(after: ContinuousClock.now.duration(to: deadline)) {
-            self.idle.fire(false)
+            self.idle.set(false)
         }
         defer { timer.cancel() }
         // When this fails, the channel is over, or about to be closed for it.
@@ -188,7 +189,7 @@ final class ConsumerSession: Sendable {
             }
             return (delayed, state.unsettled.isEmpty)
         }
-        if isIdle { idle.fire(true) }
+        if isIdle { idle.set(true) }
         for tag in delayed { settle(tag, .requeue) }
         return await idle.wait() ?? false
     }
@@ -202,6 +203,6 @@ final class ConsumerSession: Sendable {
         }
         queue.removeAll(of: self)
         for case .handled(let task) in work { task.cancel() }
-        idle.fire(false)
+        idle.set(false)
     }
 }

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Supervision
 import Synchronization
 
@@ -81,7 +82,7 @@ final class KeptChannels: Sendable {
                 entries.withLock { $0[owner] = nil }
                 await channel.close()
             }
-            cleared.fire(())
+            cleared.set(())
         }
     }
 

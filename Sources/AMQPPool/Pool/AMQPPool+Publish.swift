@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 public import NIOCore
 import Supervision
 import Synchronization

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 public import Logging
 public import ServiceLifecycle
 public import Supervision
@@ -21,7 +22,7 @@ public final class AMQPPool: Service, Sendable {
     package let configuration: PoolConfiguration
     /// What callers and receivers that share this pool open their channels on.
     package let leases: ConnectionLeases
-    let registry: Current<ChannelRegistry>
+    let registry: CurrentIncarnation<ChannelRegistry>
     let dedicatedChannels: ConcurrencyLimit
     let publishScreen = PublishScreen()
     /// Of consumers; they outlive these as well as the processes of the pool, but not the connection they are on.
@@ -64,7 +65,7 @@ public final class AMQPPool: Service, Sendable {
         self.logger = logger ?? Logger(label: name)
         dedicatedChannels = ConcurrencyLimit(configuration.maximumDedicatedChannels)
         // As many wait as there are tasks that use the pool; each is one of theirs.
-        let current = Current<ChannelRegistry>(limit: .max)
+        let current = CurrentIncarnation<ChannelRegistry>(limit: .max)
         registry = current
         let states = stateBroadcast
         supervisor = Supervisor(name, strategy: .oneForAll, logger: logger) {

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Logging
 package import Supervision
 import Synchronization
@@ -92,7 +93,7 @@ package actor ChannelProcess: Worker {
             try Task.checkCancellation()
             let refusal = isOpen ? nil : topologyRefusal()
             // A connection that the broker closed for a reason while the channel was opened: those who wait want to know the reason.
-            if !isOpen, let reason = refusal ?? limitReached(error) ?? (connection.isEnding ? nil : error) {
+            if !isOpen, let reason = refusal ?? reasonOfBroker(error) ?? (connection.isEnding ? nil : error) {
                 registry.failedToSetUp(connection.endpoint, reason)
             }
             if connection.isEnding, refusal == nil { return try await waitToBeStopped() }
@@ -119,7 +120,7 @@ package actor ChannelProcess: Worker {
         if let onStop = hooks.onStop {
             let work = Task { [worked] in
                 await onStop(channel)
-                worked.fire(())
+                worked.set(())
             }
             _ = await worked.wait(atMost: shutdown - closing)
             work.cancel()
@@ -133,7 +134,7 @@ package actor ChannelProcess: Worker {
             state.isFenced = true
             return state.channel
         }
-        worked.fire(())
+        worked.set(())
         await channel?.close(timeout: killTimeout)
     }
 
@@ -157,10 +158,13 @@ package actor ChannelProcess: Worker {
         context.supervisor.parent?.parent?.parent
     }
 
-    /// The broker closes a whole connection with 530 for one channel more than the user may open.
-    private func limitReached(_ error: any Error) -> AMQPError? {
-        guard case .connectionClosedByBroker(530, _)? = error as? AMQPError else { return nil }
-        return error as? AMQPError
+    /// Why the broker closed the whole connection while the channel was opened, as it does for one channel more than the user may
+    /// open. 320 is somebody's purpose, or a broker that stops.
+    private func reasonOfBroker(_ error: any Error) -> AMQPError? {
+        guard let error = error as? AMQPError, case .connectionClosedByBroker(let code, _) = error.cause, code != 320 else {
+            return nil
+        }
+        return error
     }
 
     /// What the broker refused while the channel was set up, whatever `onOpen` made of it.

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Logging
 package import Supervision
 import Synchronization
@@ -66,7 +67,7 @@ package actor ConnectionProcess: Worker {
         if isFenced { return await close(connection, timeout: killTimeout) }
         connection.onBlockedChanged { [registry] in registry.readinessChanged() }
         registry.connected(connection)
-        opened.fire(connection)
+        opened.set(connection)
         if case .own = source {
             logger.info(
                 "connected",

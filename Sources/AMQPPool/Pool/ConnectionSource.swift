@@ -1,3 +1,5 @@
+internal import ConcurrencyPrimitives
+
 /// Where the connections of a pool's subtree come from.
 package enum ConnectionSource: Sendable {
     /// They are opened here, and closed here. Others may lease them.
@@ -9,11 +11,11 @@ package enum ConnectionSource: Sendable {
 
 /// The open connections of a pool by their numbers, over all incarnations of its processes.
 package final class ConnectionLeases: Sendable {
-    private let connections: [Current<AMQPConnection>]
+    private let connections: [CurrentIncarnation<AMQPConnection>]
 
     init(count: Int) {
         // Those that wait are processes of this program's own trees, one for each connection.
-        connections = (0..<max(1, count)).map { _ in Current(limit: .max) }
+        connections = (0..<max(1, count)).map { _ in CurrentIncarnation(limit: .max) }
     }
 
     /// The connection with this number is open.
@@ -34,7 +36,7 @@ package final class ConnectionLeases: Sendable {
         }
         var ended: AMQPConnection?
         while true {
-            do throws(Current<AMQPConnection>.Absence) {
+            do throws(CurrentIncarnation<AMQPConnection>.Absence) {
                 let connection = try await current.value(otherThan: ended, before: .now + .seconds(3600))
                 if !connection.isEnding { return connection }
                 ended = connection
@@ -47,7 +49,7 @@ package final class ConnectionLeases: Sendable {
         }
     }
 
-    private func current(_ number: Int) -> Current<AMQPConnection>? {
+    private func current(_ number: Int) -> CurrentIncarnation<AMQPConnection>? {
         connections.indices.contains(number - 1) ? connections[number - 1] : nil
     }
 }

@@ -1,3 +1,5 @@
+internal import ConcurrencyPrimitives
+
 /// Which messages of a pool go on the channels that all share, and which are tried alone first.
 ///
 /// The broker closes a channel for a message to an exchange that does not exist, and what others have published on it is in doubt. So
@@ -101,7 +103,7 @@ struct RefusedPublishes {
         case .unknown:
             entries[ground] = entry.failures > 0 ? entry : nil
         }
-        ended?.fire(trial)
+        ended?.set(trial)
     }
 
     /// A message on a channel that others use too was refused.

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Logging
 import NIOCore
 import NIOPosix
@@ -42,11 +43,11 @@ struct TLSSession: Sendable {
         }
         let answer = OneShot<Result<TLSSession, TLSFailure>>()
         let timer = SystemSupervisionClock.shared.schedule(after: timeout) {
-            answer.fire(.failure(.invalidSettings(reason: "its files were not read within \(timeout)")))
+            answer.set(.failure(.invalidSettings(reason: "its files were not read within \(timeout)")))
         }
         defer { timer.cancel() }
         NIOThreadPool.singleton.submit { _ in
-            answer.fire(Result { () throws(TLSFailure) in try TLSSession(host: endpoint.host, settings) })
+            answer.set(Result { () throws(TLSFailure) in try TLSSession(host: endpoint.host, settings) })
         }
         guard let result = await answer.wait() else {
             throw .cancelled(operation: "connecting to \(endpoint.redacted)")

@@ -1,4 +1,5 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import RPCWire
 import Synchronization
 

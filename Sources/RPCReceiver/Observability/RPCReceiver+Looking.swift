@@ -1,4 +1,5 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import RPCWire
 
 /// A receiver as it is now, for those who look at it: nothing of what its requests carry.

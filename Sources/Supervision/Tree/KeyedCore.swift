@@ -1,3 +1,5 @@
+import ConcurrencyPrimitives
+
 /// What one partition of a ``KeyedSupervisor`` decides, as a value: which key has a process, who waits for one, and which
 /// process may end because nobody uses it.
 ///

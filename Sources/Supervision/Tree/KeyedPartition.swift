@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Synchronization
 
 /// What the shell of a supervisor tells the table of keys that it serves.

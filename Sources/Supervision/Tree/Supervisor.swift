@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Logging
 import ServiceLifecycle
 import Synchronization

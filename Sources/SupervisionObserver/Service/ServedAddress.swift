@@ -1,56 +1,28 @@
-import Synchronization
+import ConcurrencyPrimitives
 
 /// Where the page is served, for those who wait for it.
 final class ServedAddress: Sendable {
-    private struct State {
-        var url: String?
-        var isEnded = false
-        var lastWaiter: UInt64 = 0
-        var waiters: [UInt64: CheckedContinuation<String?, Never>] = [:]
+    private enum State {
+        case notYet
+        case served(String)
+        case ended
     }
 
-    private let state = Mutex(State())
+    private let state = Monitor(State.notYet)
 
-    func set(_ url: String) {
-        wakeAll { state in
-            state.url = url
-            return url
-        }
-    }
+    func set(_ url: String) { state.change { $0 = .served(url) } }
 
-    func end() {
-        wakeAll { state in
-            state.url = nil
-            state.isEnded = true
-            return nil
-        }
-    }
+    func end() { state.change { $0 = .ended } }
 
-    private func wakeAll(_ change: (inout State) -> String?) {
-        let (url, waiters) = state.withLock { state in
-            let url = change(&state)
-            defer { state.waiters = [:] }
-            return (url, state.waiters)
-        }
-        for waiter in waiters.values { waiter.resume(returning: url) }
-    }
-
+    /// The address, waited for; `nil` when nothing is served any more, or the waiting task is cancelled before.
     func value() async -> String? {
-        let id = state.withLock { state in
-            state.lastWaiter += 1
-            return state.lastWaiter
-        }
-        return await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let (isOver, url) = state.withLock { state -> (Bool, String?) in
-                    if state.url != nil || state.isEnded || Task.isCancelled { return (true, state.url) }
-                    state.waiters[id] = continuation
-                    return (false, nil)
-                }
-                if isOver { continuation.resume(returning: url) }
+        let url: String?? = try? await state.wait { state -> String?? in
+            switch state {
+            case .notYet: nil
+            case .served(let url): .some(url)
+            case .ended: .some(nil)
             }
-        } onCancel: {
-            state.withLock { $0.waiters.removeValue(forKey: id) }?.resume(returning: nil)
         }
+        return url ?? nil
     }
 }

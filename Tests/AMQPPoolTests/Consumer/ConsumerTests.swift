@@ -7,6 +7,7 @@ import Synchronization
 import Testing
 
 @testable import AMQPPool
+import ConcurrencyPrimitives
 
 @Suite("A consumer")
 struct ConsumerTests {
@@ -279,7 +280,7 @@ struct ConsumerTests {
 final class Gate: Sendable {
     private let opened = OneShot<Void>()
 
-    func open() { opened.fire(()) }
+    func open() { opened.set(()) }
 
     func passed() async throws {
         guard await opened.wait() != nil else { throw CancellationError() }

@@ -5,6 +5,7 @@ import Synchronization
 import Testing
 
 @testable import AMQPPool
+import ConcurrencyPrimitives
 
 @Suite("States")
 struct StatesTests {

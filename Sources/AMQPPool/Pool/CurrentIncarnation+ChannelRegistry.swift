@@ -1,7 +1,8 @@
+internal import ConcurrencyPrimitives
 package import Supervision
 
 /// The registry of the pool's living incarnation.
-extension Current where Value == ChannelRegistry {
+extension Current where Value == ChannelRegistry, Source == Pid, Reason == ExitReason {
     var poolState: PoolState { value?.poolState ?? .stopped }
 
     /// The registry, waited for until the deadline: while the pool starts, or starts again.
