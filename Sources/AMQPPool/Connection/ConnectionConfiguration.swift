@@ -26,9 +26,10 @@ public struct ConnectionConfiguration: Sendable {
     public var maximumMessageSize = 16 * 1024 * 1024
     /// The largest body to accept, in bytes; a larger one is rejected without requeue and counted. Default 128 MiB.
     public var maximumIncomingMessageSize = 128 * 1024 * 1024
-    /// Messages of one channel that may be written and unconfirmed; more wait in the outbox. Default 16,384.
+    /// Messages of one channel that may be written and unconfirmed; more wait in the outbox. At least 1. Default 16,384.
     public var maximumUnconfirmed = 16_384
-    /// Messages and acknowledgements of one channel that may wait to be written; more messages wait for room. Default 65,536.
+    /// Messages and acknowledgements of one channel that may wait to be written; more messages wait for room. At
+    /// least 1. Default 65,536.
     public var maximumOutboxEntries = 65_536
     /// Bytes of messages of one channel that may wait to be written; more messages wait for room. Default 64 MiB.
     public var maximumOutboxBytes = 64 * 1024 * 1024

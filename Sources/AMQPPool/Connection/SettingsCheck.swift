@@ -1,3 +1,5 @@
+import Supervision
+
 extension Duration {
     /// No less than nothing and no more than a hundred years: what deadlines are computed from without an overflow.
     var bounded: Duration { min(max(self, .zero), .seconds(3_155_760_000)) }
@@ -10,6 +12,14 @@ extension ConnectionConfiguration {
 
     /// Throws what is wrong with the settings, before any socket is opened.
     func check() throws(AMQPError) {
+        // With none of these nothing could ever be sent: who publishes would wait for room that never comes.
+        try Self.check("maximumUnconfirmed", maximumUnconfirmed, atLeast: 1)
+        try Self.check("maximumOutboxEntries", maximumOutboxEntries, atLeast: 1)
+        try Self.check("maximumOutboxBytes", maximumOutboxBytes, atLeast: 0)
+        try Self.check("maximumWaitingOperations", maximumWaitingOperations, atLeast: 0)
+        try Self.check("maximumMessageSize", maximumMessageSize, atLeast: 0)
+        // Each message that arrives would be rejected, and lost.
+        try Self.check("maximumIncomingMessageSize", maximumIncomingMessageSize, atLeast: 0)
         guard let name else { return }
         let bytes = name.utf8.count
         guard bytes <= Self.maximumNameBytes else {
@@ -18,6 +28,11 @@ extension ConnectionConfiguration {
                     + "\"\(name.prefix(40))...\""
             )
         }
+    }
+
+    private static func check(_ setting: String, _ value: Int, atLeast minimum: Int) throws(AMQPError) {
+        guard value < minimum else { return }
+        throw .invalidArgument("\(setting) must be at least \(minimum), but is \(value)")
     }
 
     /// Throws if connections to the endpoint have fewer channels than are needed.
@@ -40,6 +55,10 @@ extension PoolConfiguration {
     /// ``channelsPerConnection``, as many as there are processes for them.
     var channelCount: Int { isSane ? max(1, channelsPerConnection) : 1 }
 
+    /// How long a supervisor of connections or channels that fail without an end lets them be: without any time it would not let
+    /// them be at all.
+    var cooldown: Duration { max(backoff.maximum, .milliseconds(100)) }
+
     private var isSane: Bool {
         connections <= Self.maximumConnections
             && channelsPerConnection <= Self.maximumChannels / max(1, min(connections, Self.maximumConnections))
@@ -58,8 +77,8 @@ extension PoolConfiguration {
         guard !endpoints.isEmpty else { throw .invalidArgument("the pool has no endpoints") }
         guard isSane else {
             throw .invalidArgument(
-                "\(connections) connections with \(channelsPerConnection) channels each are more than "
-                    + "\(Self.maximumConnections) connections or \(Self.maximumChannels) channels"
+                "connections (\(connections)) and channelsPerConnection (\(channelsPerConnection)) are more than "
+                    + "\(Self.maximumConnections) connections or \(Self.maximumChannels) channels together"
             )
         }
         let settings = connection(number: connectionCount)

@@ -161,7 +161,8 @@ package actor ChannelProcess: Worker {
     /// Why the broker closed the whole connection while the channel was opened, as it does for one channel more than the user may
     /// open. 320 is somebody's purpose, or a broker that stops.
     private func reasonOfBroker(_ error: any Error) -> AMQPError? {
-        guard let error = error as? AMQPError, case .connectionClosedByBroker(let code, _) = error.cause, code != 320 else {
+        guard let error = error as? AMQPError, case .connectionClosedByBroker(let code, _) = error.cause, code != 320
+        else {
             return nil
         }
         return error

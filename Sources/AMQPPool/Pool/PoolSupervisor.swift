@@ -69,7 +69,7 @@ private func connectionSupervisor(
     return Supervisor(
         "connection-supervisor-\(number)",
         strategy: .restForOne,
-        whenExceeded: .cooldown(configuration.backoff.maximum)
+        whenExceeded: .cooldown(configuration.cooldown)
     ) {
         Child(
             "connection",
@@ -96,7 +96,7 @@ private func connectionSupervisor(
         Supervisor(
             "channel-supervisor",
             strategy: .oneForOne,
-            whenExceeded: .cooldown(configuration.backoff.maximum)
+            whenExceeded: .cooldown(configuration.cooldown)
         ) {
             for number in 1...configuration.channelCount {
                 channel(number, configuration: configuration, registry: registry, hooks: hooks)

@@ -17,6 +17,15 @@ import Glibc
 struct SettingsTests: PeerScript {
     private static let durations: [Duration] = [.zero, .seconds(-1), .seconds(Int64.max), .seconds(Int64.min)]
     private static let numbers = [0, -1, Int.max, Int.min]
+    private static var bounds: [(String, WritableKeyPath<ConnectionConfiguration, Int>, minimum: Int)] {
+        [
+            ("maximumMessageSize", \.maximumMessageSize, 0),
+            ("maximumIncomingMessageSize", \.maximumIncomingMessageSize, 0),
+            ("maximumUnconfirmed", \.maximumUnconfirmed, 1), ("maximumOutboxEntries", \.maximumOutboxEntries, 1),
+            ("maximumOutboxBytes", \.maximumOutboxBytes, 0),
+            ("maximumWaitingOperations", \.maximumWaitingOperations, 0),
+        ]
+    }
 
     @Test("A frame size that RabbitMQ takes no more is raised to the least that it takes")
     func frameSize() async throws {
@@ -60,9 +69,33 @@ struct SettingsTests: PeerScript {
             configuration = PoolConfiguration(endpoints: ["amqp://127.0.0.1:1"])
             configuration.connections = connections
             configuration.channelsPerConnection = channels
-            try await expectRefusal(of: configuration, "are more than")
+            try await expectRefusal(of: configuration, "channelsPerConnection")
         }
         try await expectRefusal(of: PoolConfiguration(endpoints: []), "no endpoints")
+    }
+
+    @Test(
+        "A bound that would let nothing through, and a backoff that makes no sense, are refused by name at a pool's start"
+    )
+    func impossibleBounds() async throws {
+        for (name, path, minimum) in Self.bounds {
+            var configuration = PoolConfiguration(endpoints: ["amqp://127.0.0.1:1"])
+            configuration.connection[keyPath: path] = minimum - 1
+            try await expectRefusal(of: configuration, "\(name) must be at least \(minimum)")
+        }
+        for backoff in [
+            Backoff(minimum: .seconds(1), maximum: .zero), Backoff(minimum: .seconds(1), maximum: .seconds(-1)),
+            Backoff(minimum: .seconds(-1)), Backoff(factor: .nan), Backoff(jitter: 2),
+        ] {
+            var configuration = PoolConfiguration(endpoints: ["amqp://127.0.0.1:1"])
+            configuration.backoff = backoff
+            try await expectRefusal(of: configuration, "a backoff's")
+        }
+        var configuration = PoolConfiguration(endpoints: ["amqp://127.0.0.1:1"])
+        configuration.backoff = Backoff(minimum: .zero, maximum: .zero)
+        let pool = AMQPPool(configuration: configuration)
+        try await pool.start()
+        await pool.stop()
     }
 
     private func expectRefusal(of configuration: PoolConfiguration, _ text: String) async throws {
@@ -143,12 +176,18 @@ struct SettingsTests: PeerScript {
     func number(_ number: Int) async throws {
         try await TestBroker.withVirtualHost { _, url, _ in
             let endpoint = try Endpoint(url: url)
-            for path in [
-                \ConnectionConfiguration.maximumMessageSize, \.maximumIncomingMessageSize, \.maximumUnconfirmed,
-                \.maximumOutboxEntries, \.maximumOutboxBytes, \.maximumWaitingOperations,
-            ] {
+            for (name, path, minimum) in Self.bounds {
                 var configuration = patient()
                 configuration[keyPath: path] = number
+                guard number >= minimum else {
+                    let error = await failure { [configuration] () async throws(AMQPError) in
+                        try await AMQPConnection.open(endpoint, configuration: configuration)
+                    }
+                    #expect(
+                        "\(String(describing: error))".contains("\(name) must be at least \(minimum), but is \(number)")
+                    )
+                    continue
+                }
                 let connection = try await AMQPConnection.open(endpoint, configuration: configuration)
                 let channel = try await connection.openChannel()
                 let queue = try await channel.declareQueue("", exclusive: true).name
