@@ -165,11 +165,15 @@ struct TaskSupervisorTests {
                     case .timedOut(.seconds(5)): results[input] = -1
                     case .timedOut, .failure: results[input] = -2
                     }
+                    journal.write("given")
                 }
                 return results
             }
             await journal.wait(for: "slow")
-            await settle { clock.pendingTimers > 0 }
+            // All that can be given has been, and what is left has its timer: the slow one, and the one behind it.
+            let (given, timers) = order == .ofElements ? (1, 2) : (3, 1)
+            await journal.wait(for: "given", count: given)
+            await settle { clock.pendingTimers == timers && (try? tasks.tasks().count) == 1 }
             clock.advance(by: .seconds(5))
             switch onTimeout {
             case .kill: #expect(try await reading.value == [1: 1, 2: -1, 3: 3, 4: 4])
