@@ -99,6 +99,79 @@ struct PredictionTests {
         #expect(first.effects.removed.count == 3)
     }
 
+    private func keyed(
+        _ whenExceeded: KeyedWhenExceeded,
+        _ restart: Restart = .transient,
+        intensity: Int = 1,
+        strategy: Strategy = .oneForOne
+    ) -> Chaos {
+        let current = Shared<KeyedSupervisor<Int, Waiter>?>(nil)
+        return Chaos(
+            ready: { _ in
+                guard let sessions = current.with({ $0 }) else { return }
+                for key in 0..<3 { try await sessions[key].findOrStart() }
+            }
+        ) { clock in
+            let sessions = KeyedSupervisor<Int, Waiter>(
+                "sessions",
+                partitions: 2,
+                processRestart: restart,
+                intensity: .init(intensity, within: .seconds(5)),
+                whenExceeded: whenExceeded
+            ) { _, context in Waiter(context) }
+            current.with { $0 = sessions }
+            return Supervisor("app", strategy: strategy, logger: quiet, clock: clock) {
+                Child("first") { _ in Keeper() }
+                sessions
+                Child("last") { _ in Keeper() }
+            }
+        }
+    }
+
+    @Test(
+        "know that a keyed supervisor counts the restarts of each process by itself",
+        arguments: [KeyedWhenExceeded.giveUp, .escalate, .cooldown(.seconds(30))],
+        [Restart.permanent, .transient, .temporary]
+    )
+    func keyedProcesses(whenExceeded: KeyedWhenExceeded, restart: Restart) async throws {
+        let report = try await keyed(whenExceeded, restart).matrix()
+        #expect(report.rows.contains { $0.kills.first?.path == "app/sessions/1" })
+        guard restart != .temporary else { return }
+        let always = try #require(report.rows.first { $0.kills == [.init("app/sessions/1", .failingRestart(.always))] })
+        switch whenExceeded {
+        case .giveUp: #expect(always.effects == Effects(removed: ["app/sessions/1"]))
+        case .cooldown: #expect(always.effects == Effects(restarted: ["app/sessions/1"], keepsTrying: true))
+        case .escalate: #expect(always.effects.restarted.contains("app/sessions"))
+        }
+    }
+
+    @Test("know what the end of one process by key means for others", arguments: strategies)
+    func keyedEscalation(strategy: Strategy) async throws {
+        let report = try await keyed(.escalate, intensity: 0, strategy: strategy).matrix()
+        let kill = try #require(report.rows.first { $0.kills == [.init("app/sessions/1", .kill)] })
+        #expect(kill.effects.removed == ["app/sessions/0", "app/sessions/1", "app/sessions/2"])
+        #expect(kill.effects.gaveUp.contains("app/sessions"))
+        #expect(kill.effects.restarted.contains("app/last") == (strategy != .oneForOne))
+    }
+
+    @Test("know that the children of a dynamic supervisor share its intensity", arguments: [0, 1])
+    func dynamicIntensity(restarts: Int) async throws {
+        let chaos = Chaos(
+            ready: { tree in
+                let sessions = try tree.supervisor.dynamicSupervisor("sessions")
+                for restart in Self.restarts {
+                    _ = try await sessions.startChild(Child("session", restart: restart) { Waiter($0) })
+                }
+            }
+        ) { clock in
+            Supervisor("app", logger: quiet, clock: clock) {
+                DynamicSupervisor("sessions", intensity: .init(restarts, within: .seconds(5)))
+                Child("last") { _ in Keeper() }
+            }
+        }
+        try await chaos.matrix()
+    }
+
     @Test("know what comes of a child that cannot be stopped")
     func unstoppable() async throws {
         let chaos = Chaos { clock in

@@ -23,6 +23,8 @@ package struct ProcessDescription: Sendable {
     /// Of a supervisor.
     package var intensity = RestartIntensity(0, within: .seconds(1))
     package var whenExceeded = WhenExceeded.escalate
+    /// Whether a child that is restarted too often is given up, and its supervisor stays.
+    package var givesUpChild = false
 
     package var isSupervisor: Bool {
         if case .worker = kind { return false }
@@ -180,6 +182,7 @@ private struct Place {
         if case .supervisor(let specification) = child.kind {
             description.intensity = specification.intensity
             description.whenExceeded = specification.whenExceeded
+            description.givesUpChild = specification.keyed?.givesUpChild ?? false
             switch specification.kind {
             case .ordered(let strategy): description.kind = .supervisor(strategy, specification.autoShutdown)
             case .dynamic: description.kind = .dynamicSupervisor

@@ -6,7 +6,8 @@ import Supervision
 /// 2. Its siblings are restarted with it as the strategy of their supervisor says; a temporary one is then gone.
 /// 3. A supervisor that is started again starts all that its description names, and nothing that was added at run time.
 /// 4. A restart, and each start that fails, counts against the intensity. One too many, and the supervisor ends with a shutdown,
-///    which its own supervisor treats by rule 1, or it pauses and tries again.
+///    which its own supervisor treats by rule 1, or it pauses and tries again. A keyed supervisor counts for each process
+///    by itself, and may give up that process alone.
 /// 5. The end of a significant child for good ends its supervisor with a shutdown, if that has an automatic shutdown.
 ///
 /// It assumes that nothing else happens, that intensities are unused at first, and that no time passes but for backoffs.
@@ -108,6 +109,7 @@ extension Prediction {
                     isUncertain = true
                     return
                 }
+                if parent.givesUpChild { return remove(place.key) }
                 gaveUp.insert(parent.key)
                 remove(place.key)
                 // The starts that failed on the way are used up; each further one fails the start of the supervisor above.
