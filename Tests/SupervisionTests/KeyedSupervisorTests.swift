@@ -552,6 +552,9 @@ struct KeyedSupervisorTests {
         #expect(keyed.count == 0)
         #expect(try await keyed[["a", "b\n"]].call { $0.call() } == 1)
         #expect(keyed[["a", "b\n"]].path == "keyed/a%2Fb%0A")
+        #expect(keyed[["a%2Fb%0A"]].path == "keyed/a%252Fb%250A")
+        #expect(keyed[["#0"]].path == "keyed/%230")
+        #expect(keyed[["C#"]].path == "keyed/C#")
         #expect(keyed[[String(repeating: "x", count: 10_000)]].path.count < 200)
         await keyed.stop()
     }

@@ -72,17 +72,23 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
         (process?.parent?.path ?? name) + "/" + component(of: key)
     }
 
-    /// The key as a part of a path: without slashes and line breaks, not empty, and of bounded length.
+    /// What a partition is called among those of its supervisor. No key is written like this, so that no two paths are the same.
+    static func partitionName(_ index: Int) -> String { "#\(index)" }
+
+    /// The key as a part of a path: without slashes and line breaks, not empty, of bounded length, and another one for each label
+    /// up to that length.
     private func component(of key: Key) -> String {
         let text = label(key)
         let isPlain =
-            !text.isEmpty && text.utf8.count <= 128 && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x2F && $0 != 0x7F }
+            !text.isEmpty && text.utf8.count <= 128 && text.utf8.first != 0x23
+            && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x25 && $0 != 0x2F && $0 != 0x7F }
         if isPlain { return text }
         var result = ""
         for scalar in text.unicodeScalars.prefix(128) {
             switch scalar {
-            case "/": result += "%2F"
-            case _ where scalar.value < 0x20 || scalar.value == 0x7F: result += "%" + hexadecimal(scalar.value)
+            case "/", "%": result += escaped(scalar)
+            case "#" where result.isEmpty: result += escaped(scalar)
+            case _ where scalar.value < 0x20 || scalar.value == 0x7F: result += escaped(scalar)
             default: result.unicodeScalars.append(scalar)
             }
         }
@@ -90,9 +96,9 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
         return result.isEmpty ? "%" : result
     }
 
-    private func hexadecimal(_ value: UInt32) -> String {
-        let digits = String(value, radix: 16, uppercase: true)
-        return digits.count < 2 ? "0" + digits : digits
+    private func escaped(_ scalar: Unicode.Scalar) -> String {
+        let digits = String(scalar.value, radix: 16, uppercase: true)
+        return digits.count < 2 ? "%0" + digits : "%" + digits
     }
 
     /// Grows with each use where somebody asks which one was last.

@@ -53,8 +53,8 @@ public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service,
     ///   - shutdown: As a child: how its parent stops it. The default gives the processes all the time they need.
     ///   - logger: For the whole tree, used at the root; by default one with the label `supervision`.
     ///   - clock: For the whole tree, used at the root.
-    ///   - label: The key as it stands in paths, logs and events. Give one that shows no secret when the keys are such. A `/` and
-    ///     control characters are escaped, and what is longer than 128 characters is cut.
+    ///   - label: The key as it stands in paths, logs and events. Give one that shows no secret when the keys are such. A `/`, a
+    ///     `%`, a `#` at the beginning and control characters are percent-encoded, and what is longer than 128 characters is cut.
     ///   - start: Makes an incarnation for a key. Returning `nil` or throwing starts none.
     public convenience init(
         _ name: String,
@@ -140,7 +140,7 @@ public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service,
                 children: partitions.enumerated().map { index, partition in
                     Child(
                         supervisor: SupervisorSpecification(
-                            name: "\(index)",
+                            name: KeyedSettings<Key, A>.partitionName(index),
                             kind: .dynamic(maximumChildren: nil),
                             intensity: intensity,
                             whenExceeded: whenExceeded.ofOneChild,
