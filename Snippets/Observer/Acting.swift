@@ -5,15 +5,15 @@ import Hummingbird
 import Supervision
 import SupervisionObserver
 
-actor Mailer: Worker, Describing {
+actor Mailer: Worker, StateReporting {
     private var sent = 0
     private var waiting: [String] = []
 
     func run() async throws { try await Task.sleep(for: .seconds(3600)) }
 
     // snippet.describing
-    func describe() -> KeyValuePairs<String, String> {
-        ["sent": "\(sent)", "waiting": "\(waiting.count)"]
+    func stateReport() -> StateReport {
+        StateReport(waiting.isEmpty ? "idle" : "sending", ["sent": "\(sent)", "waiting": "\(waiting.count)"])
     }
     // snippet.end
 }

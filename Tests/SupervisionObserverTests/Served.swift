@@ -15,9 +15,9 @@ struct Served: Sendable {
 
     actor Plain {}
 
-    actor Worker: Supervision.Worker, Describing {
+    actor Worker: Supervision.Worker, StateReporting {
         func run() async throws { try await Task.sleep(for: .seconds(3600)) }
-        func describe() -> KeyValuePairs<String, String> { ["state": "fine"] }
+        func stateReport() -> StateReport { StateReport("fine") }
     }
 
     let observer: Observer

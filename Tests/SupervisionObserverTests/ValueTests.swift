@@ -240,27 +240,16 @@ struct ValueTests {
 
     // MARK: What an actor says about itself
 
-    private actor Chatty: Describing {
-        func describe() -> KeyValuePairs<String, String> {
-            [
-                "long": String(repeating: "x", count: 10_000), "two\nlines": "a\nb",
-            ]
-        }
-    }
-
-    private actor Silent: Describing {
-        func describe() async -> KeyValuePairs<String, String> {
-            try? await Task.sleep(for: .seconds(3600))
-            return [:]
-        }
-    }
-
-    @Test("what an actor says about itself is bounded, and one that does not answer is not waited for")
-    func describing() async {
-        let lines = await Observation.describe(Chatty())
-        #expect(lines?.count == 2)
-        #expect(lines?.first?.value.count == 201)
-        #expect(lines?.last == ProcessPage.Line(name: "two lines", value: "a b"))
-        #expect(await Observation.describe(Silent(), within: .milliseconds(1)) == nil)
+    @Test("what an actor shows of its state is bounded, the summary first")
+    func stateReport() {
+        let fields = (0..<50).map { StateReport.Field(name: "\($0)", value: "a\nb") }
+        var report = StateReport(String(repeating: "x", count: 10_000))
+        report.fields = fields
+        let lines = Observation.lines(report)
+        #expect(lines.count == 32)
+        #expect(lines.first?.name == "state")
+        #expect(lines.first?.value.count == 201)
+        #expect(lines.last == ProcessPage.Line(name: "30", value: "a b"))
+        #expect(Observation.lines(StateReport("", ["a": "1"])) == [ProcessPage.Line(name: "a", value: "1")])
     }
 }

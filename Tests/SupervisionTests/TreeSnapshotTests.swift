@@ -7,9 +7,9 @@ import Testing
 struct TreeSnapshotTests {
     private actor Plain {}
 
-    private actor Talker: Worker, Describing {
+    private actor Talker: Worker, StateReporting {
         func run() async throws { try await Task.sleep(for: .seconds(3600)) }
-        func describe() -> KeyValuePairs<String, String> { ["sent": "3"] }
+        func stateReport() -> StateReport { StateReport("idle", ["sent": "3"]) }
     }
 
     private func tree(clock: any SupervisionClock = SystemSupervisionClock.shared) -> Supervisor {
@@ -118,7 +118,8 @@ struct TreeSnapshotTests {
         #expect(found.names.map(\.name) == ["blue"])
         #expect(found.names.map(\.registry) == ["app/names"])
         #expect(found.specification.contains { $0 == ("restart", "permanent") })
-        #expect(await found.describing?.describe().map(\.value) == ["3"])
+        #expect(found.reportsState)
+        #expect(try await found.pid?.stateReport() == StateReport("idle", ["sent": "3"]))
         #expect(supervisor.inspect("app/inner")?.specification.contains { $0 == ("strategy", "one_for_all") } == true)
         #expect(supervisor.inspect("app")?.pid == supervisor.pid)
         for missing in ["", "other", "ap", "app/", "app/none", "app/inner/b/c"] {

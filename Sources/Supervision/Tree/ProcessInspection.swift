@@ -10,8 +10,8 @@ package struct ProcessInspection: Sendable {
     package var monitors = 0
     /// The names that it has in the registries of its tree, with the registry that has each.
     package var names: [(registry: String, name: String)] = []
-    /// Its actor, when that has something to say.
-    package var describing: (any Describing)?
+    /// Whether its actor is ``StateReporting``.
+    package var reportsState = false
 
     package init() {}
 }
@@ -40,7 +40,7 @@ extension Supervisor {
                     if let incarnation, incarnation.pid.isAlive {
                         inspection.look(at: incarnation.pid.process, in: current, limit: limit)
                         if case .child(let process) = incarnation {
-                            inspection.describing = process.actor as? any Describing
+                            inspection.reportsState = process.actor is any StateReporting
                         }
                     }
                 }

@@ -1,7 +1,8 @@
 /// An actor that shows its state to whoever looks after the program: OTP's `sys:get_state/2`.
 ///
-/// Off by default: only an actor that conforms shows anything, and only what it chooses to. It is called on the actor, between two
-/// pieces of its work, so it should be quick. Show no secrets: reports go into tools and tickets.
+/// Off by default: only an actor that conforms shows anything, and only what it chooses to. ``Pid/stateReport(timeout:)`` and
+/// the observer's page of the process ask for it, and nobody else. It is called on the actor, between two pieces of its work, so it
+/// should be quick. Show no secrets, and nothing of anybody's messages: reports go into tools and tickets.
 ///
 ///     extension Session: StateReporting {
 ///         func stateReport() -> StateReport { StateReport("idle", ["user": user, "messages": "\(count)"]) }

@@ -266,37 +266,26 @@ final class Observation: Sendable {
             history: history,
             events: events
         )
-        guard let describing = inspection.describing else { return page }
-        switch await Self.describe(describing) {
-        case .some(let lines): page.description = lines
-        case .none: page.descriptionProblem = "it did not answer within a second"
+        guard inspection.reportsState, let pid = inspection.pid else { return page }
+        do {
+            page.description = Self.lines(try await pid.stateReport(timeout: .seconds(1)))
+        } catch CallError.timeout {
+            page.descriptionProblem = "it did not answer within a second"
+        } catch {
+            page.descriptionProblem = "it has ended"
         }
         return page
     }
 
-    /// What an actor says about itself, bounded in time and size. Whoever does not answer is left behind.
-    static func describe(_ actor: any Describing, within timeout: Duration = .seconds(1)) async -> [ProcessPage.Line]? {
-        let (stream, continuation) = AsyncStream.makeStream(of: [ProcessPage.Line]?.self)
-        let asking = Task {
-            let lines = await actor.describe().prefix(32).map { line in
-                ProcessPage.Line(
-                    name: DisplayText.line(line.key, limit: 100),
-                    value: DisplayText.line(line.value, limit: 200)
-                )
-            }
-            continuation.yield(lines)
-            continuation.finish()
+    /// What an actor shows of its state, bounded in size.
+    static func lines(_ report: StateReport) -> [ProcessPage.Line] {
+        let summary = report.summary.isEmpty ? [] : [StateReport.Field(name: "state", value: report.summary)]
+        return (summary + report.fields).prefix(32).map { field in
+            ProcessPage.Line(
+                name: DisplayText.line(field.name, limit: 100),
+                value: DisplayText.line(field.value, limit: 200)
+            )
         }
-        let timer = SystemSupervisionClock.shared.schedule(after: timeout) {
-            continuation.yield(nil)
-            continuation.finish()
-        }
-        defer {
-            asking.cancel()
-            timer.cancel()
-        }
-        for await lines in stream { return lines }
-        return nil
     }
 
     // MARK: Summaries
