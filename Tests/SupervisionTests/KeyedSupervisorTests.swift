@@ -53,7 +53,8 @@ private func tenants(
     intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5)),
     whenExceeded: KeyedWhenExceeded = .giveUp,
     logger: Logger? = nil,
-    clock: any SupervisionClock = SystemSupervisionClock.shared,
+    // Nobody turns it: on a busy machine no call runs out of time.
+    clock: any SupervisionClock = ManualClock(),
     start: @escaping @Sendable (String, ChildContext) async throws -> Void = { _, _ in }
 ) -> KeyedSupervisor<String, Tenant> {
     KeyedSupervisor(
@@ -97,7 +98,7 @@ struct KeyedSupervisorTests {
     @Test("is found through the same object inside another's tree; its path holds the key and no partition")
     func nested() async throws {
         let tenants = tenants()
-        let app = Supervisor("app") { tenants }
+        let app = Supervisor("app", clock: ManualClock()) { tenants }
         try await app.start()
         let events = app.events
         let pid = try await tenants["ada"].findOrStart()
@@ -425,7 +426,7 @@ struct KeyedSupervisorTests {
     func givesUp() async throws {
         let census = Census()
         let tenants = tenants(census, partitions: 1, intensity: .init(2, within: .seconds(3600)))
-        let app = Supervisor("app") { tenants }
+        let app = Supervisor("app", clock: ManualClock()) { tenants }
         try await app.start()
         let other = try await tenants["bob"].findOrStart()
         for _ in 1...3 {
@@ -484,7 +485,7 @@ struct KeyedSupervisorTests {
             journal.write("start")
             try await Task.sleep(for: .seconds(3600))
         }
-        let app = Supervisor("app") { tenants }
+        let app = Supervisor("app", clock: ManualClock()) { tenants }
         await #expect {
             try await tenants["ada"].call { $0.call() }
         } throws: {
@@ -516,8 +517,8 @@ struct KeyedSupervisorTests {
     @Test("stands in one place at a time, and checks its settings")
     func problems() async throws {
         let tenants = tenants()
-        let first = Supervisor("first") { tenants }
-        let second = Supervisor("second") { tenants }
+        let first = Supervisor("first", clock: ManualClock()) { tenants }
+        let second = Supervisor("second", clock: ManualClock()) { tenants }
         try await first.start()
         await #expect(throws: SupervisionError.self) { try await second.start() }
         #expect(try await tenants["ada"].call { $0.call() } == 1)
@@ -540,7 +541,11 @@ struct KeyedSupervisorTests {
 
     @Test("a start that returns nil starts nothing; keys of any kind make paths that can be read")
     func ignoredAndLabels() async throws {
-        let keyed = KeyedSupervisor<[String], Tenant>("keyed", label: { $0.joined(separator: "/") }) { key, _ in
+        let keyed = KeyedSupervisor<[String], Tenant>(
+            "keyed",
+            clock: ManualClock(),
+            label: { $0.joined(separator: "/") }
+        ) { key, _ in
             key.isEmpty ? nil : Tenant(key[0])
         }
         try await keyed.start()
@@ -583,7 +588,8 @@ struct KeyedSupervisorTests {
             limit: .leastRecentlyUsed(16),
             idleTimeout: .milliseconds(2),
             partitions: 3,
-            intensity: .init(1_000_000, within: .seconds(1))
+            intensity: .init(1_000_000, within: .seconds(1)),
+            clock: SystemSupervisionClock.shared
         )
         try await tenants.start()
         let outcomes = Journal()
@@ -622,7 +628,7 @@ struct KeyedSupervisorTests {
     @Test("a call whose process ended for good before the body began runs once, on another")
     func lostBeforeTheBody() async throws {
         let gates = Mutex<[Gate]>([])
-        let keyed = KeyedSupervisor<String, Gated>("keyed", processRestart: .temporary) { _, _ in
+        let keyed = KeyedSupervisor<String, Gated>("keyed", processRestart: .temporary, clock: ManualClock()) { _, _ in
             let gate = Gate()
             gates.withLock { $0.append(gate) }
             return Gated(gate)
@@ -643,13 +649,111 @@ struct KeyedSupervisorTests {
         await keyed.stop()
     }
 
+    @Test("a call while the keyed supervisor stops fails at once, and leaves no process behind")
+    func callsWhileStopping() async throws {
+        for _ in 1...20 {
+            let census = Census()
+            let tenants = tenants(census, partitions: 2)
+            try await tenants.start()
+            _ = try await tenants["a"].findOrStart()
+            await withTaskGroup(of: Void.self) { group in
+                for index in 0..<20 {
+                    group.addTask {
+                        do {
+                            _ = try await tenants["\(index % 5)"].findOrStart()
+                        } catch CallError.noProcess {
+                            return
+                        } catch {
+                            Issue.record("\(error)")
+                        }
+                    }
+                }
+                group.addTask { await tenants.stop() }
+            }
+            await tenants.stop()
+            #expect(census.living == 0)
+            #expect(tenants.count == 0)
+        }
+    }
+
+    @Test("a start that fails gives its place back, refused or evicted for it", arguments: [true, false])
+    func failedStartAtTheLimit(refuses: Bool) async throws {
+        let tenants = tenants(limit: refuses ? .refuse(2) : .leastRecentlyUsed(2)) { key, _ in
+            if key.hasPrefix("bad") { throw TestFailure(key) }
+        }
+        try await tenants.start()
+        _ = try await tenants["a"].findOrStart()
+        for round in 0..<5 {
+            await #expect(throws: CallError.self) { try await tenants["bad \(round)"].findOrStart() }
+        }
+        _ = try await tenants["b"].findOrStart()
+        #expect(Set(tenants.keys) == ["a", "b"])
+        await tenants.stop()
+        // The places are counted anew after a restart.
+        try await tenants.start()
+        _ = try await tenants["c"].findOrStart()
+        _ = try await tenants["d"].findOrStart()
+        #expect(tenants.count == 2)
+        await tenants.stop()
+    }
+
+    @Test("many new keys at once at the limit: all get a process in turn when others are idle, or are refused")
+    func manyAtTheLimit() async throws {
+        let evicting = tenants(limit: .leastRecentlyUsed(4), partitions: 4)
+        try await evicting.start()
+        let refusing = tenants(limit: .refuse(4), partitions: 4)
+        try await refusing.start()
+        for supervisor in [evicting, refusing] {
+            let found = await withTaskGroup(of: Bool.self) { group in
+                for index in 0..<40 {
+                    group.addTask {
+                        do {
+                            _ = try await supervisor["\(index)"].findOrStart()
+                            return true
+                        } catch CallError.tooManyProcesses(_, limit: 4) {
+                            return false
+                        } catch {
+                            Issue.record("\(error)")
+                            return false
+                        }
+                    }
+                }
+                return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+            }
+            #expect(found >= 4)
+            #expect(supervisor.count <= 4)
+            if supervisor === refusing { #expect(found == 4) }
+            // Whatever happened, one more can be had where something is idle.
+            if supervisor === evicting { _ = try await supervisor["one more"].findOrStart() }
+            await supervisor.stop()
+        }
+    }
+
+    @Test("a reference to a process that has ended for good says so, and the key's goes on", arguments: [true, false])
+    func endedProcess(whileWaiting: Bool) async throws {
+        let references = Mutex<[ChildReference<Tenant>]>([])
+        let tenants = tenants { _, context in references.withLock { $0.append(context.reference(as: Tenant.self)) } }
+        try await tenants.start()
+        let pid = try await tenants["ada"].findOrStart()
+        let reference = try #require(references.withLock { $0.first })
+        try await tenants["ada"].stop()
+        await #expect {
+            try await reference.call(whileRestarting: whileWaiting ? .wait : .fail) { $0.call() }
+        } throws: {
+            if case CallError.noProcess("tenants/ada") = $0 { true } else { false }
+        }
+        #expect(tenants["ada"].pid == nil)
+        #expect(try await tenants["ada"].call { $0.call() } == 1)
+        #expect(!pid.isAlive)
+        // Nor does the old reference reach the next process of the key.
+        await #expect(throws: CallError.self) { try await reference.call { $0.call() } }
+        await tenants.stop()
+    }
+
     @Test("100,000 keys: each has a process of its own")
     func many() async throws {
-        let keyed = KeyedSupervisor<Int, Counter>("many", logger: Logger(label: "q") { _ in SwiftLogNoOpLogHandler() })
-        {
-            _,
-            _ in Counter()
-        }
+        let silent = Logger(label: "q") { _ in SwiftLogNoOpLogHandler() }
+        let keyed = KeyedSupervisor<Int, Counter>("many", logger: silent, clock: ManualClock()) { _, _ in Counter() }
         try await keyed.start()
         try await withThrowingTaskGroup(of: Void.self) { group in
             for part in 0..<4 {

@@ -108,6 +108,36 @@ struct ProcessTimersTests {
         await supervisor.stop()
     }
 
+    @Test("times that are no times count as the nearest that are, and harm nothing")
+    func extremes() async throws {
+        let clock = ManualClock()
+        let journal = Journal()
+        let (supervisor, child) = try await holder(clock)
+        let context = try await child.call { $0.context }
+        let longest = Duration(secondsComponent: .max, attosecondsComponent: 0)
+        for delay in [Duration.zero, .seconds(-1), .seconds(Int64.min)] {
+            context.schedule(after: delay) { journal.write("due") }
+        }
+        let never = [
+            context.schedule(after: longest) { journal.write("never") },
+            context.schedule(every: longest) { journal.write("never") },
+        ]
+        clock.advance(by: .zero)
+        await journal.wait(for: "due", count: 3)
+        let repeating = [Duration.zero, .seconds(-1)].map { interval in
+            context.schedule(every: interval) { journal.write("again") }
+        }
+        #expect(clock.nextTimer == .milliseconds(1))
+        await settle {
+            clock.advance(by: .milliseconds(1))
+            return journal.entries.count { $0 == "again" } >= 6
+        }
+        for timer in repeating + never { timer.cancel() }
+        #expect(clock.pendingTimers == 0)
+        #expect(!journal.entries.contains("never"))
+        await supervisor.stop()
+    }
+
     @Test("an error of the action crashes the process")
     func crash() async throws {
         let clock = ManualClock()

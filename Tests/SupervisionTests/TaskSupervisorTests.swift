@@ -190,6 +190,93 @@ struct TaskSupervisorTests {
         await supervisor.stop()
     }
 
+    @Test("a stream over nothing ends at once", arguments: [TaskOrder.ofElements, .ofCompletion])
+    func emptyStream(order: TaskOrder) async throws {
+        let (supervisor, tasks) = try await start()
+        for try await outcome in tasks.stream(over: [Int](), order: order, { $0 }) { Issue.record("\(outcome)") }
+        await supervisor.stop()
+    }
+
+    @Test(
+        "a stream without an end is read as far as one wants; what runs then is killed",
+        arguments: [TaskOrder.ofElements, .ofCompletion]
+    )
+    func endlessStream(order: TaskOrder) async throws {
+        let (supervisor, tasks) = try await start()
+        let begun = Mutex(0)
+        var read = 0
+        for try await _ in tasks.stream(
+            over: 1...,
+            maxConcurrency: 3,
+            order: order,
+            { number in
+                begun.withLock { $0 += 1 }
+                if number > 10 { try await Task.sleep(for: .seconds(3600)) }
+            }
+        ) {
+            read += 1
+            if read == 8 { break }
+        }
+        await settle { (try? tasks.tasks().isEmpty) == true }
+        #expect(begun.withLock { $0 } <= 8 + 3)
+        await supervisor.stop()
+    }
+
+    @Test(
+        "a reader that is cancelled stops waiting, and its tasks are killed",
+        arguments: [TaskOrder.ofElements, .ofCompletion]
+    )
+    func cancelledStream(order: TaskOrder) async throws {
+        let journal = Journal()
+        let (supervisor, tasks) = try await start()
+        let reading = Task {
+            for try await _ in tasks.stream(
+                over: 1...,
+                order: order,
+                { _ in
+                    journal.write("runs")
+                    try await Task.sleep(for: .seconds(3600))
+                }
+            ) {}
+        }
+        await journal.wait(for: "runs", count: 2)
+        reading.cancel()
+        await #expect(throws: CancellationError.self) { try await reading.value }
+        await settle { (try? tasks.tasks().isEmpty) == true }
+        await supervisor.stop()
+    }
+
+    @Test("a stream's times that are no times: zero and less kill what is not done at once, the longest none")
+    func streamTimes() async throws {
+        let clock = ManualClock()
+        let supervisor = Supervisor("app", clock: clock) { TaskSupervisor("tasks") }
+        try await supervisor.start()
+        let tasks = try supervisor.taskSupervisor("tasks")
+        for timeout in [Duration.zero, .seconds(-1), Duration(secondsComponent: .max, attosecondsComponent: 0)] {
+            let isLong = timeout > .zero
+            let isOver = Atomic(false)
+            let reading = Task {
+                defer { isOver.store(true, ordering: .relaxed) }
+                var timedOut = 0
+                for try await (_, result) in tasks.stream(
+                    over: 1...3,
+                    timeout: timeout,
+                    onTimeout: .kill,
+                    { _ in if !isLong { try await Task.sleep(for: .seconds(3600)) } }
+                ) {
+                    if case .timedOut = result { timedOut += 1 }
+                }
+                return timedOut
+            }
+            await settle {
+                clock.advance(by: .zero)
+                return isOver.load(ordering: .relaxed)
+            }
+            #expect(try await reading.value == (isLong ? 0 : 3))
+        }
+        await supervisor.stop()
+    }
+
     @Test("a task can be asked for within a time, again and again, alone and with others")
     func within() async throws {
         let clock = ManualClock()

@@ -178,8 +178,9 @@ extension KeyedCore {
     /// The process of a key for whoever does not call it: found, and used at this moment. `nil` when there is none, or it is
     /// about to end.
     mutating func touch(_ key: Key, at now: Duration, use: UInt64, _ actions: inout [Action]) -> Child? {
-        guard isOpen, let slot = slots[key], let entry = entries[slot], case .running(let child) = entry.status,
-            !entry.isToEnd
+        // Not the whole entry, whose copy would retain all that it holds.
+        guard isOpen, let slot = slots[key], case .running(let child)? = entries[slot]?.status,
+            entries[slot]?.isToEnd == false
         else { return nil }
         becomeIdle(slot, at: now, use: use, &actions)
         return child
@@ -208,12 +209,12 @@ extension KeyedCore {
     }
 
     private mutating func takeLease(_ slot: Slot) -> Lease? {
-        guard let entry = entries[slot], case .running(let child) = entry.status, !entry.isToEnd else {
-            return nil
-        }
+        guard case .running(let child)? = entries[slot]?.status, entries[slot]?.isToEnd == false,
+            let serial = entries[slot]?.serial
+        else { return nil }
         unlinkIdle(slot)
         entries[slot]?.leases += 1
-        return Lease(ticket: Ticket(slot: slot, serial: entry.serial), child: child)
+        return Lease(ticket: Ticket(slot: slot, serial: serial), child: child)
     }
 
     /// A key enters the table, with those who wait for its process.
@@ -376,8 +377,8 @@ extension KeyedCore {
 
     /// After the last lease: wait for the end of the idle time, or end at once when somebody asked for it.
     private mutating func becomeIdle(_ slot: Slot, at now: Duration, use: UInt64, _ actions: inout [Action]) {
-        guard let entry = entries[slot], case .running = entry.status, entry.leases == 0 else { return }
-        guard !entry.isToEnd else { return stop(slot, &actions) }
+        guard case .running? = entries[slot]?.status, entries[slot]?.leases == 0 else { return }
+        guard entries[slot]?.isToEnd == false else { return stop(slot, &actions) }
         guard idleTimeout != nil || isBounded else { return }
         unlinkIdle(slot)
         entries[slot]?.idleSince = now
@@ -391,7 +392,7 @@ extension KeyedCore {
     }
 
     private mutating func unlinkIdle(_ slot: Slot) {
-        guard let entry = entries[slot], entry.isIdle else { return }
+        guard entries[slot]?.isIdle == true, let entry = entries[slot] else { return }
         entries[slot]?.isIdle = false
         if let previous = entry.previousIdle {
             entries[previous]?.nextIdle = entry.nextIdle

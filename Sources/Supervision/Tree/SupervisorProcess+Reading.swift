@@ -10,18 +10,18 @@ extension SupervisorProcess {
     }
 
     func lookUp(_ slot: SupervisorCore.Slot, _ state: State) -> LookUp {
-        guard let record = state.core.record(slot) else { return .none }
-        let coming = LookUp.restarting(ComingChild(supervisor: self, slot: slot))
-        switch record.status {
-        case .stopped: return state.core.isAboutToStart(slot) ? coming : .none
-        case .starting, .restarting, .down: return coming
+        guard let status = state.core.record(slot)?.status else { return .none }
+        switch status {
+        case .stopped where !state.core.isAboutToStart(slot): return .none
+        case .stopped, .starting, .restarting, .down: break
         case .running, .stopping:
             switch state.shells[slot]?.incarnation {
-            case .supervisor(let supervisor): return supervisor.process.isAlive ? .supervisor(supervisor) : coming
-            case .child(let child): return child.process.isAlive ? .child(child) : coming
+            case .supervisor(let supervisor): if supervisor.process.isAlive { return .supervisor(supervisor) }
+            case .child(let child): if child.process.isAlive { return .child(child) }
             case nil: return .none
             }
         }
+        return .restarting(ComingChild(supervisor: self, slot: slot))
     }
 
     /// The child that a request brought, whatever its incarnation.
