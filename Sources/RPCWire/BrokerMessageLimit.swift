@@ -17,18 +17,14 @@ package final class BrokerMessageLimit: Sendable {
     /// Learns from what closed a channel. Returns the limit, if that is what it was about.
     @discardableResult
     package func learn(from error: AMQPError) -> Int? {
-        guard case .channelClosedByBroker(406, let text) = error.cause, let bytes = Self.limit(in: text) else {
-            return nil
-        }
+        let bytes: Int? =
+            switch error.cause {
+            case .channelClosedByBroker(406, let text), .refused(406, let text, _, _):
+                PublishRefusal.messageLimit(in: text)
+            default: nil
+            }
+        guard let bytes else { return nil }
         limit.min(bytes, ordering: .relaxed)
         return bytes
-    }
-
-    /// Reads "message size 2000 is larger than configured max size 1000"; the wording differs between versions of RabbitMQ.
-    static func limit(in text: String) -> Int? {
-        guard let start = text.firstRange(of: "message size ") else { return nil }
-        let numbers = text[start.upperBound...].split { !$0.isASCII || !$0.isNumber }.compactMap { Int($0) }
-        guard numbers.count >= 2, numbers[0] > numbers[1], numbers[1] > 0 else { return nil }
-        return numbers[1]
     }
 }

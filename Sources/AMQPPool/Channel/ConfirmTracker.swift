@@ -23,6 +23,8 @@ struct ConfirmTracker {
         var exchange: String
         var routingKey: String
         var properties: MessageProperties
+        /// Of the body, in bytes.
+        var size: Int
         /// Kept where no message id tells messages apart.
         var body: ByteBuffer?
 
@@ -31,6 +33,7 @@ struct ConfirmTracker {
             exchange = publish.exchange
             routingKey = publish.routingKey
             properties = publish.properties
+            size = publish.body.readableBytes
             body = isMandatory && properties.messageID == nil ? publish.body : nil
         }
 

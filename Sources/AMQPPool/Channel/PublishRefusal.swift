@@ -1,5 +1,5 @@
 /// Why the broker closed a channel for a message that was published on it, and for which messages it would do so again.
-struct PublishRefusal {
+package struct PublishRefusal {
     /// What the refused messages have in common.
     enum Ground: Hashable {
         /// There is no such exchange, or the user may not publish there.
@@ -8,6 +8,8 @@ struct PublishRefusal {
         case topic(exchange: String, routingKey: String)
         /// It is not the user who is logged in.
         case user(String)
+        /// It is larger than the broker takes, by its settings.
+        case size(limit: Int)
         /// Known of one message only.
         case message(exchange: String, routingKey: String, userID: String?)
         /// The broker's text does not tell.
@@ -30,6 +32,7 @@ struct PublishRefusal {
 
     /// `rabbit_channel`, `rabbit_access_control` and `rabbit_exchange` have had these texts since 3.8.
     private static func ground(_ text: String) -> Ground {
+        if let limit = messageLimit(in: text) { return .size(limit: limit) }
         if let user = quoted(after: "user_id property set to '", before: "' but authenticated user", in: text) {
             return .user(user)
         }
@@ -39,6 +42,14 @@ struct PublishRefusal {
             return .topic(exchange: exchange, routingKey: key)
         }
         return .exchange(exchange)
+    }
+
+    /// Reads "message size 2000 is larger than configured max size 1000"; the wording differs between versions of RabbitMQ.
+    package static func messageLimit(in text: String) -> Int? {
+        guard let start = text.firstRange(of: "message size ") else { return nil }
+        let numbers = text[start.upperBound...].split { !$0.isASCII || !$0.isNumber }.compactMap { Int($0) }
+        guard numbers.count >= 2, numbers[0] > numbers[1], numbers[1] > 0 else { return nil }
+        return numbers[1]
     }
 
     private static func quoted(after start: String, before end: String, in text: String) -> String? {
@@ -51,18 +62,24 @@ struct PublishRefusal {
 
 extension PublishRefusal.Ground {
     /// Whether the message is one of those that are refused. Of ``unknown`` none is known to be.
-    func matches(exchange: String, routingKey: String, userID: String?) -> Bool {
+    func matches(exchange: String, routingKey: String, userID: String?, size: Int) -> Bool {
         switch self {
         case .exchange(let name): name == exchange
         case .topic(let name, let key): name == exchange && key == routingKey
         case .user(let user): user == userID
         case .message(let name, let key, let user): name == exchange && key == routingKey && user == userID
+        case .size(let limit): size > limit
         case .unknown: false
         }
     }
 
     func matches(_ message: ConfirmTracker.Identity) -> Bool {
-        matches(exchange: message.exchange, routingKey: message.routingKey, userID: message.properties.userID)
+        matches(
+            exchange: message.exchange,
+            routingKey: message.routingKey,
+            userID: message.properties.userID,
+            size: message.size
+        )
     }
 }
 

@@ -164,6 +164,7 @@ final class PublishScreen: Sendable {
                 exchange: message.exchange,
                 routingKey: message.routingKey,
                 userID: message.properties.userID,
+                size: message.body.readableBytes,
                 at: .now
             )
         }
@@ -190,7 +191,8 @@ final class PublishScreen: Sendable {
                 let isOwn = ground.matches(
                     exchange: message.exchange,
                     routingKey: message.routingKey,
-                    userID: message.properties.userID
+                    userID: message.properties.userID,
+                    size: message.body.readableBytes
                 )
                 if isOwn { state.withLock { $0.refused(ground, error.cause, at: .now) } }
             default: break

@@ -54,6 +54,8 @@ struct RefusedPublishes {
     private var entries: [Ground: Entry] = [:]
     /// Exchanges that have taken a message.
     private var exchanges: Set<String> = []
+    /// The largest body that the broker takes, since it has refused a larger one.
+    private var sizeLimit: Int?
 
     /// How many grounds are known.
     var count: Int { entries.count }
@@ -62,14 +64,21 @@ struct RefusedPublishes {
     var isEmpty: Bool { entries.isEmpty }
 
     /// Decides about a message.
-    mutating func admit(exchange: String, routingKey: String, userID: String?, at now: Instant) -> Admission {
-        if let ground = known(exchange, routingKey, userID) { return admit(ground, at: now) }
+    mutating func admit(
+        exchange: String,
+        routingKey: String,
+        userID: String?,
+        size: Int,
+        at now: Instant
+    ) -> Admission {
+        if let ground = known(exchange, routingKey, userID, size) { return admit(ground, at: now) }
         if exchange.isEmpty || exchanges.contains(exchange) { return .shared }
         return admit(.exchange(exchange), at: now)
     }
 
-    private func known(_ exchange: String, _ routingKey: String, _ userID: String?) -> Ground? {
+    private func known(_ exchange: String, _ routingKey: String, _ userID: String?, _ size: Int) -> Ground? {
         guard !entries.isEmpty else { return nil }
+        if let sizeLimit, size > sizeLimit, entries[.size(limit: sizeLimit)] != nil { return .size(limit: sizeLimit) }
         var grounds: [Ground] = [
             .exchange(exchange), .topic(exchange: exchange, routingKey: routingKey),
             .message(exchange: exchange, routingKey: routingKey, userID: userID),
@@ -110,7 +119,11 @@ struct RefusedPublishes {
     mutating func refused(_ ground: Ground, _ error: AMQPError, at now: Instant) {
         guard ground != .unknown else { return }
         makeRoom()
-        if case .exchange(let name) = ground { exchanges.remove(name) }
+        switch ground {
+        case .exchange(let name): exchanges.remove(name)
+        case .size(let limit): sizeLimit = limit
+        case .topic, .user, .message, .unknown: break
+        }
         var entry = entries[ground] ?? Entry(notBefore: now, lastUse: now)
         entry.refused(error, at: now)
         entries[ground] = entry

@@ -76,7 +76,9 @@ struct RefusedPublishTests: ChannelDecisions {
                 .topic(exchange: "e", routingKey: "a.b")
             ),
             ("PRECONDITION_FAILED - user_id property set to 'x' but authenticated user was 'guest'", .user("x")),
-            ("PRECONDITION_FAILED - message size 2 larger than max size 1", .unknown), ("", .unknown),
+            ("PRECONDITION_FAILED - message size 2 larger than max size 1", .size(limit: 1)),
+            ("PRECONDITION_FAILED - message size 20 is larger than configured max size 9", .size(limit: 9)),
+            ("PRECONDITION_FAILED - message size of 2 words", .unknown), ("", .unknown),
         ]
         for (text, ground) in texts { #expect(PublishRefusal(code: 404, text: text).ground == ground) }
     }
@@ -86,7 +88,7 @@ struct RefusedPublishTests: ChannelDecisions {
         var refused = RefusedPublishes()
         var now = ContinuousClock.now
         func admit() -> RefusedPublishes.Admission {
-            refused.admit(exchange: "e", routingKey: "k", userID: nil, at: now)
+            refused.admit(exchange: "e", routingKey: "k", userID: nil, size: 1, at: now)
         }
         // The first message to an exchange is tried alone too.
         guard case .alone(.exchange("e"), _, nil) = admit(), case .wait = admit() else {
@@ -112,7 +114,7 @@ struct RefusedPublishTests: ChannelDecisions {
         }
         #expect(pauses == [20, 40, 80, 160, 320, 640, 1000, 1000].map { .milliseconds($0) })
         // Others are not kept.
-        guard case .shared = refused.admit(exchange: "", routingKey: "k", userID: "u", at: now) else {
+        guard case .shared = refused.admit(exchange: "", routingKey: "k", userID: "u", size: 1, at: now) else {
             Issue.record("another is kept")
             return
         }
@@ -121,6 +123,52 @@ struct RefusedPublishTests: ChannelDecisions {
             now += .milliseconds(1)
         }
         #expect(refused.count <= RefusedPublishes.maximumEntries)
+    }
+
+    @Test(
+        "Where one is refused for its size, it is the one that is refused, and what is larger is tried alone from then on"
+    )
+    func size() throws {
+        let text = "PRECONDITION_FAILED - message size 20 is larger than configured max size 9"
+        var machine = opened(confirming: true)
+        let outcomes = Recorder<String>()
+        for (name, size) in [("a", 9), ("b", 20), ("c", 9)] {
+            var publish = publish(name, exchange: "", outcomes)
+            publish.body = ByteBuffer(repeating: 0, count: size)
+            machine.published(publish)
+        }
+        let reason = CloseReason(replyCode: 406, replyText: text, classID: 60, methodID: 40)
+        machine.execute { $0.receive(.channelClose(reason), &$1) }
+        #expect(outcomes.values.map { String($0.prefix { $0 != "(" }) } == ["a unknown", "b refused", "c notWritten"])
+
+        var refused = RefusedPublishes()
+        let now = ContinuousClock.now
+        let error = AMQPError.refused(code: 406, text: text, exchange: "", routingKey: "q")
+        refused.refused(.size(limit: 9), error, at: now)
+        guard case .shared = refused.admit(exchange: "", routingKey: "q", userID: nil, size: 9, at: now) else {
+            Issue.record("one that is not too large is kept from the others")
+            return
+        }
+        let key = (exchange: "", routingKey: "other")
+        for size in [10, 20] {
+            let admission = refused.admit(
+                exchange: key.exchange,
+                routingKey: key.routingKey,
+                userID: nil,
+                size: size,
+                at: now
+            )
+            switch (size, admission) {
+            case (10, .alone(.size(limit: 9), _, .refused?)), (20, .wait(_, .refused?)): break
+            default: Issue.record("\(size): \(admission)")
+            }
+        }
+        // The operator has raised the limit.
+        refused.tried(.size(limit: 9), .accepted, at: now)
+        guard case .shared = refused.admit(exchange: "", routingKey: "q", userID: nil, size: 20, at: now) else {
+            Issue.record("kept, though accepted")
+            return
+        }
     }
 
     /// Publishes that the broker refuses, and what there must be in the errors of nobody else.
@@ -204,6 +252,55 @@ struct RefusedPublishTests: ChannelDecisions {
                 "\(inDoubt.values.count) of \(confirmed.values.count): \(inDoubt.values.first ?? "")"
             )
             #expect(!inDoubt.values.contains { $0.contains(wrong.rawValue) })
+            await pool.stop()
+        }
+    }
+
+    @Test("One task that publishes more than the broker takes, over and over, does not keep sixteen others from it")
+    func tooLarge() async throws {
+        var options = TestBroker.options
+        options.configuration = "max_message_size = 100000"
+        try await TestBroker.own(options) { broker in
+            var configuration = PoolConfiguration(endpoints: [try Endpoint(url: broker.url)])
+            configuration.connection = patient()
+            let pool = AMQPPool(configuration: configuration) { channel in
+                try await channel.declareQueue("q", arguments: ["x-max-length": 10])
+            }
+            try await pool.start()
+            try await pool.waitUntilReady(timeout: .seconds(60))
+            let isOver = Flag(Atomic(false))
+            let (confirmed, failed) = (Recorder<Int>(), Recorder<String>())
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<16 {
+                    group.addTask {
+                        while !isOver.value.load(ordering: .relaxed) {
+                            do throws(AMQPError) {
+                                try await pool.publish(ByteBuffer(string: "m"), routingKey: "q", mandatory: true)
+                                confirmed.append(1)
+                            } catch {
+                                failed.append("\(error)")
+                            }
+                        }
+                    }
+                }
+                for number in 0..<8 {
+                    let before = confirmed.values.count
+                    let body = ByteBuffer(repeating: 0, count: 100_001 + number)
+                    let error = await failure { () async throws(AMQPError) in
+                        try await pool.publish(body, routingKey: "q")
+                    }
+                    guard case .refused(406, _, _, _) = error?.cause else {
+                        Issue.record("\(String(describing: error))")
+                        continue
+                    }
+                    try await confirmed.wait { $0.count >= before + 32 }
+                }
+                isOver.value.store(true, ordering: .relaxed)
+                try await group.waitForAll()
+            }
+            // Those that were on their way when the first was refused.
+            #expect(failed.values.count <= 32, "\(failed.values.count) of \(confirmed.values.count)")
+            #expect(!failed.values.contains { $0.contains("message size") })
             await pool.stop()
         }
     }
