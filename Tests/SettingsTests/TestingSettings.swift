@@ -153,7 +153,7 @@ struct TestingSettings {
                 try await Chaos(patience: quick, tree: tree).pairs(sample: value)
             },
             Setting("Chaos.pairs#seed") { try await Chaos(patience: quick, tree: tree).pairs(sample: 1, seed: $0) },
-            Setting("Chaos.storm#seed") { try await Chaos(patience: quick, tree: tree).storm(seed: $0, kills: 3) },
+            Setting("Chaos.storm#seed") { try await Chaos(patience: quick, tree: tree).storm(seed: $0, kills: 1) },
             Setting("Chaos.storm#kills") { value in
                 try await Chaos(patience: quick, tree: tree).storm(kills: value, lasting: .milliseconds(200))
             },
@@ -161,7 +161,7 @@ struct TestingSettings {
                 try await Chaos(patience: quick, tree: tree).storm(kills: 3, lasting: min(value, .seconds(1)))
             },
             Setting("Chaos.storm#faults") { value in
-                try await Chaos(faults: [fault], patience: quick, tree: tree).storm(kills: 3, faults: value)
+                try await Chaos(faults: [fault], patience: quick, tree: tree).storm(kills: 1, faults: value)
             },
             Setting("Chaos.Pace.pausing") { value in
                 try await Chaos(patience: quick, tree: tree).storm(
@@ -226,8 +226,9 @@ struct TestingSettings {
         }
         @Sendable
         func weighted(_ fault: Fault) async throws {
+            // Each fault is followed by the time in which restarts are counted.
             try await Chaos(faults: [fault, Fault("other") { _ in }], patience: quick, tree: tree).storm(
-                kills: 3,
+                kills: 1,
                 faults: 1
             )
         }
