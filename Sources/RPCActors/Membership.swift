@@ -13,9 +13,12 @@ struct Membership: Sendable, Equatable {
         var node: String
         /// The kinds of virtual actors that it can hold.
         var kinds: [String] = []
+        /// Greater with each hello of the node: they go over different channels, and one may overtake another.
+        var number: Int64?
     }
 
     private var kinds: [String: Set<String>] = [:]
+    private var numbers: [String: Int64] = [:]
     private var unconfirmed: Set<String> = []
     private var ended: Set<String> = []
     private var endedInOrder: [String] = []
@@ -34,6 +37,10 @@ struct Membership: Sendable, Equatable {
     mutating func hello(_ hello: Hello) -> Bool {
         guard !ended.contains(hello.node) else { return false }
         unconfirmed.remove(hello.node)
+        if let number = hello.number {
+            guard number >= numbers[hello.node] ?? number else { return false }
+            numbers[hello.node] = number
+        }
         let new = Set(hello.kinds)
         return kinds.updateValue(new, forKey: hello.node) != new
     }
@@ -45,6 +52,7 @@ struct Membership: Sendable, Equatable {
             if endedInOrder.count > Self.rememberedEnds { ended.remove(endedInOrder.removeFirst()) }
         }
         unconfirmed.remove(node)
+        numbers[node] = nil
         return kinds.removeValue(forKey: node) != nil
     }
 
@@ -56,7 +64,10 @@ struct Membership: Sendable, Equatable {
     /// Who was asked after a reconnect has had time to answer. Returns those that did not, and are taken for gone.
     mutating func settle() -> Set<String> {
         let silent = unconfirmed
-        for node in silent { kinds[node] = nil }
+        for node in silent {
+            kinds[node] = nil
+            numbers[node] = nil
+        }
         unconfirmed = []
         return silent
     }

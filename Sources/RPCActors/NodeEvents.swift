@@ -175,10 +175,29 @@ final class NodeEvents: Sendable {
                 channel = try await self.channel(otherThan: channel)
             }
         }
-        if result.current == nil, await recheck(actor) == false { result.set(.noProcess) }
-        guard let exit = await result.wait() else { throw CancellationError() }
-        return exit
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            defer { group.cancelAll() }
+            group.addTask { [self] in
+                if await isGone(actor, while: { result.current == nil }) { result.set(.noProcess) }
+            }
+            guard let exit = await result.wait() else { throw CancellationError() }
+            return exit
+        }
     }
+
+    /// Asks for an actor until it is known whether it is there: a connection that is lost meanwhile, or an answer that does not come, says
+    /// nothing. `false` also when nobody wants to know any more.
+    private func isGone(_ actor: ActorAddress, while isWanted: () -> Bool) async -> Bool {
+        while isWanted(), !Task.isCancelled {
+            if let isThere = await recheck(actor) { return !isThere }
+            try? await Task.sleep(for: Self.pauseBetweenQuestions)
+        }
+        return false
+    }
+
+    private static let pauseBetweenQuestions = Duration.milliseconds(200)
+    /// How many actors are asked for at once.
+    private static let maximumQuestions = 16
 
     private func unwatch(_ id: UInt64, _ actor: ActorAddress) {
         let channel = state.withLock { state -> AMQPChannel? in
@@ -240,22 +259,23 @@ final class NodeEvents: Sendable {
         } onCancel: {
             Task.detached { await channel.close() }
         }
-        let (services, watches) = state.withLock { state in
-            for service in state.services.keys { state.services[service]?.membership.reconnected() }
-            return (Array(state.services.keys), state.watches)
-        }
+        let watches = state.withLock { $0.watches }
         for (_, watch) in watches {
             for key in Self.bindings(of: watch.actor) {
                 try await channel.bindQueue(name, to: NodeEvent.exchange, routingKey: key)
             }
         }
-        let waiting = state.withLock { state in
+        // A service that is asked for from now on is followed on this channel by whoever asks.
+        let (services, waiting) = state.withLock { state in
+            for service in state.services.keys { state.services[service]?.membership.reconnected() }
             state.channel = channel
             defer { state.waiting = [:] }
-            return state.waiting.values
+            return (Array(state.services.keys), state.waiting.values)
         }
         for continuation in waiting { continuation.resume(returning: channel) }
         defer { state.withLock { if $0.channel === channel { $0.channel = nil } } }
+        // Whoever asked which nodes there are, while there was no channel, was not heard.
+        if let hosted { asked(StableHash.hex(hosted)) }
         for service in services { await follow(service, on: channel) }
         await withTaskGroup(of: Void.self) { group in
             group.addTask { [self] in await look(again: watches) }
@@ -276,11 +296,17 @@ final class NodeEvents: Sendable {
 
     /// Ends may have been missed: those that are watched are asked for.
     private func look(again watches: [UInt64: Watch]) async {
-        for (_, watch) in watches {
-            if Task.isCancelled { return }
-            if await recheck(watch.actor) == false { watch.ended(.noConnection) }
+        await withTaskGroup(of: Void.self) { group in
+            for (index, (id, watch)) in watches.enumerated() {
+                if index >= Self.maximumQuestions { await group.next() }
+                group.addTask { [self] in
+                    if await isGone(watch.actor, while: { isWatched(id) }) { watch.ended(.noConnection) }
+                }
+            }
         }
     }
+
+    private func isWatched(_ id: UInt64) -> Bool { state.withLock { $0.watches[id] != nil } }
 
     private func settle(_ service: String) {
         var silent: Set<String> = []
@@ -325,8 +351,9 @@ final class NodeEvents: Sendable {
 
     // MARK: Saying something
 
-    /// Publishes on any channel of the pool; what cannot be said now is not said later.
-    func say(_ message: some Encodable, _ routingKey: String, timeout: Duration = .seconds(5)) async {
+    /// Publishes on any channel of the pool; what cannot be said now is not said later. Returns whether the broker has it.
+    @discardableResult
+    func say(_ message: some Encodable, _ routingKey: String, timeout: Duration = .seconds(5)) async -> Bool {
         do {
             try await pool.publish(
                 try JSON.encode(message),
@@ -335,8 +362,10 @@ final class NodeEvents: Sendable {
                 routingKey: routingKey,
                 timeout: timeout
             )
+            return true
         } catch {
             logger.debug("nobody could be told", metadata: ["key": "\(routingKey)", "error": "\(error)"])
+            return false
         }
     }
 }

@@ -73,7 +73,8 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     private let names = Mutex<[String: String]>([:])
     private let coders = Mutex<Coders?>(nil)
     private let incarnations = Atomic<UInt64>(0)
-    private let kinds = Mutex<Set<String>>([])
+    private let kinds = Mutex(HeldKinds())
+    private let isSayingHelloAgain = Mutex(false)
     private let isAlive = Mutex(false)
     /// Fires for each kind of virtual actors when its shards are consumed here.
     private let hosts = Mutex<[String: OneShot<Void>]>([:])
@@ -653,7 +654,8 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     private func lives(_ alive: Bool) async {
         isAlive.withLock { $0 = alive }
-        if alive { await sayHello() }
+        // Its life is watched meanwhile.
+        if alive { Task.detached { [self] in await sayHello() } }
     }
 
     private func nodeEnded(_ old: String) {
@@ -667,18 +669,43 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         Task.detached { [self] in await sayHello() }
     }
 
-    /// Says that this node is there and what it holds, if it lives.
+    /// Says that this node is there and what it holds, if it lives. What the broker does not take now is said again until it does:
+    /// otherwise nobody would know of this node.
     func sayHello() async {
-        guard isAlive.withLock({ $0 }) else { return }
+        if await helloIsSaid() { return }
+        guard beginsSayingHelloAgain() else { return }
+        Task.detached { [self] in
+            repeat {
+                try? await Task.sleep(for: .milliseconds(200))
+                // Before it is said, so that one that fails from now on is not left to this one.
+                isSayingHelloAgain.withLock { $0 = false }
+                if await helloIsSaid() { return }
+            } while beginsSayingHelloAgain()
+        }
+    }
+
+    private func beginsSayingHelloAgain() -> Bool {
+        isSayingHelloAgain.withLock { isSaying in
+            defer { isSaying = true }
+            return !isSaying
+        }
+    }
+
+    /// Also when there is none to be said.
+    private func helloIsSaid() async -> Bool {
+        guard isAlive.withLock({ $0 }) else { return true }
         let node = node
-        let hello = Membership.Hello(node: node, kinds: kinds.withLock { $0.sorted() })
-        await events.say(hello, NodeEvent.hello(node))
+        let hello = kinds.withLock { held in
+            held.lastHello += 1
+            return Membership.Hello(node: node, kinds: held.kinds.sorted(), number: held.lastHello)
+        }
+        return await events.say(hello, NodeEvent.hello(node))
     }
 
     /// This node holds virtual actors of a kind from now on, or no more.
     func holds(_ kind: String, _ holds: Bool) async {
-        kinds.withLock { kinds in
-            if holds { kinds.insert(kind) } else { kinds.remove(kind) }
+        kinds.withLock { held in
+            if holds { held.kinds.insert(kind) } else { held.kinds.remove(kind) }
         }
         await sayHello()
     }
@@ -696,6 +723,12 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         let obituary = NodeEvent.Obituary(node: node, actor: ofNode.description, kind: kind, text: text)
         Task.detached { [events] in await events.say(obituary, NodeEvent.ended(ofNode)) }
     }
+}
+
+/// The kinds of virtual actors that a node holds, and how often it has said so.
+private struct HeldKinds {
+    var kinds: Set<String> = []
+    var lastHello: Int64 = 0
 }
 
 /// The headers of a request for an actor, beyond those of RPC.

@@ -31,7 +31,8 @@ public struct VirtualActivation: Sendable, Hashable {
 public struct VirtualActorSettings: Sendable {
     /// After how long without a call an activation is ended; the next call makes another one. Default 5 minutes.
     public var idle = Duration.seconds(300)
-    /// How many requests a node takes from a shard before they are answered. Default 100.
+    /// How many requests a node takes from a shard before they are answered, 0 for as many as there are. Default 100.
+    /// With 1 an actor must not call another one of its shard: the call would wait behind the one that makes it.
     public var prefetch: UInt16 = 100
     /// Whether the shards' queues are replicated over the brokers of a cluster. Default no. Quorum queues before RabbitMQ 4 have no priorities,
     /// so a node that takes over behind many waiting requests may begin a second later.
@@ -143,7 +144,8 @@ public actor ShardHost: Worker {
         let handlers = sink.pid.onExit { _ in Task.detached { await channel.close() } }
         defer { handlers.cancel() }
         try await channel.selectConfirms()
-        try await channel.setPrefetch(settings.prefetch)
+        // One of them is the token, which is held for as long as the shard.
+        try await channel.setPrefetch(settings.prefetch == 0 ? 0 : max(settings.prefetch, settings.prefetch &+ 1))
         // Very many shards take a while, for which a stop does not wait.
         for shard in 0..<name.count where !stop.isRequested { try await declare(shard, on: channel) }
         for shard in 0..<name.count where !stop.isRequested { try await session.consume(shard) }
