@@ -56,6 +56,12 @@ actor NodeIdentity {
     }
 }
 
+/// A node that the broker believes to live, and the channel that its life hangs on.
+struct LivingNode: Sendable {
+    let name: String
+    let channel: AMQPChannel
+}
+
 /// The node's life: a message that the broker publishes as the node's obituary when it loses the connection.
 ///
 /// The message lies in a queue of its own with a short time to live and a dead letter exchange. This process consumes it and never
@@ -68,7 +74,7 @@ actor Life: Worker {
     private let name: NodeName
     private let settings: RPCActorConfiguration.LifeSettings
     private let events: NodeEvents
-    private let alive: @Sendable (Bool) async -> Void
+    private let alive: @Sendable (LivingNode?) -> Void
     private let stop: StopRequest
     private let logger: Logger
 
@@ -83,7 +89,7 @@ actor Life: Worker {
         _ name: NodeName,
         settings: RPCActorConfiguration.LifeSettings,
         events: NodeEvents,
-        alive: @escaping @Sendable (Bool) async -> Void
+        alive: @escaping @Sendable (LivingNode?) -> Void
     ) {
         self.pool = pool
         self.name = name
@@ -141,7 +147,7 @@ actor Life: Worker {
         try await held.first.waitOrThrow(channel)
         name.use()
         wasAlive.set()
-        await alive(true)
+        alive(LivingNode(name: node, channel: channel))
         let renewal = settings.renewal
         try await withThrowingTaskGroup(of: Bool.self) { group in
             group.addTask {
@@ -163,7 +169,7 @@ actor Life: Worker {
             _ = try await group.next()
             group.cancelAll()
         }
-        await alive(false)
+        alive(nil)
         // The queue first: what is left in it must not be published as if the node had been lost.
         _ = try? await channel.deleteQueue(queue)
         await events.say(

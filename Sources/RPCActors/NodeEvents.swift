@@ -351,17 +351,34 @@ final class NodeEvents: Sendable {
 
     // MARK: Saying something
 
-    /// Publishes on any channel of the pool; what cannot be said now is not said later. Returns whether the broker has it.
+    /// Publishes on this channel, or any of the pool; what cannot be said now is not said later. Returns whether the broker has it.
     @discardableResult
-    func say(_ message: some Encodable, _ routingKey: String, timeout: Duration = .seconds(5)) async -> Bool {
+    func say(
+        _ message: some Encodable,
+        _ routingKey: String,
+        on channel: AMQPChannel? = nil,
+        timeout: Duration = .seconds(5)
+    ) async -> Bool {
         do {
-            try await pool.publish(
-                try JSON.encode(message),
-                properties: MessageProperties(contentType: JSON.contentType),
-                exchange: NodeEvent.exchange,
-                routingKey: routingKey,
-                timeout: timeout
-            )
+            let body = try JSON.encode(message)
+            let properties = MessageProperties(contentType: JSON.contentType)
+            if let channel {
+                try await channel.publish(
+                    body,
+                    properties: properties,
+                    exchange: NodeEvent.exchange,
+                    routingKey: routingKey,
+                    timeout: timeout
+                )
+            } else {
+                try await pool.publish(
+                    body,
+                    properties: properties,
+                    exchange: NodeEvent.exchange,
+                    routingKey: routingKey,
+                    timeout: timeout
+                )
+            }
             return true
         } catch {
             logger.debug("nobody could be told", metadata: ["key": "\(routingKey)", "error": "\(error)"])

@@ -75,7 +75,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     private let incarnations = Atomic<UInt64>(0)
     private let kinds = Mutex(HeldKinds())
     private let isSayingHelloAgain = Mutex(false)
-    private let isAlive = Mutex(false)
+    private let living = Mutex<LivingNode?>(nil)
     /// Fires for each kind of virtual actors when its shards are consumed here.
     private let hosts = Mutex<[String: OneShot<Void>]>([:])
 
@@ -220,8 +220,8 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
                         }
                         nodeReceiver.supervisor
                         Child("life", backoff: RPCActorSystem.backoff) { context in
-                            Life(context, pool, nodeName, settings: life, events: events) { isAlive in
-                                await this.system?.lives(isAlive)
+                            Life(context, pool, nodeName, settings: life, events: events) { living in
+                                this.system?.lives(living)
                             }
                         }
                     }
@@ -334,7 +334,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     fileprivate func ended() {
         coders.withLock { $0 = nil }
-        isAlive.withLock { $0 = false }
+        living.withLock { $0 = nil }
     }
 
     // MARK: DistributedActorSystem
@@ -652,14 +652,14 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     // MARK: Being a node
 
-    private func lives(_ alive: Bool) async {
-        isAlive.withLock { $0 = alive }
+    private func lives(_ node: LivingNode?) {
+        living.withLock { $0 = node }
         // Its life is watched meanwhile.
-        if alive { Task.detached { [self] in await sayHello() } }
+        if node != nil { Task.detached { [self] in await sayHello() } }
     }
 
     private func nodeEnded(_ old: String) {
-        isAlive.withLock { $0 = false }
+        living.withLock { $0 = nil }
         // Their addresses end with the name. Nobody has to be told: the node's end is theirs.
         _ = local.removeAll(at: old)
     }
@@ -693,13 +693,13 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     /// Also when there is none to be said.
     private func helloIsSaid() async -> Bool {
-        guard isAlive.withLock({ $0 }) else { return true }
-        let node = node
+        guard let living = living.withLock({ $0 }), living.channel.closedError == nil else { return true }
         let hello = kinds.withLock { held in
             held.lastHello += 1
-            return Membership.Hello(node: node, kinds: held.kinds.sorted(), number: held.lastHello)
+            return Membership.Hello(node: living.name, kinds: held.kinds.sorted(), number: held.lastHello)
         }
-        return await events.say(hello, NodeEvent.hello(node))
+        // Not over any other: a hello that outlives the node would bring its name back for those who did not hear of its end.
+        return await events.say(hello, NodeEvent.hello(living.name), on: living.channel)
     }
 
     /// This node holds virtual actors of a kind from now on, or no more.
@@ -711,7 +711,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     }
 
     func announceEnd(of address: ActorAddress, _ reason: ExitReason) {
-        guard isHosting, isAlive.withLock({ $0 }) else { return }
+        guard isHosting, living.withLock({ $0 }) != nil else { return }
         let (kind, text): (String, String?) =
             switch reason {
             case .normal, .shutdown: ("normal", nil)

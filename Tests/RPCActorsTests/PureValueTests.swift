@@ -131,6 +131,16 @@ struct ArgumentScannerTests {
 
 @Suite("Membership")
 struct MembershipTests {
+    @Test("a hello that another of the node has overtaken changes nothing")
+    func overtaken() {
+        var membership = Membership()
+        let isNew = membership.hello(.init(node: "a@1", kinds: ["x"], number: 2))
+        let isLate = membership.hello(.init(node: "a@1", kinds: [], number: 1))
+        #expect(isNew)
+        #expect(!isLate)
+        #expect(membership.nodes(holding: "x") == ["a@1"])
+    }
+
     @Test("counts who says hello, and no more who has ended")
     func ends() {
         var membership = Membership()
