@@ -12,6 +12,7 @@ let package = Package(
     products: [
         .library(name: "Supervision", targets: ["Supervision"]),
         .library(name: "AMQPPool", targets: ["AMQPPool"]),
+        .library(name: "QueueWorkers", targets: ["QueueWorkers"]),
         .library(name: "RPCContract", targets: ["RPCContract"]),
         .library(name: "RPCCaller", targets: ["RPCCaller"]),
         .library(name: "RPCReceiver", targets: ["RPCReceiver"]),
@@ -68,6 +69,7 @@ let package = Package(
             dependencies: [
                 "CRabbitMQ", "ConcurrencyPrimitives", "Supervision",
                 .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -91,6 +93,18 @@ let package = Package(
             dependencies: [
                 "AMQPPool", "ConcurrencyPrimitives", "RPCContract", "Supervision",
                 .product(name: "HeapModule", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "Tracing", package: "swift-distributed-tracing"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "QueueWorkers",
+            dependencies: [
+                "AMQPPool", "ConcurrencyPrimitives", "RPCContract", "RPCWire", "Supervision",
+                .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -187,7 +201,7 @@ let package = Package(
         .executableTarget(
             name: "rpc",
             dependencies: [
-                "AMQPPool", "LocalBroker", "RPCCaller", "RPCReceiver", "Supervision", "SupervisionObserver",
+                "AMQPPool", "LocalBroker", "QueueWorkers", "RPCCaller", "RPCReceiver", "Supervision", "SupervisionObserver",
                 "SupervisionTesting",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -243,7 +257,8 @@ let package = Package(
         .testTarget(
             name: "KillMatrixTests",
             dependencies: [
-                "AMQPPool", "AMQPTesting", "BrokerSupport", "ChaosSupport", "RPCCaller", "RPCReceiver", "Supervision",
+                "AMQPPool", "AMQPTesting", "BrokerSupport", "ChaosSupport", "QueueWorkers", "RPCCaller", "RPCReceiver",
+                "Supervision",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
@@ -278,6 +293,16 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "NIOTLS", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "QueueWorkersTests",
+            dependencies: [
+                "AMQPPool", "BrokerSupport", "LocalBroker", "QueueWorkers", "RPCContract", "Supervision",
+                "SupervisionTesting",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
             ],
             swiftSettings: settings
         ),
@@ -408,8 +433,9 @@ let package = Package(
         .testTarget(
             name: "SettingsTests",
             dependencies: [
-                "AMQPPool", "AMQPTesting", "ActorContracts", "BrokerSupport", "LocalBroker", "RPCActors", "RPCCaller",
-                "RPCReceiver", "RPCTesting", "RPCWire", "Supervision", "SupervisionObserver", "SupervisionTesting",
+                "AMQPPool", "AMQPTesting", "ActorContracts", "BrokerSupport", "LocalBroker", "QueueWorkers", "RPCActors",
+                "RPCCaller", "RPCReceiver", "RPCTesting", "RPCWire", "Supervision", "SupervisionObserver",
+                "SupervisionTesting",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -418,7 +444,10 @@ let package = Package(
         ),
         .testTarget(
             name: "RPCToolTests",
-            dependencies: ["AMQPPool", "BrokerSupport", "LocalBroker", "SupervisionObserver", "rpc"],
+            dependencies: [
+                "AMQPPool", "BrokerSupport", "LocalBroker", "QueueWorkers", "Supervision", "SupervisionObserver", "rpc",
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
             swiftSettings: settings
         ),
     ],

@@ -20,7 +20,7 @@ struct RPCTool: AsyncParsableCommand {
             """,
         version: LibraryVersion.text,
         subcommands: [
-            Serve.self, Call.self, Cast.self, List.self, Describe.self, Tail.self, Top.self, Demo.self,
+            Serve.self, Call.self, Cast.self, List.self, Describe.self, Tail.self, Top.self, Failed.self, Demo.self,
             Completions.self,
         ]
     )

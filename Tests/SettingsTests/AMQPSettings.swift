@@ -200,6 +200,12 @@ struct AMQPSettings {
             }
         }
         return [
+            Setting("ConsumerConfiguration.handlerTimeLimit") { (value: Duration) in
+                var configuration = ConsumerConfiguration()
+                configuration.handlerTimeLimit = value
+                configuration.onFailure = .ack
+                try await whileConsuming(url, configuration)
+            },
             of("concurrency", \.concurrency), of("prefetch", \.prefetch), of("drainTimeout", \.drainTimeout),
             of("reopenBackoff", \.reopenBackoff, called: "minimum", "maximum", "factor", "jitter", "backoff"),
             failing("retryBackoff", \.retryBackoff, called: "minimum", "maximum", "factor", "jitter", "backoff"),
@@ -363,6 +369,23 @@ private func use(_ pool: AMQPPool) async throws {
         try await pool.publish(ByteBuffer(string: "hello"), routingKey: "nobody")
         _ = try await pool.withDedicatedChannel { $0.number }
     }
+}
+
+/// Consumes a queue with a message for a moment.
+private func whileConsuming(_ url: String, _ configuration: ConsumerConfiguration) async throws {
+    let pool = AMQPPool(endpoints: [try Endpoint(url: url)])
+    let root = Supervisor("app", intensity: RestartIntensity(0, within: .seconds(1)), logger: quiet) {
+        pool.supervisor
+        Child.consumer("consumer", of: "consumed", on: pool, configuration: configuration) { channel in
+            try await channel.declareQueue("consumed", durable: true)
+            try await channel.publish(ByteBuffer(string: "hello"), routingKey: "consumed")
+        } handler: { _ in
+        }
+    }
+    let running = Task { try await root.run() }
+    try await Task.sleep(for: .milliseconds(200))
+    await root.stop()
+    try await running.value
 }
 
 /// Consumes one message, whose handler fails at first if it is asked to.

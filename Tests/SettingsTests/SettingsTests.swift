@@ -14,7 +14,8 @@ struct SettingsTests {
         let found = try PublicNumbers.found()
         let tried = Set(
             (SupervisionSettings.all + AMQPSettings(url: "").all + RPCSettings(url: "").all
-                + ActorSettings(url: "").all + TestingSettings(port: 0).all + ObserverSettings.all).map(\.name)
+                + ActorSettings(url: "").all + WorkerSettings(url: "").all
+                + TestingSettings(port: 0).all + ObserverSettings.all).map(\.name)
         )
         let told = found.filter { name in ToldNumbers.places.keys.contains { name == $0 || name.hasPrefix($0 + ".") } }
         let missing = found.subtracting(tried).subtracting(told).sorted()
@@ -64,6 +65,18 @@ struct SettingsTests {
                 await #expect(processExitsWith: .success) {
                     [url = url as String, skipped = skipped as [String], log = log as String] in
                     await TrialRun.run(ActorSettings(url: url).all, skipping: skipped, log: log)
+                }
+            }
+        }
+    }
+
+    @Test("No setting of QueueWorkers traps or hangs, and an error names it")
+    func workers() async throws {
+        try await TestBroker.withVirtualHost { _, url, _ in
+            try await tryAll { skipped, log in
+                await #expect(processExitsWith: .success) {
+                    [url = url as String, skipped = skipped as [String], log = log as String] in
+                    await TrialRun.run(WorkerSettings(url: url).all, skipping: skipped, log: log)
                 }
             }
         }

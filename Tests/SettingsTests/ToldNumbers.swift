@@ -18,6 +18,8 @@ enum ToldNumbers {
         "SupervisionEvent": "what happened",
         "SupervisionTree": "a picture of the tree",
         "TaskResult.timedOut": "what happened",
+        "InProcessWorker.Outcome": "what became of a message",
+        "WorkerEvent": "what happened",
         // A value of any size is right, and nothing is done with it but to compare and print it.
         "BrokerValue": "the broker's word",
         "BrokerVersion.major": "tried through init",

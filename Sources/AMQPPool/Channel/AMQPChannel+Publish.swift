@@ -189,6 +189,14 @@ extension AMQPChannel {
     }
 }
 
+extension AMQPChannel {
+    /// Gives back a delivery of this channel that nobody has tried, from any thread, without waiting: `basic.nack`, which from
+    /// RabbitMQ 4.3 on is not counted as a delivery.
+    package nonisolated func giveBack(_ deliveryTag: UInt64) {
+        if case .wakeUp = outbox.append(.giveBack(deliveryTag: deliveryTag)) { onEventLoop { $0.drain() } }
+    }
+}
+
 extension AMQPError {
     fileprivate static var outboxIsFull: AMQPError { .overloaded("messages waiting to be written on one channel") }
 }

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Declaring what messages go through. Every method throws the ``AMQPError`` that closed the channel
 /// (``AMQPError/channelClosedByBroker(code:text:)`` with 404, 405, 406, 403) or why there was no answer.
 extension AMQPChannel {
@@ -103,6 +105,11 @@ extension AMQPChannel {
         let reply = try await operation(.queueDeclare(request), timeout: timeout)
         guard case .method(.queueDeclareOK(let queue, let messages, let consumers)) = reply else {
             throw .protocolViolation("queue.declare was answered by something else")
+        }
+        if !passive, case .string(let name)? = arguments["x-queue-type"],
+            let type = QueueArguments.QueueType(rawValue: name)
+        {
+            declaredTypes.withLock { $0[queue] = type }
         }
         return QueueStatus(name: queue, messageCount: Int(messages), consumerCount: Int(consumers))
     }

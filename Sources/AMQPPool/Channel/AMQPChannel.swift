@@ -16,6 +16,8 @@ public actor AMQPChannel {
     nonisolated let outbox: ChannelOutbox
     nonisolated let end = OneShot<AMQPError>()
     nonisolated let stateBroadcast = StateBroadcast(ChannelState.open)
+    /// Of the queues that were declared here, what type the declaration named.
+    nonisolated let declaredTypes = Mutex<[String: QueueArguments.QueueType]>([:])
     private nonisolated let isSealed = Atomic(false)
     private nonisolated let closedForPublish = Atomic(false)
 
@@ -275,6 +277,7 @@ public actor AMQPChannel {
         case .publish(let publish): return write(publish, isLast: isLast)
         case .acknowledge(let tag, let multiple): method = .basicAck(deliveryTag: tag, multiple: multiple)
         case .reject(let tag, let requeue): method = .basicReject(deliveryTag: tag, requeue: requeue)
+        case .giveBack(let tag): method = .basicNack(deliveryTag: tag, multiple: false, requeue: true)
         }
         let written = connection.assumeIsolated { connection -> AMQPConnection.Written in
             guard isLast || connection.hasRoomForMessages() else { return .noRoom }
@@ -400,7 +403,7 @@ public actor AMQPChannel {
 extension AMQPChannel.Share {
     fileprivate func allows(_ entry: ChannelOutbox.Entry, after taken: Int) -> Bool {
         switch (self, entry) {
-        case (.all, _), (_, .acknowledge), (_, .reject): true
+        case (.all, _), (_, .acknowledge), (_, .reject), (_, .giveBack): true
         case (.acknowledgements, .publish): false
         case (.bytes(let limit), .publish): taken < limit
         }

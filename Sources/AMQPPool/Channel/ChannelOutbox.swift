@@ -12,6 +12,7 @@ final class ChannelOutbox: Sendable {
         case publish(Publish)
         case acknowledge(deliveryTag: UInt64, multiple: Bool)
         case reject(deliveryTag: UInt64, requeue: Bool)
+        case giveBack(deliveryTag: UInt64)
 
         var bytes: Int {
             if case .publish(let publish) = self { publish.body.readableBytes } else { 0 }

@@ -35,19 +35,24 @@ extension AMQPPool {
         onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in },
         _ body: @escaping @Sendable (Deliveries) async throws -> Result
     ) async throws -> Result {
+        let deliveries = DeliveryQueue()
+        let runner = DeliveryRunner<Delivery>.handingOver(to: deliveries)
+        var settings = ConsumerLoop<Delivery>.Settings(
+            queue: queue,
+            owner: nil,
+            prefetch: max(1, prefetch),
+            backoff: ConsumerConfiguration().reopenBackoff,
+            logger: logger,
+            onOpen: onOpen
+        )
+        settings.exclusive = exclusive
+        settings.arguments = arguments
+        settings.missingQueue = missingQueue
         let loop = ConsumerLoop(
-            ConsumerLoop.Settings(
-                queue: queue,
-                owner: nil,
-                prefetch: max(1, prefetch),
-                exclusive: exclusive,
-                arguments: arguments,
-                missingQueue: missingQueue,
-                backoff: ConsumerConfiguration().reopenBackoff,
-                onOpen: onOpen,
-                logger: logger
-            ),
-            pool: self
+            settings,
+            pool: self,
+            runner: runner,
+            prepare: { delivery, _ in PreparedDelivery(delivery) }
         )
         let result = await withTaskGroup(of: (any Error)?.self) { group in
             group.addTask {
@@ -55,18 +60,19 @@ extension AMQPPool {
                     try await loop.run()
                     return nil
                 } catch {
-                    loop.deliveries.finish()
+                    deliveries.finish()
                     return error
                 }
             }
             let result: Swift.Result<Result, any Error>
             do {
-                result = .success(try await body(Deliveries(queue: loop.deliveries)))
+                result = .success(try await body(Deliveries(queue: deliveries)))
             } catch {
                 result = .failure(error)
             }
             group.cancelAll()
             let end = await group.next() ?? nil
+            deliveries.finish()
             await loop.close()
             if case .success = result, let end, !(end is CancellationError), !Task.isCancelled {
                 return Swift.Result<Result, any Error>.failure(end)
@@ -95,5 +101,29 @@ extension AMQPPool {
                 await queue.next()
             }
         }
+    }
+}
+
+extension DeliveryRunner where Message == Delivery {
+    /// A runner whose deliveries somebody takes, and settles himself.
+    fileprivate static func handingOver(to queue: DeliveryQueue) -> DeliveryRunner {
+        var settings = Core.Settings()
+        settings.concurrency = .max
+        settings.countsZombies = false
+        var behavior = Behavior(handle: { _ in [] })
+        // Set below, since what is handed over knows the runner.
+        let reference = Mutex<Unowned?>(nil)
+        behavior.handOver = { run in
+            guard let runner = reference.withLock({ $0?.runner }) else { return }
+            queue.append(UnsettledDelivery(delivery: run.first.message, run: run.id, runner: runner))
+        }
+        behavior.takeBack = { queue.remove($0) }
+        let runner = DeliveryRunner(settings, behavior: behavior)
+        reference.withLock { $0 = Unowned(runner: runner) }
+        return runner
+    }
+
+    private struct Unowned: Sendable {
+        weak var runner: DeliveryRunner?
     }
 }

@@ -23,9 +23,12 @@ import Synchronization
 /// | the connection or the channel is lost | cancels the handlers that run, and goes on with another channel |
 /// | the broker cancels the consumer (queue deleted, failover) | runs `onOpen` and consumes again, on the same channel |
 /// | the queue is missing (404) | tries again, after a backoff; ``ConsumerConfiguration/missingQueue`` can set an end to that |
+/// | the broker does not answer about the queue | tries again on another channel: from RabbitMQ 4.0 on that is what a queue whose node is down does |
 /// | the queue is taken exclusively | tries again, after a backoff |
 /// | the broker refuses what `onOpen` declares (403, 406), the first time | throws: a mistake in the configuration |
 /// | it crashes or is killed, and restarts | gets the same channel back; what it had not acknowledged is requeued |
+/// | a handler takes too long | cancels it, lets the next begin, and decides as if it had thrown |
+/// | more handlers ignore their cancellation than may run | begins no more until some have ended |
 /// | it is stopped | cancels the consumer, gives back what was not begun, waits for the handlers, acknowledges, closes the channel |
 ///
 /// A handler must not wait for the consumer, or a supervisor above it, to stop: they wait for the handler. Stop from a task of its
@@ -38,9 +41,15 @@ public actor Consumer: Worker {
     private let configuration: ConsumerConfiguration
     private let context: ChildContext
     private let stopRequest: StopRequest
-    private let loop: ConsumerLoop
-    private let handler: @Sendable (Delivery) async throws -> Void
-    private nonisolated let failuresInRow = Atomic(0)
+    private let loop: ConsumerLoop<Arrival>
+    private let runner: DeliveryRunner<Arrival>
+
+    /// A delivery, and what is known of the attempts before.
+    fileprivate struct Arrival: Sendable {
+        let delivery: Delivery
+        let type: QueueArguments.QueueType?
+        let attempts: DeliveryAttempts
+    }
 
     /// One incarnation, for the start closure of a `Child`. ``Supervision/Child/consumer(_:of:on:configuration:restart:onOpen:handler:)``
     /// also sets a `shutdown` that leaves time to drain.
@@ -63,45 +72,78 @@ public actor Consumer: Worker {
         self.context = context
         self.queue = queue
         self.configuration = configuration
-        self.handler = handler
         stopRequest = context.stopRequest
-        var settings = ConsumerLoop.Settings(
+        let failures = Failures(queue: queue, configuration: configuration, logger: context.logger)
+        var engine = DeliveryCore<Arrival>.Settings()
+        engine.concurrency = max(1, configuration.concurrency)
+        engine.timeLimit = configuration.handlerTimeLimit
+        var behavior = DeliveryRunner<Arrival>.Behavior { run in
+            let (arrival, attempt) = (run.first.message, run.first.attempt)
+            do {
+                try await handler(arrival.delivery)
+                failures.succeeded()
+                return [.acknowledge]
+            } catch {
+                return [failures.decide(arrival, attempt: attempt, error)]
+            }
+        }
+        behavior.publish = { forward in
+            try await pool.publish(
+                forward.body,
+                properties: forward.properties,
+                exchange: forward.exchange,
+                routingKey: forward.routingKey,
+                mandatory: true
+            )
+        }
+        behavior.onTimeLimit = { failures.decide($0, attempt: $1, HandlerTimeLimitExceeded()) }
+        behavior.onEvent = { failures.note($0) }
+        let runner = DeliveryRunner(engine, behavior: behavior)
+        self.runner = runner
+        var settings = ConsumerLoop<Arrival>.Settings(
             queue: queue,
             owner: context.path,
             prefetch: configuration.effectivePrefetch,
             backoff: configuration.reopenBackoff,
-            onOpen: onOpen,
-            logger: context.logger
+            logger: context.logger,
+            onOpen: onOpen
         )
         settings.exclusive = configuration.exclusive
         settings.arguments = configuration.arguments
+        settings.queueType = configuration.queueType
         settings.missingQueue = configuration.missingQueue
-        if case .deadLetterAfter = configuration.onFailure { settings.confirms = true }
-        let loop = ConsumerLoop(settings, pool: pool)
+        settings.onConsuming = { failures.consuming($0) }
+        let loop = ConsumerLoop(settings, pool: pool, runner: runner) { delivery, type in
+            let arrival = Arrival(delivery: delivery, type: type, attempts: DeliveryAttempts(delivery, from: type))
+            var prepared = PreparedDelivery(arrival)
+            prepared.attempt = arrival.attempts.number
+            prepared.disposition = failures.decide(arrived: arrival)
+            return prepared
+        }
         self.loop = loop
         context.pid.onExit { loop.ended($0) }
     }
 
     /// Consumes until it is asked to stop, and then drains.
     ///
-    /// - Throws: ``AMQPError/invalidArgument(_:)`` at once when the configuration makes no sense.
+    /// - Throws: ``AMQPError/invalidArgument(_:)`` for a setting that cannot be meant, and what ends consuming: see ``Consumer``.
     public func run() async throws {
-        if let problem = configuration.problem { throw AMQPError.invalidArgument(problem) }
-        try await withThrowingTaskGroup(of: Void.self) { handlers in
-            for _ in 0..<max(1, configuration.concurrency) {
-                handlers.addTask { await self.handleDeliveries() }
-            }
-            try await consumeUntilStopped()
-            if await !loop.drain(timeout: configuration.drainTimeout) {
-                context.logger.warning(
-                    "messages are not handled in time, and will be redelivered",
-                    metadata: ["queue": "\(queue)"]
-                )
-            }
-            // A crash leaves the channel to the next incarnation.
-            try Task.checkCancellation()
-            await loop.close()
+        try configuration.check()
+        try await consumeUntilStopped()
+        let drainTimeout = configuration.drainTimeout.bounded
+        let deadline = ContinuousClock.now + drainTimeout
+        runner.hold()
+        await loop.cancel(timeout: drainTimeout)
+        runner.drain(finishing: false)
+        if await !runner.idle(atMost: ContinuousClock.now.duration(to: deadline)) {
+            context.logger.warning(
+                "messages are not handled in time, and will be redelivered",
+                metadata: ["queue": "\(queue)"]
+            )
         }
+        // A crash leaves the channel to the next incarnation.
+        try Task.checkCancellation()
+        await loop.close()
     }
 
     private nonisolated func consumeUntilStopped() async throws {
@@ -113,47 +155,125 @@ public actor Consumer: Worker {
         }
         try Task.checkCancellation()
     }
+}
 
-    // MARK: Handling
+/// A handler was cancelled since it took longer than ``ConsumerConfiguration/handlerTimeLimit``.
+struct HandlerTimeLimitExceeded: Error, CustomStringConvertible {
+    var description: String { "the handler took longer than it may" }
+}
 
-    private nonisolated func handleDeliveries() async {
-        while let unsettled = await loop.deliveries.next() { await handle(unsettled) }
-    }
+extension Consumer {
+    /// Decides what becomes of what was not handled, and says so.
+    fileprivate final class Failures: Sendable {
+        private let queue: String
+        private let configuration: ConsumerConfiguration
+        private let logger: Logger
+        private let inRow = Atomic(0)
+        private let hasWarned = Atomic(false)
+        private let isStalled = Atomic(false)
 
-    private nonisolated func handle(_ unsettled: UnsettledDelivery) async {
-        guard let task = unsettled.session.handle(unsettled.delivery, handler) else { return }
-        let result = await withTaskCancellationHandler {
-            await task.result
-        } onCancel: {
-            task.cancel()
+        init(queue: String, configuration: ConsumerConfiguration, logger: Logger) {
+            self.queue = queue
+            self.configuration = configuration
+            self.logger = logger
         }
-        switch result {
-        case .success:
-            failuresInRow.store(0, ordering: .relaxed)
-            unsettled.acknowledge()
-        case .failure(let error):
-            // Its message goes to the next incarnation.
-            guard !Task.isCancelled else { return }
-            failed(unsettled, error)
-        }
-    }
 
-    private nonisolated func failed(_ unsettled: UnsettledDelivery, _ error: any Error) {
-        let failures = failuresInRow.add(1, ordering: .relaxed).newValue
-        let decision: FailureDecision =
-            error is UndecodableMessage
-            ? .reject : configuration.onFailure.decide(unsettled.delivery, failuresInRow: failures)
-        let delay: Duration =
-            switch decision {
-            case .acknowledge, .reject: .zero
-            case .requeue(let attempt), .publishAgain(let attempt):
-                configuration.retryBackoff.delay(afterFailures: attempt, random: .random(in: 0..<1))
+        func succeeded() {
+            // Written only when it changes: it is shared by all handlers.
+            if inRow.load(ordering: .relaxed) != 0 { inRow.store(0, ordering: .relaxed) }
+        }
+
+        /// Whether it was delivered too often to be tried again.
+        func decide(arrived arrival: Arrival) -> Disposition? {
+            guard let disposition = configuration.onFailure.decide(arrived: arrival.attempts) else { return nil }
+            let reason = "delivered \(arrival.attempts.number - 1) times without an end"
+            logger.error("a message is given up", metadata: ["queue": "\(queue)", "reason": "\(reason)"])
+            return giveUp(disposition, arrival, reason)
+        }
+
+        func decide(_ arrival: Arrival, attempt: Int, _ error: any Error) -> Disposition {
+            let failuresInRow = inRow.add(1, ordering: .relaxed).newValue
+            let disposition: Disposition =
+                error is UndecodableMessage
+                ? .reject
+                : configuration.onFailure.decide(
+                    failed: arrival.attempts,
+                    attempt: attempt,
+                    redelivered: arrival.delivery.redelivered,
+                    from: arrival.type,
+                    failuresInRow: failuresInRow
+                ) { configuration.retryBackoff.delay(afterFailures: $0, random: .random(in: 0..<1)) }
+            logger.warning(
+                "a message could not be handled",
+                metadata: [
+                    "queue": "\(queue)", "error": "\(error)", "attempt": "\(attempt)", "decision": "\(disposition)",
+                ]
+            )
+            return giveUp(disposition, arrival, "\(error)")
+        }
+
+        private func giveUp(_ disposition: Disposition, _ arrival: Arrival, _ reason: String) -> Disposition {
+            guard case .reject = disposition, let address = configuration.deadLetters else { return disposition }
+            var properties = arrival.delivery.properties.forwarded
+            properties.headers["failure-reason"] = .string(String(reason.prefix(500)))
+            properties.headers["failure-queue"] = .string(queue)
+            let forward = Forward(
+                exchange: address.exchange,
+                routingKey: address.routingKey,
+                properties: properties,
+                body: arrival.delivery.body
+            )
+            return .forward(forward)
+        }
+
+        /// Consuming has begun.
+        func consuming(_ type: QueueArguments.QueueType?) {
+            guard type != .quorum, type != .stream, !hasWarned.exchange(true, ordering: .relaxed) else { return }
+            logger.warning(
+                """
+                nobody counts how often messages of this queue are delivered, unless it is a quorum queue: one that ends this process \
+                each time is delivered for ever. Declare it as a quorum queue with a delivery limit
+                """,
+                metadata: ["queue": "\(queue)"]
+            )
+        }
+
+        func note(_ event: DeliveryRunner<Arrival>.Event) {
+            switch event {
+            case .began, .settled, .tripped, .recovered, .idle: break
+            case .zombies(let count):
+                let isTooMany = count > max(1, configuration.concurrency)
+                guard isStalled.exchange(isTooMany, ordering: .relaxed) != isTooMany else { return }
+                logger.error(
+                    isTooMany
+                        ? "too many handlers ignore their cancellation: nothing more is begun until some have ended"
+                        : "handling goes on",
+                    metadata: ["queue": "\(queue)", "count": "\(count)"]
+                )
+            case .publishFailed(let forward, let error):
+                logger.error(
+                    "a message that was given up cannot be published; it is tried again",
+                    metadata: [
+                        "queue": "\(queue)", "exchange": "\(forward.exchange)", "routing_key": "\(forward.routingKey)",
+                        "error": "\(error)",
+                    ]
+                )
             }
-        context.logger.warning(
-            "a message could not be handled",
-            metadata: ["queue": "\(queue)", "error": "\(error)", "decision": "\(decision)", "delay": "\(delay)"]
-        )
-        unsettled.session.settle(unsettled.delivery, decision, from: queue, after: delay)
+        }
+    }
+}
+
+extension MessageProperties {
+    /// What a copy of a message has, that is published in its place: not what would have the broker refuse it, or send it to others again.
+    package var forwarded: MessageProperties {
+        var copy = self
+        // The broker demands our own name there.
+        copy.userID = nil
+        // It would run out where the copy is to be kept.
+        copy.expiration = nil
+        // Each names further queues to copy a message to.
+        for header in ["CC", "BCC"] { copy.headers[header] = nil }
+        return copy
     }
 }
 
@@ -185,7 +305,7 @@ extension Child {
         Child(
             id,
             restart: restart,
-            shutdown: .timeout(configuration.drainTimeout + .seconds(10)),
+            shutdown: .timeout(configuration.drainTimeout.bounded + .seconds(10)),
             start: { context -> Consumer? in
                 Consumer(
                     context,

@@ -9,6 +9,12 @@ public struct ConsumerConfiguration: Sendable {
     public var prefetch: UInt16?
     /// What becomes of a message whose handler throws. Default: once more, then rejected.
     public var onFailure = DeliveryFailurePolicy.requeueOnce
+    /// How long a handler may take. Then its task is cancelled, its place is free, and ``onFailure`` decides about the message. Default
+    /// 10 minutes; nil for any time, which leaves it to the broker (`consumer_timeout`, 30 minutes) to take the channel away.
+    public var handlerTimeLimit: Duration? = .seconds(600)
+    /// Where a message is published that is given up, in place of being rejected: with the reason in its headers `failure-reason` and
+    /// `failure-queue`. Default: nowhere; the queue's own dead letter exchange gets it, if it has one.
+    public var deadLetters: DeadLetterAddress?
     /// How long a message that failed waits before it is tried again. Default: 100 ms to 5 s, the last half of it random.
     public var retryBackoff = Backoff(minimum: .milliseconds(100), maximum: .seconds(5), jitter: 0.5)
     /// How long to wait before consuming is tried again, after a channel was lost, the broker cancelled the consumer, or the
@@ -19,6 +25,9 @@ public struct ConsumerConfiguration: Sendable {
     public var drainTimeout: Duration = .seconds(30)
     /// Whether nobody else may consume the queue. A consumer that finds it taken waits, and takes over.
     public var exclusive = false
+    /// What the queue is. Default: what ``ConsumerArguments/streamOffset`` or the declarations of `onOpen` say, or else what its
+    /// deliveries show.
+    public var queueType: QueueArguments.QueueType?
     /// The broker's extensions, as a priority.
     public var arguments = ConsumerArguments()
     /// What to do while the queue is not there. Default: wait for it.
@@ -27,12 +36,29 @@ public struct ConsumerConfiguration: Sendable {
     /// The defaults.
     public init() {}
 
-    /// What is wrong with these settings, if anything.
-    var problem: String? {
-        if let problem = retryBackoff.problem { return "retryBackoff: \(problem)" }
-        if let problem = reopenBackoff.problem { return "reopenBackoff: \(problem)" }
-        return nil
+    /// Throws if a setting cannot be meant.
+    func check() throws(AMQPError) {
+        for (name, backoff) in [("retryBackoff", retryBackoff), ("reopenBackoff", reopenBackoff)] {
+            if let problem = backoff.problem { throw .invalidArgument("\(name): \(problem)") }
+        }
+        if let handlerTimeLimit, handlerTimeLimit <= .zero {
+            throw .invalidArgument("handlerTimeLimit must be more than nothing, not \(handlerTimeLimit)")
+        }
     }
 
     var effectivePrefetch: UInt16 { max(1, prefetch ?? UInt16(clamping: concurrency)) }
+}
+
+/// Where messages are published that a consumer gives up.
+public struct DeadLetterAddress: Sendable, Hashable {
+    /// The exchange; empty for the default exchange, which routes by queue name.
+    public var exchange: String
+    /// The routing key.
+    public var routingKey: String
+
+    /// This exchange, with this routing key.
+    public init(exchange: String = "", routingKey: String) {
+        self.exchange = exchange
+        self.routingKey = routingKey
+    }
 }

@@ -1,39 +1,80 @@
 internal import ConcurrencyPrimitives
-import Logging
-import Supervision
+package import Logging
+package import Supervision
 import Synchronization
 
 /// Keeps a queue consumed: waits for a channel of its own, sets it up, consumes, and begins again whenever that ends.
-final class ConsumerLoop: Sendable {
-    struct Settings: Sendable {
-        var queue: String
+package final class ConsumerLoop<Message: Sendable>: Sendable {
+    package struct Settings: Sendable {
+        package var queue: String
         /// Under what name the channel is kept; nil keeps none.
-        var owner: String?
-        var prefetch: UInt16
-        var exclusive = false
-        var arguments = ConsumerArguments()
-        var missingQueue = MissingQueuePolicy.wait
-        /// Whether messages are published on the channel.
-        var confirms = false
-        var backoff: Backoff
-        var onOpen: @Sendable (AMQPChannel) async throws -> Void
-        var logger: Logger
+        package var owner: String?
+        package var prefetch: UInt16
+        package var exclusive = false
+        package var arguments = ConsumerArguments()
+        /// What the queue is; nil if that is not known.
+        package var queueType: QueueArguments.QueueType?
+        package var missingQueue = MissingQueuePolicy.wait
+        package var backoff: Backoff
+        package var onOpen: @Sendable (AMQPChannel) async throws -> Void
+        package var logger: Logger
+        /// Whether an error of `onOpen` is one that somebody else may repair meanwhile.
+        package var isTransient: @Sendable (any Error) -> Bool = { _ in false }
+        /// Called when consuming is not possible at present.
+        package var onInterruption: @Sendable (String) -> Void = { _ in }
+        /// Called each time consuming has begun, with what is known of the queue.
+        package var onConsuming: @Sendable (QueueArguments.QueueType?) -> Void = { _ in }
+        /// Up to where a stream is dealt with.
+        package var onOffset: @Sendable (Int64) -> Void = { _ in }
+
+        package init(
+            queue: String,
+            owner: String?,
+            prefetch: UInt16,
+            backoff: Backoff,
+            logger: Logger,
+            onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void
+        ) {
+            self.queue = queue
+            self.owner = owner
+            self.prefetch = prefetch
+            self.backoff = backoff
+            self.logger = logger
+            self.onOpen = onOpen
+        }
     }
 
     private struct State {
-        var session: ConsumerSession?
+        var session: ConsumerSession<Message>?
+        /// Where it was open last. What is exclusive to a connection is found there only.
+        var connection: AMQPConnection?
+        /// Where a stream goes on.
+        var offset: Int64?
+        var prefetch: UInt16
+        var isPaused = false
+        var interruption: OneShot<ConsumerSession<Message>.Interruption>?
+        var resumed: OneShot<Void>?
         /// Its owner has ended: what is opened from now on is closed at once.
         var isOver = false
     }
 
-    let deliveries = DeliveryQueue()
+    private let runner: DeliveryRunner<Message>
+    private let prepare: @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery<Message>
     private let pool: AMQPPool
     private let settings: Settings
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
-    init(_ settings: Settings, pool: AMQPPool) {
+    package init(
+        _ settings: Settings,
+        pool: AMQPPool,
+        runner: DeliveryRunner<Message>,
+        prepare: @escaping @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery<Message>
+    ) {
         self.settings = settings
         self.pool = pool
+        self.runner = runner
+        self.prepare = prepare
+        state = Mutex(State(prefetch: settings.prefetch))
     }
 
     // MARK: Running
@@ -43,13 +84,14 @@ final class ConsumerLoop: Sendable {
     /// - Throws: `CancellationError`; what `onOpen` throws by itself; arguments that cannot be sent; the broker's refusal of what
     ///   it declares (403, 406) when it was never accepted before, which is a mistake that no waiting repairs; and its answer that
     ///   there is no queue, if the policy says so.
-    func run() async throws {
+    package func run() async throws {
         var failures = 0
         var wasOpen = false
         var missingSince: ContinuousClock.Instant?
         while true {
+            try await waitWhilePaused()
             let session = try await session()
-            let interruption: OneShot<ConsumerSession.Interruption>?
+            let interruption: OneShot<ConsumerSession<Message>.Interruption>?
             do {
                 try await settings.onOpen(session.channel)
                 wasOpen = true
@@ -57,13 +99,18 @@ final class ConsumerLoop: Sendable {
                 missingSince = nil
             } catch {
                 try Task.checkCancellation()
-                guard let error = error as? AMQPError, !error.isMistake,
-                    wasOpen || ![403, 406].contains(error.replyCode)
-                else { throw error }
-                if error.replyCode == 404 {
-                    missingSince = missingSince ?? .now
-                    if settings.missingQueue.isOver(since: missingSince) { throw error }
+                if let error = error as? AMQPError {
+                    guard !error.isMistake, wasOpen || ![403, 406].contains(error.replyCode) else { throw error }
+                    // From 4.0 on a broker does not answer about a queue whose node is down, and its channel does nothing else.
+                    if error.isTimeout { await discard(session) }
+                    if error.replyCode == 404 || error.isTimeout {
+                        missingSince = missingSince ?? .now
+                        if settings.missingQueue.isOver(since: missingSince) { throw error }
+                    }
+                } else if !settings.isTransient(error) {
+                    throw error
                 }
+                settings.onInterruption("\(error)")
                 settings.logger.warning(
                     "cannot consume",
                     metadata: ["queue": "\(settings.queue)", "error": "\(error)"]
@@ -73,6 +120,11 @@ final class ConsumerLoop: Sendable {
             let begun = ContinuousClock.now
             if let interruption {
                 guard let reason = await interruption.wait() else { throw CancellationError() }
+                if case .reconfigured = reason {
+                    failures = 0
+                    continue
+                }
+                settings.onInterruption("\(reason)")
                 settings.logger.warning(
                     "consuming was interrupted",
                     metadata: ["queue": "\(settings.queue)", "reason": "\(reason)"]
@@ -85,75 +137,169 @@ final class ConsumerLoop: Sendable {
         }
     }
 
-    private func consume(on session: ConsumerSession) async throws -> OneShot<ConsumerSession.Interruption> {
-        if settings.confirms { try await session.channel.selectConfirms() }
-        try await session.channel.setPrefetch(settings.prefetch)
-        return try await session.consume(
+    private func consume(
+        on session: ConsumerSession<Message>
+    ) async throws -> OneShot<ConsumerSession<Message>.Interruption> {
+        let (prefetch, offset) = state.withLock { ($0.prefetch, $0.offset) }
+        try await session.channel.setPrefetch(prefetch)
+        let declared = session.channel.declaredTypes.withLock { $0[settings.queue] }
+        var type = settings.queueType ?? declared
+        var arguments = settings.arguments
+        if arguments.streamOffset != nil { type = .stream }
+        // What a stream does that is told nothing. Said, the channel knows, too, that it is one.
+        if type == .stream, arguments.streamOffset == nil { arguments.streamOffset = .next }
+        // Where it was when its channel was lost, and not where it began.
+        if let offset { arguments.streamOffset = .offset(offset) }
+        let interruption = try await session.consume(
             settings.queue,
+            type: type,
             exclusive: settings.exclusive,
-            arguments: settings.arguments.fieldTable()
+            arguments: arguments.fieldTable()
         )
+        let isPaused = state.withLock { state in
+            state.interruption = interruption
+            return state.isPaused
+        }
+        if isPaused {
+            // Meanwhile.
+            await session.cancel(timeout: .seconds(10))
+            runner.giveBack()
+            interruption.set(.reconfigured)
+        }
+        settings.onConsuming(type)
+        return interruption
     }
 
     /// The channel as before, the one that an earlier incarnation left, or a new one.
-    private func session() async throws -> ConsumerSession {
+    private func session() async throws -> ConsumerSession<Message> {
         if let session = state.withLock({ $0.session }), session.channel.closedError == nil { return session }
         while true {
             try Task.checkCancellation()
             if let owner = settings.owner, let channel = await pool.keptChannels.take(for: owner) {
                 return try adopt(channel)
             }
-            guard let connection = try await pool.connection(within: .seconds(1)) else { continue }
+            guard let connection = try await connection() else { continue }
             do throws(AMQPError) {
                 let channel = try await connection.openChannel()
                 if let owner = settings.owner { pool.keptChannels.hold(channel, for: owner) }
                 return try adopt(channel)
             } catch {
                 try Task.checkCancellation()
+                state.withLock { $0.connection = nil }
                 settings.logger.warning("cannot open a channel", metadata: ["error": "\(error)"])
                 try await Task.sleep(for: settings.backoff.delay(afterFailures: 1, random: .random(in: 0..<1)))
             }
         }
     }
 
-    private func adopt(_ channel: AMQPChannel) throws(AMQPError) -> ConsumerSession {
-        let session = ConsumerSession(on: channel, into: deliveries)
+    /// The connection as before as long as it is open: an exclusive queue is nowhere else.
+    private func connection() async throws -> AMQPConnection? {
+        let before = state.withLock { $0.connection }
+        if let before, before.closedError == nil, !before.isBlocked { return before }
+        return try await pool.connection(within: .seconds(1))
+    }
+
+    private func adopt(_ channel: AMQPChannel) throws(AMQPError) -> ConsumerSession<Message> {
+        let session = ConsumerSession(
+            on: channel,
+            runner: runner,
+            prepare: prepare,
+            isStream: { [pool, settings] in await pool.isStream(settings.queue) },
+            onOffset: { [weak self] offset in
+                self?.state.withLock { $0.offset = offset }
+                self?.settings.onOffset(offset)
+            }
+        )
         let isOver = state.withLock { state in
-            if !state.isOver { state.session = session }
+            if !state.isOver {
+                state.session = session
+                state.connection = channel.connection
+            }
             return state.isOver
         }
         guard isOver else { return session }
+        session.end()
         release(channel)
         throw .cancelled(operation: "consuming")
     }
 
+    private func discard(_ session: ConsumerSession<Message>) async {
+        state.withLock { if $0.session === session { $0.session = nil } }
+        session.end()
+        if let owner = settings.owner { pool.keptChannels.forget(session.channel, of: owner) }
+        // It has to wait for nothing: what comes later is absorbed.
+        Task.detached { await session.channel.close() }
+    }
+
+    // MARK: Run time
+
+    /// Consumes no more until ``resume()``: what was not begun is given back.
+    package func pause() async {
+        let interruption = state.withLock { state in
+            state.isPaused = true
+            if state.resumed == nil { state.resumed = OneShot() }
+            return state.interruption
+        }
+        await stopConsuming()
+        interruption?.set(.reconfigured)
+    }
+
+    package func resume() {
+        let resumed = state.withLock { state in
+            state.isPaused = false
+            defer { state.resumed = nil }
+            return state.resumed
+        }
+        resumed?.set(())
+    }
+
+    /// How many deliveries may be unsettled from now on. Consuming begins anew; what is being handled is not disturbed.
+    package func setPrefetch(_ prefetch: UInt16) async {
+        let interruption = state.withLock { state in
+            state.prefetch = max(1, prefetch)
+            return state.isPaused ? nil : state.interruption
+        }
+        guard let interruption else { return }
+        if let session = state.withLock({ $0.session }) { await session.cancel(timeout: .seconds(10)) }
+        interruption.set(.reconfigured)
+    }
+
+    private func waitWhilePaused() async throws {
+        while let resumed = state.withLock({ $0.isPaused ? $0.resumed : nil }) {
+            guard await resumed.wait() != nil else { throw CancellationError() }
+        }
+    }
+
+    private func stopConsuming() async {
+        guard let session = state.withLock({ $0.session }), session.channel.closedError == nil else { return }
+        await session.cancel(timeout: .seconds(10))
+    }
+
     // MARK: Ending
 
-    /// Takes nothing more on and waits for what is being handled. ``run()`` must have ended.
-    ///
-    /// - Returns: whether all was settled in time.
-    func drain(timeout: Duration) async -> Bool {
-        guard let session = state.withLock({ $0.session }), session.channel.closedError == nil else { return true }
-        return await session.drain(before: .now + timeout)
+    /// Takes nothing more in. ``run()`` must have ended.
+    package func cancel(timeout: Duration) async {
+        guard let session = state.withLock({ $0.session }), session.channel.closedError == nil else { return }
+        await session.cancel(timeout: timeout)
     }
 
     /// Over, as intended: the channel is closed, and the broker requeues what is unsettled on it.
-    func close() async {
-        deliveries.finish()
+    package func close() async {
         guard let channel = end()?.channel else { return }
         if let owner = settings.owner { pool.keptChannels.forget(channel, of: owner) }
         await channel.close()
     }
 
     /// Its process has ended, whichever way. After ``close()`` this does nothing.
-    func ended(_ reason: ExitReason) {
-        deliveries.finish()
+    package func ended(_ reason: ExitReason) {
+        let mayBeStream = state.withLock { $0.session }?.mayBeStream ?? false
         guard let session = end() else { return }
-        guard let owner = settings.owner, reason.isAbnormal else { return release(session.channel) }
+        // A stream takes nothing back, and asking it to closes the connection.
+        guard let owner = settings.owner, reason.isAbnormal, !mayBeStream else { return release(session.channel) }
         pool.keptChannels.leave(session.channel, consumer: session.tag, of: owner)
     }
 
-    private func end() -> ConsumerSession? {
+    private func end() -> ConsumerSession<Message>? {
         let session = state.withLock { state in
             state.isOver = true
             defer { state.session = nil }
@@ -169,6 +315,16 @@ final class ConsumerLoop: Sendable {
     }
 }
 
+extension AMQPPool {
+    /// Whether a queue that is being consumed is a stream. Streams count no consumers: a passive declaration shows none.
+    ///
+    /// What cannot be found out is taken for one: to a stream, anything but an acknowledgement ends the connection.
+    fileprivate func isStream(_ queue: String) async -> Bool {
+        let status = try? await withDedicatedChannel { try await $0.declareQueue(queue, passive: true) }
+        return status.map { $0.consumerCount == 0 } ?? true
+    }
+}
+
 extension AMQPError {
     /// Wrong whenever it is tried.
     fileprivate var isMistake: Bool {
@@ -176,6 +332,10 @@ extension AMQPError {
         case .invalidArgument, .unencodable: true
         default: false
         }
+    }
+
+    fileprivate var isTimeout: Bool {
+        if case .timedOut = cause { true } else { false }
     }
 }
 

@@ -3,68 +3,101 @@ import NIOCore
 import Supervision
 import Synchronization
 
-/// One consumer incarnation on one channel: what was delivered on it and is not settled.
+/// What a consumer makes of a delivery before it is its turn.
+package struct PreparedDelivery<Message: Sendable>: Sendable {
+    package var message: Message
+    /// Messages of one are handled one after another, or in batches of their own.
+    package var partition: Int?
+    /// Which attempt this is.
+    package var attempt = 1
+    /// What becomes of it without being handled.
+    package var disposition: Disposition?
+
+    package init(_ message: Message) {
+        self.message = message
+    }
+}
+
+/// One consumer incarnation on one channel: it brings what is delivered to the runner, and settlements back.
 ///
 /// Once it is over, nothing reaches the channel through it any more: what it has not settled is the next one's.
-final class ConsumerSession: Sendable {
-    enum Settlement {
-        case acknowledge
-        case reject
-        case requeue
-    }
-
+final class ConsumerSession<Message: Sendable>: DeliverySource {
     /// Why the broker delivers nothing more.
     enum Interruption: Sendable {
         case cancelledByBroker
         case channelEnded(AMQPError)
-    }
-
-    private enum Work {
-        /// Waiting for a handler, or in the hands of one who settles it himself.
-        case delivered
-        case handled(Task<Void, any Error>)
-        /// Failed, and due for another attempt after a while.
-        case delayed
+        /// The consumer's settings have changed.
+        case reconfigured
     }
 
     private struct State {
-        var unsettled: [UInt64: Work] = [:]
+        var source: UInt64 = 0
         var tag: String?
-        var isStopping = false
-        var isOver = false
+        /// What the queue is said to be; nil when nobody knows.
+        var declaredType: QueueArguments.QueueType?
+        var isProbing = false
+        var offsets: StreamOffsets?
     }
 
     let channel: AMQPChannel
-    private let queue: DeliveryQueue
+    private let runner: DeliveryRunner<Message>
+    private let prepare: @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery<Message>
+    /// Finds out whether the queue is a stream.
+    private let isStream: @Sendable () async -> Bool
+    private let onOffset: @Sendable (Int64) -> Void
     private let state = Mutex(State())
-    private let idle = OneShot<Bool>()
 
-    init(on channel: AMQPChannel, into queue: DeliveryQueue) {
+    init(
+        on channel: AMQPChannel,
+        runner: DeliveryRunner<Message>,
+        prepare: @escaping @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery<Message>,
+        isStream: @escaping @Sendable () async -> Bool,
+        onOffset: @escaping @Sendable (Int64) -> Void
+    ) {
         self.channel = channel
-        self.queue = queue
-        channel.onClosed { [weak self] _ in self?.end() }
+        self.runner = runner
+        self.prepare = prepare
+        self.isStream = isStream
+        self.onOffset = onOffset
+        let source = runner.open(self, .queue)
+        state.withLock { $0.source = source }
+        channel.onClosed { [runner] _ in runner.close(source) }
     }
 
     /// The consumer at the broker.
     var tag: String? { state.withLock { $0.tag } }
+
+    var source: UInt64 { state.withLock { $0.source } }
+
+    /// Whether the broker closes the connection for anything but an acknowledgement.
+    var mayBeStream: Bool { runner.kind(of: source) != .queue }
 
     // MARK: Consuming
 
     /// Starts the consumer, and returns what tells when it has ended.
     func consume(
         _ name: String,
+        type: QueueArguments.QueueType?,
         exclusive: Bool,
         arguments: FieldTable
     ) async throws(AMQPError) -> OneShot<Interruption> {
         let interruption = OneShot<Interruption>()
         // Known before it is sent, so that it can be cancelled whatever happens meanwhile.
         let tag = "swift-consumer-\(UInt64.random(in: .min ... .max))"
-        state.withLock { $0.tag = tag }
+        let source = state.withLock { state in
+            state.tag = tag
+            state.declaredType = type
+            state.isProbing = false
+            state.offsets = type == .stream ? StreamOffsets() : nil
+            return state.source
+        }
+        runner.determined(source, type == .stream ? .stream : .queue)
         _ = try await channel.consume(
             queue: name,
             tag: tag,
             exclusive: exclusive,
             arguments: arguments,
+            onRefused: { self.refused($0) },
             onDelivery: { self.delivered($0) },
             onCancel: { interruption.set(.cancelledByBroker) }
         )
@@ -73,136 +106,88 @@ final class ConsumerSession: Sendable {
     }
 
     private func delivered(_ delivery: Delivery) {
-        let isTaken = state.withLock { state in
-            // What comes when it is over is requeued with all the rest.
-            if state.isOver { return true }
-            guard !state.isStopping else { return false }
-            state.unsettled[delivery.deliveryTag] = .delivered
-            return true
+        let offset = delivery.streamOffset
+        let (source, type, mustProbe) = state.withLock { state in
+            let mustProbe = offset != nil && state.declaredType == nil && !state.isProbing
+            if mustProbe {
+                state.isProbing = true
+                state.offsets = StreamOffsets()
+            }
+            if let offset { state.offsets?.delivered(delivery.deliveryTag, offset) }
+            return (state.source, state.declaredType, mustProbe)
         }
-        guard isTaken else { return channel.reject(delivery.deliveryTag, requeue: true) }
-        queue.append(UnsettledDelivery(delivery: delivery, session: self))
-    }
-
-    // MARK: Handling
-
-    /// Runs the handler of a delivery; nil when it is not ours any more. The task is cancelled when the session ends.
-    func handle(
-        _ delivery: Delivery,
-        _ handler: @escaping @Sendable (Delivery) async throws -> Void
-    ) -> Task<Void, any Error>? {
-        state.withLock { state in
-            guard case .delivered? = state.unsettled[delivery.deliveryTag] else { return nil }
-            let task = Task { try await handler(delivery) }
-            state.unsettled[delivery.deliveryTag] = .handled(task)
-            return task
-        }
-    }
-
-    /// Tells the broker. The first settlement of a delivery counts.
-    func settle(_ tag: UInt64, _ settlement: Settlement) {
-        // Under the lock: when the session is over, nothing of it comes behind.
-        let isIdle = state.withLock { state in
-            guard state.unsettled.removeValue(forKey: tag) != nil else { return false }
-            send(tag, settlement)
-            return state.isStopping && state.unsettled.isEmpty
-        }
-        if isIdle { idle.set(true) }
-    }
-
-    /// Settles a delivery that failed: after `delay`, if it is to be tried again.
-    func settle(_ delivery: Delivery, _ decision: FailureDecision, from queue: String, after delay: Duration) {
-        let tag = delivery.deliveryTag
-        switch decision {
-        case .acknowledge: settle(tag, .acknowledge)
-        case .reject: settle(tag, .reject)
-        case .requeue: postpone(tag, by: delay) { $0.settle(tag, .requeue) }
-        case .publishAgain(let attempt):
-            postpone(tag, by: delay) { $0.publishAgain(delivery, to: queue, attempt: attempt) }
-        }
-    }
-
-    private func postpone(_ tag: UInt64, by delay: Duration, _ action: @escaping @Sendable (ConsumerSession) -> Void) {
-        let isPostponed = state.withLock { state in
-            guard state.unsettled[tag] != nil, !state.isStopping else { return false }
-            state.unsettled[tag] = .delayed
-            return true
-        }
-        guard isPostponed else { return settle(tag, .requeue) }
-        _ = SystemSupervisionClock.shared.schedule(after: delay) { [weak self] in
-            if let self { action(self) }
-        }
-    }
-
-    private func publishAgain(_ delivery: Delivery, to queue: String, attempt: Int) {
-        let tag = delivery.deliveryTag
-        var properties = delivery.properties
-        properties.headers[DeliveryFailurePolicy.attemptsHeader] = .int64(Int64(attempt))
-        properties.userID = nil
-        channel.submit(
-            Publish(
-                exchange: "",
-                routingKey: queue,
-                mandatory: true,
-                properties: properties,
-                body: delivery.body,
-                isWanted: { self.isUnsettled(tag) },
-                outcome: { outcome in
-                    if case .confirmed = outcome { self.settle(tag, .acknowledge) } else { self.settle(tag, .requeue) }
-                }
-            )
+        if mustProbe { probe(source) }
+        let prepared = prepare(delivery, type)
+        runner.deliver(
+            prepared.message,
+            from: source,
+            tag: delivery.deliveryTag,
+            partition: prepared.partition,
+            attempt: prepared.attempt,
+            disposition: prepared.disposition
         )
     }
 
-    private func isUnsettled(_ tag: UInt64) -> Bool {
-        state.withLock { $0.unsettled[tag] != nil }
+    /// A delivery that cannot be accepted: it is rejected, where there is such a thing.
+    private func refused(_ refused: RefusedDelivery) {
+        let (source, type, mustProbe) = state.withLock { state in
+            let mustProbe = state.declaredType == nil && !state.isProbing
+            if mustProbe { state.isProbing = true }
+            return (state.source, state.declaredType, mustProbe)
+        }
+        if mustProbe { probe(source) }
+        let delivery = Delivery(
+            consumerTag: "",
+            deliveryTag: refused.deliveryTag,
+            redelivered: refused.redelivered,
+            exchange: refused.exchange,
+            routingKey: refused.routingKey,
+            properties: refused.properties ?? MessageProperties(),
+            body: ByteBuffer()
+        )
+        runner.deliver(
+            prepare(delivery, type).message,
+            from: source,
+            tag: refused.deliveryTag,
+            disposition: .reject
+        )
     }
 
-    private func send(_ tag: UInt64, _ settlement: Settlement) {
+    /// Brokers mark what they deliver of a stream, but publishers can write that mark too: it is found out, and nothing but
+    /// acknowledgements is sent before.
+    private func probe(_ source: UInt64) {
+        runner.determined(source, .undetermined)
+        Task.detached { [self] in
+            let isStream = await isStream()
+            state.withLock { state in
+                state.declaredType = isStream ? .stream : .classic
+                if !isStream { state.offsets = nil }
+            }
+            runner.determined(source, isStream ? .stream : .queue)
+        }
+    }
+
+    // MARK: Settling
+
+    func settle(_ tag: UInt64, _ settlement: Settlement) {
         switch settlement {
         case .acknowledge: channel.acknowledge(tag)
         case .reject: channel.reject(tag, requeue: false)
         case .requeue: channel.reject(tag, requeue: true)
+        case .giveBack: channel.giveBack(tag)
         }
+        if let offset = state.withLock({ $0.offsets?.settled(tag) }) { onOffset(offset) }
     }
 
     // MARK: Ending
 
-    /// Takes nothing more on, gives back what was not begun, and waits until the rest is settled.
-    ///
-    /// - Returns: whether it was, before the deadline.
-    func drain(before deadline: ContinuousClock.Instant) async -> Bool {
-        let tag = state.withLock { state in
-            state.isStopping = true
-            return state.tag
-        }
-        let timer = SystemSupervisionClock.shared.schedule(after: ContinuousClock.now.duration(to: deadline)) {
-            self.idle.set(false)
-        }
-        defer { timer.cancel() }
-        // When this fails, the channel is over, or about to be closed for it.
-        if let tag { try? await channel.cancel(tag, timeout: ContinuousClock.now.duration(to: deadline)) }
-        for delivery in queue.removeAll(of: self) { delivery.reject(requeue: true) }
-        let (delayed, isIdle) = state.withLock { state in
-            let delayed = state.unsettled.compactMap { tag, work in
-                if case .delayed = work { tag } else { nil }
-            }
-            return (delayed, state.unsettled.isEmpty)
-        }
-        if isIdle { idle.set(true) }
-        for tag in delayed { settle(tag, .requeue) }
-        return await idle.wait() ?? false
+    /// Cancels the consumer. When that fails, the channel is over, or about to be closed for it.
+    func cancel(timeout: Duration) async {
+        if let tag { try? await channel.cancel(tag, timeout: timeout) }
     }
 
     /// Nothing goes to the channel any more; what is being handled is cancelled.
     func end() {
-        let work = state.withLock { state in
-            state.isOver = true
-            defer { state.unsettled = [:] }
-            return state.unsettled.values
-        }
-        queue.removeAll(of: self)
-        for case .handled(let task) in work { task.cancel() }
-        idle.set(false)
+        runner.close(source)
     }
 }

@@ -1,12 +1,23 @@
-import NIOCore
+import Supervision
 
-/// What becomes of a message whose handler has thrown.
+/// What becomes of a message whose handler has thrown or has run out of time.
 ///
 /// None of them loops hot: whatever comes again comes after a delay that grows with the attempts (see
 /// ``ConsumerConfiguration/retryBackoff``), during which the message counts against the prefetch.
 ///
 /// Brokers count deliveries, not failures: one that ended with a crash, a lost connection or a stop of the consumer counts for
-/// ``requeueOnce`` and ``deadLetterAfter(_:)`` too.
+/// ``requeueOnce`` and ``deadLetterAfter(_:)`` too. Only quorum queues count; there the count is looked at before the handler runs, so
+/// it holds also for a message that ends the process. Nobody counts the deliveries of a classic queue: a message that ends the process
+/// each time is delivered for ever. Declare a quorum queue with a delivery limit where that can happen.
+///
+/// | | classic queue | quorum queue | stream |
+/// |---|---|---|---|
+/// | ``requeue`` | without an end | until the queue's own limit: 20 deliveries from RabbitMQ 4.0 on unless it is declared with another, and then dead-lettered or dropped | again in place, without an end |
+/// | ``requeueOnce`` | the second attempt is the last | the same, by the broker's count | once more in place |
+/// | ``deadLetterAfter(_:)`` | counted here; a crash begins anew at the second | counted by the broker | counted here; a crash begins anew |
+/// | what is rejected | dead-lettered, or dropped where the queue has no dead letter exchange | the same | logged and passed, since a stream cannot reject |
+///
+/// With ``ConsumerConfiguration/deadLetters`` what would be rejected is published there first, whatever the queue.
 public enum DeliveryFailurePolicy: Sendable, Hashable {
     /// It is acknowledged: the handler has seen to it, and nobody gets it again.
     case ack
@@ -19,50 +30,84 @@ public enum DeliveryFailurePolicy: Sendable, Hashable {
     case requeueOnce
     /// It is tried this often in all, at least once, and then rejected.
     ///
-    /// A quorum queue counts the attempts itself (`x-delivery-count`). Other queues do not: from the second failure on the
-    /// consumer publishes the message to its queue again, with the count in the header `x-attempts`, and acknowledges the
-    /// old one when the broker has confirmed the new one. So it moves to the end of the queue, its `expiration` begins
-    /// anew, and its `user-id` is lost. Who moves a dead letter back to its queue should take the header off.
+    /// A quorum queue counts the attempts itself (`x-delivery-count`), and gets the message back between two of them. With other
+    /// queues it stays here, unacknowledged, and is counted here.
     case deadLetterAfter(Int)
 }
 
-/// What to do about one failed delivery.
-enum FailureDecision: Equatable {
-    case acknowledge
-    case reject
-    /// To be delivered again after the delay of this attempt.
-    case requeue(attempt: Int)
-    /// To be published again with this count in its headers, after the delay of this attempt.
-    case publishAgain(attempt: Int)
+/// What is known about the attempts before, when a delivery comes.
+struct DeliveryAttempts: Sendable, Hashable {
+    /// Which attempt this is, as far as is known.
+    let number: Int
+    /// Whether the broker counts them.
+    let isCounted: Bool
+    /// Whether the count was written by somebody else than the broker.
+    let isForged: Bool
+
+    /// - Parameter type: what the queue is; nil if that is not known.
+    init(_ delivery: Delivery, from type: QueueArguments.QueueType?) {
+        let count = delivery.properties.headers["x-delivery-count"]?.count
+        switch type {
+        case .quorum:
+            // From 4.3 on, one that came back untried has no count.
+            number = delivery.redelivered ? (count ?? 0) + 1 : 1
+            isCounted = true
+            isForged = false
+        case .classic, .stream:
+            number = delivery.redelivered ? 2 : 1
+            isCounted = false
+            isForged = false
+        case nil:
+            // Only quorum queues write it, and only when they deliver again.
+            isForged = count != nil && !delivery.redelivered
+            isCounted = count.map { $0 > 0 } ?? false && delivery.redelivered
+            number = delivery.redelivered ? (count.map { $0 + 1 } ?? 2) : 1
+        }
+    }
 }
 
 extension DeliveryFailurePolicy {
-    /// The header in which a consumer counts, on queues which do not.
-    static let attemptsHeader = "x-attempts"
+    /// What becomes of a delivery before it is handled: it has been tried too often, by the broker's count.
+    func decide(arrived attempts: DeliveryAttempts) -> Disposition? {
+        guard attempts.isCounted else { return nil }
+        switch self {
+        case .ack, .reject, .requeue: return nil
+        case .requeueOnce: return attempts.number > 2 ? .reject : nil
+        case .deadLetterAfter(let limit): return attempts.number > max(1, limit) ? .reject : nil
+        }
+    }
 
-    /// - Parameter failuresInRow: how many deliveries of this consumer have failed since one did not: stands in for the
-    ///   attempts where nobody counts them.
-    func decide(_ delivery: Delivery, failuresInRow: Int) -> FailureDecision {
-        let counted = delivery.properties.headers["x-delivery-count"]?.count.map { $0 + 1 }
+    /// - Parameters:
+    ///   - attempt: which one failed, with those in place.
+    ///   - failuresInRow: how many deliveries of this consumer have failed since one did not: stands in for the
+    ///     attempts where nobody counts them.
+    ///   - backoff: the pause after so many failures.
+    func decide(
+        failed attempts: DeliveryAttempts,
+        attempt: Int,
+        redelivered: Bool,
+        from type: QueueArguments.QueueType?,
+        failuresInRow: Int,
+        backoff: (Int) -> Duration
+    ) -> Disposition {
         switch self {
         case .ack: return .acknowledge
         case .reject: return .reject
-        case .requeue: return .requeue(attempt: counted ?? failuresInRow)
-        case .requeueOnce: return delivery.redelivered ? .reject : .requeue(attempt: 1)
+        case .requeue: return .requeue(after: backoff(attempts.isCounted || attempt > 2 ? attempt : failuresInRow))
+        case .requeueOnce:
+            return attempt > 1 || redelivered ? .reject : .requeue(after: backoff(1))
         case .deadLetterAfter(let limit):
-            let before = delivery.properties.headers[Self.attemptsHeader]?.count
-            // Without any count: the first attempt, or the second on a queue that does not count.
-            let attempt = counted ?? (before ?? 0) + (delivery.redelivered ? 2 : 1)
             if attempt >= limit { return .reject }
-            let isUncounted = counted == nil && (before != nil || delivery.redelivered)
-            return isUncounted ? .publishAgain(attempt: attempt) : .requeue(attempt: attempt)
+            // An unknown queue gets it back once, and shows thereby whether it counts.
+            let goesBack = attempts.isCounted || (type == nil && attempt == 1 && !attempts.isForged)
+            return goesBack ? .requeue(after: backoff(attempt)) : .retry(after: backoff(attempt))
         }
     }
 }
 
 extension FieldValue {
     /// The value as a count, if it is a whole number that can be one.
-    fileprivate var count: Int? {
+    package var count: Int? {
         let number: Int? =
             switch self {
             case .int8(let value): Int(value)

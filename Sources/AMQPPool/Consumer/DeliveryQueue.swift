@@ -44,14 +44,9 @@ final class DeliveryQueue: Sendable {
         }
     }
 
-    /// Takes out what nobody has taken.
-    @discardableResult
-    func removeAll(of session: ConsumerSession) -> [UnsettledDelivery] {
-        state.withLock { state in
-            let removed = state.entries.filter { $0.session === session }
-            state.entries.removeAll { $0.session === session }
-            return Array(removed)
-        }
+    /// Takes out one that nobody has taken.
+    func remove(_ run: UInt64) {
+        state.withLock { state in state.entries.removeAll { $0.run == run } }
     }
 
     /// Those who wait, and come later, get nothing more.

@@ -1,7 +1,8 @@
 /// What a consumer does about a queue, or anything else it needs, that the broker does not have (404).
 ///
 /// That may pass: another service declares the queue when it starts, and a durable classic queue is not found while its node of
-/// the cluster is down (``AMQPError/isQueueNodeDown``). Each attempt opens a channel, for which the broker closes it, and logs
+/// the cluster is down (``AMQPError/isQueueNodeDown``; from RabbitMQ 4.0 on the broker does not answer at all then, which counts as
+/// missing here). Each attempt opens a channel, for which the broker closes it, and logs
 /// a warning.
 public enum MissingQueuePolicy: Sendable, Hashable {
     /// Tries again, after ``ConsumerConfiguration/reopenBackoff``, without an end.

@@ -5,18 +5,21 @@
 public struct UnsettledDelivery: Sendable {
     /// The message.
     public let delivery: Delivery
-    let session: ConsumerSession
+    let run: UInt64
+    let runner: DeliveryRunner<Delivery>
 
     /// The message was dealt with. Any thread, without waiting.
     public func acknowledge() {
-        session.settle(delivery.deliveryTag, .acknowledge)
+        runner.end(run, [.acknowledge])
     }
 
     /// The message is not wanted. Any thread, without waiting.
     ///
+    /// A stream knows no rejecting, and nothing of it is sent there: the message is passed, or with `requeue` comes again from here.
+    ///
     /// - Parameter requeue: whether the broker delivers it again, at once: a message that can never be dealt with would go
     ///   round and round. If not, it is dead-lettered or dropped.
     public func reject(requeue: Bool) {
-        session.settle(delivery.deliveryTag, requeue ? .requeue : .reject)
+        runner.end(run, [requeue ? .requeue(after: .zero) : .reject])
     }
 }

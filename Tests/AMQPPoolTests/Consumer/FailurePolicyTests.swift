@@ -76,7 +76,6 @@ struct FailurePolicyTests {
         let attempts = try await attempts(.deadLetterAfter(limit), quorum: quorum, until: limit, deadLetters: 1)
         #expect(attempts.count == limit)
         #expect(attempts.allSatisfy { $0.properties.messageID == "1" })
-        #expect(attempts.last?.properties.headers["x-attempts"] != nil || quorum || limit < 3)
     }
 
     @Test("A consumer of a type rejects what cannot be decoded, whatever the policy")
@@ -110,24 +109,47 @@ struct FailurePolicyTests {
         }
     }
 
-    @Test("A count from outside that is none is not believed")
-    func hostileCounts() {
-        func decide(_ header: FieldValue, redelivered: Bool = false) -> FailureDecision {
-            let delivery = Delivery(
-                consumerTag: "",
-                deliveryTag: 1,
-                redelivered: redelivered,
-                exchange: "",
-                routingKey: "",
-                properties: MessageProperties(headers: ["x-attempts": header, "x-delivery-count": header]),
-                body: ByteBuffer()
-            )
-            return DeliveryFailurePolicy.deadLetterAfter(3).decide(delivery, failuresInRow: 1)
+    @Test("A count is believed only where the broker writes it")
+    func counts() {
+        func attempts(
+            _ header: FieldValue?,
+            redelivered: Bool,
+            from type: QueueArguments.QueueType? = nil
+        ) -> DeliveryAttempts {
+            var delivery = Delivery.sample("", redelivered: redelivered)
+            delivery.properties.headers["x-delivery-count"] = header
+            delivery.properties.headers["x-attempts"] = header
+            return DeliveryAttempts(delivery, from: type)
         }
-        #expect(decide(.int64(.max)) == .requeue(attempt: 1))
-        #expect(decide(.uint64(.max)) == .requeue(attempt: 1))
-        #expect(decide(.int64(-1)) == .requeue(attempt: 1))
-        #expect(decide("many", redelivered: true) == .publishAgain(attempt: 2))
-        #expect(decide(.int64(2)) == .reject)
+        for type in [QueueArguments.QueueType.classic, .stream] {
+            #expect(attempts(.int64(50), redelivered: false, from: type).number == 1)
+            #expect(attempts(.int64(50), redelivered: true, from: type).number == 2)
+        }
+        // The broker does not write it at the first delivery, whatever the queue.
+        #expect(attempts(.int64(50), redelivered: false, from: .quorum).number == 1)
+        #expect(attempts(.int64(50), redelivered: false).number == 1)
+        #expect(attempts(.int64(50), redelivered: false).isForged)
+        #expect(attempts(.int64(3), redelivered: true, from: .quorum).number == 4)
+        #expect(attempts(.int64(3), redelivered: true).number == 4)
+        // From RabbitMQ 4.3 on: given back untried, which counts for nothing.
+        #expect(attempts(nil, redelivered: true, from: .quorum).number == 1)
+        for nonsense: FieldValue in [.int64(.max), .uint64(.max), .int64(-1), "many"] {
+            #expect(attempts(nonsense, redelivered: true).number == 2)
+            #expect(!attempts(nonsense, redelivered: true).isCounted)
+        }
+    }
+}
+
+extension Delivery {
+    static func sample(_ text: String, redelivered: Bool = false) -> Delivery {
+        Delivery(
+            consumerTag: "",
+            deliveryTag: 1,
+            redelivered: redelivered,
+            exchange: "",
+            routingKey: "",
+            properties: MessageProperties(),
+            body: ByteBuffer(string: text)
+        )
     }
 }

@@ -1,0 +1,646 @@
+import DequeModule
+import HeapModule
+package import Supervision
+
+/// Decides about every delivery of a consumer: when it runs, and what the broker is told about it.
+///
+/// A pure value: it takes what happens and the time, and returns actions, which ``DeliveryRunner`` carries out in their order.
+///
+/// ```
+///            ┌── key is busy, batch is not full ──┐         ┌──── pause ◀── retry ───┐
+/// arrives ───┴──────────────▶ waiting ────────────┴─▶ ready ─┴─▶ running ────────────┤
+///                                │                                │ │                ├─▶ publishing ─▶ settled
+///                                └── given back at a stop         │ └ deadline:      └─▶ settled
+///                                                                 │   cancelled, and a zombie until it ends
+///                                                     its channel is lost: gone, the broker delivers it again
+/// ```
+///
+/// Taking an entry out is the right to settle it, so a delivery is settled at most once whatever races.
+package struct DeliveryCore<Message: Sendable>: Sendable {
+    /// Names a delivery within this consumer.
+    package typealias Key = UInt64
+    /// Names one run of a handler.
+    package typealias RunID = UInt64
+    /// Names the channel a delivery came on.
+    package typealias Source = UInt64
+
+    package struct Settings: Sendable {
+        /// How many handlers run at once.
+        package var concurrency = 10
+        /// How long a handler may run; nil for any time.
+        package var timeLimit: Duration?
+        /// How many messages are handled together, at the most.
+        package var batchSize = 1
+        /// How long the first message of a batch waits for others.
+        package var batchDelay = Duration.zero
+        /// Whether messages of one key are handled one after another. If not, keys only keep batches apart.
+        package var isOrdered = true
+        /// How many messages may begin in a time.
+        package var rate: DeliveryRate?
+        /// Stops handling when too many messages fail.
+        package var killSwitch: KillSwitch?
+        /// Whether a handler that is given up counts until it ends. If not, nobody says when it does.
+        package var countsZombies = true
+        /// The pauses between attempts to publish a message that was handled or given up.
+        package var publishBackoff = Backoff(minimum: .milliseconds(100), maximum: .seconds(30), jitter: 0.5)
+
+        package init() {}
+    }
+
+    /// What the queue at the other end of a channel understands.
+    package enum SourceKind: Sendable, Hashable {
+        case queue
+        /// It knows acknowledgements only.
+        case stream
+        /// It looks like a stream, and somebody is finding out.
+        case undetermined
+    }
+
+    package struct Item: Sendable {
+        package let key: Key
+        package let message: Message
+        /// 1 for the first.
+        package let attempt: Int
+    }
+
+    package enum Action: Sendable {
+        case run(RunID, Item, rest: [Item])
+        case cancel(RunID)
+        /// The handler of this message has reached its time limit: ``decided(_:_:at:_:)`` says what becomes of it.
+        case decide(Item)
+        case settle(Source, tag: UInt64, Settlement)
+        case publish(Key, Forward)
+        /// Nobody needs to know any more what becomes of it: if it is not sent, it need not be.
+        case withdraw(Key)
+        /// Too large a share of the messages failed: nothing begins for this long.
+        case tripped(for: Duration)
+        /// Handling begins again after that.
+        case recovered
+        /// How many handlers run on although their messages are given up.
+        case zombies(Int)
+    }
+
+    /// How publishing in place of a message has ended.
+    package enum Publication: Sendable {
+        case confirmed
+        case failed
+        /// It would fail each time: it is too large, or cannot be encoded.
+        case impossible
+    }
+
+    private enum Next: Sendable {
+        case retry
+        case requeue
+        case publish(Forward, failures: Int)
+    }
+
+    private enum Phase: Sendable {
+        /// For a place, its key, or the rest of its batch.
+        case waiting
+        case running(RunID)
+        /// Waits for this to be due; the serial tells it from pauses before.
+        case pausing(Next, serial: UInt64)
+        case publishing(Forward, failures: Int)
+        /// Given up by its handler's time limit, and not decided yet.
+        case undecided
+        /// Decided, but not to be said before its source is known.
+        case undetermined(Settlement)
+    }
+
+    private struct Entry: Sendable {
+        let message: Message
+        let source: Source
+        let tag: UInt64
+        let partition: Int?
+        var attempt: Int
+        var wasRun = false
+        var phase = Phase.waiting
+    }
+
+    private struct Run: Sendable {
+        let first: Key
+        let rest: [Key]
+        /// The key whose others wait until it has ended.
+        let partition: Int?
+        var isZombie = false
+    }
+
+    /// Messages of one key.
+    private struct Partition: Sendable {
+        /// Those that are ready, running, or will be tried again.
+        var live = 0
+        var zombies = 0
+        var waiting = Deque<Key>()
+        /// When the first that waits has waited long enough.
+        var due: Duration?
+    }
+
+    private struct Pause: Sendable, Comparable {
+        let due: Duration
+        let key: Key
+        let serial: UInt64
+
+        static func < (left: Pause, right: Pause) -> Bool { (left.due, left.serial) < (right.due, right.serial) }
+    }
+
+    private enum Stopping: Sendable {
+        case no
+        /// Nothing new begins.
+        case holding
+        /// What has not begun is given back; with `finishing` it is handled.
+        case draining(finishing: Bool)
+    }
+
+    private var settings: Settings
+    /// The time of what happened last.
+    private var now = Duration.zero
+    private var entries: [Key: Entry] = [:]
+    private var sources: [Source: SourceKind] = [:]
+    private var runs: [RunID: Run] = [:]
+    private var ready = Deque<Run>()
+    /// By key. Those without one are under nil, where batches are collected.
+    private var partitions: [Int?: Partition] = [:]
+    private var deadlines = Deque<(due: Duration, run: RunID)>()
+    private var pauses = Heap<Pause>()
+    private var lastKey: Key = 0
+    private var lastRun: RunID = 0
+    private var lastSerial: UInt64 = 0
+    private var runningCount = 0
+    private var stopping = Stopping.no
+    private var isPaused = false
+    private var tokens: DeliveryRate.Tokens?
+    private var trippedUntil: Duration?
+    package private(set) var zombieCount = 0
+
+    package init(_ settings: Settings) {
+        self.settings = settings
+        tokens = settings.rate.map { DeliveryRate.Tokens($0) }
+    }
+
+    /// How many deliveries are not settled.
+    package var count: Int { entries.count }
+
+    /// How many handlers run whose messages are not given up.
+    package var running: Int { runningCount }
+
+    /// Whether it still waits to hear about a delivery of this source.
+    package func isIdle(_ source: Source) -> Bool { !entries.values.contains { $0.source == source } }
+
+    // MARK: Inputs
+
+    /// A channel begins to deliver.
+    package mutating func opened(_ source: Source, _ kind: SourceKind) {
+        sources[source] = kind
+    }
+
+    package func kind(of source: Source) -> SourceKind? { sources[source] }
+
+    /// What a source is has been found out, or is being found out.
+    package mutating func determined(_ source: Source, _ kind: SourceKind, at time: Duration, _ actions: inout [Action])
+    {
+        guard sources[source] != nil else { return }
+        now = time
+        sources[source] = kind
+        guard kind != .undetermined else { return }
+        for (key, entry) in entries where entry.source == source {
+            if case .undetermined(let settlement) = entry.phase { settle(key, settlement, &actions) }
+        }
+        startReady(&actions)
+    }
+
+    /// A message was delivered.
+    ///
+    /// - Parameters:
+    ///   - partition: the messages of one are handled one after another, or in batches of their own.
+    ///   - attempt: which attempt this is, with those that are known from before.
+    ///   - disposition: what becomes of it without being handled, if that is known already.
+    package mutating func arrived(
+        _ message: Message,
+        from source: Source,
+        tag: UInt64,
+        partition: Int? = nil,
+        attempt: Int = 1,
+        disposition: Disposition? = nil,
+        at time: Duration,
+        _ actions: inout [Action]
+    ) {
+        // What comes behind the loss of its channel is delivered again.
+        guard sources[source] != nil else { return }
+        now = time
+        lastKey += 1
+        let key = lastKey
+        entries[key] = Entry(message: message, source: source, tag: tag, partition: partition, attempt: attempt)
+        if case .draining = stopping { return settle(key, .giveBack, &actions) }
+        if let disposition {
+            entries[key]?.wasRun = true
+            return apply(disposition, to: key, &actions)
+        }
+        enqueue(key, partition)
+        startReady(&actions)
+    }
+
+    /// A handler has ended.
+    ///
+    /// - Parameter dispositions: what becomes of its messages, by their place in the run. One that is not there was not handled.
+    package mutating func ended(
+        _ id: RunID,
+        _ dispositions: [Disposition],
+        at time: Duration,
+        _ actions: inout [Action]
+    ) {
+        guard let run = runs.removeValue(forKey: id) else { return }
+        now = time
+        if run.isZombie {
+            zombieCount -= 1
+            actions.append(.zombies(zombieCount))
+            if let partition = run.partition {
+                partitions[partition]?.zombies -= 1
+                advance(partition)
+            }
+        } else {
+            runningCount -= 1
+            conclude(run.first, of: id, dispositions.first, &actions)
+            for (key, index) in zip(run.rest, 1...) {
+                conclude(key, of: id, index < dispositions.count ? dispositions[index] : nil, &actions)
+            }
+        }
+        startReady(&actions)
+    }
+
+    private mutating func conclude(
+        _ key: Key,
+        of run: RunID,
+        _ disposition: Disposition?,
+        _ actions: inout [Action]
+    ) {
+        guard case .running(run)? = entries[key]?.phase else { return }
+        let disposition = disposition ?? .requeue(after: .zero)
+        record(disposition, &actions)
+        apply(disposition, to: key, &actions)
+    }
+
+    /// What becomes of a message whose handler reached its time limit.
+    package mutating func decided(
+        _ key: Key,
+        _ disposition: Disposition,
+        at time: Duration,
+        _ actions: inout [Action]
+    ) {
+        guard case .undecided? = entries[key]?.phase else { return }
+        now = time
+        record(disposition, &actions)
+        apply(disposition, to: key, &actions)
+        startReady(&actions)
+    }
+
+    /// Publishing in place of a message has ended.
+    package mutating func published(
+        _ key: Key,
+        _ publication: Publication,
+        at time: Duration,
+        _ actions: inout [Action]
+    ) {
+        guard case .publishing(let forward, let failures)? = entries[key]?.phase else { return }
+        now = time
+        switch publication {
+        case .confirmed: settle(key, .acknowledge, &actions)
+        case .impossible: settle(key, .reject, &actions)
+        case .failed where isStopping: settle(key, .requeue, &actions)
+        case .failed:
+            let delay = settings.publishBackoff.delay(afterFailures: failures + 1, random: .random(in: 0..<1))
+            pause(key, .publish(forward, failures: failures + 1), for: delay)
+        }
+        startReady(&actions)
+    }
+
+    /// A channel is lost: its deliveries come again, and nobody may settle them.
+    package mutating func closed(_ source: Source, at time: Duration, _ actions: inout [Action]) {
+        guard sources.removeValue(forKey: source) != nil else { return }
+        now = time
+        var interrupted: Set<RunID> = []
+        for (key, entry) in entries where entry.source == source {
+            switch entry.phase {
+            case .running(let run): interrupted.insert(run)
+            case .publishing: actions.append(.withdraw(key))
+            case .waiting, .pausing, .undecided, .undetermined: break
+            }
+            remove(key)
+        }
+        for id in interrupted where !hasLiveMessage(id) { abandon(id, &actions) }
+        startReady(&actions)
+    }
+
+    /// Time has passed: see ``nextWake``.
+    package mutating func tick(at time: Duration, _ actions: inout [Action]) {
+        now = time
+        if let until = trippedUntil, until <= now {
+            trippedUntil = nil
+            settings.killSwitch?.reset()
+            actions.append(.recovered)
+        }
+        while let first = deadlines.first, first.due <= now || !isRunning(first.run) {
+            deadlines.removeFirst()
+            if first.due <= now { expire(first.run, &actions) }
+        }
+        while let pause = pauses.min, pause.due <= now || !isCurrent(pause) {
+            pauses.removeMin()
+            resume(pause, &actions)
+        }
+        for (partition, state) in partitions where state.due.map({ $0 <= now }) ?? false { advance(partition) }
+        startReady(&actions)
+    }
+
+    /// When ``tick(at:_:)`` is to be called next.
+    package var nextWake: Duration? {
+        var next = deadlines.first?.due
+        func consider(_ due: Duration?) {
+            if let due, next.map({ due < $0 }) ?? true { next = due }
+        }
+        consider(pauses.min?.due)
+        consider(trippedUntil)
+        if settings.batchSize > 1 {
+            for (partition, state) in partitions where isFree(state, partition) { consider(state.due) }
+        }
+        if !ready.isEmpty { consider(tokens?.nextDue) }
+        return next
+    }
+
+    /// Begins nothing more. What comes waits until it is given back, or ``release(at:_:)``.
+    package mutating func hold() {
+        if case .no = stopping { stopping = .holding }
+    }
+
+    /// Ends ``hold()``.
+    package mutating func release(at time: Duration, _ actions: inout [Action]) {
+        now = time
+        if case .holding = stopping { stopping = .no }
+        startReady(&actions)
+    }
+
+    /// Gives back what is not being handled. No consumer may be there any more: the broker would deliver it here again.
+    package mutating func giveBack(_ actions: inout [Action]) {
+        for (key, entry) in entries {
+            switch entry.phase {
+            case .running, .publishing, .undecided, .undetermined: break
+            case .waiting: settle(key, entry.wasRun ? .requeue : .giveBack, &actions)
+            case .pausing: settle(key, .requeue, &actions)
+            }
+        }
+    }
+
+    /// Stops for good. What waits is given back, or with `finishing` handled.
+    package mutating func drain(finishing: Bool, at time: Duration, _ actions: inout [Action]) {
+        now = time
+        stopping = .draining(finishing: finishing)
+        guard finishing else { return giveBack(&actions) }
+        for (key, entry) in entries {
+            if case .pausing = entry.phase { settle(key, .requeue, &actions) }
+        }
+        for partition in Array(partitions.keys) { advance(partition) }
+        startReady(&actions)
+    }
+
+    /// Begins no handler, or begins them again.
+    package mutating func setPaused(_ paused: Bool, at time: Duration, _ actions: inout [Action]) {
+        now = time
+        isPaused = paused
+        startReady(&actions)
+    }
+
+    /// How many handlers run at once from now on. Those that run stay.
+    package mutating func setConcurrency(_ concurrency: Int, at time: Duration, _ actions: inout [Action]) {
+        now = time
+        settings.concurrency = max(1, concurrency)
+        startReady(&actions)
+    }
+
+    /// How many messages may begin in a time from now on.
+    package mutating func setRate(_ rate: DeliveryRate?, at time: Duration, _ actions: inout [Action]) {
+        now = time
+        tokens = rate.map { DeliveryRate.Tokens($0) }
+        startReady(&actions)
+    }
+
+    // MARK: Waiting
+
+    private var isStopping: Bool {
+        if case .no = stopping { false } else { true }
+    }
+
+    private var isFinishing: Bool {
+        if case .draining(finishing: true) = stopping { true } else { false }
+    }
+
+    private func isFree(_ state: Partition, _ partition: Int?) -> Bool {
+        !settings.isOrdered || partition == nil || (state.live == 0 && state.zombies == 0)
+    }
+
+    private mutating func enqueue(_ key: Key, _ partition: Int?) {
+        guard settings.batchSize > 1 || (partition != nil && settings.isOrdered) else {
+            ready.append(Run(first: key, rest: [], partition: nil))
+            return
+        }
+        partitions[partition, default: Partition()].waiting.append(key)
+        if settings.batchSize > 1, partitions[partition]?.due == nil {
+            partitions[partition]?.due = now + settings.batchDelay
+        }
+        advance(partition)
+    }
+
+    /// Makes what waits under a key ready, if it is its turn.
+    private mutating func advance(_ partition: Int?) {
+        guard var state = partitions[partition] else { return }
+        let holdsKey = settings.isOrdered && partition != nil
+        while isFree(state, partition), let first = state.waiting.first {
+            let isDue = state.due.map { $0 <= now } ?? true
+            guard state.waiting.count >= settings.batchSize || isDue || isFinishing else { break }
+            let size = min(state.waiting.count, max(1, settings.batchSize))
+            let rest = size > 1 ? Array(state.waiting.prefix(size).dropFirst()) : []
+            state.waiting.removeFirst(size)
+            if holdsKey { state.live += size }
+            ready.append(Run(first: first, rest: rest, partition: holdsKey ? partition : nil))
+            state.due = settings.batchSize > 1 && !state.waiting.isEmpty ? now + settings.batchDelay : nil
+        }
+        if state.waiting.isEmpty { state.due = nil }
+        let isOver = state.waiting.isEmpty && state.live == 0 && state.zombies == 0
+        partitions[partition] = isOver ? nil : state
+    }
+
+    private mutating func startReady(_ actions: inout [Action]) {
+        while !ready.isEmpty, mayStart(), let next = ready.popFirst() { start(next, &actions) }
+    }
+
+    private mutating func mayStart() -> Bool {
+        switch stopping {
+        case .no, .draining(finishing: true): break
+        case .holding, .draining(finishing: false): return false
+        }
+        guard !isPaused, trippedUntil == nil else { return false }
+        // Zombies take no place, but more of them than there are places stop the rest until some have ended.
+        guard runningCount < settings.concurrency, zombieCount <= settings.concurrency else { return false }
+        return tokens?.hasOne(at: now) ?? true
+    }
+
+    private mutating func start(_ next: Run, _ actions: inout [Action]) {
+        let id = lastRun + 1
+        var run = next
+        let first: Item
+        var rest: [Item] = []
+        if next.rest.isEmpty {
+            guard let item = begin(next.first, id) else { return }
+            first = item
+        } else {
+            // Of a batch that waited for a place, some may have gone with their channel.
+            var items = ([next.first] + next.rest).compactMap { begin($0, id) }
+            guard !items.isEmpty else { return }
+            first = items.removeFirst()
+            rest = items
+            run = Run(first: first.key, rest: rest.map(\.key), partition: next.partition)
+        }
+        lastRun = id
+        runs[id] = run
+        runningCount += 1
+        tokens?.take(1 + rest.count, at: now)
+        if let limit = settings.timeLimit {
+            deadlines.append((now + limit, id))
+            // A handler that runs long keeps the others behind it, which may have ended.
+            if deadlines.count > 2 * runs.count + 64 { deadlines = deadlines.filter { isRunning($0.run) } }
+        }
+        actions.append(.run(id, first, rest: rest))
+    }
+
+    private mutating func begin(_ key: Key, _ run: RunID) -> Item? {
+        guard let entry = entries[key], case .waiting = entry.phase else { return nil }
+        entries[key]?.phase = .running(run)
+        entries[key]?.wasRun = true
+        return Item(key: key, message: entry.message, attempt: entry.attempt)
+    }
+
+    // MARK: Settling
+
+    private mutating func record(_ disposition: Disposition, _ actions: inout [Action]) {
+        guard settings.killSwitch != nil, trippedUntil == nil else { return }
+        let isSuccess = if case .acknowledge = disposition { true } else { false }
+        guard let pause = settings.killSwitch?.record(isSuccess: isSuccess, at: now) else { return }
+        trippedUntil = now + pause
+        actions.append(.tripped(for: pause))
+    }
+
+    private mutating func apply(_ disposition: Disposition, to key: Key, _ actions: inout [Action]) {
+        switch disposition {
+        case .acknowledge: settle(key, .acknowledge, &actions)
+        case .reject: settle(key, .reject, &actions)
+        case .requeue(let delay):
+            if isStopping || delay <= .zero {
+                settle(key, .requeue, &actions)
+            } else {
+                pause(key, .requeue, for: delay)
+            }
+        case .retry(let delay):
+            if case .draining = stopping { return settle(key, .requeue, &actions) }
+            entries[key]?.attempt += 1
+            pause(key, .retry, for: delay)
+        case .forward(let forward):
+            entries[key]?.phase = .publishing(forward, failures: 0)
+            actions.append(.publish(key, forward))
+        }
+    }
+
+    private mutating func settle(_ key: Key, _ settlement: Settlement, _ actions: inout [Action]) {
+        guard let entry = entries[key] else { return }
+        switch (settlement, sources[entry.source]) {
+        case (.acknowledge, _), (_, .queue), (_, nil):
+            actions.append(.settle(entry.source, tag: entry.tag, settlement))
+            remove(key)
+        case (.reject, .stream):
+            actions.append(.settle(entry.source, tag: entry.tag, .acknowledge))
+            remove(key)
+        case (.requeue, .stream), (.giveBack, .stream):
+            // A stream delivers nothing again: it is tried again here, unless nothing is any more.
+            if isStopping { return remove(key) }
+            entries[key]?.attempt += 1
+            makeReady(key)
+        case (_, .undetermined): entries[key]?.phase = .undetermined(settlement)
+        }
+    }
+
+    /// It holds its key already, so it does not stand in the key's line again.
+    private mutating func makeReady(_ key: Key) {
+        entries[key]?.phase = .waiting
+        let partition = settings.isOrdered ? entries[key]?.partition : nil
+        ready.append(Run(first: key, rest: [], partition: partition))
+    }
+
+    private mutating func pause(_ key: Key, _ next: Next, for delay: Duration) {
+        lastSerial += 1
+        entries[key]?.phase = .pausing(next, serial: lastSerial)
+        pauses.insert(Pause(due: now + max(delay, .zero), key: key, serial: lastSerial))
+        if pauses.count > 2 * entries.count + 64 {
+            pauses = Heap(pauses.unordered.filter { isCurrent($0) })
+        }
+    }
+
+    private func isCurrent(_ pause: Pause) -> Bool {
+        if case .pausing(_, pause.serial)? = entries[pause.key]?.phase { true } else { false }
+    }
+
+    private mutating func resume(_ pause: Pause, _ actions: inout [Action]) {
+        guard case .pausing(let next, pause.serial)? = entries[pause.key]?.phase else { return }
+        switch next {
+        case .requeue: settle(pause.key, .requeue, &actions)
+        case .retry: makeReady(pause.key)
+        case .publish(let forward, let failures):
+            entries[pause.key]?.phase = .publishing(forward, failures: failures)
+            actions.append(.publish(pause.key, forward))
+        }
+    }
+
+    private func isRunning(_ run: RunID) -> Bool { runs[run].map { !$0.isZombie } ?? false }
+
+    private mutating func expire(_ id: RunID, _ actions: inout [Action]) {
+        guard let run = runs[id], !run.isZombie else { return }
+        abandon(id, &actions)
+        for key in [run.first] + run.rest {
+            guard let entry = entries[key], case .running(id) = entry.phase else { continue }
+            entries[key]?.phase = .undecided
+            actions.append(.decide(Item(key: key, message: entry.message, attempt: entry.attempt)))
+        }
+    }
+
+    /// Does not wait for a handler any longer. It holds its key until it ends.
+    private mutating func abandon(_ id: RunID, _ actions: inout [Action]) {
+        guard let run = runs[id], !run.isZombie else { return }
+        runningCount -= 1
+        actions.append(.cancel(id))
+        guard settings.countsZombies else {
+            runs[id] = nil
+            return
+        }
+        runs[id]?.isZombie = true
+        zombieCount += 1
+        if let partition = run.partition { partitions[partition, default: Partition()].zombies += 1 }
+        actions.append(.zombies(zombieCount))
+    }
+
+    private func hasLiveMessage(_ id: RunID) -> Bool {
+        guard let run = runs[id] else { return false }
+        return ([run.first] + run.rest).contains { key in
+            if case .running(id)? = entries[key]?.phase { true } else { false }
+        }
+    }
+
+    private mutating func remove(_ key: Key) {
+        guard let entry = entries.removeValue(forKey: key) else { return }
+        if ready.count > 2 * entries.count + 64 {
+            ready = Deque(ready.filter { run in ([run.first] + run.rest).contains { entries[$0] != nil } })
+        }
+        guard var state = partitions[entry.partition] else { return }
+        if case .waiting = entry.phase, !entry.wasRun, let index = state.waiting.firstIndex(of: key) {
+            state.waiting.remove(at: index)
+        } else if settings.isOrdered, entry.partition != nil, state.live > 0 {
+            state.live -= 1
+        }
+        partitions[entry.partition] = state
+        advance(entry.partition)
+    }
+}

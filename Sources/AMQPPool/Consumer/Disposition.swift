@@ -1,0 +1,41 @@
+package import NIOCore
+
+/// What becomes of a delivery after an attempt to handle it.
+package enum Disposition: Sendable {
+    /// It is done with.
+    case acknowledge
+    /// It goes to the queue's dead letter exchange, or is dropped where there is none. A stream has neither: there it is passed.
+    case reject
+    /// The broker delivers it again, to anybody, after this pause.
+    case requeue(after: Duration)
+    /// It is tried again here, after this pause. It stays unacknowledged meanwhile.
+    case retry(after: Duration)
+    /// It is acknowledged once the broker has confirmed these copies. Until then publishing is tried again.
+    case forward(Forward)
+}
+
+/// A message to publish in place of one that was delivered.
+package struct Forward: Sendable {
+    package var exchange: String
+    package var routingKey: String
+    package var properties: MessageProperties
+    package var body: ByteBuffer
+
+    package init(exchange: String, routingKey: String, properties: MessageProperties, body: ByteBuffer) {
+        self.exchange = exchange
+        self.routingKey = routingKey
+        self.properties = properties
+        self.body = body
+    }
+}
+
+/// What the broker is told about a delivery.
+package enum Settlement: Sendable, Hashable {
+    case acknowledge
+    case reject
+    /// It was tried and comes again. Sent as `basic.reject`: RabbitMQ 4.3 does not count a `basic.nack` as a delivery, and a message
+    /// that ends its handler would never reach the queue's delivery limit.
+    case requeue
+    /// It was not tried and comes again. Sent as `basic.nack`, which costs it no attempt where the broker makes that difference.
+    case giveBack
+}

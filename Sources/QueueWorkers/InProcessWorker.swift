@@ -1,0 +1,297 @@
+public import AMQPPool
+import Logging
+public import NIOCore
+import RPCContract
+public import Supervision
+import Synchronization
+
+/// A worker without a broker, for tests: messages are delivered to it by hand, and what becomes of each is returned.
+///
+///     let worker = InProcessWorker(of: Order.self, from: "orders", retry: .after([.seconds(10)])) { order, context in
+///         try await ship(order)
+///     }
+///     #expect(await worker.deliver(Order(number: 1)) == .handled)
+///
+/// It decides, decodes, times out, batches, orders and publishes as a ``QueueWorker`` does: the same code runs. Times are those of the clock
+/// that it is given; with a `ManualClock` they pass when the test says so.
+public final class InProcessWorker: Sendable {
+    /// What became of a message.
+    public enum Outcome: Sendable, Hashable {
+        /// It was acknowledged.
+        case handled
+        /// It waits for its next attempt, at what would be the broker. ``InProcessWorker/redeliver()`` delivers it.
+        case delayed(Duration)
+        /// It is kept in the queue of failed messages, for this reason.
+        case parked(reason: String)
+        /// Nobody handles its type.
+        case unhandled
+        /// It was rejected.
+        case rejected
+        /// It was given back, not having been handled.
+        case givenBack
+    }
+
+    /// A message that a handler published with its context.
+    public struct Published: Sendable {
+        /// The exchange; empty for a queue.
+        public let exchange: String
+        /// The routing key, or the queue.
+        public let routingKey: String
+        /// The message.
+        public let body: ByteBuffer
+        /// Its properties.
+        public let properties: MessageProperties
+    }
+
+    private let queue: String
+    private let runner: DeliveryRunner<WorkerMessage>
+    private let processing: MessageProcessing
+    private let broker: Broker
+
+    /// A worker as ``Supervision/Child/worker(_:of:from:on:retry:configuration:restart:orderedBy:handler:)`` makes it.
+    public convenience init<Message: Codable & Sendable & SendableMetatype>(
+        of message: Message.Type = Message.self,
+        from queue: String = "queue",
+        retry: WorkerRetry = .standard,
+        configuration: WorkerConfiguration = WorkerConfiguration(),
+        clock: any SupervisionClock = SystemSupervisionClock.shared,
+        orderedBy: (@Sendable (Message) -> AnyHashable)? = nil,
+        handler: @escaping @Sendable (Message, WorkerContext) async throws -> Void
+    ) {
+        let description = WorkerDescription(
+            queues: [queue],
+            retry: retry,
+            configuration: configuration,
+            handler: .each(JSONCodec<Message>(), configuration.interceptors, orderedBy, handler)
+        )
+        self.init(description, queue: queue, clock: clock)
+    }
+
+    /// A worker of messages of several types.
+    public convenience init(
+        from queue: String = "queue",
+        retry: WorkerRetry = .standard,
+        configuration: WorkerConfiguration = WorkerConfiguration(),
+        clock: any SupervisionClock = SystemSupervisionClock.shared,
+        handlers: [MessageHandler]
+    ) {
+        let description = WorkerDescription(
+            queues: [queue],
+            retry: retry,
+            configuration: configuration,
+            handler: .byType(handlers, configuration.interceptors)
+        )
+        self.init(description, queue: queue, clock: clock)
+    }
+
+    /// A worker of batches.
+    public convenience init<Message: Codable & Sendable & SendableMetatype>(
+        batchesOf message: Message.Type,
+        from queue: String = "queue",
+        size: Int,
+        within time: Duration,
+        retry: WorkerRetry = .standard,
+        configuration: WorkerConfiguration = WorkerConfiguration(),
+        clock: any SupervisionClock = SystemSupervisionClock.shared,
+        batchedBy: (@Sendable (Message) -> AnyHashable)? = nil,
+        handler: @escaping @Sendable (MessageBatch<Message>) async throws -> Void
+    ) {
+        var description = WorkerDescription(
+            queues: [queue],
+            retry: retry,
+            configuration: configuration,
+            handler: .batches(JSONCodec<Message>(), batchedBy, handler)
+        )
+        description.batchSize = max(1, size)
+        description.batchDelay = time
+        self.init(description, queue: queue, clock: clock)
+    }
+
+    private init(_ description: WorkerDescription, queue: String, clock: any SupervisionClock) {
+        self.queue = queue
+        let broker = Broker(queue: queue)
+        self.broker = broker
+        let configuration = description.configuration
+        processing = MessageProcessing(
+            handler: description.handler,
+            policy: WorkerPolicy(retry: description.retry, configuration: configuration, host: "in process"),
+            logger: Logger(label: "worker"),
+            handled: configuration.deduplication.map { HandledMessages($0) },
+            metrics: nil,
+            publish: { broker.published($0) }
+        )
+        runner = DeliveryRunner(
+            description.engineSettings,
+            clock: clock,
+            behavior: processing.behavior { broker.forwarded($0) }
+        )
+        broker.open(on: runner)
+    }
+
+    /// Delivers a value as JSON, and returns what became of it in the end. Attempts that the worker makes by itself, after pauses shorter
+    /// than a second, are part of that.
+    public func deliver<Message: Codable & Sendable & SendableMetatype>(
+        _ value: Message,
+        id: String? = nil,
+        type: String? = nil,
+        headers: FieldTable = FieldTable()
+    ) async throws -> Outcome {
+        let properties = MessageProperties(contentType: "application/json", headers: headers, messageID: id, type: type)
+        return await deliver(try JSONCodec<Message>().encode(value), properties: properties)
+    }
+
+    /// Delivers bytes, and returns what became of them in the end.
+    public func deliver(_ body: ByteBuffer, properties: MessageProperties = MessageProperties()) async -> Outcome {
+        await broker.deliver(body, properties) { [runner, processing, queue] delivery, source in
+            let prepared = processing.prepare(delivery, from: queue, .quorum)
+            runner.deliver(
+                prepared.message,
+                from: source,
+                tag: delivery.deliveryTag,
+                partition: prepared.partition,
+                attempt: prepared.attempt,
+                disposition: prepared.disposition
+            )
+        }
+    }
+
+    /// Delivers the messages that wait for their next attempt, one after another, and returns what became of each.
+    public func redeliver() async -> [Outcome] {
+        var outcomes: [Outcome] = []
+        for message in broker.takeDelayed() {
+            outcomes.append(await deliver(message.body, properties: message.properties))
+        }
+        return outcomes
+    }
+
+    /// How many messages are not settled.
+    public var unsettled: Int { runner.count }
+    /// What is kept in the queue of failed messages.
+    public var parked: [Published] { broker.parked }
+    /// What handlers that succeeded have published.
+    public var published: [Published] { broker.allPublished }
+
+    /// What stands for the broker.
+    private final class Broker: DeliverySource {
+        private struct State {
+            var source: UInt64 = 0
+            var lastTag: UInt64 = 0
+            var waiting: [UInt64: CheckedContinuation<Outcome, Never>] = [:]
+            /// Copies by the tag of what they stand for.
+            var outcomes: [UInt64: Outcome] = [:]
+            var delayed: [Published] = []
+            var parked: [Published] = []
+            var published: [Published] = []
+        }
+
+        /// Under this header a copy says which delivery it stands for.
+        static let tagHeader = "in-process-tag"
+
+        private let queue: String
+        private let state = Mutex(State())
+
+        init(queue: String) {
+            self.queue = queue
+        }
+
+        func open(on runner: DeliveryRunner<WorkerMessage>) {
+            let source = runner.open(self, .queue)
+            state.withLock { $0.source = source }
+        }
+
+        var parked: [Published] { state.withLock { $0.parked } }
+        var allPublished: [Published] { state.withLock { $0.published } }
+
+        func takeDelayed() -> [Published] {
+            state.withLock { state in
+                defer { state.delayed = [] }
+                return state.delayed
+            }
+        }
+
+        func deliver(
+            _ body: ByteBuffer,
+            _ properties: MessageProperties,
+            _ send: @Sendable (Delivery, UInt64) -> Void
+        ) async -> Outcome {
+            await withCheckedContinuation { continuation in
+                var properties = properties
+                let (tag, source) = state.withLock { state in
+                    state.lastTag += 1
+                    state.waiting[state.lastTag] = continuation
+                    return (state.lastTag, state.source)
+                }
+                properties.headers[Self.tagHeader] = .int64(Int64(clamping: tag))
+                let delivery = Delivery(
+                    consumerTag: "in-process",
+                    deliveryTag: tag,
+                    redelivered: false,
+                    exchange: "",
+                    routingKey: queue,
+                    properties: properties,
+                    body: body
+                )
+                send(delivery, source)
+            }
+        }
+
+        func published(_ message: OutgoingMessage) {
+            let published = Published(
+                exchange: message.exchange,
+                routingKey: message.routingKey,
+                body: message.body,
+                properties: message.properties
+            )
+            state.withLock { $0.published.append(published) }
+        }
+
+        func forwarded(_ forward: Forward) {
+            var properties = forward.properties
+            guard case .int64(let number)? = properties.headers[Self.tagHeader], let tag = UInt64(exactly: number)
+            else {
+                return
+            }
+            properties.headers[Self.tagHeader] = nil
+            let queue = queue
+            state.withLock { [properties] state in
+                var copy = Published(
+                    exchange: forward.exchange,
+                    routingKey: forward.routingKey,
+                    body: forward.body,
+                    properties: properties
+                )
+                if DelayQueue.isOne(forward.routingKey, of: queue) {
+                    // What the broker writes when the time is over.
+                    var headers = properties.headers
+                    let death: FieldTable = ["queue": .string(forward.routingKey), "reason": "expired"]
+                    headers["x-death"] = .array([.table(death)])
+                    var delayed = properties
+                    delayed.headers = headers
+                    copy = Published(exchange: "", routingKey: queue, body: forward.body, properties: delayed)
+                    state.delayed.append(copy)
+                    let milliseconds = forward.routingKey.split(separator: ".").last.flatMap { Int64($0) } ?? 0
+                    state.outcomes[tag] = .delayed(.milliseconds(milliseconds))
+                } else if forward.routingKey.hasSuffix(".unhandled") {
+                    state.outcomes[tag] = .unhandled
+                } else {
+                    state.parked.append(copy)
+                    state.outcomes[tag] = .parked(reason: properties.headers.text(.failureReason) ?? "")
+                }
+            }
+        }
+
+        func settle(_ tag: UInt64, _ settlement: Settlement) {
+            let (continuation, outcome) = state.withLock { state in
+                let copy = state.outcomes.removeValue(forKey: tag)
+                let outcome: Outcome =
+                    switch settlement {
+                    case .acknowledge: copy ?? .handled
+                    case .reject: .rejected
+                    case .requeue, .giveBack: .givenBack
+                    }
+                return (state.waiting.removeValue(forKey: tag), outcome)
+            }
+            continuation?.resume(returning: outcome)
+        }
+    }
+}

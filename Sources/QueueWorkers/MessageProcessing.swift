@@ -1,0 +1,217 @@
+import AMQPPool
+import Logging
+
+/// How the messages of a worker are read and handled, whatever their type.
+struct WorkerHandler: Sendable {
+    /// The value of a message.
+    var decode: @Sendable (Delivery) -> Result<any Sendable, WorkerError>
+    /// What its messages are kept in order, or apart, by.
+    var key: (@Sendable (any Sendable) -> AnyHashable)?
+    /// Whether messages of one key are handled one after another.
+    var isOrdered = false
+    /// Whether anybody handles this kind of message.
+    var handlesType: @Sendable (Delivery) -> Bool = { _ in true }
+    /// Whether there are messages that nobody handles.
+    var hasTypes = false
+    /// Handles messages together, and returns what went wrong with each.
+    var handle: @Sendable ([(value: any Sendable, context: WorkerContext)]) async -> [(any Error)?]
+}
+
+/// Handles runs of messages: decodes, recognises, runs the handler, publishes what it wants published, and decides.
+struct MessageProcessing: Sendable {
+    let handler: WorkerHandler
+    let policy: WorkerPolicy
+    let logger: Logger
+    let handled: HandledMessages?
+    let metrics: WorkerMetrics?
+    /// Publishes what handlers want published.
+    let publish: @Sendable (OutgoingMessage) async throws -> Void
+
+    private var configuration: WorkerConfiguration { policy.configuration }
+
+    // MARK: Arriving
+
+    func prepare(
+        _ delivery: Delivery,
+        from queue: String,
+        _ type: QueueArguments.QueueType?
+    ) -> PreparedDelivery<WorkerMessage> {
+        let now = secondsSince1970()
+        let knownType = type ?? (delivery.streamOffset != nil ? .stream : nil)
+        var message = WorkerMessage(delivery, from: queue, knownType, now: now)
+        if !handler.handlesType(delivery) {
+            var prepared = PreparedDelivery(message)
+            prepared.disposition = policy.setAside(message)
+            return prepared
+        }
+        var partition: Int?
+        if let key = handler.key {
+            let value = handler.decode(delivery)
+            message.decoded = value
+            if case .success(let value) = value { partition = key(value).hashValue }
+            message.isOrdered = handler.isOrdered && partition != nil
+        }
+        var prepared = PreparedDelivery(message)
+        prepared.partition = partition
+        prepared.attempt = message.failedAttempts + 1
+        prepared.disposition = policy.decide(arrived: message, now: now)
+        if prepared.disposition != nil {
+            let reason = "\(WorkerError.deliveredTooOften((message.deliveries ?? 1) - 1))"
+            tell(gaveUp: message, .park, reason)
+        }
+        return prepared
+    }
+
+    // MARK: Handling
+
+    private struct Work {
+        let item: DeliveryCore<WorkerMessage>.Item
+        let context: WorkerContext
+        var error: (any Error)?
+        var isRepetition = false
+        var value: (any Sendable)?
+        var id: String?
+        /// The place of the one of the same id.
+        var first: Int?
+    }
+
+    func handle(_ run: DeliveryRun<WorkerMessage>) async -> [Disposition] {
+        let begun = ContinuousClock.now
+        var works: [Work] = []
+        for item in run.items {
+            // Twice in one batch: it is handled once.
+            if handled != nil, let id = item.message.delivery.properties.messageID,
+                let first = works.firstIndex(where: { $0.id == id })
+            {
+                works.append(Work(item: item, context: context(of: item), first: first))
+            } else {
+                works.append(await begin(item))
+            }
+        }
+        let present = works.indices.filter { works[$0].value != nil }
+        if !present.isEmpty {
+            let inputs = present.compactMap { index in works[index].value.map { ($0, works[index].context) } }
+            for (index, error) in zip(present, await handler.handle(inputs)) { works[index].error = error }
+        }
+        for index in present where works[index].error == nil {
+            works[index].error = await publishOutbox(of: works[index].context)
+        }
+        for (index, work) in works.enumerated() {
+            guard let first = work.first else { continue }
+            works[index].error = works[first].error
+            works[index].isRepetition = true
+        }
+        let duration = begun.duration(to: .now)
+        return works.map { conclude($0, after: duration) }
+    }
+
+    private func begin(_ item: DeliveryCore<WorkerMessage>.Item) async -> Work {
+        let context = context(of: item)
+        var work = Work(item: item, context: context)
+        switch item.message.decoded ?? handler.decode(item.message.delivery) {
+        case .failure(let error): work.error = error
+        case .success(let value):
+            guard let handled, let id = context.messageID else {
+                work.value = value
+                break
+            }
+            do {
+                if try await handled.begin(id) {
+                    work.value = value
+                    work.id = id
+                } else {
+                    work.isRepetition = true
+                }
+            } catch {
+                work.error = error
+            }
+        }
+        return work
+    }
+
+    private func conclude(_ work: Work, after duration: Duration) -> Disposition {
+        if let id = work.id { handled?.end(id, isHandled: work.error == nil) }
+        guard let error = work.error else {
+            metrics?.ended(work.isRepetition ? "repetition" : "success", after: duration)
+            return .acknowledge
+        }
+        return decide(work.item.message, attempt: work.item.attempt, error, work.context, after: duration)
+    }
+
+    private func publishOutbox(of context: WorkerContext) async -> (any Error)? {
+        for message in context.outbox.all {
+            do {
+                try await publish(message)
+            } catch {
+                let destination = message.exchange.isEmpty ? message.routingKey : message.exchange
+                return WorkerError.notPublished(to: destination, reason: "\(error)")
+            }
+        }
+        return nil
+    }
+
+    func context(of item: DeliveryCore<WorkerMessage>.Item) -> WorkerContext {
+        context(of: item.message, attempt: item.attempt)
+    }
+
+    private func context(of message: WorkerMessage, attempt: Int) -> WorkerContext {
+        var logger = logger
+        logger[metadataKey: "messaging.destination.name"] = "\(message.queue)"
+        if let id = message.delivery.properties.messageID { logger[metadataKey: "messaging.message.id"] = "\(id)" }
+        return WorkerContext(
+            queue: message.queue,
+            attempt: attempt,
+            firstArrival: message.firstArrival,
+            body: message.delivery.body,
+            properties: message.delivery.properties,
+            exchange: message.delivery.exchange,
+            routingKey: message.delivery.routingKey,
+            redelivered: message.delivery.redelivered,
+            logger: logger,
+            outbox: Outbox()
+        )
+    }
+
+    // MARK: Deciding
+
+    func timedOut(_ message: WorkerMessage, attempt: Int) -> Disposition {
+        let error = WorkerError.timeLimitExceeded(configuration.handlerTimeLimit)
+        let context = context(of: message, attempt: attempt)
+        return decide(message, attempt: attempt, error, context, after: configuration.handlerTimeLimit)
+    }
+
+    private func decide(
+        _ message: WorkerMessage,
+        attempt: Int,
+        _ error: any Error,
+        _ context: WorkerContext,
+        after duration: Duration
+    ) -> Disposition {
+        let (decision, disposition) = policy.decide(message, attempt: attempt, error, context, now: secondsSince1970())
+        switch decision {
+        case .retry, .retryNow, .retryAfter:
+            context.logger.warning(
+                "a message could not be handled, and is tried again",
+                metadata: ["error": "\(error)", "attempt": "\(attempt)"]
+            )
+            metrics?.ended("retry", after: duration)
+            configuration.onEvent(.retried(messageID: context.messageID, attempt: attempt, error: error))
+        case .park, .reject, .discard:
+            metrics?.ended("\(decision)", after: duration)
+            tell(gaveUp: message, decision, "\(error)")
+        }
+        return disposition
+    }
+
+    private func tell(gaveUp message: WorkerMessage, _ decision: FailureDecision, _ reason: String) {
+        let id = message.delivery.properties.messageID
+        logger.error(
+            "a message is given up",
+            metadata: [
+                "messaging.destination.name": "\(message.queue)", "messaging.message.id": "\(id ?? "")",
+                "decision": "\(decision)", "error": "\(reason)",
+            ]
+        )
+        configuration.onEvent(.gaveUp(messageID: id, decision: decision, reason: reason))
+    }
+}

@@ -1,0 +1,125 @@
+public import AMQPPool
+
+/// The settings of a worker.
+public struct WorkerConfiguration: Sendable {
+    /// How many messages, or batches, are handled at once. Default 10.
+    public var concurrency = 10
+    /// How many messages the broker may have handed over that are not settled. Default: what is handled at once.
+    public var prefetch: UInt16?
+    /// How long a handler may take. Then it is cancelled, and its message is tried again as after an error. Default one minute.
+    public var handlerTimeLimit: Duration = .seconds(60)
+    /// How long a worker that is stopped waits for the handlers that run. Default 30 s.
+    public var drainTimeout: Duration = .seconds(30)
+    /// What a worker that is stopped does with messages that it has and has not begun.
+    public var atStop = AtStop.giveBack
+    /// Whether it declares what it needs. Default: what is missing.
+    public var declares = WorkerDeclarations.missing
+    /// What the worker's queue is when it declares it. Default: a quorum queue. A `.stream` is not declared, and needs
+    /// ``arguments`` with a stream offset if it is not to begin with what is published next.
+    public var queueType = QueueArguments.QueueType.quorum
+    /// How often a message may be delivered in all without an end of its handler: the limit of a quorum queue that is declared, and
+    /// looked at before a handler runs. Default 20.
+    public var deliveryLimit = 20
+    /// How many messages may begin in a time. Default: any number.
+    public var rate: DeliveryRate?
+    /// Pauses the worker when too many messages fail. Default: none.
+    public var killSwitch: KillSwitch?
+    /// Recognises messages that were handled, by their message ids. Default: none.
+    public var deduplication: WorkerDeduplication?
+    /// Decides about errors that are not ``DecidingError``s; nil leaves it to the retry policy.
+    public var onFailure: @Sendable (any Error, WorkerContext) -> FailureDecision? = { _, _ in nil }
+    /// What stands around each message, the first outermost.
+    public var interceptors: [any WorkerInterceptor] = []
+    /// Hears what happens to the worker. It must not block.
+    public var onEvent: @Sendable (WorkerEvent) -> Void = { _ in }
+    /// Where streams begin, and other extensions of the broker.
+    public var arguments = ConsumerArguments()
+    /// Called with the offset at which a stream is to be gone on with, whenever that moves: keep it, and begin there
+    /// (``ConsumerArguments/streamOffset``) the next time.
+    public var onStreamOffset: @Sendable (Int64) -> Void = { _ in }
+    /// Whether nobody else may consume the queue.
+    public var exclusive = false
+    /// Whether messages of one key wait while one of them waits for its next attempt. Default: they do, so that their order is kept; that
+    /// attempt is then made here, and not by way of the broker. Without, the others pass it.
+    public var retriesBlockKey = true
+
+    /// The defaults.
+    public init() {}
+
+    /// What a worker that is stopped does with messages that it has and has not begun.
+    public enum AtStop: Sendable, Hashable {
+        /// Another worker gets them.
+        case giveBack
+        /// They are handled, within the drain timeout.
+        case finish
+    }
+
+    func check(_ retry: WorkerRetry) throws(WorkerError) {
+        var problems = [retry.problem, rate?.problem, killSwitch?.problem, deduplication?.problem].compactMap { $0 }
+        if concurrency < 1 { problems.append("concurrency must be at least 1, not \(concurrency)") }
+        if prefetch == 0 { problems.append("prefetch must be at least 1") }
+        if handlerTimeLimit <= .zero {
+            problems.append("handlerTimeLimit must be more than nothing, not \(handlerTimeLimit)")
+        }
+        if drainTimeout < .zero { problems.append("drainTimeout must not be negative, but is \(drainTimeout)") }
+        if deliveryLimit < 1 { problems.append("deliveryLimit must be at least 1, not \(deliveryLimit)") }
+        if let problem = problems.first { throw .invalidSetting(problem) }
+    }
+}
+
+/// What a worker remembers of messages that it has handled.
+///
+/// It is the memory of one incarnation of one worker: it recognises what a publisher sent twice or the broker delivers again, not what
+/// another worker has handled. A message without an id is never recognised.
+public struct WorkerDeduplication: Sendable, Hashable {
+    /// How many ids are remembered. Default 10,000.
+    public var maximumEntries: Int
+    /// For how long. Default 10 minutes.
+    public var maximumAge: Duration
+
+    /// So many ids, for so long.
+    public init(maximumEntries: Int = 10_000, maximumAge: Duration = .seconds(600)) {
+        self.maximumEntries = maximumEntries
+        self.maximumAge = maximumAge
+    }
+
+    var problem: String? {
+        if maximumEntries < 1 { return "a deduplication remembers at least one entry, not \(maximumEntries)" }
+        if maximumAge <= .zero { return "a deduplication remembers for longer than nothing, not \(maximumAge)" }
+        return nil
+    }
+}
+
+/// What happens to a worker.
+public enum WorkerEvent: Sendable {
+    /// It consumes the queue.
+    case consuming(queue: String)
+    /// It has handled everything that was there, for the moment.
+    case idle
+    /// Too many messages failed: nothing begins for this long.
+    case paused(for: Duration)
+    /// It goes on after that.
+    case resumed
+    /// It cannot consume, and tries again.
+    case interrupted(queue: String, reason: String)
+    /// A message is to be tried again.
+    case retried(messageID: String?, attempt: Int, error: any Error)
+    /// A message is given up.
+    case gaveUp(messageID: String?, decision: FailureDecision, reason: String)
+    /// So many handlers run on although they were cancelled.
+    case zombies(Int)
+}
+
+/// Stands around the messages of a worker.
+public protocol WorkerInterceptor: Sendable {
+    /// Stands around one message.
+    ///
+    /// - Parameters:
+    ///   - context: what the handler learns: headers, body, attempt.
+    ///   - next: the rest of the way. Not calling it handles the message here.
+    /// - Throws: as a handler.
+    func intercept(
+        _ context: WorkerContext,
+        next: @Sendable () async throws -> Void
+    ) async throws
+}

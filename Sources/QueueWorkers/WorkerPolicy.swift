@@ -1,0 +1,196 @@
+import AMQPPool
+import Foundation
+
+/// A message that came to a worker, and what is known of it.
+struct WorkerMessage: Sendable {
+    let delivery: Delivery
+    let queue: String
+    let isStream: Bool
+    /// How many attempts failed before it was delivered this time.
+    let failedAttempts: Int
+    /// How often the broker says that it has delivered it, this time included; nil where nobody counts.
+    let deliveries: Int?
+    /// Seconds since 1970.
+    let firstArrival: UInt64
+    /// Its value, where that had to be known before its turn.
+    var decoded: Result<any Sendable, WorkerError>?
+    var isOrdered = false
+
+    init(_ delivery: Delivery, from queue: String, _ type: QueueArguments.QueueType?, now: UInt64) {
+        self.delivery = delivery
+        self.queue = queue
+        isStream = type == .stream
+        let headers = delivery.properties.headers
+        // Anybody can write the count. It is believed of a message that came by way of a delay queue, which the broker tells.
+        let cameBack = headers.wasIn { DelayQueue.isOne($0, of: queue) }
+        let counted = cameBack ? headers[header: .attempts]?.count : nil
+        // Of those that consumers have published again before there were workers; one attempt is left to it in any case.
+        failedAttempts = min(counted ?? headers[MessageHeader.oldAttempts]?.count ?? 0, WorkerRetry.maximumAttempts)
+        let count = headers["x-delivery-count"]?.count
+        deliveries =
+            switch type {
+            case .quorum: delivery.redelivered ? (count ?? 0) + 1 : 1
+            case .classic, .stream: nil
+            case nil: delivery.redelivered ? count.map { $0 + 1 } : nil
+            }
+        firstArrival = cameBack ? Self.seconds(headers[header: .firstArrival]) ?? now : now
+    }
+
+    private static func seconds(_ value: FieldValue?) -> UInt64? {
+        switch value {
+        case .int64(let seconds)?: UInt64(exactly: seconds)
+        case .uint64(let seconds)?, .timestamp(let seconds)?: seconds
+        default: nil
+        }
+    }
+}
+
+/// Decides what becomes of a worker's messages. Pure: it takes the time, and publishes nothing.
+struct WorkerPolicy: Sendable {
+    /// Shorter pauses are waited for in the worker.
+    static let longestPauseHere = Duration.seconds(1)
+
+    let retry: WorkerRetry
+    let configuration: WorkerConfiguration
+    let host: String
+    /// Where failed messages go instead of `<queue>.failed`.
+    var keepsFailedIn: String?
+
+    /// What becomes of a message without being handled: it was delivered too often.
+    func decide(arrived message: WorkerMessage, now: UInt64) -> Disposition? {
+        guard let count = message.deliveries, count > configuration.deliveryLimit else { return nil }
+        return park(message, attempt: message.failedAttempts + 1, WorkerError.deliveredTooOften(count - 1), now: now)
+    }
+
+    /// What becomes of a message whose handler has failed.
+    ///
+    /// - Parameter attempt: which one it was, from 1 on, over everything.
+    func decide(
+        _ message: WorkerMessage,
+        attempt: Int,
+        _ error: any Error,
+        _ context: WorkerContext,
+        now: UInt64
+    ) -> (decision: FailureDecision, disposition: Disposition) {
+        let decision = decision(about: error, context)
+        switch decision {
+        case .retry:
+            guard attempt - 1 < retry.pauses.count else { return exhausted(message, attempt: attempt, error, now: now) }
+            return (decision, again(message, after: retry.pauses[attempt - 1], attempt: attempt, error, now: now))
+        case .retryNow, .retryAfter:
+            guard attempt < WorkerRetry.maximumAttempts else {
+                return (.park, park(message, attempt: attempt, error, now: now))
+            }
+            let pause: Duration = if case .retryAfter(let pause) = decision { max(.zero, pause) } else { .zero }
+            return (decision, again(message, after: pause, attempt: attempt, error, now: now))
+        case .park: return (.park, park(message, attempt: attempt, error, now: now))
+        case .reject: return (.reject, message.isStream ? park(message, attempt: attempt, error, now: now) : .reject)
+        case .discard: return (.discard, .acknowledge)
+        }
+    }
+
+    private func decision(about error: any Error, _ context: WorkerContext) -> FailureDecision {
+        if let error = error as? any DecidingError { return error.failureDecision }
+        // It will be the same each time.
+        if case .undecodable? = error as? WorkerError { return .park }
+        return configuration.onFailure(error, context) ?? .retry
+    }
+
+    private func exhausted(
+        _ message: WorkerMessage,
+        attempt: Int,
+        _ error: any Error,
+        now: UInt64
+    ) -> (FailureDecision, Disposition) {
+        switch retry.exhausted {
+        case .park: return (.park, park(message, attempt: attempt, error, now: now))
+        case .reject: return (.reject, message.isStream ? park(message, attempt: attempt, error, now: now) : .reject)
+        case .discard: return (.discard, .acknowledge)
+        }
+    }
+
+    private func again(
+        _ message: WorkerMessage,
+        after pause: Duration,
+        attempt: Int,
+        _ error: any Error,
+        now: UInt64
+    ) -> Disposition {
+        let isScheduled = retry.pauses.contains(pause)
+        // A stream gets nothing back, and a key whose messages are to stay in order waits for the message.
+        let staysHere =
+            pause < Self.longestPauseHere || message.isStream || (message.isOrdered && configuration.retriesBlockKey)
+            || (!isScheduled && configuration.declares == .nothing)
+        guard !staysHere else { return .retry(after: pause) }
+        let delay = DelayQueue(isScheduled ? pause : DelayQueue.rounded(pause), of: message.queue)
+        var properties = message.delivery.properties.forwarded.withoutDeaths
+        note(message, attempt: attempt, in: &properties)
+        properties.headers[header: .failureReason] = .string(Self.reason(error))
+        return .forward(
+            Forward(exchange: "", routingKey: delay.name, properties: properties, body: message.delivery.body)
+        )
+    }
+
+    /// Keeps a message, with why, when, how often and where it came from.
+    func park(_ message: WorkerMessage, attempt: Int, _ error: any Error, now: UInt64) -> Disposition {
+        var properties = message.delivery.properties.forwarded.withoutDeaths
+        note(message, attempt: attempt, in: &properties)
+        properties.deliveryMode = .persistent
+        properties.headers[header: .failureReason] = .string(Self.reason(error))
+        properties.headers[header: .failureType] = .string(String("\(type(of: error))".prefix(200)))
+        properties.headers[header: .failureTime] = .timestamp(now)
+        properties.headers[header: .failureQueue] = .string(message.queue)
+        properties.headers[header: .failureHost] = .string(host)
+        return .forward(
+            Forward(
+                exchange: "",
+                routingKey: keepsFailedIn ?? "\(message.queue).failed",
+                properties: properties,
+                body: message.delivery.body
+            )
+        )
+    }
+
+    /// Where messages go whose type nobody handles.
+    func setAside(_ message: WorkerMessage) -> Disposition {
+        var properties = message.delivery.properties.forwarded.withoutDeaths
+        properties.headers[header: .failureQueue] = .string(message.queue)
+        return .forward(
+            Forward(
+                exchange: "",
+                routingKey: "\(message.queue).unhandled",
+                properties: properties,
+                body: message.delivery.body
+            )
+        )
+    }
+
+    private func note(_ message: WorkerMessage, attempt: Int, in properties: inout MessageProperties) {
+        var headers = properties.headers
+        headers[MessageHeader.oldAttempts] = nil
+        headers[header: .attempts] = .int64(Int64(attempt))
+        headers[header: .firstArrival] = .int64(Int64(clamping: message.firstArrival))
+        if message.failedAttempts == 0 {
+            headers[header: .failureExchange] = .string(message.delivery.exchange)
+            headers[header: .failureRoutingKey] = .string(message.delivery.routingKey)
+        }
+        properties.headers = headers
+    }
+
+    private static func reason(_ error: any Error) -> String {
+        String("\(error)".prefix(MessageHeader.longestReason))
+    }
+}
+
+extension MessageProperties {
+    /// Without what brokers have written about where it was: a copy is a message of its own.
+    var withoutDeaths: MessageProperties {
+        var copy = self
+        let kept = headers.entries.filter {
+            !$0.key.hasPrefix("x-death") && !$0.key.hasPrefix("x-first-death") && !$0.key.hasPrefix("x-last-death")
+                && $0.key != "x-delivery-count" && $0.key != "x-acquired-count" && $0.key != "x-stream-offset"
+        }
+        copy.headers = FieldTable(entries: kept)
+        return copy
+    }
+}

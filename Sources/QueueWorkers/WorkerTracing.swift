@@ -1,0 +1,38 @@
+import AMQPPool
+import NIOCore
+import RPCWire
+import Tracing
+
+/// Trace context of messages, by OpenTelemetry's conventions for messaging.
+enum WorkerTracing {
+    /// Writes the current context into the headers of a message.
+    static func inject(into headers: inout FieldTable) {
+        guard let context = ServiceContext.current, let instruments = RPCTracing.automatic.resolved else { return }
+        instruments.inject(context, into: &headers)
+    }
+
+    /// Runs a handler within a span of its own, the child of what the message's headers say.
+    static func withSpan(
+        of message: WorkerContext,
+        _ body: () async throws -> Void
+    ) async throws {
+        guard let instruments = RPCTracing.automatic.resolved else { return try await body() }
+        var context = ServiceContext.topLevel
+        instruments.extract(from: message.headers, into: &context)
+        try await instruments.tracer.withAnySpan("process \(message.queue)", context: context, ofKind: .consumer) {
+            span in
+            span.attributes["messaging.system"] = "rabbitmq"
+            span.attributes["messaging.operation.name"] = "process"
+            span.attributes["messaging.operation.type"] = "process"
+            span.attributes["messaging.destination.name"] = message.queue
+            if let id = message.messageID { span.attributes["messaging.message.id"] = id }
+            span.attributes["messaging.message.body.size"] = message.body.readableBytes
+            do {
+                try await body()
+            } catch {
+                span.fail("\(type(of: error))")
+                throw error
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+import AMQPPool
+import ArgumentParser
+import NIOCore
+import QueueWorkers
+import RPCCaller
+
+/// `rpc failed`: what could not be handled.
+struct Failed: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Look into a queue of failed messages, put them back, or drop them.",
+        discussion: """
+            The queue is a worker's, such as orders.failed, or any that a dead letter exchange fills.
+
+            Examples:
+              rpc failed ls orders.failed
+              rpc failed show orders.failed 5f3a
+              rpc failed requeue orders.failed --all
+              rpc failed drop orders.failed --older 604800
+            """,
+        subcommands: [List.self, Show.self, Requeue.self, Drop.self]
+    )
+
+    /// What all of them need.
+    struct Options: ParsableArguments {
+        @Argument(help: "The queue of failed messages.")
+        var queue: String
+
+        @Option(help: ArgumentHelp("How many messages to look at, at the most.", valueName: "count"))
+        var limit = 10_000
+
+        @OptionGroup
+        var broker: BrokerOptions
+
+        func validate() throws {
+            guard limit > 0 else { throw ValidationError("--limit must be at least 1, but is \(limit)") }
+        }
+
+        func withMessages<Result: Sendable>(
+            _ body: @escaping @Sendable (FailedMessages) async throws -> Result
+        ) async throws -> Result {
+            let pool = AMQPPool(endpoints: try broker.endpointsOrDefault(), connections: 1, logger: broker.logger)
+            try await pool.start()
+            do {
+                let result = try await body(FailedMessages(in: queue, on: pool))
+                await pool.stop()
+                return result
+            } catch {
+                await pool.stop()
+                Environment.writeError("rpc: \("\(error)".escaped)")
+                if let error = error as? AMQPError {
+                    if error.replyCode == 404 { throw ToolExit.unroutable }
+                    if case .notConnected = error.cause { throw ToolExit.connection }
+                }
+                throw ExitCode.failure
+            }
+        }
+    }
+
+    /// Which messages.
+    struct Selection: ParsableArguments {
+        @Option(help: "The message with this id.")
+        var id: String?
+
+        @Flag(help: "All that are there now.")
+        var all = false
+
+        @Option(help: ArgumentHelp("Those that failed so long ago, or longer.", valueName: "seconds"))
+        var older: UInt64?
+
+        func validate() throws {
+            guard [id != nil, all, older != nil].filter({ $0 }).count == 1 else {
+                throw ValidationError("one of --id, --all and --older says which messages are meant")
+            }
+        }
+
+        var selection: FailedMessages.Selection {
+            if let id { return .id(id) }
+            if let older { return .olderThan(older) }
+            return .all
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "ls",
+            abstract: "List failed messages: id, attempts, queue, reason. They stay where they are."
+        )
+
+        @OptionGroup
+        var options: Options
+
+        func run() async throws {
+            let limit = options.limit
+            for message in try await options.withMessages({ try await $0.list(limit: limit) }) {
+                let columns = [
+                    message.id ?? "-", message.attempts.map(String.init) ?? "-", message.queue ?? "-",
+                    message.reason ?? "-",
+                ]
+                Environment.writeOutput(columns.map(\.escaped).joined(separator: "\t"))
+            }
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Show one failed message, which stays where it is.")
+
+        @OptionGroup
+        var options: Options
+
+        @Argument(help: "Its message id.")
+        var id: String
+
+        func run() async throws {
+            let (limit, id) = (options.limit, id)
+            let found = try await options.withMessages { try await $0.list(limit: limit).first { $0.id == id } }
+            guard let found else {
+                Environment.writeError("rpc: no message with the id \(id.escaped) is there")
+                throw ExitCode.failure
+            }
+            let properties = found.delivery.properties
+            Environment.writeOutput("message-id: \((found.id ?? "").escaped)")
+            if let type = properties.contentType { Environment.writeOutput("content-type: \(type.escaped)") }
+            if let type = properties.type { Environment.writeOutput("type: \(type.escaped)") }
+            for entry in properties.headers.entries {
+                Environment.writeOutput("\(entry.key): \(Failed.text(entry.value))".escaped)
+            }
+            Environment.writeOutput("")
+            Environment.writeOutput(String(buffer: found.delivery.body).escapedButLines)
+        }
+    }
+
+    struct Requeue: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Put failed messages back into the queues they came from.",
+            discussion: """
+                Each is published, confirmed, and only then taken out. Interrupted at any moment, nothing is lost; one message may be in \
+                both queues.
+                """
+        )
+
+        @OptionGroup
+        var options: Options
+
+        @OptionGroup
+        var selection: Selection
+
+        @Option(help: "Put them into this queue instead.")
+        var to: String?
+
+        func run() async throws {
+            let (limit, which, to) = (options.limit, selection.selection, to)
+            let count = try await options.withMessages { try await $0.requeue(which, to: to, limit: limit) }
+            Environment.writeOutput("\(count) put back")
+        }
+    }
+
+    struct Drop: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Drop failed messages, for good.")
+
+        @OptionGroup
+        var options: Options
+
+        @OptionGroup
+        var selection: Selection
+
+        func run() async throws {
+            let (limit, which) = (options.limit, selection.selection)
+            let count = try await options.withMessages { try await $0.drop(which, limit: limit) }
+            Environment.writeOutput("\(count) dropped")
+        }
+    }
+
+    static func text(_ value: FieldValue) -> String {
+        switch value {
+        case .string(let text): text
+        case .int64(let number): "\(number)"
+        case .timestamp(let seconds): "\(seconds)"
+        default: "\(value)"
+        }
+    }
+}

@@ -1,0 +1,457 @@
+import NIOCore
+import Supervision
+import Testing
+
+@testable import AMQPPool
+
+/// A core, and a record of what it decided.
+private struct Harness {
+    var core: DeliveryCore<String>
+    var now = Duration.zero
+    var lastTag: UInt64 = 0
+    var onTimeLimit: (Int) -> Disposition = { _ in .reject }
+    private var pending: [DeliveryCore<String>.Action] = []
+
+    init(_ change: (inout DeliveryCore<String>.Settings) -> Void = { _ in }) {
+        var settings = DeliveryCore<String>.Settings()
+        settings.concurrency = 2
+        change(&settings)
+        core = DeliveryCore(settings)
+        core.opened(1, .queue)
+    }
+
+    /// What was decided since the last time, as text.
+    mutating func decisions() -> [String] {
+        defer { pending = [] }
+        return pending.map { action in
+            switch action {
+            case .run(let run, let first, let rest):
+                let all = ([first] + rest).map { $0.attempt == 1 ? $0.message : "\($0.message)#\($0.attempt)" }
+                return "run \(run): \(all.joined(separator: " "))"
+            case .cancel(let run): return "cancel \(run)"
+            case .decide(let item): return "decide \(item.key)"
+            case .settle(_, let tag, let settlement): return "\(settlement) \(tag)"
+            case .publish(let key, let forward): return "publish \(key) to \(forward.routingKey)"
+            case .withdraw(let key): return "withdraw \(key)"
+            case .tripped(let pause): return "tripped for \(pause)"
+            case .recovered: return "recovered"
+            case .zombies(let count): return "zombies \(count)"
+            }
+        }
+    }
+
+    mutating func arrive(_ messages: String..., key: Int? = nil, source: UInt64 = 1, disposition: Disposition? = nil) {
+        for message in messages {
+            lastTag += 1
+            core.arrived(
+                message,
+                from: source,
+                tag: lastTag,
+                partition: key,
+                disposition: disposition,
+                at: now,
+                &pending
+            )
+        }
+    }
+
+    mutating func end(_ run: UInt64, _ dispositions: Disposition...) {
+        core.ended(run, dispositions, at: now, &pending)
+    }
+
+    mutating func pass(_ time: Duration) {
+        now += time
+        while let due = core.nextWake, due <= now { core.tick(at: now, &pending) }
+        for case .decide(let item) in pending { core.decided(item.key, onTimeLimit(item.attempt), at: now, &pending) }
+        pending.removeAll { if case .decide = $0 { true } else { false } }
+    }
+
+    mutating func published(_ key: UInt64, _ isConfirmed: Bool) {
+        core.published(key, isConfirmed ? .confirmed : .failed, at: now, &pending)
+    }
+
+    mutating func change(_ body: (inout DeliveryCore<String>, Duration, inout [DeliveryCore<String>.Action]) -> Void) {
+        body(&core, now, &pending)
+    }
+}
+
+private let copy = Disposition.forward(
+    Forward(exchange: "", routingKey: "later", properties: MessageProperties(), body: .init())
+)
+
+@Suite("The decisions about deliveries")
+struct DeliveryCoreTests {
+    @Test("No more handlers run than may, the others follow in order, and each message is settled once")
+    func concurrency() {
+        var harness = Harness()
+        harness.arrive("a", "b", "c")
+        #expect(harness.decisions() == ["run 1: a", "run 2: b"])
+        harness.end(2, .acknowledge)
+        #expect(harness.decisions() == ["acknowledge 2", "run 3: c"])
+        harness.end(2, .acknowledge)
+        #expect(harness.decisions() == [])
+        harness.end(1, .reject)
+        harness.end(3, .requeue(after: .zero))
+        #expect(harness.decisions() == ["reject 1", "requeue 3"])
+        #expect(harness.core.count == 0)
+    }
+
+    @Test("A message that is tried again in place takes no place while it waits, and is counted")
+    func retry() {
+        var harness = Harness { $0.concurrency = 1 }
+        harness.arrive("a", "b")
+        harness.end(1, .retry(after: .seconds(1)))
+        #expect(harness.decisions() == ["run 1: a", "run 2: b"])
+        harness.end(2, .acknowledge)
+        harness.pass(.milliseconds(999))
+        #expect(harness.decisions() == ["acknowledge 2"])
+        harness.pass(.milliseconds(1))
+        #expect(harness.decisions() == ["run 3: a#2"])
+    }
+
+    @Test("A handler that takes too long is cancelled, its place is free, and its end changes nothing")
+    func timeLimit() {
+        var harness = Harness {
+            $0.concurrency = 1
+            $0.timeLimit = .seconds(5)
+        }
+        harness.arrive("a", "b")
+        harness.pass(.seconds(5))
+        #expect(harness.decisions() == ["run 1: a", "cancel 1", "zombies 1", "run 2: b", "reject 1"])
+        harness.end(1, .acknowledge)
+        #expect(harness.decisions() == ["zombies 0"])
+    }
+
+    @Test("When more handlers ignore their cancellation than may run, nothing more begins")
+    func zombies() {
+        var harness = Harness {
+            $0.concurrency = 1
+            $0.timeLimit = .seconds(5)
+        }
+        harness.arrive("a", "b", "c")
+        harness.pass(.seconds(5))
+        harness.pass(.seconds(5))
+        #expect(
+            harness.decisions() == [
+                "run 1: a", "cancel 1", "zombies 1", "run 2: b", "reject 1", "cancel 2", "zombies 2", "reject 2",
+            ]
+        )
+        harness.end(1, .acknowledge)
+        #expect(harness.decisions() == ["zombies 1", "run 3: c"])
+    }
+
+    @Test("What comes on a channel that is lost is not settled, and its handlers are cancelled")
+    func channelLost() {
+        var harness = Harness()
+        harness.change { core, _, _ in core.opened(2, .queue) }
+        harness.arrive("a")
+        harness.arrive("b", source: 2)
+        harness.arrive("c", "d")
+        _ = harness.decisions()
+        harness.change { $0.closed(1, at: $1, &$2) }
+        #expect(harness.decisions() == ["cancel 1", "zombies 1"])
+        harness.end(1, .acknowledge)
+        harness.end(2, .acknowledge)
+        #expect(harness.decisions() == ["zombies 0", "acknowledge 2"])
+        harness.arrive("late")
+        #expect(harness.decisions() == [])
+        #expect(harness.core.count == 0)
+    }
+
+    @Test("A copy is published until it is confirmed, and only then is the message acknowledged")
+    func forward() {
+        var harness = Harness {
+            $0.concurrency = 1
+            $0.publishBackoff = Backoff(minimum: .seconds(1), maximum: .seconds(60), jitter: 0)
+        }
+        harness.arrive("a", "b")
+        harness.end(1, copy)
+        #expect(harness.decisions() == ["run 1: a", "publish 1 to later", "run 2: b"])
+        harness.published(1, false)
+        harness.pass(.seconds(1))
+        #expect(harness.decisions() == ["publish 1 to later"])
+        harness.published(1, false)
+        harness.pass(.seconds(1))
+        #expect(harness.decisions() == [])
+        harness.pass(.seconds(1))
+        harness.published(1, true)
+        #expect(harness.decisions() == ["publish 1 to later", "acknowledge 1"])
+        harness.published(1, true)
+        #expect(harness.decisions() == [])
+    }
+
+    @Test("A copy that is on its way at a stop is waited for, and its message not given back as well")
+    func forwardedAtStop() {
+        var harness = Harness()
+        harness.arrive("a", "b")
+        harness.end(1, copy)
+        harness.end(2, copy)
+        harness.change { core, _, _ in core.hold() }
+        harness.change { $0.drain(finishing: false, at: $1, &$2) }
+        _ = harness.decisions()
+        harness.published(1, true)
+        harness.published(2, false)
+        #expect(harness.decisions() == ["acknowledge 1", "requeue 2"])
+        #expect(harness.core.count == 0)
+    }
+
+    @Test("A copy of a message whose channel is lost is withdrawn: the message comes again")
+    func forwardedAtLoss() {
+        var harness = Harness()
+        harness.arrive("a")
+        harness.end(1, copy)
+        _ = harness.decisions()
+        harness.change { $0.closed(1, at: $1, &$2) }
+        harness.published(1, true)
+        #expect(harness.decisions() == ["withdraw 1"])
+    }
+
+    @Test("At a stop what was not tried is given back as such, what failed as tried, what runs is finished")
+    func drain() {
+        var harness = Harness()
+        harness.arrive("a", "b", "c", "d")
+        harness.end(1, .retry(after: .seconds(1)))
+        _ = harness.decisions()
+        harness.change { core, _, _ in core.hold() }
+        harness.arrive("e")
+        harness.end(2, .acknowledge)
+        #expect(harness.decisions() == ["acknowledge 2"])
+        harness.change { $0.drain(finishing: false, at: $1, &$2) }
+        #expect(Set(harness.decisions()) == ["requeue 1", "giveBack 4", "giveBack 5"])
+        harness.arrive("f")
+        harness.end(3, .retry(after: .seconds(1)))
+        #expect(harness.decisions() == ["giveBack 6", "requeue 3"])
+        #expect(harness.core.count == 0)
+    }
+
+    @Test("A stop that finishes handles what is here, and what waits for the rest of its batch")
+    func finish() {
+        var harness = Harness {
+            $0.batchSize = 3
+            $0.batchDelay = .seconds(10)
+            $0.concurrency = 1
+        }
+        harness.arrive("a", "b", "c", "d")
+        harness.change { $0.drain(finishing: true, at: $1, &$2) }
+        harness.end(1, .acknowledge, .acknowledge, .acknowledge)
+        #expect(
+            harness.decisions() == ["run 1: a b c", "acknowledge 1", "acknowledge 2", "acknowledge 3", "run 2: d"]
+        )
+    }
+
+    @Test("A stream is told of nothing but acknowledgements: what fails is tried again here, or passed")
+    func stream() {
+        var harness = Harness()
+        harness.change { core, _, _ in core.opened(2, .stream) }
+        harness.arrive("a", "b", "c", source: 2)
+        harness.end(1, .requeue(after: .zero))
+        harness.end(2, .reject)
+        #expect(harness.decisions() == ["run 1: a", "run 2: b", "run 3: c", "acknowledge 2", "run 4: a#2"])
+        harness.end(4, .requeue(after: .seconds(1)))
+        harness.change { core, _, _ in core.hold() }
+        harness.change { $0.drain(finishing: false, at: $1, &$2) }
+        harness.end(3, .requeue(after: .zero))
+        #expect(harness.decisions() == [])
+        #expect(harness.core.count == 0)
+    }
+
+    @Test("Of what may be a stream nothing is given back before that is known", arguments: [true, false])
+    func undetermined(_ isStream: Bool) {
+        var harness = Harness()
+        harness.change { core, _, _ in core.opened(2, .undetermined) }
+        harness.arrive("a", "b", source: 2)
+        harness.end(1, .reject)
+        harness.end(2, .acknowledge)
+        #expect(harness.decisions() == ["run 1: a", "run 2: b", "acknowledge 2"])
+        harness.change { $0.determined(2, isStream ? .stream : .queue, at: $1, &$2) }
+        #expect(harness.decisions() == [isStream ? "acknowledge 1" : "reject 1"])
+    }
+
+    @Test("Messages of one key run one after another, also over retries in place; keys side by side")
+    func ordered() {
+        var harness = Harness { $0.concurrency = 10 }
+        harness.arrive("a1", "a2", "a3", key: 1)
+        harness.arrive("b1", key: 2)
+        harness.arrive("free")
+        #expect(harness.decisions() == ["run 1: a1", "run 2: b1", "run 3: free"])
+        harness.end(1, .retry(after: .seconds(1)))
+        harness.pass(.seconds(1))
+        #expect(harness.decisions() == ["run 4: a1#2"])
+        harness.end(4, copy)
+        #expect(harness.decisions() == ["publish 1 to later"])
+        harness.published(1, true)
+        #expect(harness.decisions() == ["acknowledge 1", "run 5: a2"])
+        harness.end(5, .acknowledge)
+        harness.end(2, .acknowledge)
+        #expect(harness.decisions() == ["acknowledge 2", "run 6: a3", "acknowledge 4"])
+    }
+
+    @Test("A key waits for a handler that ignores its cancellation: two of one key never run at once")
+    func orderedZombie() {
+        var harness = Harness {
+            $0.timeLimit = .seconds(5)
+        }
+        harness.arrive("a1", "a2", key: 1)
+        harness.pass(.seconds(5))
+        harness.arrive("b", key: 2)
+        #expect(harness.decisions() == ["run 1: a1", "cancel 1", "zombies 1", "reject 1", "run 2: b"])
+        harness.end(1, .acknowledge)
+        #expect(harness.decisions() == ["zombies 0", "run 3: a2"])
+    }
+
+    @Test(
+        "A batch runs when it is full or has waited long enough, and each message is settled by itself"
+    )
+    func batches() {
+        var harness = Harness {
+            $0.batchSize = 3
+            $0.batchDelay = .seconds(1)
+        }
+        harness.arrive("a", "b")
+        harness.pass(.milliseconds(500))
+        harness.arrive("c", "d")
+        #expect(harness.decisions() == ["run 1: a b c"])
+        harness.pass(.seconds(1))
+        #expect(harness.decisions() == ["run 2: d"])
+        harness.end(1, .acknowledge, .reject, .retry(after: .seconds(1)))
+        #expect(harness.decisions() == ["acknowledge 1", "reject 2"])
+        harness.pass(.seconds(1))
+        #expect(harness.decisions() == ["run 3: c#2"])
+        // A handler that says nothing about a message has not handled it.
+        harness.end(2)
+        #expect(harness.decisions() == ["requeue 4"])
+    }
+
+    @Test("Batches are made by key, one of a key at a time")
+    func keyedBatches() {
+        var harness = Harness {
+            $0.batchSize = 2
+            $0.batchDelay = .seconds(1)
+            $0.concurrency = 10
+        }
+        harness.arrive("a1", key: 1)
+        harness.arrive("b1", key: 2)
+        harness.arrive("a2", "a3", "a4", key: 1)
+        #expect(harness.decisions() == ["run 1: a1 a2"])
+        harness.end(1, .acknowledge, .acknowledge)
+        harness.pass(.seconds(1))
+        #expect(harness.decisions() == ["acknowledge 1", "acknowledge 3", "run 2: a3 a4", "run 3: b1"])
+    }
+
+    @Test("No more begin in a time than the rate says, and the rest follow as it allows")
+    func rate() {
+        var harness = Harness {
+            $0.concurrency = 100
+            $0.rate = DeliveryRate(2, in: .seconds(1))
+        }
+        harness.arrive("a", "b", "c", "d")
+        #expect(harness.decisions() == ["run 1: a", "run 2: b"])
+        harness.pass(.milliseconds(500))
+        #expect(harness.decisions() == ["run 3: c"])
+        harness.change { $0.setRate(nil, at: $1, &$2) }
+        #expect(harness.decisions() == ["run 4: d"])
+    }
+
+    @Test("When too large a share fails, nothing begins for a while, and then it begins anew")
+    func killSwitch() {
+        var harness = Harness {
+            $0.concurrency = 1
+            $0.killSwitch = KillSwitch(share: 0.5, minimum: 2, window: .seconds(60), pause: .seconds(30))
+        }
+        harness.arrive("a", "b", "c")
+        harness.end(1, .reject)
+        harness.end(2, .reject)
+        #expect(
+            harness.decisions() == ["run 1: a", "reject 1", "run 2: b", "tripped for 30.0 seconds", "reject 2"]
+        )
+        harness.pass(.seconds(30))
+        #expect(harness.decisions() == ["recovered", "run 3: c"])
+    }
+
+    @Test("Paused it begins nothing, and more or fewer may run from any moment on")
+    func control() {
+        var harness = Harness { $0.concurrency = 1 }
+        harness.change { $0.setPaused(true, at: $1, &$2) }
+        harness.arrive("a", "b", "c")
+        #expect(harness.decisions() == [])
+        harness.change { $0.setPaused(false, at: $1, &$2) }
+        harness.change { $0.setConcurrency(2, at: $1, &$2) }
+        #expect(harness.decisions() == ["run 1: a", "run 2: b"])
+        harness.change { $0.setConcurrency(1, at: $1, &$2) }
+        harness.end(1, .acknowledge)
+        #expect(harness.decisions() == ["acknowledge 1"])
+        harness.end(2, .acknowledge)
+        #expect(harness.decisions() == ["acknowledge 2", "run 3: c"])
+    }
+
+    @Test("Whatever happens in whatever order, each message is settled once, and nothing is left")
+    func anyOrder() {
+        for seed in 0..<300 {
+            var random = SplitMix(state: UInt64(seed))
+            var harness = Harness {
+                $0.concurrency = Int.random(in: 1...3, using: &random)
+                $0.batchSize = Int.random(in: 1...3, using: &random)
+                $0.batchDelay = .seconds(1)
+                $0.timeLimit = .seconds(10)
+            }
+            harness.onTimeLimit = { $0 > 2 ? .reject : .retry(after: .seconds(1)) }
+            var running: [UInt64] = []
+            var publishing: [UInt64] = []
+            var settled: [UInt64: Int] = [:]
+            func look(_ harness: inout Harness) {
+                for decision in harness.decisions() {
+                    let words = decision.split(separator: " ")
+                    let number = words.count > 1 ? UInt64(words[1].filter(\.isNumber)) ?? 0 : 0
+                    switch words[0] {
+                    case "run": running.append(number)
+                    case "publish": publishing.append(number)
+                    case "acknowledge", "reject", "requeue", "giveBack": settled[number, default: 0] += 1
+                    default: break
+                    }
+                }
+            }
+            for step in 0..<60 {
+                switch Int.random(in: 0..<6, using: &random) {
+                case 0, 1: harness.arrive("m\(step)", key: [nil, 1, 2].randomElement(using: &random) ?? nil)
+                case 2, 3:
+                    guard let index = running.indices.randomElement(using: &random) else { break }
+                    let all: [Disposition] = [.acknowledge, .reject, .retry(after: .seconds(1)), copy]
+                    let run = running.remove(at: index)
+                    let chosen = (0..<3).compactMap { _ in all.randomElement(using: &random) }
+                    harness.end(run, chosen[0], chosen[1], chosen[2])
+                case 4:
+                    guard let index = publishing.indices.randomElement(using: &random) else { break }
+                    harness.published(publishing.remove(at: index), Bool.random(using: &random))
+                default: harness.pass(.seconds(1))
+                }
+                look(&harness)
+            }
+            harness.change { core, _, _ in core.hold() }
+            harness.change { $0.drain(finishing: seed.isMultiple(of: 2), at: $1, &$2) }
+            look(&harness)
+            while !running.isEmpty || !publishing.isEmpty {
+                for run in running { harness.end(run, .acknowledge, .acknowledge, .acknowledge) }
+                for key in publishing { harness.published(key, true) }
+                running = []
+                publishing = []
+                look(&harness)
+            }
+            #expect(harness.core.count == 0, "seed \(seed)")
+            #expect(harness.core.zombieCount == 0, "seed \(seed)")
+            #expect(settled.count == Int(harness.lastTag), "seed \(seed)")
+            #expect(settled.values.allSatisfy { $0 == 1 }, "seed \(seed)")
+        }
+    }
+}
+
+private struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+}

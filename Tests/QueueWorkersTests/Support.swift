@@ -1,0 +1,106 @@
+import AMQPPool
+import BrokerSupport
+import LocalBroker
+import NIOCore
+import QueueWorkers
+import Supervision
+import Synchronization
+import Testing
+
+struct Order: Codable, Sendable, Hashable {
+    var number: Int
+    var customer = "ann"
+}
+
+struct Broken: Error {}
+
+/// What happened, in order, from any task.
+final class Record<Value: Sendable>: Sendable {
+    private let state = Mutex<[Value]>([])
+
+    var values: [Value] { state.withLock { $0 } }
+
+    func append(_ value: Value) { state.withLock { $0.append(value) } }
+}
+
+/// Asks again and again until the condition holds; fails the test after a generous time.
+func eventually(
+    _ what: String,
+    _ location: SourceLocation = #_sourceLocation,
+    _ condition: @Sendable () async throws -> Bool
+) async throws {
+    let deadline = ContinuousClock.now + .seconds(60)
+    while try await !condition() {
+        guard ContinuousClock.now < deadline else {
+            Issue.record("never: \(what)", sourceLocation: location)
+            throw Broken()
+        }
+        try await Task.sleep(for: .milliseconds(5))
+    }
+}
+
+/// A tree with a pool and workers, in a virtual host of its own.
+struct Shop: Sendable {
+    let pool: AMQPPool
+    let root: Supervisor
+    let broker: LocalBroker
+    let virtualHost: String
+
+    static func run(
+        @ChildrenBuilder _ children: @escaping @Sendable (AMQPPool) -> [Child],
+        _ body: @escaping @Sendable (Shop) async throws -> Void,
+        prepare: @escaping @Sendable (AMQPPool) async throws -> Void = { _ in }
+    ) async throws {
+        try await TestBroker.withVirtualHost { broker, url, virtualHost in
+            var configuration = PoolConfiguration(endpoints: [try Endpoint(url: url)])
+            configuration.connections = 1
+            configuration.killTimeout = .seconds(30)
+            configuration.connection.connectTimeout = .seconds(60)
+            configuration.connection.operationTimeout = .seconds(60)
+            let pool = AMQPPool(configuration: configuration)
+            try await pool.start()
+            try await prepare(pool)
+            await pool.stop()
+            let root = Supervisor("shop", intensity: RestartIntensity(1000, within: .seconds(1))) {
+                pool.supervisor
+                children(pool)
+            }
+            try await root.start()
+            do {
+                try await pool.waitUntilReady(timeout: .seconds(60))
+                try await body(Shop(pool: pool, root: root, broker: broker, virtualHost: virtualHost))
+            } catch {
+                await root.stop()
+                throw error
+            }
+            await root.stop()
+        }
+    }
+
+    func messages(in queue: String) async throws -> Int? {
+        try await broker.queue(queue, virtualHost: virtualHost)?.messages
+    }
+
+    /// Publishes when the queue is there.
+    func publish(_ orders: Order..., to queue: String = "orders", id: String? = nil) async throws {
+        try await eventually("\(queue) is there") {
+            try await broker.queue(queue, virtualHost: virtualHost) != nil
+        }
+        for order in orders {
+            // A quorum queue refuses messages until it has elected its leader.
+            try await eventually("it is published") {
+                do {
+                    try await pool.publish(order, to: queue, id: id)
+                    return true
+                } catch AMQPError.nacked {
+                    return false
+                }
+            }
+        }
+    }
+
+    /// Takes a message off a queue.
+    func take(from queue: String) async throws -> Delivery? {
+        try await pool.withDedicatedChannel(timeout: .seconds(60)) { try await $0.get(queue: queue, noAck: true) }
+    }
+}

@@ -1,0 +1,121 @@
+#if os(Linux)
+import AMQPPool
+import BrokerSupport
+import LocalBroker
+import NIOCore
+import QueueWorkers
+import Supervision
+import Testing
+
+@Suite("rpc failed", .serialized)
+struct FailedTests {
+    private struct Refused: Error, CustomStringConvertible {
+        let description = "the address is \u{1B}[31mred"
+    }
+
+    /// Runs the body with a queue "orders.failed" in which a worker has parked messages "1", "2" and "3".
+    private func withFailures(
+        _ body: @escaping @Sendable (LocalBroker, String, String) async throws -> Void
+    ) async throws {
+        try await TestBroker.withVirtualHost { broker, url, virtualHost in
+            let pool = AMQPPool(endpoints: [try Endpoint(url: url)], connections: 1)
+            let root = Supervisor("shop") {
+                pool.supervisor
+                Child.worker(of: Int.self, from: "orders", on: pool, retry: .never()) { _, _ in throw Refused() }
+            }
+            try await root.start()
+            func messages(in queue: String) async throws -> Int? {
+                try await broker.queue(queue, virtualHost: virtualHost)?.messages
+            }
+            while try await messages(in: "orders") == nil { try await Task.sleep(for: .milliseconds(20)) }
+            for number in 1...3 { try await pool.publish(number, to: "orders", id: "\(number)") }
+            while try await messages(in: "orders.failed") != 3 { try await Task.sleep(for: .milliseconds(20)) }
+            await root.stop()
+            try await body(broker, url, virtualHost)
+        }
+    }
+
+    @Test("Lists and shows what was parked, which stays, and prints nothing that a terminal would obey")
+    func looks() async throws {
+        try await withFailures { broker, url, virtualHost in
+            for _ in 0..<2 {
+                let list = try await RunningTool(["failed", "ls", "orders.failed", "--url", url]).ending()
+                #expect(list.code == 0, "\(list)")
+                let lines = list.output.split(separator: "\n").map { $0.split(separator: "\t").map(String.init) }
+                #expect(Set(lines.map { $0.first ?? "" }) == ["1", "2", "3"])
+                #expect(lines.allSatisfy { $0.dropFirst() == ["1", "orders", "the address is \\u{1b}[31mred"] })
+            }
+            let shown = try await RunningTool(["failed", "show", "orders.failed", "2", "--url", url]).ending()
+            #expect(shown.output.contains("failure-queue: orders"))
+            #expect(shown.output.hasSuffix("\n2\n"))
+            #expect(!shown.output.contains("\u{1B}"))
+            let missing = try await RunningTool(["failed", "show", "orders.failed", "9", "--url", url]).ending()
+            #expect(missing.code == 1)
+            #expect(try await broker.queue("orders.failed", virtualHost: virtualHost)?.messages == 3)
+        }
+    }
+
+    @Test("Puts back one, then all that are left, without what was noted of the failure")
+    func requeues() async throws {
+        try await withFailures { broker, url, virtualHost in
+            let one = try await RunningTool(
+                ["failed", "requeue", "orders.failed", "--id", "2", "--url", url]
+            ).ending()
+            #expect(one.output == "1 put back\n", "\(one)")
+            let young = try await RunningTool(
+                ["failed", "requeue", "orders.failed", "--older", "3600", "--url", url]
+            ).ending()
+            #expect(young.output == "0 put back\n", "\(young)")
+            let all = try await RunningTool(["failed", "requeue", "orders.failed", "--all", "--url", url]).ending()
+            #expect(all.output == "2 put back\n", "\(all)")
+            #expect(try await broker.queue("orders.failed", virtualHost: virtualHost)?.messages == 0)
+            #expect(try await broker.queue("orders", virtualHost: virtualHost)?.messages == 3)
+            let pool = AMQPPool(endpoints: [try Endpoint(url: url)], connections: 1)
+            try await pool.start()
+            let first = try await pool.withDedicatedChannel { try await $0.get(queue: "orders", noAck: true) }
+            #expect(first?.properties.messageID == "2")
+            #expect(first?.properties.headers == [:])
+            await pool.stop()
+        }
+    }
+
+    @Test("Drops what is named, and nothing without being told which")
+    func drops() async throws {
+        try await withFailures { broker, url, virtualHost in
+            let vague = try await RunningTool(["failed", "drop", "orders.failed", "--url", url]).ending()
+            #expect(vague.code == 64)
+            let one = try await RunningTool(["failed", "drop", "orders.failed", "--id", "1", "--url", url]).ending()
+            #expect(one.output == "1 dropped\n", "\(one)")
+            #expect(try await broker.queue("orders.failed", virtualHost: virtualHost)?.messages == 2)
+        }
+    }
+
+    @Test("A plain dead letter queue is put back to where the broker says it came from")
+    func plainDeadLetters() async throws {
+        try await TestBroker.withVirtualHost { broker, url, virtualHost in
+            let pool = AMQPPool(endpoints: [try Endpoint(url: url)], connections: 1)
+            try await pool.start()
+            try await pool.withDedicatedChannel { channel in
+                try await channel.declareQueue("dead", durable: true)
+                var arguments = QueueArguments(type: .classic)
+                arguments.deadLetterExchange = ""
+                arguments.deadLetterRoutingKey = "dead"
+                try await channel.declareQueue("jobs", arguments: arguments)
+                try await channel.selectConfirms()
+                try await channel.publish(ByteBuffer(string: "a"), routingKey: "jobs")
+                let delivery = try await channel.get(queue: "jobs")
+                channel.reject(delivery?.deliveryTag ?? 0, requeue: false)
+            }
+            while try await broker.queue("dead", virtualHost: virtualHost)?.messages != 1 {
+                try await Task.sleep(for: .milliseconds(20))
+            }
+            let list = try await RunningTool(["failed", "ls", "dead", "--url", url]).ending()
+            #expect(list.output == "-\t1\tjobs\trejected\n", "\(list)")
+            let all = try await RunningTool(["failed", "requeue", "dead", "--all", "--url", url]).ending()
+            #expect(all.output == "1 put back\n", "\(all)")
+            #expect(try await broker.queue("jobs", virtualHost: virtualHost)?.messages == 1)
+            await pool.stop()
+        }
+    }
+}
+#endif
