@@ -6,6 +6,9 @@ extension Duration {
     /// printed or handed to the system: with the greatest durations that there are, each of these would trap.
     package var clamped: Duration { min(max(self, .zero - .century), .century) }
 
+    /// At least nothing and at most a hundred years: what deadlines are computed from without an overflow.
+    package var bounded: Duration { min(max(self, .zero), .century) }
+
     /// So many times as long, within ``clamped``; zero for what is not a number, or would be less than nothing.
     package func scaled(by factor: Double) -> Duration {
         let (seconds, attoseconds) = max(clamped, .zero).components

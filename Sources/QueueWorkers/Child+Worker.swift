@@ -1,4 +1,5 @@
 public import AMQPPool
+internal import ConcurrencyPrimitives
 public import RPCContract
 public import Supervision
 

@@ -1,5 +1,5 @@
 import AMQPPool
-import ConcurrencyPrimitives
+internal import ConcurrencyPrimitives
 import DequeModule
 import Synchronization
 

@@ -1,4 +1,5 @@
 public import AMQPPool
+internal import ConcurrencyPrimitives
 import Foundation
 import Logging
 public import Supervision

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import DequeModule
 import RPCWire
 

@@ -1,5 +1,5 @@
 public import AMQPPool
-import ConcurrencyPrimitives
+internal import ConcurrencyPrimitives
 public import Logging
 @_exported public import RPCWire
 public import ServiceLifecycle

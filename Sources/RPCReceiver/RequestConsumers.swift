@@ -1,4 +1,5 @@
 import AMQPPool
+internal import ConcurrencyPrimitives
 import Logging
 import RPCWire
 import Supervision

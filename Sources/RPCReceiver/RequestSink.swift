@@ -1,5 +1,5 @@
 package import AMQPPool
-import ConcurrencyPrimitives
+internal import ConcurrencyPrimitives
 import RPCWire
 package import Supervision
 

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 public import NIOCore
 
 /// A message whose publisher waits for its outcome.

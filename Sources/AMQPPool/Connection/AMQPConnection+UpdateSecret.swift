@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import NIOCore
 
 /// Calls of ``AMQPConnection/updateSecret(_:reason:timeout:)`` on their way, in order: the answers carry no id.

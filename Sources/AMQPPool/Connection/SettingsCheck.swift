@@ -1,10 +1,5 @@
 import Supervision
 
-extension Duration {
-    /// No less than nothing and no more than a hundred years: what deadlines are computed from without an overflow.
-    var bounded: Duration { min(max(self, .zero), .seconds(3_155_760_000)) }
-}
-
 extension ConnectionConfiguration {
     /// The longest name of a connection. Before the connection is tuned, all that a client says of itself goes into one frame of
     /// 4096 bytes.

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Logging
 public import Supervision
 import Synchronization

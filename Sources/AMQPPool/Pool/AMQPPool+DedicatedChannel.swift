@@ -1,3 +1,5 @@
+internal import ConcurrencyPrimitives
+
 extension AMQPPool {
     /// Runs the body with a channel that nobody else uses: for a transaction of several operations, a prefetch or consumer of
     /// one's own, or what may fail and thereby close the channel, such as a passive declare of what may not exist (404).

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 package import Supervision
 
 /// The subtree of a pool:

@@ -1,5 +1,5 @@
 import AMQPPool
-import ConcurrencyPrimitives
+internal import ConcurrencyPrimitives
 import RPCWire
 
 /// A receiver as it is now, for those who look at it: nothing of what its requests carry.
