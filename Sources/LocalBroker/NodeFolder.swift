@@ -101,7 +101,9 @@ struct NodeFolder: Sendable {
     func arguments() -> [String] {
         let alone = ["-sname", Self.nodeName, "-start_epmd", "false", "-dist_listen", "false", "-erl_epmd_port", "1"]
         let startDistribution = distribution.map { ["-eval", $0.start(folder: path)] } ?? []
-        return ["-noinput"] + (distribution?.arguments ?? alone) + ["+S", "2:2"] + startDistribution + [
+        // What is told of a quorum queue (its messages, its consumers) is as old as its last tick, which is otherwise every 5 s.
+        let ticks = ["-rabbit", "quorum_tick_interval", "100"]
+        return ["-noinput"] + (distribution?.arguments ?? alone) + ["+S", "2:2"] + ticks + startDistribution + [
             "-eval", ControlScript.start(sourceFolder: path),
             "-s", "rabbit", "boot",
             "-eval", ControlScript.ready,

@@ -158,6 +158,18 @@ private struct Depot: Sendable {
     private func check(_ publishing: Task<[(parcel: Parcel, isConfirmed: Bool)], Never>) async throws {
         let results = await publishing.value
         try await isQuiet()
+        // What the broker tells of a queue is a little older than what it does, so a message may still be under way.
+        let deadline = ContinuousClock.now + .seconds(60)
+        let confirmed = Set(results.filter(\.isConfirmed).map(\.parcel.number))
+        let batchable = confirmed.filter { !$0.isMultiple(of: 13) }
+        while ContinuousClock.now < deadline {
+            let isDone = contents.with { contents in
+                contents.batched.isSuperset(of: batchable)
+                    && confirmed.isSubset(of: contents.handled.values.flatMap(\.self))
+            }
+            if isDone { break }
+            try await Task.sleep(for: .milliseconds(20))
+        }
         let contents = contents.with { $0 }
         for (parcel, isConfirmed) in results where isConfirmed {
             let isHandled = contents.handled[parcel.key]?.contains(parcel.number) == true
@@ -165,7 +177,6 @@ private struct Depot: Sendable {
             guard !parcel.number.isMultiple(of: 13) else { continue }
             try require(contents.batched.contains(parcel.number), "parcel \(parcel.number) is in no batch")
         }
-        let confirmed = Set(results.filter(\.isConfirmed).map(\.parcel.number))
         for (key, numbers) in contents.handled {
             let mine = numbers.filter { confirmed.contains($0) }
             try require(mine == mine.sorted(), "key \(key) was handled out of order: \(mine)")

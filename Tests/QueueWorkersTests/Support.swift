@@ -81,6 +81,11 @@ struct Shop: Sendable {
         try await broker.queue(queue, virtualHost: virtualHost)?.messages
     }
 
+    /// Waits until the broker tells of so many: what it tells of a queue is a little older than what it does.
+    func wait(for count: Int, in queue: String) async throws {
+        try await eventually("\(queue) has \(count) messages") { try await messages(in: queue) == count }
+    }
+
     /// Publishes when the queue is there.
     func publish(_ orders: Order..., to queue: String = "orders", id: String? = nil) async throws {
         try await eventually("\(queue) is there") {
