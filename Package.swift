@@ -201,7 +201,8 @@ let package = Package(
         .executableTarget(
             name: "rpc",
             dependencies: [
-                "AMQPPool", "LocalBroker", "QueueWorkers", "RPCCaller", "RPCReceiver", "Supervision", "SupervisionObserver",
+                "AMQPPool", "LocalBroker", "QueueWorkers", "RPCCaller", "RPCReceiver", "Supervision",
+                "SupervisionObserver",
                 "SupervisionTesting",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -287,7 +288,8 @@ let package = Package(
         .testTarget(
             name: "AMQPPoolTests",
             dependencies: [
-                "AMQPPool", "BrokerSupport", "ConcurrencyPrimitives", "LocalBroker", "Supervision", "SupervisionTesting",
+                "AMQPPool", "BrokerSupport", "ConcurrencyPrimitives", "LocalBroker", "Supervision",
+                "SupervisionTesting",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -433,7 +435,8 @@ let package = Package(
         .testTarget(
             name: "SettingsTests",
             dependencies: [
-                "AMQPPool", "AMQPTesting", "ActorContracts", "BrokerSupport", "LocalBroker", "QueueWorkers", "RPCActors",
+                "AMQPPool", "AMQPTesting", "ActorContracts", "BrokerSupport", "LocalBroker", "QueueWorkers",
+                "RPCActors",
                 "RPCCaller", "RPCReceiver", "RPCTesting", "RPCWire", "Supervision", "SupervisionObserver",
                 "SupervisionTesting",
                 .product(name: "Logging", package: "swift-log"),

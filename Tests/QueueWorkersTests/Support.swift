@@ -91,15 +91,29 @@ struct Shop: Sendable {
         try await eventually("\(queue) is there") {
             try await broker.queue(queue, virtualHost: virtualHost) != nil
         }
-        for order in orders {
-            // A quorum queue refuses messages until it has elected its leader.
-            try await eventually("it is published") {
-                do {
-                    try await pool.publish(order, to: queue, id: id)
-                    return true
-                } catch AMQPError.nacked {
-                    return false
-                }
+        for order in orders { try await whenLed { try await pool.publish(order, to: queue, id: id) } }
+    }
+
+    /// Publishes text to "orders", with properties of its own.
+    func publish(text: String, _ properties: MessageProperties) async throws {
+        try await whenLed {
+            try await pool.publish(
+                ByteBuffer(string: text),
+                properties: properties,
+                routingKey: "orders",
+                mandatory: true
+            )
+        }
+    }
+
+    /// A quorum queue refuses messages until it has elected its leader.
+    private func whenLed(_ publish: @Sendable () async throws -> Void) async throws {
+        try await eventually("it is published") {
+            do {
+                try await publish()
+                return true
+            } catch AMQPError.nacked {
+                return false
             }
         }
     }

@@ -75,12 +75,7 @@ struct WorkerTests {
         } _: { shop in
             try await shop.publish(Order(number: 1))
             for (text, type) in [("nonsense", nil), ("{}", "application/json"), ("{\"number\":1}", "text/csv")] {
-                try await shop.pool.publish(
-                    ByteBuffer(string: text),
-                    properties: MessageProperties(contentType: type),
-                    routingKey: "orders",
-                    mandatory: true
-                )
+                try await shop.publish(text: text, MessageProperties(contentType: type))
             }
             try await eventually("they are parked") { try await shop.messages(in: "orders.failed") == 3 }
             try await shop.wait(for: 0, in: "orders")
@@ -264,12 +259,7 @@ struct WorkerTests {
         } _: { shop in
             try await eventually("the queue is there") { try await shop.messages(in: "orders") != nil }
             for (type, text) in [("order", #"{"number":1,"customer":"a"}"#), ("refund", "2"), ("rocket", "3")] {
-                try await shop.pool.publish(
-                    ByteBuffer(string: text),
-                    properties: MessageProperties(type: type),
-                    routingKey: "orders",
-                    mandatory: true
-                )
+                try await shop.publish(text: text, MessageProperties(type: type))
             }
             try await eventually("two are handled") { handled.values.count == 2 }
             try await eventually("one is aside") { try await shop.messages(in: "orders.unhandled") == 1 }

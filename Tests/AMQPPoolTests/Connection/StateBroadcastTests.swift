@@ -1,8 +1,8 @@
+import ConcurrencyPrimitives
 import Synchronization
 import Testing
 
 @testable import AMQPPool
-import ConcurrencyPrimitives
 
 @Suite("A state and those who watch it", .timeLimit(.minutes(2)))
 struct StateBroadcastTests {

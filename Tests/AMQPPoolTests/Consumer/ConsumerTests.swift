@@ -1,4 +1,5 @@
 import BrokerSupport
+import ConcurrencyPrimitives
 import LocalBroker
 import NIOCore
 import Supervision
@@ -7,7 +8,6 @@ import Synchronization
 import Testing
 
 @testable import AMQPPool
-import ConcurrencyPrimitives
 
 @Suite("A consumer")
 struct ConsumerTests {

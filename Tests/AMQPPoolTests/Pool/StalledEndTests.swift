@@ -1,4 +1,5 @@
 import BrokerSupport
+import ConcurrencyPrimitives
 import Dispatch
 import LocalBroker
 import NIOCore
@@ -8,7 +9,6 @@ import SupervisionTesting
 import Testing
 
 @testable import AMQPPool
-import ConcurrencyPrimitives
 
 /// Nobody may have to be left behind: what cannot be said to the broker is not waited for longer than was promised.
 @Suite("Ending a pool whose network is stalled")

@@ -1,11 +1,11 @@
 import BrokerSupport
+import ConcurrencyPrimitives
 import LocalBroker
 import NIOCore
 import Synchronization
 import Testing
 
 @testable import AMQPPool
-import ConcurrencyPrimitives
 
 @Suite("States")
 struct StatesTests {
