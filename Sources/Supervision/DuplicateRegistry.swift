@@ -78,7 +78,9 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
     }
 
     /// The keys that `pid` stands under.
-    public nonisolated func keys(of pid: Pid) -> Set<Key> { state.withLock { $0.keys[pid] ?? [] } }
+    public nonisolated func keys(of pid: Pid) -> Set<Key> {
+        pid.isAlive ? state.withLock { $0.keys[pid] ?? [] } : []
+    }
 
     /// Everything that living processes have registered and that matches (Elixir's `select`). Walks a copy of the table; under a
     /// key in the order in which it was registered.

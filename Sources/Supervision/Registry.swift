@@ -128,14 +128,14 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         release(key, from: pid)?.cancel()
     }
 
-    /// Changes the value of `key` if `pid` owns it, and returns the new one.
+    /// Changes the value of `key` if `pid` owns it and is alive, and returns the new one.
     ///
     /// `change` works on a copy, outside of any lock, so that it may use the registry. It is called again when somebody else
     /// has changed the value meanwhile; what it does itself to the value of this key is overwritten by its result.
     @discardableResult
     public nonisolated func updateValue(_ key: Key, for pid: Pid, _ change: (inout Value) -> Void) -> Value? {
         let thread = ThreadIdentity.current
-        while let (number, old) = table.withLock({ $0.beginUpdate(key, for: pid, on: thread) }) {
+        while pid.isAlive, let (number, old) = table.withLock({ $0.beginUpdate(key, for: pid, on: thread) }) {
             var value = old
             change(&value)
             switch table.withLock({ $0.endUpdate(number, value) }) {
@@ -152,12 +152,13 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         table.withLock { $0.entries }.filter { $0.value.pid.isAlive && matches($0.value.value) }.map(\.key)
     }
 
-    /// The keys that `pid` owns. Walks the table.
+    /// The keys that `pid` owns; none when it has ended or is on its way out. Walks the table.
     public nonisolated func keys(of pid: Pid) -> [Key] {
-        table.withLock { $0.entries }.filter { $0.value.pid == pid }.map(\.key)
+        guard pid.isAlive else { return [] }
+        return table.withLock { $0.entries }.filter { $0.value.pid == pid }.map(\.key)
     }
 
-    /// How many keys are registered.
+    /// How many keys are registered, those of owners that are on their way out included.
     public nonisolated var count: Int { table.withLock { $0.entries.count } }
 
     /// Everything that living processes have registered and that matches (Elixir's `select`, `match`). Walks a copy of the table;

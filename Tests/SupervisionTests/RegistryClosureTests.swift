@@ -97,6 +97,33 @@ struct RegistryClosureTests {
         await supervisor.stop()
     }
 
+    @Test("a change that races a release changes what is there or nothing, and brings nothing back")
+    func changeAndRelease() async throws {
+        let supervisor = Supervisor("app") {
+            Child("a") { _ in Counter() }
+            Child("b") { _ in Counter() }
+        }
+        try await supervisor.start()
+        let a = try #require(try supervisor.child("a", as: Counter.self).pid)
+        let b = try #require(try supervisor.child("b", as: Counter.self).pid)
+        let registry = Registry<String, Int>()
+        for _ in 1...200 {
+            try registry.register("x", 0, for: a)
+            await withTaskGroup(of: Void.self) { group in
+                for _ in 1...3 { group.addTask { _ = registry.updateValue("x", for: a) { $0 += 1 } } }
+                group.addTask {
+                    registry.unregister("x", for: a)
+                    try? registry.register("x", 100, for: b)
+                }
+            }
+            #expect(registry.lookup("x")?.pid == b)
+            #expect(registry.lookup("x")?.value == 100)
+            registry.unregister("x", for: b)
+            #expect(registry.count == 0)
+        }
+        await supervisor.stop()
+    }
+
     /// A value that uses the registry when it goes away.
     private final class Parting: Sendable {
         let parting: @Sendable () -> Void

@@ -71,7 +71,9 @@ public struct ChildReference<A: Actor>: Sendable {
         isLeased: Bool = false,
         _ body: @escaping @Sendable (isolated A) async throws -> R
     ) async throws -> CallAttempt<R> {
-        let actor = try cast(child)
+        // It has ended since it was found: whoever waits for the next incarnation looks again.
+        guard let current = child.actor else { return .ended(.restarting(child: path), hasBegun: false) }
+        let actor = try cast(current)
         let process = child.process
         let address = address
         let release = isLeased ? nil : child.owner.specification.keyed?.table.lease(child.entry)
@@ -98,7 +100,8 @@ public struct ChildReference<A: Actor>: Sendable {
 
     /// The actor of the current incarnation, without a hop. For modules that check liveness themselves.
     package func resolve() throws(CallError) -> A {
-        try cast(address.child())
+        guard let actor = try address.child().actor else { throw .restarting(child: path) }
+        return try cast(actor)
     }
 
     private static func enter<R: Sendable>(
@@ -115,8 +118,7 @@ public struct ChildReference<A: Actor>: Sendable {
         return result
     }
 
-    private func cast(_ child: ChildProcess) throws(CallError) -> A {
-        guard let any = child.actor else { throw .restarting(child: path) }
+    private func cast(_ any: any Actor) throws(CallError) -> A {
         guard let actor = any as? A else {
             throw .wrongType(child: path, expected: "\(A.self)", actual: "\(type(of: any))")
         }
