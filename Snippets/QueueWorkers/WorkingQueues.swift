@@ -91,9 +91,9 @@ let billing = Child.subscriber(to: OrderPlaced.self, as: .service("billing"), on
 // snippet.end
 
 // snippet.control
-let orders = shop.child("orders", as: QueueWorker.self)
+let orders = try shop.child("orders", as: QueueWorker.self)
 try await orders.call { worker in
-    await worker.setConcurrency(2)
+    try await worker.setConcurrency(2)
     try await worker.setRate(DeliveryRate(10, in: .seconds(1)))
     await worker.pause()
     await worker.resume()

@@ -10,8 +10,8 @@ import Synchronization
 /// Made by ``Supervision/Child/worker(_:of:from:on:retry:configuration:restart:orderedBy:handler:)`` and the like. While it runs it can be
 /// paused and changed:
 ///
-///     let orders = shop.child("orders", as: QueueWorker.self)
-///     try await orders.call { worker in await worker.setConcurrency(2) }
+///     let orders = try shop.child("orders", as: QueueWorker.self)
+///     try await orders.call { worker in try await worker.setConcurrency(2) }
 ///
 /// | what happens | what it does |
 /// |---|---|
