@@ -91,11 +91,20 @@ struct Shop: Sendable {
         try await eventually("\(queue) is there") {
             try await broker.queue(queue, virtualHost: virtualHost) != nil
         }
+        // The broker tells of a quorum queue before it is declared, and ends connections that publish to it then. Once it is
+        // consumed, it has been declared. Not all are consumed.
+        for _ in 0..<100 {
+            if try await broker.consumers(virtualHost: virtualHost).contains(where: { $0.queue == queue }) { break }
+            try await Task.sleep(for: .milliseconds(20))
+        }
         for order in orders { try await whenLed { try await pool.publish(order, to: queue, id: id) } }
     }
 
     /// Publishes text to "orders", with properties of its own.
     func publish(text: String, _ properties: MessageProperties) async throws {
+        try await eventually("orders is consumed") {
+            try await broker.consumers(virtualHost: virtualHost).contains { $0.queue == "orders" }
+        }
         try await whenLed {
             try await pool.publish(
                 ByteBuffer(string: text),

@@ -448,6 +448,8 @@ struct WorkerTests {
                 // Each queue is bound to the default exchange, too.
                 let names = try await shop.broker.bindings(virtualHost: shop.virtualHost)
                     .filter { $0.source == "events" }.map(\.destination)
+                let consumed = try await shop.broker.consumers(virtualHost: shop.virtualHost)
+                guard Set(consumed.map(\.queue)).count == 3 else { return false }
                 return Set([
                     "billing.events.order.placed", "cache.events.order.placed.one", "cache.events.order.placed.two",
                 ]).isSubset(of: names)

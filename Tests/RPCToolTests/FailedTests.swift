@@ -27,7 +27,10 @@ struct FailedTests {
             func messages(in queue: String) async throws -> Int? {
                 try await broker.queue(queue, virtualHost: virtualHost)?.messages
             }
-            while try await messages(in: "orders") == nil { try await Task.sleep(for: .milliseconds(20)) }
+            // The broker tells of a quorum queue before it is declared.
+            while try await !broker.consumers(virtualHost: virtualHost).contains(where: { $0.queue == "orders" }) {
+                try await Task.sleep(for: .milliseconds(20))
+            }
             for number in 1...3 { try await pool.publish(number, to: "orders", id: "\(number)") }
             while try await messages(in: "orders.failed") != 3 { try await Task.sleep(for: .milliseconds(20)) }
             await root.stop()
