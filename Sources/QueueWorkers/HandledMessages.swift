@@ -48,7 +48,7 @@ final class HandledMessages: Sendable {
     private func drop(_ state: inout State) {
         let now = ContinuousClock.now
         while let oldest = state.order.first,
-            state.order.count > settings.maximumEntries || oldest.time + settings.maximumAge <= now
+            state.order.count > settings.maximumEntries || oldest.time + settings.maximumAge.bounded <= now
         {
             state.order.removeFirst()
             if state.times[oldest.id] == oldest.time { state.times[oldest.id] = nil }

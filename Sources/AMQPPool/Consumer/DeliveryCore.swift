@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import DequeModule
 import HeapModule
 package import Supervision
@@ -421,6 +422,9 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         startReady(&actions)
     }
 
+    /// Settings and errors of handlers say how long, so it is brought into bounds.
+    private func time(after delay: Duration) -> Duration { now + delay.bounded }
+
     // MARK: Waiting
 
     private var isStopping: Bool {
@@ -442,7 +446,8 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         }
         partitions[partition, default: Partition()].waiting.append(key)
         if settings.batchSize > 1, partitions[partition]?.due == nil {
-            partitions[partition]?.due = now + settings.batchDelay
+            let due = time(after: settings.batchDelay)
+            partitions[partition]?.due = due
         }
         advance(partition)
     }
@@ -459,7 +464,7 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
             state.waiting.removeFirst(size)
             if holdsKey { state.live += size }
             ready.append(Run(first: first, rest: rest, partition: holdsKey ? partition : nil))
-            state.due = settings.batchSize > 1 && !state.waiting.isEmpty ? now + settings.batchDelay : nil
+            state.due = settings.batchSize > 1 && !state.waiting.isEmpty ? time(after: settings.batchDelay) : nil
         }
         if state.waiting.isEmpty { state.due = nil }
         let isOver = state.waiting.isEmpty && state.live == 0 && state.zombies == 0
@@ -502,7 +507,7 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         runningCount += 1
         tokens?.take(1 + rest.count, at: now)
         if let limit = settings.timeLimit {
-            deadlines.append((now + limit, id))
+            deadlines.append((time(after: limit), id))
             // A handler that runs long keeps the others behind it, which may have ended.
             if deadlines.count > 2 * runs.count + 64 { deadlines = deadlines.filter { isRunning($0.run) } }
         }
@@ -522,7 +527,7 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         guard settings.killSwitch != nil, trippedUntil == nil else { return }
         let isSuccess = if case .acknowledge = disposition { true } else { false }
         guard let pause = settings.killSwitch?.record(isSuccess: isSuccess, at: now) else { return }
-        trippedUntil = now + pause
+        trippedUntil = time(after: pause)
         actions.append(.tripped(for: pause))
     }
 
@@ -574,7 +579,7 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
     private mutating func pause(_ key: Key, _ next: Next, for delay: Duration) {
         lastSerial += 1
         entries[key]?.phase = .pausing(next, serial: lastSerial)
-        pauses.insert(Pause(due: now + max(delay, .zero), key: key, serial: lastSerial))
+        pauses.insert(Pause(due: time(after: delay), key: key, serial: lastSerial))
         if pauses.count > 2 * entries.count + 64 {
             pauses = Heap(pauses.unordered.filter { isCurrent($0) })
         }

@@ -1,3 +1,5 @@
+internal import ConcurrencyPrimitives
+
 /// How many messages may begin in a time. The first as many may begin at once.
 public struct DeliveryRate: Sendable, Hashable {
     /// How many messages.
@@ -25,7 +27,7 @@ public struct DeliveryRate: Sendable, Hashable {
         private var time: Duration?
 
         init(_ rate: DeliveryRate) {
-            self.rate = DeliveryRate(max(1, rate.count), in: max(.nanoseconds(1), rate.interval))
+            self.rate = DeliveryRate(max(1, rate.count), in: max(.nanoseconds(1), rate.interval.bounded))
             count = Double(self.rate.count)
         }
 

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import DequeModule
 
 /// Pauses a consumer when too large a share of its messages fails, in place of failing the whole queue: most likely the fault is not in
@@ -45,7 +46,7 @@ public struct KillSwitch: Sendable {
     mutating func record(isSuccess: Bool, at now: Duration) -> Duration? {
         outcomes.append((now, isSuccess))
         if !isSuccess { failures += 1 }
-        while let first = outcomes.first, outcomes.count > Self.limit || first.time + window < now {
+        while let first = outcomes.first, outcomes.count > Self.limit || first.time + window.bounded < now {
             outcomes.removeFirst()
             if !first.isSuccess { failures -= 1 }
         }

@@ -122,6 +122,30 @@ struct DeliveryCoreTests {
         #expect(harness.decisions() == ["zombies 0"])
     }
 
+    @Test("The longest durations of settings and of errors overflow nothing")
+    func longest() {
+        let longest = Duration(secondsComponent: .max, attosecondsComponent: 0)
+        var harness = Harness {
+            $0.timeLimit = longest
+            $0.batchSize = 2
+            $0.batchDelay = longest
+            $0.rate = DeliveryRate(3, in: longest)
+            $0.killSwitch = KillSwitch(share: 1, minimum: 3, window: longest, pause: longest)
+        }
+        harness.pass(.seconds(1))
+        harness.arrive("a", "b")
+        harness.end(1, .retry(after: longest), .requeue(after: longest))
+        harness.arrive("c", "d", "e")
+        harness.pass(.seconds(1))
+        harness.end(2, .reject)
+        harness.pass(.seconds(1))
+        #expect(
+            harness.decisions() == ["run 1: a b", "run 2: c d", "tripped for \(longest)", "reject 3", "requeue 4"]
+        )
+        #expect(harness.core.count == 3)
+        #expect(harness.core.nextWake != nil)
+    }
+
     @Test("When more handlers ignore their cancellation than may run, nothing more begins")
     func zombies() {
         var harness = Harness {
