@@ -143,14 +143,10 @@ public final class InProcessWorker: Sendable {
     /// Delivers bytes, and returns what became of them in the end.
     public func deliver(_ body: ByteBuffer, properties: MessageProperties = MessageProperties()) async -> Outcome {
         await broker.deliver(body, properties) { [runner, processing, queue] delivery, source in
-            let prepared = processing.prepare(delivery, from: queue, .quorum)
             runner.deliver(
-                prepared.message,
+                processing.prepare(delivery, from: queue, .quorum),
                 from: source,
-                tag: delivery.deliveryTag,
-                partition: prepared.partition,
-                attempt: prepared.attempt,
-                disposition: prepared.disposition
+                tag: delivery.deliveryTag
             )
         }
     }

@@ -78,13 +78,7 @@ public actor QueueWorker: Supervision.Worker {
                 if let topology = topologies.first(where: { DelayQueue.isOne(forward.routingKey, of: $0.queue) }) {
                     try await topology.ensureDelay(named: forward.routingKey, on: pool)
                 }
-                try await pool.publish(
-                    forward.body,
-                    properties: forward.properties,
-                    exchange: forward.exchange,
-                    routingKey: forward.routingKey,
-                    mandatory: true
-                )
+                try await pool.publish(forward)
             }
         )
         self.runner = runner

@@ -88,15 +88,7 @@ public actor Consumer: Worker {
                 return [failures.decide(arrival, attempt: attempt, error)]
             }
         }
-        behavior.publish = { forward in
-            try await pool.publish(
-                forward.body,
-                properties: forward.properties,
-                exchange: forward.exchange,
-                routingKey: forward.routingKey,
-                mandatory: true
-            )
-        }
+        behavior.publish = { try await pool.publish($0) }
         behavior.onTimeLimit = { failures.decide($0, attempt: $1, HandlerTimeLimitExceeded()) }
         behavior.onEvent = { failures.note($0) }
         let runner = DeliveryRunner(engine, behavior: behavior)

@@ -117,15 +117,7 @@ final class ConsumerSession<Message: Sendable>: DeliverySource {
             return (state.source, state.declaredType, mustProbe)
         }
         if mustProbe { probe(source) }
-        let prepared = prepare(delivery, type)
-        runner.deliver(
-            prepared.message,
-            from: source,
-            tag: delivery.deliveryTag,
-            partition: prepared.partition,
-            attempt: prepared.attempt,
-            disposition: prepared.disposition
-        )
+        runner.deliver(prepare(delivery, type), from: source, tag: delivery.deliveryTag)
     }
 
     /// A delivery that cannot be accepted: it is rejected, where there is such a thing.
@@ -145,12 +137,9 @@ final class ConsumerSession<Message: Sendable>: DeliverySource {
             properties: refused.properties ?? MessageProperties(),
             body: ByteBuffer()
         )
-        runner.deliver(
-            prepare(delivery, type).message,
-            from: source,
-            tag: refused.deliveryTag,
-            disposition: .reject
-        )
+        var prepared = PreparedDelivery(prepare(delivery, type).message)
+        prepared.disposition = .reject
+        runner.deliver(prepared, from: source, tag: refused.deliveryTag)
     }
 
     /// Brokers mark what they deliver of a stream, but publishers can write that mark too: it is found out, and nothing but

@@ -105,22 +105,15 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
         drive { $0.determined(source, kind, at: $1, &$2) }
     }
 
-    package func deliver(
-        _ message: Message,
-        from source: Core.Source,
-        tag: UInt64,
-        partition: Int? = nil,
-        attempt: Int = 1,
-        disposition: Disposition? = nil
-    ) {
+    package func deliver(_ prepared: PreparedDelivery<Message>, from source: Core.Source, tag: UInt64) {
         drive { core, now, actions in
             core.arrived(
-                message,
+                prepared.message,
                 from: source,
                 tag: tag,
-                partition: partition,
-                attempt: attempt,
-                disposition: disposition,
+                partition: prepared.partition,
+                attempt: prepared.attempt,
+                disposition: prepared.disposition,
                 at: now,
                 &actions
             )
@@ -292,6 +285,19 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
     private func wake(at due: Duration) {
         state.withLock { state in if state.wake?.due == due { state.wake = nil } }
         drive { $0.tick(at: $1, &$2) }
+    }
+}
+
+extension AMQPPool {
+    /// Publishes in place of a message that was delivered, and returns when the broker has it in a queue.
+    package func publish(_ forward: Forward) async throws {
+        try await publish(
+            forward.body,
+            properties: forward.properties,
+            exchange: forward.exchange,
+            routingKey: forward.routingKey,
+            mandatory: true
+        )
     }
 }
 
