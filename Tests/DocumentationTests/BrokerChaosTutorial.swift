@@ -16,7 +16,7 @@ final class Orders: Sendable {
 
     /// Waits until an order has been handled.
     func wait(for order: String) async throws {
-        for _ in 0..<500 {
+        for _ in 0..<2000 {
             if handled.withLock({ $0.contains(order) }) { return }
             try await Task.sleep(for: .milliseconds(10))
         }
