@@ -20,6 +20,8 @@ public enum EncodingError: Error, Sendable, Hashable {
     case notFinite
     /// An expiration must be 0 to 4294967295 milliseconds in decimal digits; the broker closes the channel for any other.
     case invalidExpiration(String)
+    /// The headers `CC` and `BCC` name further routing keys in an array; the broker closes the channel for any other value.
+    case invalidCopies(header: String)
     /// A method that carries no content was given some, or it is not one this client can send.
     case unsupportedMethod(String)
     /// No memory was left to encode it in.
@@ -46,6 +48,8 @@ extension EncodingError: CustomStringConvertible {
             "a floating-point number is infinite or NaN, which the broker cannot read"
         case .invalidExpiration(let text):
             "the expiration \"\(text.prefix(32))\" is not a number of milliseconds from 0 to 4294967295"
+        case .invalidCopies(let header):
+            "the header \(header) must be an array of routing keys"
         case .unsupportedMethod(let name):
             "\(name) cannot be sent like this"
         case .outOfMemory:

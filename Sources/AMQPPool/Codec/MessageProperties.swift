@@ -158,3 +158,8 @@ public enum DeliveryMode: UInt8, Sendable, Hashable {
     /// Written to disk by durable queues.
     case persistent = 2
 }
+
+extension MessageProperties {
+    /// The headers with further routing keys: the broker copies a message to each.
+    static let copyHeaders = ["CC", "BCC"]
+}

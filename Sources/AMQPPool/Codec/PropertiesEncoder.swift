@@ -14,6 +14,7 @@ extension TableEncoder {
             result._flags |= UInt32(AMQP_BASIC_CONTENT_ENCODING_FLAG)
         }
         if !properties.headers.isEmpty {
+            try checkCopies(properties.headers)
             result.headers = try table(properties.headers)
             result._flags |= UInt32(AMQP_BASIC_HEADERS_FLAG)
         }
@@ -59,6 +60,16 @@ extension TableEncoder {
             result._flags |= UInt32(AMQP_BASIC_APP_ID_FLAG)
         }
         return result
+    }
+
+    /// `rabbit_basic` closes the channel with 406, in a text that does not say for which message, when they are no arrays.
+    private func checkCopies(_ headers: FieldTable) throws(EncodingError) {
+        for header in MessageProperties.copyHeaders {
+            switch headers[header] {
+            case nil, .array?: break
+            case _?: throw .invalidCopies(header: header)
+            }
+        }
     }
 
     /// What the broker takes as an expiration: `rabbit_basic` parses decimal digits and refuses more than an Erlang timer

@@ -264,8 +264,7 @@ extension MessageProperties {
         copy.userID = nil
         // It would run out where the copy is to be kept.
         copy.expiration = nil
-        // Each names further queues to copy a message to.
-        for header in ["CC", "BCC"] { copy.headers[header] = nil }
+        for header in Self.copyHeaders { copy.headers[header] = nil }
         return copy
     }
 }

@@ -114,6 +114,22 @@ struct EncodingLimitsTests {
         }
     }
 
+    @Test("further routing keys are an array", arguments: ["CC", "BCC"])
+    func copies(_ header: String) throws {
+        for value in [.string("queue"), .int64(1), .table([:]), .void, .bool(true)] as [FieldValue] {
+            #expect(throws: EncodingError.invalidCopies(header: header)) {
+                try added(Self.publish, MessageProperties(headers: [header: value]))
+            }
+        }
+        for value in [.array([]), .array([.string("queue")])] as [FieldValue] {
+            let properties = MessageProperties(headers: [header: value])
+            #expect(
+                try decoded(added(Self.publish, properties)).last
+                    == .header(channel: 7, bodySize: 0, .success(properties))
+            )
+        }
+    }
+
     @Test("a body is cut into frames of at most the negotiated size", arguments: [4096, 5000, 131_072] as [UInt32])
     func bodies(_ maximumFrameSize: UInt32) throws {
         let chunk = Int(maximumFrameSize) - 8
