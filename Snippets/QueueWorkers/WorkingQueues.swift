@@ -93,10 +93,10 @@ let billing = Child.subscriber(to: OrderPlaced.self, as: .service("billing"), on
 // snippet.control
 let orders = try shop.child("orders", as: QueueWorker.self)
 try await orders.call { worker in
-    try await worker.setConcurrency(2)
-    try await worker.setRate(DeliveryRate(10, in: .seconds(1)))
+    worker.setConcurrency(2)
+    try worker.setRate(DeliveryRate(10, in: .seconds(1)))
     await worker.pause()
-    await worker.resume()
+    worker.resume()
 }
 // snippet.end
 

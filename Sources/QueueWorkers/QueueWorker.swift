@@ -11,7 +11,7 @@ import Synchronization
 /// paused and changed:
 ///
 ///     let orders = try shop.child("orders", as: QueueWorker.self)
-///     try await orders.call { worker in try await worker.setConcurrency(2) }
+///     try await orders.call { worker in worker.setConcurrency(2) }
 ///
 /// | what happens | what it does |
 /// |---|---|
