@@ -34,6 +34,9 @@ struct Client: AsyncParsableCommand {
     @Option(help: "Begin so many calls a second; 0 for as many as possible.")
     var rate = 0.0
 
+    @Flag(help: "Make the calls on the executor of the caller's connections.")
+    var executor = false
+
     func validate() throws {
         guard inflight > 0, body > 1 else { throw ValidationError("--inflight is at least 1, --body at least 2") }
     }
@@ -81,12 +84,10 @@ struct Client: AsyncParsableCommand {
         }
         // The first failure says more than a count of all.
         try await load.call()
-        let result: Load.Result
-        if let calls {
+        let result = await withTaskExecutorPreference(executor ? caller.executor : nil) {
+            guard let calls else { return await load.run(warmup: .seconds(warmup), for: .seconds(seconds)) }
             await load.run(calls: (calls + 9) / 10)
-            result = await load.run(calls: calls)
-        } else {
-            result = await load.run(warmup: .seconds(warmup), for: .seconds(seconds))
+            return await load.run(calls: calls)
         }
         print(result, load)
         await caller.stop()

@@ -19,12 +19,16 @@ struct Connecting: ParsableArguments {
     @Option(help: "How many channels all connections together have, at least one each.")
     var channels = 1
 
+    @Flag(help: "Spread the connections over the event loops, instead of one for all.")
+    var spread = false
+
     func validate() throws {
         guard connections > 0, channels > 0 else { throw ValidationError("there must be a connection and a channel") }
     }
 
     func configure(_ pool: inout PoolConfiguration) {
         pool.connections = connections
+        pool.spreadsOverEventLoops = spread
         pool.channelsPerConnection = max(1, (channels + connections - 1) / connections)
     }
 

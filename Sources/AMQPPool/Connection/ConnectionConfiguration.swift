@@ -35,8 +35,8 @@ public struct ConnectionConfiguration: Sendable {
     public var maximumOutboxBytes = 64 * 1024 * 1024
     /// Operations of one channel that may wait for their turn; more are refused. Default 1,024.
     public var maximumWaitingOperations = 1024
-    /// Where connections run. Default: the process-wide singleton group. A group passed in must outlive the connection,
-    /// and is never shut down here.
+    /// Where connections run: those of a pool on one event loop of it, see ``PoolConfiguration/spreadsOverEventLoops``. Default: the
+    /// process-wide singleton group. A group passed in must outlive the connection, and is never shut down here.
     public var eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
 
     /// Who resolves names, made anew for each attempt; nil is the operating system. Takes the DNS's place in tests.

@@ -1,5 +1,6 @@
 internal import ConcurrencyPrimitives
 public import Logging
+import NIOCore
 public import ServiceLifecycle
 public import Supervision
 import Synchronization
@@ -19,6 +20,18 @@ import Synchronization
 public final class AMQPPool: Service, Sendable {
     /// The tree of the pool.
     public let supervisor: Supervisor
+    /// Runs tasks on the event loop of the pool's connections, for code that exchanges very many small messages: a message is written
+    /// where it was made, and its outcome resumes the task that waits for it, without waking another thread.
+    ///
+    ///     try await withTaskExecutorPreference(pool.executor) {
+    ///         for order in orders { try await pool.publish(order, routingKey: "orders") }
+    ///     }
+    ///
+    /// What runs there must never block and must be short: while it runs, the connections do nothing, neither deliveries nor
+    /// heartbeats. A part of a task that holds the event loop for more than 5 ms is logged as a warning, at most once a minute. The event
+    /// loop group must outlive the tasks: a group of your own that is shut down never resumes them. With
+    /// ``PoolConfiguration/spreadsOverEventLoops`` it is one event loop of several.
+    public let executor: any TaskExecutor
     package let configuration: PoolConfiguration
     /// What callers and receivers that share this pool open their channels on.
     package let leases: ConnectionLeases
@@ -59,7 +72,12 @@ public final class AMQPPool: Service, Sendable {
         logger: Logger? = nil,
         onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in }
     ) {
+        let configuration = configuration.withEventLoop()
         self.configuration = configuration
+        executor = EventLoopExecutor(
+            configuration.connection.eventLoopGroup.next(),
+            logger: logger ?? Logger(label: name)
+        )
         let leases = ConnectionLeases(count: configuration.connectionCount)
         self.leases = leases
         self.logger = logger ?? Logger(label: name)

@@ -301,7 +301,10 @@ struct ConsumerFaultTests {
                 }
                 try await handled.wait(for: (round + 1) * 5)
                 let name = try #require(try await broker.connections(virtualHost: virtualHost).first?.name)
+                let channels = pool.readyChannels
                 try await broker.closeConnection(name)
+                // What is published before it is known is in doubt.
+                try await eventually("it is known") { channels.contains { $0.closedError != nil } }
                 try await pool.waitUntilReady(timeout: .seconds(60))
             }
             await root.stop()
