@@ -36,6 +36,16 @@ func send(_ message: ByteBuffer) async throws {
 }
 // snippet.end
 
+// snippet.many
+func send(_ orders: [ByteBuffer]) async throws {
+    let messages = orders.map { OutgoingMessage($0, routingKey: "orders", mandatory: true) }
+    let results = await pool.publish(contentsOf: messages, timeout: .seconds(30))
+    for (order, result) in zip(orders, results) {
+        if case .failure(let error) = result, error.isRetrySafe { try await putAside(order) }
+    }
+}
+// snippet.end
+
 // snippet.dedicated
 let exists = try await pool.withDedicatedChannel(timeout: .seconds(5)) { channel in
     do {

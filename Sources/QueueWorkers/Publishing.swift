@@ -3,27 +3,22 @@ import Foundation
 import NIOCore
 public import RPCContract
 
-/// A message to be published, and where.
-struct OutgoingMessage: Sendable {
-    var body: ByteBuffer
-    var properties: MessageProperties
-    var exchange = ""
-    var routingKey = ""
-    var mandatory = true
-
+extension OutgoingMessage {
+    /// A message that is not addressed yet.
     init(body: ByteBuffer, properties: MessageProperties) {
-        self.body = body
-        self.properties = properties
+        self.init(body, properties: properties, routingKey: "", mandatory: true)
     }
 
     /// Persistent, with an id and the time.
     init<Codec: RPCCodec>(_ value: Codec.Value, codec: Codec) throws(RPCCodecError) {
-        body = try codec.encode(value)
-        properties = MessageProperties(
-            contentType: codec.contentType,
-            deliveryMode: .persistent,
-            messageID: UUID().uuidString.lowercased(),
-            timestamp: secondsSince1970()
+        self.init(
+            body: try codec.encode(value),
+            properties: MessageProperties(
+                contentType: codec.contentType,
+                deliveryMode: .persistent,
+                messageID: UUID().uuidString.lowercased(),
+                timestamp: secondsSince1970()
+            )
         )
     }
 

@@ -98,22 +98,11 @@ extension AMQPChannel {
     private func published(_ id: UInt64, _ outcome: PublishOutcome) {
         guard let pending = publishes.removeValue(forKey: id) else { return }
         pending.deadline.cancel()
-        let result: Result<Void, AMQPError> =
-            switch outcome {
-            case .confirmed: .success(())
-            case .nacked: .failure(.nacked)
-            case .returned(let code, let text):
-                .failure(
-                    .returned(code: code, text: text, exchange: pending.exchange, routingKey: pending.routingKey)
-                )
-            case .refused(.refused(let code, let text, let exchange, let routingKey)):
-                .failure(.refused(code: code, text: text, exchange: exchange, routingKey: routingKey))
-            case .notWritten(let error), .refused(let error): .failure(.notSent(error))
-            case .unknown(let error): .failure(.unconfirmed(error))
-            case .sent: .failure(.unconfirmed(.confirmsNotSelected))
-            // Routed, but perhaps not on disk yet: less than a confirm.
-            case .presumedDelivered: .failure(.unconfirmed(closedError ?? connection.closedError ?? .channelClosed))
-            }
+        let result = outcome.result(
+            exchange: pending.exchange,
+            routingKey: pending.routingKey,
+            closedError: closedError ?? connection.closedError ?? .channelClosed
+        )
         pending.continuation.resume(returning: result)
     }
 
@@ -141,6 +130,19 @@ extension AMQPChannel {
         case .full: eventLoop.execute { publish.end(.notWritten(.outboxIsFull)) }
         case .refused(let outcome): eventLoop.execute { publish.end(outcome) }
         }
+    }
+
+    /// Hands over as many as there is room for, at once. Returns how many that were; also those whose outcome is told already.
+    func offer(_ publishes: [Publish]) -> Int {
+        let (taken, admission) = outbox.append(publishes)
+        switch admission {
+        case .queued, .full: break
+        case .wakeUp: onEventLoop { $0.drain() }
+        case .closed(let error):
+            for publish in publishes { publish.end(.notWritten(error)) }
+            return publishes.count
+        }
+        return taken
     }
 
     private enum Offer {
@@ -199,5 +201,30 @@ extension AMQPChannel {
 }
 
 extension AMQPError {
-    fileprivate static var outboxIsFull: AMQPError { .overloaded("messages waiting to be written on one channel") }
+    static var outboxIsFull: AMQPError { .overloaded("messages waiting to be written on one channel") }
+}
+
+extension PublishOutcome {
+    /// What its publisher is told.
+    ///
+    /// - Parameter closedError: why the channel is over, if it is.
+    func result(
+        exchange: String,
+        routingKey: String,
+        closedError: @autoclosure () -> AMQPError
+    ) -> Result<Void, AMQPError> {
+        switch self {
+        case .confirmed: .success(())
+        case .nacked: .failure(.nacked)
+        case .returned(let code, let text):
+            .failure(.returned(code: code, text: text, exchange: exchange, routingKey: routingKey))
+        case .refused(.refused(let code, let text, let exchange, let routingKey)):
+            .failure(.refused(code: code, text: text, exchange: exchange, routingKey: routingKey))
+        case .notWritten(let error), .refused(let error): .failure(.notSent(error))
+        case .unknown(let error): .failure(.unconfirmed(error))
+        case .sent: .failure(.unconfirmed(.confirmsNotSelected))
+        // Routed, but perhaps not on disk yet: less than a confirm.
+        case .presumedDelivered: .failure(.unconfirmed(closedError()))
+        }
+    }
 }

@@ -36,6 +36,17 @@ final class ChannelOutbox: Sendable {
         var bytes = 0
         var isAwake = false
         var closedError: AMQPError?
+
+        /// One message always fits, however large.
+        func hasRoom(for size: Int, _ bounds: Bounds) -> Bool {
+            (bytes == 0 || bytes + size <= bounds.bytes) && count < bounds.entries
+        }
+
+        mutating func append(_ entry: Entry, _ size: Int) {
+            entries.append(entry)
+            count += 1
+            bytes += size
+        }
     }
 
     /// What may wait at once.
@@ -64,16 +75,27 @@ final class ChannelOutbox: Sendable {
         let bytes = entry.bytes
         return state.withLock { state in
             if let error = state.closedError { return .closed(error) }
-            if case .publish = entry {
-                // One message always fits, however large.
-                let fits = state.bytes == 0 || state.bytes + bytes <= bounds.bytes
-                guard fits, state.count < bounds.entries else { return .full }
-            }
-            state.entries.append(entry)
-            state.count += 1
-            state.bytes += bytes
+            if case .publish = entry, !state.hasRoom(for: bytes, bounds) { return .full }
+            state.append(entry, bytes)
             defer { state.isAwake = true }
             return state.isAwake ? .queued : .wakeUp
+        }
+    }
+
+    /// Takes as many of these messages as there is room for, in their order, in one turn.
+    func append(_ publishes: [Publish]) -> (taken: Int, Admission) {
+        state.withLock { state in
+            if let error = state.closedError { return (0, .closed(error)) }
+            var taken = 0
+            for publish in publishes {
+                let bytes = publish.body.readableBytes
+                guard state.hasRoom(for: bytes, bounds) else { break }
+                state.append(.publish(publish), bytes)
+                taken += 1
+            }
+            guard taken > 0 else { return (0, .full) }
+            defer { state.isAwake = true }
+            return (taken, state.isAwake ? .queued : .wakeUp)
         }
     }
 

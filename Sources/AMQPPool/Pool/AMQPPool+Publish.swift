@@ -30,14 +30,23 @@ extension AMQPPool {
         mandatory: Bool = false,
         timeout: Duration? = nil
     ) async throws(AMQPError) {
-        let deadline = ContinuousClock.now + (timeout ?? operationTimeout).bounded
-        let message = PoolMessage(
-            body: body,
+        let timeout = (timeout ?? operationTimeout).bounded
+        let message = OutgoingMessage(
+            body,
             properties: properties,
             exchange: exchange,
             routingKey: routingKey,
             mandatory: mandatory
         )
+        try await publish(message, before: .now + timeout, timeout)
+    }
+
+    /// - Parameter timeout: what the deadline was made of, to be told.
+    func publish(
+        _ message: OutgoingMessage,
+        before deadline: ContinuousClock.Instant,
+        _ timeout: Duration
+    ) async throws(AMQPError) {
         while true {
             let admission = publishScreen.admit(message)
             switch admission {
@@ -62,7 +71,7 @@ extension AMQPPool {
                 case nil:
                     if Task.isCancelled { throw .notSent(.cancelled(operation: "publish")) }
                     throw .notSent(
-                        refusal?.of(message) ?? .timedOut(operation: "publish", after: timeout ?? operationTimeout)
+                        refusal?.of(message) ?? .timedOut(operation: "publish", after: timeout)
                     )
                 }
             }
@@ -71,7 +80,7 @@ extension AMQPPool {
 
     /// Publishes the message on a channel of its own, which it may close.
     private func publishAlone(
-        _ message: PoolMessage,
+        _ message: OutgoingMessage,
         on ground: PublishRefusal.Ground,
         _ notBefore: ContinuousClock.Instant,
         _ refusal: AMQPError?,
@@ -133,14 +142,7 @@ extension AMQPPool {
     }
 }
 
-/// A message on its way through a pool.
-struct PoolMessage: Sendable {
-    var body: ByteBuffer
-    var properties: MessageProperties
-    var exchange: String
-    var routingKey: String
-    var mandatory: Bool
-
+extension OutgoingMessage {
     func publish(on channel: AMQPChannel, before deadline: ContinuousClock.Instant) async throws(AMQPError) {
         try await channel.publish(
             body,
@@ -157,7 +159,7 @@ struct PoolMessage: Sendable {
 final class PublishScreen: Sendable {
     private let state = Mutex(RefusedPublishes())
 
-    func admit(_ message: PoolMessage) -> RefusedPublishes.Admission {
+    func admit(_ message: OutgoingMessage) -> RefusedPublishes.Admission {
         state.withLock { state in
             if message.exchange.isEmpty, state.isEmpty { return .shared }
             return state.admit(
@@ -172,32 +174,32 @@ final class PublishScreen: Sendable {
 
     /// Runs the publish of a message on a channel that others use too, and remembers its refusal.
     func noting(
-        _ message: PoolMessage,
+        _ message: OutgoingMessage,
         _ publish: () async throws(AMQPError) -> Void
     ) async throws(AMQPError) {
         do throws(AMQPError) {
             try await publish()
         } catch {
-            switch error {
-            case .refused(let code, let text, _, _), .unconfirmed(.channelClosedByBroker(let code, let text)):
-                var ground = PublishRefusal(code: code, text: text).ground
-                if ground == .unknown, case .refused = error {
-                    ground = .message(
-                        exchange: message.exchange,
-                        routingKey: message.routingKey,
-                        userID: message.properties.userID
-                    )
-                }
-                let isOwn = ground.matches(
-                    exchange: message.exchange,
-                    routingKey: message.routingKey,
-                    userID: message.properties.userID,
-                    size: message.body.readableBytes
-                )
-                if isOwn { state.withLock { $0.refused(ground, error.cause, at: .now) } }
-            default: break
-            }
+            failed(message, error)
             throw error
+        }
+    }
+
+    /// Remembers that a message on a channel that others use too was refused, if it was.
+    func failed(_ message: OutgoingMessage, _ error: AMQPError) {
+        guard let ground = error.refusalGround(of: message), ground.matches(message) else { return }
+        state.withLock { $0.refused(ground, error.cause, at: .now) }
+    }
+
+    /// Whether the message may go on a channel that others use too, without being tried first.
+    func shares(_ message: OutgoingMessage) -> Bool {
+        state.withLock { state in
+            state.shares(
+                exchange: message.exchange,
+                routingKey: message.routingKey,
+                userID: message.properties.userID,
+                size: message.body.readableBytes
+            )
         }
     }
 
@@ -218,9 +220,37 @@ extension RefusedPublishes.Trial {
     }
 }
 
+extension PublishRefusal.Ground {
+    func matches(_ message: OutgoingMessage) -> Bool {
+        matches(
+            exchange: message.exchange,
+            routingKey: message.routingKey,
+            userID: message.properties.userID,
+            size: message.body.readableBytes
+        )
+    }
+}
+
 extension AMQPError {
+    /// What the broker refused, when it closed a channel for a message: this one, or one that was on the channel with it.
+    func refusalGround(of message: OutgoingMessage) -> PublishRefusal.Ground? {
+        switch self {
+        case .refused(let code, let text, _, _):
+            let ground = PublishRefusal(code: code, text: text).ground
+            guard ground == .unknown else { return ground }
+            return .message(
+                exchange: message.exchange,
+                routingKey: message.routingKey,
+                userID: message.properties.userID
+            )
+        case .unconfirmed(.channelClosedByBroker(let code, let text)):
+            return PublishRefusal(code: code, text: text).ground
+        default: return nil
+        }
+    }
+
     /// A refusal as that of another message.
-    fileprivate func of(_ message: PoolMessage) -> AMQPError {
+    func of(_ message: OutgoingMessage) -> AMQPError {
         switch self {
         case .refused(let code, let text, _, _), .channelClosedByBroker(let code, let text):
             .refused(code: code, text: text, exchange: message.exchange, routingKey: message.routingKey)

@@ -76,6 +76,11 @@ struct RefusedPublishes {
         return admit(.exchange(exchange), at: now)
     }
 
+    /// Whether ``admit(exchange:routingKey:userID:size:at:)`` would say ``Admission/shared``.
+    func shares(exchange: String, routingKey: String, userID: String?, size: Int) -> Bool {
+        known(exchange, routingKey, userID, size) == nil && (exchange.isEmpty || exchanges.contains(exchange))
+    }
+
     private func known(_ exchange: String, _ routingKey: String, _ userID: String?, _ size: Int) -> Ground? {
         guard !entries.isEmpty else { return nil }
         if let sizeLimit, size > sizeLimit, entries[.size(limit: sizeLimit)] != nil { return .size(limit: sizeLimit) }
