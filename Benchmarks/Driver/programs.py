@@ -101,6 +101,7 @@ def rpc_pair(broker, client, server, **options):
                 arguments += ["--" + key, str(value)]
         return arguments
 
+    flags = [["--" + name for name in options.pop(key, ())] for key in ("client_flags", "server_flags")]
     own = {key: options.pop(key, None) for key in ("connections", "channels")}
     inflight = options.get("inflight", 64)
     at_once = max(256, min(65535, inflight))
@@ -109,10 +110,17 @@ def rpc_pair(broker, client, server, **options):
     else:
         serving = command(server, "server", prefetch=at_once)
     calling = command(client, "client", **options, **(own if client[0] == "ours" else {}))
+    calling, serving = calling + flags[0], serving + flags[1]
     with Server(serving) as process:
         line = run(calling)
     line["server"] = process.result
     return line
+
+
+def publish(broker, program, inflight, seconds, warmup, flags=()):
+    start = [RPC, "publish", "--url", broker.url] if program == "ours" else [RAW, "publish", "--port", broker.port]
+    options = ["--inflight", str(inflight), "--seconds", str(seconds), "--warmup", str(warmup)]
+    return run(start + options + ["--" + flag for flag in flags])
 
 
 def ours(case, children, kind="actor", timeout=900):

@@ -62,15 +62,20 @@ class Round:
             self.made[key] = line
         return self.made[key]
 
-    def rpc(self, client, server, inflight=64, rate=None, connections=None, channels=None):
+    def rpc(
+        self, client, server, inflight=64, rate=None, connections=None, channels=None, client_flags=(), server_flags=()
+    ):
         key = "%s-%s to %s-%s at %d" % (*client, *server, inflight)
         if rate:
             key += ", %s" % rate
         if connections or channels:
             key += ", %s x %s" % (connections, channels)
+        for flag in (*client_flags, *server_flags):
+            key += ", " + flag
 
         def make():
             options = {"inflight": inflight, "connections": connections, "channels": channels}
+            options.update(client_flags=client_flags, server_flags=server_flags)
             if rate == "half load":
                 # Of what our caller and receiver manage together, for both.
                 options["rate"] = max(1, round(self.rpc(FULL, FULL)["rps"] / 2))
@@ -80,6 +85,14 @@ class Round:
             )
 
         return self._once(key, make)
+
+    def publish(self, program, inflight, flags=()):
+        key = " ".join([program, "publishes %d at once" % inflight, *flags])
+        sizes = self.sizes
+        return self._once(
+            key,
+            lambda: programs.publish(self.broker, program, inflight, sizes.seconds, sizes.warmup, flags),
+        )
 
     def observer(self):
         return self._once("an observer of 10,000 processes under 5,000 calls/s", lambda: observer.measure(3 * self.sizes.seconds))
@@ -110,6 +123,23 @@ def rpc(name, what, against, subject, baseline, field, unit, limit=None, at_leas
     return Target("rpc-" + name, what, against, take(subject), take(baseline), unit, limit, at_least)
 
 
+def publishing(name, what, inflight, flags=(), limit=None):
+    def subject(round_):
+        return round_.publish("ours", inflight, flags)[CPU]
+
+    def baseline(round_):
+        return round_.publish("raw", inflight)[CPU]
+
+    return Target("publish-" + name, what, "librabbitmq", subject, baseline, "us", limit)
+
+
+def tail(name, what, client_flags, limit):
+    def take(field):
+        return lambda round_: round_.rpc(FULL, FULL, client_flags=client_flags)[field]
+
+    return Target("rpc-" + name, what, "its own p50", take("p99_us"), take("p50_us"), "us", limit)
+
+
 def pair(client, server, **options):
     return ((client, server), options)
 
@@ -138,54 +168,72 @@ def depth(sizes):
 
 
 CPU, WIRE, ECHO = "cpu_us_per_call", "same wire", "bare echo"
+EXECUTOR = ("executor",)
 
 TARGETS = [
     rpc("caller-cpu-64", "full call, client CPU, 64 in flight", WIRE,
         pair(FULL, RAW_WIRE), pair(RAW_WIRE, RAW_WIRE), CPU, "us", 2),
+    rpc("caller-cpu-64-executor", "the same, on the caller's executor", WIRE,
+        pair(FULL, RAW_WIRE, client_flags=EXECUTOR), pair(RAW_WIRE, RAW_WIRE), CPU, "us", 1.5),
     rpc("caller-cpu-256", "full call, client CPU, 256 in flight", WIRE,
-        pair(FULL, RAW_WIRE, inflight=256), pair(RAW_WIRE, RAW_WIRE, inflight=256), CPU, "us", 2.5),
+        pair(FULL, RAW_WIRE, inflight=256), pair(RAW_WIRE, RAW_WIRE, inflight=256), CPU, "us", 2.3),
+    rpc("caller-cpu-256-executor", "the same, on the caller's executor", WIRE,
+        pair(FULL, RAW_WIRE, inflight=256, client_flags=EXECUTOR), pair(RAW_WIRE, RAW_WIRE, inflight=256), CPU, "us", 1.8),
     rpc("caller-cpu-64-bare", "full call, client CPU, 64 in flight", ECHO,
         pair(FULL, RAW_WIRE), pair(RAW_ECHO, RAW_ECHO), CPU, "us"),
-    rpc("caller-cpu-64-default", "the same with the default of 2 connections", WIRE,
-        pair(FULL, RAW_WIRE, connections=2, channels=2), pair(RAW_WIRE, RAW_WIRE), CPU, "us"),
+    rpc("caller-cpu-64-default", "the same with the default of 2 connections", "one connection, ours",
+        pair(FULL, RAW_WIRE, connections=2, channels=2), pair(FULL, RAW_WIRE), CPU, "us", 1.1),
+    rpc("caller-cpu-64-default-executor", "the same, on the caller's executor", "one connection, ours",
+        pair(FULL, RAW_WIRE, connections=2, channels=2, client_flags=EXECUTOR),
+        pair(FULL, RAW_WIRE, client_flags=EXECUTOR), CPU, "us", 1.1),
     rpc("plain-cpu-64", "plain call, client CPU, 64 in flight", ECHO,
-        pair(PLAIN, RAW_ECHO), pair(RAW_ECHO, RAW_ECHO), CPU, "us", 1.6),
+        pair(PLAIN, RAW_ECHO), pair(RAW_ECHO, RAW_ECHO), CPU, "us", 1.9),
+    rpc("plain-cpu-64-executor", "the same, on the caller's executor", ECHO,
+        pair(PLAIN, RAW_ECHO, client_flags=EXECUTOR), pair(RAW_ECHO, RAW_ECHO), CPU, "us", 1.5),
     rpc("receiver-cpu-64", "receiver CPU, trivial handler", "raw echo server, same wire",
-        pair(RAW_WIRE, FULL), pair(RAW_WIRE, RAW_WIRE), "server." + CPU, "us", 2),
+        pair(RAW_WIRE, FULL), pair(RAW_WIRE, RAW_WIRE), "server." + CPU, "us", 1.75),
     rpc("receiver-cpu-64-bare", "receiver CPU, trivial handler", "raw echo server, bare",
         pair(RAW_WIRE, FULL), pair(RAW_ECHO, RAW_ECHO), "server." + CPU, "us"),
     rpc("throughput-64", "full call, caller and receiver ours", WIRE,
-        pair(FULL, FULL), pair(RAW_WIRE, RAW_WIRE), "rps", "1/s", 0.75, at_least=True),
+        pair(FULL, FULL), pair(RAW_WIRE, RAW_WIRE), "rps", "1/s", 0.8, at_least=True),
+    rpc("throughput-64-executor", "the same, caller on its executor", WIRE,
+        pair(FULL, FULL, client_flags=EXECUTOR), pair(RAW_WIRE, RAW_WIRE), "rps", "1/s", 0.9, at_least=True),
+    tail("tail-64", "full pair, p99 over p50, 64 in flight", (), 2.2),
+    tail("tail-64-executor", "the same, caller on its executor", EXECUTOR, 2),
     rpc("p99-half-load", "full call, p99 at half of that throughput", WIRE,
-        pair(FULL, FULL, rate="half load"), pair(RAW_WIRE, RAW_WIRE, rate="half load"), "p99_us", "us", 1.3),
+        pair(FULL, FULL, rate="half load"), pair(RAW_WIRE, RAW_WIRE, rate="half load"), "p99_us", "us", 1.5),
     rpc("latency-1", "one call at a time, p50, both sides ours", WIRE,
-        pair(FULL, FULL, inflight=1), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us", 1.5),
+        pair(FULL, FULL, inflight=1), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us", 1.8),
+    rpc("latency-1-executor", "the same, caller on its executor", WIRE,
+        pair(FULL, FULL, inflight=1, client_flags=EXECUTOR), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us", 1.5),
     rpc("latency-1-caller", "one call at a time, p50, caller ours", WIRE,
         pair(FULL, RAW_WIRE, inflight=1), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us"),
+    publishing("1000", "publish 1,000 at once with confirms, CPU a message", 1000, limit=1.5),
+    publishing("1000-single", "the same, one by one from 1,000 tasks", 1000, ("single",)),
     rpc("actor-cpu-64", "call of an actor's method, client CPU, 64 in flight", "the same as a plain call of ours",
         pair(ACTOR, ACTOR), pair(FULL, FULL), CPU, "us", 1.25),
     rpc("actor-server-cpu-64", "the same, server CPU", "the same as a plain call of ours",
         pair(ACTOR, ACTOR), pair(FULL, FULL), "server." + CPU, "us"),
     supervision("restart-actor", "restart after a kill, p50, actor", "OTP supervisor",
-                "restart", 1, "actor", ("otp", "restart"), "us", 0.5),
+                "restart", 1, "actor", ("otp", "restart"), "us", 0.8),
     supervision("restart-worker", "restart after a kill, p50, with run()", "OTP supervisor",
-                "restart", 1, "worker", ("otp", "restart"), "us", 0.8),
+                "restart", 1, "worker", ("otp", "restart"), "us", 1.5),
     supervision("kill-1000-actor", "1000 children killed at once, actors", "OTP supervisor",
                 "kill-all", 1000, "actor", ("otp", "kill-all"), "1/s", 5, at_least=True),
     supervision("kill-1000-worker", "1000 children killed at once, with run()", "OTP supervisor",
-                "kill-all", 1000, "worker", ("otp", "kill-all"), "1/s"),
+                "kill-all", 1000, "worker", ("otp", "kill-all"), "1/s", 3, at_least=True),
     supervision("start-actor", "start dynamic children, actors", "Elixir DynamicSupervisor",
-                "start", many, "actor", ("elixir", "dynamic-start"), "1/s", 3, at_least=True),
+                "start", many, "actor", ("elixir", "dynamic-start"), "1/s", 2, at_least=True),
     supervision("start-worker", "start dynamic children, with run()", "Elixir DynamicSupervisor",
-                "start", many, "worker", ("elixir", "dynamic-start"), "1/s", 1.5, at_least=True),
+                "start", many, "worker", ("elixir", "dynamic-start"), "1/s", 1.2, at_least=True),
     supervision("memory-actor", "memory of an idle child, actor", "OTP simple_one_for_one",
                 "memory", many, "actor", ("otp", "memory"), "B", 1 / 8),
     supervision("memory-worker", "memory of an idle child, with run()", "OTP simple_one_for_one",
-                "memory", many, "worker", ("otp", "memory"), "B", 0.65),
+                "memory", many, "worker", ("otp", "memory"), "B", 0.6),
     supervision("stop-actor", "stop dynamic children, actors", "OTP simple_one_for_one",
-                "stop", many, "actor", ("otp", "stop"), "ms", 0.5),
+                "stop", many, "actor", ("otp", "stop"), "ms", 0.4),
     supervision("stop-worker", "stop dynamic children, with run()", "OTP simple_one_for_one",
-                "stop", many, "worker", ("otp", "stop"), "ms", 0.5),
+                "stop", many, "worker", ("otp", "stop"), "ms", 0.4),
     supervision("lookup-1", "registry lookups, one reader", "Elixir Registry",
                 "lookup", 1, "actor", ("elixir", "lookup"), "1/s", 4, at_least=True),
     supervision("lookup-2", "registry lookups, two readers", "Elixir Registry",
@@ -203,7 +251,7 @@ TARGETS = [
     supervision("tree-start", "tree of 21,845 nodes: start", "OTP supervisor",
                 "tree", depth, "actor", ("otp", "tree"), "ms", 0.7, field="start"),
     supervision("tree-stop", "tree of 21,845 nodes: stop", "OTP supervisor",
-                "tree", depth, "actor", ("otp", "tree"), "ms", 0.7, field="stop"),
+                "tree", depth, "actor", ("otp", "tree"), "ms", 0.5, field="stop"),
     supervision("tree-rebuild", "tree of 21,845 nodes: rebuild", "OTP supervisor",
                 "tree", depth, "actor", ("otp", "tree"), "ms", 0.7, field="rebuild"),
     Target("observer-viewer", "a viewer of 10,000 processes, 5,000 calls/s", "one core",

@@ -7,7 +7,7 @@
 #include "raw.h"
 
 static const char help[] =
-    "usage: raw-bench client|server [OPTION...]\n"
+    "usage: raw-bench client|server|publish [OPTION...]\n"
     "\n"
     "Calls, or answers calls, over RabbitMQ with librabbitmq's own sockets, and prints one line of JSON.\n"
     "\n"
@@ -21,6 +21,7 @@ static const char help[] =
     "  --seconds S, --warmup S    how long to measure, and to run before that (3, 1)\n"
     "  --calls N                  measure so many calls instead, after a tenth of them\n"
     "  --rate R                   begin so many calls a second, at most inflight of them waiting\n"
+    "publish: --inflight messages at once, then their confirms; --body, --seconds, --warmup as above\n"
     "server: runs until its standard input ends\n"
     "  --prefetch N               deliveries that the broker hands over before they are acknowledged, in mode wire (256)\n";
 
@@ -106,6 +107,7 @@ int main(int argc, char **argv) {
   }
   if (strcmp(argv[optind], "client") == 0) return run_client(&o);
   if (strcmp(argv[optind], "server") == 0) return run_server(&o);
+  if (strcmp(argv[optind], "publish") == 0) return run_publish(&o);
   fputs(help, stderr);
   return 64;
 }

@@ -44,5 +44,6 @@ amqp_connection_state_t open_connection(const options *o);
 
 int run_client(const options *o);
 int run_server(const options *o);
+int run_publish(const options *o);
 
 #endif
