@@ -78,6 +78,11 @@ public enum ExportsBuilder {
     public static func buildArray(_ parts: [[Export]]) -> [Export] { parts.flatMap { $0 } }
 }
 
+/// The runtime's table of distributed methods: compares names, and looks no type up. It is what `executeDistributedTarget` asks in the
+/// end; the standard library exports it, and a toolchain without it does not link.
+@_silgen_name("swift_findAccessibleFunction")
+private func findAccessibleFunction(_ name: UnsafePointer<UInt8>, _ length: Int) -> UnsafeRawPointer?
+
 /// The methods of one class, as the runtime knows them: of a stub or of an actor type.
 struct ExportedInterface: Sendable {
     /// How the identifiers of its methods begin: module and class, complete.
@@ -140,9 +145,19 @@ struct ExportedInterface: Sendable {
             && identifier.hasSuffix("YaKFTE")
             && identifier.utf8.allSatisfy { Self.isOfIdentifiers($0) }
             && identifier.utf8.dropFirst(prefix.utf8.count).first.map { (0x30...0x39).contains($0) } == true
+            && Self.isInThisProgram(identifier)
     }
 
     private static let maximumIdentifierBytes = 2000
+
+    /// Whether this program has a distributed method of this identifier. Otherwise the runtime would find that out only when it has looked
+    /// up the types that the identifier names: whatever types a peer chooses.
+    private static func isInThisProgram(_ identifier: String) -> Bool {
+        var identifier = identifier
+        return identifier.withUTF8 { bytes in
+            bytes.baseAddress.map { findAccessibleFunction($0, bytes.count) != nil } ?? false
+        }
+    }
 
     private static func isOfIdentifiers(_ byte: UInt8) -> Bool {
         switch byte {
