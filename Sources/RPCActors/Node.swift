@@ -166,6 +166,10 @@ actor Life: Worker {
                     try? await channel.publish(message, routingKey: queue, mandatory: true)
                 }
             }
+            group.addTask {
+                try await self.watchQueue(node)
+                return false
+            }
             _ = try await group.next()
             group.cancelAll()
         }
@@ -177,6 +181,34 @@ actor Life: Worker {
             NodeEvent.ended(node),
             timeout: .seconds(2)
         )
+    }
+
+    /// Throws when the node's queue cannot be reached for long, as when the node of a cluster is lost that had it: nobody could call this
+    /// node, and another queue is where the life is.
+    private func watchQueue(_ node: String) async throws {
+        var misses = 0
+        while true {
+            try await Task.sleep(for: settings.check)
+            do throws(AMQPError) {
+                try await look(for: node)
+                misses = 0
+            } catch {
+                // Whoever consumes the queue declares it again when somebody deletes it.
+                guard error.cause.replyCode == 404 else { continue }
+                misses += 1
+                if misses >= 3 { throw error }
+            }
+        }
+    }
+
+    private func look(for node: String) async throws(AMQPError) {
+        do {
+            try await pool.withDedicatedChannel(timeout: .seconds(30)) {
+                _ = try await $0.declareQueue(node, passive: true)
+            }
+        } catch {
+            throw error as? AMQPError ?? .channelClosed
+        }
     }
 
     /// The message that is not acknowledged.

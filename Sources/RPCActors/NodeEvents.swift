@@ -317,7 +317,8 @@ final class NodeEvents: Sendable {
         for node in silent { nodeEnded(node, .noConnection) }
     }
 
-    private func received(_ delivery: Delivery) {
+    /// A message from the exchange, whoever sent it.
+    func received(_ delivery: Delivery) {
         let parts = delivery.routingKey.split(separator: ".")
         switch parts.first {
         case "hello":

@@ -17,6 +17,8 @@ public struct RPCActorConfiguration: Sendable {
     /// is lost ends within this time. Default 1 s; less makes requests for a node that is only busy come back too.
     public var bounceAfter = Duration.seconds(1)
 
+    /// How long a call at a node waits before it is looked whether the node's queue is still there, and how long until it is looked again.
+    package var nodeCheckInterval = Duration.seconds(5)
     /// How the node's last will is kept.
     package var life = LifeSettings()
 
@@ -24,6 +26,8 @@ public struct RPCActorConfiguration: Sendable {
         package var timeToLive = Duration.seconds(1)
         package var expiry = Duration.seconds(60)
         package var renewal = Duration.seconds(20)
+        /// How often it is looked whether the broker has the node's queue.
+        package var check = Duration.seconds(5)
 
         package init() {}
     }

@@ -103,6 +103,7 @@ extension RPCFailure.Code {
     static let noProcess: Self = "no_process"
     static let actorEnded: Self = "actor_ended"
     static let thrown: Self = "thrown"
+    static let notAlive: Self = "not_alive"
 }
 
 /// A system is configured in a way that cannot work. Nothing was started.
@@ -111,6 +112,9 @@ public enum RPCActorConfigurationError: Error, Sendable, Hashable {
     case invalidService(String)
     /// What is exported of this actor type cannot be called: the protocol is private, or not at the top level of its module.
     case unusableExport(type: String)
+    /// The name of a kind of virtual actors is empty, contains one of the characters that addresses of actors use, or makes the names of its
+    /// queues longer than 255 bytes.
+    case invalidKind(String)
 }
 
 extension RPCActorConfigurationError: CustomStringConvertible {
@@ -121,6 +125,8 @@ extension RPCActorConfigurationError: CustomStringConvertible {
             "\"\(name)\" is no name for a service with actors: it must contain none of ! @ # /"
         case .unusableExport(let type):
             "what is exported of \(type) cannot be called: declare its protocol internal or public, at the top level of a module"
+        case .invalidKind(let name):
+            "\"\(name)\" is no name for a kind of virtual actors: it must have at least one character, none of ! @ # /, and together with its service's name at most 240 bytes"
         }
     }
 }

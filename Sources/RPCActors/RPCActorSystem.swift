@@ -62,6 +62,9 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     let local = LocalActors()
     let events: NodeEvents
     let jobs = ShardJobs()
+    private let nodeCalls: NodeCalls
+    /// The supervisor whose end is that of everything here, while it runs.
+    private let parts = Mutex<SupervisorReference?>(nil)
     let logger: Logger
     let isHosting: Bool
     /// Runs requests for the node and its shards.
@@ -176,6 +179,8 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         // Whatever is not taken at once may come back to its caller, though the node lives.
         ofNode.channelPrefetch = 0
         ofNode.whenBusy = .leaveInQueue
+        // A node that goes on under another name is lost for everybody: what it was asked under the old one comes back at once.
+        ofNode.drains = { this.system?.isStopping ?? true }
         var arguments = QueueArguments(type: .classic)
         // Nothing would come back at all without it.
         arguments.messageTTL = min(max(.milliseconds(1), configuration.bounceAfter), .seconds(86_400))
@@ -201,6 +206,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
             recheck: { await this.system?.isThere($0) }
         )
         self.events = events
+        nodeCalls = NodeCalls(every: configuration.nodeCheckInterval) { await this.system?.hasNoQueue($0) ?? false }
         let (nodeReceiver, serviceReceiver, isHosting) = (nodeReceiver, serviceReceiver, isHosting)
         let life = configuration.life
         supervisor = Supervisor(name, strategy: .restForOne, logger: logger) {
@@ -332,7 +338,13 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         }
     }
 
+    fileprivate func began(_ parts: SupervisorReference) { self.parts.withLock { $0 = parts } }
+
+    /// Whether all of it is being stopped, and not only a part of it started anew.
+    private var isStopping: Bool { parts.withLock { $0 }.map { $0.endingReason != nil } ?? true }
+
     fileprivate func ended() {
+        parts.withLock { $0 = nil }
         coders.withLock { $0 = nil }
         living.withLock { $0 = nil }
     }
@@ -424,10 +436,25 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
             // The caller's reply queue, which the caller writes.
             .init(key: Header.caller, value: .void),
         ])
-        do throws(RPCError) {
-            return try await call(address, methodName(of: target), headers, invocation.body).body
-        } catch {
-            throw explain(error, address)
+        let (method, body) = (methodName(of: target), invocation.body)
+        guard address.route == .node else {
+            do throws(RPCError) {
+                return try await call(address, method, headers, body).body
+            } catch {
+                throw explain(error, address)
+            }
+        }
+        let outcome = await nodeCalls.run(address.destination) { [self] in
+            do throws(RPCError) {
+                return .success(try await call(address, method, headers, body))
+            } catch {
+                return .failure(error)
+            }
+        }
+        switch outcome {
+        case .success(let reply): return reply.body
+        case .failure(let error): throw explain(error, address)
+        case nil: throw RPCActorError.nodeDown(address)
         }
     }
 
@@ -473,7 +500,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     }
 
     /// What the remote method threw, as the type that it was, where that is registered here. No type is looked up by its name.
-    private func thrown(_ failure: RPCFailure) -> any Error {
+    func thrown(_ failure: RPCFailure) -> any Error {
         guard case .object(let details)? = failure.details, case .string(let type)? = details["type"],
             let value = details["value"]
         else { return RPCActorError.rpc(.remote(failure)) }
@@ -490,6 +517,28 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     /// Whether somebody has an actor now; `nil` when that cannot be known.
     func isThere(_ address: ActorAddress) async -> Bool? {
+        switch await ask(for: address) {
+        case .isThere: true
+        case .noActor, .bounced, .noQueue: false
+        case .unknown: nil
+        }
+    }
+
+    private func hasNoQueue(_ node: String) async -> Bool {
+        await ask(for: ActorAddress(destination: node, name: "-")) == .noQueue
+    }
+
+    private enum Presence {
+        case isThere
+        case noActor
+        /// Its node took nothing.
+        case bounced
+        /// Its node's queue is not there.
+        case noQueue
+        case unknown
+    }
+
+    private func ask(for address: ActorAddress) async -> Presence {
         let headers = FieldTable(entries: [
             .init(key: ActorHeader.actor, value: .string(address.name)),
             .init(key: ActorHeader.ask, value: "alive"),
@@ -497,12 +546,13 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         ])
         do throws(RPCError) {
             _ = try await call(address, "alive", headers, ByteBuffer(string: "[]"), timeout: .seconds(5))
-            return true
+            return .isThere
         } catch {
             switch error {
-            case .unroutable: return false
-            case .remote(let failure) where failure.code == .bounced || failure.code == .noProcess: return false
-            default: return nil
+            case .unroutable: return .noQueue
+            case .remote(let failure) where failure.code == .bounced: return .bounced
+            case .remote(let failure) where failure.code == .noProcess: return .noActor
+            default: return .unknown
             }
         }
     }
@@ -541,7 +591,13 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         _ body: ByteBuffer,
         _ context: RPCContext
     ) async throws -> RPCReply {
-        if context.headers[ActorHeader.ask] == "alive" { return RPCReply(body: ByteBuffer(string: "true")) }
+        if context.headers[ActorHeader.ask] == "alive" {
+            // Nobody would be told of its end: whoever wants to know it asks again.
+            guard isAlive else {
+                throw RPCFailure(code: .notAlive, message: "\(node) is not a node yet, or not any more")
+            }
+            return RPCReply(body: ByteBuffer(string: "true"))
+        }
         let method = context.procedure
         var target: String?
         switch context.headers[ActorHeader.target] {
@@ -636,7 +692,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     }
 
     /// What the caller learns of an error: one that was exported, or is meant for it, as it is; of any other nothing, as in RPC.
-    private func failure(_ error: any Error) -> any Error {
+    func failure(_ error: any Error) -> any Error {
         if error is RPCFailure { return error }
         let type = _typeName(Swift.type(of: error), qualified: true)
         guard errors[type] != nil, let encodable = error as? any (Codable & Error),
@@ -651,6 +707,14 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     }
 
     // MARK: Being a node
+
+    /// What the node's life hangs on, while it lives.
+    package var lifeChannel: AMQPChannel? { living.withLock { $0?.channel } }
+
+    /// Whether the broker would tell of this node's end.
+    private var isAlive: Bool {
+        living.withLock { $0 }.map { $0.channel.closedError == nil && $0.name == node } ?? false
+    }
 
     private func lives(_ node: LivingNode?) {
         living.withLock { $0 = node }
@@ -796,6 +860,7 @@ actor SystemSetup {
     init(_ system: RPCActorSystem, _ context: ChildContext) async {
         self.system = system
         await system.findNames()
+        system.began(context.supervisor)
         context.supervisor.pid.onExit { [weak system] _ in system?.ended() }
     }
 }

@@ -65,6 +65,9 @@ public struct RPCReceiverConfiguration: Sendable {
     package var queueName: (@Sendable () -> String)?
     /// How many requests the broker hands to each channel before they are answered, whatever `concurrency` is; 0: any number.
     package var channelPrefetch: UInt16?
+    /// Whether a stop of the receiver answers what is in flight before it closes; `false`: the broker gets it back at once. Asked when it
+    /// stops.
+    package var drains: @Sendable () -> Bool = { true }
 
     /// The defaults where nothing else is given, for these endpoints. Each parameter is the property of its name.
     public init(

@@ -288,6 +288,7 @@ final class RequestConsumers: Sendable {
     /// over is answered first, as far as there is time, and no channel takes anything more on. When only a part of the tree
     /// is started anew, there is no time to lose: the broker redelivers.
     func drain(_ channel: AMQPChannel) async {
+        guard configuration.drains() else { return }
         let id = ObjectIdentifier(channel)
         let begun = state.withLock { state -> ([ObjectIdentifier], ContinuousClock.Instant)? in
             guard let consumer = state.consumers[id], consumer.receiver.endingReason != nil else { return nil }

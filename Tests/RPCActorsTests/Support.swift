@@ -232,10 +232,15 @@ enum Bank {
         return BankNode(actors: actors, root: root, accounts: accounts)
     }
 
-    static func client(_ url: String) throws -> RPCActorSystem {
-        RPCActorSystem(
+    static func client(
+        _ url: String,
+        _ change: (inout RPCActorConfiguration) -> Void = { _ in }
+    ) throws -> RPCActorSystem {
+        var configuration = try configuration(url)
+        change(&configuration)
+        return RPCActorSystem(
             service: "till",
-            configuration: try configuration(url),
+            configuration: configuration,
             errors: [Insufficient.self, Corrupted.self],
             logger: quiet
         )

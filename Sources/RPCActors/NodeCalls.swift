@@ -1,0 +1,128 @@
+import ConcurrencyPrimitives
+import RPCCaller
+import RPCWire
+import Synchronization
+
+/// The calls that wait for answers of nodes, and which nodes are to be asked for.
+///
+/// A request for a node that is lost comes back, because the broker keeps it for a moment only and sends it on then. But it does not
+/// if the node's queue goes with the request in it: the queue expires some time after the node was lost, and anybody may delete it. So
+/// the queue of a call that has waited for long is asked for, and if there is none the call has nothing to wait for.
+struct NodeCallTable: Sendable {
+    typealias Instant = ContinuousClock.Instant
+
+    private struct Call: Sendable {
+        let node: String
+        let begun: Instant
+    }
+
+    private var calls: [UInt64: Call] = [:]
+    private var last: UInt64 = 0
+
+    var isEmpty: Bool { calls.isEmpty }
+
+    mutating func begin(_ node: String, at now: Instant) -> UInt64 {
+        last &+= 1
+        calls[last] = Call(node: node, begun: now)
+        return last
+    }
+
+    mutating func end(_ id: UInt64) { calls[id] = nil }
+
+    /// The nodes of which a call has waited for so long.
+    func nodes(waitedForSince limit: Instant) -> Set<String> {
+        Set(calls.values.lazy.filter { $0.begun <= limit }.map(\.node))
+    }
+
+    /// The node's queue was not there when it was asked for: the calls that were begun before have nothing to wait for.
+    func abandoned(_ node: String, askedAt asked: Instant) -> [UInt64] {
+        calls.compactMap { $0.value.node == node && $0.value.begun < asked ? $0.key : nil }
+    }
+}
+
+/// Ends calls of nodes whose queues are gone.
+final class NodeCalls: Sendable {
+    typealias Outcome = Result<RPCReply, RPCError>
+
+    private struct State {
+        var table = NodeCallTable()
+        var tasks: [UInt64: Task<Outcome, Never>] = [:]
+        var abandoned: Set<UInt64> = []
+        var isWatching = false
+    }
+
+    /// How many nodes are asked for at once.
+    private static let maximumQuestions = 16
+
+    private let state = Mutex(State())
+    private let interval: Duration
+    private let isGone: @Sendable (String) async -> Bool
+
+    /// - Parameters:
+    ///   - interval: How long a call waits before its node is asked for, and how long until it is asked for again.
+    ///   - isGone: Whether the node has no queue any more.
+    init(every interval: Duration, isGone: @escaping @Sendable (String) async -> Bool) {
+        self.interval = interval
+        self.isGone = isGone
+    }
+
+    /// Makes a call at a node. `nil`: its queue is gone.
+    func run(_ node: String, _ call: @escaping @Sendable () async -> Outcome) async -> Outcome? {
+        let task = Task { await call() }
+        let (id, begins) = state.withLock { state in
+            let id = state.table.begin(node, at: .now)
+            state.tasks[id] = task
+            defer { state.isWatching = true }
+            return (id, !state.isWatching)
+        }
+        if begins { watch() }
+        let outcome = await withTaskCancellationHandler {
+            await task.value
+        } onCancel: {
+            task.cancel()
+        }
+        let isAbandoned = state.withLock { state in
+            state.table.end(id)
+            state.tasks[id] = nil
+            return state.abandoned.remove(id) != nil
+        }
+        if isAbandoned, case .failure(.cancelled) = outcome { return nil }
+        return outcome
+    }
+
+    /// Watches for as long as any call waits.
+    private func watch() {
+        Task.detached { [self] in
+            repeat {
+                try? await Task.sleep(for: interval)
+                let due = state.withLock { $0.table.nodes(waitedForSince: .now - interval) }
+                await ask(due)
+            } while hasCalls()
+        }
+    }
+
+    private func hasCalls() -> Bool {
+        state.withLock { state in
+            state.isWatching = !state.table.isEmpty
+            return state.isWatching
+        }
+    }
+
+    private func ask(_ nodes: Set<String>) async {
+        await withTaskGroup(of: Void.self) { group in
+            for (index, node) in nodes.enumerated() {
+                if index >= Self.maximumQuestions { await group.next() }
+                group.addTask { [self] in
+                    let asked = ContinuousClock.now
+                    guard await isGone(node) else { return }
+                    let tasks = state.withLock { state in
+                        let ids = state.table.abandoned(node, askedAt: asked)
+                        state.abandoned.formUnion(ids)
+                        return ids.compactMap { state.tasks[$0] }
+                    }
+                    for task in tasks { task.cancel() }
+                }
+            }
+        }
+    }
+}
