@@ -132,6 +132,15 @@ struct ShardName: Hashable, Sendable {
     /// Each is a queue that every node consumes.
     static let maximumCount = 65_536
 
+    /// What nodes say that they hold: nodes that hold the kind in another number of shards have other queues.
+    var heldKind: String { "\(kind)/\(count)" }
+
+    /// Whether it can be part of addresses, and names queues.
+    var isValid: Bool {
+        !kind.isEmpty && !kind.contains(where: { "!@#/".contains($0) })
+            && queue(count).utf8.count <= ActorAddress.maximumDestinationBytes
+    }
+
     func queue(_ number: Int) -> String { "\(service)/\(kind)#\(number)/\(count)" }
 
     func address(of key: String) -> ActorAddress {

@@ -11,7 +11,7 @@ struct Membership: Sendable, Equatable {
     /// What a node says of itself.
     struct Hello: Sendable, Equatable, Codable {
         var node: String
-        /// The kinds of virtual actors that it can hold.
+        /// The kinds of virtual actors that it can hold, each with the number of shards: `account/64`.
         var kinds: [String] = []
         /// Greater with each hello of the node: they go over different channels, and one may overtake another.
         var number: Int64?
@@ -29,6 +29,14 @@ struct Membership: Sendable, Equatable {
     /// Those that can hold virtual actors of this kind.
     func nodes(holding kind: String) -> Set<String> {
         Set(kinds.lazy.filter { $0.value.contains(kind) }.map(\.key))
+    }
+
+    /// In which other numbers of shards any node holds the kind.
+    func otherCounts(of name: ShardName) -> Set<String> {
+        Set(
+            kinds.values.joined().filter { $0 != name.heldKind && $0.hasPrefix("\(name.kind)/") }
+                .map { String($0.dropFirst(name.kind.count + 1)) }
+        )
     }
 
     func hasEnded(_ node: String) -> Bool { ended.contains(node) }

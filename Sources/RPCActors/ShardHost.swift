@@ -31,9 +31,11 @@ public struct VirtualActivation: Sendable, Hashable {
 public struct VirtualActorSettings: Sendable {
     /// After how long without a call an activation is ended; the next call makes another one. Default 5 minutes.
     public var idle = Duration.seconds(300)
-    /// How many requests a node takes from a shard before they are answered, 0 for as many as there are. Default 100.
-    /// With 1 an actor must not call another one of its shard: the call would wait behind the one that makes it.
-    public var prefetch: UInt16 = 100
+    /// How many requests a node takes from a shard before they are answered, 0 for as many as there are. Default 1,000.
+    ///
+    /// Requests that wait for their actor's turn count. When an actor calls another one of its shard while so many wait, that call waits
+    /// behind them, and they wait for it: until its deadline. So with 1 an actor must not call another one of its shard at all.
+    public var prefetch: UInt16 = 1000
     /// Whether the shards' queues are replicated over the brokers of a cluster. Default no. Quorum queues before RabbitMQ 4 have no priorities,
     /// so a node that takes over behind many waiting requests may begin a second later.
     public var usesQuorumQueues = false
@@ -153,7 +155,7 @@ public actor ShardHost: Worker {
         ready.set(())
         let memberships = system.events.memberships(of: system.service)
         // Not before: whoever hears of it gives back what belongs here.
-        await system.holds(name.kind, true)
+        await system.holds(name.heldKind, true)
         await withTaskGroup(of: Void.self) { group in
             group.addTask { _ = await channel.waitUntilClosed() }
             group.addTask { [stop] in await stop.wait() }
@@ -169,7 +171,7 @@ public actor ShardHost: Worker {
             // The memberships do not end by themselves.
             group.cancelAll()
         }
-        await system.holds(name.kind, false)
+        await system.holds(name.heldKind, false)
         if let error = channel.closedError { throw error }
         session.stop()
         _ = await session.released.wait(atMost: settings.drainTimeout.bounded)
@@ -210,12 +212,13 @@ extension Child {
     /// <doc:Guarantees> for what a frozen process may do.
     ///
     /// - Parameters:
-    ///   - kind: Its id among its siblings, and the kind in addresses: `ActorAddress.virtual(service, kind, key, shards:)`.
+    ///   - kind: Its id among its siblings, and the kind in addresses: `ActorAddress.virtual(service, kind, key, shards:)`. It must contain
+    ///     none of `!`, `@`, `#`, `/`.
     ///   - shards: How many shards: the same everywhere, for as long as the queues live. 64 or more, so that shares are alike.
     ///   - actors: The system. Its `supervisor` comes before this child.
     ///   - settings: How they are held.
     ///   - make: Makes the actor for a key, with the system as its actor system: reads its state, for example. An error that it throws is the
-    ///     answer to the call. The actor's type must be exported.
+    ///     answer to the call, as one of its methods would be; the next call tries again. The actor's type must be exported.
     public static func virtual<Act: DistributedActor>(
         _ kind: String,
         shards: Int,
@@ -229,7 +232,8 @@ extension Child {
             shutdown: .timeout(settings.drainTimeout.bounded + .seconds(5)),
             backoff: Backoff(minimum: .milliseconds(100), maximum: .seconds(5), jitter: 1)
         ) { context -> ShardHost? in
-            ShardHost(context, actors, name, settings: settings, type: Act.self) { try await make($0) }
+            guard name.isValid else { throw RPCActorConfigurationError.invalidKind(kind) }
+            return ShardHost(context, actors, name, settings: settings, type: Act.self) { try await make($0) }
         }
     }
 }

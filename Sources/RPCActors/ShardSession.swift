@@ -51,6 +51,7 @@ final class ShardSession: Sendable {
     private let logger: Logger
     private let turns = Turns<UInt64>()
     private let state: Mutex<State>
+    private let hasWarned = OnceFlag()
     /// Fires when all that was consumed is given back, after stopping has begun.
     let released = OneShot<Void>()
 
@@ -128,9 +129,21 @@ final class ShardSession: Sendable {
     // MARK: Placement and time
 
     func place(_ membership: Membership) {
-        let nodes = membership.nodes(holding: name.kind).union([system.node])
+        warnOfOthers(membership)
+        let nodes = membership.nodes(holding: name.heldKind).union([system.node])
         let owned = (0..<name.count).filter { Placement.owner(of: name.queue($0), among: nodes) == system.node }
         perform(state.withLock { $0.table.place(owned: Set(owned), at: .now) })
+    }
+
+    /// With two numbers of shards a key may be active twice.
+    private func warnOfOthers(_ membership: Membership) {
+        let others = membership.otherCounts(of: name)
+        guard !others.isEmpty, !hasWarned.isSet else { return }
+        hasWarned.set()
+        logger.error(
+            "nodes of this service hold these virtual actors in another number of shards: a key may be active on both",
+            metadata: ["kind": "\(name.kind)", "shards": "\(name.count)", "others": "\(others.sorted())"]
+        )
     }
 
     func tick(idle: Duration) {
@@ -343,7 +356,12 @@ final class ShardSession: Sendable {
         let known = state.withLock { $0.activations[address.name] }
         if let known, known.number == number { return (known.actor, known.address.incarnation) }
         let activation = VirtualActivation(key: address.key, kind: name.kind, number: number)
-        let actor = try await Hosting.$current.withValue(Hosting(address, for: type)) { try await make(activation) }
+        let actor: any DistributedActor
+        do {
+            actor = try await Hosting.$current.withValue(Hosting(address, for: type)) { try await make(activation) }
+        } catch {
+            throw system.failure(error)
+        }
         guard let identity = actor.id as? ActorAddress, identity == address else {
             throw RPCFailure(
                 code: .internalError,
