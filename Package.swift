@@ -258,8 +258,8 @@ let package = Package(
         .testTarget(
             name: "KillMatrixTests",
             dependencies: [
-                "AMQPPool", "AMQPTesting", "BrokerSupport", "ChaosSupport", "QueueWorkers", "RPCCaller", "RPCReceiver",
-                "Supervision",
+                "AMQPPool", "AMQPTesting", "ActorContracts", "ActorStorm", "BrokerSupport", "ChaosSupport", "LocalBroker",
+                "QueueWorkers", "RPCActors", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
@@ -385,8 +385,8 @@ let package = Package(
         .testTarget(
             name: "RPCActorsTests",
             dependencies: [
-                "ActorContracts", "ActorContractsNext", "ActorStorm", "AMQPPool", "AMQPTesting", "BrokerSupport",
-                "LocalBroker", "RPCActors",
+                "ActorContracts", "ActorContractsNext", "AMQPPool", "AMQPTesting", "BrokerSupport", "LocalBroker",
+                "RPCActors",
                 "RPCCaller", "RPCReceiver", "RPCWire",
                 "Supervision", "SupervisionTesting",
                 .product(name: "Logging", package: "swift-log"),

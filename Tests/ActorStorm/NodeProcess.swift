@@ -6,38 +6,55 @@ final class NodeProcess: Sendable {
     struct NotReady: Error {}
 
     let pid: pid_t
+    /// Its name when it was ready.
+    let name: String
     private let process: Mutex<Process>
 
+    /// This program.
+    static func ownExecutable() throws -> URL {
+        URL(filePath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
+    }
+
+    /// Another program of this package, for the tests.
+    static func beside(_ name: String) throws -> URL {
+        try ownExecutable().deletingLastPathComponent().appending(path: name)
+    }
+
     /// Starts one, and returns when it is ready.
-    static func start(url: String, folder: URL, shards: Int, quorum: Bool) async throws -> NodeProcess {
+    static func start(
+        url: String,
+        folder: URL,
+        shards: Int,
+        quorum: Bool,
+        heartbeat: Int = 10,
+        executable: URL? = nil
+    ) async throws -> NodeProcess {
         let process = Process()
-        process.executableURL = URL(
-            filePath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        )
+        process.executableURL = try executable ?? ownExecutable()
         process.arguments =
-            ["node", "--url", url, "--folder", folder.path, "--shards", "\(shards)"] + (quorum ? ["--quorum"] : [])
+            [
+                "node", "--url", url, "--folder", folder.path, "--shards", "\(shards)", "--heartbeat", "\(heartbeat)",
+            ] + (quorum ? ["--quorum"] : [])
         let output = Pipe()
         process.standardOutput = output
         process.standardError = FileHandle.nullDevice
         try process.run()
         let handle = output.fileHandleForReading
-        let node = NodeProcess(process)
-        let isReady = await withCheckedContinuation { continuation in
-            Thread.detachNewThread {
-                // Nothing but the one line comes.
-                let line = handle.availableData
-                continuation.resume(returning: line.starts(with: Data("ready".utf8)))
-            }
+        let line = await withCheckedContinuation { continuation in
+            // Nothing but the one line comes.
+            Thread.detachNewThread { continuation.resume(returning: handle.availableData) }
         }
-        guard isReady else {
-            node.signal(SIGKILL)
+        let words = String(decoding: line, as: UTF8.self).split(whereSeparator: \.isWhitespace)
+        guard words.count == 2, words[0] == "ready" else {
+            _ = kill(process.processIdentifier, SIGKILL)
             throw NotReady()
         }
-        return node
+        return NodeProcess(process, String(words[1]))
     }
 
-    private init(_ process: Process) {
+    private init(_ process: Process, _ name: String) {
         pid = process.processIdentifier
+        self.name = name
         self.process = Mutex(process)
     }
 

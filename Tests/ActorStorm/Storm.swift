@@ -28,12 +28,16 @@ struct Storm: AsyncParsableCommand {
     @Flag(help: "Whether the shards' queues are quorum queues.")
     var quorum = false
 
+    @Option(help: "Every how many seconds the broker is killed, and started again; 0: never.")
+    var brokerInterval = 0.0
+
     @Option(help: "Append the result to this file, in Markdown.")
     var report: String?
 
     private struct Counts {
         var killed = 0
         var stopped = 0
+        var brokers = 0
     }
 
     func run() async throws {
@@ -53,8 +57,14 @@ struct Storm: AsyncParsableCommand {
             try await client.waitUntilReady()
             try callers.start(client, keys: keys, shards: shards)
             let end = ContinuousClock.now + .seconds(minutes * 60)
+            var nextOutage = ContinuousClock.now + .seconds(brokerInterval)
             while ContinuousClock.now < end {
                 try await Task.sleep(for: .seconds(interval))
+                if brokerInterval > 0, ContinuousClock.now > nextOutage {
+                    counts.brokers += 1
+                    try await loseBroker(broker, callers.outages)
+                    nextOutage = .now + .seconds(brokerInterval)
+                }
                 let node = living.remove(at: Int.random(in: 0..<living.count))
                 if Bool.random() {
                     counts.killed += 1
@@ -66,7 +76,7 @@ struct Storm: AsyncParsableCommand {
                 living.append(try await start(broker.url, folder))
                 await node.ended(within: .seconds(30))
                 print(
-                    "\(counts.killed) killed, \(counts.stopped) stopped, \(callers.result.calls) calls, \(callers.result.failed.count) failed"
+                    "\(counts.killed) killed, \(counts.stopped) stopped, \(callers.result.calls) calls, \(callers.result.failed.count) failed, \(counts.brokers) brokers killed, \(callers.result.excused) failed for that"
                 )
             }
             failure = nil
@@ -85,6 +95,15 @@ struct Storm: AsyncParsableCommand {
         try judge(callers.result, works, counts, seconds)
     }
 
+    /// Kills the broker, starts it again, and lets everybody find it.
+    private func loseBroker(_ broker: LocalBroker, _ outages: Outages) async throws {
+        outages.begin()
+        try await broker.kill()
+        try await broker.startAgain()
+        try await Task.sleep(for: .seconds(15))
+        outages.end()
+    }
+
     private func start(_ url: String, _ folder: URL) async throws -> NodeProcess {
         try await NodeProcess.start(url: url, folder: folder, shards: shards, quorum: quorum)
     }
@@ -100,6 +119,7 @@ struct Storm: AsyncParsableCommand {
             "| nodes | \(nodes) at any time; \(counts.killed) killed by SIGKILL, \(counts.stopped) stopped by SIGTERM |",
             "| calls | \(result.calls) of \(keys) callers on \(keys) accounts in \(shards) shards |",
             "| failed | \(result.failed.count) |",
+            "| the broker | killed \(counts.brokers) times; \(result.excused) calls failed for that, each with an error that was true |",
             "| answered wrongly, or numbers that went back | \(result.wrong.count) |",
             "| slowest call | \(round((durations.last ?? 0) * 1000)) ms |",
             "| median call | \(round((durations.isEmpty ? 0 : durations[durations.count / 2]) * 1000)) ms |",
