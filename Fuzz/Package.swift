@@ -17,7 +17,16 @@ let package = Package(
                 .product(name: "AMQPPool", package: "swift-supervision"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ]
-        )
+        ),
+        .executableTarget(
+            name: "FuzzActors",
+            dependencies: [
+                .product(name: "AMQPPool", package: "swift-supervision"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "RPCActors", package: "swift-supervision"),
+                .product(name: "RPCReceiver", package: "swift-supervision"),
+            ]
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

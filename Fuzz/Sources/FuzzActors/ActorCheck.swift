@@ -1,0 +1,1 @@
+../../../Tests/RPCActorsTests/ActorCheck.swift
