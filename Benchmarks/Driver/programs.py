@@ -123,6 +123,11 @@ def publish(broker, program, inflight, seconds, warmup, flags=()):
     return run(start + options + ["--" + flag for flag in flags])
 
 
+def actor_times(broker, seconds, rounds):
+    return run([RPC, "actor-times", "--url", broker.url, "--service", "bench-virtual", "--seconds", str(seconds),
+                "--rounds", str(rounds)])
+
+
 def ours(case, children, kind="actor", timeout=900):
     return run([SUPERVISION, case, "--children", str(children), "--kind", kind], timeout)
 

@@ -97,6 +97,10 @@ class Round:
     def observer(self):
         return self._once("an observer of 10,000 processes under 5,000 calls/s", lambda: observer.measure(3 * self.sizes.seconds))
 
+    def actor_times(self):
+        rounds = 3 if self.sizes.seconds < 3 else 5
+        return self._once("virtual actors", lambda: programs.actor_times(self.broker, self.sizes.seconds, rounds))
+
     def ours(self, case, children, kind):
         return self._once("ours %s %s %d" % (case, kind, children), lambda: programs.ours(case, children, kind))
 
@@ -138,6 +142,12 @@ def tail(name, what, client_flags, limit):
         return lambda round_: round_.rpc(FULL, FULL, client_flags=client_flags)[field]
 
     return Target("rpc-" + name, what, "its own p50", take("p99_us"), take("p50_us"), "us", limit)
+
+
+def virtual_actors(name, what, against, subject, baseline, unit):
+    """Both are fields of one line: printed, not judged."""
+    return Target("rpc-actor-" + name, what, against, lambda round_: round_.actor_times()[subject],
+                  lambda round_: round_.actor_times()[baseline], unit)
 
 
 def pair(client, server, **options):
@@ -214,6 +224,10 @@ TARGETS = [
         pair(ACTOR, ACTOR), pair(FULL, FULL), CPU, "us", 1.25),
     rpc("actor-server-cpu-64", "the same, server CPU", "the same as a plain call of ours",
         pair(ACTOR, ACTOR), pair(FULL, FULL), "server." + CPU, "us"),
+    virtual_actors("activations", "virtual actors made by their first call, 64 callers", "calls of actors that are there",
+                   "activations_per_s", "calls_per_s", "1/s"),
+    virtual_actors("fail-over", "a virtual actor's node is killed: longest time without an answer, median",
+                   "the node is stopped, and hands it over", "failover_ms", "handover_ms", "ms"),
     supervision("restart-actor", "restart after a kill, p50, actor", "OTP supervisor",
                 "restart", 1, "actor", ("otp", "restart"), "us", 0.8),
     supervision("restart-worker", "restart after a kill, p50, with run()", "OTP supervisor",
