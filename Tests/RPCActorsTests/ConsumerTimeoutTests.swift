@@ -3,7 +3,9 @@ import ActorContracts
 import BrokerSupport
 import Foundation
 import LocalBroker
+import NIOCore
 import RPCActors
+import Supervision
 import Testing
 
 @Suite(
