@@ -559,6 +559,10 @@ struct KeyedSupervisorTests {
         #expect(keyed[["a", "b\n"]].path == "keyed/a%2Fb%0A")
         #expect(keyed[["a%2Fb%0A"]].path == "keyed/a%252Fb%250A")
         #expect(keyed[["#0"]].path == "keyed/%230")
+        #expect(keyed[[""]].path == "keyed/%")
+        // What ends a line or turns its direction in somebody's log viewer.
+        #expect(keyed[["a\u{2028}b\u{85}\u{202E}c\u{7F}"]].path == "keyed/a%E2%80%A8b%C2%85%E2%80%AEc%7F")
+        #expect(keyed[["Åsa 👩‍🚀"]].path == "keyed/Åsa 👩‍🚀")
         #expect(keyed[["C#"]].path == "keyed/C#")
         #expect(keyed[[String(repeating: "x", count: 10_000)]].path.count < 200)
         await keyed.stop()
@@ -748,6 +752,64 @@ struct KeyedSupervisorTests {
         // Nor does the old reference reach the next process of the key.
         await #expect(throws: CallError.self) { try await reference.call { $0.call() } }
         await tenants.stop()
+    }
+
+    @Test("a process that waits out its backoff is stopped or ends as idle like any other", arguments: [true, false])
+    func endsWhileRestarting(isStopped: Bool) async throws {
+        let clock = ManualClock()
+        let tenants = tenants(
+            idleTimeout: isStopped ? nil : .seconds(5),
+            backoff: Backoff(minimum: .seconds(60), maximum: .seconds(60), jitter: 0),
+            clock: clock
+        )
+        try await tenants.start()
+        let first = try await tenants["ada"].findOrStart()
+        first.kill()
+        await settle { tenants["ada"].pid == nil }
+        #expect(tenants.keys == ["ada"])
+        if isStopped { try await tenants["ada"].stop() } else { clock.advance(by: .seconds(5)) }
+        await settle { tenants.count == 0 }
+        #expect(try await tenants["ada"].call { $0.call() } == 1)
+        // A call that waits for the restart is under way: it has its time first.
+        tenants["ada"].pid?.kill()
+        let timers = clock.pendingTimers
+        let call = Task { try await tenants["ada"].call(timeout: .seconds(10)) { $0.call() } }
+        await settle { clock.pendingTimers > timers }
+        let stopping = Task { try await tenants["ada"].stop() }
+        await settle { tenants["ada"].partition.isStopping("ada") }
+        #expect(tenants.keys == ["ada"])
+        clock.advance(by: .seconds(10))
+        await #expect {
+            try await call.value
+        } throws: {
+            if case CallError.restarting("tenants/ada") = $0 { true } else { false }
+        }
+        try await stopping.value
+        #expect(tenants.keys.isEmpty)
+        await tenants.stop()
+    }
+
+    @Test("ends while a thousand processes start: every call is told, and none stays")
+    func endsWhileManyStart() async throws {
+        let census = Census()
+        let begun = Atomic(0)
+        let tenants = tenants(census) { _, _ in
+            begun.add(1, ordering: .relaxed)
+            try await Task.sleep(for: .seconds(3600))
+        }
+        try await tenants.start()
+        let calls = (0..<1000).map { index in Task { try await tenants["\(index)"].call { $0.call() } } }
+        await settle { begun.load(ordering: .relaxed) == 1000 }
+        await tenants.stop()
+        for call in calls {
+            await #expect {
+                try await call.value
+            } throws: {
+                if case CallError.noProcess = $0 { true } else { false }
+            }
+        }
+        #expect(tenants.keys.isEmpty)
+        #expect(census.living == 0)
     }
 
     @Test("100,000 keys: each has a process of its own")

@@ -75,20 +75,20 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
     /// What a partition is called among those of its supervisor. No key is written like this, so that no two paths are the same.
     static func partitionName(_ index: Int) -> String { "#\(index)" }
 
-    /// The key as a part of a path: without slashes and line breaks, not empty, of bounded length, and another one for each label
-    /// up to that length.
+    /// The key as a part of a path: without slashes and anything that breaks a line or its order, not empty, of bounded length,
+    /// and another one for each label up to that length.
     private func component(of key: Key) -> String {
         let text = label(key)
         let isPlain =
             !text.isEmpty && text.utf8.count <= 128 && text.utf8.first != 0x23
-            && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x25 && $0 != 0x2F && $0 != 0x7F }
+            && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x25 && $0 != 0x2F && $0 < 0x7F }
         if isPlain { return text }
         var result = ""
         for scalar in text.unicodeScalars.prefix(128) {
             switch scalar {
             case "/", "%": result += escaped(scalar)
             case "#" where result.isEmpty: result += escaped(scalar)
-            case _ where scalar.value < 0x20 || scalar.value == 0x7F: result += escaped(scalar)
+            case _ where Self.isControl(scalar): result += escaped(scalar)
             default: result.unicodeScalars.append(scalar)
             }
         }
@@ -96,9 +96,20 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
         return result.isEmpty ? "%" : result
     }
 
+    /// Whether it would break a line, or change the order in which a terminal shows it.
+    private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.properties.generalCategory {
+        case .control, .lineSeparator, .paragraphSeparator: true
+        case .format: scalar.properties.isBidiControl
+        default: false
+        }
+    }
+
     private func escaped(_ scalar: Unicode.Scalar) -> String {
-        let digits = String(scalar.value, radix: 16, uppercase: true)
-        return digits.count < 2 ? "%0" + digits : "%" + digits
+        String(scalar).utf8.reduce(into: "") { text, byte in
+            let digits = String(byte, radix: 16, uppercase: true)
+            text += digits.count < 2 ? "%0" + digits : "%" + digits
+        }
     }
 
     /// Grows with each use where somebody asks which one was last.

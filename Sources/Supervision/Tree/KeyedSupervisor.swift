@@ -54,7 +54,8 @@ public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service,
     ///   - logger: For the whole tree, used at the root; by default one with the label `supervision`.
     ///   - clock: For the whole tree, used at the root.
     ///   - label: The key as it stands in paths, logs and events. Give one that shows no secret when the keys are such. A `/`, a
-    ///     `%`, a `#` at the beginning and control characters are percent-encoded, and what is longer than 128 characters is cut.
+    ///     `%`, a `#` at the beginning and characters that end a line or turn its direction are percent-encoded, and what is longer
+    ///     than 128 characters is cut.
     ///   - start: Makes an incarnation for a key. Returning `nil` or throwing starts none.
     public convenience init(
         _ name: String,
