@@ -131,6 +131,76 @@ struct ReferenceTests {
         await supervisor.stop()
     }
 
+    /// What a call can come through to one process.
+    enum Found: CaseIterable, Sendable { case child, dynamic, key }
+
+    @Test(
+        "a process that ends after a call has found it and before it is called costs no call that waits",
+        arguments: Found.allCases
+    )
+    func endsInBetween(found: Found) async throws {
+        let clock = HookedClock()
+        let tenants = KeyedSupervisor<String, Counter>("tenants") { _, _ in Counter() }
+        let supervisor = Supervisor("app", intensity: .init(10, within: .seconds(5)), clock: clock) {
+            Child("a") { _ in Counter() }
+            DynamicSupervisor("sessions")
+            tenants
+        }
+        try await supervisor.start()
+        let call: @Sendable (WhileRestarting) async throws -> Int
+        let pid: () -> Pid?
+        // The look at the clock between the two: a call by key has looked once before.
+        let look: Int
+        switch found {
+        case .child:
+            let child = try supervisor.child("a", as: Counter.self)
+            (call, pid, look) = ({ try await child.call(whileRestarting: $0) { $0.increment() } }, { child.pid }, 1)
+        case .dynamic:
+            let sessions = try supervisor.dynamicSupervisor("sessions")
+            let child = try #require(try await sessions.startChild(Child("s") { _ in Counter() }, as: Counter.self))
+            (call, pid, look) = ({ try await child.call(whileRestarting: $0) { $0.increment() } }, { child.pid }, 1)
+        case .key:
+            try await tenants["ada"].findOrStart()
+            let child = tenants["ada"]
+            (call, pid, look) = ({ try await child.call(whileRestarting: $0) { $0.increment() } }, { child.pid }, 2)
+        }
+        for _ in 1...3 {
+            try await LiveTree(supervisor).settled()
+            let current = try #require(pid())
+            clock.onLook(look) { current.kill() }
+            #expect(try await call(.wait) == 1)
+            #expect(!current.isAlive)
+        }
+        await supervisor.stop()
+    }
+
+    @Test("or for good: a call by place says that there is none, a call by key gets another", arguments: [true, false])
+    func endsForGoodInBetween(byKey: Bool) async throws {
+        let clock = HookedClock()
+        let tenants = KeyedSupervisor<String, Counter>("tenants", processRestart: .temporary) { _, _ in Counter() }
+        let supervisor = Supervisor("app", clock: clock) {
+            Child("a", restart: .temporary) { _ in Counter() }
+            tenants
+        }
+        try await supervisor.start()
+        let child = try supervisor.child("a", as: Counter.self)
+        let pid = byKey ? try await tenants["ada"].findOrStart() : try #require(child.pid)
+        try await LiveTree(supervisor).settled()
+        clock.onLook(byKey ? 2 : 1) { pid.kill() }
+        if byKey {
+            #expect(try await tenants["ada"].call { $0.increment() } == 1)
+            #expect(tenants["ada"].pid != pid)
+        } else {
+            await #expect {
+                try await child.call(whileRestarting: .wait) { $0.increment() }
+            } throws: {
+                if case CallError.noProcess("app/a") = $0 { true } else { false }
+            }
+        }
+        #expect(!pid.isAlive)
+        await supervisor.stop()
+    }
+
     @Test("siblings of a group restart are waited for too", arguments: [Strategy.oneForAll, .restForOne])
     func group(strategy: Strategy) async throws {
         let clock = ManualClock()
