@@ -1,6 +1,7 @@
 import Logging
 import Supervision
 import SupervisionTesting
+import Synchronization
 import Testing
 
 @Suite("A dynamic supervisor")
@@ -224,6 +225,43 @@ struct NamedChildTests {
         #expect(records.levels.allSatisfy { $0 < .warning })
         await supervisor.stop()
         #expect(registry.count == 0)
+    }
+
+    @Test("fifty that ask again and again while it is ended under them never have two, and log no error")
+    func chaos() async throws {
+        let records = LogRecords()
+        let supervisor = Supervisor("app", logger: records.logger) {
+            DynamicSupervisor("sessions", intensity: .init(1_000_000, within: .seconds(1)))
+        }
+        try await supervisor.start()
+        let sessions = try supervisor.dynamicSupervisor("sessions")
+        let registry = Registry<String, ChildReference<Counter>>()
+        let living = Mutex((now: 0, most: 0))
+        // Temporary and ended in order: its end is no error either.
+        let child = Child("ada", restart: .temporary) { context in
+            living.withLock { living in
+                living.now += 1
+                living.most = max(living.most, living.now)
+            }
+            context.pid.onExit { _ in living.withLock { $0.now -= 1 } }
+            return Counter()
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for index in 1...50 {
+                group.addTask {
+                    for round in 1...20 {
+                        let found = try await sessions.startChild(child, registeredAs: "ada", in: registry)
+                        #expect(found != nil)
+                        if (index + round) % 7 == 0 { found?.pid?.exit(.shutdown()) }
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        #expect(living.withLock { $0.most } == 1)
+        #expect(records.levels.allSatisfy { $0 < .warning }, "\(records.messages.suffix(20))")
+        await supervisor.stop()
+        #expect(living.withLock { $0.now } == 0)
     }
 
     @Test("it is found again after a restart, and whoever waited for a start that failed tries itself")

@@ -88,6 +88,38 @@ struct ScaleTests {
         #expect(clock.pendingTimers == 0)
     }
 
+    @Test(
+        "stopping one after another costs each of many static children what it costs each of few",
+        .disabled(if: isSanitized, "a sanitizer's own cost grows in its own way"),
+        arguments: [false, true]
+    )
+    func costOfOrderedStop(isWorker: Bool) async {
+        // In an OS process of its own, whose processor time is that of this stop and of nothing else.
+        await #expect(processExitsWith: .success) { [isWorker] in
+            func cost(_ count: Int) async throws -> Duration {
+                let supervisor = Supervisor("app", logger: Logger(label: "quiet") { _ in SwiftLogNoOpLogHandler() }) {
+                    for index in 0..<count {
+                        if isWorker {
+                            Child("\(index)") { context in Patient(context) }
+                        } else {
+                            Child("\(index)") { _ in Counter() }
+                        }
+                    }
+                }
+                try await supervisor.start()
+                let before = processorTime()
+                await supervisor.stop()
+                return processorTime() - before
+            }
+            _ = try await cost(1000)
+            var few = Duration.seconds(3600)
+            for _ in 1...3 { few = min(few, try await cost(500)) }
+            let many = try await cost(16_000)
+            // 32 times as many: what is quadratic would cost a thousand times as much.
+            #expect(many < few * 200, "\(few) for 500 children, \(many) for 16,000")
+        }
+    }
+
     @Test("1,000 children that are killed at once are all started again")
     func killedAtOnce() async throws {
         let supervisor = Supervisor("app", intensity: .init(1000, within: .seconds(3600)), logger: quiet) {
@@ -117,4 +149,9 @@ private actor Patient: Worker {
 private func residentPages() -> Int {
     let text = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8)) ?? ""
     return text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+}
+
+/// What this OS process has had of the processors.
+private func processorTime() -> Duration {
+    .microseconds(Int(clock()))
 }
