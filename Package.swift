@@ -143,7 +143,8 @@ let package = Package(
         .target(
             name: "RPCActors",
             dependencies: [
-                "AMQPPool", "ConcurrencyPrimitives", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
+                "AMQPPool", "ConcurrencyPrimitives", "RPCCaller", "RPCContract", "RPCReceiver", "RPCWire",
+                "Supervision",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOFoundationCompat", package: "swift-nio"),
@@ -201,7 +202,7 @@ let package = Package(
         .executableTarget(
             name: "rpc",
             dependencies: [
-                "AMQPPool", "LocalBroker", "QueueWorkers", "RPCCaller", "RPCReceiver", "Supervision",
+                "AMQPPool", "LocalBroker", "QueueWorkers", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
                 "SupervisionObserver",
                 "SupervisionTesting",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -310,7 +311,7 @@ let package = Package(
         ),
         .target(
             name: "BrokerSupport",
-            dependencies: ["LocalBroker"],
+            dependencies: ["LocalBroker", .product(name: "Logging", package: "swift-log")],
             path: "Tests/BrokerSupport",
             swiftSettings: settings
         ),
