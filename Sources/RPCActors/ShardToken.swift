@@ -19,10 +19,13 @@ struct ShardToken: Codable, Sendable, Equatable {
     /// What fits into a JSON number that any language reads: 2 to the power of 53.
     static let maximumNumber: Int64 = 9_007_199_254_740_992
 
-    /// How far a number may be ahead of this node's clock, in milliseconds: numbers begin at the clock where none is known, and grow by one.
-    static let maximumLead: Int64 = 30 * 24 * 3600 * 1000
+    /// How far a number may be ahead of this node's clock: half of what there is, 140,000 years of milliseconds. A token that is dropped
+    /// although it is good lets the numbers of a shard go back, so no clock that is wrong may lead to that: not that of a machine which
+    /// came up in 1970, nor that of the node which claimed the shard first.
+    static let maximumLead: Int64 = maximumNumber / 2
 
-    /// Whether it can be one of ours. A queue can be written to by anybody, and a number that cannot grow would end the shard.
+    /// Whether it can be one of ours. A queue can be written to by anybody, and a number that cannot grow would end the shard. Numbers
+    /// grow by one with each claim, and what is accepted grows by one each millisecond: so the next number is accepted again.
     func isPlausible(at clock: Int64) -> Bool {
         number >= 0 && number <= Self.maximumNumber && number - Self.maximumLead <= max(0, clock)
     }

@@ -67,6 +67,28 @@ struct ShardTableTests {
         )
     }
 
+    @Test(
+        "inherits the number whatever its own clock says, and whatever that of the node before said",
+        arguments: [
+            // What the clock says here, and the number under which another held the shard, both in milliseconds since 1970.
+            (0, 1_800_000_000_000), (-1, 1_800_000_000_000), (.min, 1_800_000_000_000),
+            (1_640_000_000_000, 1_800_000_000_000), (1_800_000_000_000, 1_960_000_000_000),
+            (1_800_000_000_000, 7_000_000_000_000), (1_800_000_000_000, ShardToken.maximumLead),
+        ] as [(clock: Int64, number: Int64)]
+    )
+    func wrongClock(clock: Int64, number: Int64) {
+        var table = table()
+        _ = table.request(5, shard: 0, at: start)
+        let mine = token(number + 1, "bank@me")
+        #expect(table.token(token(number), 1, shard: 0, clock: clock, at: start) == [.publish(mine, shard: 0)])
+        #expect(table.confirmed(mine, shard: 0) == [.acknowledge(1), .run(5, shard: 0, number: number + 1)])
+        // Its own comes round, and is held.
+        #expect(table.token(mine, 2, shard: 0, clock: clock, at: start) == [])
+        #expect(table.place(owned: [], at: start) == [])
+        _ = table.ended(5, shard: 0, at: start)
+        #expect(table.released(0, at: start) == [2])
+    }
+
     @Test("drops a second first token, and one that was forged")
     func duplicates() {
         var table = active()
