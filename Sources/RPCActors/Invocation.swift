@@ -2,8 +2,17 @@ public import Distributed
 import Foundation
 import NIOCore
 import NIOFoundationCompat
+import RPCContract
 import RPCWire
 import Synchronization
+
+extension JSONEncoder {
+    /// Refuses what nests too deeply: it would overflow the stack.
+    func encode<Value: Encodable>(bounded value: Value) throws -> Data {
+        try EncodingDepth.check(value)
+        return try encode(value)
+    }
+}
 
 /// What a call is made of: a JSON array of its arguments.
 public struct RPCInvocationEncoder: DistributedTargetInvocationEncoder {
@@ -31,7 +40,7 @@ public struct RPCInvocationEncoder: DistributedTargetInvocationEncoder {
     public mutating func recordArgument<Value: Codable>(_ argument: RemoteCallArgument<Value>) throws {
         if bytes.count > 1 { bytes.append(UInt8(ascii: ",")) }
         do {
-            bytes.append(contentsOf: try encoder.encode(argument.value))
+            bytes.append(contentsOf: try encoder.encode(bounded: argument.value))
         } catch {
             throw RPCActorError.notEncodable("the argument \"\(argument.name)\": \(RPCCodecError(error))")
         }
@@ -186,7 +195,7 @@ public final class RPCResultHandler: DistributedTargetInvocationResultHandler {
     public func onReturn<Success: Codable>(value: Success) async throws {
         let outcome: Outcome
         do {
-            outcome = .value(ByteBuffer(data: try encoder.encode(value)))
+            outcome = .value(ByteBuffer(data: try encoder.encode(bounded: value)))
         } catch {
             outcome = .unencodable("\(RPCCodecError(error))")
         }

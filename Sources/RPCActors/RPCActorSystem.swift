@@ -696,7 +696,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         if error is RPCFailure { return error }
         let type = _typeName(Swift.type(of: error), qualified: true)
         guard errors[type] != nil, let encodable = error as? any (Codable & Error),
-            let data = try? currentCoders.encoder.encode(encodable),
+            let data = try? currentCoders.encoder.encode(bounded: encodable),
             let value = try? JSON.decode(JSONValue.self, from: ByteBuffer(data: data))
         else { return error }
         return RPCFailure(

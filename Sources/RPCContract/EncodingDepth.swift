@@ -1,12 +1,12 @@
 /// Refuses values that nest too deeply to be encoded, before a recursive encoder overflows the stack with them.
 ///
 /// It is an `Encoder` that writes nothing and counts. A decoder of JSON stops at the same depth.
-enum EncodingDepth {
+package enum EncodingDepth {
     /// As Foundation's decoder of JSON has it.
     static let limit = 512
 
     /// - Throws: When the value nests more than ``limit`` levels deep, or what its `encode(to:)` throws.
-    static func check<Value: Encodable>(_ value: Value) throws {
+    package static func check<Value: Encodable>(_ value: Value) throws {
         if isPlain(value) { return }
         let excess = Excess()
         try value.encode(to: Probe(place: Place(excess: excess)))

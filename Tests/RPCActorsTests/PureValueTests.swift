@@ -1,3 +1,5 @@
+import Distributed
+import Foundation
 import NIOCore
 import RPCWire
 import Testing
@@ -126,6 +128,36 @@ struct ArgumentScannerTests {
             while scanner.next() != nil { count += 1 }
             #expect(count <= bytes.count)
         }
+    }
+}
+
+@Suite("Arguments and results that nest deeply")
+struct DepthTests {
+    private indirect enum Chain: Codable, Sendable {
+        case end
+        case link(Chain)
+    }
+
+    private static func chain(_ depth: Int) -> Chain { (0..<depth).reduce(.end) { inner, _ in .link(inner) } }
+
+    @Test("are refused as what cannot be encoded, and do not overflow the stack", arguments: [600, 5000])
+    func refused(_ depth: Int) async throws {
+        var arguments = RPCInvocationEncoder(JSONEncoder())
+        #expect(throws: RPCActorError.self) {
+            try arguments.recordArgument(RemoteCallArgument(label: nil, name: "chain", value: Self.chain(depth)))
+        }
+        let results = RPCResultHandler(JSONEncoder())
+        try await results.onReturn(value: Self.chain(depth))
+        guard case .unencodable = results.outcome else {
+            Issue.record("\(String(describing: results.outcome))")
+            return
+        }
+    }
+
+    @Test("go through as deep as JSON is read")
+    func taken() throws {
+        var arguments = RPCInvocationEncoder(JSONEncoder())
+        try arguments.recordArgument(RemoteCallArgument(label: nil, name: "chain", value: Self.chain(100)))
     }
 }
 
