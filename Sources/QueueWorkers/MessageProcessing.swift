@@ -17,11 +17,15 @@ struct WorkerHandler: Sendable {
     var handle: @Sendable ([(value: any Sendable, context: WorkerContext)]) async -> [(any Error)?]
 }
 
+/// What a worker logs of messages, each kind bounded: see `BoundedLog`.
+enum MessageLogKind: Int, CaseIterable, Sendable { case notHandled, givenUp, notPublished }
+
 /// Handles runs of messages: decodes, recognises, runs the handler, publishes what it wants published, and decides.
 struct MessageProcessing: Sendable {
     let handler: WorkerHandler
     let policy: WorkerPolicy
     let logger: Logger
+    let log = BoundedLog(MessageLogKind.self)
     let handled: HandledMessages?
     let metrics: WorkerMetrics?
     /// Publishes what handlers want published.
@@ -190,9 +194,12 @@ struct MessageProcessing: Sendable {
         let (decision, disposition) = policy.decide(message, attempt: attempt, error, context, now: secondsSince1970())
         switch decision {
         case .retry, .retryNow, .retryAfter:
-            context.logger.warning(
+            log(
+                .notHandled,
+                .warning,
+                to: context.logger,
                 "a message could not be handled, and is tried again",
-                metadata: ["error": "\(error)", "attempt": "\(attempt)"]
+                ["error": "\(error)", "attempt": "\(attempt)"]
             )
             metrics?.ended("retry", after: duration)
             configuration.onEvent(.retried(messageID: context.messageID, attempt: attempt, error: error))
@@ -205,9 +212,12 @@ struct MessageProcessing: Sendable {
 
     private func tell(gaveUp message: WorkerMessage, _ decision: FailureDecision, _ reason: String) {
         let id = message.delivery.properties.messageID
-        logger.error(
+        log(
+            .givenUp,
+            .error,
+            to: logger,
             "a message is given up",
-            metadata: [
+            [
                 "messaging.destination.name": "\(message.queue)", "messaging.message.id": "\(id ?? "")",
                 "decision": "\(decision)", "error": "\(reason)",
             ]

@@ -201,7 +201,7 @@ extension MessageProcessing {
         behavior.onTimeLimit = { timedOut($0, attempt: $1) }
         behavior.publish = publishing
         let onEvent = policy.configuration.onEvent
-        behavior.onEvent = { [logger, metrics] event in
+        behavior.onEvent = { [logger, log, metrics] event in
             switch event {
             case .began(let count): metrics?.began(count)
             case .settled: break
@@ -215,9 +215,12 @@ extension MessageProcessing {
                 metrics?.zombies(count)
                 onEvent(.zombies(count))
             case .publishFailed(let forward, let error):
-                logger.error(
+                log(
+                    .notPublished,
+                    .error,
+                    to: logger,
                     "a message cannot be put into a queue; it is tried again",
-                    metadata: ["queue": "\(forward.routingKey)", "error": "\(error)"]
+                    ["queue": "\(forward.routingKey)", "error": "\(error)"]
                 )
             case .idle: onEvent(.idle)
             }

@@ -1,6 +1,7 @@
 import AMQPPool
 import BrokerSupport
 import LocalBroker
+import Logging
 import NIOCore
 import QueueWorkers
 import Supervision
@@ -47,6 +48,7 @@ struct Shop: Sendable {
     let virtualHost: String
 
     static func run(
+        logger: Logger? = nil,
         @ChildrenBuilder _ children: @escaping @Sendable (AMQPPool) -> [Child],
         _ body: @escaping @Sendable (Shop) async throws -> Void,
         prepare: @escaping @Sendable (AMQPPool) async throws -> Void = { _ in }
@@ -61,7 +63,7 @@ struct Shop: Sendable {
             try await pool.start()
             try await prepare(pool)
             await pool.stop()
-            let root = Supervisor("shop", intensity: RestartIntensity(1000, within: .seconds(1))) {
+            let root = Supervisor("shop", intensity: RestartIntensity(1000, within: .seconds(1)), logger: logger) {
                 pool.supervisor
                 children(pool)
             }

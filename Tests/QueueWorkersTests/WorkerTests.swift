@@ -82,6 +82,24 @@ struct WorkerTests {
         }
     }
 
+    @Test("does not let a flood of messages that cannot be read or handled fill the log")
+    func flood() async throws {
+        let lines = CountedLines()
+        try await Shop.run(logger: lines.logger) { pool in
+            Child.worker(of: Order.self, from: "orders", on: pool, retry: .after([.milliseconds(1)])) { _, _ in
+                throw Broken()
+            }
+        } _: { shop in
+            for number in 0..<100 {
+                try await shop.publish(text: "nonsense", MessageProperties())
+                try await shop.publish(text: "{\"number\":\(number),\"customer\":\"x\"}", MessageProperties())
+            }
+            try await eventually("they are parked") { try await shop.messages(in: "orders.failed") == 200 }
+        }
+        // Besides what is said of the tree; more than ten of a kind where it took longer than ten seconds.
+        #expect(lines.count < 150, "\(lines.count)")
+    }
+
     private enum Verdict: Error, DecidingError {
         case later, now, park, reject, discard
 

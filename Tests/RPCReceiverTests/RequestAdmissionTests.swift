@@ -1,4 +1,5 @@
 import AMQPPool
+import BrokerSupport
 import Logging
 import RPCWire
 import Synchronization
@@ -107,7 +108,7 @@ struct RequestAdmissionTests: RunsRequests {
     @Test("of a flood of bad requests ten lines are logged in ten seconds, and how many were left out")
     func floods() {
         var budget = LogBudget()
-        let now = Moment.now
+        let now = ContinuousClock.now
         let written = (0..<1000).compactMap { _ in budget.spend(at: now) }
         #expect(written == Array(repeating: 0, count: LogBudget.limit))
         #expect(budget.spend(at: now + LogBudget.period) == 990)
@@ -116,7 +117,7 @@ struct RequestAdmissionTests: RunsRequests {
 
     @Test("a flood of any kind of bad request is counted, and does not fill the log")
     func bounded() async {
-        let lines = RecordedLines()
+        let lines = CountedLines()
         let runner = runner(
             admission: Self.admission([Self.math]),
             logger: Logger(label: "test") { _ in lines }
@@ -136,25 +137,4 @@ struct RequestAdmissionTests: RunsRequests {
         #expect(counters.current.failed == 300)
         #expect(lines.count > 0 && lines.count <= 8 * LogBudget.limit, "\(lines.count)")
     }
-}
-
-/// Counts the lines that are logged.
-final class RecordedLines: LogHandler, Sendable {
-    private let lines = Mutex(0)
-
-    var count: Int { lines.withLock { $0 } }
-    var metadata: Logger.Metadata {
-        get { [:] }
-        set {}
-    }
-    var logLevel: Logger.Level {
-        get { .info }
-        set {}
-    }
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { nil }
-        set {}
-    }
-
-    func log(event: LogEvent) { lines.withLock { $0 += 1 } }
 }

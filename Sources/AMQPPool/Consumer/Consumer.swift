@@ -158,10 +158,13 @@ struct HandlerTimeLimitExceeded: Error, CustomStringConvertible {
 extension Consumer {
     /// Decides what becomes of what was not handled, and says so.
     fileprivate final class Failures: Sendable {
+        private enum LogKind: Int, CaseIterable { case givenUp, notHandled, notPublished }
+
         private let queue: String
         private let configuration: ConsumerConfiguration
         private let logger: Logger
         private let inRow = Atomic(0)
+        private let log = BoundedLog(LogKind.self)
         private let hasWarned = Atomic(false)
         private let isStalled = Atomic(false)
 
@@ -180,7 +183,7 @@ extension Consumer {
         func decide(arrived arrival: Arrival) -> Disposition? {
             guard let disposition = configuration.onFailure.decide(arrived: arrival.attempts) else { return nil }
             let reason = "delivered \(arrival.attempts.number - 1) times without an end"
-            logger.error("a message is given up", metadata: ["queue": "\(queue)", "reason": "\(reason)"])
+            log(.givenUp, .error, to: logger, "a message is given up", ["queue": "\(queue)", "reason": "\(reason)"])
             return giveUp(disposition, arrival, reason)
         }
 
@@ -196,11 +199,12 @@ extension Consumer {
                     from: arrival.type,
                     failuresInRow: failuresInRow
                 ) { configuration.retryBackoff.delay(afterFailures: $0, random: .random(in: 0..<1)) }
-            logger.warning(
+            log(
+                .notHandled,
+                .warning,
+                to: logger,
                 "a message could not be handled",
-                metadata: [
-                    "queue": "\(queue)", "error": "\(error)", "attempt": "\(attempt)", "decision": "\(disposition)",
-                ]
+                ["queue": "\(queue)", "error": "\(error)", "attempt": "\(attempt)", "decision": "\(disposition)"]
             )
             return giveUp(disposition, arrival, "\(error)")
         }
@@ -244,9 +248,12 @@ extension Consumer {
                     metadata: ["queue": "\(queue)", "count": "\(count)"]
                 )
             case .publishFailed(let forward, let error):
-                logger.error(
+                log(
+                    .notPublished,
+                    .error,
+                    to: logger,
                     "a message that was given up cannot be published; it is tried again",
-                    metadata: [
+                    [
                         "queue": "\(queue)", "exchange": "\(forward.exchange)", "routing_key": "\(forward.routingKey)",
                         "error": "\(error)",
                     ]

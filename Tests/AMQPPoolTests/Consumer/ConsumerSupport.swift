@@ -1,5 +1,6 @@
 import BrokerSupport
 import LocalBroker
+import Logging
 import NIOCore
 import Supervision
 import SupervisionTesting
@@ -24,13 +25,14 @@ struct RunningConsumer: Sendable {
     static func run(
         _ configuration: ConsumerConfiguration = quick(),
         arguments: FieldTable = FieldTable(),
+        logger: Logger? = nil,
         handler: @escaping Handler,
         _ body: @escaping @Sendable (RunningConsumer) async throws -> Void
     ) async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             let pool = try pool(url)
             let opened = Recorder<AMQPChannel>()
-            let root = Supervisor("app", intensity: RestartIntensity(1000, within: .seconds(1))) {
+            let root = Supervisor("app", intensity: RestartIntensity(1000, within: .seconds(1)), logger: logger) {
                 pool.supervisor
                 Child.consumer("consumer", of: "q", on: pool, configuration: configuration) { channel in
                     try await channel.declareQueue("q", durable: true, arguments: arguments)

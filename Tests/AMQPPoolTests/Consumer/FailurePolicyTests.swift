@@ -1,3 +1,4 @@
+import BrokerSupport
 import LocalBroker
 import NIOCore
 import Supervision
@@ -45,6 +46,29 @@ struct FailurePolicyTests {
             #expect(app.opened.values.count == 1)
         }
         return failed.values
+    }
+
+    @Test("A flood of messages that cannot be handled does not fill the log", arguments: [false, true])
+    func flood(undecodable: Bool) async throws {
+        let lines = CountedLines()
+        let failed = Recorder<Void>()
+        var configuration = RunningConsumer.quick()
+        configuration.onFailure = .reject
+        try await RunningConsumer.run(
+            configuration,
+            logger: lines.logger,
+            handler: { _ in
+                failed.append(())
+                if undecodable { throw UndecodableMessage(reason: Poison()) }
+                throw Poison()
+            }
+        ) { app in
+            for number in 0..<200 { try await app.publish("\(number)") }
+            try await failed.wait(for: 200)
+            try await app.empty()
+        }
+        // Besides what is said of the tree, twice as much where it took longer than ten seconds.
+        #expect(lines.count < 60, "\(lines.count)")
     }
 
     @Test("It is acknowledged")
