@@ -68,6 +68,18 @@ extension String {
         }
     }
 
+    /// The same JSON text, with such characters written as JSON does.
+    package var escapedAsJSON: String {
+        guard unicodeScalars.contains(where: \.isControl) else { return self }
+        return unicodeScalars.reduce(into: "") { text, scalar in
+            guard scalar.isControl else { return text.unicodeScalars.append(scalar) }
+            for unit in String(scalar).utf16 {
+                let digits = String(unit, radix: 16)
+                text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            }
+        }
+    }
+
     /// The same, with its line breaks and tabs as they are: for text of several lines.
     package var escapedButLines: String {
         unicodeScalars.reduce(into: "") { text, scalar in

@@ -5,6 +5,7 @@ import Logging
 import NIOCore
 import RPCCaller
 import RPCReceiver
+import RPCWire
 import Synchronization
 
 /// What the commands that look at a broker share.
@@ -50,7 +51,9 @@ enum Looking {
     }
 
     /// Columns that are as wide as what is in them.
+    /// In columns. What names others have given does not steer the terminal.
     static func table(_ rows: [[String]]) -> String {
+        let rows = rows.map { $0.map(\.escaped) }
         let columns = rows.map(\.count).max() ?? 0
         let widths = (0..<columns).map { column in rows.map { $0.count > column ? $0[column].count : 0 }.max() ?? 0 }
         return rows.map { row in
@@ -64,7 +67,8 @@ enum Looking {
     static func json(_ document: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(document), as: UTF8.self)
+        // JSON leaves some of what steers a terminal as it is.
+        return String(decoding: try encoder.encode(document), as: UTF8.self).escapedAsJSON
     }
 }
 
@@ -292,7 +296,7 @@ struct Tail: AsyncParsableCommand {
     private func show(_ delivery: Delivery) {
         let properties = delivery.properties
         var parts = [Clock.text(Int64(Date().timeIntervalSince1970 * 1000))]
-        if case .string(let procedure)? = properties.headers["procedure"] { parts.append(Self.shown(procedure)) }
+        if case .string(let procedure)? = properties.headers["procedure"] { parts.append(procedure.escaped) }
         parts.append("\(delivery.body.readableBytes) bytes")
         let named: [(String, String?)] = [
             ("id", properties.messageID), ("reply to", properties.replyTo), ("type", properties.type),
@@ -300,24 +304,13 @@ struct Tail: AsyncParsableCommand {
             ("exchange", delivery.exchange.isEmpty ? nil : delivery.exchange),
             ("key", delivery.routingKey.isEmpty ? nil : delivery.routingKey),
         ]
-        for (name, value) in named { if let value { parts.append("\(name)=\(Self.shown(value))") } }
+        for (name, value) in named { if let value { parts.append("\(name)=\(value.escaped)") } }
         if delivery.redelivered { parts.append("redelivered") }
         Environment.writeOutput(parts.joined(separator: "  "))
         guard body else { return }
         let bytes = delivery.body.readableBytesView.prefix(Self.maximumBody)
         let cut = delivery.body.readableBytes > bytes.count ? "…" : ""
-        Environment.writeOutput("    " + Self.shown(String(decoding: bytes, as: UTF8.self)) + cut)
-    }
-
-    /// Bytes of others' must not steer the terminal.
-    static func shown(_ text: String) -> String {
-        var result = ""
-        for scalar in text.unicodeScalars {
-            let isControl =
-                scalar.properties.generalCategory == .control || scalar.properties.generalCategory == .format
-            result.unicodeScalars.append(isControl ? "\u{FFFD}" : scalar)
-        }
-        return result
+        Environment.writeOutput("    " + String(decoding: bytes, as: UTF8.self).escaped + cut)
     }
 }
 
@@ -366,7 +359,7 @@ struct Describe: AsyncParsableCommand {
             rows.append(["in work", known.messages_unacknowledged.map { "\($0)" } ?? "-"])
             for consumer in known.consumer_details ?? [] {
                 let name = consumer.channel_details?.connection_name ?? "a connection"
-                rows.append(["consumer", "\(Tail.shown(name)), prefetch \(consumer.prefetch_count ?? 0)"])
+                rows.append(["consumer", "\(name), prefetch \(consumer.prefetch_count ?? 0)"])
             }
         } else {
             rows.append(["more", "rpc describe \(service) --management URL: the management plugin did not answer"])
@@ -389,10 +382,10 @@ struct Describe: AsyncParsableCommand {
         do throws(RPCError) {
             for procedure in try await rpc.describe(service, timeout: .seconds(5)).procedures {
                 let types = "\(procedure.request) to \(procedure.response)"
-                rows.append(["answers", Tail.shown("\(procedure.name ?? "(default)"), \(types)")])
+                rows.append(["answers", "\(procedure.name ?? "(default)"), \(types)"])
             }
         } catch {
-            rows = [["answers", Tail.shown("it does not say: \(error)")]]
+            rows = [["answers", "it does not say: \(error)"]]
         }
         await rpc.stop()
         return rows

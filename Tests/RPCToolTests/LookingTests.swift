@@ -1,6 +1,9 @@
 #if os(Linux)
+import AMQPPool
 import BrokerSupport
 import Foundation
+import LocalBroker
+import NIOCore
 import Testing
 
 @Suite("rpc looks at a broker and at programs", .serialized)
@@ -40,6 +43,38 @@ struct LookingTests {
                 #expect(seen.code == 0 && seen.output.contains("echo") && seen.output.contains(#""hello""#), "\(seen)")
                 let call = try await rpc("call", "math", "add", "[4, 9]", "--header", "tenant=blue", "--url", url)
                 #expect(call.output == "13\n", "\(call)")
+            }
+        }
+    }
+
+    @Test("what others named, or wrote into messages, does not steer the terminal")
+    func hostile() async throws {
+        try await TestBroker.withVirtualHost { broker, url, virtualHost in
+            let name = "a\u{1B}[2J\u{9B}31m\u{202E}b"
+            try await broker.declareQueue("\(name).rpcs", virtualHost: virtualHost)
+            try await whileServing(url: url) {
+                $0.signal(SIGTERM); _ = await $0.ending()
+            }
+            let connection = try await AMQPConnection.open(try Endpoint(url: url))
+            let channel = try await connection.openChannel()
+            try await channel.publish(
+                ByteBuffer(string: name),
+                properties: MessageProperties(headers: ["procedure": .string(name)], messageID: name, type: name),
+                routingKey: "math.rpcs",
+                mandatory: true
+            )
+            await connection.close()
+            for arguments in [
+                ["ls", name], ["ls", name, "--json"], ["describe", name], ["tail", "\(name).rpcs", "--waiting"],
+                ["tail", "math.rpcs", "--waiting", "--body"],
+            ] {
+                let seen = try await RunningTool(arguments + ["--url", url]).ending()
+                let text = seen.output + seen.error
+                #expect(!text.isEmpty)
+                #expect(
+                    !text.unicodeScalars.contains { $0 == "\u{1B}" || $0 == "\u{9B}" || $0 == "\u{202E}" },
+                    "\(arguments): \(text.debugDescription)"
+                )
             }
         }
     }

@@ -101,6 +101,17 @@ struct TopScreenTests {
         }
     }
 
+    @Test("what names and reasons contain does not steer the terminal")
+    func hostile() {
+        let screen = screen([
+            row("app", rails: "", isSupervisor: true), row("a\u{1B}]0;owned\u{7}\u{9B}2J\u{202E}b", rails: "0"),
+        ])
+        let text = screen.lines(width: 200, height: 30).map(\.text).joined()
+        #expect(text.contains(#"\u{1B}]0;owned"#))
+        #expect(!text.unicodeScalars.contains { $0.properties.generalCategory == .control })
+        #expect(!text.unicodeScalars.contains("\u{202E}"))
+    }
+
     @Test("keys move the selection, and ask for other rows only at the edge")
     func moves() {
         var screen = screen((0..<3).map { row("w\($0)", rails: "1") }, of: 100)

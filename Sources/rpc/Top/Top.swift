@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import RPCWire
 import SupervisionObserver
 import Synchronization
 
@@ -63,11 +64,11 @@ struct Top: AsyncParsableCommand {
             switch message.name {
             case "overview":
                 let overview = try JSONDecoder().decode(Overview.self, from: Data(message.data.utf8))
-                Environment.writeOutput("\(Clock.text(overview.time))  \(TopScreen.summary(overview))")
+                Environment.writeOutput("\(Clock.text(overview.time))  \(TopScreen.summary(overview))".escaped)
                 lines += 1
             case "change":
                 let event = try JSONDecoder().decode(EventDocument.self, from: Data(message.data.utf8))
-                Environment.writeOutput(TopScreen.text(event))
+                Environment.writeOutput(TopScreen.text(event).escaped)
             default: break
             }
             return count.map { lines < $0 } ?? true

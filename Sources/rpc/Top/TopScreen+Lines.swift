@@ -1,3 +1,4 @@
+import RPCWire
 import SupervisionObserver
 
 /// How a line is shown.
@@ -34,7 +35,8 @@ extension TopScreen {
         body += Array(repeating: TopLine(""), count: room - body.count)
         lines += body
         lines.append(footer)
-        return lines.prefix(max(0, height)).map { TopLine(Self.cut($0.text, width), $0.style) }
+        // Names and reasons may come from outside: keys of processes, errors of others.
+        return lines.prefix(max(0, height)).map { TopLine(Self.cut($0.text.escaped, width), $0.style) }
     }
 
     static func cut(_ text: String, _ width: Int) -> String {
