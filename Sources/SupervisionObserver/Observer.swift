@@ -130,7 +130,11 @@ public final class Observer: Service, Sendable {
                 address: .hostname(configuration.host, port: configuration.port),
                 availableConnectionsDelegate: MaximumAvailableConnections(configuration.maximumConnections)
             ),
-            onServerRunning: { [self] channel in serving(channel.localAddress) },
+            onServerRunning: { [self] channel in
+                // A process that this one starts would listen on, and keep the port from the next observer.
+                try? await channel.eventLoop.submit { try channel.closeOnExec() }.get()
+                serving(channel.localAddress)
+            },
             logger: logger
         )
         do {

@@ -44,6 +44,27 @@ struct ServerTests {
         }
     }
 
+    @Test("no process that is started later inherits the port that it listens on")
+    func closeOnExec() async throws {
+        try await Served.run { served in
+            let port = try #require(URL(string: served.url)?.port)
+            let flags = (0..<CInt(4096)).compactMap { descriptor -> CInt? in
+                var address = sockaddr_in()
+                var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+                let result = withUnsafeMutablePointer(to: &address) {
+                    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &size) }
+                }
+                var isListening: CInt = 0
+                size = socklen_t(MemoryLayout<CInt>.size)
+                guard result == 0, Int(UInt16(bigEndian: address.sin_port)) == port,
+                    getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &size) == 0, isListening == 1
+                else { return nil }
+                return fcntl(descriptor, F_GETFD)
+            }
+            #expect(flags.map { $0 & FD_CLOEXEC } == [FD_CLOEXEC])
+        }
+    }
+
     @Test("the documents tell of the tree, its processes and what happened")
     func documents() async throws {
         try await Served.run { served in

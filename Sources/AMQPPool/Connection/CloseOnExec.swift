@@ -13,7 +13,7 @@ extension NIOCore.Channel {
     /// process, and the broker keeps what was delivered on it, until heartbeats fail.
     ///
     /// On the channel's event loop.
-    func closeOnExec() throws {
+    package func closeOnExec() throws {
         try pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { descriptor in
             let flags = fcntl(descriptor, F_GETFD)
             if flags >= 0 { _ = fcntl(descriptor, F_SETFD, flags | FD_CLOEXEC) }
