@@ -12,6 +12,8 @@ import Synchronization
 public actor AMQPConnection {
     /// Where the connection was opened to.
     public nonisolated let endpoint: Endpoint
+    /// Until when what it logged in with is valid; nil is for ever.
+    nonisolated let credentialsLease: CredentialsLease?
     nonisolated let configuration: ConnectionConfiguration
     nonisolated let eventLoop: any EventLoop
     nonisolated let addresses: AddressWalk
@@ -64,6 +66,7 @@ public actor AMQPConnection {
         self.endpoint = endpoint
         self.configuration = configuration
         self.logger = logger
+        credentialsLease = CredentialsLease(credentials)
         eventLoop = configuration.eventLoopGroup.next()
         executor = eventLoop.executor
         // Whole seconds on the wire; a fraction is not rounded to 0, which would leave the choice to the broker.

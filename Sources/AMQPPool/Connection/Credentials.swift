@@ -5,12 +5,29 @@ import Supervision
 public struct Credentials: Sendable {
     /// The user.
     public var username: String
+    /// How long they are valid, from when the ``CredentialsProvider`` returned them; nil is for ever.
+    public var validFor: Duration?
     let password: String
 
     /// A user and its password, or with OAuth 2 any name and the token.
     public init(username: String, password: String) {
         self.username = username
         self.password = password
+    }
+
+    /// Credentials that expire, as a token of OAuth 2 does.
+    ///
+    /// A pool asks its ``CredentialsProvider`` again when four fifths of that time are over, and tells the broker the new secret on the
+    /// open connection (`connection.update-secret`). Where that has not worked when they expire, it closes the connection and connects anew.
+    ///
+    /// - Parameters:
+    ///   - username: with OAuth 2 any name.
+    ///   - password: the token.
+    ///   - validFor: for how long from now: what the authorization server calls `expires_in`.
+    public init(username: String, password: String, validFor: Duration) {
+        self.username = username
+        self.password = password
+        self.validFor = validFor
     }
 }
 
@@ -26,7 +43,7 @@ extension Credentials: CustomStringConvertible, CustomDebugStringConvertible, Cu
 }
 
 /// Where credentials come from that are not in the URI, or change: asked at each attempt to connect, and so after each loss of
-/// a connection.
+/// a connection; by a pool also before they expire.
 ///
 ///     configuration.credentials = CredentialsProvider { endpoint in
 ///         Credentials(username: "shop", password: try await vault.token(for: endpoint.host))
@@ -42,7 +59,7 @@ public struct CredentialsProvider: Sendable {
         self.provide = provide
     }
 
-    /// The credentials for one attempt.
+    /// The credentials for one attempt, or to renew those of a connection.
     func credentials(for endpoint: Endpoint, timeout: Duration) async throws(AMQPError) -> Credentials {
         let answer = OneShot<Result<Credentials, AMQPError>>()
         func failed(_ reason: String) -> Result<Credentials, AMQPError> {

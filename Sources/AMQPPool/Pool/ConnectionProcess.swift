@@ -78,7 +78,19 @@ package actor ConnectionProcess: Worker {
             )
         }
         if case .own(let leases?) = source { leases.opened(connection, number: number) }
-        if let error = await connection.waitUntilClosed() { throw error }
+        if let error = await closed(connection) { throw error }
+    }
+
+    /// Waits until the connection is over, and renews what it logged in with meanwhile.
+    private nonisolated func closed(_ connection: AMQPConnection) async -> AMQPError? {
+        guard case .own = source,
+            let renewal = CredentialsRenewal(of: connection, configuration: configuration, logger: logger)
+        else { return await connection.waitUntilClosed() }
+        return await withTaskGroup(of: Void.self) { group in
+            group.addTask { await renewal.run() }
+            defer { group.cancelAll() }
+            return await connection.waitUntilClosed()
+        }
     }
 
     package func terminate(reason: ExitReason) async {

@@ -1,0 +1,86 @@
+internal import ConcurrencyPrimitives
+import Logging
+
+/// From when and how long credentials are valid.
+struct CredentialsLease: Sendable {
+    private let begun = ContinuousClock.now
+    private let lifetime: Duration
+
+    /// From now; nil for those that do not expire.
+    init?(_ credentials: Credentials) {
+        guard let lifetime = credentials.validFor else { return nil }
+        self.lifetime = lifetime.bounded
+    }
+
+    var expiry: ContinuousClock.Instant { begun + lifetime }
+    /// When to ask for the next ones.
+    var renewal: ContinuousClock.Instant { begun + max(lifetime / 5 * 4, Self.leastPause) }
+
+    /// The least time between two questions.
+    static let leastPause = Duration.seconds(1)
+}
+
+/// Renews what a connection logged in with before it expires.
+struct CredentialsRenewal: Sendable {
+    private enum Outcome {
+        /// Nil: for ever.
+        case renewed(CredentialsLease?)
+        case expired
+        /// Nobody needs them any more.
+        case over
+    }
+
+    private let connection: AMQPConnection
+    private let provider: CredentialsProvider
+    private let lease: CredentialsLease
+    private let timeout: Duration
+    private let logger: Logger
+
+    /// Nil where nothing expires, or nobody can be asked.
+    init?(of connection: AMQPConnection, configuration: ConnectionConfiguration, logger: Logger) {
+        guard let provider = configuration.credentials, let lease = connection.credentialsLease else { return nil }
+        self.connection = connection
+        self.provider = provider
+        self.lease = lease
+        timeout = configuration.connectTimeout.bounded
+        self.logger = logger
+    }
+
+    /// Until the task is cancelled, the connection is over, or what it has does not expire any more.
+    ///
+    /// What has expired is of no use: whether a broker closes the connection then, or only refuses each operation, depends on its
+    /// version. So the connection is closed, and the next one logs in anew.
+    func run() async {
+        var lease = lease
+        while await sleep(until: lease.renewal) {
+            switch await renewed(before: lease.expiry) {
+            case .renewed(let next?): lease = next
+            case .renewed(nil), .over: return
+            case .expired: return await connection.close()
+            }
+        }
+    }
+
+    private func renewed(before expiry: ContinuousClock.Instant) async -> Outcome {
+        while !Task.isCancelled, connection.closedError == nil {
+            do throws(AMQPError) {
+                let credentials = try await provider.credentials(for: connection.endpoint, timeout: timeout)
+                let lease = CredentialsLease(credentials)
+                try await connection.updateSecret(credentials.password, reason: "the credentials expire")
+                return .renewed(lease)
+            } catch {
+                guard !Task.isCancelled else { return .over }
+                logger.warning("a connection's credentials cannot be renewed", metadata: ["error": "\(error)"])
+            }
+            let left = ContinuousClock.now.duration(to: expiry)
+            guard left > .zero else { return connection.closedError == nil ? .expired : .over }
+            let pause = min(max(left / 5, CredentialsLease.leastPause), .seconds(60))
+            guard await sleep(until: .now + pause) else { return .over }
+        }
+        return .over
+    }
+
+    private func sleep(until instant: ContinuousClock.Instant) async -> Bool {
+        (try? await Task.sleep(until: instant, clock: .continuous)) != nil
+    }
+}
