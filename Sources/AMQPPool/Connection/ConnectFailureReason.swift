@@ -35,6 +35,9 @@ private func reason(ofAttempts errors: [any Error]) -> String {
 
 private func reason(ofSystemError code: CInt) -> String {
     if code == ETIMEDOUT { return "nobody answered in time" }
+    if code == EMFILE {
+        return "too many open files: the limit of this process is too low (ulimit -n), or something leaks"
+    }
     // The system's texts are sentences of their own: "Connection refused", "No route to host".
     let text = String(cString: strerror(code))
     return text.prefix(1).lowercased() + text.dropFirst()

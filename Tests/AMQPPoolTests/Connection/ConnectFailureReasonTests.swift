@@ -1,4 +1,5 @@
 import BrokerSupport
+import Foundation
 import NIOCore
 import NIOPosix
 import Testing
@@ -28,6 +29,36 @@ struct ConnectFailureReasonTests {
         #expect("\(try #require(error))" == "cannot connect to amqp://127.0.0.1:\(closed.number): connection refused")
         withExtendedLifetime(closed) {}
     }
+
+    #if os(Linux)
+    @Test("Without a file descriptor left an attempt fails with that, and with one the next is as any other")
+    func noDescriptors() async throws {
+        let port = try ClosedPort()
+        await #expect(processExitsWith: .success) { [number = port.number as Int] in
+            // What the runtime and NIO open once, they open now.
+            let endpoint = Endpoint(host: "127.0.0.1", port: number)
+            _ = await failure { () async throws(AMQPError) in try await AMQPConnection.open(endpoint) }
+            var limit = rlimit()
+            getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+            let before = limit
+            let next = dup(0)
+            close(next)
+            limit.rlim_cur = rlim_t(next)
+            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+            let none = await failure { () async throws(AMQPError) in try await AMQPConnection.open(endpoint) }
+            limit = before
+            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+            let again = await failure { () async throws(AMQPError) in try await AMQPConnection.open(endpoint) }
+            guard case .connectFailed(_, let reason) = none, reason.contains("too many open files"),
+                case .connectFailed(_, "connection refused") = again
+            else {
+                print("\(String(describing: none)), then \(String(describing: again))")
+                exit(1)
+            }
+        }
+        withExtendedLifetime(port) {}
+    }
+    #endif
 
     @Test("A name that does not resolve")
     func noSuchName() async throws {
