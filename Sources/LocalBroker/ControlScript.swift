@@ -215,6 +215,16 @@ enum ControlScript {
                 %% A durable one whose node is down.
                 {error, not_found} -> [place(Queue, amqqueue:get_pid(Queue)) || Queue <- durable(Resource)]
             end;
+        run(<<"move-leader">>, #{<<"virtual-host">> := VHost, <<"name">> := Name, <<"node">> := Node}) ->
+            case rabbit_amqqueue:lookup(rabbit_misc:r(exists(VHost), queue, Name)) of
+                {ok, Queue} ->
+                    case rabbit_quorum_queue:transfer_leadership(Queue, binary_to_atom(Node, utf8)) of
+                        {migrated, _} -> true;
+                        {not_migrated, already_leader} -> true;
+                        {not_migrated, Reason} -> throw(text(Reason))
+                    end;
+                {error, not_found} -> throw(<<"there is no such queue">>)
+            end;
         run(<<"close-connection">>, #{<<"name">> := Name, <<"reason">> := Reason}) ->
             done(rabbit_networking:close_connection(connection(Name), Reason));
         run(<<"drop-connection">>, #{<<"name">> := Name}) ->

@@ -102,12 +102,20 @@ struct NodeFolder: Sendable {
         let alone = ["-sname", Self.nodeName, "-start_epmd", "false", "-dist_listen", "false", "-erl_epmd_port", "1"]
         let startDistribution = distribution.map { ["-eval", $0.start(folder: path)] } ?? []
         // What is told of a quorum queue (its messages, its consumers) is as old as its last tick, which is otherwise every 5 s.
-        let ticks = ["-rabbit", "quorum_tick_interval", "100"]
+        var ticks = ["-rabbit", "quorum_tick_interval", "100"]
+        // Otherwise it looks once a minute for what has been handled too long.
+        if hasConsumerTimeout { ticks += ["-rabbit", "channel_tick_interval", "500"] }
         return ["-noinput"] + (distribution?.arguments ?? alone) + ["+S", "2:2"] + ticks + startDistribution + [
             "-eval", ControlScript.start(sourceFolder: path),
             "-s", "rabbit", "boot",
             "-eval", ControlScript.ready,
         ]
+    }
+
+    private var hasConsumerTimeout: Bool {
+        FileManager.default.contents(atPath: configuration).map {
+            String(decoding: $0, as: UTF8.self).contains("consumer_timeout")
+        } ?? false
     }
 
     /// The end of what the node wrote. Of one that refused to start: the reason it gave, without the crash reports that

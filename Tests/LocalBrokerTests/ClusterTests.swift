@@ -3,6 +3,7 @@ import BrokerSupport
 import LocalBroker
 import NIOCore
 import Supervision
+import Synchronization
 import Testing
 
 @Suite("A cluster whose nodes are taken away", .serialized)
@@ -41,6 +42,69 @@ struct ClusterTests {
             // The killed one comes back as a replica.
             try await cluster.nodes[leader].startAgain()
             try await eventually("all three are up") { try await cluster.place(of: "orders")?.online == [0, 1, 2] }
+        }
+    }
+
+    @Test("While the leader of a quorum queue moves, all that was confirmed is delivered, and nobody gives up")
+    func movingLeader() async throws {
+        try await withCluster { cluster in
+            var configuration = PoolConfiguration(endpoints: try cluster.urls().map { try Endpoint(url: $0) })
+            configuration.connections = 3
+            configuration.connection.connectTimeout = .seconds(60)
+            configuration.connection.operationTimeout = .seconds(60)
+            let pool = AMQPPool(configuration: configuration)
+            let handled = Mutex<Set<Int>>([])
+            let root = Supervisor("app", intensity: RestartIntensity(0, within: .seconds(1))) {
+                pool.supervisor
+                Child.consumer("consumer", of: "orders", on: pool) { channel in
+                    try await channel.declareQueue("orders", arguments: QueueArguments(type: .quorum))
+                } handler: { delivery in
+                    let number = Int(String(buffer: delivery.body)) ?? -1
+                    handled.withLock { _ = $0.insert(number) }
+                }
+            }
+            try await root.start()
+            try await pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+                _ = try await channel.declareQueue("orders", arguments: QueueArguments(type: .quorum))
+            }
+            let (publishers, rounds) = (4, 9)
+            let over = Flag()
+            let confirmed = try await withThrowingTaskGroup(of: Int.self) { group in
+                for publisher in 0..<publishers {
+                    group.addTask {
+                        var count = 0
+                        while !over.isSet {
+                            let number = count * publishers + publisher
+                            do throws(AMQPError) {
+                                try await pool.publish(
+                                    ByteBuffer(string: "\(number)"),
+                                    routingKey: "orders",
+                                    mandatory: true,
+                                    timeout: .seconds(60)
+                                )
+                                count += 1
+                            } catch {
+                                // A queue that elects its leader refuses messages, and what was under way is in doubt: once more.
+                                if case .unconfirmed = error { continue }
+                                guard error.isRetrySafe else { throw error }
+                            }
+                        }
+                        return count
+                    }
+                }
+                for round in 0..<rounds {
+                    let next = round % cluster.nodes.count
+                    try await eventually("node \(next) leads") {
+                        try? await cluster.moveLeader(of: "orders", to: next)
+                        return try await cluster.place(of: "orders")?.leader == next
+                    }
+                }
+                over.set()
+                return try await group.reduce(0, +)
+            }
+            try await eventually("all that was confirmed is handled") { handled.withLock { $0.count } >= confirmed }
+            #expect(confirmed > 0)
+            await root.stop()
         }
     }
 
@@ -221,4 +285,12 @@ private func withChannel(
         throw error
     }
     await connection.close()
+}
+
+private final class Flag: Sendable {
+    private let state = Atomic(false)
+
+    var isSet: Bool { state.load(ordering: .acquiring) }
+
+    func set() { state.store(true, ordering: .releasing) }
 }

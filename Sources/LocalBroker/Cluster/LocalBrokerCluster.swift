@@ -142,6 +142,27 @@ public actor LocalBrokerCluster: Worker {
         }
     }
 
+    /// Has another node lead a quorum queue, as an operator who rebalances them does. Returns when its replicas have agreed.
+    ///
+    /// - Parameters:
+    ///   - queue: the queue's name.
+    ///   - virtualHost: where it is.
+    ///   - node: the index of the node. One that leads it already goes on.
+    /// - Throws: `requestFailed`, also where there is no such queue; `notRunning`, `requestTimedOut`.
+    package func moveLeader(
+        of queue: String,
+        virtualHost: String = "/",
+        to node: Int
+    ) async throws(LocalBrokerError) {
+        guard names.indices.contains(node) else {
+            throw .invalidOption(name: "node", reason: "must be from 0 to \(names.count - 1), but is \(node)")
+        }
+        let arguments: [String: ControlArgument] = [
+            "virtual-host": .text(virtualHost), "name": .text(queue), "node": .text(names[node]),
+        ]
+        _ = try await anyNode().request("move-leader", arguments, as: Bool.self)
+    }
+
     /// Makes a virtual host, on all nodes, in which the user `guest` may do everything.
     public func createVirtualHost(_ name: String) async throws(LocalBrokerError) {
         try await anyNode().createVirtualHost(name)

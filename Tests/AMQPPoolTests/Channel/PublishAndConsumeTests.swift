@@ -71,6 +71,30 @@ struct PublishAndConsumeTests {
         }
     }
 
+    @Test("Of a full queue all that the prefetch allows is delivered, also what comes close behind consume-ok")
+    func fullQueue() async throws {
+        try await withConnection { connection in
+            let publisher = try await connection.openChannel()
+            try await publisher.declareQueue("q")
+            try await publisher.selectConfirms()
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for number in 0..<1500 {
+                    group.addTask { try await publisher.publish(ByteBuffer(integer: number), routingKey: "q") }
+                }
+                try await group.waitForAll()
+            }
+            for round in 0..<100 {
+                let channel = try await connection.openChannel()
+                try await channel.setPrefetch(1000)
+                let deliveries = Recorder<UInt64>()
+                try await channel.consume(queue: "q") { deliveries.append($0.deliveryTag) }
+                #expect(try await deliveries.wait(for: 1000) == Array(1...1000), "round \(round)")
+                // Closing it gives all of them back.
+                await channel.close()
+            }
+        }
+    }
+
     @Test("A body over the limit is refused before anything is sent, and the channel goes on")
     func tooLarge() async throws {
         try await withConnection({ $0.maximumMessageSize = 1000 }) { connection in
