@@ -141,9 +141,26 @@ struct AMQPSettings {
             of("connections", \.connections), of("channelsPerConnection", \.channelsPerConnection),
             of("maximumDedicatedChannels", \.maximumDedicatedChannels, called: "dedicated"),
             of("channelShutdown", \.channelShutdown), of("killTimeout", \.killTimeout),
-            of("backoff", \.backoff, called: "minimum", "maximum", "factor", "jitter"),
+            Setting("PoolConfiguration.backoff", called: "minimum", "maximum", "factor", "jitter") {
+                [url] (value: Backoff) in
+                var configuration = PoolConfiguration(endpoints: [try Endpoint(url: url)])
+                configuration.backoff = value
+                try await use(AMQPPool(configuration: configuration))
+                // Where nobody listens, so that there is a pause.
+                configuration.endpoints = [Endpoint(host: "127.0.0.1", port: 1)]
+                let pool = AMQPPool(configuration: configuration)
+                try await whileRunning(pool) { _ in try await Task.sleep(for: .milliseconds(50)) }
+            },
             Setting("AMQPPool.init#connections") { [url] value in
                 try await use(AMQPPool(endpoints: [try Endpoint(url: url)], connections: value))
+            },
+            Setting("Credentials.validFor") { [url] (value: Duration) in
+                var credentials = Credentials(username: "guest", password: "guest")
+                credentials.validFor = value
+                try await renew(credentials, url)
+            },
+            Setting("Credentials.init#validFor") { [url] (value: Duration) in
+                try await renew(Credentials(username: "guest", password: "guest", validFor: value), url)
             },
             Setting("AMQPPool.init#channelsPerConnection") { [url] value in
                 try await use(AMQPPool(endpoints: [try Endpoint(url: url)], channelsPerConnection: value))
@@ -171,6 +188,11 @@ struct AMQPSettings {
         }
         let failing = SettingsOf("ConsumerConfiguration", { ConsumerConfiguration() }) {
             try await consume(url, $0, fails: true)
+        }
+        let interrupted = SettingsOf("ConsumerConfiguration", { ConsumerConfiguration() }) {
+            try await consume(url, $0, fails: false)
+            // Its queue is not there, and asked for again and again.
+            try await whileConsuming(url, $0, declares: false)
         }
         @Sendable
         func policy(_ policy: DeliveryFailurePolicy) -> ConsumerConfiguration {
@@ -205,9 +227,12 @@ struct AMQPSettings {
                 configuration.handlerTimeLimit = value
                 configuration.onFailure = .ack
                 try await whileConsuming(url, configuration)
+                // Through a handler that runs until it is cancelled, or its consumer stopped.
+                configuration.drainTimeout = .milliseconds(1)
+                try await whileConsuming(url, configuration) { try await Task.sleep(for: .seconds(20)) }
             },
             of("concurrency", \.concurrency), of("prefetch", \.prefetch), of("drainTimeout", \.drainTimeout),
-            of("reopenBackoff", \.reopenBackoff, called: "minimum", "maximum", "factor", "jitter", "backoff"),
+            interrupted("reopenBackoff", \.reopenBackoff, called: "minimum", "maximum", "factor", "jitter", "backoff"),
             failing("retryBackoff", \.retryBackoff, called: "minimum", "maximum", "factor", "jitter", "backoff"),
             Setting("DeliveryFailurePolicy.deadLetterAfter") {
                 try await consume(url, policy(.deadLetterAfter($0)), fails: true)
@@ -215,7 +240,9 @@ struct AMQPSettings {
             Setting("MissingQueuePolicy.fail", deadline: true) { value in
                 var configuration = ConsumerConfiguration()
                 configuration.missingQueue = .fail(after: value)
+                configuration.reopenBackoff = Backoff(minimum: .milliseconds(1), maximum: .milliseconds(1))
                 try await consume(url, configuration, fails: false)
+                try await whileConsuming(url, configuration, declares: false)
             },
             Setting("ConsumerArguments.priority") { (value: Int32) in
                 var priority = ConsumerArguments()
@@ -364,6 +391,18 @@ private func whileRunning(_ pool: AMQPPool, _ body: (AMQPPool) async throws -> V
     await pool.stop()
 }
 
+/// Long enough to renew what has expired.
+private func renew(_ credentials: Credentials, _ url: String) async throws {
+    var configuration = PoolConfiguration(endpoints: [try Endpoint(url: url)])
+    configuration.connection.credentials = CredentialsProvider { _ in credentials }
+    let pool = AMQPPool(configuration: configuration)
+    try await whileRunning(pool) { pool in
+        try await pool.waitUntilReady()
+        try await Task.sleep(for: .milliseconds(1200))
+        try await pool.publish(ByteBuffer(string: "hello"), routingKey: "nobody")
+    }
+}
+
 private func use(_ pool: AMQPPool) async throws {
     try await whileRunning(pool) { pool in
         try await pool.publish(ByteBuffer(string: "hello"), routingKey: "nobody")
@@ -372,14 +411,22 @@ private func use(_ pool: AMQPPool) async throws {
 }
 
 /// Consumes a queue with a message for a moment.
-private func whileConsuming(_ url: String, _ configuration: ConsumerConfiguration) async throws {
+private func whileConsuming(
+    _ url: String,
+    _ configuration: ConsumerConfiguration,
+    declares: Bool = true,
+    handler: @escaping @Sendable () async throws -> Void = {}
+) async throws {
     let pool = AMQPPool(endpoints: [try Endpoint(url: url)])
     let root = Supervisor("app", intensity: RestartIntensity(0, within: .seconds(1)), logger: quiet) {
         pool.supervisor
-        Child.consumer("consumer", of: "consumed", on: pool, configuration: configuration) { channel in
+        Child.consumer("consumer", of: declares ? "consumed" : "missing", on: pool, configuration: configuration) {
+            channel in
+            guard declares else { return }
             try await channel.declareQueue("consumed", durable: true)
             try await channel.publish(ByteBuffer(string: "hello"), routingKey: "consumed")
         } handler: { _ in
+            try await handler()
         }
     }
     let running = Task { try await root.run() }

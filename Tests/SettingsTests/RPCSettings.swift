@@ -102,7 +102,14 @@ struct RPCSettings {
         }
         return [
             of("concurrency", \.concurrency), of("handlerTimeLimit", \.handlerTimeLimit, deadline: true),
-            of("drainTimeout", \.drainTimeout), of("deliveryLimit", \.deliveryLimit),
+            Setting("RPCReceiverConfiguration.drainTimeout") { (value: Duration) in
+                var configuration = RPCReceiverConfiguration(endpoints: [try Endpoint(url: url)])
+                configuration.drainTimeout = value
+                try await serve(configuration, url)
+                // A handler runs on for a moment when it is stopped.
+                try await stopWhileServing(configuration, url)
+            },
+            of("deliveryLimit", \.deliveryLimit),
             of("intensity", \.intensity, called: "period"), of("topologyCheckInterval", \.topologyCheckInterval),
             Setting("RPCReceiverConfiguration.WhenBusy.shed", called: "waiting") {
                 try await serve(whenBusy(.shed(waiting: $0)), url)
@@ -223,6 +230,29 @@ private func serve(deduplication: RPCDeduplication, _ url: String) async throws 
     var configuration = RPCReceiverConfiguration(endpoints: [try Endpoint(url: url)])
     configuration.deduplication = deduplication
     try await serve(configuration, url)
+}
+
+private func stopWhileServing(_ configuration: RPCReceiverConfiguration, _ url: String) async throws {
+    let (begun, beginning) = AsyncStream.makeStream(of: Void.self)
+    let receiver = RPCReceiver(
+        service: "slow",
+        configuration: configuration,
+        logger: quiet,
+        procedures: Procedures {
+            Procedure(echo) { number, _ in
+                beginning.yield()
+                try await Task.sleep(for: .milliseconds(50))
+                return number
+            }
+        }
+    )
+    try await receiver.start()
+    try await receiver.waitUntilReady()
+    try await withCaller(alone: RPCCallerConfiguration(endpoints: configuration.pool.endpoints)) { rpc in
+        try await rpc.cast("slow", "echo", 1)
+        for await _ in begun { break }
+        await receiver.stop()
+    }
 }
 
 private func serve(_ receiver: RPCReceiver, _ url: String) async throws {
