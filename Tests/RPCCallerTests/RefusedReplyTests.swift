@@ -58,6 +58,54 @@ struct RefusedReplyTests {
         }
     }
 
+    @Test("with a reply_to of any odd form is run once, and others are answered all the time")
+    func oddForms() async throws {
+        try await withServices { services in
+            let connection = try await AMQPConnection.open(try Endpoint(url: services.url), logger: quiet)
+            let channel = try await connection.openChannel()
+            let runs = Mutex<[Int: Int]>([:])
+            let receiver = RPCReceiver(service: "victim", endpoints: [try Endpoint(url: services.url)], logger: quiet) {
+                Procedure("note") { (n: Int, _) in
+                    runs.withLock { $0[n, default: 0] += 1 }
+                    return n
+                }
+            }
+            try await receiver.start()
+            try await receiver.waitUntilReady()
+            let names = [
+                "a\nb", "a\r", "amq.rabbitmq.reply-to.", "amq.rabbitmq.reply-to.g1h2AA==",
+                "amq.gen-x", String(repeating: "x", count: 255), "victim", "no.such.queue", "\u{7f}", "é\u{301}",
+                "amq.rabbitmq.reply-to.x.\n", "amq.rabbitmq.trace",
+            ]
+            for (n, name) in names.enumerated() {
+                try await channel.publish(
+                    .init(string: "\(n)"),
+                    properties: MessageProperties(
+                        headers: ["procedure": "note"],
+                        correlationID: "\(n)",
+                        replyTo: name
+                    ),
+                    routingKey: "victim.rpcs",
+                    mandatory: true
+                )
+                let answer: Int = try await services.rpc.call(
+                    "victim",
+                    "note",
+                    1000 + n,
+                    retry: .idempotent(attempts: 10)
+                )
+                #expect(answer == 1000 + n)
+            }
+            try await eventually("nothing is left in the queue") {
+                try await services.broker.queue("victim.rpcs", virtualHost: services.virtualHost)?.messages == 0
+            }
+            let odd = runs.withLock { runs in runs.filter { $0.key < 1000 } }
+            #expect(odd.values.allSatisfy { $0 == 1 }, "\(odd)")
+            await connection.close()
+            await receiver.stop()
+        }
+    }
+
     @Test("because the node of its caller is gone is not run for ever")
     func nodeKilled() async throws {
         let cluster = try await LocalBrokerCluster.start(nodes: 2, TestBroker.options)
