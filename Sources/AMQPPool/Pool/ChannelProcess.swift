@@ -90,12 +90,15 @@ package actor ChannelProcess: Worker {
                 try Task.checkCancellation()
             }
         } catch {
-            try Task.checkCancellation()
+            // Looked at before all else. Where the broker closes the connection for it, that may have this process stopped for the end of
+            // the connection before it hears of its own channel's.
             let refusal = isOpen ? nil : topologyRefusal()
+            let isStopped = Task.isCancelled
+            let own: (any Error)? = isStopped || connection.isEnding ? nil : error
+            let told = refusal ?? reasonOfBroker(error) ?? connection.closedError.flatMap { reasonOfBroker($0) }
             // A connection that the broker closed for a reason while the channel was opened: those who wait want to know the reason.
-            if !isOpen, let reason = refusal ?? reasonOfBroker(error) ?? (connection.isEnding ? nil : error) {
-                registry.failedToSetUp(connection.endpoint, reason)
-            }
+            if !isOpen, let reason: any Error = told ?? own { registry.failedToSetUp(connection.endpoint, reason) }
+            if refusal == nil || isStopped && connection.closedError == nil { try Task.checkCancellation() }
             if connection.isEnding, refusal == nil { return try await waitToBeStopped() }
             if let refusal {
                 context.logger.error("the broker refuses the topology", metadata: ["error": "\(refusal)"])
