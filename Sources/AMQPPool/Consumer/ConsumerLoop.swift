@@ -285,7 +285,7 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
 
     /// Over, as intended: the channel is closed, and the broker requeues what is unsettled on it.
     package func close() async {
-        guard let channel = end()?.channel else { return }
+        guard let channel = end()?.session.channel else { return }
         if let owner = settings.owner { pool.keptChannels.forget(channel, of: owner) }
         await channel.close()
     }
@@ -293,20 +293,19 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
     /// Its process has ended, whichever way. After ``close()`` this does nothing.
     package func ended(_ reason: ExitReason) {
         let mayBeStream = state.withLock { $0.session }?.mayBeStream ?? false
-        guard let session = end() else { return }
+        guard let (session, begun) = end() else { return }
         // A stream takes nothing back, and asking it to closes the connection.
         guard let owner = settings.owner, reason.isAbnormal, !mayBeStream else { return release(session.channel) }
-        pool.keptChannels.leave(session.channel, consumer: session.tag, of: owner)
+        pool.keptChannels.leave(session.channel, consumer: session.tag, begun: begun, of: owner)
     }
 
-    private func end() -> ConsumerSession<Message>? {
+    private func end() -> (session: ConsumerSession<Message>, begun: [UInt64])? {
         let session = state.withLock { state in
             state.isOver = true
             defer { state.session = nil }
             return state.session
         }
-        session?.end()
-        return session
+        return session.map { ($0, $0.end()) }
     }
 
     private func release(_ channel: AMQPChannel) {

@@ -176,7 +176,10 @@ final class ConsumerSession<Message: Sendable>: DeliverySource {
     }
 
     /// Nothing goes to the channel any more; what is being handled is cancelled.
-    func end() {
+    ///
+    /// - Returns: The tags of those whose handling had begun.
+    @discardableResult
+    func end() -> [UInt64] {
         runner.close(source)
     }
 }

@@ -315,11 +315,16 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
     }
 
     /// A channel is lost: its deliveries come again, and nobody may settle them.
-    package mutating func closed(_ source: Source, at time: Duration, _ actions: inout [Action]) {
-        guard sources.removeValue(forKey: source) != nil else { return }
+    ///
+    /// - Returns: The tags of those whose handling had begun.
+    @discardableResult
+    package mutating func closed(_ source: Source, at time: Duration, _ actions: inout [Action]) -> [UInt64] {
+        guard sources.removeValue(forKey: source) != nil else { return [] }
         now = time
         var interrupted: Set<RunID> = []
+        var begun: [UInt64] = []
         for (key, entry) in entries where entry.source == source {
+            if entry.wasRun { begun.append(entry.tag) }
             switch entry.phase {
             case .running(let run): interrupted.insert(run)
             case .publishing: actions.append(.withdraw(key))
@@ -329,6 +334,7 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         }
         for id in interrupted where !hasLiveMessage(id) { abandon(id, &actions) }
         startReady(&actions)
+        return begun
     }
 
     /// Time has passed: see ``nextWake``.

@@ -121,12 +121,17 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
     }
 
     /// Nothing is told to the source any more; handlers of its deliveries are cancelled.
-    package func close(_ source: Core.Source) {
-        drive { $0.closed(source, at: $1, &$2) }
+    ///
+    /// - Returns: The tags of those whose handling had begun.
+    @discardableResult
+    package func close(_ source: Core.Source) -> [UInt64] {
+        var begun: [UInt64] = []
+        drive { begun = $0.closed(source, at: $1, &$2) }
         state.withLock { state in
             state.sources[source] = nil
             wakeIdle(&state)
         }
+        return begun
     }
 
     // MARK: Handling

@@ -62,8 +62,9 @@ final class KeptChannels: Sendable {
         }
     }
 
-    /// The owner has crashed. Its consumer is cancelled, then everything unacknowledged is requeued.
-    func leave(_ channel: AMQPChannel, consumer tag: String?, of owner: String) {
+    /// The owner has crashed. Its consumer is cancelled, then everything unacknowledged is requeued: what had been begun as tried, so that
+    /// the broker counts it (from RabbitMQ 4.3 on it counts neither `basic.recover` nor `basic.nack`).
+    func leave(_ channel: AMQPChannel, consumer tag: String?, begun: [UInt64], of owner: String) {
         let cleared = OneShot<Void>()
         let isKept = entries.withLock { entries in
             guard entries[owner]?.channel === channel, channel.closedError == nil else { return false }
@@ -75,6 +76,7 @@ final class KeptChannels: Sendable {
             guard isKept else { return await channel.close() }
             do throws(AMQPError) {
                 if let tag { try await channel.cancel(tag) }
+                for delivery in begun.sorted() { channel.reject(delivery, requeue: true) }
                 try await channel.recover()
                 entries.withLock { $0[owner] = .free(channel, cleared) }
                 closeLater(channel, cleared, of: owner)
