@@ -27,7 +27,8 @@ struct BrokerRoundTripTests {
             var entries: [FieldTable.Entry] = []
             for entry in everyKind.entries { entries.append(try await delivered(entry)) }
             properties.headers = FieldTable(entries: entries)
-            #expect(try await deliveries.wait(for: 1)[0].properties == properties)
+            let arrived = try await deliveries.wait(for: 1)[0].properties
+            #expect(arrived == properties, "\(arrived) for \(properties)")
         }
     }
 
