@@ -147,16 +147,16 @@ struct ForcedCloseTests {
             }
         }
     }
+}
 
-    /// Publishes, again as long as the broker may have the message or not.
-    private func publishUntilCertain(_ pool: AMQPPool) async throws {
-        while true {
-            do {
-                try await pool.publish(ByteBuffer(), routingKey: "q", mandatory: true, timeout: .seconds(60))
-                return
-            } catch .unconfirmed {
-                continue
-            }
+/// Publishes, again as long as the broker may have the message or not.
+func publishUntilCertain(_ pool: AMQPPool) async throws {
+    while true {
+        do {
+            try await pool.publish(ByteBuffer(), routingKey: "q", mandatory: true, timeout: .seconds(60))
+            return
+        } catch .unconfirmed {
+            continue
         }
     }
 }
