@@ -120,9 +120,9 @@ package struct Shop: Sendable {
         try load.judge(losesMessages: disturbance.losesMessages, permits: disturbance.permits)
         let (caller, receiver) = (try parts.value().caller, try parts.value().receiver)
         let sum = try await caller.call("math", "echo", 0, as: Int.self)
-        try require(sum == 1, "the echo of 0 is \(sum)")
-        try require(caller.pendingCount == 0, "\(caller.pendingCount) calls are left in the caller's table")
-        try require(receiver.inFlight == 0, "\(receiver.inFlight) requests are left in the receiver's table")
+        try Chaos.require(sum == 1, "the echo of 0 is \(sum)")
+        try Chaos.require(caller.pendingCount == 0, "\(caller.pendingCount) calls are left in the caller's table")
+        try Chaos.require(receiver.inFlight == 0, "\(receiver.inFlight) requests are left in the receiver's table")
     }
 
     /// Waits until all is there and nothing is under way.
@@ -136,7 +136,7 @@ package struct Shop: Sendable {
         )
         var open = 0
         for proxy in proxies { open += await proxy.connections.count }
-        try require(open == 6, "\(open) TCP connections are open, and not 6")
+        try Chaos.require(open == 6, "\(open) TCP connections are open, and not 6")
     }
 
     /// What the broker still has when the tree has been stopped.

@@ -2,7 +2,7 @@ import SupervisionTesting
 
 /// One tree and a hundred things that happen to it: which and how is told by the seed alone.
 package enum StormRound {
-    package static let weights: [Way: Double] = [
+    package static let weights: [Chaos.Way: Double] = [
         .kill: 4, .crash: 4, .normalEnd: 1, .gracefulStop: 1, .failingRestart(.times(1)): 1,
         .failingRestart(.times(2)): 0.5,
         .hang: 0.3,

@@ -82,7 +82,7 @@ func naiveShop(_ clock: ManualClock) -> Supervisor {
 let invariants = [
     Invariant("the till sells") { scene in
         let till = try scene.tree.supervisor.child("till", as: Till.self)
-        try require(try await till.call { try await $0.sell("milk") } == 4, "milk costs something else")
+        try Chaos.require(try await till.call { try await $0.sell("milk") } == 4, "milk costs something else")
     },
     Invariant("a new basket is empty") { tree in
         let basket = try tree.supervisor.child("basket", as: Basket.self)
@@ -90,7 +90,7 @@ let invariants = [
     } check: { scene, _ in
         guard scene.effects.restarted.contains("shop/basket") else { return }
         let count = try await scene.tree.supervisor.child("basket", as: Basket.self).call { $0.count() }
-        try require(count == 0, "it is not empty")
+        try Chaos.require(count == 0, "it is not empty")
     },
 ]
 // snippet.end
@@ -154,7 +154,7 @@ extension Better {
     static let invariants = [
         Invariant("the till sells") { scene in
             let till = try scene.tree.supervisor.child("till", as: Till.self)
-            try require(try await till.call { try await $0.sell("milk") } == 4, "milk costs something else")
+            try Chaos.require(try await till.call { try await $0.sell("milk") } == 4, "milk costs something else")
         },
         Invariant("a new basket is empty") { tree in
             let basket = try tree.supervisor.child("counter", "basket", as: Basket.self)
@@ -162,7 +162,7 @@ extension Better {
         } check: { scene, _ in
             guard scene.effects.restarted.contains("shop/counter/basket") else { return }
             let basket = try scene.tree.supervisor.child("counter", "basket", as: Basket.self)
-            try require(try await basket.call { $0.count() } == 0, "it is not empty")
+            try Chaos.require(try await basket.call { $0.count() } == 0, "it is not empty")
         },
     ]
 }

@@ -90,10 +90,13 @@ struct FaultEffectTests {
                     let fault = scene.kills.first?.path ?? ""
                     let effect = effects[fault] ?? Effect(keeps: -1)
                     let kept = before.intersection(after).count
-                    try require(kept == effect.keeps, "\(fault) left \(kept) connections")
+                    try Chaos.require(kept == effect.keeps, "\(fault) left \(kept) connections")
                     let told = errors.with { $0 }
                     if let error = effect.error {
-                        try require(told.contains { $0.contains(error) }, "\(fault): the channels were told \(told)")
+                        try Chaos.require(
+                            told.contains { $0.contains(error) },
+                            "\(fault): the channels were told \(told)"
+                        )
                     }
                 }
             ],

@@ -134,8 +134,8 @@ struct KillMatrixTests {
                 }
             }
             let sum = try await caller.call("math", "add", [4, 9], as: Int.self)
-            try require(sum == 13, "4 + 9 = \(sum)")
-            try require(caller.pendingCount == 0, "\(caller.pendingCount) calls are left in the table")
+            try Chaos.require(sum == 13, "4 + 9 = \(sum)")
+            try Chaos.require(caller.pendingCount == 0, "\(caller.pendingCount) calls are left in the table")
         }
         invariant.holdsAfterTheEnd = isCallers
         return invariant

@@ -8,9 +8,9 @@ enum Matrix {
     /// Where `scripts/kill-matrix` wants the tables.
     static let folder = ProcessInfo.processInfo.environment["KILL_MATRIX"]
 
-    static var ways: [Way] {
-        let ordinary: [Way] = [.crash, .kill, .normalEnd, .gracefulStop, .hang, .failingRestart(.times(1))]
-        return folder == nil ? ordinary : Way.all
+    static var ways: [Chaos.Way] {
+        let ordinary: [Chaos.Way] = [.crash, .kill, .normalEnd, .gracefulStop, .hang, .failingRestart(.times(1))]
+        return folder == nil ? ordinary : Chaos.Way.all
     }
 
     /// How many trees play the matrix side by side, each with a part of the processes. What hangs is waited for, and that takes its
@@ -18,7 +18,7 @@ enum Matrix {
     static let shares = 0..<(folder == nil ? 3 : 1)
 
     /// The share of one tree. The ordinary run leaves out the second connection, which is as the first.
-    static func play(_ chaos: Chaos, _ name: String, share: Int, _ ways: [Way] = ways) async throws {
+    static func play(_ chaos: Chaos, _ name: String, share: Int, _ ways: [Chaos.Way] = ways) async throws {
         let isWhole = folder != nil
         let count = shares.count
         let last = Shared(-1)

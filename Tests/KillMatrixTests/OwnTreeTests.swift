@@ -127,9 +127,12 @@ private struct Shelf: Sendable {
         for (number, result) in results {
             switch result {
             case .success:
-                try require(handled.contains(number) || isLossy, "message \(number) was confirmed and never handled")
+                try Chaos.require(
+                    handled.contains(number) || isLossy,
+                    "message \(number) was confirmed and never handled"
+                )
             case .failure(let error):
-                try require(
+                try Chaos.require(
                     !error.isRetrySafe || !handled.contains(number),
                     "message \(number) was handled, and \(error) says that it was not sent"
                 )
@@ -154,7 +157,7 @@ private struct Shelf: Sendable {
     }
 
     /// The broker may lose what it had confirmed: it was told to delete it, or could not write it down.
-    private func loses(_ kill: Scenario.Kill) -> Bool {
+    private func loses(_ kill: Chaos.Scenario.Kill) -> Bool {
         ["queue-deleted", "broker-killed", "broker-wiped"].contains(kill.path)
     }
 }

@@ -82,7 +82,12 @@ struct SharedPoolTests {
             }
             chaos.shrinkingTime = .seconds(60)
             defer { gates.open() }
-            try await Matrix.play(chaos, "shared-pool", share: share, Matrix.folder == nil ? [.crash, .kill] : Way.all)
+            try await Matrix.play(
+                chaos,
+                "shared-pool",
+                share: share,
+                Matrix.folder == nil ? [.crash, .kill] : Chaos.Way.all
+            )
         }
     }
 }

@@ -173,13 +173,13 @@ private struct Depot: Sendable {
         let contents = contents.with { $0 }
         for (parcel, isConfirmed) in results where isConfirmed {
             let isHandled = contents.handled[parcel.key]?.contains(parcel.number) == true
-            try require(isHandled, "parcel \(parcel.number) was confirmed and never handled")
+            try Chaos.require(isHandled, "parcel \(parcel.number) was confirmed and never handled")
             guard !parcel.number.isMultiple(of: 13) else { continue }
-            try require(contents.batched.contains(parcel.number), "parcel \(parcel.number) is in no batch")
+            try Chaos.require(contents.batched.contains(parcel.number), "parcel \(parcel.number) is in no batch")
         }
         for (key, numbers) in contents.handled {
             let mine = numbers.filter { confirmed.contains($0) }
-            try require(mine == mine.sorted(), "key \(key) was handled out of order: \(mine)")
+            try Chaos.require(mine == mine.sorted(), "key \(key) was handled out of order: \(mine)")
         }
     }
 

@@ -178,25 +178,25 @@ struct TestingSettings {
             Setting("Chaos.Pace.atOnce") {
                 try await Chaos(patience: quick, tree: tree).storm(kills: 3, pace: .atOnce($0))
             },
-            Setting("Scenario.Kill.pause") { value in
-                var kill = Scenario.Kill("app/a", .crash)
+            Setting("Chaos.Scenario.Kill.pause") { value in
+                var kill = Chaos.Scenario.Kill("app/a", .crash)
                 kill.pause = min(value, .milliseconds(10))
-                try await Chaos(patience: quick, tree: tree).replay(Scenario([[kill]]))
+                try await Chaos(patience: quick, tree: tree).replay(Chaos.Scenario([[kill]]))
             },
-            Setting("Scenario.Kill.init#after") { value in
-                let kill = Scenario.Kill("app/a", .crash, after: min(value, .milliseconds(10)))
-                try await Chaos(patience: quick, tree: tree).replay(Scenario([[kill]]))
-                _ = Scenario.Kill("app/a", .crash, after: value).description
+            Setting("Chaos.Scenario.Kill.init#after") { value in
+                let kill = Chaos.Scenario.Kill("app/a", .crash, after: min(value, .milliseconds(10)))
+                try await Chaos(patience: quick, tree: tree).replay(Chaos.Scenario([[kill]]))
+                _ = Chaos.Scenario.Kill("app/a", .crash, after: value).description
             },
-            Setting("Scenario.Kill.fault#after") { value in
-                let kill = Scenario.Kill.fault("nothing", after: min(value, .milliseconds(10)))
-                try await Chaos(faults: [fault], patience: quick, tree: tree).replay(Scenario([[kill]]))
+            Setting("Chaos.Scenario.Kill.fault#after") { value in
+                let kill = Chaos.Scenario.Kill.fault("nothing", after: min(value, .milliseconds(10)))
+                try await Chaos(faults: [fault], patience: quick, tree: tree).replay(Chaos.Scenario([[kill]]))
             },
-            Setting("Way.Failures.times") { value in
+            Setting("Chaos.Way.Failures.times") { value in
                 try await Chaos(patience: quick, tree: tree).replay(
-                    Scenario([[.init("app/a", .failingRestart(.times(min(value, 10))))]])
+                    Chaos.Scenario([[.init("app/a", .failingRestart(.times(min(value, 10))))]])
                 )
-                _ = Way.failingRestart(.times(value)).description
+                _ = Chaos.Way.failingRestart(.times(value)).description
             },
             Setting("LeakCheck.descriptors") { (value: Int) in
                 var leaks = LeakCheck()

@@ -31,7 +31,7 @@ struct Storm: AsyncParsableCommand {
 
     func validate() throws {
         guard minutes > 0, kills > 0, clients > 0 else { throw ValidationError("The numbers have to be positive.") }
-        if let replay, Scenario(replay) == nil { throw ValidationError("Not a scenario: \(replay)") }
+        if let replay, Chaos.Scenario(replay) == nil { throw ValidationError("Not a scenario: \(replay)") }
     }
 
     func run() async throws {
@@ -39,7 +39,7 @@ struct Storm: AsyncParsableCommand {
         let shop = try await Shop.open(broker, clients: clients)
         var result = StormResult(seed: seed)
         let failure: String?
-        if let replay, let scenario = Scenario(replay) {
+        if let replay, let scenario = Chaos.Scenario(replay) {
             failure = await play(shop, &result) { try await $0.replay(scenario, expecting: .survives) }
         } else {
             failure = await rounds(shop, &result)

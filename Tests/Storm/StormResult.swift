@@ -29,8 +29,8 @@ struct StormResult {
         }
     }
 
-    private var kills: [(String, Int)] { sorted { Way($0) != nil } }
-    private var faults: [(String, Int)] { sorted { Way($0) == nil } }
+    private var kills: [(String, Int)] { sorted { Chaos.Way($0) != nil } }
+    private var faults: [(String, Int)] { sorted { Chaos.Way($0) == nil } }
 
     private func sorted(_ isWanted: (String) -> Bool) -> [(String, Int)] {
         counts.filter { isWanted($0.key) }.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { ($0.key, $0.value) }

@@ -22,7 +22,7 @@ struct FaultTests {
     private func chaos(
         _ invariants: [Invariant] = [],
         _ faults: [Fault],
-        expecting: @escaping @Sendable (Scenario.Kill) -> SupervisionTesting.Expectation? = { _ in nil }
+        expecting: @escaping @Sendable (Chaos.Scenario.Kill) -> Chaos.Expectation? = { _ in nil }
     ) -> Chaos {
         Chaos(invariants: invariants, faults: faults, expecting: expecting) { clock in
             Supervisor("app", logger: quiet, clock: clock) {
@@ -41,9 +41,9 @@ struct FaultTests {
                 let pid = try tree.process("app/b").pid
                 killed.with { $0 = pid }
             } check: { scene, _ in
-                try require(scene.effects.restarted == ["app/b"], "\(scene.effects)")
-                try require(await weather.rains == 1, "it did not rain")
-                try require(await !weather.isRaining, "it rains")
+                try Chaos.require(scene.effects.restarted == ["app/b"], "\(scene.effects)")
+                try Chaos.require(await weather.rains == 1, "it did not rain")
+                try Chaos.require(await !weather.isRaining, "it rains")
             }
         ]
         let rain = Fault("rain") { _ in
@@ -139,7 +139,7 @@ struct FaultTests {
         let invariants = [
             Invariant("a is not killed after rain") { scene in
                 for kill in scene.kills where kill.path == "app/a" {
-                    try require(await !weather.isRaining, "a was killed in the rain")
+                    try Chaos.require(await !weather.isRaining, "a was killed in the rain")
                 }
             }
         ]
@@ -156,7 +156,7 @@ struct FaultTests {
         let found = try #require(try await failure { try await chaos.storm(seed: 3, kills: 80, weights: [.kill: 1]) })
         let scenario = try #require(found.report.failures.first?.scenario)
         #expect(scenario.steps.map { $0.map { "\($0.way) \($0.path)" } } == [["outside rain"], ["kill app/a"]])
-        #expect(Scenario(scenario.description) == scenario)
+        #expect(Chaos.Scenario(scenario.description) == scenario)
     }
 
     @Test("are paired with every process, and a sample of all pairs is the same for the same seed")
@@ -222,7 +222,7 @@ struct CourseTests {
                 Supervisor("group", intensity: .init(0, within: .seconds(1))) { Child("a") { Waiter($0) } }
             }
         }
-        let storm = { (expectation: SupervisionTesting.Expectation) in
+        let storm = { (expectation: Chaos.Expectation) in
             try await chaos.storm(
                 seed: 1,
                 kills: 10,

@@ -42,7 +42,7 @@ struct MatrixTests {
         }
         let report = try await chaos.matrix()
         #expect(report.processes.count == 30)
-        #expect(report.rows.count == 30 * Way.all.count - 3)
+        #expect(report.rows.count == 30 * Chaos.Way.all.count - 3)
         print("matrix of 30 processes: \(report.rows.count) kills in \(report.duration)")
     }
 
@@ -70,7 +70,7 @@ struct MatrixTests {
     func failureReport() async throws {
         let chaos = Chaos(invariants: [
             Invariant("b is never touched") { scene in
-                try require(!scene.effects.restarted.contains("app/b"), "it was")
+                try Chaos.require(!scene.effects.restarted.contains("app/b"), "it was")
             }
         ]) { clock in
             Supervisor("app", logger: quiet, clock: clock) {

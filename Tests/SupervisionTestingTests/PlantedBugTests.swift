@@ -23,7 +23,7 @@ struct PlantedBugTests {
                 } check: { scene, _ in
                     guard scene.effects.restarted.contains("app/cart") else { return }
                     let count = try await scene.tree.supervisor.child("cart", as: Cart.self).call { $0.count() }
-                    try require(count == 0, "\(count) items")
+                    try Chaos.require(count == 0, "\(count) items")
                 }
             ]
         ) { clock in
@@ -32,8 +32,8 @@ struct PlantedBugTests {
                 Child("other") { _ in Keeper() }
             }
         }
-        let failure = try #require(try await failure { try await chaos.matrix(Way.survivable) })
-        #expect(failure.report.failures.map(\.scenario.description) == Way.survivable.map { "\($0) app/cart" })
+        let failure = try #require(try await failure { try await chaos.matrix(Chaos.Way.survivable) })
+        #expect(failure.report.failures.map(\.scenario.description) == Chaos.Way.survivable.map { "\($0) app/cart" })
     }
 
     /// A server that asks its connection for a handle once, when it is started.

@@ -23,7 +23,7 @@ struct PredictionTests {
             }
         }
         let report = try await chaos.matrix()
-        #expect(report.rows.count == 7 * Way.all.count + 5)
+        #expect(report.rows.count == 7 * Chaos.Way.all.count + 5)
     }
 
     @Test("know that a supervisor which gives up is a child as any other", arguments: restarts, strategies)
@@ -73,7 +73,7 @@ struct PredictionTests {
         }
         let report = try await chaos.matrix()
         let always = try #require(report.rows.first { $0.kills == [.init("app/a", .failingRestart(.always))] })
-        #expect(always.effects == Effects(restarted: ["app/a"], keepsTrying: true))
+        #expect(always.effects == Chaos.Effects(restarted: ["app/a"], keepsTrying: true))
         #expect(always.turned >= .seconds(30))
     }
 
@@ -139,8 +139,8 @@ struct PredictionTests {
         guard restart != .temporary else { return }
         let always = try #require(report.rows.first { $0.kills == [.init("app/sessions/1", .failingRestart(.always))] })
         switch whenExceeded {
-        case .giveUp: #expect(always.effects == Effects(removed: ["app/sessions/1"]))
-        case .cooldown: #expect(always.effects == Effects(restarted: ["app/sessions/1"], keepsTrying: true))
+        case .giveUp: #expect(always.effects == Chaos.Effects(removed: ["app/sessions/1"]))
+        case .cooldown: #expect(always.effects == Chaos.Effects(restarted: ["app/sessions/1"], keepsTrying: true))
         case .escalate: #expect(always.effects.restarted.contains("app/sessions"))
         }
     }

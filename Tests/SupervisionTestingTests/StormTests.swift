@@ -16,7 +16,7 @@ struct StormTests {
                     if kill.path == "app/a", kill.way == .kill { try await memory.call { $0.set("a", 1) } }
                     if kill.path == "app/d", kill.way == .crash {
                         let isArmed = try await memory.call { $0.get("a") } == 1
-                        try require(!isArmed, "d crashed after a was killed")
+                        try Chaos.require(!isArmed, "d crashed after a was killed")
                     }
                 }
             }
@@ -47,7 +47,7 @@ struct StormTests {
         #expect(failure.report.seed == 14)
         let again = try await SupervisionTestingTests.failure { try await chaos.replay(found.scenario) }
         #expect(again?.report.failures.first?.findings.map(\.description) == found.findings.map(\.description))
-        let text = try #require(Scenario(found.scenario.description))
+        let text = try #require(Chaos.Scenario(found.scenario.description))
         #expect(text == found.scenario)
         try await chaos.replay("crash app/d; kill app/a")
     }
@@ -156,12 +156,12 @@ struct ScenarioTests {
         ]
     )
     func roundTrip(text: String) throws {
-        #expect(try #require(Scenario(text)).description == text)
+        #expect(try #require(Chaos.Scenario(text)).description == text)
     }
 
     @Test("refuse other text", arguments: ["explode app/db", "kill", "+xs kill a", "+-1s kill a", "kill a & ; "])
     func refuses(text: String) {
-        #expect(Scenario(text) == nil)
+        #expect(Chaos.Scenario(text) == nil)
     }
 
     @Test("without kills are not played")

@@ -16,7 +16,7 @@ struct Look: Sendable {
     }
 
     /// Whether that can be played: nothing starts a root again, and a child may ask to end the OS process when it hangs.
-    func canEnd(_ process: LiveTree.Process, by way: Way) -> Bool {
+    func canEnd(_ process: LiveTree.Process, by way: Chaos.Way) -> Bool {
         switch way {
         case .crash, .kill, .normalEnd, .gracefulStop: return true
         case .failingRestart: return process.path != processes.first?.path

@@ -13,8 +13,8 @@ import Supervision
 ///     }
 ///     print(try await chaos.matrix().markdown)
 ///
-/// What restarts is compared with what the specification of the tree says (see ``Expectation``), the invariants are checked, and
-/// nothing may be left over. A fault is thrown as a ``ChaosFailure``, which names the smallest ``Scenario`` that shows it;
+/// What restarts is compared with what the specification of the tree says (see ``Chaos/Expectation``), the invariants are checked, and
+/// nothing may be left over. A fault is thrown as a ``ChaosFailure``, which names the smallest ``Chaos/Scenario`` that shows it;
 /// ``replay(_:expecting:)`` plays that again.
 ///
 /// It works on fresh trees, one at a time, which the closure makes. One that takes a ``ManualClock`` needs no time: restart windows,
@@ -210,7 +210,7 @@ extension Chaos {
     /// Plays a scenario in a fresh tree, for example the one that a ``ChaosFailure`` names.
     ///
     /// - Parameter expecting: What should become of the tree at each step; by default what its specification says where one
-    ///   process is ended alone in a fresh tree, and ``Expectation/isWhole`` elsewhere.
+    ///   process is ended alone in a fresh tree, and ``Chaos/Expectation/isWhole`` elsewhere.
     /// - Throws: ``ChaosFailure``; `CancellationError`.
     @discardableResult
     public func replay(_ scenario: Scenario, expecting: Expectation? = nil) async throws -> ChaosReport {

@@ -3,9 +3,9 @@ public struct ChaosReport: Sendable {
     /// One step of one scenario.
     public struct Row: Sendable {
         /// What was ended.
-        public var kills: [Scenario.Kill]
+        public var kills: [Chaos.Scenario.Kill]
         /// What that did.
-        public var effects: Effects
+        public var effects: Chaos.Effects
         /// The same in words.
         public var outcome: String
         /// How long it took until the tree had settled.
@@ -15,9 +15,9 @@ public struct ChaosReport: Sendable {
         /// How many invariants were checked.
         public var checked: Int
         /// What is wrong; empty when all is well.
-        public var findings: [Finding]
+        public var findings: [Chaos.Finding]
 
-        init(_ kills: [Scenario.Kill], _ result: Stage.Result) {
+        init(_ kills: [Chaos.Scenario.Kill], _ result: Stage.Result) {
             self.kills = kills
             effects = result.effects
             settledAfter = result.settledAfter
@@ -33,9 +33,9 @@ public struct ChaosReport: Sendable {
     /// A fault, by the smallest scenario that shows it.
     public struct Failure: Sendable {
         /// For ``Chaos/replay(_:expecting:)``.
-        public var scenario: Scenario
+        public var scenario: Chaos.Scenario
         /// What is wrong.
-        public var findings: [Finding]
+        public var findings: [Chaos.Finding]
         /// How many kills there were before what is not needed was left out.
         public var original: Int
         /// Whether it happened again when it was played again.
@@ -136,8 +136,8 @@ extension ChaosReport: CustomStringConvertible {
     }
 
     private var grid: [String] {
-        var ways: [Way] = []
-        var cells: [String: [Way: Row]] = [:]
+        var ways: [Chaos.Way] = []
+        var cells: [String: [Chaos.Way: Row]] = [:]
         for row in rows {
             guard let kill = row.kills.first else { continue }
             if !ways.contains(kill.way) { ways.append(kill.way) }
@@ -172,7 +172,7 @@ extension ChaosReport: CustomStringConvertible {
         row.turned > .zero ? "\(text(row.settledAfter)) + \(text(row.turned)) turned" : text(row.settledAfter)
     }
 
-    static func text(_ kills: [Scenario.Kill]) -> String { kills.map(\.description).joined(separator: " & ") }
+    static func text(_ kills: [Chaos.Scenario.Kill]) -> String { kills.map(\.description).joined(separator: " & ") }
 
     static func text(_ duration: Duration) -> String {
         let milliseconds = duration / .milliseconds(1)

@@ -1,37 +1,39 @@
-/// What became of a tree: the difference between before and after.
-public struct Effects: Sendable, Hashable {
-    /// The paths of processes that are there as before, as other incarnations.
-    public var restarted: Set<String>
-    /// The paths of processes that are gone.
-    public var removed: Set<String>
-    /// The paths of processes that were not there before.
-    public var appeared: Set<String>
-    /// The paths of supervisors whose restart intensity was exceeded, and who ended.
-    public var gaveUp: Set<String>
-    /// Somebody tries again and again to start a process that cannot be started.
-    public var keepsTrying: Bool
-    /// The root has ended.
-    public var treeEnded: Bool
+extension Chaos {
+    /// What became of a tree: the difference between before and after.
+    public struct Effects: Sendable, Hashable {
+        /// The paths of processes that are there as before, as other incarnations.
+        public var restarted: Set<String>
+        /// The paths of processes that are gone.
+        public var removed: Set<String>
+        /// The paths of processes that were not there before.
+        public var appeared: Set<String>
+        /// The paths of supervisors whose restart intensity was exceeded, and who ended.
+        public var gaveUp: Set<String>
+        /// Somebody tries again and again to start a process that cannot be started.
+        public var keepsTrying: Bool
+        /// The root has ended.
+        public var treeEnded: Bool
 
-    /// These effects.
-    public init(
-        restarted: Set<String> = [],
-        removed: Set<String> = [],
-        appeared: Set<String> = [],
-        gaveUp: Set<String> = [],
-        keepsTrying: Bool = false,
-        treeEnded: Bool = false
-    ) {
-        self.restarted = restarted
-        self.removed = removed
-        self.appeared = appeared
-        self.gaveUp = gaveUp
-        self.keepsTrying = keepsTrying
-        self.treeEnded = treeEnded
+        /// These effects.
+        public init(
+            restarted: Set<String> = [],
+            removed: Set<String> = [],
+            appeared: Set<String> = [],
+            gaveUp: Set<String> = [],
+            keepsTrying: Bool = false,
+            treeEnded: Bool = false
+        ) {
+            self.restarted = restarted
+            self.removed = removed
+            self.appeared = appeared
+            self.gaveUp = gaveUp
+            self.keepsTrying = keepsTrying
+            self.treeEnded = treeEnded
+        }
+
+        /// The end of the whole tree.
+        public static let end = Effects(treeEnded: true)
     }
-
-    /// The end of the whole tree.
-    public static let end = Effects(treeEnded: true)
 }
 
 /// The places of a tree by their paths, in start order.
@@ -55,7 +57,7 @@ struct Shape: Sendable {
     }
 }
 
-extension Effects {
+extension Chaos.Effects {
     /// In words: "it alone", "app/db and below".
     ///
     /// - Parameters:

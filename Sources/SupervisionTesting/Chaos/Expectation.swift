@@ -1,39 +1,41 @@
-/// What should become of a tree when a process of it ends.
-///
-/// "Restarted" always means: there again as a new incarnation, and every process that is not named as the same one as before.
-public indirect enum Expectation: Sendable, Hashable {
-    /// Nobody is restarted and nobody is gone.
-    case nothing
-    /// The process that was ended and what is below it are restarted.
-    case onlyThisChild
-    /// These processes, each with what is below it, are restarted.
-    case group([String])
-    /// This supervisor and what is below it are restarted.
-    case subtree(of: String)
-    /// Everything below the root is restarted.
-    case everything
-    /// The process that was ended and what is below it are gone for good.
-    case removed
-    /// This supervisor exceeds its intensity and ends, whatever comes of that.
-    case supervisorGivesUp(String)
-    /// Somebody tries again and again, and succeeds as soon as that is possible.
-    case keepsTrying
-    /// The root ends.
-    case treeEnds
-    /// Exactly this.
-    case effects(Effects)
-    /// As ``isWhole``, but supervisors may have given up on the way, and been started again by theirs.
-    case survives
-    /// One of these.
-    case oneOf([Expectation])
-    /// The tree lives, no supervisor has given up, and every process that was there is there, but those that are not permanent or
-    /// below such.
-    case isWhole
-    /// Whatever happens is right.
-    case anything
+extension Chaos {
+    /// What should become of a tree when a process of it ends.
+    ///
+    /// "Restarted" always means: there again as a new incarnation, and every process that is not named as the same one as before.
+    public indirect enum Expectation: Sendable, Hashable {
+        /// Nobody is restarted and nobody is gone.
+        case nothing
+        /// The process that was ended and what is below it are restarted.
+        case onlyThisChild
+        /// These processes, each with what is below it, are restarted.
+        case group([String])
+        /// This supervisor and what is below it are restarted.
+        case subtree(of: String)
+        /// Everything below the root is restarted.
+        case everything
+        /// The process that was ended and what is below it are gone for good.
+        case removed
+        /// This supervisor exceeds its intensity and ends, whatever comes of that.
+        case supervisorGivesUp(String)
+        /// Somebody tries again and again, and succeeds as soon as that is possible.
+        case keepsTrying
+        /// The root ends.
+        case treeEnds
+        /// Exactly this.
+        case effects(Effects)
+        /// As ``isWhole``, but supervisors may have given up on the way, and been started again by theirs.
+        case survives
+        /// One of these.
+        case oneOf([Expectation])
+        /// The tree lives, no supervisor has given up, and every process that was there is there, but those that are not permanent or
+        /// below such.
+        case isWhole
+        /// Whatever happens is right.
+        case anything
+    }
 }
 
-extension Expectation: CustomStringConvertible {
+extension Chaos.Expectation: CustomStringConvertible {
     /// In words.
     public var description: String {
         switch self {
@@ -55,20 +57,20 @@ extension Expectation: CustomStringConvertible {
     }
 }
 
-extension Expectation {
+extension Chaos.Expectation {
     /// Whether this is what happened.
-    func isMet(by effects: Effects, targets: [String], in shape: Shape, permanent: Set<String>) -> Bool {
+    func isMet(by effects: Chaos.Effects, targets: [String], in shape: Shape, permanent: Set<String>) -> Bool {
         switch self {
-        case .nothing: return effects == Effects()
+        case .nothing: return effects == Chaos.Effects()
         case .onlyThisChild:
-            return effects == Effects(restarted: targets.reduce(into: []) { $0.formUnion(shape.subtree($1)) })
+            return effects == Chaos.Effects(restarted: targets.reduce(into: []) { $0.formUnion(shape.subtree($1)) })
         case .group(let paths):
-            return effects == Effects(restarted: paths.reduce(into: []) { $0.formUnion(shape.subtree($1)) })
-        case .subtree(let path): return effects == Effects(restarted: shape.subtree(path))
+            return effects == Chaos.Effects(restarted: paths.reduce(into: []) { $0.formUnion(shape.subtree($1)) })
+        case .subtree(let path): return effects == Chaos.Effects(restarted: shape.subtree(path))
         case .everything:
-            return effects == Effects(restarted: shape.subtree(shape.root).subtracting([shape.root]))
+            return effects == Chaos.Effects(restarted: shape.subtree(shape.root).subtracting([shape.root]))
         case .removed:
-            return effects == Effects(removed: targets.reduce(into: []) { $0.formUnion(shape.subtree($1)) })
+            return effects == Chaos.Effects(removed: targets.reduce(into: []) { $0.formUnion(shape.subtree($1)) })
         case .supervisorGivesUp(let path): return effects.gaveUp.contains(path)
         case .keepsTrying: return effects.keepsTrying
         case .treeEnds: return effects.treeEnded

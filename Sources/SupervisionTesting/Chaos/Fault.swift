@@ -16,16 +16,16 @@
 ///
 /// The product `AMQPTesting` has those that happen to whoever uses RabbitMQ.
 public struct Fault: Sendable {
-    /// Its name in a ``Scenario``, such as `network-cut`. It has no `;` and no `&`.
+    /// Its name in a ``Chaos/Scenario``, such as `network-cut`. It has no `;` and no `&`.
     public var name: String
     /// How likely storms choose it, compared with the others. Default 1.
     public var weight: Double
     let inflict: @Sendable (LiveTree) async throws -> Void
 
     /// - Parameters:
-    ///   - name: Its name in a ``Scenario``: no `;`, no `&`, single spaces at most.
+    ///   - name: Its name in a ``Chaos/Scenario``: no `;`, no `&`, single spaces at most.
     ///   - weight: How likely storms choose it, compared with the others.
-    ///   - inflict: Does it, and undoes it where it has to be undone. An error that it throws is a ``Finding``.
+    ///   - inflict: Does it, and undoes it where it has to be undone. An error that it throws is a ``Chaos/Finding``.
     public init(_ name: String, weight: Double = 1, _ inflict: @escaping @Sendable (LiveTree) async throws -> Void) {
         self.name = name
         self.weight = weight
@@ -64,7 +64,7 @@ struct FaultUnderWay: Sendable {
     }
 
     /// What is wrong with it when it is over, or should be.
-    func finding(within timeout: Duration) async -> Finding? {
+    func finding(within timeout: Duration) async -> Chaos.Finding? {
         guard await over.isOpen(within: timeout) else {
             task.cancel()
             return .faultFailed(name, Invariant.Violation("it is not over after \(timeout)"))

@@ -1,38 +1,40 @@
-/// Something that a chaos test found.
-public enum Finding: Sendable {
-    /// An invariant did not hold, with the error that its check threw.
-    case invariant(String, any Error)
-    /// Something else was restarted, or is gone, than expected.
-    case unexpected(String, expected: String)
-    /// These processes ignored their cancellation, although nobody made them hang, and were left behind.
-    case abandoned([String])
-    /// These processes were asked to end and went on.
-    case ignoredStop([String])
-    /// Something was still under way in the tree after the time allowed.
-    case notSettled(tree: String)
-    /// Something is left that should not be.
-    case leak(String)
-    /// The tree could not be started, or did not get ready.
-    case notStarted(any Error)
-    /// A ``Fault`` could not be done, or not be undone.
-    case faultFailed(String, any Error)
+extension Chaos {
+    /// Something that a chaos test found.
+    public enum Finding: Sendable {
+        /// An invariant did not hold, with the error that its check threw.
+        case invariant(String, any Error)
+        /// Something else was restarted, or is gone, than expected.
+        case unexpected(String, expected: String)
+        /// These processes ignored their cancellation, although nobody made them hang, and were left behind.
+        case abandoned([String])
+        /// These processes were asked to end and went on.
+        case ignoredStop([String])
+        /// Something was still under way in the tree after the time allowed.
+        case notSettled(tree: String)
+        /// Something is left that should not be.
+        case leak(String)
+        /// The tree could not be started, or did not get ready.
+        case notStarted(any Error)
+        /// A ``Fault`` could not be done, or not be undone.
+        case faultFailed(String, any Error)
 
-    /// What tells one fault from another, without its details.
-    var kind: String {
-        switch self {
-        case .invariant(let name, _): "invariant \(name)"
-        case .unexpected: "unexpected"
-        case .abandoned(let paths): "abandoned \(paths)"
-        case .ignoredStop(let paths): "ignoredStop \(paths)"
-        case .notSettled: "notSettled"
-        case .leak: "leak"
-        case .notStarted: "notStarted"
-        case .faultFailed(let name, _): "faultFailed \(name)"
+        /// What tells one fault from another, without its details.
+        var kind: String {
+            switch self {
+            case .invariant(let name, _): "invariant \(name)"
+            case .unexpected: "unexpected"
+            case .abandoned(let paths): "abandoned \(paths)"
+            case .ignoredStop(let paths): "ignoredStop \(paths)"
+            case .notSettled: "notSettled"
+            case .leak: "leak"
+            case .notStarted: "notStarted"
+            case .faultFailed(let name, _): "faultFailed \(name)"
+            }
         }
     }
 }
 
-extension Finding: CustomStringConvertible {
+extension Chaos.Finding: CustomStringConvertible {
     /// As a sentence.
     public var description: String {
         switch self {

@@ -19,9 +19,9 @@ public struct Invariant: Sendable {
         /// The live tree.
         public var tree: LiveTree
         /// What was ended just before.
-        public var kills: [Scenario.Kill]
+        public var kills: [Chaos.Scenario.Kill]
         /// What that did to the tree.
-        public var effects: Effects
+        public var effects: Chaos.Effects
     }
 
     typealias Check = @Sendable (Scene) async throws -> Void
@@ -66,7 +66,12 @@ public struct Invariant: Sendable {
     }
 }
 
-/// Throws ``Invariant/Violation`` when the condition does not hold: for the checks of an ``Invariant``.
-public func require(_ condition: Bool, _ message: @autoclosure () -> String) throws(Invariant.Violation) {
-    if !condition { throw Invariant.Violation(message()) }
+extension Chaos {
+    /// Throws ``Invariant/Violation`` when the condition does not hold: for the checks of an ``Invariant``.
+    public static func require(
+        _ condition: Bool,
+        _ message: @autoclosure () -> String
+    ) throws(Invariant.Violation) {
+        if !condition { throw Invariant.Violation(message()) }
+    }
 }

@@ -32,7 +32,8 @@ struct Prediction {
     }
 
     /// What happens when the process with this key ends in this way.
-    static func expectation(_ places: [ProcessDescription], ending key: String, by way: Way) -> Expectation {
+    static func expectation(_ places: [ProcessDescription], ending key: String, by way: Chaos.Way) -> Chaos.Expectation
+    {
         var prediction = Prediction(places)
         switch way {
         case .crash, .kill: prediction.ended(key, .abnormal, failures: 0)
@@ -63,10 +64,10 @@ struct Prediction {
         return result
     }
 
-    private var effects: Effects {
-        if treeEnded { return Effects(gaveUp: paths(gaveUp), treeEnded: true) }
+    private var effects: Chaos.Effects {
+        if treeEnded { return Chaos.Effects(gaveUp: paths(gaveUp), treeEnded: true) }
         let lived = { (key: String) in places[key]?.pid != nil }
-        return Effects(
+        return Chaos.Effects(
             restarted: paths(isStarting.filter(lived)),
             removed: paths(removed.filter { lived($0) && !isStarting.contains($0) }),
             appeared: paths(isStarting.filter { !lived($0) }),

@@ -1,53 +1,55 @@
-/// What is done to a tree: processes are ended, one after another or at once.
-///
-/// It is written and read as text, so that a failure can be copied from a log into a test:
-///
-///     try await chaos.replay("kill app/db; crash app/cache & hang app/web; +1.5s kill app/db")
-///
-/// `;` separates steps: the tree settles, and the invariants are checked, before the next. `&` separates the kills of one step,
-/// which do not wait for each other. `+` is the time that passes before a kill. `outside` stands before the name of a ``Fault``
-/// around the tree: `kill app/db & outside network-cut`.
-public struct Scenario: Sendable, Hashable {
-    /// One process that is ended, or one ``Fault`` around the tree.
-    public struct Kill: Sendable, Hashable {
-        /// Its path, which begins with the root's name; of a fault its name.
-        public var path: String
-        /// How it is ended.
-        public var way: Way
-        /// The time that passes before.
-        public var pause: Duration
+extension Chaos {
+    /// What is done to a tree: processes are ended, one after another or at once.
+    ///
+    /// It is written and read as text, so that a failure can be copied from a log into a test:
+    ///
+    ///     try await chaos.replay("kill app/db; crash app/cache & hang app/web; +1.5s kill app/db")
+    ///
+    /// `;` separates steps: the tree settles, and the invariants are checked, before the next. `&` separates the kills of one step,
+    /// which do not wait for each other. `+` is the time that passes before a kill. `outside` stands before the name of a ``Fault``
+    /// around the tree: `kill app/db & outside network-cut`.
+    public struct Scenario: Sendable, Hashable {
+        /// One process that is ended, or one ``Fault`` around the tree.
+        public struct Kill: Sendable, Hashable {
+            /// Its path, which begins with the root's name; of a fault its name.
+            public var path: String
+            /// How it is ended.
+            public var way: Way
+            /// The time that passes before.
+            public var pause: Duration
 
-        /// The end of the process at `path`.
-        public init(_ path: String, _ way: Way, after pause: Duration = .zero) {
-            self.path = path
-            self.way = way
-            self.pause = pause
+            /// The end of the process at `path`.
+            public init(_ path: String, _ way: Way, after pause: Duration = .zero) {
+                self.path = path
+                self.way = way
+                self.pause = pause
+            }
+
+            /// A fault of this name.
+            public static func fault(_ name: String, after pause: Duration = .zero) -> Kill {
+                Kill(name, .outside, after: pause)
+            }
         }
 
-        /// A fault of this name.
-        public static func fault(_ name: String, after pause: Duration = .zero) -> Kill {
-            Kill(name, .outside, after: pause)
+        /// The kills, step by step.
+        public var steps: [[Kill]]
+
+        /// A scenario of these steps.
+        public init(_ steps: [[Kill]]) {
+            self.steps = steps
         }
+
+        /// How many processes are ended in all.
+        public var count: Int { steps.reduce(0) { $0 + $1.count } }
     }
-
-    /// The kills, step by step.
-    public var steps: [[Kill]]
-
-    /// A scenario of these steps.
-    public init(_ steps: [[Kill]]) {
-        self.steps = steps
-    }
-
-    /// How many processes are ended in all.
-    public var count: Int { steps.reduce(0) { $0 + $1.count } }
 }
 
-extension Scenario.Kill: CustomStringConvertible {
+extension Chaos.Scenario.Kill: CustomStringConvertible {
     /// As in a scenario.
     public var description: String { (pause > .zero ? "+\(pause / .seconds(1))s " : "") + "\(way) \(path)" }
 }
 
-extension Scenario: LosslessStringConvertible, ExpressibleByStringLiteral {
+extension Chaos.Scenario: LosslessStringConvertible, ExpressibleByStringLiteral {
     /// The scenario as text.
     public var description: String {
         steps.map { $0.map(\.description).joined(separator: " & ") }.joined(separator: "; ")
@@ -69,11 +71,11 @@ extension Scenario: LosslessStringConvertible, ExpressibleByStringLiteral {
 
     /// A literal that cannot be read gives a scenario without steps, which ``Chaos/replay(_:expecting:)`` refuses.
     public init(stringLiteral value: String) {
-        self = Scenario(value) ?? Scenario([])
+        self = Chaos.Scenario(value) ?? Chaos.Scenario([])
     }
 }
 
-extension Scenario.Kill {
+extension Chaos.Scenario.Kill {
     init?(_ text: Substring) {
         var words = text.split(whereSeparator: \.isWhitespace)
         var pause = Duration.zero
@@ -82,7 +84,7 @@ extension Scenario.Kill {
             pause = .nanoseconds(Int64((seconds * 1e9).rounded()))
             words.removeFirst()
         }
-        guard words.count >= 2, let way = Way(String(words[0])) else { return nil }
+        guard words.count >= 2, let way = Chaos.Way(String(words[0])) else { return nil }
         self.init(words.dropFirst().joined(separator: " "), way, after: pause)
     }
 }

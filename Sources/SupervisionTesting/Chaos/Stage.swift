@@ -5,19 +5,19 @@ import Supervision
 struct Stage: Sendable {
     /// What a step did.
     struct Result: Sendable {
-        var effects = Effects()
+        var effects = Chaos.Effects()
         var shape = Shape([])
         var targets: [String] = []
         /// Faults around the tree.
         var faults: [String] = []
         /// Kills that found no process, and faults that there are not.
         var missed: [String] = []
-        var expected = Expectation.anything
+        var expected = Chaos.Expectation.anything
         var permanent: Set<String> = []
         var settledAfter = Duration.zero
         var turned = Duration.zero
         var checked = 0
-        var findings: [Finding] = []
+        var findings: [Chaos.Finding] = []
 
         var isAsExpected: Bool {
             expected.isMet(by: effects, targets: targets, in: shape, permanent: permanent)
@@ -52,7 +52,7 @@ struct Stage: Sendable {
     }
 
     /// Ends these processes, waits until the tree has settled, and looks at what has become of it.
-    func perform(_ kills: [Scenario.Kill], expecting expected: Expectation?) async -> Result {
+    func perform(_ kills: [Chaos.Scenario.Kill], expecting expected: Chaos.Expectation?) async -> Result {
         var result = Result()
         var checks: [(invariant: Invariant, check: Invariant.Check)] = []
         for invariant in chaos.invariants {
@@ -131,7 +131,7 @@ struct Stage: Sendable {
     }
 
     /// Stops the tree, and tells what is left of it.
-    func close() async -> [Finding] {
+    func close() async -> [Chaos.Finding] {
         faults.releaseHung()
         let stopped = Latch()
         let task = Task {
@@ -149,7 +149,7 @@ struct Stage: Sendable {
                 return [.notSettled(tree: tree)]
             }
         }
-        var findings: [Finding] = []
+        var findings: [Chaos.Finding] = []
         let abandoned = faults.takeAbandoned()
         if !abandoned.isEmpty { findings.append(.abandoned(Set(abandoned).sorted())) }
         // A task that was cancelled needs a moment to end. Those that were abandoned have had it.
@@ -198,7 +198,7 @@ extension Stage {
         var failing: (key: String, patience: Int)?
     }
 
-    private func end(_ place: ProcessDescription, _ pid: Pid, _ way: Way) -> Hit {
+    private func end(_ place: ProcessDescription, _ pid: Pid, _ way: Chaos.Way) -> Hit {
         var hit = Hit(path: place.path, pid: pid)
         switch way {
         case .crash: pid.crash(LiveTree.Crash())
@@ -230,7 +230,7 @@ extension Stage {
     }
 
     /// Waits until all that were hit have ended and nothing is under way. The clock is turned when nothing else would help.
-    private func settle(_ hits: [Hit]) async -> (keepsTrying: Bool, findings: [Finding]) {
+    private func settle(_ hits: [Hit]) async -> (keepsTrying: Bool, findings: [Chaos.Finding]) {
         let settled = Latch()
         let task = Task {
             for hit in hits { _ = await hit.pid.exited() }
@@ -259,7 +259,7 @@ extension Stage {
             return (true, [])
         }
         let deaf = hits.filter(\.pid.isAlive).map(\.path)
-        let finding = deaf.isEmpty ? Finding.notSettled(tree: supervisor.tree().description) : .ignoredStop(deaf)
+        let finding = deaf.isEmpty ? Chaos.Finding.notSettled(tree: supervisor.tree().description) : .ignoredStop(deaf)
         return (keepsTrying, [finding])
     }
 
@@ -303,7 +303,7 @@ extension Stage {
         }
     }
 
-    private func effects(_ before: [ProcessDescription], keepsTrying: Bool) -> Effects {
+    private func effects(_ before: [ProcessDescription], keepsTrying: Bool) -> Chaos.Effects {
         let gaveUp = before.filter { place in
             guard case .shutdown(SupervisionError.intensityExceeded(let name, _, _)?)? = place.pid?.exitReason else {
                 return false
@@ -311,10 +311,10 @@ extension Stage {
             return name == place.path
         }
         guard supervisor.pid == before.first?.pid, supervisor.pid != nil else {
-            return Effects(gaveUp: Set(gaveUp.map(\.path)), treeEnded: true)
+            return Chaos.Effects(gaveUp: Set(gaveUp.map(\.path)), treeEnded: true)
         }
         let after = Dictionary(supervisor.descriptions().map { ($0.key, $0) }) { first, _ in first }
-        var effects = Effects(gaveUp: Set(gaveUp.map(\.path)), keepsTrying: keepsTrying)
+        var effects = Chaos.Effects(gaveUp: Set(gaveUp.map(\.path)), keepsTrying: keepsTrying)
         for place in before {
             switch (place.pid, after[place.key]?.pid) {
             case (let old?, let new?): if old != new { effects.restarted.insert(place.path) }

@@ -2,10 +2,10 @@ import Supervision
 
 /// The kills of a storm, drawn from a seed before it begins.
 struct StormPlan: Sendable {
-    private(set) var steps: [[Scenario.Kill]] = []
+    private(set) var steps: [[Chaos.Scenario.Kill]] = []
     private var random: SplitMix64
     private let processes: [LiveTree.Process]
-    private let ways: [(Way, weight: Double)]
+    private let ways: [(Chaos.Way, weight: Double)]
     private let faults: [(Fault, weight: Double)]
     private let share: Double
     private let pace: Chaos.Pace
@@ -17,7 +17,7 @@ struct StormPlan: Sendable {
     init(
         seed: UInt64,
         processes: [LiveTree.Process],
-        ways: [Way: Double],
+        ways: [Chaos.Way: Double],
         faults: [Fault],
         share: Double,
         pace: Chaos.Pace,
@@ -36,7 +36,7 @@ struct StormPlan: Sendable {
     }
 
     /// Draws so many more, a million at most.
-    mutating func add(_ count: Int, _ canEnd: (LiveTree.Process, Way) -> Bool) {
+    mutating func add(_ count: Int, _ canEnd: (LiveTree.Process, Chaos.Way) -> Bool) {
         let count = min(count, 1_000_000)
         var drawn = 0
         var tries = 0
@@ -48,16 +48,16 @@ struct StormPlan: Sendable {
         }
     }
 
-    private mutating func draw(_ canEnd: (LiveTree.Process, Way) -> Bool) -> Scenario.Kill? {
+    private mutating func draw(_ canEnd: (LiveTree.Process, Chaos.Way) -> Bool) -> Chaos.Scenario.Kill? {
         // Without faults nothing is drawn for them: the same seed gives the same kills.
         if !faults.isEmpty, random.unit() < share { return draw(faults).map { .fault($0.name) } }
         guard !processes.isEmpty else { return nil }
         let process = processes[Int(random.next() % UInt64(processes.count))]
         guard let way = draw(ways), canEnd(process, way) else { return nil }
-        return Scenario.Kill(process.path, way)
+        return Chaos.Scenario.Kill(process.path, way)
     }
 
-    private mutating func append(_ kill: Scenario.Kill, isFirst: Bool) {
+    private mutating func append(_ kill: Chaos.Scenario.Kill, isFirst: Bool) {
         var kill = kill
         switch pace {
         case .rested:

@@ -1,41 +1,43 @@
-/// A way in which a process ends.
-public enum Way: Sendable, Hashable {
-    /// How often the starts that follow fail, before the start closure is called.
-    public enum Failures: Sendable, Hashable {
-        /// This many times.
-        case times(Int)
-        /// Until nobody tries any more, or it is clear that somebody always will.
-        case always
+extension Chaos {
+    /// A way in which a process ends.
+    public enum Way: Sendable, Hashable {
+        /// How often the starts that follow fail, before the start closure is called.
+        public enum Failures: Sendable, Hashable {
+            /// This many times.
+            case times(Int)
+            /// Until nobody tries any more, or it is clear that somebody always will.
+            case always
+        }
+
+        /// It fails with ``LiveTree/Crash``.
+        case crash
+        /// `Pid.kill()`.
+        case kill
+        /// It ends as if its `run()` had returned.
+        case normalEnd
+        /// It is asked to end with `ExitReason.shutdown(cause:)`, as by an administrator, and ends when it wants to.
+        case gracefulStop
+        /// It plays dead and is then killed: its end is withheld, it hears of no stop and no cancellation, and its supervisor has to
+        /// abandon it. Of a supervisor, every worker below it plays dead. No thread is blocked, and the kit lets go of it later.
+        case hang
+        /// It crashes, and cannot be started again at first, or ever.
+        case failingRestart(Failures)
+        /// No process ends: a ``Fault`` of the name that stands in place of the path happens around the tree.
+        case outside
+
+        /// All in which a process ends; a failing restart once, twice and always.
+        public static let all: [Way] = [
+            .crash, .kill, .normalEnd, .gracefulStop, .hang, .failingRestart(.times(1)), .failingRestart(.times(2)),
+            .failingRestart(.always),
+        ]
+
+        /// All but restarts that fail for ever.
+        public static let survivable = all.filter { $0 != .failingRestart(.always) }
     }
-
-    /// It fails with ``LiveTree/Crash``.
-    case crash
-    /// `Pid.kill()`.
-    case kill
-    /// It ends as if its `run()` had returned.
-    case normalEnd
-    /// It is asked to end with `ExitReason.shutdown(cause:)`, as by an administrator, and ends when it wants to.
-    case gracefulStop
-    /// It plays dead and is then killed: its end is withheld, it hears of no stop and no cancellation, and its supervisor has to
-    /// abandon it. Of a supervisor, every worker below it plays dead. No thread is blocked, and the kit lets go of it later.
-    case hang
-    /// It crashes, and cannot be started again at first, or ever.
-    case failingRestart(Failures)
-    /// No process ends: a ``Fault`` of the name that stands in place of the path happens around the tree.
-    case outside
-
-    /// All in which a process ends; a failing restart once, twice and always.
-    public static let all: [Way] = [
-        .crash, .kill, .normalEnd, .gracefulStop, .hang, .failingRestart(.times(1)), .failingRestart(.times(2)),
-        .failingRestart(.always),
-    ]
-
-    /// All but restarts that fail for ever.
-    public static let survivable = all.filter { $0 != .failingRestart(.always) }
 }
 
-extension Way: LosslessStringConvertible {
-    /// As in a ``Scenario``: `crash`, `hang`, `failing-restart(2)`, `failing-restart(always)`.
+extension Chaos.Way: LosslessStringConvertible {
+    /// As in a ``Chaos/Scenario``: `crash`, `hang`, `failing-restart(2)`, `failing-restart(always)`.
     public var description: String {
         switch self {
         case .crash: "crash"
@@ -51,7 +53,7 @@ extension Way: LosslessStringConvertible {
 
     /// Reads what ``description`` writes.
     public init?(_ description: String) {
-        if let way = (Way.all + [.outside]).first(where: { $0.description == description }) {
+        if let way = (Chaos.Way.all + [.outside]).first(where: { $0.description == description }) {
             self = way
             return
         }
