@@ -152,12 +152,6 @@ struct ArchitectureTests {
         "LocalBroker/. <-> LocalBroker/Cluster",
         "RPCCaller/. <-> RPCCaller/Observability",
         "RPCReceiver/. <-> RPCReceiver/Observability",
-        "Supervision/. <-> Supervision/Core",
-        "Supervision/. <-> Supervision/Process",
-        "Supervision/. <-> Supervision/Tree",
-        "Supervision/Core <-> Supervision/Process",
-        "Supervision/Core <-> Supervision/Tree",
-        "Supervision/Process <-> Supervision/Tree",
         "SupervisionObserver/. <-> SupervisionObserver/Service",
         "rpc/. <-> rpc/Top",
     ]

@@ -21,10 +21,3 @@ extension Decisions {
         }
     }
 }
-
-extension SupervisorReference {
-    /// Why this incarnation has ended or is about to: known from the moment it decides to, while its children still end.
-    ///
-    /// For what a child's end means to others: a channel that closes because the whole pool is stopped is no loss of its own.
-    package var endingReason: ExitReason? { process.endingReason }
-}

@@ -57,7 +57,7 @@ final class Process: Sendable {
     /// Where it stands under its supervisor.
     struct Place: Sendable {
         var owner: UInt64 = 0
-        var slot: SupervisorCore.Slot = 0
+        var slot = 0
         var generation: UInt64 = 0
     }
 
@@ -89,9 +89,6 @@ final class Process: Sendable {
     func attach(_ target: any SignalTarget) {
         state.withLock { $0.target = target }
     }
-
-    /// The supervisor that it is; `nil` when it is none, or has ended.
-    var supervisor: SupervisorProcess? { state.withLock { $0.target } as? SupervisorProcess }
 
     func send(_ signal: Signal) {
         let target = state.withLock { $0.target }

@@ -82,4 +82,7 @@ extension ChildProcess {
 extension Process {
     /// The child that this is the process of, until it has ended; `nil` for a supervisor.
     var child: ChildProcess? { target as? ChildProcess }
+
+    /// The supervisor that it is; `nil` when it is none, or has ended.
+    var supervisor: SupervisorProcess? { target as? SupervisorProcess }
 }

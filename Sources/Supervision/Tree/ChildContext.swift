@@ -79,3 +79,10 @@ public struct SupervisorReference: Sendable {
         ChildReference(address: Address(anchor: .supervisor(process), names: path))
     }
 }
+
+extension SupervisorReference {
+    /// Why this incarnation has ended or is about to: known from the moment it decides to, while its children still end.
+    ///
+    /// For what a child's end means to others: a channel that closes because the whole pool is stopped is no loss of its own.
+    package var endingReason: ExitReason? { process.endingReason }
+}

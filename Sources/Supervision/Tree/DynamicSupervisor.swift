@@ -1,7 +1,6 @@
 import ConcurrencyPrimitives
 import Logging
 import ServiceLifecycle
-import Synchronization
 
 /// Supervises children that come and go at run time: Elixir's `DynamicSupervisor`.
 ///
@@ -112,60 +111,6 @@ public struct DynamicSupervisorReference: Sendable {
                 names: []
             )
         )
-    }
-
-    /// Finds the child that is registered under `key`, or starts one and registers it: Elixir's `via` names with
-    /// `{:error, {:already_started, pid}}` taken for an answer.
-    ///
-    /// However many ask at once, one child is started, and all get its reference; nothing is logged for those that come second.
-    /// The name is taken before the start closure runs, and whoever finds a child that is being started waits for it. Each
-    /// incarnation registers the name anew: between two of them it is free, and a restart that finds it taken meanwhile drops
-    /// its child (``KeyedSupervisor`` keeps the name).
-    ///
-    /// - Parameters:
-    ///   - child: Its specification, of an actor of the registry's type.
-    ///   - key: The name.
-    ///   - registry: Where the name is registered, with the child's reference as the value.
-    /// - Returns: The reference, or `nil` when the start closure returned `nil`.
-    /// - Throws: ``AdministrationError``, as ``startChild(_:as:)``.
-    public func startChild<Key: Hashable & Sendable, A: Actor>(
-        _ child: Child,
-        registeredAs key: Key,
-        in registry: Registry<Key, ChildReference<A>>
-    ) async throws(AdministrationError) -> ChildReference<A>? {
-        guard case .actor(let body) = child.specification.kind else {
-            throw .invalidSpecification("'\(child.id)' is a supervisor: only an actor can be registered under a name")
-        }
-        let isTaken = Mutex(false)
-        let named = child.specification.replacing(
-            body.starting { context in
-                do {
-                    try registry.register(key, context.reference(as: A.self), for: context.pid)
-                } catch {
-                    isTaken.withLock { $0 = true }
-                    return nil
-                }
-                return try await body.start(context)
-            }
-        )
-        while true {
-            if let found = registry.lookup(key)?.value {
-                guard case .restarting(let coming) = found.address.lookUp() else { return found }
-                do { _ = try await coming.changed() } catch { throw .cancelled(child: found.path) }
-                continue
-            }
-            do {
-                if let started: ChildReference<A> = try await startChild(Child(named)) { return started }
-            } catch .tooManyChildren(let supervisor) {
-                // One of them may be the one that is asked for.
-                guard registry.lookup(key) != nil else { throw .tooManyChildren(supervisor: supervisor) }
-            }
-            let wasTaken = isTaken.withLock { isTaken in
-                defer { isTaken = false }
-                return isTaken
-            }
-            guard wasTaken || registry.lookup(key) != nil else { return nil }
-        }
     }
 
     /// Starts a child and returns its process, or `nil` when the start closure returned `nil`.

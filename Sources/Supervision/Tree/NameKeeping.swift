@@ -3,9 +3,3 @@ package protocol NameKeeping: Actor {
     /// The names under which this process is registered, as text, no more than `limit`.
     nonisolated func names(of pid: Pid, limit: Int) -> [String]
 }
-
-extension Registry: NameKeeping {
-    package nonisolated func names(of pid: Pid, limit: Int) -> [String] {
-        keys(of: pid).prefix(limit).map { String(describing: $0) }
-    }
-}

@@ -53,7 +53,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         var core: Decisions
         var mailbox = Deque<SupervisorCore.Event>()
         var isDraining = false
-        /// What the tree's ``Activity`` knows of this supervisor.
+        /// What the tree's ``TreeActivity`` knows of this supervisor.
         var activity = SupervisorCore.Activity.idle
         var shells = ChildShells()
         var hasBooted = false

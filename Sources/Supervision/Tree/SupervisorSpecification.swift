@@ -82,7 +82,7 @@ struct TreeEnvironment: Sendable {
     var clock: any SupervisionClock
     var logger: Logger
     var events = EventHub()
-    var activity = Activity()
+    var activity = TreeActivity()
     var zombies = Zombies()
     var faults = FaultInjection()
     var metrics: SupervisionMetrics

@@ -267,3 +267,9 @@ final class RegistryListeners<Key: Sendable>: Sendable {
         for listener in listeners.values { listener.yield(change) }
     }
 }
+
+extension Registry: NameKeeping {
+    package nonisolated func names(of pid: Pid, limit: Int) -> [String] {
+        keys(of: pid).prefix(limit).map { String(describing: $0) }
+    }
+}

@@ -4,7 +4,7 @@ import ConcurrencyPrimitives
 /// only wait for the delay of a restart.
 ///
 /// With nothing under way the tree is settled, and whoever waits for that is told: an event, not a poll.
-final class Activity: Sendable {
+final class TreeActivity: Sendable {
     private struct Counts: Sendable {
         var working = 0
         var delaying = 0
