@@ -17,7 +17,7 @@ struct DynamicCore: Sendable {
         /// Those that asked for the same stop later.
         var others: [UInt64] = []
         /// Its own restarts, where each child has an intensity of its own.
-        var window = Rare<RestartWindow>()
+        var window = BoxedOptional<RestartWindow>()
     }
 
     /// Whose restarts are counted together.

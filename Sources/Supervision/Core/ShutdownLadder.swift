@@ -75,10 +75,10 @@ struct ShutdownLadder: Sendable {
     /// The number of the timer that was set last.
     private(set) var lastTimer: UInt64 = 0
     private var now = Duration.zero
-    private var isPretending = false
+    private var simulatesTask = false
     private var isTerminateRunning = false
     /// Whether a kill has come while it was terminating.
-    private var isHurried = false
+    private var isKilledWhileTerminating = false
     private var actions: [Action] = []
 
     private enum Hook { case idle, running, returned }
@@ -91,8 +91,8 @@ struct ShutdownLadder: Sendable {
 
     private var killTimeout: Duration { policy.killTimeout }
 
-    /// Whether the incarnation is not yet on its way out.
-    var isLeavable: Bool {
+    /// Whether the incarnation has not begun to exit: it is starting, up, or asked to stop.
+    var isLive: Bool {
         switch step {
         case .starting, .running, .asked: true
         case .cancelled, .terminating, .ended: false
@@ -107,22 +107,22 @@ struct ShutdownLadder: Sendable {
     /// Whether code of the incarnation runs that would be left behind.
     var isAtWork: Bool { isTaskRunning || isTerminateRunning }
 
-    /// How far it is on its way out.
-    var wayOut: WayOut {
+    /// How far its exit has come.
+    var exitProgress: ExitProgress {
         switch step {
         case .running, .ended: .none
         case .starting, .terminating: .underWay
-        case .asked: deadline != nil && isPretending ? .waitsForTime : .underWay
-        case .cancelled: deadline != nil && isPretending && hook != .running ? .waitsForTime : .underWay
+        case .asked: deadline != nil && simulatesTask ? .waitsForTime : .underWay
+        case .cancelled: deadline != nil && simulatesTask && hook != .running ? .waitsForTime : .underWay
         }
     }
 
-    enum WayOut { case none, underWay, waitsForTime }
+    enum ExitProgress { case none, underWay, waitsForTime }
 
     /// Acts from now on as if a task were running. False when the incarnation is not up, or not any more.
-    mutating func pretendTaskIsRunning() -> Bool {
-        guard case .running = step, !isPretending else { return false }
-        isPretending = true
+    mutating func simulateRunningTask() -> Bool {
+        guard case .running = step, !simulatesTask else { return false }
+        simulatesTask = true
         isTaskRunning = true
         hasRun = true
         return true
@@ -146,10 +146,10 @@ struct ShutdownLadder: Sendable {
             if case .cancelled(let reason) = step, !isTaskRunning { end(reason) }
         case .timerFired(let number): timerFired(number)
         case .exit(let reason): exit(reason, observesStop)
-        case .crash(let error): leave(.crashed(error))
+        case .crash(let error): forceExit(.crashed(error))
         case .finish: finish()
         case .stop(let mode): stop(mode, observesStop)
-        case .kill: leave(.killed)
+        case .kill: forceExit(.killed)
         }
         defer { actions = [] }
         return actions
@@ -234,40 +234,40 @@ extension ShutdownLadder {
     }
 
     private mutating func stop(_ mode: Shutdown, _ observesStop: Bool) {
-        let patience: Duration? =
+        let limit: Duration? =
             switch mode {
             case .brutalKill: nil
             case .timeout(let timeout): timeout
             case .infinity: nil
             }
-        if mode == .brutalKill { return leave(.killed) }
+        if mode == .brutalKill { return forceExit(.killed) }
         switch step {
-        case .starting: cancel(.shutdown(), after: patience.map { $0 + killTimeout })
+        case .starting: cancel(.shutdown(), after: limit.map { $0 + killTimeout })
         case .running where !hasRun: end(.shutdown())
         case .running where observesStop:
             step = .asked(.shutdown())
             actions.append(.requestStop)
-            if let patience { setTimer(patience) }
+            if let limit { setTimer(limit) }
         case .running:
             actions.append(.requestStop)
-            cancel(.shutdown(), after: patience.map { $0 + killTimeout })
+            cancel(.shutdown(), after: limit.map { $0 + killTimeout })
         case .asked, .cancelled:
             // Somebody else had asked it; now there is a limit.
-            if deadline == nil, let patience { setTimer(patience) }
+            if deadline == nil, let limit { setTimer(limit) }
         case .terminating, .ended: return
         }
     }
 
-    /// The way out that cannot be declined: cancel, run the hook, wait at most the kill timeout.
-    private mutating func leave(_ reason: ExitReason) {
+    /// Ends it in a way that cannot be declined: cancels it, runs the hook, waits at most the kill timeout.
+    private mutating func forceExit(_ reason: ExitReason) {
         switch step {
         case .starting, .running, .asked, .cancelled:
             if !isTaskRunning, !hasHook { return end(reason) }
             cancel(reason, after: killTimeout)
             if hasStarted { runHook() }
-        case .terminating where !isHurried:
+        case .terminating where !isKilledWhileTerminating:
             // It is ending already, and gets no more time than a kill gives.
-            isHurried = true
+            isKilledWhileTerminating = true
             step = .terminating(reason)
             self.reason = reason
             actions.append(.markEnding)

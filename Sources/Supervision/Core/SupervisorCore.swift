@@ -137,7 +137,7 @@ struct SupervisorCore: Sendable {
         let settings: Settings
         var status = Status.stopped
         var generation: UInt64 = 0
-        private var past = Rare<Past>()
+        private var past = BoxedOptional<Past>()
         private var startedAtNanoseconds = Int64.min
 
         init(settings: Settings) {
@@ -339,5 +339,18 @@ extension SupervisorCore {
         cancelDelay(slot)
         children.remove(slot, id: id)
         effects.append(.forget(slot, id: id))
+    }
+}
+
+extension SupervisorCore {
+    /// Why the supervisor is on its way out, `nil` while it is not.
+    var endingReason: ExitReason? {
+        switch phase {
+        case .killing: return .killed
+        case .stopping:
+            if case .shutdown(let reason) = operation?.purpose { return reason }
+            return .shutdown()
+        case .initial, .booting, .running, .finished: return nil
+        }
     }
 }

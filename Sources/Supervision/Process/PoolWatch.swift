@@ -5,13 +5,13 @@ import Synchronization
 /// Starts the library's own work on the cooperative pool, and moves it to a thread of its own when the pool does not answer.
 ///
 /// A child that blocks its thread takes it from the pool; with all of them blocked no task begins any more, and a start closure
-/// or a kill hook would wait for ever. So when the pool has begun nothing for as long as ``patience``, whoever has waited longer
-/// than that is begun by the rescue thread instead. A pool that is only busy begins one after the other, and is left alone.
+/// or a kill hook would wait for ever. So when the pool has begun nothing for ``maximumWait``, whatever has waited longer than
+/// that is begun by the rescue thread instead. A pool that is only busy begins one after the other, and is left alone.
 /// Only what the library starts is rescued, and only its beginning up to the end of the closure: a worker's `run()` always
 /// belongs to the pool.
 enum PoolWatch {
     /// How long a task may wait for a pool that begins none.
-    static let patience = Duration.milliseconds(20)
+    static let maximumWait = Duration.milliseconds(20)
 
     private struct State {
         var waiting = Deque<(task: LaunchedTask, since: Duration)>()
@@ -47,11 +47,11 @@ enum PoolWatch {
     }
 
     private static func scheduleCheck() {
-        _ = SystemSupervisionClock.shared.schedule(after: patience) { check() }
+        _ = SystemSupervisionClock.shared.schedule(after: maximumWait) { check() }
     }
 
     private static func check() {
-        let limit = SystemSupervisionClock.shared.now - patience
+        let limit = SystemSupervisionClock.shared.now - maximumWait
         let (late, again) = state.withLock { state -> ([LaunchedTask], Bool) in
             let begun = begun.load(ordering: .relaxed)
             let isStuck = begun == state.begunAtLastCheck
@@ -74,7 +74,7 @@ protocol Launchable: AnyObject, Sendable {
     /// Begins the work, on the pool or the rescue thread. Returns whether there is more to do.
     func begin() async -> Bool
     /// Does the rest, on the pool.
-    func goOn() async
+    func resume() async
 }
 
 private final class LaunchedClosure: Launchable {
@@ -89,7 +89,7 @@ private final class LaunchedClosure: Launchable {
         return false
     }
 
-    func goOn() async {}
+    func resume() async {}
 }
 
 /// Work that is done once, by whoever claims it first, and can be cancelled wherever it runs.
@@ -117,22 +117,22 @@ final class LaunchedTask: Sendable {
         if isRescue {
             add(
                 Task.detached(executorPreference: RescueExecutor.shared) {
-                    guard let work = await self.takeOn() else { return }
-                    self.add(Task.detached { await work.goOn() })
+                    guard let work = await self.claim() else { return }
+                    self.add(Task.detached { await work.resume() })
                 }
             )
         } else {
             add(
                 Task.detached {
                     PoolWatch.begun.add(1, ordering: .relaxed)
-                    await self.takeOn()?.goOn()
+                    await self.claim()?.resume()
                 }
             )
         }
     }
 
     /// Begins the work, unless somebody else has. Returns it if there is more to do.
-    private func takeOn() async -> (any Launchable)? {
+    private func claim() async -> (any Launchable)? {
         guard let work = state.withLock({ $0.work.take() }), await work.begin() else { return nil }
         return work
     }

@@ -48,7 +48,7 @@ final class Process: Sendable {
         var phase = Phase.alive
         /// Whether it has ended and its cleanups have run: from here on the end may be told.
         var isReleased = false
-        var observers = Rare<Observers>()
+        var observers = BoxedOptional<Observers>()
         var target: (any SignalTarget)?
     }
 

@@ -37,7 +37,7 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
             defer { state.keys[pid, default: []].insert(key) }
             return state.keys[pid] == nil
         }
-        listeners.tell(RegistryChange(key: key, pid: pid, kind: .registered))
+        listeners.emit(RegistryChange(key: key, pid: pid, kind: .registered))
         guard isFirst else { return }
         let handler = pid.onExit { [weak self] _ in self?.releaseAll(of: pid) }
         state.withLock { state in
@@ -74,7 +74,7 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
             return (before, state.handlers.removeValue(forKey: pid))
         }
         handler?.cancel()
-        if !removed.isEmpty { listeners.tell(RegistryChange(key: key, pid: pid, kind: .released)) }
+        if !removed.isEmpty { listeners.emit(RegistryChange(key: key, pid: pid, kind: .released)) }
     }
 
     /// The keys that `pid` stands under.
@@ -131,7 +131,7 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
             return (keys, removed)
         }
         _ = removed
-        for key in keys { listeners.tell(RegistryChange(key: key, pid: pid, kind: .released)) }
+        for key in keys { listeners.emit(RegistryChange(key: key, pid: pid, kind: .released)) }
     }
 }
 

@@ -107,7 +107,7 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         }
         if let owner { throw .alreadyRegistered(owner) }
         replaced?.handler?.cancel()
-        listeners.tell(RegistryChange(key: key, pid: pid, kind: .registered))
+        listeners.emit(RegistryChange(key: key, pid: pid, kind: .registered))
         let handler = pid.onExit { [weak self] _ in self?.release(key, from: pid) }
         table.withLock { table in
             if table.entries[key]?.pid == pid { table.entries[key]?.handlerToken = handler.token }
@@ -188,7 +188,7 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
             table.entries[key] = nil
             return entry
         }
-        if released != nil { listeners.tell(RegistryChange(key: key, pid: pid, kind: .released)) }
+        if released != nil { listeners.emit(RegistryChange(key: key, pid: pid, kind: .released)) }
         return released?.handler
     }
 }
@@ -262,7 +262,7 @@ final class RegistryListeners<Key: Sendable>: Sendable {
         return stream
     }
 
-    func tell(_ change: RegistryChange<Key>) {
+    func emit(_ change: RegistryChange<Key>) {
         let listeners = state.withLock { $0.listeners }
         for listener in listeners.values { listener.yield(change) }
     }

@@ -97,11 +97,11 @@ extension SupervisorReference {
     /// The children, the one started last first, as OTP's `which_children` lists them. Answers also while a strategy is
     /// running.
     public func whichChildren() -> [ChildInfo] {
-        process.snapshot().reversed().map { child, record, incarnation, shell in
+        process.snapshot().reversed().map { child, record, incarnation, childRecord in
             let status = SupervisionTree.Status(record, exit: incarnation?.pid.exitReason)
             let isSupervisor = if case .supervisor = child.kind { true } else { false }
             return ChildInfo(
-                id: process.name(of: child.id, shell.entry),
+                id: process.name(of: child.id, childRecord.entry),
                 pid: status.hasProcess ? incarnation?.pid : nil,
                 status: status,
                 isSupervisor: isSupervisor,

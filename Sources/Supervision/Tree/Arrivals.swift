@@ -2,7 +2,7 @@ import ConcurrencyPrimitives
 import Synchronization
 
 /// A child that is being started, or will be.
-struct ComingChild: Sendable {
+struct PendingChild: Sendable {
     let supervisor: SupervisorProcess
     let slot: SupervisorCore.Slot
 

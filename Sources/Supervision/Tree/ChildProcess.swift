@@ -14,7 +14,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var terminator = Terminator.taskOfItsOwn
         var isAbandoned = false
         var launchedAt = Duration.zero
-        var extras = Rare<Extras>()
+        var extras = BoxedOptional<Extras>()
 
         var isHanging: Bool { extras.read { $0.hang.value != nil } ?? false }
     }
@@ -27,8 +27,8 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var timer: SupervisionTimer?
         var startTimer: SupervisionTimer?
         var stopLatch: Latch?
-        var deadMansSwitch = Rare<DeadMansSwitch>()
-        var hang = Rare<Hang>()
+        var deadMansSwitch = BoxedOptional<DeadMansSwitch>()
+        var hang = BoxedOptional<Hang>()
         var timers: ProcessTimers?
     }
 
@@ -110,7 +110,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     /// The timers of this incarnation; those of one that has ended never fire.
     func timers() -> ProcessTimers {
         let (timers, isOver) = state.withLock { state -> (ProcessTimers, Bool) in
-            let isOver = !state.ladder.isLeavable
+            let isOver = !state.ladder.isLive
             return state.extras.update(orMake: Extras()) { extras in
                 let timers =
                     extras.timers
@@ -155,12 +155,12 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     func begin() async -> Bool {
         owner.environment.faults.taskBegan()
-        let goesOn = await start()
-        if !goesOn { owner.environment.faults.taskEnded() }
-        return goesOn
+        let hasMoreToDo = await start()
+        if !hasMoreToDo { owner.environment.faults.taskEnded() }
+        return hasMoreToDo
     }
 
-    func goOn() async {
+    func resume() async {
         var failure: (any Error)?
         // Without an actor it has been left behind meanwhile.
         if let actor, let run = body?.run {
@@ -216,13 +216,13 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
                 state.extras.update { $0.hang.update { $0.withheldEnd = input } }
                 return ([], false)
             }
-            let wasLeavable = state.ladder.isLeavable
+            let wasLive = state.ladder.isLive
             let wasAtWork = state.ladder.isAtWork
             let observesStop = state.extras.read { $0.stopLatch != nil } ?? false
             let actions = state.ladder.handle(input, observesStop: observesStop, at: now)
             let zombieHasEnded = state.isAbandoned && wasAtWork && !state.ladder.isAtWork
             if zombieHasEnded { owner.environment.zombies.remove(process.number) }
-            if wasLeavable, !state.ladder.isLeavable { owner.environment.activity.begin() }
+            if wasLive, !state.ladder.isLive { owner.environment.activity.begin() }
             guard !state.isActing else {
                 state.actions += actions
                 return ([], zombieHasEnded)
@@ -370,12 +370,12 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 // MARK: - Playing dead
 
 extension ChildProcess {
-    var wayOut: ShutdownLadder.WayOut { state.withLock { $0.ladder.wayOut } }
+    var exitProgress: ShutdownLadder.ExitProgress { state.withLock { $0.ladder.exitProgress } }
 
     private func hang() {
         let hangs = state.withLock { state in
             let hasTask = state.ladder.isTaskRunning
-            guard state.ladder.pretendTaskIsRunning() else { return false }
+            guard state.ladder.simulateRunningTask() else { return false }
             state.extras.update(orMake: Extras()) { $0.hang.value = Hang(hasTask: hasTask) }
             return true
         }

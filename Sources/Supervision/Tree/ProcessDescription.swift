@@ -65,7 +65,7 @@ extension Supervisor {
                 case (.running, .supervisor(let supervisor)?), (.stopping, .supervisor(let supervisor)?):
                     waiting.append(supervisor)
                 case (.running, .child(let child)?), (.stopping, .child(let child)?):
-                    switch child.wayOut {
+                    switch child.exitProgress {
                     case .none where record.isStopping, .underWay: return false
                     case .none: continue
                     case .waitsForTime: waits = true
@@ -121,7 +121,7 @@ private struct Place {
         var places: [Place] = []
         var known: Set<String> = []
         if let process {
-            for (child, _, incarnation, shell) in live {
+            for (child, _, incarnation, childRecord) in live {
                 known.insert(child.id)
                 let pid = incarnation.map(\.pid).flatMap { $0.isAlive ? $0 : nil }
                 let slot = incarnation?.slot ?? 0
@@ -129,7 +129,7 @@ private struct Place {
                     description: Place.describe(
                         child,
                         key: process.key(of: child.id, slot),
-                        path: process.path(of: child.id, shell.entry),
+                        path: process.path(of: child.id, childRecord.entry),
                         parent: description.key,
                         pid: pid,
                         isDescribed: specification.children.contains { $0.id == child.id }

@@ -27,8 +27,8 @@ extension Supervisor {
         guard let first = parts.popFirst(), first == current.specification.name else { return nil }
         guard !parts.isEmpty else { return supervisor.inspection(of: nil, limit: limit) }
         while let part = parts.popFirst() {
-            let found = supervisor.snapshot().first { child, _, _, shell in
-                supervisor.name(of: child.id, shell.entry) == part
+            let found = supervisor.snapshot().first { child, _, _, childRecord in
+                supervisor.name(of: child.id, childRecord.entry) == part
             }
             guard let (child, _, incarnation, _) = found else { return nil }
             guard !parts.isEmpty else {
@@ -95,14 +95,14 @@ extension SupervisorProcess {
         var result: [(path: String, keeper: any NameKeeping)] = []
         var waiting = [self]
         while let next = waiting.popLast() {
-            for (child, _, incarnation, shell) in next.snapshot() {
+            for (child, _, incarnation, childRecord) in next.snapshot() {
                 switch incarnation {
                 case .supervisor(let supervisor)?: waiting.append(supervisor)
                 case .child(let process)?:
                     // Before the actor is asked for, which takes a lock: there may be very many.
                     guard case .actor(let body) = child.kind, body.type is any NameKeeping.Type else { continue }
                     guard let keeper = process.actor as? any NameKeeping else { continue }
-                    result.append((next.path(of: child.id, shell.entry), keeper))
+                    result.append((next.path(of: child.id, childRecord.entry), keeper))
                 case nil: continue
                 }
             }

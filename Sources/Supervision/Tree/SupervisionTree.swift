@@ -123,8 +123,8 @@ extension SupervisorProcess {
         var parents: [Int?] = [nil]
         var waiting: [(process: SupervisorProcess, index: Int)] = [(self, 0)]
         while let (process, index) = waiting.popLast() {
-            for (child, record, incarnation, shell) in process.snapshot() {
-                let node = process.node(child, record, incarnation, shell)
+            for (child, record, incarnation, childRecord) in process.snapshot() {
+                let node = process.node(child, record, incarnation, childRecord)
                 nodes.append(node)
                 parents.append(index)
                 if node.status.hasProcess, case .supervisor(let next)? = incarnation {
@@ -158,10 +158,10 @@ extension SupervisorProcess {
         _ child: ChildSpecification,
         _ record: SupervisorCore.Record,
         _ incarnation: Incarnation?,
-        _ shell: ChildShell
+        _ childRecord: ChildRecord
     ) -> SupervisionTree {
         let status = SupervisionTree.Status(record, exit: incarnation?.pid.exitReason)
-        let name = name(of: child.id, shell.entry)
+        let name = name(of: child.id, childRecord.entry)
         let kind: SupervisionTree.Kind =
             switch child.kind {
             case .supervisor(let specification): specification.treeKind
@@ -169,15 +169,26 @@ extension SupervisorProcess {
             }
         return SupervisionTree(
             name: name,
-            path: path(of: child.id, shell.entry),
+            path: path(of: child.id, childRecord.entry),
             kind: kind,
             status: status,
             pid: status.hasProcess ? incarnation?.pid : nil,
             age: status == .running ? record.startedAt.map { environment.clock.now - $0 } : nil,
             restarts: record.restarts,
             lastExit: record.lastExit,
-            abandoned: shell.extras.value?.abandoned ?? 0,
+            abandoned: childRecord.extras.value?.abandoned ?? 0,
             children: []
         )
+    }
+}
+
+extension Supervisor {
+    /// The pid of every process in the tree with its path, the root's first.
+    package func processes() -> [(path: String, pid: Pid, isSupervisor: Bool)] {
+        tree().nodes.compactMap { node in
+            guard let pid = node.pid else { return nil }
+            if case .supervisor = node.kind { return (node.path, pid, true) }
+            return (node.path, pid, false)
+        }
     }
 }

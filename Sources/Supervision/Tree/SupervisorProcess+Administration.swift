@@ -43,7 +43,7 @@ extension SupervisorProcess {
     /// Stops the child that a request brought, whatever its incarnation. Whoever wants to know of the end watches for it.
     func terminate(_ slot: SupervisorCore.Slot, entry: UInt64) {
         let generation = state.withLock { state -> UInt64? in
-            guard state.shells[slot]?.entry == entry else { return nil }
+            guard state.childRecords[slot]?.entry == entry else { return nil }
             return state.core.record(slot)?.generation
         }
         guard let generation else { return }
@@ -58,8 +58,8 @@ extension SupervisorProcess {
             let waiting = state.requests.removeValue(forKey: request)
             switch reply {
             case .started(let slot), .alreadyStarted(let slot):
-                let pid = state.shells[slot]?.incarnation?.pid
-                return (waiting, AdministeredChild(slot: slot, entry: state.shells[slot]?.entry ?? 0, pid: pid))
+                let pid = state.childRecords[slot]?.incarnation?.pid
+                return (waiting, AdministeredChild(slot: slot, entry: state.childRecords[slot]?.entry ?? 0, pid: pid))
             default: return (waiting, nil)
             }
         }

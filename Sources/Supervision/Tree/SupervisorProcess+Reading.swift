@@ -15,19 +15,19 @@ extension SupervisorProcess {
         case .stopped where !state.core.isAboutToStart(slot): return .none
         case .stopped, .starting, .restarting, .down: break
         case .running, .stopping:
-            switch state.shells[slot]?.incarnation {
+            switch state.childRecords[slot]?.incarnation {
             case .supervisor(let supervisor): if supervisor.process.isAlive { return .supervisor(supervisor) }
             case .child(let child): if child.process.isAlive { return .child(child) }
             case nil: return .none
             }
         }
-        return .restarting(ComingChild(supervisor: self, slot: slot))
+        return .restarting(PendingChild(supervisor: self, slot: slot))
     }
 
     /// The child that a request brought, whatever its incarnation.
     func lookUp(slot: SupervisorCore.Slot, entry: UInt64) -> LookUp {
         state.withLock { state in
-            guard let shell = state.shells[slot], shell.entry == entry else { return .none }
+            guard let childRecord = state.childRecords[slot], childRecord.entry == entry else { return .none }
             return lookUp(slot, state)
         }
     }
@@ -38,11 +38,13 @@ extension SupervisorProcess {
     }
 
     /// The children in start order, as they are now.
-    func snapshot() -> [(ChildSpecification, SupervisorCore.Record, Incarnation?, shell: ChildShell)] {
+    func snapshot() -> [(ChildSpecification, SupervisorCore.Record, Incarnation?, childRecord: ChildRecord)] {
         state.withLock { state in
             state.core.slots.compactMap { slot in
-                guard let record = state.core.record(slot), let shell = state.shells[slot] else { return nil }
-                return (shell.specification, record, shell.incarnation, shell)
+                guard let record = state.core.record(slot), let childRecord = state.childRecords[slot] else {
+                    return nil
+                }
+                return (childRecord.specification, record, childRecord.incarnation, childRecord)
             }
         }
     }

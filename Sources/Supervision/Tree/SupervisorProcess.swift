@@ -33,7 +33,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         case child(ChildProcess)
         case supervisor(SupervisorProcess)
         /// It is being started, or will be.
-        case restarting(ComingChild)
+        case restarting(PendingChild)
         case none
     }
 
@@ -50,12 +50,12 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     }
 
     struct State {
-        var core: Decisions
+        var core: AnySupervisorCore
         var mailbox = Deque<SupervisorCore.Event>()
         var isDraining = false
         /// What the tree's ``TreeActivity`` knows of this supervisor.
         var activity = SupervisorCore.Activity.idle
-        var shells = ChildShells()
+        var childRecords = ChildRecords()
         var hasBooted = false
         var stopTimer: SupervisionTimer?
         var lastRequest: UInt64 = 0
@@ -97,11 +97,11 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                 autoShutdown: specification.autoShutdown,
                 seed: seed
             )
-            var shells = ChildShells()
+            var childRecords = ChildRecords()
             for child in specification.children {
-                if let slot = core.add(child.specification) { shells[slot] = ChildShell(child.specification) }
+                if let slot = core.add(child.specification) { childRecords[slot] = ChildRecord(child.specification) }
             }
-            state = Mutex(State(core: Decisions(core), shells: shells))
+            state = Mutex(State(core: AnySupervisorCore(core), childRecords: childRecords))
         case .dynamic(let maximumChildren):
             let core = DynamicCore(
                 name: path,
@@ -111,7 +111,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                 scope: specification.keyed.map { .eachChild(givesUp: $0.givesUpChild) } ?? .allChildren,
                 seed: seed
             )
-            state = Mutex(State(core: Decisions(core)))
+            state = Mutex(State(core: AnySupervisorCore(core)))
         }
         process.attach(self)
     }
@@ -188,10 +188,14 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         environment.faults.abandoned(child)
         environment.metrics.zombies(environment.zombies.count)
         state.withLock { state in
-            guard case .child(let current) = state.shells[child.slot]?.incarnation, current === child else { return }
-            state.shells.update(child.slot) { $0.extras.update(orMake: ChildShell.Extras()) { $0.abandoned += 1 } }
+            guard case .child(let current) = state.childRecords[child.slot]?.incarnation, current === child else {
+                return
+            }
+            state.childRecords.update(child.slot) {
+                $0.extras.update(orMake: ChildRecord.Extras()) { $0.abandoned += 1 }
+            }
         }
-        tell(child.path, Pid(process: child.process), .abandoned)
+        emit(child.path, Pid(process: child.process), .abandoned)
         switch child.specification.policy.onUnstoppable {
         case .abandon: return
         case .escalate: enqueue(.stop(.shutdown(cause: SupervisionError.unstoppable(child: child.path))))
@@ -270,31 +274,31 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                 self?.enqueue(.delayElapsed(slot, delay: delay))
             }
             state.withLock { state in
-                state.shells.update(slot) { $0.extras.update(orMake: ChildShell.Extras()) { $0.delay = timer } }
+                state.childRecords.update(slot) { $0.extras.update(orMake: ChildRecord.Extras()) { $0.delay = timer } }
             }
         case .cancelDelay(let slot):
             let timer = state.withLock { state -> SupervisionTimer? in
-                state.shells.update(slot) { shell -> SupervisionTimer? in
-                    shell.extras.update { $0.delay.take() } ?? nil
+                state.childRecords.update(slot) { childRecord -> SupervisionTimer? in
+                    childRecord.extras.update { $0.delay.take() } ?? nil
                 } ?? nil
             }
             timer?.cancel()
         case .adopt(let slot, let request):
             state.withLock { state in
                 guard let child = state.requests[request]?.child else { return }
-                state.shells[slot] = ChildShell(child, entry: request)
+                state.childRecords[slot] = ChildRecord(child, entry: request)
             }
         case .reply(let request, let reply): answer(request, reply)
         case .retry(let slot, let generation): enqueue(.retry(slot, generation: generation))
         case .report(let slot, let report):
             measure(slot, report)
-            tell(slot, report)
+            emit(slot, report)
         case .forget(let slot, _):
-            let shell = state.withLock { state in
-                defer { state.shells[slot] = nil }
-                return state.shells[slot]
+            let childRecord = state.withLock { state in
+                defer { state.childRecords[slot] = nil }
+                return state.childRecords[slot]
             }
-            if let keyed = specification.keyed, let shell { keyed.table.forgotten(shell.entry, by: self) }
+            if let keyed = specification.keyed, let childRecord { keyed.table.forgotten(childRecord.entry, by: self) }
         case .booted: booted()
         case .finished(let reason): finished(reason)
         }
@@ -302,18 +306,18 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 
     private func start(_ slot: SupervisorCore.Slot, _ generation: UInt64) {
         let next = state.withLock { state -> Incarnation? in
-            guard let shell = state.shells[slot] else { return nil }
+            guard let childRecord = state.childRecords[slot] else { return nil }
             let incarnation: Incarnation =
-                switch shell.specification.kind {
+                switch childRecord.specification.kind {
                 case .actor(let body):
                     .child(
                         ChildProcess(
-                            shell.specification,
+                            childRecord.specification,
                             body,
                             owner: self,
                             slot: slot,
                             generation: generation,
-                            entry: shell.entry,
+                            entry: childRecord.entry,
                             incarnation: state.core.restarts(slot)
                         )
                     )
@@ -321,12 +325,12 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                     .supervisor(
                         SupervisorProcess(
                             specification,
-                            link: Link(owner: self, slot: slot, generation: generation, entry: shell.entry),
+                            link: Link(owner: self, slot: slot, generation: generation, entry: childRecord.entry),
                             environment: environment
                         )
                     )
                 }
-            state.shells.update(slot) { $0.incarnation = incarnation }
+            state.childRecords.update(slot) { $0.incarnation = incarnation }
             return incarnation
         }
         switch next {
@@ -351,7 +355,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             defer {
                 state.onBoot = nil
                 state.stopTimer = nil
-                state.shells = ChildShells()
+                state.childRecords = ChildRecords()
             }
             return (state.hasBooted, state.onBoot, state.stopTimer)
         }
@@ -371,7 +375,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     }
 
     private func incarnation(_ slot: SupervisorCore.Slot, _ generation: UInt64) -> Incarnation? {
-        let incarnation = state.withLock { $0.shells[slot]?.incarnation }
+        let incarnation = state.withLock { $0.childRecords[slot]?.incarnation }
         switch incarnation {
         case .child(let child): return child.generation == generation ? incarnation : nil
         case .supervisor(let supervisor): return supervisor.link?.generation == generation ? incarnation : nil

@@ -51,3 +51,12 @@ final class TreeActivity: Sendable {
         }
     }
 }
+
+extension Supervisor {
+    /// Waits until nothing is under way in the tree: no supervisor at work, no process on its way out. With `includingDelays` no
+    /// restart waits for its delay either. An event, not a poll. False when the waiting task was cancelled before.
+    package func settled(includingDelays: Bool = false) async -> Bool {
+        guard let current else { return true }
+        return await current.environment.activity.settled(includingDelays: includingDelays)
+    }
+}

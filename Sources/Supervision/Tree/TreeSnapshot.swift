@@ -121,7 +121,7 @@ extension TreeSnapshot {
             var child: ChildSpecification
             var record: SupervisorCore.Record
             var incarnation: SupervisorProcess.Incarnation?
-            var shell: ChildShell
+            var childRecord: ChildRecord
         }
 
         let now: Duration
@@ -164,7 +164,7 @@ extension TreeSnapshot {
             let status = SupervisionTree.Status(next.record, exit: next.incarnation?.pid.exitReason)
             let index = nodes.count
             var node = Node(
-                name: next.owner.name(of: next.child.id, next.shell.entry),
+                name: next.owner.name(of: next.child.id, next.childRecord.entry),
                 parent: next.parent,
                 depth: nodes[next.parent].depth + 1,
                 end: index + 1,
@@ -174,7 +174,7 @@ extension TreeSnapshot {
                 age: status == .running ? next.record.startedAt.map { now - $0 } : nil,
                 restarts: next.record.restarts,
                 lastExit: next.record.lastExit,
-                abandoned: next.shell.extras.value?.abandoned ?? 0,
+                abandoned: next.childRecord.extras.value?.abandoned ?? 0,
                 delay: next.record.delay.map {
                     Delay(remaining: max(.zero, $0.until - now), isCooldown: $0.resetsIntensity)
                 },
@@ -190,7 +190,7 @@ extension TreeSnapshot {
         }
 
         private mutating func descend(into supervisor: SupervisorProcess, at index: Int) {
-            for (child, record, incarnation, shell) in supervisor.snapshot().reversed() {
+            for (child, record, incarnation, childRecord) in supervisor.snapshot().reversed() {
                 waiting.append(
                     Waiting(
                         parent: index,
@@ -198,7 +198,7 @@ extension TreeSnapshot {
                         child: child,
                         record: record,
                         incarnation: incarnation,
-                        shell: shell
+                        childRecord: childRecord
                     )
                 )
             }

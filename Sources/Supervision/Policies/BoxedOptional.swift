@@ -1,5 +1,5 @@
 /// A value that few of many have: one word for those that have none.
-struct Rare<Value: Sendable>: Sendable {
+struct BoxedOptional<Value: Sendable>: Sendable {
     // At most one element. An empty array is no allocation, and a copy shares the buffer until one of both changes.
     private var storage: [Value] = []
 

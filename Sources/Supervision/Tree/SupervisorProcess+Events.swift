@@ -7,9 +7,9 @@ extension SupervisorProcess {
         switch report {
         case .started:
             let (isRestart, downSince) = state.withLock { state in
-                let downSince = state.shells.update(slot) { shell -> Duration? in
-                    shell.isCounted = true
-                    return shell.extras.update { $0.downSince.take() } ?? nil
+                let downSince = state.childRecords.update(slot) { childRecord -> Duration? in
+                    childRecord.isCounted = true
+                    return childRecord.extras.update { $0.downSince.take() } ?? nil
                 }
                 return (state.core.restarts(slot) > 0, downSince ?? nil)
             }
@@ -20,12 +20,12 @@ extension SupervisorProcess {
         case .exited(let reason, _), .stopped(let reason, _):
             let now = environment.clock.now
             let wasCounted = state.withLock { state in
-                state.shells.update(slot) { shell in
-                    if shell.specification.restart != .temporary {
-                        shell.extras.update(orMake: ChildShell.Extras()) { $0.downSince = now }
+                state.childRecords.update(slot) { childRecord in
+                    if childRecord.specification.restart != .temporary {
+                        childRecord.extras.update(orMake: ChildRecord.Extras()) { $0.downSince = now }
                     }
-                    defer { shell.isCounted = false }
-                    return shell.isCounted
+                    defer { childRecord.isCounted = false }
+                    return childRecord.isCounted
                 } ?? false
             }
             if wasCounted { environment.metrics.childEnded(reason) }
@@ -33,11 +33,11 @@ extension SupervisorProcess {
         }
     }
 
-    func tell(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
+    func emit(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
         let isLogged = environment.logger.logLevel <= SupervisionLog.level(of: report)
         guard isLogged || environment.events.isHeard(report.interest) else { return }
-        let shell = state.withLock { $0.shells[slot] }
-        let childPath = path(of: shell?.specification.id ?? "?", shell?.entry ?? 0)
+        let childRecord = state.withLock { $0.childRecords[slot] }
+        let childPath = path(of: childRecord?.specification.id ?? "?", childRecord?.entry ?? 0)
         let kind: SupervisionEvent.Kind =
             switch report {
             case .started: .started
@@ -49,10 +49,10 @@ extension SupervisorProcess {
             case .gaveUp(let reason): .gaveUp(reason)
             case .stopped(let reason, let expected): .stopped(reason, expected: expected)
             }
-        tell(childPath, shell?.incarnation?.pid, kind)
+        emit(childPath, childRecord?.incarnation?.pid, kind)
     }
 
-    func tell(_ childPath: String, _ pid: Pid?, _ kind: SupervisionEvent.Kind) {
+    func emit(_ childPath: String, _ pid: Pid?, _ kind: SupervisionEvent.Kind) {
         let event = SupervisionEvent(path: childPath, pid: pid, kind: kind)
         environment.events.publish(event)
         SupervisionLog.write(event, supervisor: path, to: environment.logger)

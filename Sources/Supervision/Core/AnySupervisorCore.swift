@@ -1,5 +1,5 @@
 /// The core of a supervisor of either kind, for the one shell that serves both.
-struct Decisions: Sendable {
+struct AnySupervisorCore: Sendable {
     // Exactly one is set. Two optionals and not an enum, so that the core is changed in place and never copied.
     private var ordered: SupervisorCore?
     private var dynamic: DynamicCore?
@@ -21,9 +21,6 @@ struct Decisions: Sendable {
 
     var phase: SupervisorCore.Phase { ordered?.phase ?? dynamic?.phase ?? .finished }
 
-    /// Why an ordered supervisor is on its way out.
-    var orderedEndingReason: ExitReason? { ordered?.endingReason }
-
     /// How many restarts count for the intensity now.
     func restartsInWindow(at now: Duration) -> Int {
         (ordered?.window ?? dynamic?.window)?.count(at: now) ?? 0
@@ -41,4 +38,13 @@ struct Decisions: Sendable {
 
     /// How many incarnations of a child followed another.
     func restarts(_ slot: SupervisorCore.Slot) -> Int { record(slot)?.restarts ?? 0 }
+
+    /// Why the supervisor is on its way out, `nil` while it is not.
+    var endingReason: ExitReason? {
+        switch phase {
+        case .killing: .killed
+        case .stopping: ordered?.endingReason ?? .shutdown()
+        case .initial, .booting, .running, .finished: nil
+        }
+    }
 }

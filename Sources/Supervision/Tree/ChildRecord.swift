@@ -1,5 +1,5 @@
 /// What is kept for one child. Small, because there may be very many.
-struct ChildShell: Sendable {
+struct ChildRecord: Sendable {
     /// What few of them have.
     struct Extras: Sendable {
         var delay: SupervisionTimer?
@@ -12,7 +12,7 @@ struct ChildShell: Sendable {
     /// The request that brought it, to tell it from an earlier owner of its slot.
     var entry: UInt64 = 0
     var incarnation: SupervisorProcess.Incarnation?
-    var extras = Rare<Extras>()
+    var extras = BoxedOptional<Extras>()
     /// Whether the metrics know of its incarnation.
     var isCounted = false
 
@@ -23,28 +23,30 @@ struct ChildShell: Sendable {
 }
 
 /// By slot. As long as there have been children at a time.
-struct ChildShells: Sendable {
-    private var shells: [ChildShell?] = []
+struct ChildRecords: Sendable {
+    private var childRecords: [ChildRecord?] = []
 
-    subscript(slot: SupervisorCore.Slot) -> ChildShell? {
-        get { shells.indices.contains(slot) ? shells[slot] : nil }
+    subscript(slot: SupervisorCore.Slot) -> ChildRecord? {
+        get { childRecords.indices.contains(slot) ? childRecords[slot] : nil }
         set {
             guard slot >= 0 else { return }
-            while shells.count <= slot { shells.append(nil) }
-            shells[slot] = newValue
+            while childRecords.count <= slot { childRecords.append(nil) }
+            childRecords[slot] = newValue
         }
     }
 
     /// Changes what is there, if there is anything. In place, which an optional chain through the subscript would not be.
     @discardableResult
-    mutating func update<Result>(_ slot: SupervisorCore.Slot, _ body: (inout ChildShell) -> Result) -> Result? {
-        guard shells.indices.contains(slot) else { return nil }
-        return ChildShells.update(&shells[slot], body)
+    mutating func update<Result>(_ slot: SupervisorCore.Slot, _ body: (inout ChildRecord) -> Result) -> Result? {
+        guard childRecords.indices.contains(slot) else { return nil }
+        return ChildRecords.update(&childRecords[slot], body)
     }
 
-    private static func update<Result>(_ shell: inout ChildShell?, _ body: (inout ChildShell) -> Result) -> Result? {
-        guard var changed = shell.take() else { return nil }
-        defer { shell = changed }
+    private static func update<Result>(_ childRecord: inout ChildRecord?, _ body: (inout ChildRecord) -> Result)
+        -> Result?
+    {
+        guard var changed = childRecord.take() else { return nil }
+        defer { childRecord = changed }
         return body(&changed)
     }
 }
