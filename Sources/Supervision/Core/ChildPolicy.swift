@@ -34,7 +34,7 @@ final class ChildPolicy: Sendable {
 
     /// What is wrong with these settings of the child `id`, if anything.
     func problem(of id: String) -> String? {
-        if isSignificant, restart == .permanent {
+        if isSignificant, !restart.isEndInOrder {
             return
                 "'\(id)' is significant and permanent: a permanent child never ends for good, make it transient or temporary"
         }

@@ -107,9 +107,8 @@ struct DynamicCore: Sendable {
             phase = .running
             effects.append(.booted)
         case .started(let slot, let generation): started(slot, generation)
-        case .ignored(let slot, let generation): ended(slot, generation, .ignored, .normal)
-        case .startFailed(let slot, let generation, let reason):
-            ended(slot, generation, .startFailed(reason), reason)
+        case .ignored(let slot, let generation): startEnded(slot, generation, failure: nil)
+        case .startFailed(let slot, let generation, let reason): startEnded(slot, generation, failure: reason)
         case .exited(let slot, let generation, let reason): exited(slot, generation, reason)
         case .delayElapsed(let slot, let delay): delayElapsed(slot, delay)
         case .retry(let slot, let generation): retry(slot, generation)
@@ -211,35 +210,29 @@ extension DynamicCore {
         answer(slot, .started(slot))
     }
 
-    /// A start came to nothing: the closure returned `nil`, threw or was killed.
-    private mutating func ended(
-        _ slot: Slot,
-        _ generation: UInt64,
-        _ report: SupervisorCore.Report,
-        _ reason: ExitReason
-    ) {
+    /// A start came to nothing: the closure threw or was killed (`failure`), or returned `nil`.
+    private mutating func startEnded(_ slot: Slot, _ generation: UInt64, failure: ExitReason?) {
         switch status(slot, generation) {
-        case .stopping: stopped(slot, reason)
+        case .stopping: stopped(slot, failure ?? .normal)
         case .starting:
             inTransit -= 1
             live -= 1
-            entries[slot]?.record.lastExit = reason
-            effects.append(.report(slot, report))
-            switch report {
-            case .ignored:
+            entries[slot]?.record.lastExit = failure ?? .normal
+            guard let failure else {
+                effects.append(.report(slot, .ignored))
                 answer(slot, .ignored)
-                remove(slot)
-            default:
-                if entries[slot]?.request != 0 {
-                    answer(slot, .startFailed(reason))
-                    remove(slot)
-                } else {
-                    markRestarting(slot)
-                    // Not at once: what has arrived meanwhile is served between the tries (statement 54).
-                    effects.append(.retry(slot, generation: generation))
-                }
+                return remove(slot)
             }
-        default: return
+            effects.append(.report(slot, .startFailed(failure)))
+            if entries[slot]?.request != 0 {
+                answer(slot, .startFailed(failure))
+                remove(slot)
+            } else {
+                markRestarting(slot)
+                // Not at once: what has arrived meanwhile is served between the tries (statement 54).
+                effects.append(.retry(slot, generation: generation))
+            }
+        case .stopped, .running, .down, .restarting, nil: return
         }
     }
 
@@ -254,7 +247,7 @@ extension DynamicCore {
             entries[slot]?.record.lastExit = reason
             markRestarting(slot)
             self.restart(slot, reason)
-        default: return
+        case .stopped, .starting, .down, .restarting, nil: return
         }
     }
 
@@ -264,8 +257,8 @@ extension DynamicCore {
             switch reason {
             // A dynamic supervisor accepts any shutdown quietly (statement 40).
             case .shutdown: true
-            case .normal: settings.restart != .permanent
-            case .killed: settings.shutdown == .brutalKill || phase == .killing
+            case .normal: settings.restart.isEndInOrder
+            case .killed: settings.shutdown.isKill || phase == .killing
             case .crashed, .noProcess: false
             }
         inTransit -= 1

@@ -234,13 +234,12 @@ extension ShutdownLadder {
     }
 
     private mutating func stop(_ mode: Shutdown, _ observesStop: Bool) {
-        let limit: Duration? =
-            switch mode {
-            case .brutalKill: nil
-            case .timeout(let timeout): timeout
-            case .infinity: nil
-            }
-        if mode == .brutalKill { return forceExit(.killed) }
+        let limit: Duration?
+        switch mode {
+        case .brutalKill: return forceExit(.killed)
+        case .timeout(let timeout): limit = timeout
+        case .infinity: limit = nil
+        }
         switch step {
         case .starting: cancel(.shutdown(), after: limit.map { $0 + killTimeout })
         case .running where !hasRun: end(.shutdown())
@@ -340,7 +339,9 @@ extension ShutdownLadder {
         switch announcement {
         case .announceStarted: actions = ShutdownLadder.onlyStarted
         case .announceExit: actions = ShutdownLadder.onlyExited
-        default: actions.append(announcement)
+        case .requestStop, .cancelTask, .runHook, .runTerminate, .setTimer, .cancelTimer, .markEnding, .abandon,
+            .announceIgnored, .announceStartFailed:
+            actions.append(announcement)
         }
     }
 

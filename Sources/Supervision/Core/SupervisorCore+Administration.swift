@@ -78,7 +78,7 @@ extension SupervisorCore {
             operation = nil
             effects.append(.reply(request, .ignored))
             serveDeferred()
-        default: startReturned(slot)
+        case .boot, .restart, .terminateChild, .shutdown, nil: startReturned(slot)
         }
     }
 }

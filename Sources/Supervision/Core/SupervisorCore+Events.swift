@@ -20,7 +20,7 @@ extension SupervisorCore {
             effects.append(.report(slot, .ignored))
             ignoredStart(slot)
         case .stopping: stopCompleted(slot, .shutdown())
-        default: return
+        case .stopped, .running, .down, .restarting, nil: return
         }
     }
 
@@ -59,7 +59,7 @@ extension SupervisorCore {
                 advance()
             }
         case .stopping: stopCompleted(slot, reason)
-        default: return
+        case .stopped, .running, .down, .restarting, nil: return
         }
     }
 
@@ -72,7 +72,7 @@ extension SupervisorCore {
             children[slot]?.lastExit = reason
             deferred.append(.exit(slot, generation: generation))
             if operation == nil { serveDeferred() }
-        default: return
+        case .stopped, .starting, .down, .restarting, nil: return
         }
     }
 

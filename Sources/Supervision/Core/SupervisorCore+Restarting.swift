@@ -83,7 +83,7 @@ extension SupervisorCore {
             purpose: .restart(slot, after: delay, resetsIntensity: resetsIntensity),
             stops: group.filter { $0 != slot },
             // A temporary sibling is stopped and forgotten, never started again (statement 27).
-            starts: group.reversed().filter { children[$0]?.settings.restart != .temporary }
+            starts: group.reversed().filter { children[$0]?.settings.restart.keepsSpecification == true }
         )
         advance()
     }
@@ -119,11 +119,12 @@ extension SupervisorCore {
     func isAboutToStart(_ slot: Slot) -> Bool {
         guard phase == .booting || phase == .running else { return false }
         if operation?.starts.contains(slot) == true { return true }
-        if strategy == .oneForOne { return false }
-        for other in children.slots() {
-            if strategy == .restForOne, other == slot { return false }
-            if case .restarting = children[other]?.status { return true }
+        let others: [Slot]
+        switch strategy {
+        case .oneForOne: return false
+        case .oneForAll: others = children.slots()
+        case .restForOne: others = Array(children.slots().prefix { $0 != slot })
         }
-        return false
+        return others.contains { if case .restarting = children[$0]?.status { true } else { false } }
     }
 }

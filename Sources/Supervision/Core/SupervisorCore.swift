@@ -319,9 +319,9 @@ extension SupervisorCore {
             switch reason {
             // A supervisor's own cause makes it no other end than OTP's bare `shutdown`.
             case .shutdown(let cause) where cause == nil || cause is SupervisionError:
-                settings.shutdown != .brutalKill || settings.restart != .permanent
-            case .shutdown, .normal: settings.restart != .permanent
-            case .killed: settings.shutdown == .brutalKill || phase == .killing
+                !settings.shutdown.isKill || settings.restart.isEndInOrder
+            case .shutdown, .normal: settings.restart.isEndInOrder
+            case .killed: settings.shutdown.isKill || phase == .killing
             case .crashed, .noProcess: false
             }
         effects.append(.report(slot, .stopped(reason, expected: expected)))
@@ -331,7 +331,7 @@ extension SupervisorCore {
     mutating func settleStopped(_ slot: Slot) {
         guard let settings = children[slot]?.settings else { return }
         children[slot]?.status = .stopped
-        if settings.restart == .temporary { forget(slot) }
+        if !settings.restart.keepsSpecification { forget(slot) }
     }
 
     mutating func forget(_ slot: Slot) {

@@ -81,7 +81,41 @@ extension Restart {
     }
 
     /// Whether an exit with this reason is worth a report: always for a permanent child, else when it is abnormal.
-    func reports(_ reason: ExitReason) -> Bool {
-        self == .permanent || reason.isAbnormal
+    func reports(_ reason: ExitReason) -> Bool { reason.isAbnormal || !isEndInOrder }
+
+    /// Whether a child may end by itself in order. Not a permanent one, which always is to be there.
+    var isEndInOrder: Bool {
+        switch self {
+        case .permanent: false
+        case .transient, .temporary: true
+        }
+    }
+
+    /// Whether a child that has ended is remembered, so that it can be started again.
+    var keepsSpecification: Bool {
+        switch self {
+        case .permanent, .transient: true
+        case .temporary: false
+        }
+    }
+}
+
+extension Shutdown {
+    /// Whether the child is killed at once, without being asked.
+    var isKill: Bool {
+        switch self {
+        case .brutalKill: true
+        case .timeout, .infinity: false
+        }
+    }
+}
+
+extension AutoShutdown {
+    /// Whether significant children have a meaning.
+    var observesChildren: Bool {
+        switch self {
+        case .never: false
+        case .anySignificant, .allSignificant: true
+        }
     }
 }

@@ -63,7 +63,7 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
     /// ``SupervisorSpecification/problem``.
     func problem(under supervisor: SupervisorSpecification) -> String? {
         if let problem { return problem }
-        guard isSignificant, supervisor.autoShutdown == .never else { return nil }
+        guard isSignificant, !supervisor.autoShutdown.observesChildren else { return nil }
         return "'\(id)' is significant, but supervisor '\(supervisor.name)' never shuts down automatically: "
             + "give it an autoShutdown or make the child not significant"
     }

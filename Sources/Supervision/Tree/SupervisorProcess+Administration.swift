@@ -60,7 +60,9 @@ extension SupervisorProcess {
             case .started(let slot), .alreadyStarted(let slot):
                 let pid = state.childRecords[slot]?.incarnation?.pid
                 return (waiting, AdministeredChild(slot: slot, entry: state.childRecords[slot]?.entry ?? 0, pid: pid))
-            default: return (waiting, nil)
+            case .done, .ignored, .alreadyPresent, .tooManyChildren, .notFound, .running, .restarting, .startFailed,
+                .noProcess, .cancelled:
+                return (waiting, nil)
             }
         }
         waiting?.reply.set((reply, entry))

@@ -21,7 +21,7 @@ extension SupervisorProcess {
             let now = environment.clock.now
             let wasCounted = state.withLock { state in
                 state.childRecords.update(slot) { childRecord in
-                    if childRecord.specification.restart != .temporary {
+                    if childRecord.specification.restart.keepsSpecification {
                         childRecord.extras.update(orMake: ChildRecord.Extras()) { $0.downSince = now }
                     }
                     defer { childRecord.isCounted = false }

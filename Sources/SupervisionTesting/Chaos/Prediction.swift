@@ -40,10 +40,11 @@ struct Prediction {
         case .normalEnd: prediction.ended(key, .normal, failures: 0)
         case .gracefulStop: prediction.ended(key, .shutdown, failures: 0)
         case .hang:
-            if prediction.places[key]?.onUnstoppable == .escalate, let parent = prediction.places[key]?.parent {
+            switch prediction.places[key]?.onUnstoppable {
+            case .escalate:
+                guard let parent = prediction.places[key]?.parent else { fallthrough }
                 prediction.ended(parent, .shutdown, failures: 0)
-            } else {
-                prediction.ended(key, .abnormal, failures: 0)
+            case .abandon, .crashProcess, nil: prediction.ended(key, .abnormal, failures: 0)
             }
         case .failingRestart(.times(let times)): prediction.ended(key, .abnormal, failures: max(0, times))
         case .failingRestart(.always): prediction.ended(key, .abnormal, failures: .max)
@@ -144,7 +145,10 @@ extension Prediction {
         }
         for sibling in group {
             // A temporary one is stopped and forgotten; one that ended before is forgotten already.
-            if sibling.restart == .temporary { remove(sibling.key) } else { start(sibling.key) }
+            switch sibling.restart {
+            case .temporary: remove(sibling.key)
+            case .permanent, .transient: start(sibling.key)
+            }
         }
     }
 

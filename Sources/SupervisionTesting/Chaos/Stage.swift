@@ -335,7 +335,11 @@ extension Stage {
         var keys: Set<String> = []
         var paths: Set<String> = []
         for place in places {
-            let isPermanent = place.restart == .permanent && place.isDescribed
+            let isPermanent =
+                switch place.restart {
+                case .permanent: place.isDescribed
+                case .transient, .temporary: false
+                }
             guard place.parent == nil || (isPermanent && place.parent.map(keys.contains) == true) else { continue }
             keys.insert(place.key)
             paths.insert(place.path)
