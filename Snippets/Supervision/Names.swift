@@ -47,7 +47,7 @@ do {
 // snippet.monitor
 if let pid = account.pid {
     pid.kill()
-    print("account:", await pid.exited())
+    if let reason = await pid.exited() { print("account:", reason) }
 }
 // snippet.end
 
@@ -55,7 +55,7 @@ if let pid = account.pid {
 if let lobby = rooms.lookup("lobby")?.pid, let owner = account.pid {
     lobby.link(to: owner)
     owner.kill()
-    print("lobby:", await lobby.exited())
+    if let reason = await lobby.exited() { print("lobby:", reason) }
 }
 // snippet.end
 await supervisor.stop()

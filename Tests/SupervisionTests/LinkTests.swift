@@ -13,6 +13,26 @@ struct LinkTests {
         return (supervisor, pids)
     }
 
+    @Test("a wait for the end of a living process that is cancelled has no reason; one for an ended process has it")
+    func cancelledWait() async throws {
+        let supervisor = Supervisor("app") { Child("a") { _ in Counter() } }
+        try await supervisor.start()
+        let pid = try #require(try supervisor.child("a", as: Counter.self).pid)
+        let waiting = Task { await pid.exited() }
+        waiting.cancel()
+        let reason = await waiting.value
+        #expect(reason == nil)
+        #expect(pid.isAlive)
+        pid.kill()
+        let late = Task {
+            withUnsafeCurrentTask { $0?.cancel() }
+            return await pid.exited()
+        }
+        let known = await late.value
+        #expect(known?.description == "killed")
+        await supervisor.stop()
+    }
+
     @Test("an abnormal end takes the linked process along, with the same reason, and so on")
     func chain() async throws {
         let (supervisor, pids) = try await start()

@@ -37,17 +37,15 @@ public struct Pid: Sendable {
         process.send(.kill)
     }
 
-    /// Waits until the process has ended (OTP's monitor): at once if it has. When the waiting task is cancelled, returns
-    /// the reason known by then, or ``ExitReason/noProcess`` if it is still alive.
-    public func exited() async -> ExitReason {
+    /// Waits until the process has ended (OTP's monitor): at once if it has.
+    ///
+    /// - Returns: Why it ended; `nil` when the waiting task is cancelled before, while the process has not ended.
+    public func exited() async -> ExitReason? {
         let end = OneShot<ExitReason>()
         let token = process.watch { end.set($0) }
-        do {
-            return try await end.value()
-        } catch {
-            process.unwatch(token)
-            return process.exitReason ?? .noProcess
-        }
+        let reason = await end.wait()
+        if reason == nil { process.unwatch(token) }
+        return reason
     }
 
     /// Fails the process with this error, in a way it cannot decline. For tests that play "kill the process".
