@@ -5,6 +5,36 @@ import Testing
 
 @Suite("A supervisor")
 struct SupervisorTests {
+    @Test("one that is a part of another's tree cannot be started on its own; the tree can")
+    func partOfATree() async throws {
+        let inner = Supervisor("inner") { Child("a") { _ in Counter() } }
+        let sessions = DynamicSupervisor("sessions")
+        let tasks = TaskSupervisor("tasks")
+        let keyed = KeyedSupervisor<String, Counter>("keyed") { _, _ in Counter() }
+        let counters = PartitionSupervisor<Counter>("counters", partitions: 2) { id, _ in Child(id) { _ in Counter() } }
+        let app = Supervisor("app") {
+            inner
+            sessions
+            tasks
+            keyed
+            counters
+        }
+        let starts: [(String, () async throws -> Void)] = [
+            ("inner", inner.start), ("inner", inner.run), ("sessions", sessions.start), ("tasks", tasks.start),
+            ("keyed", keyed.start), ("counters", counters.supervisor.start),
+        ]
+        for (name, start) in starts {
+            await #expect {
+                try await start()
+            } throws: {
+                if case SupervisionError.partOfAnotherTree(name) = $0 { true } else { false }
+            }
+        }
+        try await app.start()
+        #expect(try await keyed["ada"].call { $0.increment() } == 1)
+        await app.stop()
+    }
+
     @Test("starts its children in order and stops them in reverse")
     func order() async throws {
         let journal = Journal()

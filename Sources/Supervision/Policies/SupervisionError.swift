@@ -13,6 +13,9 @@ public indirect enum SupervisionError: Error, Sendable {
     case notRunning(supervisor: String)
     /// `start()` was called on a supervisor that is starting or running.
     case alreadyStarted(supervisor: String)
+    /// `start()` or `run()` was called on a supervisor that is a part of another's tree, which starts it. Start that tree; or
+    /// describe this one anew, to run it on its own.
+    case partOfAnotherTree(supervisor: String)
     /// The start closure did not return within the child's start timeout.
     case startTimedOut(child: String, after: Duration)
     /// The child has not said that it is alive for this long, and was killed.
@@ -32,6 +35,8 @@ extension SupervisionError: CustomStringConvertible {
         case .exited(let reason): "the supervision tree ended (\(reason))"
         case .notRunning(let supervisor): "supervisor '\(supervisor)' is not running: call start() or run() first"
         case .alreadyStarted(let supervisor): "supervisor '\(supervisor)' has already been started"
+        case .partOfAnotherTree(let supervisor):
+            "supervisor '\(supervisor)' is a part of another's tree, which starts it: start that, or describe this one anew"
         case .startTimedOut(let child, let after): "'\(child)' did not finish starting within \(after)"
         case .unresponsive(let child, let after): "'\(child)' has not reported for \(after)"
         case .unstoppable(let child): "'\(child)' ignores its cancellation"

@@ -5,7 +5,7 @@ public enum ChildrenBuilder {
     public static func buildExpression(_ child: Child) -> [Child] { [child] }
     /// A nested supervisor: the description only, made anew for every incarnation.
     public static func buildExpression(_ supervisor: Supervisor) -> [Child] {
-        [Child(supervisor: supervisor.specification)]
+        [supervisor.asChild()]
     }
     /// Children made elsewhere.
     public static func buildExpression(_ children: [Child]) -> [Child] { children }

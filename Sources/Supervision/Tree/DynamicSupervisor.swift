@@ -178,6 +178,6 @@ extension SupervisorReference {
 extension ChildrenBuilder {
     /// A nested dynamic supervisor: the description only, made anew for every incarnation.
     public static func buildExpression(_ supervisor: DynamicSupervisor) -> [Child] {
-        [Child(supervisor: supervisor.root.specification)]
+        [supervisor.root.asChild()]
     }
 }

@@ -263,6 +263,6 @@ extension ChildrenBuilder {
     public static func buildExpression<Key: Hashable & Sendable, A: Actor>(
         _ supervisor: KeyedSupervisor<Key, A>
     ) -> [Child] {
-        [Child(supervisor: supervisor.root.specification)]
+        [supervisor.root.asChild()]
     }
 }

@@ -77,6 +77,6 @@ extension PartitionSupervisor {
 extension ChildrenBuilder {
     /// Nested partitions: the description only, made anew for every incarnation.
     public static func buildExpression<A: Actor>(_ partitions: PartitionSupervisor<A>) -> [Child] {
-        [Child(supervisor: partitions.supervisor.specification)]
+        [partitions.supervisor.asChild()]
     }
 }

@@ -31,9 +31,14 @@ actor ServiceRunner: Worker {
                 logger: logger
             )
         )
-        stop.onRequest {
-            Task.detached { await group.triggerGracefulShutdown() }
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask {
+                await stop.wait()
+                // Not when the service has ended by itself, or is cancelled.
+                if stop.isRequested { await group.triggerGracefulShutdown() }
+            }
+            defer { tasks.cancelAll() }
+            try await group.run()
         }
-        try await group.run()
     }
 }

@@ -35,16 +35,18 @@ public struct SupervisedTask<R: Sendable>: Sendable {
     /// - Throws: `CancellationError` when the waiting task is cancelled.
     public func result(within timeout: Duration) async throws -> TaskResult<R>? {
         if let result = outcome.current { return result }
-        let first = OneShot<TaskResult<R>?>()
-        let waiting = Task {
-            if let result = try? await outcome.value() { first.set(result) }
+        let timeIsUp = OneShot<Void>()
+        let timer = clock.schedule(after: timeout.clamped) { timeIsUp.set(()) }
+        defer { timer.cancel() }
+        return try await withThrowingTaskGroup(of: TaskResult<R>?.self) { group in
+            group.addTask { [outcome] in try await outcome.value() }
+            group.addTask {
+                try await timeIsUp.value()
+                return nil
+            }
+            defer { group.cancelAll() }
+            return try await group.next() ?? nil
         }
-        let timer = clock.schedule(after: timeout.clamped) { first.set(nil) }
-        defer {
-            timer.cancel()
-            waiting.cancel()
-        }
-        return try await first.value()
     }
 
     /// Ends the task if it is still running, and returns what has become of it (Elixir's `Task.shutdown`).

@@ -15,7 +15,7 @@ import Synchronization
 ///     await supervisor.stop()
 ///
 /// At the top of a tree it is a live thing: ``start()``, ``run()``, ``stop()``. Inside the builder of another supervisor it is
-/// a description, of which its parent makes a new incarnation at every start.
+/// a description, of which its parent makes a new incarnation at every start; it cannot be started on its own then.
 ///
 /// It is a `Service`: in a `ServiceGroup` a graceful shutdown stops the children in reverse order, and a tree that gives up
 /// throws why.
@@ -39,6 +39,7 @@ public final class Supervisor: Service, Sendable {
     private let logger: Logger
     private let clock: any SupervisionClock
     private let state = Mutex(State())
+    private let isPartOfAnotherTree = Atomic(false)
 
     /// Describes a supervisor; nothing runs before ``start()`` or ``run()``.
     ///
@@ -92,6 +93,12 @@ public final class Supervisor: Service, Sendable {
 
     var current: SupervisorProcess? { state.withLock { $0.current } }
 
+    /// A child in another's builder: the description only, made anew for every incarnation. From here on it is no tree of its own.
+    func asChild() -> Child {
+        isPartOfAnotherTree.store(true, ordering: .relaxed)
+        return Child(supervisor: specification)
+    }
+
     /// The identity of the running incarnation, `nil` before the start and after the end.
     public var pid: Pid? { current.map { Pid(process: $0.process) } }
 
@@ -102,7 +109,8 @@ public final class Supervisor: Service, Sendable {
     ///
     /// - Throws: ``SupervisionError/invalidSpecification(_:)`` before anything is started;
     ///   ``SupervisionError/failedToStart(child:reason:)`` when a child fails, after those started before it have been stopped
-    ///   in reverse; ``SupervisionError/alreadyStarted(supervisor:)``; `CancellationError` when the start was given up, after
+    ///   in reverse; ``SupervisionError/alreadyStarted(supervisor:)``; ``SupervisionError/partOfAnotherTree(supervisor:)`` when it
+    ///   was named in another's builder, which starts it; `CancellationError` when the start was given up, after
     ///   the tree has been stopped.
     public func start() async throws {
         let process = try makeProcess()
@@ -127,10 +135,15 @@ public final class Supervisor: Service, Sendable {
         throw reason.error ?? SupervisionError.exited(reason)
     }
 
+    /// Why it cannot be started as the root of a tree, if it cannot.
+    private var startProblem: SupervisionError? {
+        if isPartOfAnotherTree.load(ordering: .relaxed) { return .partOfAnotherTree(supervisor: specification.name) }
+        return specification.problem.map(SupervisionError.invalidSpecification)
+    }
+
     /// The next incarnation, which has not begun to start.
     private func makeProcess() throws(SupervisionError) -> SupervisorProcess {
-        if let problem = specification.problem {
-            let error = SupervisionError.invalidSpecification(problem)
+        if let error = startProblem {
             state.withLock { $0.rootObserver }?(.ended(.shutdown(cause: error)))
             throw error
         }
@@ -199,8 +212,8 @@ public final class Supervisor: Service, Sendable {
     /// `run()` returns, also while children are still starting; a cancellation during a graceful shutdown kills what has not
     /// ended by then.
     ///
-    /// - Throws: ``SupervisionError/invalidSpecification(_:)`` and ``SupervisionError/alreadyStarted(supervisor:)``, as
-    ///   ``start()``. When the tree ends without having been asked to: the cause that its exit carries, for example
+    /// - Throws: ``SupervisionError/invalidSpecification(_:)``, ``SupervisionError/alreadyStarted(supervisor:)`` and
+    ///   ``SupervisionError/partOfAnotherTree(supervisor:)``, as ``start()``. When the tree ends without having been asked to: the cause that its exit carries, for example
     ///   ``SupervisionError/failedToStart(child:reason:)`` or
     ///   ``SupervisionError/intensityExceeded(supervisor:child:lastReason:)``, or else ``SupervisionError/exited(_:)``.
     public func run() async throws {

@@ -175,6 +175,6 @@ extension SupervisorReference {
 extension ChildrenBuilder {
     /// A nested task supervisor: the description only, made anew for every incarnation.
     public static func buildExpression(_ supervisor: TaskSupervisor) -> [Child] {
-        [Child(supervisor: supervisor.dynamic.root.specification)]
+        [supervisor.dynamic.root.asChild()]
     }
 }
