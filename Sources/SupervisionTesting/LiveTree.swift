@@ -31,10 +31,10 @@ public struct LiveTree: Sendable {
     }
 
     /// The error of a process that a test made crash.
-    public struct Crash: Error {}
+    public struct Crash: Error, Equatable {}
 
     /// Why a test could not go on.
-    public enum Failure: Error, Sendable {
+    public enum Failure: Error, Sendable, Equatable {
         /// The tree has no living process with this path. Those that live are listed.
         case noSuchProcess(path: String, living: [String])
         /// Something was still under way in the tree after this time.

@@ -56,7 +56,7 @@ struct SupervisorCore: Sendable {
         case startFailed(ExitReason)
         /// The supervisor is ending.
         case noProcess
-        /// Whoever asked does not wait any more. Said by the shell, never by a core.
+        /// The caller does not wait any more. Replied by the shell, never by a core.
         case cancelled
     }
 

@@ -1,4 +1,4 @@
-/// A value that few of many have: one word for those that have none.
+/// An optional that takes one word while it is `nil`: for values that few of many objects have.
 struct BoxedOptional<Value: Sendable>: Sendable {
     // At most one element. An empty array is no allocation, and a copy shares the buffer until one of both changes.
     private var storage: [Value] = []

@@ -52,7 +52,7 @@ public enum OnUnstoppable: Sendable, Hashable {
 
 /// Whether a supervisor ends when its significant children have ended by themselves (OTP 24's automatic shutdown).
 public enum AutoShutdown: Sendable, Hashable {
-    /// It does not.
+    /// Never: only its own supervisor ends it.
     case never
     /// As soon as one significant child has ended and is not to be restarted.
     case anySignificant

@@ -13,11 +13,11 @@ enum Signal: Sendable {
     case linked(ExitReason)
     /// End as if `run()` had returned.
     case finish
-    /// Play dead: see ``Pid/hang()``.
+    /// Hang, for a test: see ``Pid/hang()``.
     case hang
 }
 
-/// Who acts on the signals sent to a process.
+/// Handles the signals sent to a process: a child or a supervisor.
 protocol SignalTarget: AnyObject, Sendable {
     func receive(_ signal: Signal)
 }
@@ -28,14 +28,14 @@ protocol SignalTarget: AnyObject, Sendable {
 final class Process: Sendable {
     enum Phase: Sendable {
         case alive
-        /// Not to be called any more; its task, hook or children have not ended yet.
+        /// It is not called any more; its task, hook or children have not ended yet.
         case ending(ExitReason)
         case ended(ExitReason)
     }
 
     typealias Handler = @Sendable (ExitReason) -> Void
 
-    /// Who wants to know of the end. Most processes have nobody.
+    /// The handlers of the end. Most processes have none.
     fileprivate struct Observers: Sendable {
         var cleanups: [UInt64: Handler] = [:]
         var watchers: [UInt64: Handler] = [:]
@@ -95,7 +95,7 @@ final class Process: Sendable {
         target?.receive(signal)
     }
 
-    /// Who acts on its signals, until it has ended.
+    /// Handles its signals, until it has ended.
     var target: (any SignalTarget)? { state.withLock { $0.target } }
 
     func markEnding(_ reason: ExitReason) {

@@ -9,7 +9,7 @@ import Synchronization
 /// large as what is registered.
 public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
     /// Why a key could not be registered.
-    public enum RegistrationError: Error, Sendable {
+    public enum RegistrationError: Error, Sendable, Equatable {
         /// The key belongs to this living process.
         case alreadyRegistered(Pid)
         /// The process that was to own the key has ended.
@@ -237,7 +237,7 @@ public struct RegistryChange<Key: Sendable>: Sendable {
     public var kind: Kind
 }
 
-/// Who wants to know of changes.
+/// The subscribers to the changes of a registry.
 final class RegistryListeners<Key: Sendable>: Sendable {
     private struct State {
         var lastToken: UInt64 = 0

@@ -7,7 +7,7 @@ struct Address: Sendable {
         case dynamic(SupervisorProcess, SupervisorCore.Slot, entry: UInt64, path: String)
         /// The process of a key, whatever its incarnation. The path is made when somebody asks for it.
         case keyed(SupervisorProcess, SupervisorCore.Slot, entry: UInt64, path: @Sendable () -> String)
-        /// Whoever has a name in a registry.
+        /// The process that has a name in a registry.
         case named(@Sendable () -> Pid?, path: @Sendable () -> String)
     }
 

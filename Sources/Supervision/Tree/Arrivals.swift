@@ -24,7 +24,7 @@ struct PendingChild: Sendable {
     }
 }
 
-/// Who waits for children to come up, by slot.
+/// The callers that wait for children to come up, by slot.
 struct Arrivals {
     private var lastToken: UInt64 = 0
     private var handlers: [SupervisorCore.Slot: [UInt64: @Sendable () -> Void]] = [:]
@@ -72,7 +72,7 @@ extension SupervisorProcess {
 
     /// Wakes those whose child these effects speak of.
     func announceArrivals(_ effects: [SupervisorCore.Effect]) {
-        // Whoever waits is counted under the lock under which the state changed that these effects come from.
+        // A waiter is counted under the same lock under which the state changed that caused these effects.
         guard arrivalCount.load(ordering: .relaxed) > 0 else { return }
         var due: [@Sendable () -> Void] = []
         state.withLock { state in

@@ -7,7 +7,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var ladder: ShutdownLadder
         var actor: (any Actor)?
         var task: LaunchedTask?
-        /// Decided and not yet done. Whoever is ``isActing`` does all of them.
+        /// Decided and not yet done. The thread that set ``isActing`` does all of them.
         var actions: [ShutdownLadder.Action] = []
         var isActing = false
         var isCancelled = false
@@ -22,7 +22,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     /// Where `terminate(reason:)` runs. In the task of `run()` when that has just ended in it, and was not cancelled.
     private enum Terminator { case taskOfItsOwn, taskOfRun, taskOfRunIsTo }
 
-    /// What few of them have.
+    /// What only few children use.
     private struct Extras: Sendable {
         var timer: SupervisionTimer?
         var startTimer: SupervisionTimer?
@@ -37,7 +37,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var lastReport: Duration
     }
 
-    /// What is kept from an incarnation that plays dead, and from the others about it.
+    /// What a simulated hang withholds: the stop from the incarnation, and its end from the supervisor.
     private struct Hang: Sendable {
         var hasTask: Bool
         var isAskedToStop = false
@@ -208,7 +208,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
     }
 
-    /// Decides under the lock and acts outside of it, in the order of the decisions: whoever comes first acts for all.
+    /// Decides under the lock and acts outside of it, in the order of the decisions: the first thread acts for all.
     private func handle(_ input: ShutdownLadder.Input) {
         let now = owner.environment.clock.now
         var (actions, zombieHasEnded) = state.withLock { state -> ([ShutdownLadder.Action], Bool) in
@@ -367,7 +367,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     }
 }
 
-// MARK: - Playing dead
+// MARK: - A simulated hang
 
 extension ChildProcess {
     var exitProgress: ShutdownLadder.ExitProgress { state.withLock { $0.ladder.exitProgress } }
@@ -382,7 +382,7 @@ extension ChildProcess {
         if hangs { owner.environment.faults.hung(self) }
     }
 
-    /// Hears of all that was kept from it.
+    /// Delivers everything that the hang withheld.
     func recover() {
         let (hang, task, stopLatch, isCancelled) = state.withLock { state in
             let extras = state.extras.value

@@ -1,6 +1,6 @@
 /// What is kept for one child. Small, because there may be very many.
 struct ChildRecord: Sendable {
-    /// What few of them have.
+    /// What only few children use.
     struct Extras: Sendable {
         var delay: SupervisionTimer?
         var abandoned = 0

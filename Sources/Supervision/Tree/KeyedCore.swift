@@ -88,7 +88,7 @@ struct KeyedCore<Key: Hashable & Sendable>: Sendable {
         var status: Status
         var leases = 0
         var waiters: [Waiter] = []
-        /// Who asked for the end, and waits for it.
+        /// Callers of `stop` that wait for the end.
         var stoppers: [Waiter] = []
         /// To be ended after the calls that are under way, whether who asked for it still waits or not.
         var isToEnd = false

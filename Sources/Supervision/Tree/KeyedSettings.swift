@@ -5,7 +5,7 @@ import Synchronization
 final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
     typealias Partition = KeyedPartition<Key, A>
 
-    /// Who waits for a place.
+    /// A key that waits for a place.
     private struct Applicant: Sendable {
         let ticket: KeyedCore<Key>.Ticket
         let partition: Partition

@@ -25,7 +25,7 @@ public actor PeriodicWorker: Worker {
     private let work: @Sendable (ChildContext) async throws -> Void
     /// What the next run waits for: the time, a request, the stop.
     private nonisolated let bell = Mutex<OneShot<Void>?>(nil)
-    /// Who has asked for a run that has not begun. Each is a suspended caller.
+    /// The callers that asked for a run which has not begun. Each is suspended.
     private var requests: [OneShot<Result<Void, any Error>>] = []
     private var random = SplitMix64(seed: .random(in: .min ... .max))
     private var hasEnded = false

@@ -62,7 +62,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         /// Calls that wait for their reply. Each is a suspended task of a caller's.
         var requests: [UInt64: WaitingRequest] = [:]
         var onBoot: (@Sendable (_ isUp: Bool) -> Void)?
-        /// Who waits for a child to come up. Each is a suspended task of a caller's.
+        /// The callers that wait for a child to come up, each with a suspended task.
         var arrivals = Arrivals()
     }
 

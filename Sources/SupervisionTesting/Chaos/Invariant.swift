@@ -57,7 +57,7 @@ public struct Invariant: Sendable {
     }
 
     /// An error for a check to throw.
-    public struct Violation: Error, CustomStringConvertible {
+    public struct Violation: Error, Equatable, CustomStringConvertible {
         /// What is wrong.
         public var description: String
 
