@@ -198,6 +198,10 @@ struct KeyedTableTests {
         ("a call is under way, or has arrived", "a process with a call under way is not ended as idle"),
         ("a call arrives while the process is being ended", "calls and idle ends race without a call that fails"),
         ("``KeyedReference/stop()``", "a stopped process ends after the calls under way"),
+        (
+            "a process awaits the ``KeyedReference/stop()`` of its own key",
+            "what waits for itself ends with its timeout"
+        ),
         ("one process more than `limit`", "refuses one more process than it may have"),
         ("one more, with ``ProcessLimit/leastRecentlyUsed", "ends the least recently used process over all partitions"),
         ("the start closure throws", "a start that fails fails all who waited for it, once"),

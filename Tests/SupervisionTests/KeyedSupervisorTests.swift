@@ -789,6 +789,41 @@ struct KeyedSupervisorTests {
         await tenants.stop()
     }
 
+    @Test("what waits for itself ends with its timeout: a stop of one's own key in a call, a call of it in one's start")
+    func waitsForItself() async throws {
+        let clock = ManualClock()
+        let own = Mutex<KeyedSupervisor<String, Tenant>?>(nil)
+        let tenants = tenants(clock: clock) { key, _ in
+            guard key == "eve" else { return }
+            _ = try await own.withLock { $0 }?["eve"].call(timeout: .seconds(3)) { $0.call() }
+        }
+        own.withLock { $0 = tenants }
+        try await tenants.start()
+        let pid = try await tenants["ada"].findOrStart()
+        let stopping = Task {
+            try await tenants["ada"].call(timeout: .seconds(2)) { _ in try await tenants["ada"].stop() }
+        }
+        await settle { tenants["ada"].partition.isStopping("ada") }
+        clock.advance(by: .seconds(2))
+        await #expect {
+            try await stopping.value
+        } throws: {
+            if case CallError.timeout("tenants/ada", .seconds(2)) = $0 { true } else { false }
+        }
+        _ = await pid.exited()
+        await settle { tenants.count == 0 }
+        let starting = Task { try await tenants["eve"].findOrStart(timeout: .seconds(100)) }
+        await settle { tenants["eve"].partition.waiting == 2 }
+        clock.advance(by: .seconds(3))
+        await #expect {
+            try await starting.value
+        } throws: {
+            if case CallError.startFailed("tenants/eve", .crashed(let cause)) = $0 { cause is CallError } else { false }
+        }
+        await tenants.stop()
+        own.withLock { $0 = nil }
+    }
+
     @Test("ends while a thousand processes start: every call is told, and none stays")
     func endsWhileManyStart() async throws {
         let census = Census()

@@ -51,7 +51,8 @@ public struct KeyedReference<Key: Hashable & Sendable, A: Actor>: Sendable {
     }
 
     /// Ends the key's process in order, after the calls that are under way, and returns when it has ended; at once when there is
-    /// none. Calls that arrive meanwhile wait and get a new process.
+    /// none. Calls that arrive meanwhile wait and get a new process. A process does not await this in a call of its own, which it
+    /// would wait for: it ends itself by ``Pid/exit(_:)``.
     ///
     /// - Throws: `CancellationError` when the calling task is cancelled; the process ends all the same.
     public func stop() async throws {
