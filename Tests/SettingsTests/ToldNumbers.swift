@@ -27,6 +27,7 @@ enum ToldNumbers {
         "BrokerVersion.patch": "tried through init",
         // Tried together with what it stands for.
         "RemoteCall.timeout": "what with(timeout:) sets",
+        "Child.task#backoff": "hands it to Child.init",
         "Fault.broker#for": "hands its faults the duration",
         "Fault.brokerKilled#for": "waits as networkStalled does",
         "Fault.brokerPaused#for": "waits as networkStalled does",

@@ -3,6 +3,30 @@ import SupervisionTesting
 import Synchronization
 import Testing
 
+@Suite("A child that is a task")
+struct TaskChildTests {
+    @Test("runs again when it throws, is asked to stop when it takes its stop request, and ends when it returns")
+    func life() async throws {
+        let journal = Journal()
+        let supervisor = Supervisor("app") {
+            Child.task("polite", restart: .transient) { context in
+                let stop = context.stopRequest
+                journal.write("run \(context.incarnation)")
+                if context.incarnation == 0 { throw TestFailure() }
+                await stop.wait()
+                journal.write("asked: \(!Task.isCancelled)")
+            }
+            Child.task("once", restart: .transient) { _ in journal.write("once") }
+        }
+        try await supervisor.start()
+        await journal.wait(for: "run 1")
+        await journal.wait(for: "once")
+        await supervisor.stop()
+        #expect(journal.entries.filter { $0 != "once" } == ["run 0", "run 1", "asked: true"])
+        #expect(journal.entries.count { $0 == "once" } == 1)
+    }
+}
+
 @Suite("A task supervisor")
 struct TaskSupervisorTests {
     private func start(maxChildren: Int? = nil) async throws -> (Supervisor, TaskSupervisorReference) {

@@ -99,6 +99,32 @@ public enum TaskResult<R: Sendable>: Sendable {
     case timedOut(after: Duration)
 }
 
+extension Child {
+    /// A child that is a piece of work and needs no actor of its own: it runs until `operation` returns or throws, as a ``Worker``
+    /// does.
+    ///
+    ///     Child.task("import", restart: .transient) { context in try await importAll() }
+    ///
+    /// - Parameters:
+    ///   - id: Unique among the siblings, not empty, without `/`.
+    ///   - restart: When it is run again.
+    ///   - shutdown: How it is stopped. It is asked first when `operation` takes the context's ``ChildContext/stopRequest``, and
+    ///     else cancelled at once.
+    ///   - backoff: How long to wait before each restart; `nil` restarts at once.
+    ///   - operation: The work. It gets the context of its process.
+    public static func task(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        backoff: Backoff? = nil,
+        _ operation: @escaping @Sendable (ChildContext) async throws -> Void
+    ) -> Child {
+        Child(id, restart: restart, shutdown: shutdown, backoff: backoff) { context in
+            TaskWorker(context, nil as TaskOutcome<Void>?, operation)
+        }
+    }
+}
+
 /// The worker that runs one task.
 actor TaskWorker<R: Sendable>: Worker {
     private let context: ChildContext

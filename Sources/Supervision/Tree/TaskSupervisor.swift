@@ -62,9 +62,7 @@ public struct TaskSupervisorReference: Sendable {
         _ operation: @escaping @Sendable (ChildContext) async throws -> Void
     ) async throws(AdministrationError) -> Pid? {
         try await dynamic.startChild(
-            Child(label, restart: restart, shutdown: shutdown) { context in
-                TaskWorker(context, nil as TaskOutcome<Void>?, operation)
-            }
+            .task(label, restart: restart, shutdown: shutdown, operation)
         )
     }
 
