@@ -190,7 +190,7 @@ struct SupervisorCore: Sendable {
     }
 
     /// One thing at a time.
-    struct Operation: Sendable {
+    private struct Operation: Sendable {
         enum Purpose: Sendable {
             case boot
             case restart(Slot, after: Duration, resetsIntensity: Bool)
@@ -209,7 +209,7 @@ struct SupervisorCore: Sendable {
         var waiting: Slot?
     }
 
-    enum Deferred: Sendable {
+    private enum Deferred: Sendable {
         case exit(Slot, generation: UInt64)
         /// By id, as OTP's: when a group restart has overtaken the first of two retries and failed again, that one counts.
         case retry(id: String)
@@ -225,20 +225,19 @@ struct SupervisorCore: Sendable {
     let strategy: Strategy
     let whenExceeded: WhenExceeded
     let autoShutdown: AutoShutdown
-    // The state. Only the extensions of this type in this folder change it.
-    var phase = Phase.initial
-    var children = ChildList<Record>()
-    var window: RestartWindow
-    var operation: Operation?
-    var deferred = Deque<Deferred>()
-    var isServing = false
-    var pendingDelays = 0
-    var toBeKilled = 0
-    var lastGeneration: UInt64 = 0
-    var lastDelay: UInt64 = 0
-    var random: SplitMix64
-    var now = Duration.zero
-    var effects: [Effect] = []
+    private(set) var phase = Phase.initial
+    private(set) var children = ChildList<Record>()
+    private(set) var window: RestartWindow
+    private var operation: Operation?
+    private var deferred = Deque<Deferred>()
+    private var isServing = false
+    private var pendingDelays = 0
+    private var toBeKilled = 0
+    private var lastGeneration: UInt64 = 0
+    private var lastDelay: UInt64 = 0
+    private var random: SplitMix64
+    private var now = Duration.zero
+    private var effects: [Effect] = []
 
     init(
         name: String,
@@ -306,14 +305,501 @@ struct SupervisorCore: Sendable {
     }
 }
 
+// MARK: - What happens to it
+
+extension SupervisorCore {
+    private mutating func boot() {
+        guard phase == .initial else { return }
+        phase = .booting
+        operation = Operation(purpose: .boot, stops: [], starts: children.slots().reversed())
+        advance()
+    }
+
+    private mutating func started(_ slot: Slot, _ generation: UInt64) {
+        guard case .starting = status(slot, generation) else { return }
+        children[slot]?.status = .running
+        children[slot]?.startedAt = now
+        effects.append(.report(slot, .started))
+        startReturned(slot)
+    }
+
+    private mutating func ignored(_ slot: Slot, _ generation: UInt64) {
+        switch status(slot, generation) {
+        case .starting:
+            effects.append(.report(slot, .ignored))
+            ignoredStart(slot)
+        case .stopping: stopCompleted(slot, .shutdown())
+        case .stopped, .running, .down, .restarting, nil: return
+        }
+    }
+
+    private mutating func startFailed(_ slot: Slot, _ generation: UInt64, _ reason: ExitReason) {
+        switch status(slot, generation) {
+        case .starting:
+            children[slot]?.lastExit = reason
+            effects.append(.report(slot, .startFailed(reason)))
+            guard let purpose = operation?.purpose else { return }
+            switch purpose {
+            case .boot:
+                children[slot]?.status = .stopped
+                let path = name + "/" + (children[slot]?.settings.id ?? "")
+                beginShutdown(.shutdown(cause: SupervisionError.failedToStart(child: path, reason: reason)))
+            case .restart(let failed, _, _):
+                // The retry is this child's. The one that failed first only waits to be started again with the group.
+                if failed != slot, case .restarting = children[failed]?.status { children[failed]?.status = .stopped }
+                // Retried through the queue, so that whatever arrived meanwhile is served between the tries.
+                children[slot]?.status = .restarting
+                operation = nil
+                if let id = children[slot]?.settings.id { deferred.append(.retry(id: id)) }
+                serveDeferred()
+            case .startChild(let request, _):
+                operation = nil
+                children[slot]?.status = .stopped
+                forget(slot)
+                effects.append(.reply(request, .startFailed(reason)))
+                serveDeferred()
+            case .restartChild(let request, _):
+                operation = nil
+                children[slot]?.status = .stopped
+                effects.append(.reply(request, .startFailed(reason)))
+                serveDeferred()
+            case .shutdown, .terminateChild:
+                children[slot]?.status = .stopped
+                advance()
+            }
+        case .stopping: stopCompleted(slot, reason)
+        case .stopped, .running, .down, .restarting, nil: return
+        }
+    }
+
+    private mutating func exited(_ slot: Slot, _ generation: UInt64, _ reason: ExitReason) {
+        switch status(slot, generation) {
+        case .stopping:
+            stopCompleted(slot, reason)
+        case .running:
+            children[slot]?.status = .down(reason)
+            children[slot]?.lastExit = reason
+            deferred.append(.exit(slot, generation: generation))
+            if operation == nil { serveDeferred() }
+        case .stopped, .starting, .down, .restarting, nil: return
+        }
+    }
+
+    private mutating func delayElapsed(_ slot: Slot, _ delay: UInt64) {
+        guard children[slot]?.delay?.number == delay else { return }
+        deferred.append(.delayElapsed(slot, delay: delay))
+        if operation == nil { serveDeferred() }
+    }
+
+    private mutating func stop(_ reason: ExitReason) {
+        switch phase {
+        case .initial:
+            phase = .finished
+            effects.append(.finished(reason))
+        case .booting, .running: beginShutdown(reason)
+        case .stopping, .killing, .finished: return
+        }
+    }
+
+    private mutating func kill() {
+        guard phase != .killing, phase != .finished else { return }
+        phase = .killing
+        dropRequests()
+        operation = nil
+        for slot in children.slots() {
+            cancelDelay(slot)
+            guard let record = children[slot] else { continue }
+            switch record.status {
+            case .starting, .running, .stopping:
+                children[slot]?.status = .stopping
+                toBeKilled += 1
+                effects.append(.kill(slot, generation: record.generation))
+            case .down, .restarting, .stopped:
+                children[slot]?.status = .stopped
+            }
+        }
+        finishIfKilled()
+    }
+}
+
+// MARK: - Requests
+
+extension SupervisorCore {
+    private mutating func request(_ id: UInt64, _ request: Request) {
+        switch phase {
+        case .stopping, .killing, .finished: effects.append(.reply(id, .noProcess))
+        case .initial, .booting, .running:
+            deferred.append(.request(id, request))
+            if operation == nil { serveDeferred() }
+        }
+    }
+
+    private mutating func serve(_ id: UInt64, _ request: Request) {
+        switch request {
+        case .startChild(let settings): startChild(id, settings)
+        case .terminateChild(let child): terminateChild(id, child)
+        case .restartChild(let child): restartChild(id, child)
+        case .deleteChild(let child): deleteChild(id, child)
+        case .terminateSlot: effects.append(.reply(id, .notFound))
+        }
+    }
+
+    private mutating func startChild(_ id: UInt64, _ settings: Settings) {
+        if let slot = children.slot(of: settings.id) {
+            switch children[slot]?.status {
+            case .stopped, .restarting: effects.append(.reply(id, .alreadyPresent))
+            case .starting, .running, .down, .stopping, nil: effects.append(.reply(id, .alreadyStarted(slot)))
+            }
+            return
+        }
+        guard let slot = add(settings) else { return }
+        effects.append(.adopt(slot, request: id))
+        operation = Operation(purpose: .startChild(id, slot), stops: [], starts: [slot])
+        advance()
+    }
+
+    private mutating func restartChild(_ id: UInt64, _ child: String) {
+        guard let slot = children.slot(of: child), let status = children[slot]?.status else {
+            effects.append(.reply(id, .notFound))
+            return
+        }
+        switch status {
+        case .starting, .running, .down, .stopping: effects.append(.reply(id, .running))
+        case .restarting: effects.append(.reply(id, .restarting))
+        case .stopped:
+            operation = Operation(purpose: .restartChild(id, slot), stops: [], starts: [slot])
+            advance()
+        }
+    }
+
+    /// Stops it without a restart. A retry that is pending is withdrawn; siblings that waited for it stay down until they are
+    /// started by hand, as in OTP.
+    private mutating func terminateChild(_ id: UInt64, _ child: String) {
+        guard let slot = children.slot(of: child) else {
+            effects.append(.reply(id, .notFound))
+            return
+        }
+        operation = Operation(purpose: .terminateChild(id), stops: [slot], starts: [])
+        advance()
+    }
+
+    private mutating func deleteChild(_ id: UInt64, _ child: String) {
+        guard let slot = children.slot(of: child), let status = children[slot]?.status else {
+            effects.append(.reply(id, .notFound))
+            return
+        }
+        switch status {
+        case .starting, .running, .down, .stopping: effects.append(.reply(id, .running))
+        case .restarting: effects.append(.reply(id, .restarting))
+        case .stopped:
+            forget(slot)
+            effects.append(.reply(id, .done))
+        }
+    }
+
+    private mutating func ignoredStart(_ slot: Slot) {
+        settleStopped(slot)
+        switch operation?.purpose {
+        case .startChild(let request, _), .restartChild(let request, _):
+            operation = nil
+            effects.append(.reply(request, .ignored))
+            serveDeferred()
+        case .boot, .restart, .terminateChild, .shutdown, nil: startReturned(slot)
+        }
+    }
+}
+
+// MARK: - Operations
+
+extension SupervisorCore {
+    /// Does the next step of the operation, until something has to be waited for.
+    private mutating func advance() {
+        while operation != nil {
+            if let slot = operation?.stops.popLast() {
+                if beginStop(slot) { return }
+            } else if case .restart(let slot, let delay, let resets) = operation?.purpose, delay > .zero {
+                operation = nil
+                putOff(slot, by: delay, resetsIntensity: resets)
+            } else if let slot = operation?.starts.popLast() {
+                if beginStart(slot) { return }
+            } else if let purpose = operation?.purpose {
+                operation = nil
+                completed(purpose)
+            }
+        }
+        serveDeferred()
+    }
+
+    /// True when the stop has to be waited for.
+    private mutating func beginStop(_ slot: Slot) -> Bool {
+        guard let record = children[slot] else { return false }
+        switch record.status {
+        case .running, .starting:
+            children[slot]?.status = .stopping
+            operation?.waiting = slot
+            effects.append(.stop(slot, generation: record.generation))
+            return true
+        case .stopping:
+            operation?.waiting = slot
+            return true
+        case .down(let reason):
+            // It ended by itself just before: its true reason counts, the queued exit finds nothing (statements 29, 38).
+            reportStopped(slot, reason)
+            settleStopped(slot)
+            return false
+        case .restarting:
+            cancelDelay(slot)
+            settleStopped(slot)
+            return false
+        case .stopped:
+            return false
+        }
+    }
+
+    /// True when the start has to be waited for.
+    private mutating func beginStart(_ slot: Slot) -> Bool {
+        switch children[slot]?.status {
+        case .running, .starting, .stopping, .down, nil: return false
+        case .stopped, .restarting: break
+        }
+        cancelDelay(slot)
+        lastGeneration += 1
+        if children[slot]?.generation != 0 { children[slot]?.restarts += 1 }
+        children[slot]?.generation = lastGeneration
+        children[slot]?.status = .starting
+        operation?.waiting = slot
+        effects.append(.start(slot, generation: lastGeneration))
+        return true
+    }
+
+    private mutating func startReturned(_ slot: Slot) {
+        guard operation?.waiting == slot else { return }
+        operation?.waiting = nil
+        advance()
+    }
+
+    private mutating func stopCompleted(_ slot: Slot, _ reason: ExitReason) {
+        children[slot]?.lastExit = reason
+        reportStopped(slot, reason)
+        settleStopped(slot)
+        if phase == .killing {
+            toBeKilled -= 1
+            finishIfKilled()
+        } else if operation?.waiting == slot {
+            operation?.waiting = nil
+            advance()
+        }
+    }
+
+    private mutating func completed(_ purpose: Operation.Purpose) {
+        switch purpose {
+        case .boot:
+            phase = .running
+            effects.append(.booted)
+        case .restart:
+            break
+        case .startChild(let request, let slot), .restartChild(let request, let slot):
+            effects.append(.reply(request, .started(slot)))
+        case .terminateChild(let request):
+            effects.append(.reply(request, .done))
+        case .shutdown(let reason):
+            phase = .finished
+            effects.append(.finished(reason))
+        }
+    }
+
+    /// Shuts everything down, overtaking whatever is under way.
+    private mutating func beginShutdown(_ reason: ExitReason) {
+        phase = .stopping
+        dropRequests()
+        operation = Operation(purpose: .shutdown(reason), stops: children.slots(), starts: [])
+        advance()
+    }
+
+    private mutating func finishIfKilled() {
+        guard toBeKilled == 0 else { return }
+        phase = .finished
+        effects.append(.finished(.killed))
+    }
+
+    /// Takes what waited, in order of arrival, until one of them begins an operation.
+    private mutating func serveDeferred() {
+        guard !isServing else { return }
+        isServing = true
+        defer { isServing = false }
+        while operation == nil, phase == .running, let next = deferred.popFirst() {
+            switch next {
+            case .exit(let slot, let generation):
+                guard case .down(let reason) = status(slot, generation) else { continue }
+                childTerminated(slot, reason)
+            case .retry(let id):
+                guard let slot = children.slot(of: id), let record = children[slot], case .restarting = record.status,
+                    record.delay == nil
+                else { continue }
+                restart(slot, record.lastExit ?? .killed)
+            case .delayElapsed(let slot, let number):
+                guard let delay = children[slot]?.delay, delay.number == number else { continue }
+                if delay.resetsIntensity { window.reset() }
+                cancelDelay(slot)
+                beginGroupRestart(slot, after: .zero, resetsIntensity: false)
+            case .request(let id, let request): serve(id, request)
+            }
+        }
+    }
+
+    /// A supervisor that ends answers nobody: what waits fails at once.
+    private mutating func dropRequests() {
+        switch operation?.purpose {
+        case .startChild(let request, _), .restartChild(let request, _), .terminateChild(let request):
+            effects.append(.reply(request, .noProcess))
+        case .boot, .restart, .shutdown, nil: break
+        }
+        for case .request(let id, _) in deferred { effects.append(.reply(id, .noProcess)) }
+        deferred.removeAll()
+    }
+}
+
+// MARK: - Restarts
+
+extension SupervisorCore {
+    /// A child ended by itself (OTP's `do_restart/3`).
+    private mutating func childTerminated(_ slot: Slot, _ reason: ExitReason) {
+        guard let settings = children[slot]?.settings else { return }
+        effects.append(.report(slot, .exited(reason, expected: !settings.restart.reports(reason))))
+        if settings.restart.restarts(after: reason) {
+            restart(slot, reason)
+            return
+        }
+        settleStopped(slot)
+        guard settings.isSignificant else { return }
+        switch autoShutdown {
+        case .never: return
+        case .anySignificant: beginShutdown(.shutdown())
+        case .allSignificant:
+            let remains = children.slots().contains { other in
+                guard let record = children[other], record.settings.isSignificant else { return false }
+                if case .stopped = record.status { return false }
+                return true
+            }
+            if !remains { beginShutdown(.shutdown()) }
+        }
+    }
+
+    /// Counts the restart, and begins it, puts it off or gives up (OTP's `restart/2`).
+    private mutating func restart(_ slot: Slot, _ reason: ExitReason) {
+        var delay = backoffDelay(slot)
+        var resetsIntensity = false
+        if !window.add(at: now) {
+            switch whenExceeded {
+            case .escalate:
+                giveUp(slot, reason)
+                return
+            case .cooldown(let cooldown):
+                let pause = cooldown.clamped
+                delay = max(delay, pause)
+                resetsIntensity = true
+                effects.append(.report(slot, .coolingDown(pause, reason)))
+            }
+        }
+        children[slot]?.status = .restarting
+        beginGroupRestart(slot, after: delay, resetsIntensity: resetsIntensity)
+    }
+
+    private mutating func giveUp(_ slot: Slot, _ reason: ExitReason) {
+        let id = children[slot]?.settings.id ?? ""
+        settleStopped(slot)
+        effects.append(.report(slot, .gaveUp(reason)))
+        beginShutdown(
+            .shutdown(
+                cause: SupervisionError.intensityExceeded(supervisor: name, child: name + "/" + id, lastReason: reason)
+            )
+        )
+    }
+
+    /// Stops what the strategy couples to the child; then, after the delay, starts the group.
+    private mutating func beginGroupRestart(_ slot: Slot, after delay: Duration, resetsIntensity: Bool) {
+        var delay = delay
+        var resetsIntensity = resetsIntensity
+        let group: [Slot]
+        switch strategy {
+        case .oneForOne:
+            effects.append(.report(slot, .restarting(after: delay)))
+            operation = Operation(
+                purpose: .restart(slot, after: delay, resetsIntensity: resetsIntensity),
+                stops: [],
+                starts: [slot]
+            )
+            return advance()
+        case .oneForAll: group = children.slots()
+        case .restForOne: group = children.slots(from: slot)
+        }
+        // A restart in the group that had been put off is taken over: together they wait for what remains of it.
+        for other in group where other != slot {
+            guard let pending = children[other]?.delay else { continue }
+            delay = max(delay, pending.until - now)
+            resetsIntensity = resetsIntensity || pending.resetsIntensity
+        }
+        effects.append(.report(slot, .restarting(after: delay)))
+        operation = Operation(
+            purpose: .restart(slot, after: delay, resetsIntensity: resetsIntensity),
+            stops: group.filter { $0 != slot },
+            // A temporary sibling is stopped and forgotten, never started again (statement 27).
+            starts: group.reversed().filter { children[$0]?.settings.restart.keepsSpecification == true }
+        )
+        advance()
+    }
+
+    private mutating func backoffDelay(_ slot: Slot) -> Duration {
+        guard let record = children[slot], let backoff = record.settings.backoff else { return .zero }
+        let failures = record.failuresIncludingThis(at: now, backoff)
+        children[slot]?.failures = failures
+        children[slot]?.startedAt = nil
+        return backoff.delay(afterFailures: failures, random: random.unit())
+    }
+
+    private mutating func putOff(_ slot: Slot, by delay: Duration, resetsIntensity: Bool) {
+        guard children[slot] != nil else { return }
+        cancelDelay(slot)
+        lastDelay += 1
+        children[slot]?.delay = PendingDelay(until: now + delay, resetsIntensity: resetsIntensity, number: lastDelay)
+        pendingDelays += 1
+        effects.append(.scheduleDelay(slot, delay: lastDelay, delay))
+    }
+
+    private mutating func cancelDelay(_ slot: Slot) {
+        guard children[slot]?.delay != nil else { return }
+        children[slot]?.delay = nil
+        pendingDelays -= 1
+        effects.append(.cancelDelay(slot))
+    }
+}
+
+extension SupervisorCore {
+    /// Whether a child that is stopped will be started: an operation has it before it, or a group restart that takes it along
+    /// has been put off or is to be retried.
+    func isAboutToStart(_ slot: Slot) -> Bool {
+        guard phase == .booting || phase == .running else { return false }
+        if operation?.starts.contains(slot) == true { return true }
+        let others: [Slot]
+        switch strategy {
+        case .oneForOne: return false
+        case .oneForAll: others = children.slots()
+        case .restForOne: others = Array(children.slots().prefix { $0 != slot })
+        }
+        return others.contains { if case .restarting = children[$0]?.status { true } else { false } }
+    }
+}
+
+// MARK: - The children
+
 extension SupervisorCore {
     /// The child's status, if the event that asks is of its current generation.
-    func status(_ slot: Slot, _ generation: UInt64) -> Status? {
+    private func status(_ slot: Slot, _ generation: UInt64) -> Status? {
         guard children[slot]?.generation == generation else { return nil }
         return children[slot]?.status
     }
 
-    mutating func reportStopped(_ slot: Slot, _ reason: ExitReason) {
+    private mutating func reportStopped(_ slot: Slot, _ reason: ExitReason) {
         guard let settings = children[slot]?.settings else { return }
         let expected: Bool =
             switch reason {
@@ -328,13 +814,13 @@ extension SupervisorCore {
     }
 
     /// The child has no process any more. A temporary one is forgotten (statement 10).
-    mutating func settleStopped(_ slot: Slot) {
+    private mutating func settleStopped(_ slot: Slot) {
         guard let settings = children[slot]?.settings else { return }
         children[slot]?.status = .stopped
         if !settings.restart.keepsSpecification { forget(slot) }
     }
 
-    mutating func forget(_ slot: Slot) {
+    private mutating func forget(_ slot: Slot) {
         guard let id = children[slot]?.settings.id else { return }
         cancelDelay(slot)
         children.remove(slot, id: id)
