@@ -1,5 +1,4 @@
 import ConcurrencyPrimitives
-import Synchronization
 
 /// A child that is being started, or will be.
 struct PendingChild: Sendable {
@@ -49,46 +48,5 @@ struct Arrivals {
     mutating func takeAll() -> [@Sendable () -> Void] {
         defer { handlers = [:] }
         return handlers.values.flatMap(\.values)
-    }
-}
-
-extension SupervisorProcess {
-    /// Calls `handler` once, when the child in this slot may have come up or be gone; at once when it is not on its way up.
-    func watchArrival(_ slot: SupervisorCore.Slot, _ handler: @escaping @Sendable () -> Void) -> UInt64 {
-        let token = state.withLock { state -> UInt64? in
-            guard case .restarting = lookUp(slot, state), state.core.phase != .finished else { return nil }
-            arrivalCount.add(1, ordering: .relaxed)
-            return state.arrivals.add(slot, handler)
-        }
-        if token == nil { handler() }
-        return token ?? 0
-    }
-
-    func unwatchArrival(_ slot: SupervisorCore.Slot, _ token: UInt64) {
-        state.withLock { state in
-            if state.arrivals.remove(slot, token) { arrivalCount.subtract(1, ordering: .relaxed) }
-        }
-    }
-
-    /// Wakes those whose child these effects speak of.
-    func announceArrivals(_ effects: [SupervisorCore.Effect]) {
-        // A waiter is counted under the same lock under which the state changed that caused these effects.
-        guard arrivalCount.load(ordering: .relaxed) > 0 else { return }
-        var due: [@Sendable () -> Void] = []
-        state.withLock { state in
-            for effect in effects {
-                switch effect {
-                case .report(let slot, _), .forget(let slot, _), .cancelDelay(let slot):
-                    due += state.arrivals.take(slot)
-                case .reply(_, .done):
-                    // An ordered supervisor stops a child that waits for its restart without another word.
-                    if case .ordered = specification.kind { due += state.arrivals.takeAll() }
-                case .finished: due += state.arrivals.takeAll()
-                case .start, .stop, .kill, .scheduleDelay, .retry, .adopt, .reply, .booted: continue
-                }
-            }
-            arrivalCount.subtract(due.count, ordering: .relaxed)
-        }
-        for handler in due { handler() }
     }
 }

@@ -1,5 +1,6 @@
 import ConcurrencyPrimitives
 import DequeModule
+import Logging
 import Synchronization
 
 /// One incarnation of a supervisor: the shell that carries out what its ``SupervisorCore`` decides.
@@ -38,7 +39,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     }
 
     /// A call that waits for its reply, with the child that it brings.
-    final class WaitingRequest: Sendable {
+    private final class WaitingRequest: Sendable {
         let child: ChildSpecification?
         let reply = OneShot<AdministrationReply>()
         let onReply: (@Sendable (AdministrationReply) -> Void)?
@@ -49,7 +50,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
-    struct State {
+    private struct State {
         var core: AnySupervisorCore
         var mailbox = Deque<SupervisorCore.Event>()
         var isDraining = false
@@ -71,9 +72,9 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     let path: String
     let link: Link?
     let environment: TreeEnvironment
-    let state: Mutex<State>
-    /// How many wait for a child that is being started, for those who would tell them.
-    let arrivalCount = Atomic(0)
+    private let state: Mutex<State>
+    /// How many wait for a child that is being started: read without the lock before they are looked for.
+    private let arrivalCount = Atomic(0)
 
     var parent: SupervisorProcess? { link?.owner }
 
@@ -395,5 +396,245 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     func name(of id: String, _ entry: UInt64) -> String {
         if case .dynamic = specification.kind, specification.keyed == nil { return "\(id)#\(entry)" }
         return id
+    }
+}
+
+// MARK: - Administration
+
+extension SupervisorProcess {
+    /// Hands a request to the core. It waits behind a strategy that is running, for as long as that takes, as in OTP.
+    func administer(
+        _ request: SupervisorCore.Request,
+        bringing child: ChildSpecification? = nil
+    ) async -> AdministrationReply {
+        let waiting = WaitingRequest(child: child)
+        let id = state.withLock { state in
+            state.lastRequest += 1
+            state.requests[state.lastRequest] = waiting
+            return state.lastRequest
+        }
+        if Task.isCancelled {
+            state.withLock { _ = $0.requests.removeValue(forKey: id) }
+            return (.cancelled, nil)
+        }
+        enqueue(.request(id, request))
+        do {
+            return try await waiting.reply.value()
+        } catch {
+            // The request stays until it is answered: the start of the child may be under way, and needs its specification.
+            return (.cancelled, nil)
+        }
+    }
+
+    /// The same for those who do not wait: `onReply` is called once, on the thread that has the reply.
+    func administer(
+        _ request: SupervisorCore.Request,
+        bringing child: ChildSpecification? = nil,
+        onReply: @escaping @Sendable (AdministrationReply) -> Void
+    ) {
+        let id = state.withLock { state in
+            state.lastRequest += 1
+            state.requests[state.lastRequest] = WaitingRequest(child: child, onReply: onReply)
+            return state.lastRequest
+        }
+        enqueue(.request(id, request))
+    }
+
+    /// Stops the child that a request brought, whatever its incarnation. Whoever wants to know of the end watches for it.
+    func terminate(_ slot: SupervisorCore.Slot, entry: UInt64) {
+        let generation = state.withLock { state -> UInt64? in
+            guard state.childRecords[slot]?.entry == entry else { return nil }
+            return state.core.record(slot)?.generation
+        }
+        guard let generation else { return }
+        administer(.terminateSlot(slot, generation: generation)) { [self] reply, _ in
+            // It was restarted in between.
+            if case .notFound = reply { terminate(slot, entry: entry) }
+        }
+    }
+
+    private func answer(_ request: UInt64, _ reply: SupervisorCore.Reply) {
+        let (waiting, entry) = state.withLock { state -> (WaitingRequest?, AdministeredChild?) in
+            let waiting = state.requests.removeValue(forKey: request)
+            switch reply {
+            case .started(let slot), .alreadyStarted(let slot):
+                let pid = state.childRecords[slot]?.incarnation?.pid
+                return (waiting, AdministeredChild(slot: slot, entry: state.childRecords[slot]?.entry ?? 0, pid: pid))
+            case .done, .ignored, .alreadyPresent, .tooManyChildren, .notFound, .running, .restarting, .startFailed,
+                .noProcess, .cancelled:
+                return (waiting, nil)
+            }
+        }
+        waiting?.reply.set((reply, entry))
+        waiting?.onReply?((reply, entry))
+    }
+}
+
+// MARK: - Reading
+
+/// What is read of a supervisor answers at once, also while a strategy is running.
+extension SupervisorProcess {
+    func lookUp(_ id: String) -> LookUp {
+        state.withLock { state in
+            guard let slot = state.core.slot(of: id) else { return .none }
+            return lookUp(slot, state)
+        }
+    }
+
+    private func lookUp(_ slot: SupervisorCore.Slot, _ state: State) -> LookUp {
+        guard let status = state.core.record(slot)?.status else { return .none }
+        switch status {
+        case .stopped where !state.core.isAboutToStart(slot): return .none
+        case .stopped, .starting, .restarting, .down: break
+        case .running, .stopping:
+            switch state.childRecords[slot]?.incarnation {
+            case .supervisor(let supervisor): if supervisor.process.isAlive { return .supervisor(supervisor) }
+            case .child(let child): if child.process.isAlive { return .child(child) }
+            case nil: return .none
+            }
+        }
+        return .restarting(PendingChild(supervisor: self, slot: slot))
+    }
+
+    /// The child that a request brought, whatever its incarnation.
+    func lookUp(slot: SupervisorCore.Slot, entry: UInt64) -> LookUp {
+        state.withLock { state in
+            guard let childRecord = state.childRecords[slot], childRecord.entry == entry else { return .none }
+            return lookUp(slot, state)
+        }
+    }
+
+    /// Whether there is a child with this id, whatever its state.
+    func hasChild(_ id: String) -> Bool {
+        state.withLock { $0.core.slot(of: id) != nil }
+    }
+
+    /// How many restarts count for the intensity now.
+    func restartsInWindow(at now: Duration) -> Int {
+        state.withLock { $0.core.restartsInWindow(at: now) }
+    }
+
+    /// The children in start order, as they are now.
+    func snapshot() -> [(ChildSpecification, SupervisorCore.Record, Incarnation?, childRecord: ChildRecord)] {
+        state.withLock { state in
+            state.core.slots.compactMap { slot in
+                guard let record = state.core.record(slot), let childRecord = state.childRecords[slot] else {
+                    return nil
+                }
+                return (childRecord.specification, record, childRecord.incarnation, childRecord)
+            }
+        }
+    }
+}
+
+// MARK: - Metrics, events and logs
+
+/// What observers learn: metrics, events and logs.
+extension SupervisorProcess {
+    private func measure(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
+        switch report {
+        case .started:
+            let (isRestart, downSince) = state.withLock { state in
+                let downSince = state.childRecords.update(slot) { childRecord -> Duration? in
+                    childRecord.isCounted = true
+                    return childRecord.extras.update { $0.downSince.take() } ?? nil
+                }
+                return (state.core.restarts(slot) > 0, downSince ?? nil)
+            }
+            environment.metrics.childStarted(
+                isRestart: isRestart,
+                downFor: downSince.map { environment.clock.now - $0 }
+            )
+        case .exited(let reason, _), .stopped(let reason, _):
+            let now = environment.clock.now
+            let wasCounted = state.withLock { state in
+                state.childRecords.update(slot) { childRecord in
+                    if childRecord.specification.restart.keepsSpecification {
+                        childRecord.extras.update(orMake: ChildRecord.Extras()) { $0.downSince = now }
+                    }
+                    defer { childRecord.isCounted = false }
+                    return childRecord.isCounted
+                } ?? false
+            }
+            if wasCounted { environment.metrics.childEnded(reason) }
+        case .ignored, .startFailed, .restarting, .coolingDown, .gaveUp: return
+        }
+    }
+
+    private func emit(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
+        let isLogged = environment.logger.logLevel <= SupervisionLog.level(of: report)
+        guard isLogged || environment.events.isHeard(report.interest) else { return }
+        let childRecord = state.withLock { $0.childRecords[slot] }
+        let childPath = path(of: childRecord?.specification.id ?? "?", childRecord?.entry ?? 0)
+        let kind: SupervisionEvent.Kind =
+            switch report {
+            case .started: .started
+            case .ignored: .ignored
+            case .exited(let reason, let expected): .exited(reason, expected: expected)
+            case .startFailed(let reason): .startFailed(reason)
+            case .restarting(let delay): .restarting(after: delay)
+            case .coolingDown(let pause, let reason): .coolingDown(pause, reason)
+            case .gaveUp(let reason): .gaveUp(reason)
+            case .stopped(let reason, let expected): .stopped(reason, expected: expected)
+            }
+        emit(childPath, childRecord?.incarnation?.pid, kind)
+    }
+
+    private func emit(_ childPath: String, _ pid: Pid?, _ kind: SupervisionEvent.Kind) {
+        let event = SupervisionEvent(path: childPath, pid: pid, kind: kind)
+        environment.events.publish(event)
+        SupervisionLog.write(event, supervisor: path, to: environment.logger)
+    }
+}
+
+extension SupervisorCore.Report {
+    fileprivate var interest: EventInterest {
+        switch self {
+        case .started, .ignored, .exited(_, expected: true), .stopped(_, expected: true): .everything
+        case .startFailed, .exited, .stopped, .restarting, .coolingDown, .gaveUp: .failures
+        }
+    }
+}
+
+// MARK: - Callers that wait for a child
+
+extension SupervisorProcess {
+    /// Calls `handler` once, when the child in this slot may have come up or be gone; at once when it is not on its way up.
+    func watchArrival(_ slot: SupervisorCore.Slot, _ handler: @escaping @Sendable () -> Void) -> UInt64 {
+        let token = state.withLock { state -> UInt64? in
+            guard case .restarting = lookUp(slot, state), state.core.phase != .finished else { return nil }
+            arrivalCount.add(1, ordering: .relaxed)
+            return state.arrivals.add(slot, handler)
+        }
+        if token == nil { handler() }
+        return token ?? 0
+    }
+
+    func unwatchArrival(_ slot: SupervisorCore.Slot, _ token: UInt64) {
+        state.withLock { state in
+            if state.arrivals.remove(slot, token) { arrivalCount.subtract(1, ordering: .relaxed) }
+        }
+    }
+
+    /// Wakes those whose child these effects speak of.
+    private func announceArrivals(_ effects: [SupervisorCore.Effect]) {
+        // A waiter is counted under the same lock under which the state changed that caused these effects.
+        guard arrivalCount.load(ordering: .relaxed) > 0 else { return }
+        var due: [@Sendable () -> Void] = []
+        state.withLock { state in
+            for effect in effects {
+                switch effect {
+                case .report(let slot, _), .forget(let slot, _), .cancelDelay(let slot):
+                    due += state.arrivals.take(slot)
+                case .reply(_, .done):
+                    // An ordered supervisor stops a child that waits for its restart without another word.
+                    if case .ordered = specification.kind { due += state.arrivals.takeAll() }
+                case .finished: due += state.arrivals.takeAll()
+                case .start, .stop, .kill, .scheduleDelay, .retry, .adopt, .reply, .booted: continue
+                }
+            }
+            arrivalCount.subtract(due.count, ordering: .relaxed)
+        }
+        for handler in due { handler() }
     }
 }

@@ -1,5 +1,3 @@
-import Synchronization
-
 /// A tree as it was at one moment, for those who look at large trees again and again: one entry a process, and nothing is built
 /// that nobody asks for. For people there is ``SupervisionTree``.
 package struct TreeSnapshot: Sendable {
@@ -229,7 +227,7 @@ extension TreeSnapshot {
 extension SupervisorProcess {
     fileprivate func window(at now: Duration) -> TreeSnapshot.Window {
         TreeSnapshot.Window(
-            used: state.withLock { $0.core.restartsInWindow(at: now) },
+            used: restartsInWindow(at: now),
             intensity: specification.intensity,
             whenExceeded: specification.whenExceeded
         )
