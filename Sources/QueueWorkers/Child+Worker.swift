@@ -136,11 +136,43 @@ extension Child {
         batchedBy: (@Sendable (Message) -> AnyHashable)? = nil,
         handler: @escaping @Sendable (MessageBatch<Message>) async throws -> Void
     ) -> Child {
-        var description = WorkerDescription(
-            queues: [queue],
+        batchWorker(
+            id,
+            from: [queue],
+            on: pool,
+            codec: JSONCodec<Message>(),
+            size: size,
+            within: time,
             retry: retry,
             configuration: configuration,
-            handler: .batches(JSONCodec<Message>(), batchedBy, handler)
+            restart: restart,
+            batchedBy: batchedBy,
+            handler: handler
+        )
+    }
+
+    /// A worker of several queues that handles messages in batches, with a codec of one's own: `.bytes` for raw messages. A batch may hold
+    /// messages of several queues.
+    ///
+    /// The other parameters are those of ``batchWorker(_:of:from:on:size:within:retry:configuration:restart:batchedBy:handler:)``.
+    public static func batchWorker<Codec: RPCCodec>(
+        _ id: String? = nil,
+        from queues: [String],
+        on pool: AMQPPool,
+        codec: Codec,
+        size: Int,
+        within time: Duration,
+        retry: WorkerRetry = .standard,
+        configuration: WorkerConfiguration = WorkerConfiguration(),
+        restart: Restart = .permanent,
+        batchedBy: (@Sendable (Codec.Value) -> AnyHashable)? = nil,
+        handler: @escaping @Sendable (MessageBatch<Codec.Value>) async throws -> Void
+    ) -> Child where Codec.Value: Sendable & SendableMetatype {
+        var description = WorkerDescription(
+            queues: queues,
+            retry: retry,
+            configuration: configuration,
+            handler: .batches(codec, batchedBy, handler)
         )
         description.batchSize = size
         description.batchDelay = time

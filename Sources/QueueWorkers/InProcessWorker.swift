@@ -44,7 +44,7 @@ public final class InProcessWorker: Sendable {
     }
 
     private let queue: String
-    private let runner: DeliveryRunner<WorkerMessage>
+    private let runner: DeliveryRunner
     private let processing: MessageProcessing
     private let broker: Broker
 
@@ -190,7 +190,7 @@ public final class InProcessWorker: Sendable {
             self.queue = queue
         }
 
-        func open(on runner: DeliveryRunner<WorkerMessage>) {
+        func open(on runner: DeliveryRunner) {
             let source = runner.open(self, .queue)
             state.withLock { $0.source = source }
         }

@@ -39,22 +39,26 @@ struct MessageProcessing: Sendable {
         _ delivery: Delivery,
         from queue: String,
         _ type: QueueArguments.QueueType?
-    ) -> PreparedDelivery<WorkerMessage> {
+    ) -> PreparedDelivery {
         let now = secondsSince1970()
         let knownType = type ?? (delivery.streamOffset != nil ? .stream : nil)
-        var message = WorkerMessage(delivery, from: queue, knownType, now: now)
         if !handler.handlesType(delivery) {
+            let message = WorkerMessage(delivery, from: queue, knownType, now: now)
             var prepared = PreparedDelivery(message)
             prepared.disposition = policy.setAside(message)
             return prepared
         }
+        let decoded = handler.key.map { _ in handler.decode(delivery) }
         var partition: Int?
-        if let key = handler.key {
-            let value = handler.decode(delivery)
-            message.decoded = value
-            if case .success(let value) = value { partition = key(value).hashValue }
-            message.isOrdered = handler.isOrdered && partition != nil
-        }
+        if let key = handler.key, case .success(let value)? = decoded { partition = key(value).hashValue }
+        let message = WorkerMessage(
+            delivery,
+            from: queue,
+            knownType,
+            now: now,
+            decoded: decoded,
+            isOrdered: handler.isOrdered && partition != nil
+        )
         var prepared = PreparedDelivery(message)
         prepared.partition = partition
         prepared.attempt = message.failedAttempts + 1
@@ -69,7 +73,8 @@ struct MessageProcessing: Sendable {
     // MARK: Handling
 
     private struct Work {
-        let item: DeliveryCore<WorkerMessage>.Item
+        let message: WorkerMessage
+        let attempt: Int
         let context: WorkerContext
         var error: (any Error)?
         var isRepetition = false
@@ -79,17 +84,17 @@ struct MessageProcessing: Sendable {
         var first: Int?
     }
 
-    func handle(_ run: DeliveryRun<WorkerMessage>) async -> [Disposition] {
+    func handle(_ run: DeliveryRun) async -> Dispositions {
         let begun = ContinuousClock.now
         var works: [Work] = []
         for item in run.items {
+            guard let message = item.message as? WorkerMessage else { continue }
+            let context = context(of: message, attempt: item.attempt)
             // Twice in one batch: it is handled once.
-            if handled != nil, let id = item.message.delivery.properties.messageID,
-                let first = works.firstIndex(where: { $0.id == id })
-            {
-                works.append(Work(item: item, context: context(of: item), first: first))
+            if handled != nil, let id = context.messageID, let first = works.firstIndex(where: { $0.id == id }) {
+                works.append(Work(message: message, attempt: item.attempt, context: context, first: first))
             } else {
-                works.append(await begin(item))
+                works.append(await begin(message, attempt: item.attempt, context))
             }
         }
         let present = works.indices.filter { works[$0].value != nil }
@@ -106,13 +111,16 @@ struct MessageProcessing: Sendable {
             works[index].isRepetition = true
         }
         let duration = begun.duration(to: .now)
-        return works.map { conclude($0, after: duration) }
+        // The first by itself: most runs have no other.
+        return Dispositions(
+            works.first.map { conclude($0, after: duration) },
+            works.dropFirst().map { conclude($0, after: duration) }
+        )
     }
 
-    private func begin(_ item: DeliveryCore<WorkerMessage>.Item) async -> Work {
-        let context = context(of: item)
-        var work = Work(item: item, context: context)
-        switch item.message.decoded ?? handler.decode(item.message.delivery) {
+    private func begin(_ message: WorkerMessage, attempt: Int, _ context: WorkerContext) async -> Work {
+        var work = Work(message: message, attempt: attempt, context: context)
+        switch message.decoded ?? handler.decode(message.delivery) {
         case .failure(let error): work.error = error
         case .success(let value):
             guard let handled, let id = context.messageID else {
@@ -139,7 +147,7 @@ struct MessageProcessing: Sendable {
             metrics?.ended(work.isRepetition ? "repetition" : "success", after: duration)
             return .acknowledge
         }
-        return decide(work.item.message, attempt: work.item.attempt, error, work.context, after: duration)
+        return decide(work.message, attempt: work.attempt, error, work.context, after: duration)
     }
 
     private func publishOutbox(of context: WorkerContext) async -> (any Error)? {
@@ -152,10 +160,6 @@ struct MessageProcessing: Sendable {
             }
         }
         return nil
-    }
-
-    func context(of item: DeliveryCore<WorkerMessage>.Item) -> WorkerContext {
-        context(of: item.message, attempt: item.attempt)
     }
 
     private func context(of message: WorkerMessage, attempt: Int) -> WorkerContext {
@@ -178,7 +182,9 @@ struct MessageProcessing: Sendable {
 
     // MARK: Deciding
 
-    func timedOut(_ message: WorkerMessage, attempt: Int) -> Disposition {
+    func timedOut(_ item: DeliveryCore.Item) -> Disposition {
+        guard let message = item.message as? WorkerMessage else { return .requeue(after: .zero) }
+        let attempt = item.attempt
         let error = WorkerError.timeLimitExceeded(configuration.handlerTimeLimit)
         let context = context(of: message, attempt: attempt)
         return decide(message, attempt: attempt, error, context, after: configuration.handlerTimeLimit)

@@ -23,8 +23,11 @@ import Synchronization
 /// | it is delivered more often than the limit | parks it, without running it once more |
 /// | it is stopped | gives back what was not begun, or handles it; waits for handlers and for what is being published |
 public actor QueueWorker: Supervision.Worker {
-    private let sources: [Source]
-    private let runner: DeliveryRunner<WorkerMessage>
+    private var sources: [String: Source] = [:]
+    private let makeSource: @Sendable (_ queue: String) -> Source
+    /// What ends consuming of a queue: a mistake that no waiting repairs.
+    private let failure = OneShot<any Error>()
+    private let runner: DeliveryRunner
     private let configuration: WorkerConfiguration
     private let retry: WorkerRetry
     private let context: ChildContext
@@ -35,10 +38,53 @@ public actor QueueWorker: Supervision.Worker {
     private let processing: MessageProcessing
     private let pool: AMQPPool
 
-    struct Source: Sendable {
-        let topology: WorkerTopology
-        let loop: ConsumerLoop<WorkerMessage>
+    fileprivate struct Source: Sendable {
+        let loop: ConsumerLoop
+        var task: Task<Void, Never>?
     }
+
+    /// By queue; those that were removed stay, since copies of their messages may be on their way.
+    private final class Topologies: Sendable {
+        private let all = Mutex<[String: WorkerTopology]>([:])
+
+        func add(_ topology: WorkerTopology) { all.withLock { $0[topology.queue] = topology } }
+
+        /// The one that a queue of messages that wait belongs to.
+        func ofDelayQueue(_ name: String) -> WorkerTopology? {
+            all.withLock { all in all.values.first { DelayQueue.isOne(name, of: $0.queue) } }
+        }
+    }
+
+    /// The loops of all queues, for the moment in which the process ends.
+    private final class Loops: Sendable {
+        private let state = Mutex<(all: [ConsumerLoop], reason: ExitReason?)>(([], nil))
+
+        func add(_ loop: ConsumerLoop) {
+            let reason = state.withLock { state in
+                state.all.append(loop)
+                return state.reason
+            }
+            if let reason { loop.ended(reason) }
+        }
+
+        func remove(_ loop: ConsumerLoop) { state.withLock { $0.all.removeAll { $0 === loop } } }
+
+        func end(_ reason: ExitReason) {
+            let loops = state.withLock { state in
+                state.reason = reason
+                return state.all
+            }
+            for loop in loops { loop.ended(reason) }
+        }
+    }
+
+    private let loops = Loops()
+    /// Tells the worker's user.
+    private let announce: @Sendable (WorkerEvent) -> Void
+    private let firstQueues: [String]
+    private var prefetch: UInt16
+    private var isPaused = false
+    private var isEnding = false
 
     init(
         _ context: ChildContext,
@@ -71,11 +117,11 @@ public actor QueueWorker: Supervision.Worker {
         )
         self.processing = processing
         self.configuration = description.configuration
-        let topologies = description.topologies
+        let topologies = Topologies()
         let runner = DeliveryRunner(
             description.engineSettings,
             behavior: processing.behavior { forward in
-                if let topology = topologies.first(where: { DelayQueue.isOne(forward.routingKey, of: $0.queue) }) {
+                if let topology = topologies.ofDelayQueue(forward.routingKey) {
                     try await topology.ensureDelay(named: forward.routingKey, on: pool)
                 }
                 try await pool.publish(forward)
@@ -83,9 +129,10 @@ public actor QueueWorker: Supervision.Worker {
         )
         self.runner = runner
         let hasUnhandled = description.handler.hasTypes
-        sources = topologies.map { topology in
-            let queue = topology.queue
-            var settings = ConsumerLoop<WorkerMessage>.Settings(
+        makeSource = { [configuration] queue in
+            let topology = description.topology(of: queue)
+            topologies.add(topology)
+            var settings = ConsumerLoop.Settings(
                 queue: queue,
                 owner: "\(context.path) \(queue)",
                 prefetch: description.prefetch,
@@ -96,22 +143,29 @@ public actor QueueWorker: Supervision.Worker {
             settings.exclusive = configuration.exclusive
             settings.arguments = configuration.arguments
             settings.queueType = configuration.queueType == .stream ? .stream : nil
+            settings.streamStart = configuration.streamStart
             settings.isTransient = { error in
                 if case .missingQueues? = error as? WorkerError { true } else { false }
             }
-            settings.onInterruption = { sink.yield(.interrupted(queue: queue, reason: $0)) }
+            settings.onInterruption = { reason, isMissing in
+                sink.yield(
+                    isMissing ? .missing(queue: queue, reason: reason) : .interrupted(queue: queue, reason: reason)
+                )
+            }
             settings.onConsuming = { _ in sink.yield(.consuming(queue: queue)) }
             settings.onOffset = { offsetSink.yield($0) }
             let loop = ConsumerLoop(settings, pool: pool, runner: runner) { delivery, type in
                 processing.prepare(delivery, from: queue, type)
             }
-            return Source(topology: topology, loop: loop)
+            return Source(loop: loop)
         }
-        let loops = sources.map(\.loop)
-        context.pid.onExit { reason in
+        announce = { sink.yield($0) }
+        prefetch = description.prefetch
+        firstQueues = description.queues
+        context.pid.onExit { [loops] reason in
             sink.finish()
             offsetSink.finish()
-            for loop in loops { loop.ended(reason) }
+            loops.end(reason)
         }
     }
 
@@ -127,43 +181,110 @@ public actor QueueWorker: Supervision.Worker {
         Task.detached { [offsets, onOffset = configuration.onStreamOffset] in
             for await offset in offsets { onOffset(offset) }
         }
+        for queue in firstQueues { begin(queue) }
         try await workUntilStopped()
+        isEnding = true
         let drainTimeout = configuration.drainTimeout.bounded
         let deadline = ContinuousClock.now + drainTimeout
         if configuration.atStop == .giveBack { runner.hold() }
-        for source in sources { await source.loop.cancel(timeout: drainTimeout) }
+        for source in sources.values { await source.end(timeout: drainTimeout) }
         runner.drain(finishing: configuration.atStop == .finish)
         if await !runner.idle(atMost: ContinuousClock.now.duration(to: deadline)) {
             context.logger.warning("messages are not handled in time, and will be redelivered")
         }
         // A crash leaves the channels to the next incarnation.
         try Task.checkCancellation()
-        for source in sources { await source.loop.close() }
+        for source in sources.values { await source.loop.close() }
+    }
+
+    private func begin(_ queue: String) {
+        guard sources[queue] == nil else { return }
+        var source = makeSource(queue)
+        loops.add(source.loop)
+        source.task = Task.detached { [loop = source.loop, failure] in
+            do {
+                try await loop.run()
+            } catch is CancellationError {
+            } catch {
+                failure.set(error)
+            }
+        }
+        sources[queue] = source
     }
 
     private nonisolated func workUntilStopped() async throws {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for source in sources { group.addTask { try await source.loop.run() } }
-            group.addTask { [stopRequest] in await stopRequest.wait() }
-            defer { group.cancelAll() }
-            try await group.next()
+        do {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { [failure] in throw try await failure.value() }
+                group.addTask { [stopRequest] in await stopRequest.wait() }
+                defer { group.cancelAll() }
+                try await group.next()
+            }
+            try Task.checkCancellation()
+        } catch {
+            // The process ends, and with it the loops: see `onExit`.
+            await stopConsuming()
+            throw error
         }
-        try Task.checkCancellation()
+    }
+
+    private func stopConsuming() {
+        isEnding = true
+        for source in sources.values { source.task?.cancel() }
     }
 
     // MARK: Run time
 
+    /// The queues that it works on.
+    public var queues: [String] { sources.keys.sorted() }
+
+    /// Works on this queue, too, from now on, with the same settings and limits: it declares what is missing, and consumes. Not kept: when
+    /// the worker is restarted, it begins with the queues that it was made with.
+    public func add(_ queue: String) async {
+        guard !isEnding, sources[queue] == nil else { return }
+        begin(queue)
+        guard let loop = sources[queue]?.loop else { return }
+        await loop.setPrefetch(prefetch)
+        if isPaused { await loop.pause() }
+    }
+
+    /// Does not work on this queue any more. What was not begun is given back; returns when what runs has ended, or after the drain timeout:
+    /// then the broker delivers again what has not.
+    public func remove(_ queue: String) async {
+        guard !isEnding, let source = sources.removeValue(forKey: queue) else { return }
+        let deadline = ContinuousClock.now + configuration.drainTimeout.bounded
+        await source.end(timeout: configuration.drainTimeout.bounded)
+        if let deliveries = source.loop.source {
+            runner.giveBack(deliveries)
+            if await !runner.idle(deliveries, atMost: ContinuousClock.now.duration(to: deadline)) {
+                context.logger.warning(
+                    "messages are not handled in time, and will be redelivered",
+                    metadata: ["messaging.destination.name": "\(queue)"]
+                )
+            }
+        }
+        await source.loop.close()
+        loops.remove(source.loop)
+        announce(.removed(queue: queue))
+    }
+
     /// Begins nothing more and consumes nothing, until ``resume()``. What was not begun is given back; what runs is finished.
     public func pause() async {
+        isPaused = true
         runner.setPaused(true)
-        for source in sources { await source.loop.pause() }
+        for source in sources.values { await source.loop.pause() }
+        guard isPaused else { return }
         runner.giveBack()
+        announce(.paused(for: nil))
     }
 
     /// Goes on after ``pause()``.
     public func resume() {
+        guard isPaused else { return }
+        isPaused = false
         runner.setPaused(false)
-        for source in sources { source.loop.resume() }
+        for source in sources.values { source.loop.resume() }
+        announce(.resumed)
     }
 
     /// How many messages, or batches, are handled at once from now on. What runs is not disturbed.
@@ -173,7 +294,8 @@ public actor QueueWorker: Supervision.Worker {
 
     /// How many messages the broker may have handed over that are not settled, from now on.
     public func setPrefetch(_ prefetch: UInt16) async {
-        for source in sources { await source.loop.setPrefetch(prefetch) }
+        self.prefetch = max(1, prefetch)
+        for source in sources.values { await source.loop.setPrefetch(prefetch) }
     }
 
     /// How many messages may begin in a time, from now on; nil is any number.
@@ -192,19 +314,27 @@ public actor QueueWorker: Supervision.Worker {
     public var zombies: Int { runner.zombieCount }
 }
 
+extension QueueWorker.Source {
+    /// Takes nothing more in.
+    fileprivate func end(timeout: Duration) async {
+        task?.cancel()
+        await task?.value
+        await loop.cancel(timeout: timeout)
+    }
+}
+
 extension MessageProcessing {
     /// What the runner needs, with this to publish in place of messages.
     func behavior(
         publishing: @escaping @Sendable (Forward) async throws -> Void
-    ) -> DeliveryRunner<WorkerMessage>.Behavior {
-        var behavior = DeliveryRunner<WorkerMessage>.Behavior { await handle($0) }
-        behavior.onTimeLimit = { timedOut($0, attempt: $1) }
+    ) -> DeliveryRunner.Behavior {
+        var behavior = DeliveryRunner.Behavior { await handle($0) }
+        behavior.onTimeLimit = { item, _ in timedOut(item) }
         behavior.publish = publishing
         let onEvent = policy.configuration.onEvent
         behavior.onEvent = { [logger, log, metrics] event in
             switch event {
             case .began(let count): metrics?.began(count)
-            case .settled: break
             case .tripped(let pause):
                 logger.error("too many messages fail: the worker pauses", metadata: ["pause": "\(pause)"])
                 onEvent(.paused(for: pause))
@@ -243,21 +373,18 @@ struct WorkerDescription: Sendable {
     /// Where failed messages go instead of `<queue>.failed`.
     var keepsFailedIn: String?
 
-    var topologies: [WorkerTopology] {
-        var seen: Set<String> = []
-        return queues.filter { seen.insert($0).inserted }.map { queue in
-            var topology = WorkerTopology(
-                queue: queue,
-                type: isTransient ? .classic : configuration.queueType,
-                deliveryLimit: max(1, configuration.deliveryLimit),
-                retry: retry,
-                declares: configuration.declares
-            )
-            topology.bindings = bindings
-            topology.isTransient = isTransient
-            topology.keepsFailedIn = keepsFailedIn
-            return topology
-        }
+    func topology(of queue: String) -> WorkerTopology {
+        var topology = WorkerTopology(
+            queue: queue,
+            type: isTransient ? .classic : configuration.queueType,
+            deliveryLimit: max(1, configuration.deliveryLimit),
+            retry: retry,
+            declares: configuration.declares
+        )
+        topology.bindings = bindings
+        topology.isTransient = isTransient
+        topology.keepsFailedIn = keepsFailedIn
+        return topology
     }
 
     var prefetch: UInt16 {
@@ -266,8 +393,8 @@ struct WorkerDescription: Sendable {
         return configuration.prefetch ?? UInt16(clamping: handled.overflow ? .max : handled.partialValue)
     }
 
-    var engineSettings: DeliveryCore<WorkerMessage>.Settings {
-        var settings = DeliveryCore<WorkerMessage>.Settings()
+    var engineSettings: DeliveryCore.Settings {
+        var settings = DeliveryCore.Settings()
         settings.concurrency = max(1, configuration.concurrency)
         settings.timeLimit = configuration.handlerTimeLimit
         settings.batchSize = min(max(1, batchSize), Int(UInt16.max))

@@ -14,8 +14,8 @@ public struct WorkerConfiguration: Sendable {
     public var atStop = AtStop.giveBack
     /// Whether it declares what it needs. Default: what is missing.
     public var declares = WorkerDeclarations.missing
-    /// What the worker's queue is when it declares it. Default: a quorum queue. A `.stream` is not declared, and needs
-    /// ``arguments`` with a stream offset if it is not to begin with what is published next.
+    /// What the worker's queue is when it declares it. Default: a quorum queue. A `.stream` that is told
+    /// nothing begins with what is published next: see ``streamStart``.
     public var queueType = QueueArguments.QueueType.quorum
     /// How often a message may be delivered in all without an end of its handler: the limit of a quorum queue that is declared, and
     /// looked at before a handler runs. Default 20.
@@ -34,8 +34,10 @@ public struct WorkerConfiguration: Sendable {
     public var onEvent: @Sendable (WorkerEvent) -> Void = { _ in }
     /// Where streams begin, and other extensions of the broker.
     public var arguments = ConsumerArguments()
-    /// Called with the offset at which a stream is to be gone on with, whenever that moves: keep it, and begin there
-    /// (``ConsumerArguments/streamOffset``) the next time.
+    /// Asked where to begin with a stream, each time the worker starts: also after a crash. Nil: at the ``arguments``' offset, which is the same
+    /// each time. An error ends the worker.
+    public var streamStart: (@Sendable () async throws -> ConsumerArguments.StreamOffset?)?
+    /// Called with the offset at which a stream is to be gone on with, whenever that moves: keep it, and have ``streamStart`` return it.
     public var onStreamOffset: @Sendable (Int64) -> Void = { _ in }
     /// Whether nobody else may consume the queue.
     public var exclusive = false
@@ -96,12 +98,16 @@ public enum WorkerEvent: Sendable {
     case consuming(queue: String)
     /// It has handled everything that was there, for the moment.
     case idle
-    /// Too many messages failed: nothing begins for this long.
-    case paused(for: Duration)
+    /// Too many messages failed, and nothing begins for this long; nil: it was told to pause, until it is told to go on.
+    case paused(for: Duration?)
     /// It goes on after that.
     case resumed
+    /// The queue, or another that it needs, is not there. It tries again.
+    case missing(queue: String, reason: String)
     /// It cannot consume, and tries again.
     case interrupted(queue: String, reason: String)
+    /// It does not work on the queue any more.
+    case removed(queue: String)
     /// A message is to be tried again.
     case retried(messageID: String?, attempt: Int, error: any Error)
     /// A message is given up.

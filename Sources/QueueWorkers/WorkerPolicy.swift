@@ -2,7 +2,7 @@ import AMQPPool
 import Foundation
 
 /// A message that came to a worker, and what is known of it.
-struct WorkerMessage: Sendable {
+final class WorkerMessage: DeliveredMessage {
     let delivery: Delivery
     let queue: String
     let isStream: Bool
@@ -13,12 +13,21 @@ struct WorkerMessage: Sendable {
     /// Seconds since 1970.
     let firstArrival: UInt64
     /// Its value, where that had to be known before its turn.
-    var decoded: Result<any Sendable, WorkerError>?
-    var isOrdered = false
+    let decoded: Result<any Sendable, WorkerError>?
+    let isOrdered: Bool
 
-    init(_ delivery: Delivery, from queue: String, _ type: QueueArguments.QueueType?, now: UInt64) {
+    init(
+        _ delivery: Delivery,
+        from queue: String,
+        _ type: QueueArguments.QueueType?,
+        now: UInt64,
+        decoded: Result<any Sendable, WorkerError>? = nil,
+        isOrdered: Bool = false
+    ) {
         self.delivery = delivery
         self.queue = queue
+        self.decoded = decoded
+        self.isOrdered = isOrdered
         isStream = type == .stream
         let headers = delivery.properties.headers
         // Anybody can write the count. It is believed of a message that came by way of a delay queue, which the broker tells.

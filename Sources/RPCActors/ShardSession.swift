@@ -69,6 +69,7 @@ final class ShardSession: Sendable {
         self.name = name
         self.channel = channel
         self.sink = sink
+        sink.channelOpened(channel)
         self.type = type
         self.logger = logger
         self.make = make

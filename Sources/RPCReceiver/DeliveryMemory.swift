@@ -24,12 +24,14 @@ final class DeliveryMemory: Sendable {
         history.withLock { $0.arrival(of: key) }
     }
 
-    /// A channel is over, on which these requests were not answered.
-    func closed(_ channel: ObjectIdentifier, _ error: AMQPError, unanswered: [(key: Key, deadline: Moment)]) {
-        history.withLock { history in
-            history.closed(channel, ChannelEnd(error), at: .now)
-            for (key, deadline) in unanswered { history.left(key, deadline: deadline) }
-        }
+    /// A channel is over.
+    func closed(_ channel: ObjectIdentifier, _ error: AMQPError) {
+        history.withLock { $0.closed(channel, ChannelEnd(error), at: .now) }
+    }
+
+    /// A request was not answered on its channel, and its caller waits until then.
+    func left(_ key: Key, deadline: Moment) {
+        history.withLock { $0.left(key, deadline: deadline) }
     }
 
     /// A handler failed, and its request goes back to its queue. Returns how often that has happened.

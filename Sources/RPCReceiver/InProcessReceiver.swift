@@ -1,6 +1,5 @@
 import AMQPPool
 import Logging
-import NIOPosix
 import RPCWire
 import Synchronization
 
@@ -17,17 +16,17 @@ package final class InProcessReceiver: Sendable {
         runner = RequestRunner(
             procedures: receiver.configuration.describesItself
                 ? receiver.procedures.describing(receiver.service) : receiver.procedures,
-            settings: RequestRunner.Settings(
+            settings: RequestPolicy.Settings(
                 receiver.configuration,
                 service: receiver.service,
                 procedures: receiver.procedures
             ),
             counters: receiver.counters,
-            eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
             logger: receiver.logger,
             memory: DeliveryMemory(capacity: 1),
             isolated: IsolatedReplies(connection, logger: receiver.logger)
         )
+        runner.channelOpened(ObjectIdentifier(self))
     }
 
     /// Delivers a request, and tells what is answered, if anything is.

@@ -51,7 +51,7 @@ func receiverSupervisor(
     // A reply and an acknowledgement each.
     pool.connection.maximumOutboxEntries = max(pool.connection.maximumOutboxEntries, 2 * (configuration.prefetch + 1))
     let eventLoopGroup = pool.connection.eventLoopGroup
-    let settings = RequestRunner.Settings(configuration, service: service, procedures: procedures)
+    let settings = RequestPolicy.Settings(configuration, service: service, procedures: procedures)
     let opening = FirstOpen()
     // Kept over all incarnations: what the broker refuses it refuses again.
     let brokerLimit = BrokerMessageLimit()
@@ -88,13 +88,12 @@ func receiverSupervisor(
                 procedures: configuration.describesItself ? procedures.describing(service) : procedures,
                 settings: settings,
                 counters: counters,
-                eventLoop: eventLoopGroup.next(),
                 logger: context.logger,
                 brokerLimit: brokerLimit,
                 permission: permission,
                 memory: memory,
                 isolated: isolated,
-                zombiesChanged: { watch.changed() }
+                zombiesChanged: { watch.changed(to: $0) }
             )
             let consumers = RequestConsumers(
                 service: service,
@@ -104,10 +103,7 @@ func receiverSupervisor(
                 logger: context.logger,
                 changed: { states.update() }
             )
-            watch.begin(
-                zombies: { [weak runner] in runner?.zombieCount ?? 0 },
-                onChange: { [weak consumers, weak watch] in consumers?.suspend(if: { watch?.isTooMany ?? false }) }
-            )
+            watch.begin { [weak consumers, weak watch] in consumers?.suspend(if: { watch?.isTooMany ?? false }) }
             let parts = ReceiverIncarnation(
                 registry: registry,
                 runner: runner,

@@ -83,6 +83,7 @@ final class RequestConsumers: Sendable {
         let id = ObjectIdentifier(channel)
         if !queue.bindings.isEmpty { try await topology.ensureExchange(on: channel.connection) }
         try await channel.setPrefetch(prefetch(of: context))
+        runner.channelOpened(id)
         state.withLock { $0.consumers[id] = Consumer(channel: channel, receiver: context.poolOwner) }
         channel.onClosed { [weak self, runner] error in
             self?.state.withLock { _ = $0.consumers.removeValue(forKey: id) }

@@ -18,6 +18,11 @@ package struct RequestSink: Sendable {
         pid = parts.pid
     }
 
+    /// Requests come through this channel, until ``channelClosed(_:)``.
+    package func channelOpened(_ channel: AMQPChannel) {
+        runner.channelOpened(ObjectIdentifier(channel))
+    }
+
     /// Takes a request on. Does not block.
     ///
     /// - Parameters:

@@ -9,14 +9,11 @@ final class ZombieWatch: Sendable {
     static var tolerance: TimeAmount { .seconds(1) }
 
     private struct State {
+        var count = 0
         var isTooMany = false
         var check: Scheduled<Void>?
         var hasEnded = false
-        var zombies: (@Sendable () -> Int)?
         var onChange: (@Sendable () -> Void)?
-
-        /// Looked at under the lock, so that whoever looks last sees what there is last.
-        var count: Int { zombies?() ?? 0 }
     }
 
     private let limit: Int
@@ -29,38 +26,31 @@ final class ZombieWatch: Sendable {
         self.eventLoop = eventLoop
     }
 
-    /// Begins to watch.
-    ///
-    /// - Parameters:
-    ///   - zombies: How many there are.
-    ///   - onChange: Called when ``isTooMany`` may have changed.
-    func begin(zombies: @escaping @Sendable () -> Int, onChange: @escaping @Sendable () -> Void) {
-        state.withLock { state in
-            state.zombies = zombies
-            state.onChange = onChange
-        }
+    /// Begins to watch. `onChange` is called when ``isTooMany`` may have changed.
+    func begin(onChange: @escaping @Sendable () -> Void) {
+        state.withLock { $0.onChange = onChange }
     }
 
     /// Whether there have been too many for a moment.
     var isTooMany: Bool { state.withLock { $0.isTooMany } }
 
-    /// The number has changed.
-    func changed() {
-        let tell = state.withLock { state -> (@Sendable () -> Void)? in
-            guard !state.hasEnded else { return nil }
-            guard state.count <= limit else {
+    /// The number has changed. Calls nobody: it may be called under a lock.
+    func changed(to count: Int) {
+        state.withLock { state in
+            guard !state.hasEnded else { return }
+            state.count = count
+            guard count <= limit else {
                 if !state.isTooMany, state.check == nil {
                     state.check = eventLoop.scheduleTask(in: Self.tolerance) { [weak self] in self?.look() }
                 }
-                return nil
+                return
             }
             state.check?.cancel()
             state.check = nil
-            guard state.isTooMany else { return nil }
+            guard state.isTooMany else { return }
             state.isTooMany = false
-            return state.onChange
+            if let onChange = state.onChange { eventLoop.execute(onChange) }
         }
-        tell?()
     }
 
     private func look() {
@@ -80,7 +70,6 @@ final class ZombieWatch: Sendable {
             state.check?.cancel()
             state.check = nil
             state.onChange = nil
-            state.zombies = nil
         }
     }
 }

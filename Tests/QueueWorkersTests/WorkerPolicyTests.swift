@@ -87,8 +87,7 @@ struct WorkerPolicyTests {
     @Test("A stream and a key that must stay in order are tried again here, whatever the pause")
     func here() {
         let policy = policy(.after([.seconds(10)]))
-        var ordered = WorkerMessage(delivery(), from: "orders", .quorum, now: 1000)
-        ordered.isOrdered = true
+        let ordered = WorkerMessage(delivery(), from: "orders", .quorum, now: 1000, isOrdered: true)
         for message in [ordered, WorkerMessage(delivery(), from: "log", .stream, now: 1000)] {
             guard case .retry(after: .seconds(10)) = decide(policy, message, attempt: 1) else {
                 Issue.record("not here")

@@ -400,7 +400,7 @@ struct WorkerTests {
         configuration.declares = .nothing
         let events = Record<String>()
         configuration.onEvent = { event in
-            if case .interrupted(_, let reason) = event { events.append(reason) }
+            if case .missing("orders", let reason) = event { events.append(reason) }
         }
         let handled = Record<Int>()
         try await Shop.run { [configuration] pool in

@@ -103,27 +103,6 @@ struct RequestRunnerTests: RunsRequests {
         #expect(runner.count == 0)
     }
 
-    @Test("a request that is given up before its task got its turn runs no handler")
-    func cancelledBeforeItRan() async throws {
-        let gate = Gate()
-        gate.open()
-        let runner = runner(gate: gate)
-        let job = RequestRunner.Job(
-            asked: RequestRunner.Asked(request: FakeRequest("gated"), channel: ObjectIdentifier(channel)),
-            deadline: .now + .seconds(30),
-            isCallersDeadline: false
-        )
-        let task = Task {
-            withUnsafeCurrentTask { $0?.cancel() }
-            return await runner.run(1, job)
-        }
-        guard case .crashed(is CancellationError) = await task.value else {
-            Issue.record("it ran")
-            return
-        }
-        #expect(gate.arrived == 0)
-    }
-
     @Test("it is idle when everything is answered")
     func idle() async {
         let runner = runner(limit: .milliseconds(20))

@@ -1,7 +1,6 @@
 import AMQPPool
 import Logging
 import NIOCore
-import NIOPosix
 import RPCWire
 import Synchronization
 
@@ -172,7 +171,7 @@ extension RunsRequests {
         permission: ReplyPermission = ReplyPermission(),
         memory: DeliveryMemory = DeliveryMemory(capacity: 10),
         gate: Gate = Gate(),
-        zombiesChanged: @escaping @Sendable () -> Void = {}
+        zombiesChanged: @escaping @Sendable (Int) -> Void = { _ in }
     ) -> RequestRunner {
         RequestRunner(
             procedures: Procedures {
@@ -186,7 +185,7 @@ extension RunsRequests {
                 Procedure("gated") { (n: Int, _) in await gate.pass(n) }
                 Procedure("large") { (n: Int, _) in String(repeating: "x", count: n) }
             },
-            settings: RequestRunner.Settings(
+            settings: RequestPolicy.Settings(
                 admission: admission,
                 concurrency: concurrency,
                 handlerTimeLimit: limit,
@@ -199,12 +198,19 @@ extension RunsRequests {
                 interceptors: interceptors
             ),
             counters: counters,
-            eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
             logger: logger,
             permission: permission,
             memory: memory,
             isolated: IsolatedReplies(ConnectionConfiguration(), logger: Logger(label: "test")),
             zombiesChanged: zombiesChanged
         )
+    }
+}
+
+extension RequestRunner {
+    /// Takes on a request on a channel that is open from then on.
+    func accept(_ request: FakeRequest, from channel: ObjectIdentifier) {
+        channelOpened(channel)
+        accept(request as any IncomingRequest, from: channel)
     }
 }

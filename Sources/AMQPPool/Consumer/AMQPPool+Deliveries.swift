@@ -36,8 +36,8 @@ extension AMQPPool {
         _ body: @escaping @Sendable (Deliveries) async throws -> Result
     ) async throws -> Result {
         let deliveries = DeliveryQueue()
-        let runner = DeliveryRunner<Delivery>.handingOver(to: deliveries)
-        var settings = ConsumerLoop<Delivery>.Settings(
+        let runner = DeliveryRunner.handingOver(to: deliveries)
+        var settings = ConsumerLoop.Settings(
             queue: queue,
             owner: nil,
             prefetch: max(1, prefetch),
@@ -52,7 +52,7 @@ extension AMQPPool {
             settings,
             pool: self,
             runner: runner,
-            prepare: { delivery, _ in PreparedDelivery(delivery) }
+            prepare: { delivery, _ in PreparedDelivery(HandedOver(delivery)) }
         )
         let result = await withTaskGroup(of: (any Error)?.self) { group in
             group.addTask {
@@ -104,20 +104,31 @@ extension AMQPPool {
     }
 }
 
-extension DeliveryRunner where Message == Delivery {
+/// A delivery that somebody takes, and settles himself.
+private final class HandedOver: DeliveredMessage {
+    let delivery: Delivery
+
+    init(_ delivery: Delivery) {
+        self.delivery = delivery
+    }
+}
+
+extension DeliveryRunner {
     /// A runner whose deliveries somebody takes, and settles himself.
     fileprivate static func handingOver(to queue: DeliveryQueue) -> DeliveryRunner {
         var settings = Core.Settings()
         settings.concurrency = .max
-        settings.countsZombies = false
+        settings.zombies = .unknown
         var behavior = Behavior(handle: { _ in [] })
         // Set below, since what is handed over knows the runner.
         let reference = Mutex<Unowned?>(nil)
         behavior.handOver = { run in
-            guard let runner = reference.withLock({ $0?.runner }) else { return }
-            queue.append(UnsettledDelivery(delivery: run.first.message, run: run.id, runner: runner))
+            guard let runner = reference.withLock({ $0?.runner }), let message = run.first.message as? HandedOver else {
+                return
+            }
+            queue.append(UnsettledDelivery(delivery: message.delivery, run: run.id, runner: runner))
         }
-        behavior.takeBack = { queue.remove($0) }
+        behavior.takeBack = { _, run in queue.remove(run) }
         let runner = DeliveryRunner(settings, behavior: behavior)
         reference.withLock { $0 = Unowned(runner: runner) }
         return runner

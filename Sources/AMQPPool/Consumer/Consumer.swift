@@ -42,14 +42,20 @@ public actor Consumer: Worker {
     private let configuration: ConsumerConfiguration
     private let context: ChildContext
     private let stopRequest: StopRequest
-    private let loop: ConsumerLoop<Arrival>
-    private let runner: DeliveryRunner<Arrival>
+    private let loop: ConsumerLoop
+    private let runner: DeliveryRunner
 
     /// A delivery, and what is known of the attempts before.
-    fileprivate struct Arrival: Sendable {
+    fileprivate final class Arrival: DeliveredMessage {
         let delivery: Delivery
         let type: QueueArguments.QueueType?
         let attempts: DeliveryAttempts
+
+        init(_ delivery: Delivery, from type: QueueArguments.QueueType?) {
+            self.delivery = delivery
+            self.type = type
+            attempts = DeliveryAttempts(delivery, from: type)
+        }
     }
 
     /// One incarnation, for the start closure of a `Child`. ``Supervision/Child/consumer(_:of:on:configuration:restart:onOpen:handler:)``
@@ -75,25 +81,28 @@ public actor Consumer: Worker {
         self.configuration = configuration
         stopRequest = context.stopRequest
         let failures = Failures(queue: queue, configuration: configuration, logger: context.logger)
-        var engine = DeliveryCore<Arrival>.Settings()
+        var engine = DeliveryCore.Settings()
         engine.concurrency = max(1, configuration.concurrency)
         engine.timeLimit = configuration.handlerTimeLimit
-        var behavior = DeliveryRunner<Arrival>.Behavior { run in
-            let (arrival, attempt) = (run.first.message, run.first.attempt)
+        var behavior = DeliveryRunner.Behavior { run in
+            guard let arrival = run.first.message as? Arrival else { return [] }
             do {
                 try await handler(arrival.delivery)
                 failures.succeeded()
                 return [.acknowledge]
             } catch {
-                return [failures.decide(arrival, attempt: attempt, error)]
+                return [failures.decide(arrival, attempt: run.first.attempt, error)]
             }
         }
         behavior.publish = { try await pool.publish($0) }
-        behavior.onTimeLimit = { failures.decide($0, attempt: $1, HandlerTimeLimitExceeded()) }
+        behavior.onTimeLimit = { item, _ in
+            guard let arrival = item.message as? Arrival else { return .requeue(after: .zero) }
+            return failures.decide(arrival, attempt: item.attempt, HandlerTimeLimitExceeded())
+        }
         behavior.onEvent = { failures.note($0) }
         let runner = DeliveryRunner(engine, behavior: behavior)
         self.runner = runner
-        var settings = ConsumerLoop<Arrival>.Settings(
+        var settings = ConsumerLoop.Settings(
             queue: queue,
             owner: context.path,
             prefetch: configuration.effectivePrefetch,
@@ -107,7 +116,7 @@ public actor Consumer: Worker {
         settings.missingQueue = configuration.missingQueue
         settings.onConsuming = { failures.consuming($0) }
         let loop = ConsumerLoop(settings, pool: pool, runner: runner) { delivery, type in
-            let arrival = Arrival(delivery: delivery, type: type, attempts: DeliveryAttempts(delivery, from: type))
+            let arrival = Arrival(delivery, from: type)
             var prepared = PreparedDelivery(arrival)
             prepared.attempt = arrival.attempts.number
             prepared.disposition = failures.decide(arrived: arrival)
@@ -235,9 +244,9 @@ extension Consumer {
             )
         }
 
-        func note(_ event: DeliveryRunner<Arrival>.Event) {
+        func note(_ event: DeliveryRunner.Event) {
             switch event {
-            case .began, .settled, .tripped, .recovered, .idle: break
+            case .began, .tripped, .recovered, .idle: break
             case .zombies(let count):
                 let isTooMany = count > max(1, configuration.concurrency)
                 guard isStalled.exchange(isTooMany, ordering: .relaxed) != isTooMany else { return }

@@ -4,7 +4,7 @@ package import Supervision
 import Synchronization
 
 /// Keeps a queue consumed: waits for a channel of its own, sets it up, consumes, and begins again whenever that ends.
-package final class ConsumerLoop<Message: Sendable>: Sendable {
+package final class ConsumerLoop: Sendable {
     package struct Settings: Sendable {
         package var queue: String
         /// Under what name the channel is kept; nil keeps none.
@@ -15,13 +15,15 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
         /// What the queue is; nil if that is not known.
         package var queueType: QueueArguments.QueueType?
         package var missingQueue = MissingQueuePolicy.wait
+        /// Asked where a stream begins, when consuming begins for the first time.
+        package var streamStart: (@Sendable () async throws -> ConsumerArguments.StreamOffset?)?
         package var backoff: Backoff
         package var onOpen: @Sendable (AMQPChannel) async throws -> Void
         package var logger: Logger
         /// Whether an error of `onOpen` is one that somebody else may repair meanwhile.
         package var isTransient: @Sendable (any Error) -> Bool = { _ in false }
-        /// Called when consuming is not possible at present.
-        package var onInterruption: @Sendable (String) -> Void = { _ in }
+        /// Called when consuming is not possible at present. `isMissing`: something that it needs is not there.
+        package var onInterruption: @Sendable (_ reason: String, _ isMissing: Bool) -> Void = { _, _ in }
         /// Called each time consuming has begun, with what is known of the queue.
         package var onConsuming: @Sendable (QueueArguments.QueueType?) -> Void = { _ in }
         /// Up to where a stream is dealt with.
@@ -45,21 +47,21 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
     }
 
     private struct State {
-        var session: ConsumerSession<Message>?
+        var session: ConsumerSession?
         /// Where it was open last. What is exclusive to a connection is found there only.
         var connection: AMQPConnection?
         /// Where a stream goes on.
         var offset: Int64?
         var prefetch: UInt16
         var isPaused = false
-        var interruption: OneShot<ConsumerSession<Message>.Interruption>?
+        var interruption: OneShot<ConsumerSession.Interruption>?
         var resumed: OneShot<Void>?
         /// Its owner has ended: what is opened from now on is closed at once.
         var isOver = false
     }
 
-    private let runner: DeliveryRunner<Message>
-    private let prepare: @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery<Message>
+    private let runner: DeliveryRunner
+    private let prepare: @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery
     private let pool: AMQPPool
     private let settings: Settings
     private let state: Mutex<State>
@@ -67,8 +69,8 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
     package init(
         _ settings: Settings,
         pool: AMQPPool,
-        runner: DeliveryRunner<Message>,
-        prepare: @escaping @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery<Message>
+        runner: DeliveryRunner,
+        prepare: @escaping @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery
     ) {
         self.settings = settings
         self.pool = pool
@@ -91,7 +93,7 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
         while true {
             try await waitWhilePaused()
             let session = try await session()
-            let interruption: OneShot<ConsumerSession<Message>.Interruption>?
+            let interruption: OneShot<ConsumerSession.Interruption>?
             do {
                 try await settings.onOpen(session.channel)
                 wasOpen = true
@@ -110,7 +112,7 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
                 } else if !settings.isTransient(error) {
                     throw error
                 }
-                settings.onInterruption("\(error)")
+                settings.onInterruption("\(error)", (error as? AMQPError).map { $0.replyCode == 404 } ?? true)
                 settings.logger.warning(
                     "cannot consume",
                     metadata: ["queue": "\(settings.queue)", "error": "\(error)"]
@@ -124,7 +126,7 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
                     failures = 0
                     continue
                 }
-                settings.onInterruption("\(reason)")
+                settings.onInterruption("\(reason)", false)
                 settings.logger.warning(
                     "consuming was interrupted",
                     metadata: ["queue": "\(settings.queue)", "reason": "\(reason)"]
@@ -138,13 +140,14 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
     }
 
     private func consume(
-        on session: ConsumerSession<Message>
-    ) async throws -> OneShot<ConsumerSession<Message>.Interruption> {
+        on session: ConsumerSession
+    ) async throws -> OneShot<ConsumerSession.Interruption> {
         let (prefetch, offset) = state.withLock { ($0.prefetch, $0.offset) }
         try await session.channel.setPrefetch(prefetch)
         let declared = session.channel.declaredTypes.withLock { $0[settings.queue] }
         var type = settings.queueType ?? declared
         var arguments = settings.arguments
+        if offset == nil, let start = settings.streamStart { arguments.streamOffset = try await start() }
         if arguments.streamOffset != nil { type = .stream }
         // What a stream does that is told nothing. Said, the channel knows, too, that it is one.
         if type == .stream, arguments.streamOffset == nil { arguments.streamOffset = .next }
@@ -171,7 +174,7 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
     }
 
     /// The channel as before, the one that an earlier incarnation left, or a new one.
-    private func session() async throws -> ConsumerSession<Message> {
+    private func session() async throws -> ConsumerSession {
         if let session = state.withLock({ $0.session }), session.channel.closedError == nil { return session }
         while true {
             try Task.checkCancellation()
@@ -199,7 +202,7 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
         return try await pool.connection(within: .seconds(1))
     }
 
-    private func adopt(_ channel: AMQPChannel) throws(AMQPError) -> ConsumerSession<Message> {
+    private func adopt(_ channel: AMQPChannel) throws(AMQPError) -> ConsumerSession {
         let session = ConsumerSession(
             on: channel,
             runner: runner,
@@ -223,7 +226,7 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
         throw .cancelled(operation: "consuming")
     }
 
-    private func discard(_ session: ConsumerSession<Message>) async {
+    private func discard(_ session: ConsumerSession) async {
         state.withLock { if $0.session === session { $0.session = nil } }
         session.end()
         if let owner = settings.owner { pool.keptChannels.forget(session.channel, of: owner) }
@@ -277,6 +280,9 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
 
     // MARK: Ending
 
+    /// What its deliveries come from at present.
+    package var source: DeliveryCore.Source? { state.withLock { $0.session }?.source }
+
     /// Takes nothing more in. ``run()`` must have ended.
     package func cancel(timeout: Duration) async {
         guard let session = state.withLock({ $0.session }), session.channel.closedError == nil else { return }
@@ -299,7 +305,7 @@ package final class ConsumerLoop<Message: Sendable>: Sendable {
         pool.keptChannels.leave(session.channel, consumer: session.tag, begun: begun, of: owner)
     }
 
-    private func end() -> (session: ConsumerSession<Message>, begun: [UInt64])? {
+    private func end() -> (session: ConsumerSession, begun: [UInt64])? {
         let session = state.withLock { state in
             state.isOver = true
             defer { state.session = nil }

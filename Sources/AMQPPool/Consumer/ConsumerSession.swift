@@ -4,8 +4,8 @@ import Supervision
 import Synchronization
 
 /// What a consumer makes of a delivery before it is its turn.
-package struct PreparedDelivery<Message: Sendable>: Sendable {
-    package var message: Message
+package struct PreparedDelivery: Sendable {
+    package var message: any DeliveredMessage
     /// Messages of one are handled one after another, or in batches of their own.
     package var partition: Int?
     /// Which attempt this is.
@@ -13,7 +13,7 @@ package struct PreparedDelivery<Message: Sendable>: Sendable {
     /// What becomes of it without being handled.
     package var disposition: Disposition?
 
-    package init(_ message: Message) {
+    package init(_ message: any DeliveredMessage) {
         self.message = message
     }
 }
@@ -21,7 +21,7 @@ package struct PreparedDelivery<Message: Sendable>: Sendable {
 /// One consumer incarnation on one channel: it brings what is delivered to the runner, and settlements back.
 ///
 /// Once it is over, nothing reaches the channel through it any more: what it has not settled is the next one's.
-final class ConsumerSession<Message: Sendable>: DeliverySource {
+final class ConsumerSession: DeliverySource {
     /// Why the broker delivers nothing more.
     enum Interruption: Sendable {
         case cancelledByBroker
@@ -37,11 +37,13 @@ final class ConsumerSession<Message: Sendable>: DeliverySource {
         var declaredType: QueueArguments.QueueType?
         var isProbing = false
         var offsets: StreamOffsets?
+        /// Nothing reaches the channel any more.
+        var isOver = false
     }
 
     let channel: AMQPChannel
-    private let runner: DeliveryRunner<Message>
-    private let prepare: @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery<Message>
+    private let runner: DeliveryRunner
+    private let prepare: @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery
     /// Finds out whether the queue is a stream.
     private let isStream: @Sendable () async -> Bool
     private let onOffset: @Sendable (Int64) -> Void
@@ -49,8 +51,8 @@ final class ConsumerSession<Message: Sendable>: DeliverySource {
 
     init(
         on channel: AMQPChannel,
-        runner: DeliveryRunner<Message>,
-        prepare: @escaping @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery<Message>,
+        runner: DeliveryRunner,
+        prepare: @escaping @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery,
         isStream: @escaping @Sendable () async -> Bool,
         onOffset: @escaping @Sendable (Int64) -> Void
     ) {
@@ -159,13 +161,17 @@ final class ConsumerSession<Message: Sendable>: DeliverySource {
     // MARK: Settling
 
     func settle(_ tag: UInt64, _ settlement: Settlement) {
-        switch settlement {
-        case .acknowledge: channel.acknowledge(tag)
-        case .reject: channel.reject(tag, requeue: false)
-        case .requeue: channel.reject(tag, requeue: true)
-        case .giveBack: channel.giveBack(tag)
+        let offset = state.withLock { state -> Int64? in
+            guard !state.isOver else { return nil }
+            switch settlement {
+            case .acknowledge: channel.acknowledge(tag)
+            case .reject: channel.reject(tag, requeue: false)
+            case .requeue: channel.reject(tag, requeue: true)
+            case .giveBack: channel.giveBack(tag)
+            }
+            return state.offsets?.settled(tag)
         }
-        if let offset = state.withLock({ $0.offsets?.settled(tag) }) { onOffset(offset) }
+        if let offset { onOffset(offset) }
     }
 
     // MARK: Ending
@@ -180,6 +186,10 @@ final class ConsumerSession<Message: Sendable>: DeliverySource {
     /// - Returns: The tags of those whose handling had begun.
     @discardableResult
     func end() -> [UInt64] {
-        runner.close(source)
+        let source = state.withLock { state in
+            state.isOver = true
+            return state.source
+        }
+        return runner.close(source)
     }
 }

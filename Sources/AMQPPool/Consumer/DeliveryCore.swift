@@ -3,7 +3,12 @@ import DequeModule
 import HeapModule
 package import Supervision
 
-/// Decides about every delivery of a consumer: when it runs, and what the broker is told about it.
+/// What was delivered, as whoever handles it sees it. An object, so that the core and the runner move one pointer around and are not
+/// generic: other modules could not specialize them.
+package protocol DeliveredMessage: AnyObject, Sendable {}
+
+/// Decides about every delivery: when it runs, when its time is over, and what the broker is told about it. Messages of consumers and
+/// workers and requests of receivers are deliveries.
 ///
 /// A pure value: it takes what happens and the time, and returns actions, which ``DeliveryRunner`` carries out in their order.
 ///
@@ -17,8 +22,8 @@ package import Supervision
 /// ```
 ///
 /// Taking an entry out is the right to settle it, so a delivery is settled at most once whatever races.
-package struct DeliveryCore<Message: Sendable>: Sendable {
-    /// Names a delivery within this consumer.
+package struct DeliveryCore: Sendable {
+    /// Names a delivery within its runner.
     package typealias Key = UInt64
     /// Names one run of a handler.
     package typealias RunID = UInt64
@@ -40,12 +45,24 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         package var rate: DeliveryRate?
         /// Stops handling when too many messages fail.
         package var killSwitch: KillSwitch?
-        /// Whether a handler that is given up counts until it ends. If not, nobody says when it does.
-        package var countsZombies = true
+        /// What follows from handlers that run on although their messages are given up.
+        package var zombies = Zombies.limit
+        /// How many deliveries may wait for a place, of those that may be refused. If nil, all wait.
+        package var maximumWaiting: Int?
         /// The pauses between attempts to publish a message that was handled or given up.
         package var publishBackoff = Backoff(minimum: .milliseconds(100), maximum: .seconds(30), jitter: 0.5)
 
         package init() {}
+    }
+
+    /// What follows from handlers that run on although their messages are given up.
+    package enum Zombies: Sendable, Hashable {
+        /// Nobody says when they end, so they are not counted.
+        case unknown
+        /// They are counted, and whoever listens does something about it.
+        case counted
+        /// When there are more of them than places, nothing more begins.
+        case limit
     }
 
     /// What the queue at the other end of a channel understands.
@@ -59,18 +76,24 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
 
     package struct Item: Sendable {
         package let key: Key
-        package let message: Message
+        package let message: any DeliveredMessage
         /// 1 for the first.
         package let attempt: Int
     }
 
     package enum Action: Sendable {
         case run(RunID, Item, rest: [Item])
+        /// It has a place again, after ``suspended(_:at:_:)``.
+        case resume(RunID)
         case cancel(RunID)
-        /// The handler of this message has reached its time limit: ``decided(_:_:at:_:)`` says what becomes of it.
-        case decide(Item)
-        case settle(Source, tag: UInt64, Settlement)
-        case publish(Key, Forward)
+        /// The time of this message is over: ``decided(_:_:at:_:)`` says what becomes of it. `nil`: it never ran.
+        case decide(Item, RunID?)
+        /// Its channel is lost.
+        case lost(Item, RunID?)
+        case settle(any DeliverySource, tag: UInt64, Settlement)
+        /// Whoever decided tells the broker.
+        case carryOut(@Sendable () -> Void)
+        indirect case publish(Key, Forward)
         /// Nobody needs to know any more what becomes of it: if it is not sent, it need not be.
         case withdraw(Key)
         /// Too large a share of the messages failed: nothing begins for this long.
@@ -92,7 +115,7 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
     private enum Next: Sendable {
         case retry
         case requeue
-        case publish(Forward, failures: Int)
+        indirect case publish(Forward, failures: Int)
     }
 
     private enum Phase: Sendable {
@@ -101,19 +124,21 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         case running(RunID)
         /// Waits for this to be due; the serial tells it from pauses before.
         case pausing(Next, serial: UInt64)
-        case publishing(Forward, failures: Int)
-        /// Given up by its handler's time limit, and not decided yet.
+        indirect case publishing(Forward, failures: Int)
+        /// Its time is over, and it is not decided yet what becomes of it.
         case undecided
         /// Decided, but not to be said before its source is known.
         case undetermined(Settlement)
     }
 
     private struct Entry: Sendable {
-        let message: Message
+        let message: any DeliveredMessage
         let source: Source
         let tag: UInt64
-        let partition: Int?
+        var partition: Int?
         var attempt: Int
+        /// When its time is over.
+        var due: Duration?
         var wasRun = false
         var phase = Phase.waiting
     }
@@ -123,7 +148,35 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         let rest: [Key]
         /// The key whose others wait until it has ended.
         let partition: Int?
-        var isZombie = false
+        var stage = Stage.running
+    }
+
+    /// How far a run is.
+    package enum Stage: Sendable, Hashable {
+        /// For a place.
+        case waiting
+        case running
+        /// It has begun and waits, without a place, for something else than its own work.
+        case suspended
+        /// It has what it waited for, and waits for a place.
+        case resuming
+        /// It was suspended for what is there already.
+        case released
+        case zombie
+
+        var hasPlace: Bool { self == .running || self == .released }
+    }
+
+    /// What is to have the next place.
+    private enum Turn: Sendable {
+        case begin(Run)
+        case resume(RunID)
+    }
+
+    private struct SourceState: Sendable {
+        var kind: SourceKind
+        /// `nil`: whoever decides tells the broker.
+        let target: (any DeliverySource)?
     }
 
     /// Messages of one key.
@@ -136,12 +189,21 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         var due: Duration?
     }
 
-    private struct Pause: Sendable, Comparable {
-        let due: Duration
-        let key: Key
-        let serial: UInt64
+    /// Something to look at when its time has come, unless it has become something else by then.
+    private struct Alarm: Sendable, Comparable {
+        enum Subject: Sendable, Equatable {
+            case pause(Key)
+            case timeLimit(RunID)
+            case deadline(Key)
+        }
 
-        static func < (left: Pause, right: Pause) -> Bool { (left.due, left.serial) < (right.due, right.serial) }
+        let due: Duration
+        let serial: UInt64
+        let subject: Subject
+
+        static func < (left: Alarm, right: Alarm) -> Bool {
+            left.due == right.due ? left.serial < right.serial : left.due < right.due
+        }
     }
 
     private enum Stopping: Sendable {
@@ -156,17 +218,18 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
     /// The time of what happened last.
     private var now = Duration.zero
     private var entries: [Key: Entry] = [:]
-    private var sources: [Source: SourceKind] = [:]
+    private var sources: [Source: SourceState] = [:]
     private var runs: [RunID: Run] = [:]
-    private var ready = Deque<Run>()
+    private var ready = Deque<Turn>()
     /// By key. Those without one are under nil, where batches are collected.
     private var partitions: [Int?: Partition] = [:]
-    private var deadlines = Deque<(due: Duration, run: RunID)>()
-    private var pauses = Heap<Pause>()
+    private var alarms = Heap<Alarm>()
     private var lastKey: Key = 0
     private var lastRun: RunID = 0
     private var lastSerial: UInt64 = 0
     private var runningCount = 0
+    private var waitingCount = 0
+    private var hasEnded = false
     private var stopping = Stopping.no
     private var isPaused = false
     private var tokens: DeliveryRate.Tokens?
@@ -184,24 +247,47 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
     /// How many handlers run whose messages are not given up.
     package var running: Int { runningCount }
 
+    /// How many deliveries wait for a place.
+    package var waiting: Int { waitingCount }
+
+    /// How far a run is; `nil` when it has ended, or nobody waits for its end.
+    package func stage(of run: RunID) -> Stage? { runs[run]?.stage }
+
+    /// Whether this is published, and nobody has said how that ended.
+    package func isPublishing(_ key: Key) -> Bool {
+        if case .publishing? = entries[key]?.phase { true } else { false }
+    }
+
+    /// The deliveries that came first. Walks all.
+    package func oldest(_ limit: Int) -> [(message: any DeliveredMessage, stage: Stage)] {
+        entries.keys.sorted().prefix(max(0, limit)).compactMap { key in
+            guard let entry = entries[key] else { return nil }
+            guard case .running(let run) = entry.phase else { return (entry.message, .waiting) }
+            return (entry.message, stage(of: run) ?? .running)
+        }
+    }
+
     /// Whether it still waits to hear about a delivery of this source.
     package func isIdle(_ source: Source) -> Bool { !entries.values.contains { $0.source == source } }
 
     // MARK: Inputs
 
     /// A channel begins to deliver.
-    package mutating func opened(_ source: Source, _ kind: SourceKind) {
-        sources[source] = kind
+    ///
+    /// - Parameter target: who is told what becomes of its deliveries. `nil`: whoever decides tells the broker.
+    package mutating func opened(_ source: Source, _ kind: SourceKind, for target: (any DeliverySource)?) {
+        guard !hasEnded else { return }
+        sources[source] = SourceState(kind: kind, target: target)
     }
 
-    package func kind(of source: Source) -> SourceKind? { sources[source] }
+    package func kind(of source: Source) -> SourceKind? { sources[source]?.kind }
 
     /// What a source is has been found out, or is being found out.
     package mutating func determined(_ source: Source, _ kind: SourceKind, at time: Duration, _ actions: inout [Action])
     {
         guard sources[source] != nil else { return }
         now = time
-        sources[source] = kind
+        sources[source]?.kind = kind
         guard kind != .undetermined else { return }
         for (key, entry) in entries where entry.source == source {
             if case .undetermined(let settlement) = entry.phase { settle(key, settlement, &actions) }
@@ -214,30 +300,45 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
     /// - Parameters:
     ///   - partition: the messages of one are handled one after another, or in batches of their own.
     ///   - attempt: which attempt this is, with those that are known from before.
+    ///   - timeLeft: after how long its time is over, whether it has begun by then or waits. It never begins after that.
+    ///   - mayBeRefused: whether it is one of those that ``Settings/maximumWaiting`` is for.
     ///   - disposition: what becomes of it without being handled, if that is known already.
+    /// - Returns: `false` when it is refused: too many wait.
     package mutating func arrived(
-        _ message: Message,
+        _ message: any DeliveredMessage,
         from source: Source,
         tag: UInt64,
         partition: Int? = nil,
         attempt: Int = 1,
+        timeLeft: Duration? = nil,
+        mayBeRefused: Bool = false,
         disposition: Disposition? = nil,
         at time: Duration,
         _ actions: inout [Action]
-    ) {
+    ) -> Bool {
         // What comes behind the loss of its channel is delivered again.
-        guard sources[source] != nil else { return }
+        guard sources[source] != nil else { return true }
+        if mayBeRefused, let limit = settings.maximumWaiting, runningCount >= settings.concurrency,
+            waitingCount >= limit
+        {
+            return false
+        }
         now = time
         lastKey += 1
         let key = lastKey
         entries[key] = Entry(message: message, source: source, tag: tag, partition: partition, attempt: attempt)
-        if case .draining = stopping { return settle(key, .giveBack, &actions) }
-        if let disposition {
+        waitingCount += 1
+        if case .draining = stopping {
+            settle(key, .giveBack, &actions)
+        } else if let disposition {
             entries[key]?.wasRun = true
-            return apply(disposition, to: key, &actions)
+            apply(disposition, to: key, &actions)
+        } else {
+            if let timeLeft { setAlarm(.deadline(key), after: timeLeft) }
+            enqueue(key, partition)
+            startReady(&actions)
         }
-        enqueue(key, partition)
-        startReady(&actions)
+        return true
     }
 
     /// A handler has ended.
@@ -245,13 +346,13 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
     /// - Parameter dispositions: what becomes of its messages, by their place in the run. One that is not there was not handled.
     package mutating func ended(
         _ id: RunID,
-        _ dispositions: [Disposition],
+        _ dispositions: Dispositions,
         at time: Duration,
         _ actions: inout [Action]
     ) {
         guard let run = runs.removeValue(forKey: id) else { return }
         now = time
-        if run.isZombie {
+        if run.stage == .zombie {
             zombieCount -= 1
             actions.append(.zombies(zombieCount))
             if let partition = run.partition {
@@ -259,10 +360,11 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
                 advance(partition)
             }
         } else {
-            runningCount -= 1
+            if run.stage.hasPlace { runningCount -= 1 }
+            if run.stage == .resuming { waitingCount -= 1 }
             conclude(run.first, of: id, dispositions.first, &actions)
-            for (key, index) in zip(run.rest, 1...) {
-                conclude(key, of: id, index < dispositions.count ? dispositions[index] : nil, &actions)
+            for (key, index) in zip(run.rest, 0...) {
+                conclude(key, of: id, index < dispositions.rest.count ? dispositions.rest[index] : nil, &actions)
             }
         }
         startReady(&actions)
@@ -280,7 +382,36 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         apply(disposition, to: key, &actions)
     }
 
-    /// What becomes of a message whose handler reached its time limit.
+    /// A handler waits for something else than its own work: others have its place meanwhile.
+    package mutating func suspended(_ id: RunID, at time: Duration, _ actions: inout [Action]) {
+        now = time
+        switch runs[id]?.stage {
+        case .running:
+            runs[id]?.stage = .suspended
+            runningCount -= 1
+            startReady(&actions)
+        case .released:
+            runs[id]?.stage = .running
+            actions.append(.resume(id))
+        case .waiting, .suspended, .resuming, .zombie, nil: break
+        }
+    }
+
+    /// What a handler waits for is there, or will have been when it waits: it goes on when it has a place.
+    package mutating func released(_ id: RunID, at time: Duration, _ actions: inout [Action]) {
+        now = time
+        switch runs[id]?.stage {
+        case .running: runs[id]?.stage = .released
+        case .suspended:
+            runs[id]?.stage = .resuming
+            waitingCount += 1
+            ready.append(.resume(id))
+            startReady(&actions)
+        case .waiting, .resuming, .released, .zombie, nil: break
+        }
+    }
+
+    /// What becomes of a message whose time is over.
     package mutating func decided(
         _ key: Key,
         _ disposition: Disposition,
@@ -289,6 +420,8 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
     ) {
         guard case .undecided? = entries[key]?.phase else { return }
         now = time
+        // Who has it tried again although its time is over gives it time.
+        if let due = entries[key]?.due, due <= now { entries[key]?.due = nil }
         record(disposition, &actions)
         apply(disposition, to: key, &actions)
         startReady(&actions)
@@ -325,12 +458,15 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         var begun: [UInt64] = []
         for (key, entry) in entries where entry.source == source {
             if entry.wasRun { begun.append(entry.tag) }
+            var run: RunID?
             switch entry.phase {
-            case .running(let run): interrupted.insert(run)
+            case .running(let id): run = id
             case .publishing: actions.append(.withdraw(key))
             case .waiting, .pausing, .undecided, .undetermined: break
             }
             remove(key)
+            if let run { interrupted.insert(run) }
+            actions.append(.lost(Item(key: key, message: entry.message, attempt: entry.attempt), run))
         }
         for id in interrupted where !hasLiveMessage(id) { abandon(id, &actions) }
         startReady(&actions)
@@ -345,13 +481,14 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
             settings.killSwitch?.reset()
             actions.append(.recovered)
         }
-        while let first = deadlines.first, first.due <= now || !isRunning(first.run) {
-            deadlines.removeFirst()
-            if first.due <= now { expire(first.run, &actions) }
-        }
-        while let pause = pauses.min, pause.due <= now || !isCurrent(pause) {
-            pauses.removeMin()
-            resume(pause, &actions)
+        while let alarm = alarms.min, alarm.due <= now || !isCurrent(alarm) {
+            alarms.removeMin()
+            guard isCurrent(alarm) else { continue }
+            switch alarm.subject {
+            case .pause(let key): resume(key, &actions)
+            case .timeLimit(let run): expire(run, &actions)
+            case .deadline(let key): expire(delivery: key, &actions)
+            }
         }
         for (partition, state) in partitions where state.due.map({ $0 <= now }) ?? false { advance(partition) }
         startReady(&actions)
@@ -359,17 +496,22 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
 
     /// When ``tick(at:_:)`` is to be called next.
     package var nextWake: Duration? {
-        var next = deadlines.first?.due
+        var next = alarms.min?.due
         func consider(_ due: Duration?) {
             if let due, next.map({ due < $0 }) ?? true { next = due }
         }
-        consider(pauses.min?.due)
         consider(trippedUntil)
         if settings.batchSize > 1 {
             for (partition, state) in partitions where isFree(state, partition) { consider(state.due) }
         }
         if !ready.isEmpty { consider(tokens?.nextDue) }
         return next
+    }
+
+    /// The end: nothing is settled any more, and nothing new comes in.
+    package mutating func closeAll(at time: Duration, _ actions: inout [Action]) {
+        hasEnded = true
+        for source in Array(sources.keys) { closed(source, at: time, &actions) }
     }
 
     /// Begins nothing more. What comes waits until it is given back, or ``release(at:_:)``.
@@ -384,9 +526,10 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         startReady(&actions)
     }
 
-    /// Gives back what is not being handled. No consumer may be there any more: the broker would deliver it here again.
-    package mutating func giveBack(_ actions: inout [Action]) {
-        for (key, entry) in entries {
+    /// Gives back what is not being handled, of one source or of all. No consumer may be there any more: the broker would deliver it here
+    /// again.
+    package mutating func giveBack(_ source: Source? = nil, _ actions: inout [Action]) {
+        for (key, entry) in entries where source == nil || entry.source == source {
             switch entry.phase {
             case .running, .publishing, .undecided, .undetermined: break
             case .waiting: settle(key, entry.wasRun ? .requeue : .giveBack, &actions)
@@ -399,7 +542,7 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
     package mutating func drain(finishing: Bool, at time: Duration, _ actions: inout [Action]) {
         now = time
         stopping = .draining(finishing: finishing)
-        guard finishing else { return giveBack(&actions) }
+        guard finishing else { return giveBack(nil, &actions) }
         for (key, entry) in entries {
             if case .pausing = entry.phase { settle(key, .requeue, &actions) }
         }
@@ -447,7 +590,7 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
 
     private mutating func enqueue(_ key: Key, _ partition: Int?) {
         guard settings.batchSize > 1 || (partition != nil && settings.isOrdered) else {
-            ready.append(Run(first: key, rest: [], partition: nil))
+            ready.append(.begin(Run(first: key, rest: [], partition: nil)))
             return
         }
         partitions[partition, default: Partition()].waiting.append(key)
@@ -469,7 +612,7 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
             let rest = size > 1 ? Array(state.waiting.prefix(size).dropFirst()) : []
             state.waiting.removeFirst(size)
             if holdsKey { state.live += size }
-            ready.append(Run(first: first, rest: rest, partition: holdsKey ? partition : nil))
+            ready.append(.begin(Run(first: first, rest: rest, partition: holdsKey ? partition : nil)))
             state.due = settings.batchSize > 1 && !state.waiting.isEmpty ? time(after: settings.batchDelay) : nil
         }
         if state.waiting.isEmpty { state.due = nil }
@@ -478,7 +621,17 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
     }
 
     private mutating func startReady(_ actions: inout [Action]) {
-        while !ready.isEmpty, mayStart(), let next = ready.popFirst() { start(next, &actions) }
+        while !ready.isEmpty, mayStart(), let next = ready.popFirst() {
+            switch next {
+            case .begin(let run): start(run, &actions)
+            case .resume(let id):
+                guard runs[id]?.stage == .resuming else { continue }
+                runs[id]?.stage = .running
+                waitingCount -= 1
+                runningCount += 1
+                actions.append(.resume(id))
+            }
+        }
     }
 
     private mutating func mayStart() -> Bool {
@@ -487,8 +640,9 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         case .holding, .draining(finishing: false): return false
         }
         guard !isPaused, trippedUntil == nil else { return false }
+        guard runningCount < settings.concurrency else { return false }
         // Zombies take no place, but more of them than there are places stop the rest until some have ended.
-        guard runningCount < settings.concurrency, zombieCount <= settings.concurrency else { return false }
+        if settings.zombies == .limit, zombieCount > settings.concurrency { return false }
         return tokens?.hasOne(at: now) ?? true
     }
 
@@ -512,18 +666,17 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
         runs[id] = run
         runningCount += 1
         tokens?.take(1 + rest.count, at: now)
-        if let limit = settings.timeLimit {
-            deadlines.append((time(after: limit), id))
-            // A handler that runs long keeps the others behind it, which may have ended.
-            if deadlines.count > 2 * runs.count + 64 { deadlines = deadlines.filter { isRunning($0.run) } }
-        }
+        if let limit = settings.timeLimit { setAlarm(.timeLimit(id), after: limit) }
         actions.append(.run(id, first, rest: rest))
     }
 
     private mutating func begin(_ key: Key, _ run: RunID) -> Item? {
         guard let entry = entries[key], case .waiting = entry.phase else { return nil }
+        // The alarm may be late.
+        if let due = entry.due, due <= now { return nil }
         entries[key]?.phase = .running(run)
         entries[key]?.wasRun = true
+        waitingCount -= 1
         return Item(key: key, message: entry.message, attempt: entry.attempt)
     }
 
@@ -552,82 +705,137 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
             entries[key]?.attempt += 1
             pause(key, .retry, for: delay)
         case .forward(let forward):
+            leaveLine(key)
             entries[key]?.phase = .publishing(forward, failures: 0)
             actions.append(.publish(key, forward))
+        case .settled(let settle):
+            actions.append(.carryOut(settle))
+            remove(key)
         }
     }
 
     private mutating func settle(_ key: Key, _ settlement: Settlement, _ actions: inout [Action]) {
         guard let entry = entries[key] else { return }
-        switch (settlement, sources[entry.source]) {
-        case (.acknowledge, _), (_, .queue), (_, nil):
-            actions.append(.settle(entry.source, tag: entry.tag, settlement))
+        let source = sources[entry.source]
+        func say(_ settlement: Settlement) {
+            if let target = source?.target { actions.append(.settle(target, tag: entry.tag, settlement)) }
             remove(key)
-        case (.reject, .stream):
-            actions.append(.settle(entry.source, tag: entry.tag, .acknowledge))
-            remove(key)
+        }
+        switch (settlement, source?.kind) {
+        case (.acknowledge, _), (_, .queue), (_, nil): say(settlement)
+        case (.reject, .stream): say(.acknowledge)
         case (.requeue, .stream), (.giveBack, .stream):
             // A stream delivers nothing again: it is tried again here, unless nothing is any more.
             if isStopping { return remove(key) }
             entries[key]?.attempt += 1
             makeReady(key)
-        case (_, .undetermined): entries[key]?.phase = .undetermined(settlement)
+        case (_, .undetermined):
+            leaveLine(key)
+            entries[key]?.phase = .undetermined(settlement)
         }
+    }
+
+    /// A delivery that waits for a place becomes something else.
+    private mutating func leaveLine(_ key: Key) {
+        if case .waiting? = entries[key]?.phase { waitingCount -= 1 }
     }
 
     /// It holds its key already, so it does not stand in the key's line again.
     private mutating func makeReady(_ key: Key) {
+        leaveLine(key)
         entries[key]?.phase = .waiting
+        waitingCount += 1
         let partition = settings.isOrdered ? entries[key]?.partition : nil
-        ready.append(Run(first: key, rest: [], partition: partition))
+        ready.append(.begin(Run(first: key, rest: [], partition: partition)))
     }
 
     private mutating func pause(_ key: Key, _ next: Next, for delay: Duration) {
-        lastSerial += 1
-        entries[key]?.phase = .pausing(next, serial: lastSerial)
-        pauses.insert(Pause(due: time(after: delay), key: key, serial: lastSerial))
-        if pauses.count > 2 * entries.count + 64 {
-            pauses = Heap(pauses.unordered.filter { isCurrent($0) })
-        }
+        leaveLine(key)
+        entries[key]?.phase = .pausing(next, serial: lastSerial + 1)
+        setAlarm(.pause(key), after: delay)
     }
 
-    private func isCurrent(_ pause: Pause) -> Bool {
-        if case .pausing(_, pause.serial)? = entries[pause.key]?.phase { true } else { false }
-    }
-
-    private mutating func resume(_ pause: Pause, _ actions: inout [Action]) {
-        guard case .pausing(let next, pause.serial)? = entries[pause.key]?.phase else { return }
+    private mutating func resume(_ key: Key, _ actions: inout [Action]) {
+        guard case .pausing(let next, _)? = entries[key]?.phase else { return }
         switch next {
-        case .requeue: settle(pause.key, .requeue, &actions)
-        case .retry: makeReady(pause.key)
+        case .requeue: settle(key, .requeue, &actions)
+        case .retry: makeReady(key)
         case .publish(let forward, let failures):
-            entries[pause.key]?.phase = .publishing(forward, failures: failures)
-            actions.append(.publish(pause.key, forward))
+            entries[key]?.phase = .publishing(forward, failures: failures)
+            actions.append(.publish(key, forward))
         }
     }
 
-    private func isRunning(_ run: RunID) -> Bool { runs[run].map { !$0.isZombie } ?? false }
+    // MARK: Time
+
+    private mutating func setAlarm(_ subject: Alarm.Subject, after delay: Duration) {
+        let due = time(after: delay)
+        if case .deadline(let key) = subject { entries[key]?.due = due }
+        lastSerial += 1
+        alarms.insert(Alarm(due: due, serial: lastSerial, subject: subject))
+        // What ends before its time is not searched for.
+        if alarms.count > 2 * entries.count + 64 {
+            alarms = Heap(alarms.unordered.filter { isCurrent($0) })
+        }
+    }
+
+    private func isCurrent(_ alarm: Alarm) -> Bool {
+        switch alarm.subject {
+        case .pause(let key):
+            if case .pausing(_, alarm.serial)? = entries[key]?.phase { true } else { false }
+        case .timeLimit(let run): runs[run].map { $0.stage != .zombie } ?? false
+        case .deadline(let key): entries[key]?.due == alarm.due
+        }
+    }
 
     private mutating func expire(_ id: RunID, _ actions: inout [Action]) {
-        guard let run = runs[id], !run.isZombie else { return }
+        guard let run = runs[id], run.stage != .zombie else { return }
         abandon(id, &actions)
         for key in [run.first] + run.rest {
             guard let entry = entries[key], case .running(id) = entry.phase else { continue }
             entries[key]?.phase = .undecided
-            actions.append(.decide(Item(key: key, message: entry.message, attempt: entry.attempt)))
+            actions.append(.decide(Item(key: key, message: entry.message, attempt: entry.attempt), id))
+        }
+    }
+
+    /// The time of a delivery is over, wherever it is.
+    private mutating func expire(delivery key: Key, _ actions: inout [Action]) {
+        guard let entry = entries[key] else { return }
+        let item = Item(key: key, message: entry.message, attempt: entry.attempt)
+        switch entry.phase {
+        case .waiting:
+            if let index = partitions[entry.partition]?.waiting.firstIndex(of: key) {
+                partitions[entry.partition]?.waiting.remove(at: index)
+                // It holds nothing of its key.
+                entries[key]?.partition = nil
+            }
+            leaveLine(key)
+            entries[key]?.phase = .undecided
+            actions.append(.decide(item, nil))
+        case .running(let id):
+            entries[key]?.phase = .undecided
+            if !hasLiveMessage(id) { abandon(id, &actions) }
+            actions.append(.decide(item, id))
+        case .pausing(.retry, _):
+            entries[key]?.phase = .undecided
+            actions.append(.decide(item, nil))
+        // What becomes of it is decided.
+        case .pausing(.requeue, _), .pausing(.publish, _), .publishing, .undecided, .undetermined: break
         }
     }
 
     /// Does not wait for a handler any longer. It holds its key until it ends.
     private mutating func abandon(_ id: RunID, _ actions: inout [Action]) {
-        guard let run = runs[id], !run.isZombie else { return }
-        runningCount -= 1
+        guard let run = runs[id], run.stage != .zombie else { return }
+        if run.stage == .resuming { waitingCount -= 1 }
+        if run.stage.hasPlace { runningCount -= 1 }
         actions.append(.cancel(id))
-        guard settings.countsZombies else {
+        // One that waits for others ends at once when it is cancelled.
+        guard settings.zombies != .unknown, run.stage.hasPlace else {
             runs[id] = nil
             return
         }
-        runs[id]?.isZombie = true
+        runs[id]?.stage = .zombie
         zombieCount += 1
         if let partition = run.partition { partitions[partition, default: Partition()].zombies += 1 }
         actions.append(.zombies(zombieCount))
@@ -642,8 +850,16 @@ package struct DeliveryCore<Message: Sendable>: Sendable {
 
     private mutating func remove(_ key: Key) {
         guard let entry = entries.removeValue(forKey: key) else { return }
+        if case .waiting = entry.phase { waitingCount -= 1 }
         if ready.count > 2 * entries.count + 64 {
-            ready = Deque(ready.filter { run in ([run.first] + run.rest).contains { entries[$0] != nil } })
+            ready = Deque(
+                ready.filter { turn in
+                    switch turn {
+                    case .begin(let run): ([run.first] + run.rest).contains { entries[$0] != nil }
+                    case .resume(let id): runs[id] != nil
+                    }
+                }
+            )
         }
         guard var state = partitions[entry.partition] else { return }
         if case .waiting = entry.phase, !entry.wasRun, let index = state.waiting.firstIndex(of: key) {

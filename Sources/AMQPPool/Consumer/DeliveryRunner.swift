@@ -4,47 +4,59 @@ import Synchronization
 
 /// Where deliveries come from, and who is told what becomes of them.
 package protocol DeliverySource: AnyObject, Sendable {
-    /// Must not block: it is called under a lock, so that nothing is told behind the end of the source.
+    /// Called by any thread, without a lock. What comes after the end of the source, as its owner sees it, is to be left alone.
     func settle(_ tag: UInt64, _ settlement: Settlement)
 }
 
 /// One run of a handler: a message, or a batch.
-package struct DeliveryRun<Message: Sendable>: Sendable {
-    package let id: UInt64
-    package let first: DeliveryCore<Message>.Item
-    package let rest: [DeliveryCore<Message>.Item]
+package struct DeliveryRun: Sendable {
+    package let id: DeliveryCore.RunID
+    package let first: DeliveryCore.Item
+    package let rest: [DeliveryCore.Item]
 
-    package var items: [DeliveryCore<Message>.Item] { [first] + rest }
+    package var items: [DeliveryCore.Item] { [first] + rest }
 }
 
-/// Carries out what ``DeliveryCore`` decides: starts and cancels tasks of handlers, tells the broker, publishes, sets the timer.
-package final class DeliveryRunner<Message: Sendable>: Sendable {
-    package typealias Core = DeliveryCore<Message>
+/// Carries out what ``DeliveryCore`` decides: starts and cancels tasks of handlers, tells the broker, publishes, sets the timer. Consumers,
+/// workers and receivers are policies over it.
+///
+/// Under its lock it only decides. What was decided is done after it: to make a task or to send something wakes another thread, and
+/// that thread needs the lock next.
+package final class DeliveryRunner: Sendable {
+    package typealias Core = DeliveryCore
 
-    /// What the consumer that uses it brings along.
+    /// The policy: what whoever uses it brings along.
     package struct Behavior: Sendable {
         /// Handles messages, and says what becomes of each, in their order. Its task is cancelled when they are not ours any more.
-        package var handle: @Sendable (DeliveryRun<Message>) async -> [Disposition]
-        /// What becomes of a message whose handler has reached its time limit.
-        package var onTimeLimit: @Sendable (Message, _ attempt: Int) -> Disposition = { _, _ in .requeue(after: .zero) }
-        /// Takes the run over instead: whoever has it ends it by ``DeliveryRunner/end(_:_:)``. Called under a lock.
-        package var handOver: (@Sendable (DeliveryRun<Message>) -> Void)?
-        /// The messages of a run that was handed over are not ours any more. Called under a lock.
-        package var takeBack: @Sendable (UInt64) -> Void = { _ in }
+        package var handle: @Sendable (DeliveryRun) async -> Dispositions
+        /// What becomes of a message whose time is over. `run`: the one that was to handle it; `nil` if it never ran.
+        package var onTimeLimit: @Sendable (DeliveryCore.Item, _ run: DeliveryCore.RunID?) -> Disposition = { _, _ in
+            .requeue(after: .zero)
+        }
+        /// Whether ``onTimeLimit`` asks its user, and so has to be called in a task. If not, it is called by the timer, also while all
+        /// threads for tasks are blocked.
+        package var asksAtTimeLimit = true
+        /// Takes the run over instead: whoever has it ends it by ``DeliveryRunner/end(_:_:)``.
+        package var handOver: (@Sendable (DeliveryRun) -> Void)?
+        /// A handler that was suspended has its place again.
+        package var resume: @Sendable (DeliveryCore.RunID) -> Void = { _ in }
+        /// A message is not ours any more: its channel is lost.
+        package var onLost: @Sendable (DeliveryCore.Item) -> Void = { _ in }
+        /// A message that a run was to handle is not ours any more. May be called more than once.
+        package var takeBack: @Sendable (DeliveryCore.Item, _ run: DeliveryCore.RunID) -> Void = { _, _ in }
         /// Publishes a message in place of one that was delivered, and returns when the broker has it. It is called again, after a
         /// pause, when it throws.
         package var publish: @Sendable (Forward) async throws -> Void = { _ in }
-        /// Hears of what happens. Called under a lock.
+        /// Hears of what happens, in its order. Called under a lock: it must not ask the runner anything.
         package var onEvent: @Sendable (Event) -> Void = { _ in }
 
-        package init(handle: @escaping @Sendable (DeliveryRun<Message>) async -> [Disposition]) {
+        package init(handle: @escaping @Sendable (DeliveryRun) async -> Dispositions) {
             self.handle = handle
         }
     }
 
     package enum Event: Sendable {
         case began(Int)
-        case settled(Settlement)
         case tripped(for: Duration)
         case recovered
         case zombies(Int)
@@ -55,13 +67,14 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
 
     private struct State {
         var core: Core
-        var sources: [Core.Source: any DeliverySource] = [:]
         var lastSource: Core.Source = 0
         var tasks: [Core.RunID: Task<Void, Never>] = [:]
         var publishing: [Core.Key: Task<Void, Never>] = [:]
         var wake: (due: Duration, timer: SupervisionTimer)?
         /// The memory of the actions before, used again.
         var spareActions: [Core.Action] = []
+        /// How much that was decided is being carried out, or is under way elsewhere.
+        var settling = 0
         var isBusy = false
         var idleWaiters: [(source: Core.Source?, isIdle: OneShot<Bool>)] = []
     }
@@ -87,16 +100,27 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
     /// How many handlers run on although their messages are given up.
     package var zombieCount: Int { state.withLock { $0.core.zombieCount } }
 
+    /// The deliveries that came first, and how many run and wait.
+    package func look(
+        oldest limit: Int
+    ) -> (oldest: [(message: any DeliveredMessage, stage: Core.Stage)], running: Int, waiting: Int) {
+        state.withLock { ($0.core.oldest(limit), $0.core.running, $0.core.waiting) }
+    }
+
     // MARK: Sources
 
     /// Begins to take deliveries of a source. It is held until ``close(_:)``.
     package func open(_ source: any DeliverySource, _ kind: Core.SourceKind) -> Core.Source {
         state.withLock { state in
             state.lastSource += 1
-            state.sources[state.lastSource] = source
-            state.core.opened(state.lastSource, kind)
+            state.core.opened(state.lastSource, kind, for: source)
             return state.lastSource
         }
+    }
+
+    /// Begins to take deliveries of a queue through a channel that whoever decides talks to himself.
+    package func open(_ source: Core.Source) {
+        state.withLock { $0.core.opened(source, .queue, for: nil) }
     }
 
     package func kind(of source: Core.Source) -> Core.SourceKind? { state.withLock { $0.core.kind(of: source) } }
@@ -105,9 +129,9 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
         drive { $0.determined(source, kind, at: $1, &$2) }
     }
 
-    package func deliver(_ prepared: PreparedDelivery<Message>, from source: Core.Source, tag: UInt64) {
+    package func deliver(_ prepared: PreparedDelivery, from source: Core.Source, tag: UInt64) {
         drive { core, now, actions in
-            core.arrived(
+            _ = core.arrived(
                 prepared.message,
                 from: source,
                 tag: tag,
@@ -120,6 +144,28 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
         }
     }
 
+    /// Takes a delivery whose time is over after `timeLeft`. `false`: it may be refused, and too many wait.
+    package func deliver(
+        _ message: any DeliveredMessage,
+        from source: Core.Source,
+        timeLeft: Duration,
+        mayBeRefused: Bool
+    ) -> Bool {
+        var isTaken = true
+        drive { core, now, actions in
+            isTaken = core.arrived(
+                message,
+                from: source,
+                tag: 0,
+                timeLeft: timeLeft,
+                mayBeRefused: mayBeRefused,
+                at: now,
+                &actions
+            )
+        }
+        return isTaken
+    }
+
     /// Nothing is told to the source any more; handlers of its deliveries are cancelled.
     ///
     /// - Returns: The tags of those whose handling had begun.
@@ -127,26 +173,33 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
     package func close(_ source: Core.Source) -> [UInt64] {
         var begun: [UInt64] = []
         drive { begun = $0.closed(source, at: $1, &$2) }
-        state.withLock { state in
-            state.sources[source] = nil
-            wakeIdle(&state)
-        }
         return begun
+    }
+
+    /// The end: handlers are cancelled, nothing is settled any more, and nothing new is taken.
+    package func closeAll() {
+        drive { $0.closeAll(at: $1, &$2) }
     }
 
     // MARK: Handling
 
     /// Whoever took a run over has ended it.
-    package func end(_ run: Core.RunID, _ dispositions: [Disposition]) {
+    package func end(_ run: Core.RunID, _ dispositions: Dispositions) {
         drive { $0.ended(run, dispositions, at: $1, &$2) }
     }
 
-    private func ended(_ run: Core.RunID, _ dispositions: [Disposition]) {
-        let now = clock.now
-        state.withLock { state in
-            state.tasks[run] = nil
-            step(&state, now) { core, now, actions in core.ended(run, dispositions, at: now, &actions) }
-        }
+    private func ended(_ run: Core.RunID, _ dispositions: Dispositions) {
+        drive(taskOf: run) { core, now, actions in core.ended(run, dispositions, at: now, &actions) }
+    }
+
+    /// A handler waits for something else than its own work: others have its place until ``Behavior/resume`` is called.
+    package func suspend(_ run: Core.RunID) {
+        drive { $0.suspended(run, at: $1, &$2) }
+    }
+
+    /// What a handler waits for, or is about to wait for, is there.
+    package func release(_ run: Core.RunID) {
+        drive { $0.released(run, at: $1, &$2) }
     }
 
     // MARK: Control
@@ -159,8 +212,8 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
         drive { $0.release(at: $1, &$2) }
     }
 
-    package func giveBack() {
-        drive { core, _, actions in core.giveBack(&actions) }
+    package func giveBack(_ source: Core.Source? = nil) {
+        drive { core, _, actions in core.giveBack(source, &actions) }
     }
 
     package func drain(finishing: Bool) {
@@ -179,7 +232,8 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
         drive { $0.setRate(rate, at: $1, &$2) }
     }
 
-    /// Waits until no delivery is left unsettled, of one source or at all. `false`: not in time, or the task was cancelled.
+    /// Waits until no delivery is left unsettled, of one source or at all, and what was decided has been carried out. `false`: not in
+    /// time, or the task was cancelled.
     package func idle(_ source: Core.Source? = nil, atMost timeout: Duration) async -> Bool {
         let isIdle = OneShot<Bool>()
         state.withLock { state in
@@ -191,8 +245,20 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
         return result
     }
 
+    /// Something is being settled elsewhere: nothing is idle before ``endSettling()``.
+    package func beginSettling() {
+        state.withLock { $0.settling += 1 }
+    }
+
+    package func endSettling() {
+        state.withLock { state in
+            state.settling -= 1
+            wakeIdle(&state)
+        }
+    }
+
     private func wakeIdle(_ state: inout State) {
-        guard !state.idleWaiters.isEmpty else { return }
+        guard !state.idleWaiters.isEmpty, state.settling == 0 else { return }
         state.idleWaiters.removeAll { waiter in
             let isIdle = waiter.source.map { state.core.isIdle($0) } ?? (state.core.count == 0)
             if isIdle { waiter.isIdle.set(true) }
@@ -200,78 +266,47 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
         }
     }
 
-    // MARK: Acting
+    // MARK: Deciding, under the lock
 
-    private typealias Input = (inout Core, Duration, inout [Core.Action]) -> Void
-
-    private func drive(_ input: Input) {
+    private func drive(
+        taskOf run: Core.RunID? = nil,
+        _ input: (inout Core, Duration, inout [Core.Action]) -> Void
+    ) {
         let now = clock.now
-        state.withLock { step(&$0, now, input) }
-    }
-
-    private func step(_ state: inout State, _ now: Duration, _ input: Input) {
-        var actions: [Core.Action] = []
-        swap(&actions, &state.spareActions)
-        input(&state.core, now, &actions)
-        if !actions.isEmpty {
-            for action in actions { perform(action, &state) }
-            actions.removeAll(keepingCapacity: true)
+        var actions = state.withLock { state -> [Core.Action] in
+            if let run { state.tasks[run] = nil }
+            var actions: [Core.Action] = []
+            swap(&actions, &state.spareActions)
+            input(&state.core, now, &actions)
+            setTimer(&state, now)
+            if actions.isEmpty {
+                swap(&actions, &state.spareActions)
+                noteIdle(&state)
+            } else {
+                state.settling += 1
+                for action in actions { emit(action) }
+            }
+            return actions
         }
-        swap(&actions, &state.spareActions)
-        setTimer(&state, now)
-        wakeIdle(&state)
-        let isBusy = state.core.count > 0
-        if state.isBusy, !isBusy { behavior.onEvent(.idle) }
-        state.isBusy = isBusy
+        if !actions.isEmpty { perform(&actions) }
     }
 
-    private func published(_ key: Core.Key, _ publication: Core.Publication) {
-        let now = clock.now
-        state.withLock { state in
-            state.publishing[key] = nil
-            step(&state, now) { $0.published(key, publication, at: $1, &$2) }
-        }
-    }
-
-    private func perform(_ action: Core.Action, _ state: inout State) {
+    /// What happened, told in its order.
+    private func emit(_ action: Core.Action) {
         switch action {
-        case .run(let id, let first, let rest):
-            behavior.onEvent(.began(1 + rest.count))
-            let run = DeliveryRun<Message>(id: id, first: first, rest: rest)
-            if let handOver = behavior.handOver { return handOver(run) }
-            // Detached: it must not inherit anything from whoever happens to run here.
-            state.tasks[id] = Task.detached { [self] in
-                // Given up before it got its turn.
-                let dispositions = Task.isCancelled ? [] : await behavior.handle(run)
-                ended(id, dispositions)
-            }
-        case .cancel(let run):
-            state.tasks[run]?.cancel()
-            if behavior.handOver != nil { behavior.takeBack(run) }
-        case .decide(let item):
-            // Not here, under the lock: it may ask its user.
-            Task.detached { [self] in
-                let disposition = behavior.onTimeLimit(item.message, item.attempt)
-                drive { $0.decided(item.key, disposition, at: $1, &$2) }
-            }
-        case .settle(let source, let tag, let settlement):
-            state.sources[source]?.settle(tag, settlement)
-            behavior.onEvent(.settled(settlement))
-        case .publish(let key, let forward):
-            state.publishing[key] = Task.detached { [self] in
-                do {
-                    try await behavior.publish(forward)
-                    published(key, .confirmed)
-                } catch {
-                    behavior.onEvent(.publishFailed(forward, error))
-                    published(key, (error as? AMQPError)?.isPermanent == true ? .impossible : .failed)
-                }
-            }
-        case .withdraw(let key): state.publishing[key]?.cancel()
+        case .run(_, _, let rest): behavior.onEvent(.began(1 + rest.count))
         case .tripped(let pause): behavior.onEvent(.tripped(for: pause))
         case .recovered: behavior.onEvent(.recovered)
         case .zombies(let count): behavior.onEvent(.zombies(count))
+        case .resume, .cancel, .decide, .lost, .settle, .carryOut, .publish, .withdraw: break
         }
+    }
+
+    private func noteIdle(_ state: inout State) {
+        wakeIdle(&state)
+        let isBusy = state.core.count > 0 || state.settling > 0
+        if state.isBusy, !isBusy { behavior.onEvent(.idle) }
+        state.isBusy = isBusy
     }
 
     private func setTimer(_ state: inout State, _ now: Duration) {
@@ -290,6 +325,105 @@ package final class DeliveryRunner<Message: Sendable>: Sendable {
     private func wake(at due: Duration) {
         state.withLock { state in if state.wake?.due == due { state.wake = nil } }
         drive { $0.tick(at: $1, &$2) }
+    }
+
+    // MARK: Acting, outside of it
+
+    private func perform(_ actions: inout [Core.Action]) {
+        var begun: (run: DeliveryRun, task: Task<Void, Never>?)?
+        for action in actions {
+            switch action {
+            case .run(let id, let first, let rest):
+                if let begun { adopt(begun.run, begun.task) }
+                begun = begin(DeliveryRun(id: id, first: first, rest: rest))
+            case .resume(let run): behavior.resume(run)
+            case .cancel(let run): state.withLock { $0.tasks[run] }?.cancel()
+            case .decide(let item, let run): decide(item, run)
+            case .lost(let item, let run):
+                behavior.onLost(item)
+                if let run { behavior.takeBack(item, run) }
+            case .settle(let source, let tag, let settlement): source.settle(tag, settlement)
+            case .carryOut(let settle): settle()
+            case .publish(let key, let forward): publish(key, forward)
+            case .withdraw(let key): state.withLock { $0.publishing[key] }?.cancel()
+            case .tripped, .recovered, .zombies: break
+            }
+        }
+        actions.removeAll(keepingCapacity: true)
+        let isGivenUp = state.withLock { state -> Bool in
+            let isGivenUp = begun.map { adopt($0.run, $0.task, &state) } ?? false
+            state.settling -= 1
+            if state.spareActions.capacity == 0 { swap(&actions, &state.spareActions) }
+            noteIdle(&state)
+            return isGivenUp
+        }
+        if isGivenUp, let begun { takeBack(begun.run, begun.task) }
+    }
+
+    private func begin(_ run: DeliveryRun) -> (run: DeliveryRun, task: Task<Void, Never>?) {
+        if let handOver = behavior.handOver {
+            handOver(run)
+            return (run, nil)
+        }
+        // Detached: it must not inherit anything from whoever happens to run here.
+        let task = Task.detached { [self] in
+            // Given up before it got its turn.
+            let dispositions = Task.isCancelled ? [] : await behavior.handle(run)
+            ended(run.id, dispositions)
+        }
+        return (run, task)
+    }
+
+    private func adopt(_ run: DeliveryRun, _ task: Task<Void, Never>?) {
+        if state.withLock({ adopt(run, task, &$0) }) { takeBack(run, task) }
+    }
+
+    /// It may have ended, or been given up, before its task is known here. Returns whether it was given up, as far as can be told.
+    private func adopt(_ run: DeliveryRun, _ task: Task<Void, Never>?, _ state: inout State) -> Bool {
+        switch state.core.stage(of: run.id) {
+        case .zombie: return true
+        // One that was handed over has no end of its own.
+        case nil: return task == nil
+        case .waiting, .running, .suspended, .resuming, .released:
+            if let task { state.tasks[run.id] = task }
+            return false
+        }
+    }
+
+    private func takeBack(_ run: DeliveryRun, _ task: Task<Void, Never>?) {
+        task?.cancel()
+        for item in run.items { behavior.takeBack(item, run.id) }
+    }
+
+    private func decide(_ item: Core.Item, _ run: Core.RunID?) {
+        let decide = { @Sendable [self] in
+            let disposition = behavior.onTimeLimit(item, run)
+            drive { $0.decided(item.key, disposition, at: $1, &$2) }
+        }
+        if behavior.asksAtTimeLimit { Task.detached { decide() } } else { decide() }
+    }
+
+    private func publish(_ key: Core.Key, _ forward: Forward) {
+        let task = Task.detached { [self] in
+            do {
+                try await behavior.publish(forward)
+                published(key, .confirmed)
+            } catch {
+                behavior.onEvent(.publishFailed(forward, error))
+                published(key, (error as? AMQPError)?.isPermanent == true ? .impossible : .failed)
+            }
+        }
+        let isWithdrawn = state.withLock { state in
+            let isPublishing = state.core.isPublishing(key)
+            if isPublishing { state.publishing[key] = task }
+            return !isPublishing
+        }
+        if isWithdrawn { task.cancel() }
+    }
+
+    private func published(_ key: Core.Key, _ publication: Core.Publication) {
+        state.withLock { $0.publishing[key] = nil }
+        drive { $0.published(key, publication, at: $1, &$2) }
     }
 }
 

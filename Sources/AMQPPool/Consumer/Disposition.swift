@@ -11,7 +11,28 @@ package enum Disposition: Sendable {
     /// It is tried again here, after this pause. It stays unacknowledged meanwhile.
     case retry(after: Duration)
     /// It is acknowledged once the broker has confirmed these copies. Until then publishing is tried again.
-    case forward(Forward)
+    indirect case forward(Forward)
+    /// Whoever decided tells the broker himself, in his own way: this is called once, if the delivery is still ours then.
+    case settled(@Sendable () -> Void)
+}
+
+/// What becomes of the messages of a run, by their place in it.
+package struct Dispositions: Sendable, ExpressibleByArrayLiteral {
+    package var first: Disposition?
+    package var rest: [Disposition]
+
+    package init(_ first: Disposition?, _ rest: [Disposition] = []) {
+        self.first = first
+        self.rest = rest
+    }
+
+    package init(_ all: [Disposition]) {
+        self.init(all.first, all.count > 1 ? Array(all.dropFirst()) : [])
+    }
+
+    package init(arrayLiteral elements: Disposition...) {
+        self.init(elements)
+    }
 }
 
 /// A message to publish in place of one that was delivered.

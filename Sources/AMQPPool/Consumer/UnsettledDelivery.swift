@@ -6,7 +6,7 @@ public struct UnsettledDelivery: Sendable {
     /// The message.
     public let delivery: Delivery
     let run: UInt64
-    let runner: DeliveryRunner<Delivery>
+    let runner: DeliveryRunner
 
     /// The message was dealt with. Any thread, without waiting.
     public func acknowledge() {

@@ -4,20 +4,37 @@ import Testing
 
 @testable import AMQPPool
 
+/// A message that is nothing but its text.
+private final class Text: DeliveredMessage {
+    let text: String
+
+    init(_ text: String) {
+        self.text = text
+    }
+}
+
+extension DeliveryCore.Item {
+    fileprivate var text: String { (message as? Text)?.text ?? "?" }
+}
+
+private final class Source: DeliverySource {
+    func settle(_ tag: UInt64, _ settlement: Settlement) {}
+}
+
 /// A core, and a record of what it decided.
 private struct Harness {
-    var core: DeliveryCore<String>
+    var core: DeliveryCore
     var now = Duration.zero
     var lastTag: UInt64 = 0
     var onTimeLimit: (Int) -> Disposition = { _ in .reject }
-    private var pending: [DeliveryCore<String>.Action] = []
+    private var pending: [DeliveryCore.Action] = []
 
-    init(_ change: (inout DeliveryCore<String>.Settings) -> Void = { _ in }) {
-        var settings = DeliveryCore<String>.Settings()
+    init(_ change: (inout DeliveryCore.Settings) -> Void = { _ in }) {
+        var settings = DeliveryCore.Settings()
         settings.concurrency = 2
         change(&settings)
         core = DeliveryCore(settings)
-        core.opened(1, .queue)
+        core.opened(1, .queue, for: Source())
     }
 
     /// What was decided since the last time, as text.
@@ -26,10 +43,13 @@ private struct Harness {
         return pending.map { action in
             switch action {
             case .run(let run, let first, let rest):
-                let all = ([first] + rest).map { $0.attempt == 1 ? $0.message : "\($0.message)#\($0.attempt)" }
+                let all = ([first] + rest).map { $0.attempt == 1 ? $0.text : "\($0.text)#\($0.attempt)" }
                 return "run \(run): \(all.joined(separator: " "))"
             case .cancel(let run): return "cancel \(run)"
-            case .decide(let item): return "decide \(item.key)"
+            case .resume(let run): return "resume \(run)"
+            case .decide(let item, let run): return "decide \(item.key)" + (run == nil ? " unstarted" : "")
+            case .lost(let item, _): return "lost \(item.key)"
+            case .carryOut: return "carry out"
             case .settle(_, let tag, let settlement): return "\(settlement) \(tag)"
             case .publish(let key, let forward): return "publish \(key) to \(forward.routingKey)"
             case .withdraw(let key): return "withdraw \(key)"
@@ -40,14 +60,25 @@ private struct Harness {
         }
     }
 
-    mutating func arrive(_ messages: String..., key: Int? = nil, source: UInt64 = 1, disposition: Disposition? = nil) {
-        for message in messages {
+    /// Whether each was taken.
+    @discardableResult
+    mutating func arrive(
+        _ messages: String...,
+        key: Int? = nil,
+        source: UInt64 = 1,
+        timeLeft: Duration? = nil,
+        mayBeRefused: Bool = false,
+        disposition: Disposition? = nil
+    ) -> [Bool] {
+        messages.map { message in
             lastTag += 1
-            core.arrived(
-                message,
+            return core.arrived(
+                Text(message),
                 from: source,
                 tag: lastTag,
                 partition: key,
+                timeLeft: timeLeft,
+                mayBeRefused: mayBeRefused,
                 disposition: disposition,
                 at: now,
                 &pending
@@ -56,13 +87,15 @@ private struct Harness {
     }
 
     mutating func end(_ run: UInt64, _ dispositions: Disposition...) {
-        core.ended(run, dispositions, at: now, &pending)
+        core.ended(run, Dispositions(dispositions), at: now, &pending)
     }
 
     mutating func pass(_ time: Duration) {
         now += time
         while let due = core.nextWake, due <= now { core.tick(at: now, &pending) }
-        for case .decide(let item) in pending { core.decided(item.key, onTimeLimit(item.attempt), at: now, &pending) }
+        for case .decide(let item, _) in pending {
+            core.decided(item.key, onTimeLimit(item.attempt), at: now, &pending)
+        }
         pending.removeAll { if case .decide = $0 { true } else { false } }
     }
 
@@ -70,7 +103,7 @@ private struct Harness {
         core.published(key, isConfirmed ? .confirmed : .failed, at: now, &pending)
     }
 
-    mutating func change(_ body: (inout DeliveryCore<String>, Duration, inout [DeliveryCore<String>.Action]) -> Void) {
+    mutating func change(_ body: (inout DeliveryCore, Duration, inout [DeliveryCore.Action]) -> Void) {
         body(&core, now, &pending)
     }
 }
@@ -167,13 +200,15 @@ struct DeliveryCoreTests {
     @Test("What comes on a channel that is lost is not settled, and its handlers are cancelled")
     func channelLost() {
         var harness = Harness()
-        harness.change { core, _, _ in core.opened(2, .queue) }
+        harness.change { core, _, _ in core.opened(2, .queue, for: Source()) }
         harness.arrive("a")
         harness.arrive("b", source: 2)
         harness.arrive("c", "d")
         _ = harness.decisions()
         harness.change { $0.closed(1, at: $1, &$2) }
-        #expect(harness.decisions() == ["cancel 1", "zombies 1"])
+        let decisions = harness.decisions()
+        #expect(Set(decisions) == ["lost 1", "lost 3", "lost 4", "cancel 1", "zombies 1"])
+        #expect(decisions.suffix(2) == ["cancel 1", "zombies 1"])
         harness.end(1, .acknowledge)
         harness.end(2, .acknowledge)
         #expect(harness.decisions() == ["zombies 0", "acknowledge 2"])
@@ -227,7 +262,7 @@ struct DeliveryCoreTests {
         _ = harness.decisions()
         harness.change { $0.closed(1, at: $1, &$2) }
         harness.published(1, true)
-        #expect(harness.decisions() == ["withdraw 1"])
+        #expect(harness.decisions() == ["withdraw 1", "lost 1"])
     }
 
     @Test("At a stop what was not tried is given back as such, what failed as tried, what runs is finished")
@@ -266,7 +301,7 @@ struct DeliveryCoreTests {
     @Test("A stream is told of nothing but acknowledgements: what fails is tried again here, or passed")
     func stream() {
         var harness = Harness()
-        harness.change { core, _, _ in core.opened(2, .stream) }
+        harness.change { core, _, _ in core.opened(2, .stream, for: Source()) }
         harness.arrive("a", "b", "c", source: 2)
         harness.end(1, .requeue(after: .zero))
         harness.end(2, .reject)
@@ -282,7 +317,7 @@ struct DeliveryCoreTests {
     @Test("Of what may be a stream nothing is given back before that is known", arguments: [true, false])
     func undetermined(_ isStream: Bool) {
         var harness = Harness()
-        harness.change { core, _, _ in core.opened(2, .undetermined) }
+        harness.change { core, _, _ in core.opened(2, .undetermined, for: Source()) }
         harness.arrive("a", "b", source: 2)
         harness.end(1, .reject)
         harness.end(2, .acknowledge)
@@ -408,6 +443,141 @@ struct DeliveryCoreTests {
         #expect(harness.decisions() == ["acknowledge 2", "run 3: c"])
     }
 
+    // MARK: What receivers of requests need
+
+    @Test("One whose time is over is decided about once, whether it runs or waits, and never begins after that")
+    func deadlines() {
+        var harness = Harness { $0.concurrency = 1 }
+        harness.onTimeLimit = { _ in .acknowledge }
+        harness.arrive("long", timeLeft: .seconds(2))
+        harness.arrive("short", timeLeft: .seconds(1))
+        harness.arrive("any")
+        #expect(harness.decisions() == ["run 1: long"])
+        harness.pass(.seconds(1))
+        #expect(harness.decisions() == ["acknowledge 2"])
+        // The alarm is late.
+        harness.arrive("late", timeLeft: .milliseconds(500))
+        harness.now += .milliseconds(600)
+        harness.end(1, .acknowledge)
+        harness.end(2, .acknowledge)
+        #expect(harness.decisions() == ["acknowledge 1", "run 2: any", "acknowledge 3"])
+        harness.pass(.zero)
+        #expect(harness.decisions() == ["acknowledge 4"])
+        #expect([harness.core.count, harness.core.waiting, harness.core.running] == [0, 0, 0])
+    }
+
+    @Test("Of one that is over is told whether it had begun, and its handler is a zombie until it ends")
+    func begunOrNot() {
+        var harness = Harness {
+            $0.concurrency = 1
+            $0.zombies = .counted
+        }
+        harness.arrive("a", "b", timeLeft: .seconds(1))
+        harness.now += .seconds(1)
+        harness.change { $0.tick(at: $1, &$2) }
+        #expect(harness.decisions() == ["run 1: a", "cancel 1", "zombies 1", "decide 1", "decide 2 unstarted"])
+        harness.change { core, now, actions in
+            for key: UInt64 in [1, 2] { core.decided(key, .settled {}, at: now, &actions) }
+        }
+        harness.end(1, .acknowledge)
+        #expect(harness.decisions() == ["carry out", "carry out", "zombies 0"])
+        #expect(harness.core.count == 0)
+    }
+
+    @Test("Zombies that are counted only stop nothing")
+    func countedZombies() {
+        var harness = Harness {
+            $0.concurrency = 1
+            $0.timeLimit = .seconds(1)
+            $0.zombies = .counted
+        }
+        for message in ["a", "b", "c"] {
+            harness.arrive(message)
+            harness.pass(.seconds(1))
+        }
+        #expect(harness.core.zombieCount == 3)
+        harness.arrive("d")
+        #expect(harness.core.running == 1)
+    }
+
+    @Test("With a bound of those that wait, what may be refused is, and nothing else")
+    func bounded() {
+        var harness = Harness {
+            $0.concurrency = 1
+            $0.maximumWaiting = 1
+        }
+        #expect(harness.arrive("runs", "waits", "too many", mayBeRefused: true) == [true, true, false])
+        #expect(harness.arrive("waits all the same") == [true])
+        #expect(harness.core.waiting == 2)
+        harness.end(1, .acknowledge)
+        harness.end(2, .acknowledge)
+        #expect(harness.arrive("waits", mayBeRefused: true) == [true])
+        #expect(harness.core.count == 2)
+    }
+
+    @Test("A handler that waits for something else has no place meanwhile, and goes on when it has one again")
+    func suspends() {
+        var harness = Harness()
+        harness.arrive("first", "second", "third")
+        harness.change { $0.suspended(2, at: $1, &$2) }
+        #expect(harness.decisions() == ["run 1: first", "run 2: second", "run 3: third"])
+        harness.change { $0.released(2, at: $1, &$2) }
+        #expect(harness.decisions() == [], "there is no place")
+        #expect([harness.core.running, harness.core.waiting] == [2, 1])
+        #expect(harness.core.oldest(2).map(\.stage) == [.running, .resuming])
+        harness.end(1, .acknowledge)
+        #expect(harness.decisions() == ["acknowledge 1", "resume 2"])
+        harness.end(2, .acknowledge)
+        harness.end(3, .acknowledge)
+        #expect(harness.decisions() == ["acknowledge 2", "acknowledge 3"])
+        #expect([harness.core.count, harness.core.running, harness.core.waiting] == [0, 0, 0])
+    }
+
+    @Test("What a handler waits for may come before it waits")
+    func releasedBefore() {
+        var harness = Harness { $0.concurrency = 1 }
+        harness.arrive("a", "b")
+        harness.change { $0.released(1, at: $1, &$2) }
+        harness.change { $0.suspended(1, at: $1, &$2) }
+        #expect(harness.decisions() == ["run 1: a", "resume 1"])
+        #expect(harness.core.running == 1)
+    }
+
+    @Test(
+        "One that is given up while it is suspended, or waits for its place, leaves no zombie",
+        arguments: [true, false]
+    )
+    func suspendedTooLong(_ isReleased: Bool) {
+        var harness = Harness { $0.concurrency = 1 }
+        harness.onTimeLimit = { _ in .acknowledge }
+        harness.arrive("a", timeLeft: .seconds(1))
+        harness.change { $0.suspended(1, at: $1, &$2) }
+        harness.arrive("b")
+        if isReleased { harness.change { $0.released(1, at: $1, &$2) } }
+        harness.pass(.seconds(1))
+        #expect(harness.decisions() == ["run 1: a", "run 2: b", "cancel 1", "acknowledge 1"])
+        #expect([harness.core.zombieCount, harness.core.running, harness.core.waiting] == [0, 1, 0])
+        harness.change { $0.released(1, at: $1, &$2) }
+        harness.end(1, .acknowledge)
+        harness.end(2, .acknowledge)
+        #expect(harness.decisions() == ["acknowledge 2"])
+    }
+
+    @Test("After the end handlers are cancelled, nothing is settled, and nothing comes in, whatever opens")
+    func ends() {
+        var harness = Harness { $0.concurrency = 1 }
+        harness.arrive("a", "b")
+        harness.change { $0.closeAll(at: $1, &$2) }
+        #expect(
+            Set(harness.decisions()) == ["run 1: a", "lost 1", "lost 2", "cancel 1", "zombies 1"]
+        )
+        harness.change { core, _, _ in core.opened(9, .queue, for: Source()) }
+        harness.arrive("c", source: 9)
+        harness.end(1, .acknowledge)
+        #expect(harness.decisions() == ["zombies 0"])
+        #expect(harness.core.count == 0)
+    }
+
     @Test("Whatever happens in whatever order, each message is settled once, and nothing is left")
     func anyOrder() {
         for seed in 0..<300 {
@@ -435,8 +605,13 @@ struct DeliveryCoreTests {
                 }
             }
             for step in 0..<60 {
-                switch Int.random(in: 0..<6, using: &random) {
-                case 0, 1: harness.arrive("m\(step)", key: [nil, 1, 2].randomElement(using: &random) ?? nil)
+                switch Int.random(in: 0..<7, using: &random) {
+                case 0, 1:
+                    harness.arrive(
+                        "m\(step)",
+                        key: [nil, 1, 2].randomElement(using: &random) ?? nil,
+                        timeLeft: [nil, .seconds(3)].randomElement(using: &random) ?? nil
+                    )
                 case 2, 3:
                     guard let index = running.indices.randomElement(using: &random) else { break }
                     let all: [Disposition] = [.acknowledge, .reject, .retry(after: .seconds(1)), copy]
@@ -446,6 +621,10 @@ struct DeliveryCoreTests {
                 case 4:
                     guard let index = publishing.indices.randomElement(using: &random) else { break }
                     harness.published(publishing.remove(at: index), Bool.random(using: &random))
+                case 5:
+                    guard let run = running.randomElement(using: &random) else { break }
+                    harness.change { $0.suspended(run, at: $1, &$2) }
+                    if Bool.random(using: &random) { harness.change { $0.released(run, at: $1, &$2) } }
                 default: harness.pass(.seconds(1))
                 }
                 look(&harness)
@@ -462,6 +641,7 @@ struct DeliveryCoreTests {
             }
             #expect(harness.core.count == 0, "seed \(seed)")
             #expect(harness.core.zombieCount == 0, "seed \(seed)")
+            #expect([harness.core.running, harness.core.waiting] == [0, 0], "seed \(seed)")
             #expect(settled.count == Int(harness.lastTag), "seed \(seed)")
             #expect(settled.values.allSatisfy { $0 == 1 }, "seed \(seed)")
         }

@@ -1,9 +1,10 @@
+import AMQPPool
 import Logging
 import NIOCore
 import RPCWire
 
 /// What goes back to the caller, and what becomes of the request in its queue.
-extension RequestRunner {
+extension RequestPolicy {
     /// Answers a request with what its handler said, or what another's handler said to a request of the same id.
     func answer(_ asked: Asked, _ message: RequestMessage, _ outcome: HandlerOutcome, isRepeated: Bool) {
         if isRepeated { counters.repeated() }
@@ -131,8 +132,8 @@ extension RequestRunner {
     }
 
     private func sendAlone(_ reply: ReplyMessage, to asked: Asked, _ key: DeliveryMemory.Key, rejects: Bool) {
-        answering(asked)
         // The drain of its channel waits for it.
+        asked.deliveries.beginSettling()
         Task.detached { [self] in
             let outcome = await asked.request.answerAlone(reply, over: isolated)
             switch memory.ended(key, reply, outcome) {
@@ -144,7 +145,7 @@ extension RequestRunner {
                 refuseLarge(asked, reply.body.readableBytes)
             case .givenUp(let text): giveUpRefused(asked, text)
             }
-            answered(asked)
+            asked.deliveries.endSettling()
         }
     }
 

@@ -2,7 +2,7 @@ import AMQPPool
 internal import ConcurrencyPrimitives
 import RPCWire
 
-extension RequestRunner {
+extension RequestPolicy {
     /// How requests are run.
     struct Settings: Sendable {
         var admission: RequestAdmission
@@ -20,7 +20,7 @@ extension RequestRunner {
     }
 }
 
-extension RequestRunner.Settings {
+extension RequestPolicy.Settings {
     /// What a receiver's configuration says of running requests.
     init(_ configuration: RPCReceiverConfiguration, service: String, procedures: Procedures) {
         // The outermost, so that its span is there for the others.

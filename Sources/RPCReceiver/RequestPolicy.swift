@@ -1,0 +1,301 @@
+import AMQPPool
+internal import ConcurrencyPrimitives
+import Logging
+import NIOCore
+import RPCWire
+
+/// The policy of a receiver over ``DeliveryRunner``: which requests are taken on, until when, and what each ending means.
+///
+/// A delivery is a request here. Its reply and then its acknowledgement, on the same channel, settle it. What an ending means is decided by
+/// ``AnsweredRequests``, ``DeliveryHistory``, ``RequestAdmission`` and ``RPCFailurePolicy``.
+final class RequestPolicy: Sendable {
+    /// A request that was delivered, and on which channel.
+    struct Asked: Sendable {
+        let request: any IncomingRequest
+        let channel: ObjectIdentifier
+        /// What runs it.
+        let deliveries: DeliveryRunner
+        /// Whether its answer must not share a connection with others: see ``DeliveryHistory``.
+        var isAnsweredAlone = false
+    }
+
+    /// A request that is taken on.
+    final class Job: DeliveredMessage {
+        let asked: Asked
+        let message: RequestMessage
+        let began: Moment
+        let deadline: Moment
+        /// Whether the caller has given up at the deadline, rather than the receiver's own limit being reached.
+        let isCallersDeadline: Bool
+
+        init(_ asked: Asked, _ message: RequestMessage, began: Moment, deadline: Moment, isCallersDeadline: Bool) {
+            self.asked = asked
+            self.message = message
+            self.began = began
+            self.deadline = deadline
+            self.isCallersDeadline = isCallersDeadline
+        }
+    }
+
+    let procedures: Procedures
+    let settings: Settings
+    let counters: ReceiverCounters
+    let brokerLimit: BrokerMessageLimit
+    let permission: ReplyPermission
+    let memory: DeliveryMemory
+    let isolated: IsolatedReplies
+    let log: RequestLog
+    private let logger: Logger
+    private let repetitions: RequestRepetitions?
+
+    init(
+        procedures: Procedures,
+        settings: Settings,
+        counters: ReceiverCounters,
+        logger: Logger,
+        brokerLimit: BrokerMessageLimit,
+        permission: ReplyPermission,
+        memory: DeliveryMemory,
+        isolated: IsolatedReplies
+    ) {
+        self.procedures = procedures
+        self.settings = settings
+        self.counters = counters
+        self.logger = logger
+        self.brokerLimit = brokerLimit
+        self.permission = permission
+        self.memory = memory
+        self.isolated = isolated
+        log = RequestLog(logger, queue: settings.admission.queue)
+        repetitions = settings.deduplication.map { RequestRepetitions($0) }
+    }
+
+    /// How requests are run.
+    var engineSettings: DeliveryCore.Settings {
+        var engine = DeliveryCore.Settings()
+        engine.concurrency = max(1, settings.concurrency)
+        engine.maximumWaiting = settings.maximumWaiting
+        // Too many stop the consumers, so that others get the requests.
+        engine.zombies = .counted
+        return engine
+    }
+
+    /// - Parameter zombiesChanged: hears how many handlers run on although their requests are given up. Must not block.
+    func behavior(zombiesChanged: @escaping @Sendable (Int) -> Void) -> DeliveryRunner.Behavior {
+        var behavior = DeliveryRunner.Behavior { [self] run in
+            guard let job = run.first.message as? Job else { return [] }
+            // What the handler calls inherits its deadline.
+            let outcome = await RPCDeadline.$inherited.withValue(job.deadline) { await self.run(run.id, job) }
+            let isRepeated = repetitions?.ended(run.id, on: job.asked.deliveries) ?? false
+            return Dispositions(
+                .settled { [self] in answer(job.asked, job.message, outcome, isRepeated: isRepeated) }
+            )
+        }
+        behavior.onTimeLimit = { [self] item, run in
+            guard let job = item.message as? Job else { return .requeue(after: .zero) }
+            return expired(job, run)
+        }
+        // Callers are told in time, whatever blocks the threads of handlers.
+        behavior.asksAtTimeLimit = false
+        behavior.resume = { [repetitions] run in repetitions?.resume(run) }
+        behavior.onLost = { [memory] item in
+            guard let job = item.message as? Job, job.isCallersDeadline else { return }
+            memory.left(DeliveryMemory.Key(job.asked.request), deadline: job.deadline)
+        }
+        behavior.takeBack = { [repetitions] item, run in
+            guard let repetitions, let job = item.message as? Job else { return }
+            repetitions.left(run, on: job.asked.deliveries)
+        }
+        behavior.onEvent = { event in
+            switch event {
+            case .zombies(let count): zombiesChanged(count)
+            case .began, .tripped, .recovered, .publishFailed, .idle: break
+            }
+        }
+        return behavior
+    }
+
+    // MARK: Coming
+
+    /// Takes on a request that was delivered. Does not block.
+    func accept(_ request: any IncomingRequest, from channel: ObjectIdentifier, on deliveries: DeliveryRunner) {
+        counters.received()
+        let now = Moment.now
+        var asked = Asked(request: request, channel: channel, deliveries: deliveries)
+        if let refusal = settings.admission.refusal(of: request) { return turnAway(asked, refusal) }
+        if request.replyTo != nil, let refusal = permission.refusal(at: now.instant) {
+            return giveUp(asked, refusal)
+        }
+        var remembered: (requeues: Int, deadline: Moment?) = (0, nil)
+        if request.redelivered {
+            counters.redelivered()
+            guard let resumed = returned(asked) else { return }
+            asked = resumed
+            remembered = memory.record(of: DeliveryMemory.Key(request))
+        }
+        let message: RequestMessage
+        switch request.message {
+        case .success(let read): message = read
+        case .failure(let failure):
+            counters.unreadable()
+            return refuse(asked, failure)
+        }
+        if let count = settings.admission.attempts(of: request, requeues: remembered.requeues) {
+            counters.poisoned()
+            reject(asked, message, RPCFailure(code: .poison, message: "delivered \(count) times without an answer"))
+            return
+        }
+        let ownLimit = now + settings.handlerTimeLimit
+        let callersDeadline = [message.timeoutMilliseconds.map { now + .milliseconds($0) }, remembered.deadline]
+            .compactMap { $0 }.min()
+        if let callersDeadline, callersDeadline <= now {
+            counters.expired(hadBegun: false)
+            return request.acknowledge()
+        }
+        let deadline = min(ownLimit, callersDeadline ?? ownLimit)
+        let isTaken = deliveries.deliver(
+            Job(asked, message, began: now, deadline: deadline, isCallersDeadline: deadline == callersDeadline),
+            from: DeliveryCore.Source(channel),
+            timeLeft: now.duration(to: deadline),
+            // A cast has nobody to tell that it was not worked on: it waits.
+            mayBeRefused: message.replyTo != nil
+        )
+        guard !isTaken else { return }
+        counters.shed()
+        let limit = "\(settings.concurrency) requests run and \(settings.maximumWaiting ?? 0) wait"
+        reply(to: asked, RPCFailure(code: .overloaded, message: limit))
+    }
+
+    // MARK: Running
+
+    /// Runs a request's handler in the task that was made for it.
+    func run(_ run: DeliveryCore.RunID, _ job: Job) async -> HandlerOutcome {
+        let message = job.message
+        let context = RPCContext(
+            procedure: message.procedure ?? "",
+            messageID: message.messageID,
+            redelivered: job.asked.request.redelivered,
+            deadline: job.deadline.instant,
+            headers: message.headers,
+            logger: logger
+        )
+        guard let start = counters.began() else { return await intercept(run, job, context) }
+        let outcome = await intercept(run, job, context)
+        let procedure = procedures.knows(message.procedure) ? message.procedure ?? "" : nil
+        counters.ended(procedure, since: start, outcome)
+        return outcome
+    }
+
+    /// The interceptors stand around the deduplication: a request that comes again is looked at by each of them again.
+    private func intercept(_ run: DeliveryCore.RunID, _ job: Job, _ context: RPCContext) async -> HandlerOutcome {
+        let message = job.message
+        let deliveries = job.asked.deliveries
+        guard !settings.interceptors.isEmpty else {
+            return await answer(run, message.procedure, message.contentType, message.body, context, deliveries)
+        }
+        let all = RPCReceiverNext(settings.interceptors[...]) { [self] request, context in
+            switch await answer(run, request.procedure, request.contentType, request.body, context, deliveries) {
+            case .result(let reply): return reply
+            case .failed(let failure): throw failure
+            case .crashed(let error): throw error
+            }
+        }
+        do {
+            return .result(try await all(RPCRequest(message, deadline: context.deadline), context))
+        } catch {
+            return HandlerOutcome(error, passesUpstreamFailures: settings.passesUpstreamFailures)
+        }
+    }
+
+    /// Runs the handler, or finds what it said to another request of the same id.
+    private func answer(
+        _ run: DeliveryCore.RunID,
+        _ procedure: String?,
+        _ contentType: String?,
+        _ body: ByteBuffer,
+        _ context: RPCContext,
+        _ deliveries: DeliveryRunner
+    ) async -> HandlerOutcome {
+        if let repetitions, let messageID = context.messageID {
+            let id = RequestRepetitions.ID(procedure: procedure, messageID: messageID)
+            switch await repetitions.turn(of: run, id, on: deliveries) {
+            case .answered(.result(let reply)): return .result(reply)
+            case .answered(.failure(let failure)): return .failed(failure)
+            case .givenUp: return .crashed(CancellationError())
+            case .run: break
+            }
+        }
+        let outcome = await procedures.handle(
+            procedure: procedure,
+            contentType: contentType,
+            body: body,
+            context: context,
+            passesUpstreamFailures: settings.passesUpstreamFailures
+        )
+        if let repetitions {
+            // Kept for those who ask the same again, if it may be.
+            if let answer = repeatable(outcome, context) {
+                repetitions.answered(run, answer, on: deliveries)
+            } else {
+                repetitions.left(run, on: deliveries)
+            }
+        }
+        return outcome
+    }
+
+    private func repeatable(_ outcome: HandlerOutcome, _ context: RPCContext) -> RequestRepetitions.Answer? {
+        switch outcome {
+        case .result(let reply): return .result(reply.compact)
+        case .failed(let failure): return failure.code.saysThatNothingRan ? nil : .failure(failure)
+        case .crashed(let error):
+            let ending = settings.onFailure.ending(redelivered: context.redelivered)
+            return ending == .requeue ? nil : .failure(failure(of: error, messageID: context.messageID))
+        }
+    }
+
+    /// The time of a request is over. Its handler is cancelled, if it has begun.
+    private func expired(_ job: Job, _ run: DeliveryCore.RunID?) -> Disposition {
+        let late = RPCFailure(code: .handlerTimeout, message: "no result within \(settings.handlerTimeLimit)")
+        if let run, let repetitions {
+            if job.isCallersDeadline {
+                repetitions.left(run, on: job.asked.deliveries)
+            } else {
+                repetitions.answered(run, .failure(late), on: job.asked.deliveries)
+            }
+        }
+        return .settled { [self] in
+            if job.isCallersDeadline {
+                // Nobody waits for the answer any more.
+                counters.expired(hadBegun: run != nil)
+                job.asked.request.acknowledge()
+            } else {
+                counters.timedOut()
+                log(.timedOut, .warning, "a handler took longer than it may", Self.metadata(job.message))
+                reply(to: job.asked, late)
+            }
+        }
+    }
+}
+
+extension DeliveryCore.Source {
+    /// A channel that requests come on.
+    init(_ channel: ObjectIdentifier) {
+        self = UInt64(UInt(bitPattern: channel))
+    }
+}
+
+extension RPCReply {
+    /// The same reply in memory of its own: a body may be a slice of something much larger.
+    fileprivate var compact: RPCReply {
+        var reply = self
+        reply.body = ByteBuffer(bytes: body.readableBytesView)
+        return reply
+    }
+}
+
+extension RPCFailure.Code {
+    /// Whether a request that ended with it may be worked on when it comes again.
+    fileprivate var saysThatNothingRan: Bool {
+        [.unknownProcedure, .undecodableRequest, .unsupportedContentType].contains(self)
+    }
+}
