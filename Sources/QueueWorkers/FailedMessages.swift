@@ -33,6 +33,8 @@ package struct FailedMessages: Sendable {
         package var queue: String? { headers.text(.failureQueue) ?? Self.text(death?["queue"]) }
         package var reason: String? { headers.text(.failureReason) ?? Self.text(death?["reason"]) }
         package var attempts: Int? { headers[header: .attempts]?.count ?? death?["count"]?.count }
+        /// How often it was looked at, or delivered, as a quorum queue says.
+        package var deliveries: Int? { headers["x-delivery-count"]?.count }
         /// Seconds since 1970.
         package var time: UInt64? {
             for value in [headers[header: .failureTime], death?["time"]] {
@@ -135,14 +137,18 @@ package struct FailedMessages: Sendable {
             try await channel.selectConfirms()
             let count = try await channel.declareQueue(queue, passive: true).messageCount
             var taken = 0
+            var left: [UInt64] = []
             for _ in 0..<min(count, max(0, limit)) {
                 guard let delivery = try await channel.get(queue: queue) else { break }
                 if try await body(Message(delivery), channel) {
                     channel.acknowledge(delivery.deliveryTag)
                     taken += 1
+                } else {
+                    left.append(delivery.deliveryTag)
                 }
             }
-            // What was not acknowledged goes back when the channel closes.
+            // What was not acknowledged goes back when the channel closes, too; said like this, newer brokers do not count it as an attempt.
+            for tag in left { channel.giveBack(tag) }
             return taken
         }
     }

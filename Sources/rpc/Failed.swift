@@ -91,7 +91,17 @@ struct Failed: AsyncParsableCommand {
 
         func run() async throws {
             let limit = options.limit
-            for message in try await options.withMessages({ try await $0.list(limit: limit) }) {
+            let messages = try await options.withMessages { try await $0.list(limit: limit) }
+            if messages.contains(where: { ($0.deliveries ?? 0) >= Failed.manyDeliveries }) {
+                Environment.writeError(
+                    """
+                    rpc: the broker counts each look at a message as a delivery, and some of these have been delivered \
+                    \(Failed.manyDeliveries) times or more. From RabbitMQ 4.0 on a quorum queue drops a message after 20, unless it was declared \
+                    with another x-delivery-limit or a policy says so
+                    """
+                )
+            }
+            for message in messages {
                 let columns = [
                     message.id ?? "-", message.attempts.map(String.init) ?? "-", message.queue ?? "-",
                     message.reason ?? "-",
@@ -169,6 +179,9 @@ struct Failed: AsyncParsableCommand {
             Environment.writeOutput("\(count) dropped")
         }
     }
+
+    /// From when on a look may be one too many.
+    private static let manyDeliveries = 15
 
     static func text(_ value: FieldValue) -> String {
         switch value {

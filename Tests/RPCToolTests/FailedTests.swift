@@ -1,6 +1,7 @@
 #if os(Linux)
 import AMQPPool
 import BrokerSupport
+import Foundation
 import LocalBroker
 import NIOCore
 import QueueWorkers
@@ -117,6 +118,63 @@ struct FailedTests {
             #expect(all.output == "1 put back\n", "\(all)")
             try await broker.waitForMessages(1, in: "jobs", virtualHost: virtualHost)
             await pool.stop()
+        }
+    }
+}
+
+/// A plain dead letter queue with many messages, which a tool empties that is interrupted.
+@Suite("rpc failed, interrupted", .serialized, .timeLimit(.minutes(5)))
+struct InterruptedFailedTests {
+    private enum Interruption: CaseIterable {
+        case killed, interrupted, brokerKilled
+    }
+
+    @Test("loses nothing, and leaves one message twice at the most", arguments: Interruption.allCases)
+    private func requeue(_ interruption: Interruption) async throws {
+        let count = 600
+        let broker = try await LocalBroker.start()
+        let pool = AMQPPool(endpoints: [try Endpoint(url: broker.url)], connections: 1)
+        try await pool.start()
+        try await pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+            for queue in ["dead", "jobs"] { try await channel.declareQueue(queue, durable: true) }
+            try await channel.selectConfirms()
+            for number in 0..<count {
+                let properties = MessageProperties(deliveryMode: .persistent, messageID: "\(number)")
+                try await channel.publish(ByteBuffer(string: "a"), properties: properties, routingKey: "dead")
+            }
+        }
+        let arguments = ["failed", "requeue", "dead", "--all", "--to", "jobs", "--url", broker.url]
+        let tool = try RunningTool(arguments)
+        while try await messages(in: "jobs", pool) < 50 { try await Task.sleep(for: .milliseconds(2)) }
+        switch interruption {
+        case .killed: tool.signal(SIGKILL)
+        case .interrupted: tool.signal(SIGINT)
+        case .brokerKilled: try await broker.kill()
+        }
+        let ending = try await tool.ending()
+        #expect(ending.code != 0, "\(ending)")
+        if interruption == .brokerKilled { try await broker.startAgain() }
+        try await pool.waitUntilReady(timeout: .seconds(60))
+
+        let rest = try await RunningTool(arguments).ending()
+        #expect(rest.code == 0, "\(rest)")
+        let ids = try await pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+            var ids: [String] = []
+            while let delivery = try await channel.get(queue: "jobs", noAck: true) {
+                ids.append(delivery.properties.messageID ?? "")
+            }
+            return ids
+        }
+        #expect(Set(ids) == Set((0..<count).map(String.init)))
+        #expect(ids.count - count <= 1)
+        #expect(try await messages(in: "dead", pool) == 0)
+        await pool.stop()
+        await broker.shutdown()
+    }
+
+    private func messages(in queue: String, _ pool: AMQPPool) async throws -> Int {
+        try await pool.withDedicatedChannel(timeout: .seconds(60)) {
+            try await $0.declareQueue(queue, passive: true).messageCount
         }
     }
 }
