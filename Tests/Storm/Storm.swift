@@ -23,6 +23,9 @@ struct Storm: AsyncParsableCommand {
     @Option(help: "How many calls are under way at any time.")
     var clients = 200
 
+    @Flag(help: "Play with a tree of workers instead.")
+    var workers = false
+
     @Option(help: "Play only this scenario, as a failure names it.")
     var replay: String?
 
@@ -36,7 +39,8 @@ struct Storm: AsyncParsableCommand {
 
     func run() async throws {
         let broker = try await LocalBroker.start(.init(startTimeout: .seconds(180), requestTimeout: .seconds(60)))
-        let shop = try await Shop.open(broker, clients: clients)
+        let shop: any StormTree =
+            workers ? try await StormDepot(broker) : StormShop(try await .open(broker, clients: clients))
         var result = StormResult(seed: seed)
         let failure: String?
         if let replay, let scenario = Chaos.Scenario(replay) {
@@ -44,7 +48,9 @@ struct Storm: AsyncParsableCommand {
         } else {
             failure = await rounds(shop, &result)
         }
-        result.ledger = shop.load.ledger
+        result.outcomes = shop.outcomes
+        result.reruns = shop.reruns
+        result.isOfWorkers = workers
         await shop.close()
         await broker.shutdown()
         print(result.text)
@@ -54,7 +60,7 @@ struct Storm: AsyncParsableCommand {
         throw ExitCode.failure
     }
 
-    private func rounds(_ shop: Shop, _ result: inout StormResult) async -> String? {
+    private func rounds(_ shop: any StormTree, _ result: inout StormResult) async -> String? {
         let end = ContinuousClock.now + .seconds(minutes * 60)
         var next = seed
         while ContinuousClock.now < end {
@@ -68,7 +74,10 @@ struct Storm: AsyncParsableCommand {
                     lasting: ContinuousClock.now.duration(to: end)
                 )
             }
-            if let found { return "In the round with the seed \(round): scripts/storm --seed \(round)\n\(found)" }
+            if let found {
+                return
+                    "In the round with the seed \(round): scripts/storm \(workers ? "--workers " : "")--seed \(round)\n\(found)"
+            }
             next &+= 1
         }
         return nil
@@ -76,15 +85,12 @@ struct Storm: AsyncParsableCommand {
 
     /// What was found, with how to play it again.
     private func play(
-        _ shop: Shop,
+        _ shop: any StormTree,
         _ result: inout StormResult,
         _ body: (Chaos) async throws -> ChaosReport
     ) async -> String? {
-        var chaos = shop.chaos(
-            faults: shop.faults(ownBroker: true),
-            leaks: LeakCheck(descriptors: 16, memory: 512 << 20)
-        )
-        let progress = Progress(shop.load)
+        var chaos = shop.chaos(leaks: LeakCheck(descriptors: 16, memory: 512 << 20))
+        let progress = Progress(shop)
         chaos.onStep = { progress.step($0) }
         do {
             result.add(try await body(chaos))
@@ -92,7 +98,9 @@ struct Storm: AsyncParsableCommand {
             return nil
         } catch let failure as ChaosFailure {
             result.add(failure.report)
-            let scenarios = failure.report.failures.map { "scripts/storm --replay '\($0.scenario)'" }
+            let scenarios = failure.report.failures.map {
+                "scripts/storm \(workers ? "--workers " : "")--replay '\($0.scenario)'"
+            }
             return ([failure.description, "To play it again:"] + scenarios).joined(separator: "\n")
         } catch {
             return "After the tree had been stopped: \(error)"
@@ -102,11 +110,11 @@ struct Storm: AsyncParsableCommand {
 
 /// A line every few seconds.
 private final class Progress: Sendable {
-    private let load: Load
+    private let tree: any StormTree
     private let started = ContinuousClock.now
     private let state = Shared((steps: 0, kills: 0, told: ContinuousClock.now, last: ContinuousClock.now))
 
-    init(_ load: Load) { self.load = load }
+    init(_ tree: any StormTree) { self.tree = tree }
 
     func step(_ row: ChaosReport.Row) {
         if !row.findings.isEmpty {
@@ -131,8 +139,8 @@ private final class Progress: Sendable {
             return (state.steps, state.kills, tells)
         }
         guard tells else { return }
-        let ledger = load.ledger
-        say("  \(kills) in \(steps) steps; \(ledger.begun) calls in all, \(ledger.reruns) ran again")
+        let all = tree.outcomes.values.reduce(0, +)
+        say("  \(kills) in \(steps) steps; \(all) calls and messages, \(tree.reruns) ran again")
     }
 }
 

@@ -1,0 +1,206 @@
+import AMQPPool
+import AMQPTesting
+import QueueWorkers
+import Supervision
+
+/// A tree with workers in it, what is published on their queues, and what became of it.
+///
+///     app                      rest for one
+///     |- amqp-pool
+///     |- ordered               keeps the order of keys; every 11th message fails at first, and is tried again here
+///     |- delayed               every 7th message fails at first, and is tried again by way of the broker
+///     `- batched               works in batches; every 7th message is tried again by way of the broker, every 13th is parked
+package struct Depot: Sendable {
+    struct Parcel: Codable, Sendable {
+        var number: Int
+        var key: Int
+    }
+
+    private struct Contents {
+        var last = 0
+        /// By key, what was handled, each number when it first was.
+        var handled: [Int: [Int]] = [:]
+        var delayed: Set<Int> = []
+        var batched: Set<Int> = []
+        var totals: [String: Int] = [:]
+
+        mutating func count(_ what: String) { totals[what, default: 0] += 1 }
+    }
+
+    private struct Late: DecidingError {
+        var failureDecision: FailureDecision { .retryAfter(.seconds(1)) }
+    }
+
+    private struct Poisoned: DecidingError {
+        var failureDecision: FailureDecision { .park }
+    }
+
+    private static let queues = ["ordered", "delayed", "batched"]
+
+    private let view: BrokerView
+    private let contents = Shared(Contents())
+    private let pools = Latest<AMQPPool>()
+
+    package init(_ broker: LocalBroker, virtualHost: String) {
+        view = BrokerView(broker, virtualHost)
+    }
+
+    /// What was published, and what became of it.
+    package var totals: [String: Int] { contents.with { $0.totals } }
+
+    /// - Parameter url: of the broker, or of what stands before it.
+    package func chaos(_ url: String, _ faults: [Fault] = [], leaks: LeakCheck = .ofTheTree) -> Chaos {
+        let depot = self
+        return Chaos(
+            invariants: [
+                Invariant("every message that was confirmed was handled, in the order of its key, or parked") { _ in
+                    await depot.publish(many: 30)
+                } check: { _, parcels in
+                    try await depot.check(parcels)
+                }
+            ],
+            faults: faults,
+            timeout: .seconds(180),
+            leaks: leaks,
+            ready: { _ in try await depot.isQuiet() }
+        ) {
+            try depot.tree(url)
+        }
+    }
+
+    private func tree(_ url: String) throws -> Supervisor {
+        let pool = AMQPPool(configuration: try Services.pool(url), logger: Services.quiet)
+        pools.set(pool)
+        var settings = WorkerConfiguration()
+        settings.drainTimeout = .seconds(3)
+        let contents = contents
+        return Supervisor("app", strategy: .restForOne, intensity: Services.patience, logger: Services.quiet) {
+            [settings] in
+            pool.supervisor
+            Child.worker(
+                of: Parcel.self,
+                from: "ordered",
+                on: pool,
+                retry: .after([.milliseconds(20)]),
+                configuration: settings,
+                orderedBy: { $0.key }
+            ) { parcel, context in
+                if parcel.number.isMultiple(of: 11), context.attempt == 1 { throw CancellationError() }
+                contents.with { contents in
+                    let isAgain = contents.handled[parcel.key]?.contains(parcel.number) == true
+                    contents.count(isAgain ? "ordered: handled again" : "ordered: handled")
+                    if !isAgain { contents.handled[parcel.key, default: []].append(parcel.number) }
+                }
+            }
+            Child.worker(
+                of: Parcel.self,
+                from: "delayed",
+                on: pool,
+                retry: .after([.seconds(1), .seconds(1)]),
+                configuration: settings
+            ) { parcel, context in
+                if parcel.number.isMultiple(of: 7), context.attempt == 1 { throw CancellationError() }
+                contents.with { contents in
+                    let isNew = contents.delayed.insert(parcel.number).inserted
+                    contents.count(isNew ? "delayed: handled" : "delayed: handled again")
+                }
+            }
+            Child.batchWorker(
+                of: Parcel.self,
+                from: "batched",
+                on: pool,
+                size: 10,
+                within: .milliseconds(50),
+                configuration: settings
+            ) { batch in
+                for message in batch.messages {
+                    let number = message.value.number
+                    if number.isMultiple(of: 13) {
+                        batch.fail(message, with: Poisoned())
+                        contents.with { $0.count("batched: parked") }
+                    } else if number.isMultiple(of: 7), message.context.attempt == 1 {
+                        batch.fail(message, with: Late())
+                    } else {
+                        contents.with { contents in
+                            let isNew = contents.batched.insert(number).inserted
+                            contents.count(isNew ? "batched: handled" : "batched: handled again")
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Published one after another: the order of a key is that of what was confirmed.
+    private func publish(many count: Int) async -> Task<[(parcel: Parcel, isConfirmed: Bool)], Never> {
+        let parcels = (0..<count).map { _ in
+            contents.with { contents in
+                contents.last += 1
+                return Parcel(number: contents.last, key: contents.last % 3)
+            }
+        }
+        return Task {
+            var results: [(Parcel, Bool)] = []
+            for parcel in parcels {
+                let isConfirmed: Bool
+                do {
+                    for queue in Self.queues {
+                        try await pools.value().publish(parcel, to: queue, timeout: .seconds(60))
+                    }
+                    isConfirmed = true
+                } catch {
+                    isConfirmed = false
+                }
+                results.append((parcel, isConfirmed))
+                contents.with { $0.count(isConfirmed ? "published and confirmed" : "published, not confirmed") }
+            }
+            return results
+        }
+    }
+
+    private func check(_ publishing: Task<[(parcel: Parcel, isConfirmed: Bool)], Never>) async throws {
+        let results = await publishing.value
+        try await isQuiet()
+        // What the broker tells of a queue is a little older than what it does, so a message may still be under way.
+        let deadline = ContinuousClock.now + .seconds(60)
+        let confirmed = Set(results.filter(\.isConfirmed).map(\.parcel.number))
+        let batchable = confirmed.filter { !$0.isMultiple(of: 13) }
+        while ContinuousClock.now < deadline {
+            let isDone = contents.with { contents in
+                contents.batched.isSuperset(of: batchable) && contents.delayed.isSuperset(of: confirmed)
+                    && confirmed.isSubset(of: contents.handled.values.flatMap(\.self))
+            }
+            if isDone { break }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        let contents = contents.with { $0 }
+        for (parcel, isConfirmed) in results where isConfirmed {
+            let isHandled = contents.handled[parcel.key]?.contains(parcel.number) == true
+            try Chaos.require(isHandled, "parcel \(parcel.number) was confirmed and never handled")
+            try Chaos.require(
+                contents.delayed.contains(parcel.number),
+                "parcel \(parcel.number) was never handled after its pause"
+            )
+            guard !parcel.number.isMultiple(of: 13) else { continue }
+            try Chaos.require(contents.batched.contains(parcel.number), "parcel \(parcel.number) is in no batch")
+        }
+        for (key, numbers) in contents.handled {
+            let mine = numbers.filter { confirmed.contains($0) }
+            try Chaos.require(mine == mine.sorted(), "key \(key) was handled out of order: \(mine)")
+        }
+    }
+
+    /// All consume, and nothing waits but what is parked.
+    private func isQuiet() async throws {
+        let deadline = ContinuousClock.now + .seconds(60)
+        var seen: [String] = []
+        repeat {
+            seen = (try? await view.lines(replyQueue: nil)) ?? []
+            let isConsuming = Self.queues.allSatisfy { seen.contains("\($0): 1 consumers, 0 messages") }
+            let waits = seen.contains { $0.contains(".retry.") && !$0.hasSuffix(" 0 messages") }
+            if isConsuming, !waits { return }
+            try await Task.sleep(for: .milliseconds(20))
+        } while ContinuousClock.now < deadline
+        throw Invariant.Violation("the broker has \(seen)")
+    }
+}
