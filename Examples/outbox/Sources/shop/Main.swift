@@ -1,0 +1,22 @@
+import AMQPPool
+import Outbox
+import Supervision
+
+/// `shop URL DATABASE COUNT`: takes so many orders, one after another, and ends when all were shipped. It may be killed at any moment and
+/// run again.
+@main
+struct Main {
+    static func main() async throws {
+        let arguments = CommandLine.arguments
+        guard arguments.count == 4, let count = Int(arguments[3]) else {
+            print("usage: shop URL DATABASE COUNT")
+            return
+        }
+        let shop = try await Shop(arguments[2])
+        let tree = shop.tree(on: AMQPPool(endpoints: [try Endpoint(url: arguments[1])]))
+        try await tree.start()
+        for _ in 0..<count { print("order", try await shop.takeOrder()) }
+        print(try await shop.waitUntilShipped(atMost: .seconds(60)) ? "shipped" : "not everything was shipped in time")
+        await tree.stop()
+    }
+}
