@@ -240,7 +240,7 @@ let package = Package(
         .target(
             name: "ChaosSupport",
             dependencies: [
-                "AMQPPool", "AMQPTesting", "RPCCaller", "RPCReceiver", "Supervision",
+                "AMQPPool", "AMQPTesting", "QueueWorkers", "RPCCaller", "RPCReceiver", "Supervision",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
@@ -425,7 +425,8 @@ let package = Package(
         .testTarget(
             name: "InteroperabilityTests",
             dependencies: [
-                "ActorContracts", "AMQPPool", "BrokerSupport", "LocalBroker", "RPCActors", "RPCCaller", "RPCReceiver",
+                "ActorContracts", "AMQPPool", "BrokerSupport", "LocalBroker", "QueueWorkers", "RPCActors", "RPCCaller",
+                "RPCReceiver",
                 "RPCWire",
                 "Supervision", "rpc",
                 .product(name: "Logging", package: "swift-log"),
