@@ -14,6 +14,7 @@ RPC = os.path.join(SWIFT, "rpc-bench")
 SUPERVISION = os.path.join(SWIFT, "supervision-bench")
 OBSERVER = os.path.join(SWIFT, "observer-bench")
 RAW = os.path.join(BUILT, "raw-bench")
+GO = os.path.join(BUILT, "amqp091-bench")
 
 # What Erlang and Elixir need for a million processes; the default is a quarter of that.
 PROCESSES = ["+P", "4194304"]
@@ -126,6 +127,20 @@ def publish(broker, program, inflight, seconds, warmup, flags=()):
 def actor_times(broker, seconds, rounds):
     return run([RPC, "actor-times", "--url", broker.url, "--service", "bench-virtual", "--seconds", str(seconds),
                 "--rounds", str(rounds)])
+
+
+def consumer(broker, program, messages, batch):
+    """Fills a queue and has one consumer go through it: ours, raw or go. Returns the consumer's line."""
+    queue = "bench-queue-%s-%d" % (program, batch)
+    # Two batches are on their way while two are handled.
+    options = ["--service", queue, "--calls", str(messages), "--prefetch", str(max(256, 4 * batch))]
+    run([RAW, "fill", "--port", broker.port, *options])
+    command = {
+        "ours": [RPC, "worker", "--url", broker.url],
+        "raw": [RAW, "consume", "--port", broker.port],
+        "go": [GO, "--url", broker.url],
+    }[program]
+    return run([*command, *options, "--batch", str(batch)])
 
 
 def ours(case, children, kind="actor", timeout=900):

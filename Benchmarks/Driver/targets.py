@@ -18,6 +18,7 @@ class Sizes:
     warmup: float = 1.0
     children: int = 100_000
     depth: int = 7
+    messages: int = 200_000
 
 
 @dataclass
@@ -101,6 +102,10 @@ class Round:
         rounds = 3 if self.sizes.seconds < 3 else 5
         return self._once("virtual actors", lambda: programs.actor_times(self.broker, self.sizes.seconds, rounds))
 
+    def consumer(self, program, batch):
+        key = "%s consumes, batches of %d" % (program, batch)
+        return self._once(key, lambda: programs.consumer(self.broker, program, self.sizes.messages, batch))
+
     def ours(self, case, children, kind):
         return self._once("ours %s %s %d" % (case, kind, children), lambda: programs.ours(case, children, kind))
 
@@ -169,6 +174,13 @@ def supervision(name, what, against, case, count, kind, baseline, unit, limit=No
     return Target("supervision-" + name, what, against, subject, other, unit, limit, at_least)
 
 
+def worker(name, what, program, batch, field, unit, at_least=False):
+    """A worker of ours against another consumer that acknowledges the same way."""
+    against = {"raw": "raw librabbitmq consumer", "go": "amqp091-go consumer"}[program]
+    return Target("worker-" + name, what, against, lambda round_: round_.consumer("ours", batch)[field],
+                  lambda round_: round_.consumer(program, batch)[field], unit, at_least=at_least)
+
+
 def many(sizes):
     return sizes.children
 
@@ -228,6 +240,14 @@ TARGETS = [
                    "activations_per_s", "calls_per_s", "1/s"),
     virtual_actors("fail-over", "a virtual actor's node is killed: longest time without an answer, median",
                    "the node is stopped, and hands it over", "failover_ms", "handover_ms", "ms"),
+    worker("rate", "messages a second of a worker, one by one", "raw", 1, "rate", "1/s", at_least=True),
+    worker("cpu", "CPU a message of a worker, one by one", "raw", 1, "cpu_us_per_message", "us"),
+    worker("rate-go", "messages a second of a worker, one by one", "go", 1, "rate", "1/s", at_least=True),
+    worker("cpu-go", "CPU a message of a worker, one by one", "go", 1, "cpu_us_per_message", "us"),
+    worker("batch-rate", "messages a second of a worker, batches of 100", "raw", 100, "rate", "1/s", at_least=True),
+    worker("batch-cpu", "CPU a message of a worker, batches of 100", "raw", 100, "cpu_us_per_message", "us"),
+    worker("batch-rate-go", "messages a second of a worker, batches of 100", "go", 100, "rate", "1/s", at_least=True),
+    worker("batch-cpu-go", "CPU a message of a worker, batches of 100", "go", 100, "cpu_us_per_message", "us"),
     supervision("restart-actor", "restart after a kill, p50, actor", "OTP supervisor",
                 "restart", 1, "actor", ("otp", "restart"), "us", 0.8),
     supervision("restart-worker", "restart after a kill, p50, with run()", "OTP supervisor",

@@ -7,7 +7,7 @@
 #include "raw.h"
 
 static const char help[] =
-    "usage: raw-bench client|server|publish [OPTION...]\n"
+    "usage: raw-bench client|server|publish|fill|consume [OPTION...]\n"
     "\n"
     "Calls, or answers calls, over RabbitMQ with librabbitmq's own sockets, and prints one line of JSON.\n"
     "\n"
@@ -23,7 +23,10 @@ static const char help[] =
     "  --rate R                   begin so many calls a second, at most inflight of them waiting\n"
     "publish: --inflight messages at once, then their confirms; --body, --seconds, --warmup as above\n"
     "server: runs until its standard input ends\n"
-    "  --prefetch N               deliveries that the broker hands over before they are acknowledged, in mode wire (256)\n";
+    "  --prefetch N               deliveries that the broker hands over before they are acknowledged, in mode wire (256)\n"
+    "fill: fills the queue that --service names with --calls messages of --body bytes\n"
+    "consume: consumes --calls messages of it\n"
+    "  --batch N                  acknowledge so many at once (1)\n";
 
 void check(int status, const char *what) {
   if (status >= 0) return;
@@ -64,19 +67,19 @@ amqp_connection_state_t open_connection(const options *o) {
   return connection;
 }
 
-enum { HOST = 256, PORT, SERVICE, MODE, INFLIGHT, BODY, SECONDS, WARMUP, CALLS, RATE, PREFETCH, HELP };
+enum { HOST = 256, PORT, SERVICE, MODE, INFLIGHT, BODY, SECONDS, WARMUP, CALLS, RATE, PREFETCH, BATCH, HELP };
 
 static const struct option long_options[] = {
     {"host", 1, 0, HOST},       {"port", 1, 0, PORT},         {"service", 1, 0, SERVICE}, {"mode", 1, 0, MODE},
     {"inflight", 1, 0, INFLIGHT}, {"body", 1, 0, BODY},       {"seconds", 1, 0, SECONDS}, {"warmup", 1, 0, WARMUP},
-    {"calls", 1, 0, CALLS},     {"rate", 1, 0, RATE},         {"prefetch", 1, 0, PREFETCH}, {"help", 0, 0, HELP},
+    {"calls", 1, 0, CALLS},     {"rate", 1, 0, RATE},         {"prefetch", 1, 0, PREFETCH}, {"batch", 1, 0, BATCH}, {"help", 0, 0, HELP},
     {0, 0, 0, 0},
 };
 
 int main(int argc, char **argv) {
   options o = {
       .host = "127.0.0.1", .port = 5672, .service = "bench", .mode = MODE_ECHO, .inflight = 64, .body = 64,
-      .seconds = 3, .warmup = 1, .prefetch = 256,
+      .seconds = 3, .warmup = 1, .prefetch = 256, .batch = 1,
   };
   for (int c; (c = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
     switch (c) {
@@ -97,6 +100,7 @@ int main(int argc, char **argv) {
       case CALLS: o.calls = strtoull(optarg, NULL, 10); break;
       case RATE: o.rate = atof(optarg); break;
       case PREFETCH: o.prefetch = atoi(optarg); break;
+      case BATCH: o.batch = atoi(optarg); break;
       case HELP: fputs(help, stdout); return 0;
       default: fputs(help, stderr); return 64;
     }
@@ -108,6 +112,8 @@ int main(int argc, char **argv) {
   if (strcmp(argv[optind], "client") == 0) return run_client(&o);
   if (strcmp(argv[optind], "server") == 0) return run_server(&o);
   if (strcmp(argv[optind], "publish") == 0) return run_publish(&o);
+  if (strcmp(argv[optind], "fill") == 0) return run_fill(&o);
+  if (strcmp(argv[optind], "consume") == 0) return run_consume(&o);
   fputs(help, stderr);
   return 64;
 }

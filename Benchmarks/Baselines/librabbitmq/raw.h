@@ -34,6 +34,7 @@ typedef struct {
   uint64_t calls;
   double rate;
   int prefetch;
+  int batch;
 } options;
 
 // Fails with a sentence when a status of the library or a reply of the broker is bad.
@@ -45,5 +46,7 @@ amqp_connection_state_t open_connection(const options *o);
 int run_client(const options *o);
 int run_server(const options *o);
 int run_publish(const options *o);
+int run_fill(const options *o);
+int run_consume(const options *o);
 
 #endif

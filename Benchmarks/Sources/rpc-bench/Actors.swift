@@ -1,3 +1,4 @@
+import AMQPPool
 import Distributed
 import RPCActors
 import Supervision

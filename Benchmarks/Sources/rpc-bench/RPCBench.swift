@@ -22,7 +22,9 @@ struct RPCBench: AsyncParsableCommand {
             The client prints one line of JSON when it is done; server and broker run until their standard input ends, and \
             the server prints its line then.
             """,
-        subcommands: [Client.self, Server.self, Publish.self, Broker.self, ActorNode.self, ActorTimes.self]
+        subcommands: [
+            Client.self, Server.self, WorkerBench.self, Publish.self, Broker.self, ActorNode.self, ActorTimes.self,
+        ]
     )
 }
 
