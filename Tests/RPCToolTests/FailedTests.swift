@@ -129,7 +129,10 @@ struct InterruptedFailedTests {
         case killed, interrupted, brokerKilled
     }
 
-    @Test("loses nothing, and leaves one message twice at the most", arguments: Interruption.allCases)
+    @Test(
+        "loses nothing, and leaves one message twice at the most, unless the broker forgets acknowledgements",
+        arguments: Interruption.allCases
+    )
     private func requeue(_ interruption: Interruption) async throws {
         let count = 600
         let broker = try await LocalBroker.start()
@@ -151,7 +154,7 @@ struct InterruptedFailedTests {
         case .interrupted: tool.signal(SIGINT)
         case .brokerKilled: try await broker.kill()
         }
-        let ending = try await tool.ending()
+        let ending = await tool.ending()
         #expect(ending.code != 0, "\(ending)")
         if interruption == .brokerKilled { try await broker.startAgain() }
         try await pool.waitUntilReady(timeout: .seconds(60))
@@ -166,7 +169,8 @@ struct InterruptedFailedTests {
             return ids
         }
         #expect(Set(ids) == Set((0..<count).map(String.init)))
-        #expect(ids.count - count <= 1)
+        // A broker that is killed may not have written down what was acknowledged last.
+        if interruption != .brokerKilled { #expect(ids.count - count <= 1) }
         #expect(try await messages(in: "dead", pool) == 0)
         await pool.stop()
         await broker.shutdown()
