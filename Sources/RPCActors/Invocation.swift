@@ -20,16 +20,14 @@ public struct RPCInvocationEncoder: DistributedTargetInvocationEncoder {
     public typealias SerializationRequirement = any Codable
 
     private let encoder: JSONEncoder
-    private var bytes: [UInt8] = [UInt8(ascii: "[")]
+    /// The arguments, once recording is done.
+    private(set) var body = ByteBuffer(integer: UInt8(ascii: "["))
     /// The types that the stub recorded: its own, and one for each generic parameter.
     private(set) var substitutions = 0
 
     init(_ encoder: JSONEncoder) {
         self.encoder = encoder
     }
-
-    /// The arguments, once recording is done.
-    var body: ByteBuffer { ByteBuffer(bytes: bytes) }
 
     /// Counts the types; they are not sent.
     public mutating func recordGenericSubstitution<T>(_ type: T.Type) throws {
@@ -38,9 +36,9 @@ public struct RPCInvocationEncoder: DistributedTargetInvocationEncoder {
 
     /// Encodes the next argument.
     public mutating func recordArgument<Value: Codable>(_ argument: RemoteCallArgument<Value>) throws {
-        if bytes.count > 1 { bytes.append(UInt8(ascii: ",")) }
+        if body.readableBytes > 1 { body.writeInteger(UInt8(ascii: ",")) }
         do {
-            bytes.append(contentsOf: try encoder.encode(bounded: argument.value))
+            body.writeData(try encoder.encode(bounded: argument.value))
         } catch {
             throw RPCActorError.notEncodable("the argument \"\(argument.name)\": \(RPCCodecError(error))")
         }
@@ -53,7 +51,7 @@ public struct RPCInvocationEncoder: DistributedTargetInvocationEncoder {
 
     /// Ends the array.
     public mutating func doneRecording() throws {
-        bytes.append(UInt8(ascii: "]"))
+        body.writeInteger(UInt8(ascii: "]"))
     }
 }
 

@@ -37,7 +37,9 @@ final class NodeProcess: Sendable {
             ] + (quorum ? ["--quorum"] : [])
         let output = Pipe()
         process.standardOutput = output
-        process.standardError = FileHandle.nullDevice
+        let errors = folder.appending(path: "\(UUID().uuidString).err")
+        _ = FileManager.default.createFile(atPath: errors.path, contents: nil)
+        process.standardError = try FileHandle(forWritingTo: errors)
         try process.run()
         let handle = output.fileHandleForReading
         let line = await withCheckedContinuation { continuation in
@@ -65,9 +67,12 @@ final class NodeProcess: Sendable {
     }
 
     /// Waits for its end; after the timeout it is killed.
-    func ended(within timeout: Duration) async {
+    /// Returns whether it ended by itself.
+    @discardableResult
+    func ended(within timeout: Duration) async -> Bool {
         let deadline = ContinuousClock.now + timeout
         while isRunning, ContinuousClock.now < deadline { try? await Task.sleep(for: .milliseconds(20)) }
-        signal(SIGKILL)
+        defer { signal(SIGKILL) }
+        return !isRunning
     }
 }

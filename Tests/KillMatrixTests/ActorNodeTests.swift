@@ -28,7 +28,10 @@ struct ActorNodeTests {
         var testDescription: String { what }
     }
 
-    private static var rows: [Row] { ActorRows.all.filter { Matrix.folder != nil || $0.isQuick } }
+    private static var rows: [Row] {
+        let only = ProcessInfo.processInfo.environment["ACTOR_ROW"] ?? ""
+        return ActorRows.all.filter { (Matrix.folder != nil || $0.isQuick) && (only.isEmpty || $0.what.contains(only)) }
+    }
 
     @Test("go on as the failure table says", arguments: rows)
     func row(_ row: Row) async throws {
@@ -70,6 +73,8 @@ final class ActorStage: Sendable {
     private let nodes = Shared<[NodeProcess]>([])
     private let clients = Shared<[RPCActorSystem]>([])
     private let last = Shared<[Balance]>([])
+    /// Nodes that had to be killed in the end.
+    private let lasting = Shared<[String]>([])
 
     private init(_ folder: URL) { self.folder = folder }
 
@@ -84,6 +89,9 @@ final class ActorStage: Sendable {
             // Whatever happened, each account was worked on by one node at a time, under numbers that grow.
             await stage.end()
             let faults = Work.faults(try Work.read(folder))
+            if let node = stage.lasting.with({ $0 }).first {
+                throw ActorFault("the node \(node) did not end within 30 s of SIGTERM")
+            }
             if let fault = (faults.overlapping + faults.notGrowing).first { throw ActorFault(fault) }
             seen += "; \(faults.activations) activations, none overlapping"
             result = .success(seen)
@@ -133,7 +141,9 @@ final class ActorStage: Sendable {
             node.signal(SIGCONT)
             node.signal(SIGTERM)
         }
-        for node in nodes.with({ $0 }) { await node.ended(within: .seconds(20)) }
+        for node in nodes.with({ $0 }) where await !node.ended(within: .seconds(30)) {
+            lasting.with { $0.append(node.name) }
+        }
         for client in clients.with({ $0 }) { await client.stop() }
         nodes.with { $0 = [] }
         clients.with { $0 = [] }
@@ -291,11 +301,15 @@ private enum ActorRows {
             let teller = try stage.teller(client)
             let before = try await teller.incarnation()
             let exit = try await stage.watch(node, client)
-            try await teller.forget("yourself")
+            do {
+                try await teller.forget("yourself")
+                throw ActorFault("it was answered by one that had ended")
+            } catch RPCActorError.ended {}
             let (reason, _) = try await exit.value
             guard case .crashed = reason else { throw ActorFault("the watcher was told \(reason)") }
             try require(try await teller.incarnation() > before, "it is the same incarnation")
-            return "the next call gets the next incarnation; the watcher is told `\(reason)`"
+            return
+                "the call in work is `ended`, the next call gets the next incarnation; the watcher is told `\(reason)`"
         }
     }
 
