@@ -190,6 +190,7 @@ final class ShardSession: Sendable {
             case .acknowledge(let tag): channel.acknowledge(tag)
             case .run(let tag, let shard, let number): run(tag, shard, number)
             case .endActivations(let shard): endActivations(shard)
+            case .abandon: Task.detached { [channel] in await channel.close() }
             case .release(let shard, let consumer): Task.detached { [self] in await release(shard, consumer) }
             }
         }

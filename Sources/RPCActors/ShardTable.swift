@@ -29,6 +29,8 @@ struct ShardTable: Sendable {
         case run(Tag, shard: Int, number: Int64)
         /// No activation of this shard may answer any more.
         case endActivations(shard: Int)
+        /// Closes the channel: everything goes back, and is begun again.
+        case abandon
         /// Cancels the consumer, gives back what ``released(_:)`` then names, and consumes again unless this node stops.
         case release(shard: Int, consumer: String)
     }
@@ -188,12 +190,12 @@ struct ShardTable: Sendable {
                 shards[shard].own = tag
                 return old.map { .acknowledge($0) }
             }
-            // Somebody held the shard under a number that is not less than ours: the activations here are not the latest.
+            // Somebody held the shard under a number that is not less than ours: the activations here are not the latest, and what runs
+            // on them has to be begun again on later ones.
+            guard shards[shard].running.isEmpty else { return [.abandon] }
             shards[shard].tokens = shards[shard].allTokens + [tag]
             shards[shard].own = nil
-            let running = shards[shard].running
-            shards[shard].held = []
-            return (running.isEmpty ? [] : [.endActivations(shard: shard)]) + claim(shard, clock: clock, at: now)
+            return claim(shard, clock: clock, at: now)
         case .waiting, .absent:
             shards[shard].tokens.append(tag)
             let actions = settle(shard, at: now)

@@ -104,14 +104,32 @@ struct ShardTableTests {
     @Test("begins anew under a greater number when another held the shard under one that is not less")
     func bump() {
         var table = active()
-        _ = table.request(9, shard: 0, at: start)
-        #expect(
-            table.token(token(8), 3, shard: 0, clock: 1000, at: start) == [
-                .endActivations(shard: 0), .publish(token(9, "bank@me"), shard: 0),
-            ]
-        )
+        #expect(table.token(token(8), 3, shard: 0, clock: 1000, at: start) == [.publish(token(9, "bank@me"), shard: 0)])
         #expect(table.confirmed(token(9, "bank@me"), shard: 0).contains(.acknowledge(3)))
         #expect(table.number(of: 0) == 9)
+    }
+
+    @Test(
+        "gives everything back when that comes while requests run: they would be answered by activations that are not the latest"
+    )
+    func bumpWhileRunning() {
+        var table = active()
+        _ = table.request(9, shard: 0, at: start)
+        #expect(table.token(token(8), 3, shard: 0, clock: 1000, at: start) == [.abandon])
+    }
+
+    @Test("runs what came before the second token of two, too")
+    func twoTokens() {
+        var table = table()
+        _ = table.token(token(5), 1, shard: 0, clock: 1000, at: start)
+        _ = table.request(2, shard: 0, at: start)
+        #expect(table.token(token(7), 3, shard: 0, clock: 1000, at: start) == [.publish(token(8, "bank@me"), shard: 0)])
+        #expect(table.confirmed(token(6, "bank@me"), shard: 0) == [])
+        #expect(
+            table.confirmed(token(8, "bank@me"), shard: 0) == [
+                .acknowledge(1), .acknowledge(3), .run(2, shard: 0, number: 8),
+            ]
+        )
     }
 
     @Test("does not wait for a token that is lost")
@@ -289,23 +307,27 @@ private struct ShardModel {
             giveBack(tags, index)
             consume(index)
         case 11 where random.next() % 4 == 0:
-            // The channel is lost, and comes back. What was on its way to the broker has got there, or not.
-            leave(index)
-            nodes[index].isReleasing = false
-            for token in nodes[index].publishing where random.next() % 2 == 0 {
-                lastMessage += 1
-                queue.insert(Message(token: token, id: lastMessage), at: 0)
-            }
-            queue.insert(contentsOf: nodes[index].acknowledging, at: 0)
-            nodes[index].acknowledging = []
-            nodes[index].publishing = []
-            nodes[index].running = []
-            _ = nodes[index].table.lostAll()
-            giveBack(Array(nodes[index].unacknowledged.keys), index)
-            consume(index)
+            lose(index)
         default: return
         }
         check()
+    }
+
+    /// The channel is lost, and comes back. What was on its way to the broker has got there, or not.
+    private mutating func lose(_ index: Int) {
+        leave(index)
+        nodes[index].isReleasing = false
+        for token in nodes[index].publishing where random.next() % 2 == 0 {
+            lastMessage += 1
+            queue.insert(Message(token: token, id: lastMessage), at: 0)
+        }
+        queue.insert(contentsOf: nodes[index].acknowledging, at: 0)
+        nodes[index].acknowledging = []
+        nodes[index].publishing = []
+        nodes[index].running = []
+        _ = nodes[index].table.lostAll()
+        giveBack(Array(nodes[index].unacknowledged.keys), index)
+        consume(index)
     }
 
     private mutating func leave(_ index: Int) {
@@ -349,6 +371,7 @@ private struct ShardModel {
                 (greatest, holder) = (max(greatest, number), nodes[index].name)
                 nodes[index].running.append(tag)
             case .endActivations: break
+            case .abandon: return lose(index)
             case .release: nodes[index].isReleasing = true
             }
         }
