@@ -29,7 +29,7 @@ public actor Database {
 
     /// Runs the body in a transaction. When it throws, nothing of it has happened.
     public func transaction<Result>(
-        _ body: (isolated Database) throws(DatabaseError) -> Result
+        _ body: @Sendable (isolated Database) throws(DatabaseError) -> Result
     ) throws(DatabaseError) -> Result {
         try handle.run("BEGIN IMMEDIATE")
         do throws(DatabaseError) {
@@ -37,7 +37,7 @@ public actor Database {
             try handle.run("COMMIT")
             return result
         } catch {
-            try? handle.run("ROLLBACK")
+            _ = try? handle.run("ROLLBACK")
             throw error
         }
     }
@@ -45,7 +45,9 @@ public actor Database {
 
 /// What SQLite said.
 public struct DatabaseError: Error, CustomStringConvertible {
+    /// SQLite's number for it.
     public let code: Int32
+    /// In words.
     public let description: String
 }
 

@@ -40,6 +40,7 @@ public actor OutboxRelay: Worker {
         logger = context.logger
     }
 
+    /// Publishes until it is asked to stop.
     public func run() async throws {
         while !stop.isRequested {
             if try await relay() { continue }

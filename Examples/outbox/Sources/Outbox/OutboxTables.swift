@@ -30,9 +30,13 @@ extension Database {
 
     /// A message of the outbox.
     public struct Outgoing: Sendable, Hashable {
+        /// Its place in the order.
         public let position: Int64
+        /// By which a repetition is recognised.
         public let id: String
+        /// Where it goes.
         public let queue: String
+        /// The message itself.
         public let body: [UInt8]
     }
 
@@ -68,7 +72,7 @@ extension Database {
     @discardableResult
     public func once(
         for id: String?,
-        _ body: (isolated Database) throws(DatabaseError) -> Void
+        _ body: @Sendable (isolated Database) throws(DatabaseError) -> Void
     ) throws(DatabaseError) -> Bool {
         try transaction { (database: isolated Database) throws(DatabaseError) -> Bool in
             if let id {

@@ -5,10 +5,13 @@ import Supervision
 
 /// A shop whose orders are shipped by a worker. Orders and messages about them are committed together.
 public struct Shop: Sendable {
+    /// What is ordered.
     public struct Order: Codable, Sendable, Hashable {
+        /// Which order it is.
         public var number: Int64
     }
 
+    /// Where orders, shipments, outbox and inbox are.
     public let database: Database
 
     /// - Parameter path: of the database.

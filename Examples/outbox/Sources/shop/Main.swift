@@ -1,4 +1,5 @@
 import AMQPPool
+import Foundation
 import Outbox
 import Supervision
 
@@ -15,8 +16,13 @@ struct Main {
         let shop = try await Shop(arguments[2])
         let tree = shop.tree(on: AMQPPool(endpoints: [try Endpoint(url: arguments[1])]))
         try await tree.start()
-        for _ in 0..<count { print("order", try await shop.takeOrder()) }
-        print(try await shop.waitUntilShipped(atMost: .seconds(60)) ? "shipped" : "not everything was shipped in time")
+        for _ in 0..<count { say("order \(try await shop.takeOrder())") }
+        say(try await shop.waitUntilShipped(atMost: .seconds(60)) ? "shipped" : "not everything was shipped in time")
         await tree.stop()
     }
+}
+
+/// At once, also into a pipe.
+private func say(_ line: String) {
+    try? FileHandle.standardOutput.write(contentsOf: Data((line + "\n").utf8))
 }
