@@ -11,6 +11,8 @@ final class ChildPolicy: Sendable {
     let killTimeout: Duration
     let onUnstoppable: OnUnstoppable
     let reportWithin: Duration?
+    /// Which ends are told elsewhere, so that nothing is logged of them above `debug`.
+    let isTold: (@Sendable (ExitReason) -> Bool)?
 
     init(
         restart: Restart = .permanent,
@@ -20,7 +22,8 @@ final class ChildPolicy: Sendable {
         startTimeout: Duration? = nil,
         killTimeout: Duration = .seconds(1),
         onUnstoppable: OnUnstoppable = .abandon,
-        reportWithin: Duration? = nil
+        reportWithin: Duration? = nil,
+        isTold: (@Sendable (ExitReason) -> Bool)? = nil
     ) {
         self.restart = restart
         self.shutdown = shutdown.clamped
@@ -30,6 +33,22 @@ final class ChildPolicy: Sendable {
         self.killTimeout = killTimeout.clamped
         self.onUnstoppable = onUnstoppable
         self.reportWithin = reportWithin?.clamped
+        self.isTold = isTold
+    }
+
+    /// The same, with ends that are told elsewhere.
+    func withoutLogging(_ isTold: @escaping @Sendable (ExitReason) -> Bool) -> ChildPolicy {
+        ChildPolicy(
+            restart: restart,
+            shutdown: shutdown,
+            significant: isSignificant,
+            backoff: backoff,
+            startTimeout: startTimeout,
+            killTimeout: killTimeout,
+            onUnstoppable: onUnstoppable,
+            reportWithin: reportWithin,
+            isTold: isTold
+        )
     }
 
     /// What is wrong with these settings of the child `id`, if anything.

@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Logging
 
 /// What a tree logs, with stable metadata keys: OTP's error contexts as `supervision.context`.
@@ -9,7 +10,10 @@ import Logging
 /// | error | `start_error` | a start failed |
 /// | error | `shutdown_error` | a child did not end as it was asked to, or was abandoned |
 /// | warning | `cooldown` | the intensity is exceeded and the supervisor pauses |
+/// | info | `progress` | the tree started, is stopping, has stopped |
 /// | debug | `progress` | a child was started, restarted or stopped |
+///
+/// A child that is started again has one line: what ended, why, which restart this is, and after what time it comes.
 enum SupervisionLog {
     /// The level at which a report would be logged, so that nothing is made that nobody reads.
     static func level(of report: SupervisorCore.Report) -> Logger.Level {
@@ -20,8 +24,17 @@ enum SupervisionLog {
         }
     }
 
-    static func write(_ event: SupervisionEvent, supervisor: String, to logger: Logger) {
-        let entry: (level: Logger.Level, context: String, message: String, reason: ExitReason?) =
+    /// What a line says beside its event.
+    struct Details {
+        /// Which of its restarts comes next, and after what time.
+        var attempt: Int?
+        var retryIn: Duration?
+        /// Whether the end is told elsewhere.
+        var isTold = false
+    }
+
+    static func write(_ event: SupervisionEvent, supervisor: String, _ details: Details, to logger: Logger) {
+        var entry: (level: Logger.Level, context: String, message: String, reason: ExitReason?) =
             switch event.kind {
             case .started: (.debug, "progress", "child started", nil)
             case .ignored: (.debug, "progress", "child ignored", nil)
@@ -31,12 +44,13 @@ enum SupervisionLog {
             case .stopped(let reason, let expected):
                 (expected ? .debug : .error, expected ? "progress" : "shutdown_error", "child stopped", reason)
             case .restarting(let delay):
-                (.debug, "progress", delay > .zero ? "restarting child in \(delay)" : "restarting child", nil)
+                (.debug, "progress", delay > .zero ? "restarting child in \(delay.text)" : "restarting child", nil)
             case .coolingDown(let pause, let reason):
-                (.warning, "cooldown", "restart intensity exceeded, next restart in \(pause)", reason)
+                (.warning, "cooldown", "restart intensity exceeded, next restart in \(pause.text)", reason)
             case .gaveUp(let reason): (.error, "shutdown", "restart intensity exceeded, supervisor gives up", reason)
             case .abandoned: (.error, "shutdown_error", "child ignores its cancellation and is abandoned", nil)
             }
+        if details.isTold { entry.level = .debug }
         guard entry.level >= logger.logLevel else { return }
         var metadata: Logger.Metadata = [
             "supervision.context": "\(entry.context)",
@@ -45,6 +59,28 @@ enum SupervisionLog {
         ]
         if let pid = event.pid { metadata["supervision.pid"] = "\(pid)" }
         if let reason = entry.reason { metadata["supervision.reason"] = "\(reason)" }
+        if let attempt = details.attempt { metadata["supervision.restart"] = "\(attempt)" }
+        if let delay = details.retryIn { metadata["supervision.retry-in"] = "\(delay.text)" }
         logger.log(level: entry.level, "\(entry.message)", metadata: metadata)
+    }
+
+    /// What becomes of a whole tree.
+    static func write(_ phase: LifePhase, supervisor: String, abandoned: Int, to logger: Logger) {
+        guard .info >= logger.logLevel else { return }
+        var metadata: Logger.Metadata = ["supervision.context": "progress", "supervision.supervisor": "\(supervisor)"]
+        let message: Logger.Message
+        switch phase {
+        case .started(let children):
+            message = "tree started"
+            metadata["supervision.children"] = "\(children)"
+        case .stopping(let reason):
+            message = "tree stopping"
+            metadata["supervision.reason"] = "\(reason)"
+        case .ended(let reason):
+            message = "tree stopped"
+            metadata["supervision.reason"] = "\(reason)"
+            if abandoned > 0 { metadata["supervision.abandoned"] = "\(abandoned)" }
+        }
+        logger.info(message, metadata: metadata)
     }
 }

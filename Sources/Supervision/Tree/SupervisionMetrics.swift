@@ -2,33 +2,41 @@ import ConcurrencyPrimitives
 import Metrics
 import Synchronization
 
+/// The metrics of a tree. `docs/observability.md` lists them, and a test compares.
+package enum SupervisionMetricName: String, CaseIterable, Sendable {
+    case restarts = "supervision.restarts"
+    case abnormalExits = "supervision.exits.abnormal"
+    case children = "supervision.children"
+    case zombies = "supervision.zombies"
+    case mailbox = "supervision.mailbox"
+    case startDuration = "supervision.start.duration"
+    case restartDuration = "supervision.restart.duration"
+}
+
 /// What a tree measures, with the dimension `tree`, its root's name.
-///
-/// | label | kind | what |
-/// |---|---|---|
-/// | `supervision.restarts` | counter | incarnations that followed another |
-/// | `supervision.exits.abnormal` | counter | children that were killed or crashed |
-/// | `supervision.children` | meter | processes that are alive, supervisors included |
-/// | `supervision.zombies` | meter | tasks that ignored their cancellation and still run |
-/// | `supervision.start.duration` | timer | from the start of a start closure to its return |
-/// | `supervision.restart.duration` | timer | from an exit to the next incarnation's start, delays included |
 final class SupervisionMetrics: Sendable {
     private let alive = Atomic<Int>(0)
     let restarts: Counter
     let abnormalExits: Counter
     let children: Meter
     let zombies: Meter
+    /// Nothing, and no counting on the way of each event, where nobody collects metrics.
+    private let mailbox: Meter?
+    private let waiting = Atomic<Int>(0)
     let startDuration: Timer
     let restartDuration: Timer
 
     init(tree: String) {
         let dimensions = [("tree", tree)]
-        restarts = Counter(label: "supervision.restarts", dimensions: dimensions)
-        abnormalExits = Counter(label: "supervision.exits.abnormal", dimensions: dimensions)
-        children = Meter(label: "supervision.children", dimensions: dimensions)
-        zombies = Meter(label: "supervision.zombies", dimensions: dimensions)
-        startDuration = Timer(label: "supervision.start.duration", dimensions: dimensions)
-        restartDuration = Timer(label: "supervision.restart.duration", dimensions: dimensions)
+        restarts = Counter(label: SupervisionMetricName.restarts.rawValue, dimensions: dimensions)
+        abnormalExits = Counter(label: SupervisionMetricName.abnormalExits.rawValue, dimensions: dimensions)
+        children = Meter(label: SupervisionMetricName.children.rawValue, dimensions: dimensions)
+        zombies = Meter(label: SupervisionMetricName.zombies.rawValue, dimensions: dimensions)
+        mailbox =
+            MetricsSystem.factory is NOOPMetricsHandler
+            ? nil : Meter(label: SupervisionMetricName.mailbox.rawValue, dimensions: dimensions)
+        startDuration = Timer(label: SupervisionMetricName.startDuration.rawValue, dimensions: dimensions)
+        restartDuration = Timer(label: SupervisionMetricName.restartDuration.rawValue, dimensions: dimensions)
     }
 
     func childStarted(isRestart: Bool, downFor: Duration?) {
@@ -40,6 +48,12 @@ final class SupervisionMetrics: Sendable {
     func childEnded(_ reason: ExitReason) {
         children.set(alive.subtract(1, ordering: .relaxed).newValue)
         if reason.isAbnormal { abnormalExits.increment() }
+    }
+
+    /// So many more events wait in the mailboxes of the tree's supervisors.
+    func mailbox(_ difference: Int) {
+        guard let mailbox else { return }
+        mailbox.set(waiting.add(difference, ordering: .relaxed).newValue)
     }
 
     func zombies(_ count: Int) {

@@ -24,6 +24,8 @@ public final class Supervisor: Service, Sendable {
         var current: SupervisorProcess?
         /// How an incarnation ended that `start()` had brought up and no `run()` has seen yet.
         var ended: ExitReason?
+        /// Why the last incarnation ended, when nobody had asked it to.
+        var failure: ExitReason?
         var rootObserver: (@Sendable (RootPhase) -> Void)?
     }
 
@@ -36,8 +38,8 @@ public final class Supervisor: Service, Sendable {
     }
 
     let specification: SupervisorSpecification
-    private let logger: Logger
-    private let clock: any SupervisionClock
+    let logger: Logger
+    let clock: any SupervisionClock
     private let state = Mutex(State())
     private let isPartOfAnotherTree = Atomic(false)
 
@@ -98,6 +100,9 @@ public final class Supervisor: Service, Sendable {
         isPartOfAnotherTree.store(true, ordering: .relaxed)
         return Child(supervisor: specification)
     }
+
+    /// Why the last incarnation ended, when nobody had asked it to.
+    var failure: ExitReason? { state.withLock { $0.failure } }
 
     /// The identity of the running incarnation, `nil` before the start and after the end.
     public var pid: Pid? { current.map { Pid(process: $0.process) } }
@@ -160,6 +165,7 @@ public final class Supervisor: Service, Sendable {
             guard state.current == nil else { return false }
             state.current = process
             state.ended = nil
+            state.failure = nil
             return true
         }
         guard isFree else {
@@ -175,6 +181,7 @@ public final class Supervisor: Service, Sendable {
             state.withLock { state in
                 state.current = nil
                 state.ended = reason
+                state.failure = reason.isAbnormal || reason.error != nil ? reason : nil
             }
         }
         return process

@@ -58,6 +58,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         var activity = SupervisorCore.Activity.idle
         var childRecords = ChildRecords()
         var hasBooted = false
+        var hasToldStopping = false
         var stopTimer: SupervisionTimer?
         var lastRequest: UInt64 = 0
         /// Calls that wait for their reply. Each is a suspended task of a caller's.
@@ -77,6 +78,12 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     private let arrivalCount = Atomic(0)
 
     var parent: SupervisorProcess? { link?.owner }
+
+    /// Whether all its children have been up.
+    var hasBooted: Bool { state.withLock { $0.hasBooted } }
+
+    /// Whether anybody is told what becomes of it: the log of the tree, or whoever made it.
+    var tellsLife: Bool { link == nil || specification.onLife != nil }
 
     init(_ specification: SupervisorSpecification, link: Link?, environment: TreeEnvironment) {
         self.specification = specification
@@ -210,6 +217,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     // MARK: - Mailbox
 
     func enqueue(_ event: SupervisorCore.Event) {
+        environment.metrics.mailbox(1)
         let drains = state.withLock { state in
             state.mailbox.append(event)
             updateActivity(&state)
@@ -227,7 +235,9 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         var effects: [SupervisorCore.Effect] = []
         effects.reserveCapacity(4)
         while decide(&effects) {
-            for effect in effects { perform(effect) }
+            environment.metrics.mailbox(-1)
+            emitStopping()
+            for index in effects.indices { perform(effects[index], before: effects[(index + 1)...]) }
             announceArrivals(effects)
         }
     }
@@ -246,6 +256,18 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
+    /// Says that it stops, once it does: before the first of its children is stopped.
+    private func emitStopping() {
+        guard tellsLife else { return }
+        let reason = state.withLock { state -> ExitReason? in
+            guard !state.hasToldStopping else { return nil }
+            let reason = state.core.endingReason
+            state.hasToldStopping = reason != nil
+            return reason
+        }
+        if let reason { emit(.stopping(reason)) }
+    }
+
     private func updateActivity(_ state: inout State) {
         let activity = state.isDraining || !state.mailbox.isEmpty ? .working : state.core.activity
         guard activity != state.activity else { return }
@@ -255,7 +277,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 
     // MARK: - Effects
 
-    private func perform(_ effect: SupervisorCore.Effect) {
+    private func perform(_ effect: SupervisorCore.Effect, before rest: ArraySlice<SupervisorCore.Effect>) {
         switch effect {
         case .start(let slot, let generation): start(slot, generation)
         case .stop(let slot, let generation):
@@ -293,7 +315,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         case .retry(let slot, let generation): enqueue(.retry(slot, generation: generation))
         case .report(let slot, let report):
             measure(slot, report)
-            emit(slot, report)
+            emit(slot, report, next: nextStart(of: slot, in: rest))
         case .forget(let slot, _):
             let childRecord = state.withLock { state in
                 defer { state.childRecords[slot] = nil }
@@ -347,6 +369,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             defer { state.onBoot = nil }
             return state.onBoot
         }
+        if tellsLife { emit(.started(children: specification.children.count)) }
         onBoot?(true)
         if let link { link.owner.enqueue(.started(link.slot, generation: link.generation)) }
     }
@@ -361,6 +384,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             return (state.hasBooted, state.onBoot, state.stopTimer)
         }
         timer?.cancel()
+        if tellsLife { emit(.ended(reason)) }
         specification.keyed?.table.detach(self)
         process.finish(reason)
         onBoot?(false)
@@ -561,7 +585,14 @@ extension SupervisorProcess {
         }
     }
 
-    private func emit(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
+    /// When the child that a report is about is started again, if that was decided together with it.
+    private func nextStart(of slot: SupervisorCore.Slot, in effects: ArraySlice<SupervisorCore.Effect>) -> Duration? {
+        for case .report(slot, .restarting(let delay)) in effects { return delay }
+        return nil
+    }
+
+    /// - Parameter next: After what time the child is started again, where that is known.
+    private func emit(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report, next: Duration?) {
         let isLogged = environment.logger.logLevel <= SupervisionLog.level(of: report)
         guard isLogged || environment.events.isHeard(report.interest) else { return }
         let childRecord = state.withLock { $0.childRecords[slot] }
@@ -577,13 +608,33 @@ extension SupervisorProcess {
             case .gaveUp(let reason): .gaveUp(reason)
             case .stopped(let reason, let expected): .stopped(reason, expected: expected)
             }
-        emit(childPath, childRecord?.incarnation?.pid, kind)
+        var details = SupervisionLog.Details()
+        if let next {
+            details.retryIn = next
+            details.attempt = state.withLock { $0.core.restarts(slot) + 1 }
+        }
+        if case .exited(let reason, _) = report {
+            details.isTold = childRecord?.specification.policy.isTold?(reason) ?? false
+        }
+        emit(childPath, childRecord?.incarnation?.pid, kind, details)
     }
 
-    private func emit(_ childPath: String, _ pid: Pid?, _ kind: SupervisionEvent.Kind) {
+    private func emit(
+        _ childPath: String,
+        _ pid: Pid?,
+        _ kind: SupervisionEvent.Kind,
+        _ details: SupervisionLog.Details = SupervisionLog.Details()
+    ) {
         let event = SupervisionEvent(path: childPath, pid: pid, kind: kind)
         environment.events.publish(event)
-        SupervisionLog.write(event, supervisor: path, to: environment.logger)
+        SupervisionLog.write(event, supervisor: path, details, to: environment.logger)
+    }
+
+    /// What becomes of this supervisor itself.
+    private func emit(_ phase: LifePhase) {
+        if let onLife = specification.onLife { return onLife(phase, environment.logger) }
+        guard link == nil else { return }
+        SupervisionLog.write(phase, supervisor: path, abandoned: environment.zombies.count, to: environment.logger)
     }
 }
 

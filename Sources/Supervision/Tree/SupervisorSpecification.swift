@@ -22,6 +22,8 @@ struct SupervisorSpecification: Sendable {
     var settingsProblem: String?
     /// What makes its children those of a ``KeyedSupervisor``.
     var keyed: KeyedChildren?
+    /// Who is told what becomes of each incarnation.
+    var onLife: (@Sendable (LifePhase, Logger) -> Void)?
 
     var treeKind: SupervisionTree.Kind {
         switch kind {
