@@ -31,6 +31,9 @@ package final class Current<Value: AnyObject & Sendable, Source: Equatable & Sen
     /// The value, if there is one now.
     package var value: Value? { monitor.read { $0.value } }
 
+    /// Why nobody makes another one, if that is so.
+    package var ended: Reason? { monitor.read { $0.value == nil ? $0.ended : nil } }
+
     /// How many wait.
     package var waiting: Int { monitor.waiting }
 

@@ -1,4 +1,5 @@
 import AMQPPool
+internal import ConcurrencyPrimitives
 import Logging
 
 /// How the messages of a worker are read and handled, whatever their type.
@@ -27,7 +28,7 @@ struct MessageProcessing: Sendable {
     let logger: Logger
     let log = BoundedLog(MessageLogKind.self)
     let handled: HandledMessages?
-    let metrics: WorkerMetrics?
+    let metrics: ConsumerMetrics?
     /// Publishes what handlers want published.
     let publish: @Sendable (OutgoingMessage) async throws -> Void
 
@@ -63,9 +64,9 @@ struct MessageProcessing: Sendable {
         prepared.partition = partition
         prepared.attempt = message.failedAttempts + 1
         prepared.disposition = policy.decide(arrived: message, now: now)
-        if prepared.disposition != nil {
+        if let disposition = prepared.disposition {
             let reason = "\(WorkerError.deliveredTooOften((message.deliveries ?? 1) - 1))"
-            tell(gaveUp: message, .park, reason)
+            tell(gaveUp: message, attempt: prepared.attempt, .park, disposition, reason)
         }
         return prepared
     }
@@ -205,29 +206,89 @@ struct MessageProcessing: Sendable {
                 .warning,
                 to: context.logger,
                 "a message could not be handled, and is tried again",
-                ["error": "\(error)", "attempt": "\(attempt)"]
+                metadata(message, attempt: attempt, decision, disposition, "\(error)")
             )
             metrics?.ended("retry", after: duration)
             configuration.onEvent(.retried(messageID: context.messageID, attempt: attempt, error: error))
         case .park, .reject, .discard:
             metrics?.ended("\(decision)", after: duration)
-            tell(gaveUp: message, decision, "\(error)")
+            tell(gaveUp: message, attempt: attempt, decision, disposition, "\(error)")
         }
         return disposition
     }
 
-    private func tell(gaveUp message: WorkerMessage, _ decision: FailureDecision, _ reason: String) {
+    /// Which message it is, which attempt of how many, and what becomes of it.
+    private func metadata(
+        _ message: WorkerMessage,
+        attempt: Int,
+        _ decision: FailureDecision,
+        _ disposition: Disposition,
+        _ error: String
+    ) -> Logger.Metadata {
+        let outcome =
+            switch disposition {
+            // By way of a delay queue, whose name says nothing to a person.
+            case .forward where decision.isRetry: "it is tried again after \(pause(decision, attempt).text)"
+            case .forward, .acknowledge, .reject, .requeue, .retry: disposition.text
+            }
+        let headers = message.delivery.properties.headers
+        return [
+            "messaging.destination.name": "\(message.queue)",
+            "messaging.message.id": "\(message.delivery.properties.messageID ?? "none")",
+            "exchange": "\(headers[header: .failureExchange]?.text ?? message.delivery.exchange)",
+            "routing-key": "\(headers[header: .failureRoutingKey]?.text ?? message.delivery.routingKey)",
+            "attempt": "\(attempt)\(decision.hasOwnLimit ? "" : " of \(policy.retry.pauses.count + 1)")",
+            "decision": "\(outcome)",
+            "error": "\(error)",
+        ]
+    }
+
+    private func pause(_ decision: FailureDecision, _ attempt: Int) -> Duration {
+        switch decision {
+        case .retryAfter(let pause): pause
+        case .retry: policy.retry.pauses.indices.contains(attempt - 1) ? policy.retry.pauses[attempt - 1] : .zero
+        case .retryNow, .park, .reject, .discard: .zero
+        }
+    }
+
+    private func tell(
+        gaveUp message: WorkerMessage,
+        attempt: Int,
+        _ decision: FailureDecision,
+        _ disposition: Disposition,
+        _ reason: String
+    ) {
         let id = message.delivery.properties.messageID
         log(
             .givenUp,
             .error,
             to: logger,
             "a message is given up",
-            [
-                "messaging.destination.name": "\(message.queue)", "messaging.message.id": "\(id ?? "")",
-                "decision": "\(decision)", "error": "\(reason)",
-            ]
+            metadata(message, attempt: attempt, decision, disposition, reason)
         )
         configuration.onEvent(.gaveUp(messageID: id, decision: decision, reason: reason))
+    }
+}
+
+extension FailureDecision {
+    fileprivate var isRetry: Bool {
+        switch self {
+        case .retry, .retryNow, .retryAfter: true
+        case .park, .reject, .discard: false
+        }
+    }
+
+    /// Whether it does not count against the attempts of the worker's retry.
+    fileprivate var hasOwnLimit: Bool {
+        switch self {
+        case .retryNow, .retryAfter: true
+        case .retry, .park, .reject, .discard: false
+        }
+    }
+}
+
+extension FieldValue {
+    fileprivate var text: String? {
+        if case .string(let text) = self { text } else { nil }
     }
 }

@@ -37,6 +37,7 @@ public actor QueueWorker: Supervision.Worker {
     private let offsets: AsyncStream<Int64>
     private let processing: MessageProcessing
     private let pool: AMQPPool
+    private let log: BrokerLog
 
     fileprivate struct Source: Sendable {
         let loop: ConsumerLoop
@@ -112,7 +113,10 @@ public actor QueueWorker: Supervision.Worker {
             ),
             logger: context.logger,
             handled: configuration.deduplication.map { HandledMessages($0) },
-            metrics: WorkerMetrics(queue: description.queues.joined(separator: ",")),
+            metrics: ConsumerMetrics(
+                queue: description.queues.joined(separator: ","),
+                factory: pool.configuration.metricsFactory
+            ),
             publish: { try await pool.publish($0, timeout: nil) }
         )
         self.processing = processing
@@ -128,6 +132,17 @@ public actor QueueWorker: Supervision.Worker {
             }
         )
         self.runner = runner
+        let log = BrokerLog(
+            .init(
+                kind: "worker",
+                name: context.path,
+                working: "consuming",
+                connections: description.queues.count,
+                opensConnections: false
+            ),
+            logger: context.supervisor.logger
+        )
+        self.log = log
         let hasUnhandled = description.handler.hasTypes
         makeSource = { [configuration] queue in
             let topology = description.topology(of: queue)
@@ -137,7 +152,7 @@ public actor QueueWorker: Supervision.Worker {
                 owner: "\(context.path) \(queue)",
                 prefetch: description.prefetch,
                 backoff: ConsumerConfiguration().reopenBackoff,
-                logger: context.logger,
+                log: log,
                 onOpen: { _ in try await topology.ensure(on: pool, unhandled: hasUnhandled) }
             )
             settings.exclusive = configuration.exclusive
@@ -181,9 +196,11 @@ public actor QueueWorker: Supervision.Worker {
         Task.detached { [offsets, onOffset = configuration.onStreamOffset] in
             for await offset in offsets { onOffset(offset) }
         }
+        log.handle(.started)
         for queue in firstQueues { begin(queue) }
         try await workUntilStopped()
         isEnding = true
+        log.handle(.stopping(inWork: runner.count))
         let drainTimeout = configuration.drainTimeout.bounded
         let deadline = ContinuousClock.now + drainTimeout
         if configuration.atStop == .giveBack { runner.hold() }
@@ -195,6 +212,7 @@ public actor QueueWorker: Supervision.Worker {
         // A crash leaves the channels to the next incarnation.
         try Task.checkCancellation()
         for source in sources.values { await source.loop.close() }
+        log.handle(.stopped(.shutdown()))
     }
 
     private func begin(_ queue: String) {
@@ -271,6 +289,7 @@ public actor QueueWorker: Supervision.Worker {
     /// Begins nothing more and consumes nothing, until ``resume()``. What was not begun is given back; what runs is finished.
     public func pause() async {
         isPaused = true
+        log.handle(.note(.info, "paused", ["in-work": "\(runner.count)"]))
         runner.setPaused(true)
         for source in sources.values { await source.loop.pause() }
         guard isPaused else { return }
@@ -282,6 +301,7 @@ public actor QueueWorker: Supervision.Worker {
     public func resume() {
         guard isPaused else { return }
         isPaused = false
+        log.handle(.note(.info, "resumed", [:]))
         runner.setPaused(false)
         for source in sources.values { source.loop.resume() }
         announce(.resumed)
@@ -336,7 +356,7 @@ extension MessageProcessing {
             switch event {
             case .began(let count): metrics?.began(count)
             case .tripped(let pause):
-                logger.error("too many messages fail: the worker pauses", metadata: ["pause": "\(pause)"])
+                logger.error("too many messages fail: the worker pauses", metadata: ["pause": "\(pause.text)"])
                 onEvent(.paused(for: pause))
             case .recovered:
                 logger.notice("the worker goes on")

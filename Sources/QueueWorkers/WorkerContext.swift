@@ -72,6 +72,9 @@ final class Outbox: Sendable {
     private let messages = Mutex<[OutgoingMessage]>([])
 
     func append(_ message: OutgoingMessage) {
+        var message = message
+        // It is published after the handler's span has ended, and belongs to it.
+        WorkerTracing.inject(into: &message.properties.headers)
         messages.withLock { $0.append(message) }
     }
 

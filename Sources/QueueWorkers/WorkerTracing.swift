@@ -21,12 +21,13 @@ enum WorkerTracing {
         instruments.extract(from: message.headers, into: &context)
         try await instruments.tracer.withAnySpan("process \(message.queue)", context: context, ofKind: .consumer) {
             span in
-            span.attributes["messaging.system"] = "rabbitmq"
-            span.attributes["messaging.operation.name"] = "process"
-            span.attributes["messaging.operation.type"] = "process"
-            span.attributes["messaging.destination.name"] = message.queue
-            if let id = message.messageID { span.attributes["messaging.message.id"] = id }
-            span.attributes["messaging.message.body.size"] = message.body.readableBytes
+            span.describe(
+                message.properties,
+                message.body,
+                destination: message.queue,
+                operation: ("process", "process")
+            )
+            span.attributes[MessageSpanAttribute.routingKey.rawValue] = message.routingKey
             do {
                 try await body()
             } catch {

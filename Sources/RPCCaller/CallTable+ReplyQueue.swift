@@ -256,3 +256,13 @@ private final class ReplyAcknowledgements: Sendable {
         }
     }
 }
+
+extension CallTable {
+    /// Where replies come to, for the log.
+    var replyDetails: Logger.Metadata {
+        switch settings.replies {
+        case .queue: ["replies": "\(state.withLock { $0.replyQueue.name })"]
+        case .direct: ["replies": "\(RPCReplies.directQueue)"]
+        }
+    }
+}

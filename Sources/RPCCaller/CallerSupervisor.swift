@@ -39,13 +39,31 @@ func callerSupervisor(
     let abandoned = AbandonedQueues()
     // Kept over all incarnations: what the broker refuses it refuses again.
     let brokerLimit = BrokerMessageLimit()
+    let metrics =
+        sharedPool == nil
+        ? PoolMetrics(pool: pool.connection.name ?? service, factory: configuration.metricsFactory) : nil
+    if sharedPool == nil { pool.connection.metrics = metrics }
+    let log = BrokerLog(
+        .init(
+            kind: "caller",
+            name: service,
+            connections: pool.connectionCount,
+            opensConnections: sharedPool == nil
+        ),
+        logger: logger,
+        details: { current.value?.replyDetails ?? [:] },
+        inWork: { current.value?.count }
+    )
     return Supervisor(name, strategy: .oneForAll, intensity: configuration.intensity, logger: logger) {
         Child("registry") { context in
             guard current.value == nil else { throw RPCConfigurationError.alreadyRunning(name) }
             current.begin(in: context)
             try configuration.check(service: service)
             guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
+            log.use(context.supervisor.logger)
             let registry = ChannelRegistry(
+                log: log,
+                metrics: metrics,
                 onChange: { states.update() },
                 lessorsReason: { sharedPool?.reasonForNoConnection }
             )
@@ -79,7 +97,6 @@ func callerSupervisor(
                     try await table.open(channel)
                     opening.succeeded()
                 } catch let error as RPCTopologyError where opening.isMistake(error) {
-                    context.logger.error("the broker refuses the topology", metadata: ["error": "\(error)"])
                     caller.pid.exit(.shutdown(cause: error))
                     throw error
                 }
@@ -87,4 +104,5 @@ func callerSupervisor(
             onStop: { channel in await current.value?.drain(channel, within: drainTimeout) }
         )
     }
+    .observed(log.follow)
 }

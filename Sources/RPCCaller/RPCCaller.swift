@@ -151,6 +151,7 @@ public final class RPCCaller: Service, Sendable {
                     return nil
                 }
             }
+            .observed { _, _ in }
         supervisor.onRootPhase { current.follow($0) }
     }
 

@@ -62,6 +62,24 @@ func receiverSupervisor(
     let consumers = { @Sendable (context: ChildContext) throws -> RequestConsumers in
         try context.poolOwner.child("handlers", as: HandlerProcess.self).resolve().incarnation.consumers
     }
+    let metrics =
+        sharedPool == nil
+        ? PoolMetrics(pool: pool.connection.name ?? service, factory: configuration.metricsFactory) : nil
+    if sharedPool == nil { pool.connection.metrics = metrics }
+    let log = BrokerLog(
+        .init(
+            kind: "receiver",
+            name: service,
+            working: "serving",
+            connections: pool.connectionCount,
+            opensConnections: sharedPool == nil
+        ),
+        logger: logger,
+        details: {
+            ["queue": "\(current.value?.consumers.queueName ?? "")", "procedures": "\(procedures.names.count)"]
+        },
+        inWork: { current.value?.runner.count }
+    )
     return Supervisor(name, strategy: .restForOne, intensity: configuration.intensity, logger: logger) {
         Child("registry") { context in
             guard current.value == nil else { throw RPCConfigurationError.alreadyRunning(name) }
@@ -74,7 +92,10 @@ func receiverSupervisor(
                     metadata: ["service": "\(service)"]
                 )
             }
+            log.use(context.supervisor.logger)
             let registry = ChannelRegistry(
+                log: log,
+                metrics: metrics,
                 onChange: { states.update() },
                 lessorsReason: { sharedPool?.reasonForNoConnection }
             )
@@ -132,7 +153,6 @@ func receiverSupervisor(
                     try await consumers.open(channel, context)
                     opening.succeeded()
                 } catch let error as RPCTopologyError where opening.isMistake(error) {
-                    context.logger.error("the broker refuses the topology", metadata: ["error": "\(error)"])
                     context.poolOwner.pid.exit(.shutdown(cause: error))
                     throw error
                 }
@@ -140,4 +160,5 @@ func receiverSupervisor(
             onStop: { channel in await current.value?.consumers.drain(channel) }
         )
     }
+    .observed(log.follow)
 }

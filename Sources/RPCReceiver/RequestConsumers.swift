@@ -59,6 +59,9 @@ final class RequestConsumers: Sendable {
         self.changed = changed
     }
 
+    /// What is consumed.
+    var queueName: String { queue.name }
+
     private var topology: RPCTopology { RPCTopology(names: configuration.names) }
 
     /// What all of them do.
@@ -77,6 +80,9 @@ final class RequestConsumers: Sendable {
             return state.consumers.values.contains { $0.tag != nil } ? .consuming : .none
         }
     }
+
+    /// Why requests do not reach the queue, as far as the last look has told.
+    var topologyFault: String? { state.withLock { $0.topologyFault } }
 
     /// Makes a channel of the pool consume requests.
     func open(_ channel: AMQPChannel, _ context: ChildContext) async throws {

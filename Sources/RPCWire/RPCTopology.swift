@@ -131,6 +131,9 @@ public struct RPCTopologyError: Error, Sendable, Hashable, CustomStringConvertib
     /// What the broker said.
     public let text: String
 
+    /// What it was declared as, or who declared it, has to be changed.
+    package var isRefusal: Bool { true }
+
     /// One sentence with the name and the broker's text.
     public var description: String { "the broker refuses \(subject): \(code) \(text)" }
 
@@ -162,3 +165,5 @@ public struct RPCTopologyError: Error, Sendable, Hashable, CustomStringConvertib
         return RPCTopologyError(subject: "\(kind) \"\(name)\"", code: code, text: text)
     }
 }
+
+extension RPCTopologyError: BrokerRefusal {}

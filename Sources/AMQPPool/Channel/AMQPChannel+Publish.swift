@@ -8,6 +8,8 @@ struct PendingPublish {
     var exchange: String
     var routingKey: String
     var isWritten = false
+    /// When, if that is measured.
+    var written: ContinuousClock.Instant?
 }
 
 extension AMQPChannel {
@@ -35,6 +37,42 @@ extension AMQPChannel {
         routingKey: String,
         mandatory: Bool = false,
         timeout: Duration? = nil
+    ) async throws(AMQPError) {
+        guard let metrics = configuration.metrics else {
+            return try await publishUnmeasured(
+                body,
+                properties: properties,
+                exchange: exchange,
+                routingKey: routingKey,
+                mandatory: mandatory,
+                timeout: timeout
+            )
+        }
+        let begun = metrics.began()
+        do throws(AMQPError) {
+            try await publishUnmeasured(
+                body,
+                properties: properties,
+                exchange: exchange,
+                routingKey: routingKey,
+                mandatory: mandatory,
+                timeout: timeout
+            )
+            metrics.ended(to: exchange.isEmpty ? routingKey : exchange, since: begun, nil)
+        } catch {
+            metrics.ended(to: exchange.isEmpty ? routingKey : exchange, since: begun, error)
+            throw error
+        }
+    }
+
+    /// The same, for those who measure it themselves.
+    func publishUnmeasured(
+        _ body: ByteBuffer,
+        properties: MessageProperties,
+        exchange: String,
+        routingKey: String,
+        mandatory: Bool,
+        timeout: Duration?
     ) async throws(AMQPError) {
         let method = Method.basicPublish(exchange: exchange, routingKey: routingKey, mandatory: mandatory)
         if let problem = method.nameProblem { throw .notSent(.invalidArgument(problem)) }
@@ -92,12 +130,19 @@ extension AMQPChannel {
 
     private func publishIsWanted(_ id: UInt64) -> Bool {
         publishes[id]?.isWritten = true
+        if configuration.metrics != nil { publishes[id]?.written = .now }
         return publishes[id] != nil
     }
 
     private func published(_ id: UInt64, _ outcome: PublishOutcome) {
         guard let pending = publishes.removeValue(forKey: id) else { return }
         pending.deadline.cancel()
+        if let written = pending.written {
+            switch outcome {
+            case .confirmed, .nacked, .returned: configuration.metrics?.confirmed(since: written)
+            case .presumedDelivered, .sent, .notWritten, .unknown, .refused: break
+            }
+        }
         let result = outcome.result(
             exchange: pending.exchange,
             routingKey: pending.routingKey,

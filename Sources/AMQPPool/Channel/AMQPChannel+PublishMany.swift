@@ -16,6 +16,15 @@ extension AMQPChannel {
         contentsOf messages: [OutgoingMessage],
         timeout: Duration? = nil
     ) async -> [Result<Void, AMQPError>] {
+        guard let metrics = configuration.metrics else { return await publishUnmeasured(messages, timeout: timeout) }
+        let begun = metrics.began(messages.count)
+        let results = await publishUnmeasured(messages, timeout: timeout)
+        for (message, result) in zip(messages, results) { metrics.ended(to: message.destination, since: begun, result) }
+        return results
+    }
+
+    /// The same, for those who measure it themselves.
+    func publishUnmeasured(_ messages: [OutgoingMessage], timeout: Duration?) async -> [Result<Void, AMQPError>] {
         guard !messages.isEmpty else { return [] }
         if !isConfirming {
             do throws(AMQPError) {

@@ -270,10 +270,14 @@ extension AMQPConnection {
             opening = nil
         case .blocked(let reason):
             setBlocked(reason)
-            logger.warning("the broker blocks publishing", metadata: ["reason": "\(reason)"])
+            logger.log(
+                level: isAlone ? .warning : .debug,
+                "the broker blocks publishing",
+                metadata: ["reason": "\(reason)"]
+            )
         case .unblocked:
             setBlocked(nil)
-            logger.info("the broker accepts messages again")
+            logger.log(level: isAlone ? .info : .debug, "the broker accepts messages again")
             drainChannels()
         case .secretUpdated: secretUpdated()
         case .ended(let error, let isClean): ended(error, isClean: isClean)
@@ -299,6 +303,7 @@ extension AMQPConnection {
         closeTransport()
         let (channels, cause) = (channels, machine.closeCause)
         self.channels = []
+        configuration.metrics?.channels(-channels.count { $0 != nil })
         for channel in channels {
             channel?.assumeIsolated { $0.connectionEnded(error, isClean: isClean, cause: cause) }
         }

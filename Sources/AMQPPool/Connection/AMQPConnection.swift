@@ -14,6 +14,8 @@ public actor AMQPConnection {
     public nonisolated let endpoint: Endpoint
     /// Until when what it logged in with is valid; nil is for ever.
     nonisolated let credentialsLease: CredentialsLease?
+    /// The user that logged in. With a client's certificate the broker may know it under another name.
+    public nonisolated let username: String
     nonisolated let configuration: ConnectionConfiguration
     nonisolated let eventLoop: any EventLoop
     nonisolated let addresses: AddressWalk
@@ -64,6 +66,7 @@ public actor AMQPConnection {
         self.tls = tls
         self.addresses = addresses
         self.endpoint = endpoint
+        username = credentials.username
         self.configuration = configuration
         self.logger = logger
         credentialsLease = CredentialsLease(credentials)
@@ -227,6 +230,9 @@ public actor AMQPConnection {
         blockedHandlers.withLock { $0.append(handler) }
     }
 
+    /// Whether nobody else tells when the broker stops accepting messages.
+    nonisolated var isAlone: Bool { blockedHandlers.withLock { $0.isEmpty } }
+
     func setBlocked(_ reason: String?) {
         blocked.withLock { $0 = reason }
         let wasBlocked = blockedFlag.exchange(reason != nil, ordering: .acquiringAndReleasing)
@@ -254,6 +260,7 @@ public actor AMQPConnection {
         let channel = AMQPChannel(number: number, connection: self, outbox: outbox)
         while channels.count <= Int(number) { channels.append(nil) }
         channels[Int(number)] = channel
+        configuration.metrics?.channels(1)
         try await channel.open(timeout: timeout)
         return channel
     }
@@ -277,6 +284,7 @@ public actor AMQPConnection {
     /// The broker has let go of a channel's number.
     func released(_ number: UInt16) {
         guard Int(number) < channels.count else { return }
+        if channels[Int(number)] != nil { configuration.metrics?.channels(-1) }
         channels[Int(number)] = nil
         ids.release(number)
     }

@@ -42,6 +42,9 @@ public struct ConnectionConfiguration: Sendable {
     /// Who resolves names, made anew for each attempt; nil is the operating system. Takes the DNS's place in tests.
     var makeResolver: (@Sendable (any EventLoop) -> any Resolver & Sendable)?
 
+    /// What is measured.
+    package var metrics: PoolMetrics?
+
     /// How many channels a connection must be able to have: with fewer, connecting fails.
     var requiredChannels: UInt16 = 1
 

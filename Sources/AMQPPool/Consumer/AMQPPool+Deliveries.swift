@@ -42,7 +42,10 @@ extension AMQPPool {
             owner: nil,
             prefetch: max(1, prefetch),
             backoff: ConsumerConfiguration().reopenBackoff,
-            logger: logger,
+            log: BrokerLog(
+                .init(kind: "deliveries", name: queue, working: "consuming", connections: 1, opensConnections: false),
+                logger: logger
+            ),
             onOpen: onOpen
         )
         settings.exclusive = exclusive

@@ -38,6 +38,7 @@ import Synchronization
 /// Its channel is its own, on a connection of the pool. The broker stops reading from a connection that publishes while it has
 /// a memory alarm, and with it the acknowledgements: consumers that must go on then need a pool of their own.
 public actor Consumer: Worker {
+    private let log: BrokerLog
     private let queue: String
     private let configuration: ConsumerConfiguration
     private let context: ChildContext
@@ -80,18 +81,41 @@ public actor Consumer: Worker {
         self.queue = queue
         self.configuration = configuration
         stopRequest = context.stopRequest
-        let failures = Failures(queue: queue, configuration: configuration, logger: context.logger)
+        let log = BrokerLog(
+            .init(kind: "consumer", name: context.path, working: "consuming", connections: 1, opensConnections: false),
+            logger: context.supervisor.logger
+        )
+        self.log = log
+        let metrics = ConsumerMetrics(queue: queue, factory: pool.configuration.metricsFactory)
+        let instruments = pool.instruments
+        let failures = Failures(queue: queue, configuration: configuration, logger: context.logger, metrics: metrics)
         var engine = DeliveryCore.Settings()
         engine.concurrency = max(1, configuration.concurrency)
         engine.timeLimit = configuration.handlerTimeLimit
         var behavior = DeliveryRunner.Behavior { run in
             guard let arrival = run.first.message as? Arrival else { return [] }
+            let attempt = run.first.attempt
+            let begun = metrics == nil ? nil : ContinuousClock.now
             do {
-                try await handler(arrival.delivery)
+                if let instruments {
+                    try await instruments.handling(arrival.delivery, from: queue) { span in
+                        do {
+                            try await handler(arrival.delivery)
+                        } catch {
+                            span.fail("\(type(of: error))")
+                            throw error
+                        }
+                    }
+                } else {
+                    try await handler(arrival.delivery)
+                }
                 failures.succeeded()
+                if let begun { metrics?.ended("success", after: begun.duration(to: .now)) }
                 return [.acknowledge]
             } catch {
-                return [failures.decide(arrival, attempt: run.first.attempt, error)]
+                let disposition = failures.decide(arrival, attempt: attempt, error)
+                if let begun { metrics?.ended(disposition.outcome, after: begun.duration(to: .now)) }
+                return [disposition]
             }
         }
         behavior.publish = { try await pool.publish($0) }
@@ -107,14 +131,17 @@ public actor Consumer: Worker {
             owner: context.path,
             prefetch: configuration.effectivePrefetch,
             backoff: configuration.reopenBackoff,
-            logger: context.logger,
+            log: log,
             onOpen: onOpen
         )
         settings.exclusive = configuration.exclusive
         settings.arguments = configuration.arguments
         settings.queueType = configuration.queueType
         settings.missingQueue = configuration.missingQueue
-        settings.onConsuming = { failures.consuming($0) }
+        settings.onConsuming = { type in
+            failures.consuming(type)
+            metrics?.prefetch(Int(configuration.effectivePrefetch))
+        }
         let loop = ConsumerLoop(settings, pool: pool, runner: runner) { delivery, type in
             let arrival = Arrival(delivery, from: type)
             var prepared = PreparedDelivery(arrival)
@@ -131,7 +158,9 @@ public actor Consumer: Worker {
     /// - Throws: ``AMQPError/invalidArgument(_:)`` for a setting that cannot be meant, and what ends consuming: see ``Consumer``.
     public func run() async throws {
         try configuration.check()
+        log.handle(.started)
         try await consumeUntilStopped()
+        log.handle(.stopping(inWork: runner.count))
         let drainTimeout = configuration.drainTimeout.bounded
         let deadline = ContinuousClock.now + drainTimeout
         runner.hold()
@@ -146,6 +175,7 @@ public actor Consumer: Worker {
         // A crash leaves the channel to the next incarnation.
         try Task.checkCancellation()
         await loop.close()
+        log.handle(.stopped(.shutdown()))
     }
 
     private nonisolated func consumeUntilStopped() async throws {
@@ -177,7 +207,10 @@ extension Consumer {
         private let hasWarned = Atomic(false)
         private let isStalled = Atomic(false)
 
-        init(queue: String, configuration: ConsumerConfiguration, logger: Logger) {
+        private let metrics: ConsumerMetrics?
+
+        init(queue: String, configuration: ConsumerConfiguration, logger: Logger, metrics: ConsumerMetrics?) {
+            self.metrics = metrics
             self.queue = queue
             self.configuration = configuration
             self.logger = logger
@@ -192,8 +225,15 @@ extension Consumer {
         func decide(arrived arrival: Arrival) -> Disposition? {
             guard let disposition = configuration.onFailure.decide(arrived: arrival.attempts) else { return nil }
             let reason = "delivered \(arrival.attempts.number - 1) times without an end"
-            log(.givenUp, .error, to: logger, "a message is given up", ["queue": "\(queue)", "reason": "\(reason)"])
-            return giveUp(disposition, arrival, reason)
+            let final = giveUp(disposition, arrival, reason)
+            log(
+                .givenUp,
+                .error,
+                to: logger,
+                "a message is given up",
+                metadata(arrival, attempt: arrival.attempts.number, final, reason)
+            )
+            return final
         }
 
         func decide(_ arrival: Arrival, attempt: Int, _ error: any Error) -> Disposition {
@@ -208,14 +248,34 @@ extension Consumer {
                     from: arrival.type,
                     failuresInRow: failuresInRow
                 ) { configuration.retryBackoff.delay(afterFailures: $0, random: .random(in: 0..<1)) }
+            let final = giveUp(disposition, arrival, "\(error)")
             log(
                 .notHandled,
-                .warning,
+                final.isFinal ? .error : .warning,
                 to: logger,
                 "a message could not be handled",
-                ["queue": "\(queue)", "error": "\(error)", "attempt": "\(attempt)", "decision": "\(disposition)"]
+                metadata(arrival, attempt: attempt, final, "\(error)")
             )
-            return giveUp(disposition, arrival, "\(error)")
+            return final
+        }
+
+        /// Which message it is, which attempt of how many, and what becomes of it.
+        private func metadata(
+            _ arrival: Arrival,
+            attempt: Int,
+            _ disposition: Disposition,
+            _ error: String
+        ) -> Logger.Metadata {
+            let limit = configuration.onFailure.attempts.map { " of \($0)" } ?? ""
+            return [
+                "queue": "\(queue)",
+                "message-id": "\(arrival.delivery.properties.messageID ?? "none")",
+                "exchange": "\(arrival.delivery.exchange)",
+                "routing-key": "\(arrival.delivery.routingKey)",
+                "attempt": "\(attempt)\(limit)",
+                "decision": "\(disposition.text)",
+                "error": "\(error)",
+            ]
         }
 
         private func giveUp(_ disposition: Disposition, _ arrival: Arrival, _ reason: String) -> Disposition {
@@ -246,8 +306,10 @@ extension Consumer {
 
         func note(_ event: DeliveryRunner.Event) {
             switch event {
-            case .began, .tripped, .recovered, .idle: break
+            case .began(let count): metrics?.began(count)
+            case .tripped, .recovered, .idle: break
             case .zombies(let count):
+                metrics?.zombies(count)
                 let isTooMany = count > max(1, configuration.concurrency)
                 guard isStalled.exchange(isTooMany, ordering: .relaxed) != isTooMany else { return }
                 logger.error(
@@ -357,6 +419,40 @@ extension Child {
                 throw UndecodableMessage(reason: error)
             }
             try await handler(message, delivery)
+        }
+    }
+}
+
+extension Disposition {
+    /// For people, in logs.
+    package var text: String {
+        switch self {
+        case .acknowledge: "it is acknowledged"
+        case .reject: "it is rejected"
+        case .requeue(let pause): pause > .zero ? "it is delivered again after \(pause.text)" : "it is delivered again"
+        case .retry(let pause): pause > .zero ? "it is tried again after \(pause.text)" : "it is tried again"
+        case .forward(let forward):
+            forward.exchange.isEmpty
+                ? "it is put into \(forward.routingKey)"
+                : "it is published to \(forward.exchange), \(forward.routingKey)"
+        }
+    }
+
+    /// Whether nobody tries it again.
+    fileprivate var isFinal: Bool {
+        switch self {
+        case .acknowledge, .reject, .forward: true
+        case .requeue, .retry: false
+        }
+    }
+
+    /// What became of a message, in one word of a few, for metrics.
+    fileprivate var outcome: String {
+        switch self {
+        case .acknowledge: "success"
+        case .requeue, .retry: "retry"
+        case .reject: "reject"
+        case .forward: "park"
         }
     }
 }

@@ -1,5 +1,5 @@
 internal import ConcurrencyPrimitives
-package import Logging
+import Logging
 package import Supervision
 import Synchronization
 
@@ -19,7 +19,7 @@ package final class ConsumerLoop: Sendable {
         package var streamStart: (@Sendable () async throws -> ConsumerArguments.StreamOffset?)?
         package var backoff: Backoff
         package var onOpen: @Sendable (AMQPChannel) async throws -> Void
-        package var logger: Logger
+        package var log: BrokerLog
         /// Whether an error of `onOpen` is one that somebody else may repair meanwhile.
         package var isTransient: @Sendable (any Error) -> Bool = { _ in false }
         /// Called when consuming is not possible at present. `isMissing`: something that it needs is not there.
@@ -34,14 +34,14 @@ package final class ConsumerLoop: Sendable {
             owner: String?,
             prefetch: UInt16,
             backoff: Backoff,
-            logger: Logger,
+            log: BrokerLog,
             onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void
         ) {
             self.queue = queue
             self.owner = owner
             self.prefetch = prefetch
             self.backoff = backoff
-            self.logger = logger
+            self.log = log
             self.onOpen = onOpen
         }
     }
@@ -88,17 +88,22 @@ package final class ConsumerLoop: Sendable {
     ///   there is no queue, if the policy says so.
     package func run() async throws {
         var failures = 0
-        var wasOpen = false
+        var (wasOpen, isConsuming) = (false, false)
         var missingSince: ContinuousClock.Instant?
         while true {
             try await waitWhilePaused()
             let session = try await session()
             let interruption: OneShot<ConsumerSession.Interruption>?
+            var failure: BrokerStory.Failure?
             do {
                 try await settings.onOpen(session.channel)
                 wasOpen = true
                 interruption = try await consume(on: session)
                 missingSince = nil
+                if !isConsuming {
+                    isConsuming = true
+                    settings.log.up(session.channel.connection, number: 0, also: ["queue": "\(settings.queue)"])
+                }
             } catch {
                 try Task.checkCancellation()
                 if let error = error as? AMQPError {
@@ -113,10 +118,11 @@ package final class ConsumerLoop: Sendable {
                     throw error
                 }
                 settings.onInterruption("\(error)", (error as? AMQPError).map { $0.replyCode == 404 } ?? true)
-                settings.logger.warning(
-                    "cannot consume",
-                    metadata: ["queue": "\(settings.queue)", "error": "\(error)"]
-                )
+                if isConsuming {
+                    isConsuming = false
+                    settings.log.handle(.down(.init(error)))
+                }
+                failure = BrokerStory.Failure("consume", error)
                 interruption = nil
             }
             let begun = ContinuousClock.now
@@ -127,16 +133,20 @@ package final class ConsumerLoop: Sendable {
                     continue
                 }
                 settings.onInterruption("\(reason)", false)
-                settings.logger.warning(
-                    "consuming was interrupted",
-                    metadata: ["queue": "\(settings.queue)", "reason": "\(reason)"]
-                )
+                isConsuming = false
+                settings.log.handle(.down(reason.loss))
             }
             failures = begun.duration(to: .now) >= settings.backoff.resetAfter ? 1 : failures + 1
-            try await Task.sleep(
-                for: settings.backoff.delay(afterFailures: failures, random: .random(in: 0..<1))
-            )
+            let delay = settings.backoff.delay(afterFailures: failures, random: .random(in: 0..<1))
+            if let failure { tell(failure, retryIn: delay) }
+            try await Task.sleep(for: delay)
         }
+    }
+
+    private func tell(_ failure: BrokerStory.Failure, retryIn delay: Duration) {
+        settings.log.handle(
+            .failed(number: 0, place: ["queue": "\(settings.queue)"], failure, retryIn: delay)
+        )
     }
 
     private func consume(
@@ -189,8 +199,9 @@ package final class ConsumerLoop: Sendable {
             } catch {
                 try Task.checkCancellation()
                 state.withLock { $0.connection = nil }
-                settings.logger.warning("cannot open a channel", metadata: ["error": "\(error)"])
-                try await Task.sleep(for: settings.backoff.delay(afterFailures: 1, random: .random(in: 0..<1)))
+                let delay = settings.backoff.delay(afterFailures: 1, random: .random(in: 0..<1))
+                tell(BrokerStory.Failure("open a channel", error), retryIn: delay)
+                try await Task.sleep(for: delay)
             }
         }
     }
@@ -348,5 +359,21 @@ extension MissingQueuePolicy {
     fileprivate func isOver(since begun: ContinuousClock.Instant?) -> Bool {
         guard case .fail(let limit) = self, let begun else { return false }
         return begun.duration(to: .now) >= limit
+    }
+}
+
+extension ConsumerSession.Interruption {
+    fileprivate var loss: BrokerStory.Loss {
+        switch self {
+        case .channelEnded(let error): BrokerStory.Loss(error)
+        case .cancelledByBroker:
+            BrokerStory.Loss(
+                reason: "the broker cancelled the consumer: the queue is deleted, or its node is gone",
+                isOrderly: false,
+                one: "a queue",
+                all: "its queue"
+            )
+        case .reconfigured: BrokerStory.Loss(reason: "reconfigured", isOrderly: true, one: "a queue", all: "its queue")
+        }
     }
 }

@@ -67,6 +67,15 @@ struct DeliveryAttempts: Sendable, Hashable {
 }
 
 extension DeliveryFailurePolicy {
+    /// How often a message is tried in all; `nil`: without an end, or as the queue has it.
+    var attempts: Int? {
+        switch self {
+        case .ack, .reject: 1
+        case .requeue: nil
+        case .requeueOnce: 2
+        case .deadLetterAfter(let limit): max(1, limit)
+        }
+    }
     /// What becomes of a delivery before it is handled: it has been tried too often, by the broker's count.
     func decide(arrived attempts: DeliveryAttempts) -> Disposition? {
         guard attempts.isCounted else { return nil }

@@ -38,7 +38,32 @@ extension AMQPPool {
             routingKey: routingKey,
             mandatory: mandatory
         )
-        try await publish(message, before: .now + timeout, timeout)
+        try await publishObserved(message, before: .now + timeout, timeout)
+    }
+
+    /// Publishes within a span, and measures it, if anybody wants to know.
+    private func publishObserved(
+        _ message: OutgoingMessage,
+        before deadline: ContinuousClock.Instant,
+        _ timeout: Duration
+    ) async throws(AMQPError) {
+        guard metrics != nil || instruments != nil else { return try await publish(message, before: deadline, timeout) }
+        let begun = metrics?.began()
+        let result: Result<Void, AMQPError>
+        do throws(AMQPError) {
+            if let instruments {
+                try await instruments.publishing(message) { message throws(AMQPError) in
+                    try await publish(message, before: deadline, timeout)
+                }
+            } else {
+                try await publish(message, before: deadline, timeout)
+            }
+            result = .success(())
+        } catch {
+            result = .failure(error)
+        }
+        if let metrics, let begun { metrics.ended(to: message.destination, since: begun, result) }
+        try result.get()
     }
 
     /// - Parameter timeout: what the deadline was made of, to be told.
@@ -144,7 +169,7 @@ extension AMQPPool {
 
 extension OutgoingMessage {
     func publish(on channel: AMQPChannel, before deadline: ContinuousClock.Instant) async throws(AMQPError) {
-        try await channel.publish(
+        try await channel.publishUnmeasured(
             body,
             properties: properties,
             exchange: exchange,

@@ -1,4 +1,5 @@
 internal import ConcurrencyPrimitives
+import Tracing
 
 extension AMQPPool {
     /// Publishes messages in this order, written at once, and waits until the broker has told the outcome of each. It costs a fraction
@@ -21,6 +22,30 @@ extension AMQPPool {
     public func publish(
         contentsOf messages: [OutgoingMessage],
         timeout: Duration? = nil
+    ) async -> [Result<Void, AMQPError>] {
+        guard metrics != nil || instruments != nil else { return await publishUnobserved(messages, timeout) }
+        let begun = metrics?.began(messages.count)
+        var messages = messages
+        var spans: [any Span] = []
+        if let instruments {
+            for index in messages.indices { spans.append(instruments.beginPublishing(&messages[index])) }
+        }
+        let results = await publishUnobserved(messages, timeout)
+        for (span, result) in zip(spans, results) {
+            if case .failure(let error) = result { span.fail(error.publishOutcome) }
+            span.end()
+        }
+        if let metrics, let begun {
+            for (message, result) in zip(messages, results) {
+                metrics.ended(to: message.destination, since: begun, result)
+            }
+        }
+        return results
+    }
+
+    private func publishUnobserved(
+        _ messages: [OutgoingMessage],
+        _ timeout: Duration?
     ) async -> [Result<Void, AMQPError>] {
         let timeout = (timeout ?? operationTimeout).bounded
         let deadline = ContinuousClock.now + timeout
@@ -65,7 +90,7 @@ extension AMQPPool {
     ) async -> [Result<Void, AMQPError>] {
         do throws(AMQPError) {
             let channel = try await channel(before: deadline)
-            return await channel.publish(contentsOf: messages, timeout: ContinuousClock.now.duration(to: deadline))
+            return await channel.publishUnmeasured(messages, timeout: ContinuousClock.now.duration(to: deadline))
         } catch {
             return messages.map { _ in .failure(error) }
         }

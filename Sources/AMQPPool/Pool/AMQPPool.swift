@@ -41,6 +41,9 @@ public final class AMQPPool: Service, Sendable {
     /// Of consumers; they outlive these as well as the processes of the pool, but not the connection they are on.
     let keptChannels = KeptChannels()
     let logger: Logger
+    /// What is measured of it, and with what it traces, if anything.
+    let metrics: PoolMetrics?
+    package let instruments: Instruments?
     let stateBroadcast = StateBroadcast(PoolState.stopped)
 
     /// Describes a pool; nothing runs before ``start()`` or ``run()``.
@@ -72,7 +75,10 @@ public final class AMQPPool: Service, Sendable {
         logger: Logger? = nil,
         onOpen: @escaping @Sendable (AMQPChannel) async throws -> Void = { _ in }
     ) {
-        let configuration = configuration.withEventLoop()
+        var configuration = configuration.withEventLoop()
+        metrics = PoolMetrics(pool: name, factory: configuration.metricsFactory)
+        instruments = configuration.tracing.resolved
+        configuration.connection.metrics = metrics
         self.configuration = configuration
         executor = EventLoopExecutor(
             configuration.connection.eventLoopGroup.next(),
@@ -86,9 +92,20 @@ public final class AMQPPool: Service, Sendable {
         let current = CurrentIncarnation<ChannelRegistry>(limit: .max)
         registry = current
         let states = stateBroadcast
+        let (metrics, settings) = (metrics, configuration)
+        let log = BrokerLog(
+            .init(kind: "pool", name: name, connections: configuration.connectionCount),
+            logger: self.logger,
+            inWork: { current.value?.channels.reduce(0) { $0 + $1.outbox.size.entries } }
+        )
         supervisor = Supervisor(name, strategy: .oneForAll, logger: logger) {
             Child("registry") { context -> ChannelRegistry? in
-                let registry = ChannelRegistry(onChange: { states.update { current.poolState } })
+                log.use(context.supervisor.logger)
+                let registry = ChannelRegistry(
+                    log: log,
+                    metrics: metrics,
+                    onChange: { states.update { current.poolState } }
+                )
                 guard current.claim(registry, in: context) else {
                     throw AMQPError.invalidArgument(
                         "the pool \"\(name)\" runs already: start it, or make its supervisor a child of one tree, not both"
@@ -104,7 +121,7 @@ public final class AMQPPool: Service, Sendable {
                 return registry
             }
             poolSupervisor(
-                configuration: configuration,
+                configuration: settings,
                 source: .own(leases),
                 registry: { context in
                     guard let pool = context.supervisor.ancestor(named: name) else {
@@ -115,6 +132,7 @@ public final class AMQPPool: Service, Sendable {
                 onOpen: { channel, _ in try await onOpen(channel) }
             )
         }
+        .observed(log.follow)
         supervisor.onRootPhase { current.follow($0) }
     }
 

@@ -97,11 +97,13 @@ package actor ChannelProcess: Worker {
             let own: (any Error)? = isStopped || connection.isEnding ? nil : error
             let told = refusal ?? reasonOfBroker(error) ?? connection.closedError.flatMap { reasonOfBroker($0) }
             // A connection that the broker closed for a reason while the channel was opened: those who wait want to know the reason.
-            if !isOpen, let reason: any Error = told ?? own { registry.failedToSetUp(connection.endpoint, reason) }
+            if !isOpen, let reason: any Error = told ?? own {
+                registry.failedToSetUp(connection, reason)
+                history.told()
+            }
             if refusal == nil || isStopped && connection.closedError == nil { try Task.checkCancellation() }
             if connection.isEnding, refusal == nil { return try await waitToBeStopped() }
             if let refusal {
-                context.logger.error("the broker refuses the topology", metadata: ["error": "\(refusal)"])
                 if history.isMistake(refusal) {
                     // Not the root of the tree that the pool may be a part of: whoever has the pool decides what follows.
                     (poolOwner ?? context.supervisor.root).pid.exit(.shutdown(cause: refusal))
@@ -193,6 +195,7 @@ final class ChannelHistory: Sendable {
     private struct State {
         var wasOpen = false
         var refusals = 0
+        var isEndTold = false
     }
 
     /// So often in succession the broker closes the connection for an operation before that is a mistake. A cluster that is being
@@ -205,8 +208,17 @@ final class ChannelHistory: Sendable {
         state.withLock { state in
             state.wasOpen = true
             state.refusals = 0
+            state.isEndTold = false
         }
     }
+
+    /// The pool tells why it could not be set up.
+    func told() {
+        state.withLock { $0.isEndTold = true }
+    }
+
+    /// Whether the pool tells why the channel ended.
+    var isEndTold: Bool { state.withLock { $0.isEndTold } }
 
     /// Whether the refusal is a mistake in the configuration, which no restart repairs. Once the channel has been open, it is
     /// a fault of the environment.

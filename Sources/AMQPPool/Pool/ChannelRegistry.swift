@@ -1,3 +1,4 @@
+import Logging
 import NIOCore
 import Supervision
 import Synchronization
@@ -11,6 +12,10 @@ package actor ChannelRegistry {
         var next = 0
         /// Open ones, for those who want a channel of their own.
         var connections: [AMQPConnection] = []
+        /// Those that were open once.
+        var opened: Set<Int> = []
+        /// The numbers of their processes.
+        var numbers: [ObjectIdentifier: Int] = [:]
         var report = ConnectReport()
         var waiters: [UInt64: CheckedContinuation<Wake, Never>] = [:]
         var lastWaiter: UInt64 = 0
@@ -32,10 +37,19 @@ package actor ChannelRegistry {
     /// Why there is no connection, where another pool of this process opens them.
     private nonisolated let lessorsReason: @Sendable () -> AMQPError?
 
+    /// What the log is told.
+    private nonisolated let log: BrokerLog?
+    /// What is measured of the connections, where they are opened here.
+    private nonisolated let metrics: PoolMetrics?
+
     package init(
+        log: BrokerLog? = nil,
+        metrics: PoolMetrics? = nil,
         onChange: @escaping @Sendable () -> Void = {},
         lessorsReason: @escaping @Sendable () -> AMQPError? = { nil }
     ) {
+        self.log = log
+        self.metrics = metrics
         self.onChange = onChange
         self.lessorsReason = lessorsReason
     }
@@ -100,7 +114,7 @@ package actor ChannelRegistry {
         }
     }
 
-    nonisolated var reasonForNone: AMQPError {
+    package nonisolated var reasonForNone: AMQPError {
         let (connections, report) = state.withLock { ($0.connections, $0.report.failures(at: .now)) }
         if connections.isEmpty, let reason = lessorsReason() { return reason }
         for connection in connections {
@@ -164,10 +178,14 @@ package actor ChannelRegistry {
 
     /// The channel can be used, until it is closed or its process ends.
     nonisolated func add(_ channel: AMQPChannel, for pid: Pid) {
-        state.withLock { state in
+        let (isFirst, number) = state.withLock { state in
+            let isFirst = !state.channels.contains { $0.connection === channel.connection }
             state.channels.append(channel)
             state.report.setUp(channel.connection.endpoint)
+            return (isFirst, state.numbers[ObjectIdentifier(channel.connection)])
         }
+        if isFirst { log?.up(channel.connection, number: number) }
+        metrics?.connected(true)
         let atExit = pid.onExit { [weak self, weak channel] _ in
             if let channel { self?.remove(channel) }
         }
@@ -180,7 +198,13 @@ package actor ChannelRegistry {
     }
 
     private nonisolated func remove(_ channel: AMQPChannel) {
-        state.withLock { state in state.channels.removeAll { $0 === channel } }
+        let isLast = state.withLock { state in
+            guard let index = state.channels.firstIndex(where: { $0 === channel }) else { return false }
+            state.channels.remove(at: index)
+            return !state.channels.contains { $0.connection === channel.connection }
+        }
+        if isLast { log?.handle(.down(.init(channel.closedError ?? .channelClosed))) }
+        if let metrics { metrics.connected(!channels.isEmpty) }
         onChange()
     }
 
@@ -207,18 +231,61 @@ package actor ChannelRegistry {
         state.withLock { $0.report.ended(endpoint, begun: begun, result) }
     }
 
-    /// A channel was opened and could not be made ready.
-    nonisolated func failedToSetUp(_ endpoint: Endpoint, _ error: any Error) {
-        let error = error as? AMQPError ?? .setUpFailed(reason: "it threw \(type(of: error))")
-        state.withLock { $0.report.setUpFailed(endpoint, error) }
+    /// The log is told of an attempt that came to nothing.
+    nonisolated func attemptFailed(_ number: Int, at endpoint: Endpoint, _ error: AMQPError, retryIn: Duration?) {
+        metrics?.connectFailed(error)
+        log?.handle(
+            .failed(
+                number: number,
+                place: ["endpoint": "\(endpoint.redacted)"],
+                .init(connecting: error),
+                retryIn: retryIn
+            )
+        )
     }
 
-    nonisolated func connected(_ connection: AMQPConnection) {
-        state.withLock { state in
-            state.connections.append(connection)
+    /// Whether each of these endpoints was tried in vain, and none ever worked.
+    nonisolated func refusesBoot(of endpoints: [Endpoint]) -> Bool {
+        state.withLock { $0.report.hasFailed(at: endpoints) }
+    }
+
+    /// A channel was opened and could not be made ready.
+    nonisolated func failedToSetUp(_ connection: AMQPConnection, _ error: any Error) {
+        let reason = error as? AMQPError ?? .setUpFailed(reason: "it threw \(type(of: error))")
+        let number = state.withLock { state in
+            state.report.setUpFailed(connection.endpoint, reason)
+            return state.numbers[ObjectIdentifier(connection)]
         }
-        connection.onClosed { [weak self, weak connection] _ in
-            self?.state.withLock { state in state.connections.removeAll { $0 === connection } }
+        let failure = BrokerStory.Failure(settingUp: error)
+        log?.handle(
+            .failed(number: number ?? 0, place: ["endpoint": "\(connection.endpoint.redacted)"], failure, retryIn: nil)
+        )
+    }
+
+    /// The broker has stopped to accept messages on a connection, or accepts them again.
+    nonisolated func blockedChanged() {
+        let reason = state.withLock { state -> String? in
+            let reasons = state.connections.map(\.blockedReason)
+            return reasons.contains(nil) ? nil : reasons.first ?? nil
+        }
+        log?.handle(.blocked(reason))
+        metrics?.blocked(reason != nil)
+        readinessChanged()
+    }
+
+    nonisolated func connected(_ connection: AMQPConnection, number: Int) {
+        let isFirst = state.withLock { state in
+            state.connections.append(connection)
+            state.numbers[ObjectIdentifier(connection)] = number
+            return state.opened.insert(number).inserted
+        }
+        metrics?.connectionOpened(isFirst: isFirst)
+        connection.onClosed { [weak self, weak connection, metrics] _ in
+            metrics?.connectionEnded()
+            self?.state.withLock { state in
+                state.connections.removeAll { $0 === connection }
+                if let connection { state.numbers[ObjectIdentifier(connection)] = nil }
+            }
         }
         readinessChanged()
     }

@@ -5,6 +5,7 @@ struct ConnectReport {
     private struct Entry {
         var endpoint: Endpoint
         var failures = 0
+        var hasWorked = false
         var lastError: AMQPError?
         /// Why a connected channel could not be made ready; goes when one could.
         var setUpError: AMQPError?
@@ -28,6 +29,7 @@ struct ConnectReport {
             case .success:
                 entry.failures = 0
                 entry.lastError = nil
+                entry.hasWorked = true
             case .failure(let error):
                 entry.failures += 1
                 entry.lastError = error
@@ -54,6 +56,14 @@ struct ConnectReport {
             let waited = begun.duration(to: now).formatted
             let error = AMQPError.connectFailed(endpoint: name, reason: "the attempt has not ended after \(waited)")
             return AMQPError.EndpointFailure(endpoint: name, error: error, attempts: 1)
+        }
+    }
+
+    /// Whether each of these was tried in vain, and none ever worked.
+    func hasFailed(at endpoints: [Endpoint]) -> Bool {
+        endpoints.allSatisfy { endpoint in
+            guard let entry = entries.first(where: { $0.endpoint == endpoint }) else { return false }
+            return entry.failures > 0 && !entry.hasWorked
         }
     }
 

@@ -21,6 +21,8 @@ package actor ConnectionProcess: Worker {
     private let rotation: EndpointRotation
     private let configuration: ConnectionConfiguration
     private let backoff: Backoff
+    private let bootPolicy: BootPolicy
+    private let endpoints: [Endpoint]
     private let killTimeout: Duration
     private let registry: ChannelRegistry
     private let logger: Logger
@@ -34,6 +36,8 @@ package actor ConnectionProcess: Worker {
         rotation: EndpointRotation,
         configuration: ConnectionConfiguration,
         backoff: Backoff,
+        bootPolicy: BootPolicy,
+        endpoints: [Endpoint],
         killTimeout: Duration,
         registry: ChannelRegistry,
         logger: Logger
@@ -44,6 +48,8 @@ package actor ConnectionProcess: Worker {
         self.rotation = rotation
         self.configuration = configuration
         self.backoff = backoff
+        self.bootPolicy = bootPolicy
+        self.endpoints = endpoints
         self.killTimeout = killTimeout
         self.registry = registry
         self.logger = logger
@@ -65,18 +71,9 @@ package actor ConnectionProcess: Worker {
             return state.isFenced
         }
         if isFenced { return await close(connection, timeout: killTimeout) }
-        connection.onBlockedChanged { [registry] in registry.readinessChanged() }
-        registry.connected(connection)
+        connection.onBlockedChanged { [registry] in registry.blockedChanged() }
+        registry.connected(connection, number: number)
         opened.set(connection)
-        if case .own = source {
-            logger.info(
-                "connected",
-                metadata: [
-                    "endpoint": "\(connection.endpoint.redacted)",
-                    "broker": "\(connection.broker.product ?? "") \(connection.broker.version ?? "")",
-                ]
-            )
-        }
         if case .own(let leases?) = source { leases.opened(connection, number: number) }
         if let error = await closed(connection) { throw error }
     }
@@ -132,8 +129,8 @@ package actor ConnectionProcess: Worker {
             } catch {
                 registry.ended(endpoint, begun: begun, Task.isCancelled ? nil : .failure(error))
                 try Task.checkCancellation()
-                if case .tooFewChannels = error {
-                    logger.error("the broker's settings do not fit the pool's", metadata: ["error": "\(error)"])
+                if isRefusedForGood(error) {
+                    registry.attemptFailed(number, at: endpoint, error, retryIn: nil)
                     // As for a topology that is refused: no waiting repairs it, and whoever has the pool decides what follows.
                     (context.supervisor.parent?.parent ?? context.supervisor.root).pid.exit(.shutdown(cause: error))
                     _ = await OneShot<Never>().wait()
@@ -141,10 +138,19 @@ package actor ConnectionProcess: Worker {
                 }
                 failures += 1
                 let delay = backoff.delay(afterFailures: failures, random: .random(in: 0..<1))
-                logger.warning("cannot connect", metadata: ["error": "\(error)", "retry-in": "\(delay)"])
+                registry.attemptFailed(number, at: endpoint, error, retryIn: delay)
                 try await Task.sleep(for: delay)
             }
         }
+    }
+}
+
+extension ConnectionProcess {
+    /// Whether the pool ends with this.
+    private func isRefusedForGood(_ error: AMQPError) -> Bool {
+        if case .tooFewChannels = error { return true }
+        guard bootPolicy == .failWhenRefused, error.isRefusal else { return false }
+        return registry.refusesBoot(of: endpoints)
     }
 }
 

@@ -1,3 +1,4 @@
+public import Metrics
 import NIOCore
 public import Supervision
 
@@ -25,12 +26,20 @@ public struct PoolConfiguration: Sendable {
     /// How long to wait between attempts to connect, and before a lost connection or channel is opened again. Default:
     /// 100 ms to 5 s, with full jitter.
     public var backoff = Backoff(minimum: .milliseconds(100), maximum: .seconds(5), jitter: 1)
+    /// What a broker's refusal at the first connect means: see ``BootPolicy``. Default: it keeps trying.
+    public var boot = BootPolicy.keepTrying
     /// How long a channel that is stopped may take to finish its work and close. Half of it at most is kept for closing, and what
     /// is unfinished then is left. Default 5 s.
     public var channelShutdown: Duration = .seconds(5)
     /// How long a killed connection or channel may take for its closing handshake. When the broker does not answer in this
     /// time, what is unconfirmed is in doubt. Default 1 s.
     public var killTimeout: Duration = .seconds(1)
+
+    /// Whether what the pool publishes and consumers handle becomes spans, and whose. Default: what `InstrumentationSystem` was
+    /// bootstrapped with when the pool is made.
+    public var tracing = AMQPTracing.automatic
+    /// Where metrics go; `nil` is what `MetricsSystem` was bootstrapped with when the pool is made.
+    public var metricsFactory: (any MetricsFactory)?
 
     /// The defaults, for these endpoints.
     public init(endpoints: [Endpoint]) {
@@ -51,6 +60,7 @@ public struct PoolConfiguration: Sendable {
         var settings = self
         settings.endpoints = pool.configuration.endpoints
         settings.shufflesEndpoints = pool.configuration.shufflesEndpoints
+        settings.boot = pool.configuration.boot
         settings.connections = pool.configuration.connections
         settings.connection = pool.configuration.connection
         settings.spreadsOverEventLoops = pool.configuration.spreadsOverEventLoops

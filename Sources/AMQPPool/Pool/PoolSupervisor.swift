@@ -88,12 +88,16 @@ private func connectionSupervisor(
                     rotation: rotation,
                     configuration: settings,
                     backoff: configuration.backoff,
+                    bootPolicy: configuration.boot,
+                    endpoints: configuration.endpoints,
                     killTimeout: configuration.killTimeout.bounded,
                     registry: try registry(context),
                     logger: context.logger
                 )
             }
         )
+        // A connection that is lost is told by the pool.
+        .withoutLogging { reason in (reason.error as? AMQPError)?.isEndOfConnection ?? false }
         Supervisor(
             "channel-supervisor",
             strategy: .oneForOne,
@@ -134,4 +138,5 @@ private func channel(
             )
         }
     )
+    .withoutLogging { _ in history.isEndTold }
 }

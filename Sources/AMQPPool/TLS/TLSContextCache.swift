@@ -8,6 +8,10 @@ import Glibc
 #elseif canImport(Musl)
 import Musl
 #endif
+// Where the compiler, depending on which files it compiles together, says that `timespec` comes from.
+#if os(Linux) && canImport(SwiftOverlayShims)
+import SwiftOverlayShims
+#endif
 
 /// What attempts to connect have in common: the certificates and keys they were given, read and checked.
 ///

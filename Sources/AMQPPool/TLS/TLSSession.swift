@@ -12,6 +12,10 @@ import Glibc
 #elseif canImport(Musl)
 import Musl
 #endif
+// Where the compiler, depending on which files it compiles together, says that `stat` comes from.
+#if os(Linux) && canImport(SwiftOverlayShims)
+import SwiftOverlayShims
+#endif
 
 /// What one attempt to connect needs for TLS: made from the settings and files of that moment.
 struct TLSSession: Sendable {

@@ -74,13 +74,6 @@ extension Duration {
     }
 }
 
-/// Where a caller or receiver sends its metrics: the factory that it was given, or the one that `MetricsSystem` was bootstrapped with.
-/// `nil`, so that nothing is measured, when that is none.
-package func activeMetricsFactory(_ given: (any MetricsFactory)?) -> (any MetricsFactory)? {
-    let factory = given ?? MetricsSystem.factory
-    return factory is NOOPMetricsHandler ? nil : factory
-}
-
 /// How many of something there are now, as a meter.
 package final class InFlightMeter: Sendable {
     private let meter: Meter

@@ -1,0 +1,56 @@
+internal import ConcurrencyPrimitives
+package import Metrics
+import Synchronization
+
+/// What a consumer or worker measures, by OpenTelemetry's conventions for messaging. `docs/observability.md` lists it.
+package final class ConsumerMetrics: Sendable {
+    private let consumed: Counter
+    private let inFlight: Meter
+    private let zombies: Meter
+    private let prefetch: Meter
+    private let running = Atomic(0)
+    private let queue: String
+    private let factory: any MetricsFactory
+    private let durations = Mutex<[String: Timer]>([:])
+
+    /// Nil if nobody collects metrics.
+    package init?(queue: String, factory: (any MetricsFactory)? = nil) {
+        guard let factory = activeMetricsFactory(factory) else { return nil }
+        self.factory = factory
+        self.queue = queue
+        let dimensions = Self.dimensions(queue)
+        consumed = Counter(label: AMQPMetricName.consumed.rawValue, dimensions: dimensions, factory: factory)
+        inFlight = Meter(label: AMQPMetricName.processInFlight.rawValue, dimensions: dimensions, factory: factory)
+        zombies = Meter(label: AMQPMetricName.processZombies.rawValue, dimensions: dimensions, factory: factory)
+        prefetch = Meter(label: AMQPMetricName.prefetch.rawValue, dimensions: dimensions, factory: factory)
+    }
+
+    private static func dimensions(_ queue: String) -> [(String, String)] {
+        [(AMQPMetricDimension.system.rawValue, "rabbitmq"), (AMQPMetricDimension.destination.rawValue, queue)]
+    }
+
+    /// So many begin to be handled.
+    package func began(_ count: Int) {
+        consumed.increment(by: count)
+        inFlight.set(running.add(count, ordering: .relaxed).newValue)
+    }
+
+    /// One was handled, with this outcome: one of a few.
+    package func ended(_ outcome: String, after duration: Duration) {
+        inFlight.set(running.subtract(1, ordering: .relaxed).newValue)
+        let timer = durations.withLock { timers in
+            if let timer = timers[outcome] { return timer }
+            let dimensions = Self.dimensions(queue) + [(AMQPMetricDimension.outcome.rawValue, outcome)]
+            let timer = Timer(label: AMQPMetricName.processDuration.rawValue, dimensions: dimensions, factory: factory)
+            timers[outcome] = timer
+            return timer
+        }
+        timer.recordNanoseconds(duration.wholeNanoseconds)
+    }
+
+    /// So many handlers run on although they were cancelled.
+    package func zombies(_ count: Int) { zombies.set(count) }
+
+    /// So many may be handed over and unsettled.
+    package func prefetch(_ count: Int) { prefetch.set(count) }
+}

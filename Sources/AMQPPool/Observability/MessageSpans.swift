@@ -1,0 +1,90 @@
+import NIOCore
+package import Tracing
+
+/// The attributes of the spans of messages: OpenTelemetry's semantic conventions for messaging with RabbitMQ.
+package enum MessageSpanAttribute: String, CaseIterable, Sendable {
+    case system = "messaging.system"
+    case operationName = "messaging.operation.name"
+    case operationType = "messaging.operation.type"
+    case destinationName = "messaging.destination.name"
+    case routingKey = "messaging.rabbitmq.destination.routing_key"
+    case deliveryTag = "messaging.rabbitmq.message.delivery_tag"
+    case messageID = "messaging.message.id"
+    case conversationID = "messaging.message.conversation_id"
+    case bodySize = "messaging.message.body.size"
+    case errorType = "error.type"
+}
+
+extension Instruments {
+    /// Publishes a message within a span of kind producer, whose context goes into the message's headers.
+    func publishing(
+        _ message: OutgoingMessage,
+        _ publish: (OutgoingMessage) async throws(AMQPError) -> Void
+    ) async throws(AMQPError) {
+        var message = message
+        let span = beginPublishing(&message)
+        defer { span.end() }
+        do throws(AMQPError) {
+            try await publish(message)
+        } catch {
+            span.fail(error.publishOutcome)
+            throw error
+        }
+    }
+
+    /// A span of kind producer, whose context goes into the message's headers.
+    func beginPublishing(_ message: inout OutgoingMessage) -> any Span {
+        // One that is published in another's place, or later than it was made, belongs to what its headers say.
+        var parent = ServiceContext.current ?? .topLevel
+        if ServiceContext.current == nil { extract(from: message.properties.headers, into: &parent) }
+        let span = tracer.startSpan("publish \(message.destination)", context: parent, ofKind: .producer)
+        span.describe(
+            message.properties,
+            message.body,
+            destination: message.destination,
+            operation: ("publish", "send")
+        )
+        span.attributes[MessageSpanAttribute.routingKey.rawValue] = message.routingKey
+        inject(span.context, into: &message.properties.headers)
+        return span
+    }
+
+    /// Handles a message within a span of kind consumer, the child of what its headers say.
+    package func handling<Result>(
+        _ delivery: Delivery,
+        from queue: String,
+        _ handle: (any Span) async throws -> Result
+    ) async rethrows -> Result {
+        var context = ServiceContext.topLevel
+        extract(from: delivery.properties.headers, into: &context)
+        let span = tracer.startSpan("process \(queue)", context: context, ofKind: .consumer)
+        defer { span.end() }
+        span.describe(delivery.properties, delivery.body, destination: queue, operation: ("process", "process"))
+        span.attributes[MessageSpanAttribute.routingKey.rawValue] = delivery.routingKey
+        span.attributes[MessageSpanAttribute.deliveryTag.rawValue] = Int(clamping: delivery.deliveryTag)
+        return try await ServiceContext.$current.withValue(span.context) { try await handle(span) }
+    }
+}
+
+extension Span {
+    /// What every span of a message says.
+    package func describe(
+        _ properties: MessageProperties,
+        _ body: ByteBuffer,
+        destination: String,
+        operation: (name: String, type: String)
+    ) {
+        attributes[MessageSpanAttribute.system.rawValue] = "rabbitmq"
+        attributes[MessageSpanAttribute.operationName.rawValue] = operation.name
+        attributes[MessageSpanAttribute.operationType.rawValue] = operation.type
+        attributes[MessageSpanAttribute.destinationName.rawValue] = destination
+        if let id = properties.messageID { attributes[MessageSpanAttribute.messageID.rawValue] = id }
+        if let id = properties.correlationID { attributes[MessageSpanAttribute.conversationID.rawValue] = id }
+        attributes[MessageSpanAttribute.bodySize.rawValue] = body.readableBytes
+    }
+}
+
+extension OutgoingMessage {
+    /// Where it goes to, for metrics and spans: the exchange, or with the default one the queue.
+    var destination: String { exchange.isEmpty ? routingKey : exchange }
+}

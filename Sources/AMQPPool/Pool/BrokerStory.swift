@@ -1,0 +1,348 @@
+internal import ConcurrencyPrimitives
+package import Logging
+package import Supervision
+
+/// Decides which lines the log gets about something that lives on connections to a broker, as a value: events and the time in, lines out.
+///
+/// Each change of its state is one line at `info` or above. An outage has a beginning and an end; between them there is a line when a new
+/// reason is seen, else at most one a minute. Single attempts are `debug`.
+package struct BrokerStory: Sendable {
+    package typealias Instant = ContinuousClock.Instant
+
+    /// What the lines are about.
+    package struct Subject: Sendable {
+        /// "pool", "caller", "receiver", "worker"
+        package var kind: String
+        package var name: String
+        /// What it is while it works: "connected", "serving".
+        package var working: String
+        /// How many connections it has.
+        package var connections: Int
+        /// Whether it opens them itself. If not, whoever does tells of the attempts.
+        package var opensConnections: Bool
+
+        package init(
+            kind: String,
+            name: String,
+            working: String = "connected",
+            connections: Int,
+            opensConnections: Bool = true
+        ) {
+            self.kind = kind
+            self.name = name
+            self.working = working
+            self.connections = connections
+            self.opensConnections = opensConnections
+        }
+    }
+
+    package enum Event: Sendable {
+        case started
+        /// An attempt on the connection of this number came to nothing.
+        case failed(number: Int, place: Logger.Metadata, Failure, retryIn: Duration?)
+        /// One more connection works. `place` says where, and as whom.
+        case up(number: Int?, place: Logger.Metadata)
+        /// One connection less works.
+        case down(Loss)
+        /// The broker accepts no messages on any connection, for this reason; `nil`: it does again.
+        case blocked(String?)
+        /// It begins to stop, and has so much in work.
+        case stopping(inWork: Int?)
+        case stopped(ExitReason)
+        /// Something else that is told of it: "paused".
+        case note(Logger.Level, String, Logger.Metadata)
+    }
+
+    /// What came of an attempt.
+    package struct Failure: Sendable {
+        /// What it was about: "connect", "set up its channel".
+        package var what: String
+        package var reason: String
+        /// Whether no waiting repairs it.
+        package var isRefusal: Bool
+
+        package init(connecting error: AMQPError) {
+            self.init("connect", error)
+        }
+
+        package init(settingUp error: any Error) {
+            self.init("set up its channel", error)
+        }
+
+        package init(_ what: String, _ error: any Error) {
+            self.what = what
+            reason = "\(error)"
+            isRefusal = (error as? AMQPError)?.isRefusal ?? (error as? any BrokerRefusal)?.isRefusal ?? false
+        }
+    }
+
+    /// Why something does not work any more.
+    package struct Loss: Sendable {
+        package var reason: String
+        /// Whether somebody wanted it.
+        package var isOrderly: Bool
+        /// What of several is lost, and what if it was the last: "a connection", "the broker".
+        package var one: String
+        package var all: String
+
+        package init(reason: String, isOrderly: Bool, one: String, all: String) {
+            self.reason = reason
+            self.isOrderly = isOrderly
+            self.one = one
+            self.all = all
+        }
+
+        package init(_ error: any Error) {
+            reason = "\(error)"
+            guard let error = error as? AMQPError else {
+                (isOrderly, one, all) = (false, "a queue", "its queue")
+                return
+            }
+            isOrderly = error.isOrderly
+            one = error.isEndOfConnection ? "a connection" : "a channel"
+            all = "the broker"
+        }
+    }
+
+    package struct Line: Sendable {
+        package var level: Logger.Level
+        package var message: String
+        package var metadata: Logger.Metadata
+    }
+
+    private enum Phase {
+        case new, running, stopping, stopped
+    }
+
+    private struct Outage {
+        var since: Instant
+        var loss: Loss?
+        /// Whether its beginning was told.
+        var isTold = false
+        var attempts: [Int: Int] = [:]
+        var toldReasons: Set<String> = []
+        var lastLine: Instant?
+    }
+
+    /// More reasons than these, and how often they change is no news.
+    private static let mostReasons = 16
+    private static let interval = Duration.seconds(60)
+
+    package let subject: Subject
+    private var phase = Phase.new
+    private var up = 0
+    private var wasUp = false
+    private var outage: Outage?
+    private var blockedSince: Instant?
+    private var lines: [Line] = []
+
+    package init(_ subject: Subject) {
+        self.subject = subject
+    }
+
+    /// Whether anything of it works.
+    package var isUp: Bool { up > 0 }
+
+    /// What is to be logged for what has happened.
+    package mutating func handle(_ event: Event, at now: Instant) -> [Line] {
+        lines = []
+        switch event {
+        case .started: started(at: now)
+        case .failed(let number, let place, let failure, let delay): failed(number, place, failure, delay, at: now)
+        case .up(let number, let place): cameUp(number, place, at: now)
+        case .down(let loss): wentDown(loss, at: now)
+        case .blocked(let reason): blocked(reason, at: now)
+        case .stopping(let inWork): stopping(inWork)
+        case .stopped(let reason): stopped(reason)
+        case .note(let level, let text, let metadata): say(level, "\(subject.kind) \(text)", metadata)
+        }
+        defer { lines = [] }
+        return lines
+    }
+
+    // MARK: Life
+
+    private mutating func started(at now: Instant) {
+        switch phase {
+        case .running: return
+        case .new, .stopping, .stopped:
+            phase = .running
+            (wasUp, up) = (false, 0)
+            outage = Outage(since: now)
+            blockedSince = nil
+            say(.info, "\(subject.kind) started")
+        }
+    }
+
+    private mutating func stopping(_ inWork: Int?) {
+        guard phase == .running else { return }
+        phase = .stopping
+        say(.info, "\(subject.kind) stopping", inWork.map { ["in-work": "\($0)"] } ?? [:])
+    }
+
+    private mutating func stopped(_ reason: ExitReason) {
+        guard phase == .running || phase == .stopping else { return }
+        phase = .stopped
+        up = 0
+        switch reason {
+        case .normal, .shutdown(nil): say(.info, "\(subject.kind) stopped")
+        case .shutdown, .killed, .crashed, .noProcess:
+            say(.error, "\(subject.kind) stopped", ["reason": "\(reason)"])
+        }
+    }
+
+    // MARK: Connections
+
+    private mutating func failed(
+        _ number: Int,
+        _ place: Logger.Metadata,
+        _ failure: Failure,
+        _ delay: Duration?,
+        at now: Instant
+    ) {
+        started(at: now)
+        var outage = outage ?? Outage(since: now)
+        let attempts = outage.attempts[number, default: 0] + 1
+        outage.attempts[number] = attempts
+        var metadata = place
+        metadata["reason"] = "\(failure.reason)"
+        metadata["attempt"] = "\(attempts)"
+        if let delay { metadata["retry-in"] = "\(delay.text)" }
+        if up > 0 { metadata["connections"] = "\(up) of \(subject.connections)" }
+        let key = (place.map { "\($0.key) \($0.value)" }.sorted() + [failure.reason]).joined(separator: " ")
+        let isNew = outage.toldReasons.count < Self.mostReasons && outage.toldReasons.insert(key).inserted
+        let isDue = outage.lastLine.map { $0.duration(to: now) >= Self.interval } ?? true
+        let isTold = phase == .running && (isNew || isDue)
+        if isTold {
+            outage.isTold = true
+            outage.lastLine = now
+            if up > 0, let loss = outage.loss { metadata["lost"] = "\(loss.reason)" }
+        }
+        self.outage = outage
+        say(
+            isTold ? (failure.isRefusal ? .error : .warning) : .debug,
+            "\(subject.kind) cannot \(failure.what)",
+            metadata
+        )
+    }
+
+    private mutating func cameUp(_ number: Int?, _ place: Logger.Metadata, at now: Instant) {
+        started(at: now)
+        up += 1
+        var metadata = place
+        if let outage {
+            metadata["after"] = "\(outage.since.duration(to: now).text)"
+            if subject.opensConnections, let number {
+                metadata["attempts"] = "\(outage.attempts[number, default: 0] + 1)"
+            }
+        }
+        if up == 1 {
+            outage = nil
+            say(.info, "\(subject.kind) \(subject.working)" + (wasUp ? " again" : ""), metadata)
+            wasUp = true
+            return
+        }
+        guard up >= subject.connections, let outage else {
+            return say(.debug, "\(subject.kind) has another connection", metadata)
+        }
+        self.outage = nil
+        if outage.isTold {
+            say(.info, "\(subject.kind) has all connections again", metadata)
+        } else if let loss = outage.loss {
+            metadata["reason"] = "\(loss.reason)"
+            // With the loss in it: nothing was said of that, since it did no harm.
+            say(.info, "\(subject.kind) has lost \(loss.one) and has it again", metadata)
+        }
+    }
+
+    private mutating func wentDown(_ loss: Loss, at now: Instant) {
+        guard up > 0 else { return }
+        up -= 1
+        guard phase == .running else { return }
+        if outage == nil { outage = Outage(since: now, loss: loss) }
+        guard up == 0 else {
+            let left: Logger.Metadata = ["reason": "\(loss.reason)", "left": "\(up) of \(subject.connections)"]
+            return say(.debug, "\(subject.kind) has lost \(loss.one)", left)
+        }
+        outage?.isTold = true
+        blockedSince = nil
+        say(loss.isOrderly ? .info : .warning, "\(subject.kind) has lost \(loss.all)", ["reason": "\(loss.reason)"])
+    }
+
+    private mutating func blocked(_ reason: String?, at now: Instant) {
+        switch (reason, blockedSince) {
+        case (let reason?, nil):
+            blockedSince = now
+            say(.warning, "\(subject.kind) blocked: the broker accepts no messages", ["reason": "\(reason)"])
+        case (nil, let since?):
+            blockedSince = nil
+            let after = since.duration(to: now).text
+            say(.info, "\(subject.kind) not blocked any more: the broker accepts messages", ["after": "\(after)"])
+        case (.some, .some), (nil, nil): return
+        }
+    }
+
+    private mutating func say(_ level: Logger.Level, _ message: String, _ metadata: Logger.Metadata = [:]) {
+        var metadata = metadata
+        metadata[subject.kind] = "\(subject.name)"
+        lines.append(Line(level: level, message: message, metadata: metadata))
+    }
+}
+
+extension AMQPError {
+    /// Whether the broker, or this side, will say the same however often it is asked, until somebody changes something: credentials, the
+    /// virtual host, certificates, settings.
+    package var isRefusal: Bool {
+        switch cause {
+        case .authenticationFailed, .virtualHostRefused, .invalidEndpoint, .invalidArgument, .tooFewChannels: true
+        case .tlsFailed(_, let failure): failure.isRefusal
+        case .topologyRefused: true
+        case .channelClosedByBroker(let code, _): code == 403 || code == 406
+        case .connectFailed, .handshakeFailed, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded,
+            .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .channelClosed,
+            .channelLost, .protocolViolation, .timedOut, .cancelled, .blocked, .overloaded, .tooManyChannels,
+            .unencodable, .messageTooLarge, .propertiesRefused, .confirmsNotSelected, .returned, .nacked, .refused,
+            .notSent, .unconfirmed:
+            false
+        }
+    }
+
+    /// Whether somebody wanted it: a broker that is stopped or restarted says so (320), and this side closes what it does not need.
+    var isOrderly: Bool {
+        switch cause {
+        case .connectionClosedByBroker(let code, _): code == 320
+        case .connectionClosed, .channelClosed, .cancelled: true
+        default: false
+        }
+    }
+
+    /// Whether a connection ended with this.
+    package var isEndOfConnection: Bool {
+        switch cause {
+        case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .protocolViolation,
+            .topologyRefused:
+            true
+        default: false
+        }
+    }
+
+}
+
+extension TLSFailure {
+    /// Whether no waiting repairs it.
+    fileprivate var isRefusal: Bool {
+        switch self {
+        case .unreadableFile, .noCertificate, .unusableKey, .keyDoesNotFitCertificate, .invalidServerName,
+            .invalidSettings,
+            .wrongHost, .expired, .notYetValid, .unknownAuthority, .clientCertificateMissing, .clientCertificateRefused,
+            .notTLS, .nothingInCommon:
+            true
+        case .endedInHandshake, .endedAfterHandshake, .timedOut, .handshakeFailed: false
+        }
+    }
+}
+
+/// An error of another module that says whether the broker refused what it was asked for.
+package protocol BrokerRefusal: Error {
+    var isRefusal: Bool { get }
+}
