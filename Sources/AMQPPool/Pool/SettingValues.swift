@@ -1,0 +1,126 @@
+internal import ConcurrencyPrimitives
+
+/// What is wrong with a setting that came from the configuration of the process.
+public enum SettingError: Error, Sendable, Hashable {
+    /// It has to be there.
+    case missing(key: String)
+    /// It cannot be read. `value` is nil where it may be a secret.
+    case invalid(key: String, value: String?, expected: String)
+}
+
+extension SettingError: CustomStringConvertible {
+    /// Which setting, its name in the environment, and what it should be. Never a secret.
+    public var description: String {
+        switch self {
+        case .missing(let key): "the setting \"\(key)\" (in the environment \(Self.variable(key))) is missing"
+        case .invalid(let key, let value, let expected):
+            "the setting \"\(key)\" (in the environment \(Self.variable(key))) "
+                + (value.map { "is \"\($0)\", and not " } ?? "is not ") + expected
+        }
+    }
+
+    /// The name of a key behind the prefix of its scope, as the environment has it.
+    package static func variable(_ key: String) -> String {
+        "…_" + key.uppercased().map { $0 == "." ? "_" : String($0) }.joined()
+    }
+}
+
+/// The settings of a process, wherever they come from: a value for a key, as whatever it is written.
+package struct SettingValues: Sendable {
+    /// The value as it is written.
+    package var text: @Sendable (_ key: String, _ isSecret: Bool) -> String?
+    /// The value, where what it comes from has lists. Else its parts, by commas.
+    package var list: @Sendable (_ key: String, _ isSecret: Bool) -> [String]?
+
+    package init(
+        text: @escaping @Sendable (_ key: String, _ isSecret: Bool) -> String?,
+        list: @escaping @Sendable (_ key: String, _ isSecret: Bool) -> [String]? = { _, _ in nil }
+    ) {
+        self.text = text
+        self.list = list
+    }
+
+    package init(_ values: [String: String]) {
+        self.init(text: { key, _ in values[key] })
+    }
+
+    package func string(_ setting: some Setting) -> String? {
+        text(setting.rawValue, setting.isSecret)
+    }
+
+    package func strings(_ setting: some Setting) -> [String]? {
+        if let list = list(setting.rawValue, setting.isSecret) { return list }
+        let parts = string(setting)?.split(separator: ",").map(Self.trimmed).filter { !$0.isEmpty }
+        return parts?.isEmpty == false ? parts : nil
+    }
+
+    package func int(_ setting: some Setting, in range: ClosedRange<Int>) throws(SettingError) -> Int? {
+        try read(setting, "a whole number from \(range.lowerBound) to \(range.upperBound)") { text in
+            Int(text).flatMap { range.contains($0) ? $0 : nil }
+        }
+    }
+
+    package func bool(_ setting: some Setting) throws(SettingError) -> Bool? {
+        try read(setting, "true or false") { text in
+            switch text.lowercased() {
+            case "true", "yes", "1": true
+            case "false", "no", "0": false
+            default: nil
+            }
+        }
+    }
+
+    package func duration(_ setting: some Setting) throws(SettingError) -> Duration? {
+        try read(setting, "a duration such as 250ms, 5s, 2m or 1h", Duration.init(setting:))
+    }
+
+    package func word<Value>(_ setting: some Setting, _ words: KeyValuePairs<String, Value>) throws(SettingError)
+        -> Value?
+    {
+        try read(setting, "one of \(words.map(\.key).joined(separator: ", "))") { text in
+            words.first { $0.key == text.lowercased() }?.value
+        }
+    }
+
+    private func read<Value>(
+        _ setting: some Setting,
+        _ expected: String,
+        _ parse: (String) -> Value?
+    ) throws(SettingError) -> Value? {
+        guard let text = string(setting).map(Self.trimmed), !text.isEmpty else { return nil }
+        guard let value = parse(text) else {
+            throw .invalid(key: setting.rawValue, value: setting.isSecret ? nil : text, expected: expected)
+        }
+        return value
+    }
+
+    private static func trimmed(_ text: some StringProtocol) -> String {
+        String(text.drop { $0.isWhitespace }.reversed().drop { $0.isWhitespace }.reversed())
+    }
+}
+
+/// The settings of one kind of thing, each by its key.
+package protocol Setting: RawRepresentable<String>, CaseIterable, Sendable {
+    var isSecret: Bool { get }
+}
+
+extension Setting {
+    package var isSecret: Bool { false }
+}
+
+extension Duration {
+    /// "250ms", "1.5s", "2m", "1h"; a number alone is seconds.
+    fileprivate init?(setting text: String) {
+        let number = text.prefix { $0.isNumber || $0 == "." }
+        let seconds: Double
+        switch text.dropFirst(number.count).drop(while: \.isWhitespace) {
+        case "ms": seconds = 0.001
+        case "", "s": seconds = 1
+        case "m": seconds = 60
+        case "h": seconds = 3600
+        default: return nil
+        }
+        guard let value = Double(number), value.isFinite else { return nil }
+        self = Duration.seconds(1).scaled(by: value * seconds)
+    }
+}

@@ -1,0 +1,42 @@
+public import AMQPPool
+
+#if Configuration
+public import Configuration
+#endif
+
+/// The settings of a worker that the configuration of a process can carry. `docs/operations/configuration.md` lists them, and a test
+/// compares.
+package enum WorkerSetting: String, Setting {
+    case concurrency
+    case prefetch
+    case handlerTimeLimit = "handler.time.limit"
+    case deliveryLimit = "delivery.limit"
+    case drainTimeout = "drain.timeout"
+}
+
+extension WorkerConfiguration {
+    package init(_ values: SettingValues) throws(SettingError) {
+        self.init()
+        typealias Key = WorkerSetting
+        if let value = try values.int(Key.concurrency, in: 1...65_535) { concurrency = value }
+        if let value = try values.int(Key.prefetch, in: 1...65_535) { prefetch = UInt16(clamping: value) }
+        if let value = try values.duration(Key.handlerTimeLimit) { handlerTimeLimit = value }
+        if let value = try values.int(Key.deliveryLimit, in: 1...Int(Int32.max)) { deliveryLimit = value }
+        if let value = try values.duration(Key.drainTimeout) { drainTimeout = value }
+    }
+}
+
+#if Configuration
+extension WorkerConfiguration {
+    /// The settings that a configuration has, and the defaults for the others.
+    ///
+    ///     let configuration = try WorkerConfiguration(config.scoped(to: "orders"))   // ORDERS_CONCURRENCY, ...
+    ///
+    /// `docs/operations/configuration.md` lists the keys.
+    ///
+    /// - Throws: `SettingError` for what cannot be read.
+    public init(_ config: ConfigReader) throws(SettingError) {
+        try self.init(SettingValues(config))
+    }
+}
+#endif
