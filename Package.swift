@@ -25,12 +25,14 @@ let package = Package(
         .executable(name: "rpc", targets: ["rpc"]),
     ],
     traits: [
+        .trait(name: "Configuration", description: "Settings from swift-configuration's ConfigReader"),
         .trait(name: "Observer", description: "A page that shows all of it live: SupervisionObserver"),
         .trait(name: "Protobuf", description: "Requests and results in Protocol Buffers: ProtobufCodec"),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
         .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.0"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
@@ -68,6 +70,11 @@ let package = Package(
             name: "AMQPPool",
             dependencies: [
                 "CRabbitMQ", "ConcurrencyPrimitives", "Supervision",
+                .product(
+                    name: "Configuration",
+                    package: "swift-configuration",
+                    condition: .when(traits: ["Configuration"])
+                ),
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
@@ -106,6 +113,11 @@ let package = Package(
             name: "QueueWorkers",
             dependencies: [
                 "AMQPPool", "ConcurrencyPrimitives", "RPCContract", "RPCWire", "Supervision",
+                .product(
+                    name: "Configuration",
+                    package: "swift-configuration",
+                    condition: .when(traits: ["Configuration"])
+                ),
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -118,6 +130,11 @@ let package = Package(
             name: "RPCCaller",
             dependencies: [
                 "AMQPPool", "ConcurrencyPrimitives", "RPCWire", "Supervision",
+                .product(
+                    name: "Configuration",
+                    package: "swift-configuration",
+                    condition: .when(traits: ["Configuration"])
+                ),
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -132,6 +149,11 @@ let package = Package(
             name: "RPCReceiver",
             dependencies: [
                 "AMQPPool", "ConcurrencyPrimitives", "RPCWire", "Supervision",
+                .product(
+                    name: "Configuration",
+                    package: "swift-configuration",
+                    condition: .when(traits: ["Configuration"])
+                ),
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -271,8 +293,13 @@ let package = Package(
         .testTarget(
             name: "DocumentationTests",
             dependencies: [
-                "AMQPPool", "AMQPTesting", "BrokerSupport", "RPCCaller", "RPCReceiver", "RPCTesting", "Supervision",
-                "SupervisionTesting",
+                "AMQPPool", "AMQPTesting", "BrokerSupport", "QueueWorkers", "RPCCaller", "RPCReceiver", "RPCTesting",
+                "Supervision", "SupervisionTesting",
+                .product(
+                    name: "Configuration",
+                    package: "swift-configuration",
+                    condition: .when(traits: ["Configuration"])
+                ),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],

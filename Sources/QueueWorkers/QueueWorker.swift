@@ -36,8 +36,12 @@ public actor QueueWorker: Supervision.Worker {
     /// Where a stream goes on; the last counts.
     private let offsets: AsyncStream<Int64>
     private let processing: MessageProcessing
-    private let pool: AMQPPool
-    private let log: BrokerLog
+    let pool: AMQPPool
+    let log: BrokerLog
+    nonisolated let path: String
+    nonisolated let queueCount: Int
+    /// What is seen of ``pause()`` without waiting for the worker.
+    nonisolated let pausing = Atomic(false)
 
     fileprivate struct Source: Sendable {
         let loop: ConsumerLoop
@@ -93,6 +97,8 @@ public actor QueueWorker: Supervision.Worker {
         on pool: AMQPPool
     ) {
         self.context = context
+        path = context.path
+        queueCount = description.queues.count
         self.pool = pool
         stopRequest = context.stopRequest
         retry = description.retry
@@ -289,6 +295,7 @@ public actor QueueWorker: Supervision.Worker {
     /// Begins nothing more and consumes nothing, until ``resume()``. What was not begun is given back; what runs is finished.
     public func pause() async {
         isPaused = true
+        pausing.store(true, ordering: .relaxed)
         log.handle(.note(.info, "paused", ["in-work": "\(runner.count)"]))
         runner.setPaused(true)
         for source in sources.values { await source.loop.pause() }
@@ -301,6 +308,7 @@ public actor QueueWorker: Supervision.Worker {
     public func resume() {
         guard isPaused else { return }
         isPaused = false
+        pausing.store(false, ordering: .relaxed)
         log.handle(.note(.info, "resumed", [:]))
         runner.setPaused(false)
         for source in sources.values { source.loop.resume() }

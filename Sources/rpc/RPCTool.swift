@@ -61,6 +61,15 @@ struct BrokerOptions: ParsableArguments {
         return endpoints.isEmpty ? [try Endpoint(url: BrokerOptions.defaultURL)] : endpoints
     }
 
+    /// What a service says of itself: each change of its state, and with `--verbose` everything.
+    var storyLogger: Logger {
+        Logger(label: "rpc") { label in
+            var handler = StreamLogHandler.standardError(label: label)
+            handler.logLevel = verbose ? .debug : .info
+            return handler
+        }
+    }
+
     var logger: Logger {
         Logger(label: "rpc") { label in
             guard verbose else { return SwiftLogNoOpLogHandler() }

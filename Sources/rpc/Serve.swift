@@ -85,7 +85,7 @@ struct Serve: AsyncParsableCommand {
             // A queue is served by no service.
             service: queue ? "rpc-tool" : service,
             configuration: configuration,
-            logger: broker.logger,
+            logger: broker.storyLogger,
             procedures: Procedures { ExampleService.procedures(form, nameless: nameless) }
         )
         do {
@@ -125,30 +125,13 @@ struct Serve: AsyncParsableCommand {
         }
     }
 
-    /// Says when requests come, and when they do not any more.
+    /// Says when requests come. What else happens the receiver's log says.
     private func tell(_ receiver: RPCReceiver) async {
-        var wasReady = false
         for await state in receiver.states {
             switch state {
-            case .ready:
-                Environment.writeError("serving \"\(service)\" (stop with Ctrl-C)")
-                wasReady = true
-            case .connecting:
-                if wasReady { Environment.writeError("the connection or the queue is lost") }
-                wasReady = false
-                await tellWhy(receiver)
-            case .blocked: Environment.writeError("the broker accepts no messages at present: replies wait")
-            case .suspended, .stopped, .stopping: continue
+            case .ready: Environment.writeError("serving \"\(service)\" (stop with Ctrl-C)")
+            case .connecting, .blocked, .suspended, .stopped, .stopping: continue
             }
-        }
-    }
-
-    /// Says why it takes long to connect, if it does.
-    private func tellWhy(_ receiver: RPCReceiver) async {
-        do throws(AMQPError) {
-            try await receiver.waitUntilReady(timeout: .seconds(5))
-        } catch {
-            if !Task.isCancelled { Environment.writeError("\(error.cause); still trying") }
         }
     }
 

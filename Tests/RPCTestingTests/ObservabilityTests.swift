@@ -301,8 +301,11 @@ struct MetricsTests {
     func names() async throws {
         let rpc = rpc()
         _ = try await rpc.call("math", Math.add, [1])
-        let known = Set(MetricName.allCases.map(\.rawValue))
-        let dimensions = Set(MetricDimension.allCases.map(\.rawValue))
+        // Those of connections come with callers and receivers.
+        let known = Set(MetricName.allCases.map(\.rawValue) + AMQPMetricName.allCases.map(\.rawValue))
+        let dimensions = Set(
+            MetricDimension.allCases.map(\.rawValue) + AMQPMetricDimension.allCases.map(\.rawValue)
+        )
         #expect(!metrics.timers.isEmpty)
         for timer in metrics.timers {
             #expect(known.contains(timer.label))

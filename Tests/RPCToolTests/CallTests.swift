@@ -103,7 +103,7 @@ struct CallTests {
             #expect(refused.code == 5)
             #expect(refused.error.contains("refused the credentials: ACCESS_REFUSED"), "\(refused)")
             let server = try RunningTool(["serve", "math", "--verbose", "--url", wrong])
-            await server.says("still trying")
+            await server.says("receiver cannot connect")
             server.signal(SIGTERM)
             let stopped = await server.ending()
             #expect(stopped.code == 0, "\(stopped)")

@@ -15,7 +15,7 @@ struct OutageTests {
                 defer { calls.signal(SIGKILL) }
                 await calls.prints("13\n")
                 try await broker.kill()
-                await server.says("the connection or the queue is lost")
+                await server.says("receiver has lost the broker")
                 await calls.says("rpc: not connected: cannot connect to")
                 await calls.says("--url or AMQP_URL names another broker")
                 try await broker.startAgain()

@@ -81,7 +81,7 @@ struct StopTests {
     func neverConnected() async throws {
         let server = try RunningTool(["serve", "math", "--url", "amqp://127.0.0.1:1"])
         await server.says("cannot connect to amqp://127.0.0.1:1: connection refused")
-        await server.says("still trying")
+        await server.says("receiver cannot connect")
         server.signal(SIGTERM)
         let stopped = await server.ending()
         #expect(stopped.code == 0, "\(stopped)")

@@ -34,6 +34,12 @@ package final class BrokerLog: Sendable {
         state.withLock { $0.logger = logger }
     }
 
+    /// How many of its connections, or queues, work now.
+    package var up: Int { state.withLock { $0.story.up } }
+
+    /// Whether it is on its way out.
+    package var isStopping: Bool { state.withLock { $0.story.isStopping } }
+
     /// What became of the supervisor that all of it is under.
     package func follow(_ phase: LifePhase, _ logger: Logger) {
         use(logger)

@@ -130,7 +130,7 @@ package struct BrokerStory: Sendable {
 
     package let subject: Subject
     private var phase = Phase.new
-    private var up = 0
+    package private(set) var up = 0
     private var wasUp = false
     private var outage: Outage?
     private var blockedSince: Instant?
@@ -140,8 +140,8 @@ package struct BrokerStory: Sendable {
         self.subject = subject
     }
 
-    /// Whether anything of it works.
-    package var isUp: Bool { up > 0 }
+    /// Whether it is on its way out.
+    package var isStopping: Bool { phase == .stopping || phase == .stopped }
 
     /// What is to be logged for what has happened.
     package mutating func handle(_ event: Event, at now: Instant) -> [Line] {

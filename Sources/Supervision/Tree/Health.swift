@@ -53,6 +53,11 @@ public struct Health: Sendable, Hashable, Codable {
         self.init(parts.map(\.health))
     }
 
+    /// The health of these parts now.
+    public init(of parts: [any HealthReporting]) {
+        self.init(parts.map(\.health))
+    }
+
     /// A health of these parts.
     public init(_ parts: [Part]) {
         self.parts = parts
