@@ -22,9 +22,11 @@ extension RequestPolicy {
             counters.failed()
             var metadata = Self.metadata(message)
             metadata[LogKey.error.rawValue] = "\(error)"
+            let ending = settings.onFailure.ending(redelivered: asked.request.redelivered)
+            metadata.merge(fate(of: asked, ending.text(isAnswered: asked.request.replyTo != nil))) { $1 }
             log(.handlerFailed, .error, "a handler failed", metadata)
             let failure = failure(of: error, messageID: message.messageID)
-            switch settings.onFailure.ending(redelivered: asked.request.redelivered) {
+            switch ending {
             case .answerAndAcknowledge: reply(to: asked, failure)
             case .answerAndReject: reject(asked, message, failure)
             case .requeue: requeue(asked, message)
@@ -84,6 +86,8 @@ extension RequestPolicy {
     func reject(_ asked: Asked, _ message: RequestMessage, _ failure: RPCFailure) {
         var metadata = Self.metadata(message)
         metadata[LogKey.error.rawValue] = "\(failure)"
+        let ending = RPCFailurePolicy.Ending.answerAndReject
+        metadata.merge(fate(of: asked, ending.text(isAnswered: asked.request.replyTo != nil))) { $1 }
         log(.givenUp, .error, "a request is given up", metadata)
         guard asked.request.replyTo != nil else { return asked.request.reject(requeue: false) }
         send(self.message(failure, to: asked), to: asked, rejects: true)
@@ -182,6 +186,21 @@ extension RequestPolicy {
         return [LogKey.messageID.rawValue: "\(asked.request.correlationID ?? "")"]
     }
 
+    /// Where it came through, which attempt of how many it was, and what becomes of it.
+    private func fate(of asked: Asked, _ decision: String) -> Logger.Metadata {
+        let request = asked.request
+        let limit = settings.admission.deliveryLimit
+        let attempt =
+            switch request.deliveryCount {
+            case let count? where count >= 0 && count < .max: "\(count + 1) of \(limit)"
+            case .some, nil: request.redelivered ? "2 or more" : "1 of \(limit)"
+            }
+        return [
+            LogKey.exchange.rawValue: "\(request.exchange)", LogKey.attempt.rawValue: "\(attempt)",
+            LogKey.decision.rawValue: "\(decision)",
+        ]
+    }
+
     static func metadata(_ message: RequestMessage, outcome: RPCFailure.Code? = nil) -> Logger.Metadata {
         var metadata: Logger.Metadata = [
             LogKey.procedure.rawValue: "\(message.procedure ?? "")",
@@ -189,5 +208,16 @@ extension RequestPolicy {
         ]
         if let outcome { metadata[LogKey.outcome.rawValue] = "\(outcome)" }
         return metadata
+    }
+}
+
+extension RPCFailurePolicy.Ending {
+    /// For people, in logs.
+    fileprivate func text(isAnswered: Bool) -> String {
+        switch self {
+        case .answerAndAcknowledge: isAnswered ? "its caller is told, and it is done with" : "it is done with"
+        case .answerAndReject: isAnswered ? "its caller is told, and it is rejected" : "it is rejected"
+        case .requeue: "it is delivered again"
+        }
     }
 }

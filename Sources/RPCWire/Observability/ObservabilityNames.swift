@@ -38,6 +38,9 @@ package enum LogKey: String, CaseIterable, Sendable {
     case procedure = "rpc.procedure"
     case outcome = "rpc.outcome"
     case queue = "rpc.queue"
+    case exchange = "rpc.exchange"
+    case attempt = "rpc.attempt"
+    case decision = "rpc.decision"
     case suppressed = "rpc.suppressed"
     case error
 }
