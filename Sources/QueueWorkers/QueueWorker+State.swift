@@ -1,5 +1,6 @@
 import AMQPPool
 public import Supervision
+import Synchronization
 
 /// How a worker is.
 public enum WorkerState: Sendable, Hashable {

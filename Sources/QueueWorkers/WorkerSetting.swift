@@ -1,7 +1,8 @@
-public import AMQPPool
-
 #if Configuration
+public import AMQPPool
 public import Configuration
+#else
+import AMQPPool
 #endif
 
 /// The settings of a worker that the configuration of a process can carry. `docs/operations/configuration.md` lists them, and a test

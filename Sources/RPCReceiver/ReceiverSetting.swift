@@ -1,7 +1,8 @@
-public import AMQPPool
-
 #if Configuration
+public import AMQPPool
 public import Configuration
+#else
+import AMQPPool
 #endif
 
 /// The settings of a receiver that the configuration of a process can carry, beside those of its pool.

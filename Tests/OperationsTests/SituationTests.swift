@@ -99,7 +99,8 @@ struct SituationTests {
             try await broker.deleteVirtualHost(name)
             let lines = Self.between(log)
             #expect(lines.count { $0.contains("has lost the broker") } == 1, "\(lines)")
-            #expect(lines.count { $0.hasPrefix("error ") } == 1, "\(lines)")
+            // While it is created again the broker says for a moment that the user has no rights there.
+            #expect([1, 2].contains(lines.count { $0.hasPrefix("error ") }), "\(lines)")
             #expect(lines.count <= 5, "\(lines)")
         }
     }
@@ -162,13 +163,16 @@ struct SituationTests {
             }
             try await app.start()
             try await log.wait(for: "worker consuming", count: 50)
+            // RabbitMQ closes connections (541) when queues are declared at the same moment.
+            let workers = try (1...50).map { try app.child("w\($0)", as: QueueWorker.self) }
+            try await LiveWait.until { workers.allSatisfy(\.health.isReady) && pool.connections.count == 2 }
             let before = log.all.count
             try await proxy.setNewConnections(.refused)
             await proxy.cut()
-            try await log.wait(for: "worker has lost the broker", count: 50)
-            try await log.wait(for: "pool cannot connect")
+            try await log.wait(for: "worker has lost the broker", count: 50, after: before)
+            try await log.wait(for: "pool cannot connect", after: before)
             try await proxy.setNewConnections(.accepted)
-            try await log.wait(for: "worker consuming again", count: 50)
+            try await log.wait(for: "worker consuming again", count: 50, after: before)
             let lines = log.all.dropFirst(before)
             #expect(lines.count { $0.contains(" worker ") } == 100)
             #expect(lines.count { $0.contains(" pool ") } == 3, "\(lines.filter { $0.contains(" pool ") })")

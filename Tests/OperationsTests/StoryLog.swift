@@ -15,10 +15,10 @@ final class StoryLog: Sendable {
     }
 
     /// Waits until so many lines contain this text.
-    func wait(for text: String, count: Int = 1) async throws {
+    func wait(for text: String, count: Int = 1, after first: Int = 0) async throws {
         do {
             _ = try await lines.wait(before: .now + .seconds(90)) { lines in
-                lines.count { $0.contains(text) } >= count ? true : nil
+                lines.dropFirst(first).count { $0.contains(text) } >= count ? true : nil
             }
         } catch {
             throw Missing(text: text, count: count, lines: all)

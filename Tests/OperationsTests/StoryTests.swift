@@ -29,7 +29,10 @@ struct StoryTests {
     func bootAndStop() async throws {
         try await TestBroker.withVirtualHost { _, url, _ in
             let log = StoryLog()
-            let pool = AMQPPool(configuration: try Self.configuration(url), logger: log.logger)
+            // With one connection: RabbitMQ closes one (541) when two declare a quorum queue at the same moment.
+            var configuration = try Self.configuration(url)
+            configuration.connections = 1
+            let pool = AMQPPool(configuration: configuration, logger: log.logger)
             let rpc = RPCCaller(service: "checkout", on: pool)
             var settings = RPCReceiverConfiguration()
             settings.queueArguments = ["x-queue-type": .string("quorum")]
@@ -208,7 +211,8 @@ struct StoryTests {
                 ended,
                 "error restart intensity exceeded, supervisor gives up supervision.path=app/crasher"
                     + " supervision.reason=crashed: broken",
-                "info tree stopping", "info tree stopped ",
+                // There is nothing left to stop.
+                "info tree stopped ",
             ]
         )
     }

@@ -5,6 +5,10 @@ import Hummingbird
 import Supervision
 import Testing
 
+#if canImport(FoundationNetworking)
+import FoundationNetworking
+#endif
+
 // snippet.health
 /// Answers `GET /live` and `GET /ready`: 200, or 503 and why.
 func probes(of parts: [any HealthReporting]) -> Router<BasicRequestContext> {
