@@ -283,7 +283,8 @@ let package = Package(
         .testTarget(
             name: "KillMatrixTests",
             dependencies: [
-                "AMQPPool", "AMQPTesting", "ActorContracts", "ActorStorm", "BrokerSupport", "ChaosSupport", "LocalBroker",
+                "AMQPPool", "AMQPTesting", "ActorContracts", "ActorStorm", "BrokerSupport", "ChaosSupport",
+                "LocalBroker",
                 "QueueWorkers", "RPCActors", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
