@@ -229,7 +229,7 @@ struct MessageProcessing: Sendable {
             switch disposition {
             // By way of a delay queue, whose name says nothing to a person.
             case .forward where decision.isRetry: "it is tried again after \(pause(decision, attempt).text)"
-            case .forward, .acknowledge, .reject, .requeue, .retry: disposition.text
+            case .forward, .acknowledge, .reject, .requeue, .retry, .settled: disposition.text
             }
         let headers = message.delivery.properties.headers
         return [

@@ -429,6 +429,7 @@ extension Disposition {
         switch self {
         case .acknowledge: "it is acknowledged"
         case .reject: "it is rejected"
+        case .settled: "it is settled"
         case .requeue(let pause): pause > .zero ? "it is delivered again after \(pause.text)" : "it is delivered again"
         case .retry(let pause): pause > .zero ? "it is tried again after \(pause.text)" : "it is tried again"
         case .forward(let forward):
@@ -441,7 +442,7 @@ extension Disposition {
     /// Whether nobody tries it again.
     fileprivate var isFinal: Bool {
         switch self {
-        case .acknowledge, .reject, .forward: true
+        case .acknowledge, .reject, .forward, .settled: true
         case .requeue, .retry: false
         }
     }
@@ -449,7 +450,7 @@ extension Disposition {
     /// What became of a message, in one word of a few, for metrics.
     fileprivate var outcome: String {
         switch self {
-        case .acknowledge: "success"
+        case .acknowledge, .settled: "success"
         case .requeue, .retry: "retry"
         case .reject: "reject"
         case .forward: "park"
