@@ -118,6 +118,7 @@ public final class InProcessWorker: Sendable {
             logger: Logger(label: "worker"),
             handled: configuration.deduplication.map { HandledMessages($0) },
             metrics: nil,
+            counters: WorkerCounters(),
             publish: { broker.published($0) }
         )
         runner = DeliveryRunner(

@@ -29,6 +29,7 @@ struct MessageProcessing: Sendable {
     let log = BoundedLog(MessageLogKind.self)
     let handled: HandledMessages?
     let metrics: ConsumerMetrics?
+    let counters: WorkerCounters
     /// Publishes what handlers want published.
     let publish: @Sendable (OutgoingMessage) async throws -> Void
 
@@ -47,6 +48,7 @@ struct MessageProcessing: Sendable {
             let message = WorkerMessage(delivery, from: queue, knownType, now: now)
             var prepared = PreparedDelivery(message)
             prepared.disposition = policy.setAside(message)
+            counters.count { $0.unhandled += 1 }
             return prepared
         }
         let decoded = handler.key.map { _ in handler.decode(delivery) }
@@ -87,6 +89,8 @@ struct MessageProcessing: Sendable {
 
     func handle(_ run: DeliveryRun) async -> Dispositions {
         let begun = ContinuousClock.now
+        metrics?.began(run.items.count)
+        defer { metrics?.left(run.items.count) }
         var works: [Work] = []
         for item in run.items {
             guard let message = item.message as? WorkerMessage else { continue }
@@ -144,8 +148,11 @@ struct MessageProcessing: Sendable {
 
     private func conclude(_ work: Work, after duration: Duration) -> Disposition {
         if let id = work.id { handled?.end(id, isHandled: work.error == nil) }
+        // The message was given up meanwhile, and what becomes of it is decided and told: by its time limit, or by the broker.
+        guard !Task.isCancelled else { return .requeue(after: .zero) }
         guard let error = work.error else {
-            metrics?.ended(work.isRepetition ? "repetition" : "success", after: duration)
+            metrics?.record(work.isRepetition ? "repetition" : "success", after: duration)
+            counters.count { if work.isRepetition { $0.repeated += 1 } else { $0.handled += 1 } }
             return .acknowledge
         }
         return decide(work.message, attempt: work.attempt, error, work.context, after: duration)
@@ -208,10 +215,15 @@ struct MessageProcessing: Sendable {
                 "a message could not be handled, and is tried again",
                 metadata(message, attempt: attempt, decision, disposition, "\(error)")
             )
-            metrics?.ended("retry", after: duration)
+            metrics?.record("retry", after: duration)
+            counters.count {
+                $0.failed += 1
+                $0.retried += 1
+            }
             configuration.onEvent(.retried(messageID: context.messageID, attempt: attempt, error: error))
         case .park, .reject, .discard:
-            metrics?.ended("\(decision)", after: duration)
+            metrics?.record("\(decision)", after: duration)
+            counters.count { $0.failed += 1 }
             tell(gaveUp: message, attempt: attempt, decision, disposition, "\(error)")
         }
         return disposition
@@ -259,6 +271,14 @@ struct MessageProcessing: Sendable {
         _ reason: String
     ) {
         let id = message.delivery.properties.messageID
+        counters.count { counts in
+            switch decision {
+            case .park: counts.parked += 1
+            case .reject: counts.rejected += 1
+            case .discard: counts.discarded += 1
+            case .retry, .retryNow, .retryAfter: break
+            }
+        }
         log(
             .givenUp,
             .error,

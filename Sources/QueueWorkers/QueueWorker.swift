@@ -23,7 +23,11 @@ import Synchronization
 /// | it is delivered more often than the limit | parks it, without running it once more |
 /// | it is stopped | gives back what was not begun, or handles it; waits for handlers and for what is being published |
 public actor QueueWorker: Supervision.Worker {
-    private var sources: [String: Source] = [:]
+    private var sources: [String: Source] = [:] {
+        didSet { shownSources.withLock { [sources] in $0 = sources } }
+    }
+    /// The same, for those who look without waiting for the actor.
+    private nonisolated let shownSources = Mutex<[String: Source]>([:])
     private let makeSource: @Sendable (_ queue: String) -> Source
     /// What ends consuming of a queue: a mistake that no waiting repairs.
     private let failure = OneShot<any Error>()
@@ -123,6 +127,7 @@ public actor QueueWorker: Supervision.Worker {
                 queue: description.queues.joined(separator: ","),
                 factory: pool.configuration.metricsFactory
             ),
+            counters: WorkerCounters(),
             publish: { try await pool.publish($0, timeout: nil) }
         )
         self.processing = processing
@@ -362,7 +367,7 @@ extension MessageProcessing {
         let onEvent = policy.configuration.onEvent
         behavior.onEvent = { [logger, log, metrics] event in
             switch event {
-            case .began(let count): metrics?.began(count)
+            case .began: break
             case .tripped(let pause):
                 logger.error("too many messages fail: the worker pauses", metadata: ["pause": "\(pause.text)"])
                 onEvent(.paused(for: pause))
@@ -384,6 +389,31 @@ extension MessageProcessing {
             }
         }
         return behavior
+    }
+}
+
+extension QueueWorker: ObservableWorker {
+    package nonisolated func look() -> WorkerLook {
+        var look = WorkerLook()
+        look.deliveries = runner.look
+        look.counts = processing.counters.counts
+        for (queue, source) in shownSources.withLock({ $0 }).sorted(by: { $0.key < $1.key }) {
+            let loop = source.loop.look
+            look.prefetch = Int(loop.prefetch)
+            look.queues.append(
+                WorkerLook.Queue(
+                    name: queue,
+                    failed: processing.policy.keepsFailedIn ?? "\(queue).failed",
+                    isConsuming: loop.isConsuming,
+                    interruption: loop.interruption
+                )
+            )
+        }
+        return look
+    }
+
+    package nonisolated func status(ofQueue queue: String) async -> QueueStatus? {
+        await pool.channelRegistry?.status(ofQueue: queue)
     }
 }
 

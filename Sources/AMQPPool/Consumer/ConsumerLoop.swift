@@ -56,6 +56,8 @@ package final class ConsumerLoop: Sendable {
         var isPaused = false
         var interruption: OneShot<ConsumerSession.Interruption>?
         var resumed: OneShot<Void>?
+        /// Why consuming is not possible at present.
+        var problem: String?
         /// Its owner has ended: what is opened from now on is closed at once.
         var isOver = false
     }
@@ -77,6 +79,15 @@ package final class ConsumerLoop: Sendable {
         self.runner = runner
         self.prepare = prepare
         state = Mutex(State(prefetch: settings.prefetch))
+    }
+
+    /// Whether it consumes; why not, where something prevents it; the prefetch.
+    package var look: (isConsuming: Bool, interruption: String?, prefetch: UInt16) {
+        state.withLock { state in
+            let isOpen = state.session.map { $0.channel.closedError == nil } ?? false
+            let isConsuming = isOpen && !state.isPaused && state.problem == nil && state.interruption != nil
+            return (isConsuming, state.problem, state.prefetch)
+        }
     }
 
     // MARK: Running
@@ -117,7 +128,7 @@ package final class ConsumerLoop: Sendable {
                 } else if !settings.isTransient(error) {
                     throw error
                 }
-                settings.onInterruption("\(error)", (error as? AMQPError).map { $0.replyCode == 404 } ?? true)
+                interrupted("\(error)", (error as? AMQPError).map { $0.replyCode == 404 } ?? true)
                 if isConsuming {
                     isConsuming = false
                     settings.log.handle(.down(.init(error)))
@@ -132,7 +143,7 @@ package final class ConsumerLoop: Sendable {
                     failures = 0
                     continue
                 }
-                settings.onInterruption("\(reason)", false)
+                interrupted("\(reason)", false)
                 isConsuming = false
                 settings.log.handle(.down(reason.loss))
             }
@@ -147,6 +158,11 @@ package final class ConsumerLoop: Sendable {
         settings.log.handle(
             .failed(number: 0, place: ["queue": "\(settings.queue)"], failure, retryIn: delay)
         )
+    }
+
+    private func interrupted(_ reason: String, _ isMissing: Bool) {
+        state.withLock { $0.problem = reason }
+        settings.onInterruption(reason, isMissing)
     }
 
     private func consume(
@@ -171,6 +187,7 @@ package final class ConsumerLoop: Sendable {
         )
         let isPaused = state.withLock { state in
             state.interruption = interruption
+            state.problem = nil
             return state.isPaused
         }
         if isPaused {

@@ -267,6 +267,18 @@ package struct DeliveryCore: Sendable {
         }
     }
 
+    package func look(at time: Duration) -> DeliveryLook {
+        var look = DeliveryLook()
+        look.isPaused = isPaused
+        look.tripped = trippedUntil.map { max(.zero, $0 - time) }
+        look.concurrency = settings.concurrency
+        look.rate = settings.rate
+        look.running = runningCount
+        look.unsettled = count
+        look.zombies = zombieCount
+        return look
+    }
+
     /// Whether it still waits to hear about a delivery of this source.
     package func isIdle(_ source: Source) -> Bool { !entries.values.contains { $0.source == source } }
 
@@ -567,6 +579,7 @@ package struct DeliveryCore: Sendable {
     /// How many messages may begin in a time from now on.
     package mutating func setRate(_ rate: DeliveryRate?, at time: Duration, _ actions: inout [Action]) {
         now = time
+        settings.rate = rate
         tokens = rate.map { DeliveryRate.Tokens($0) }
         startReady(&actions)
     }

@@ -107,6 +107,11 @@ package final class DeliveryRunner: Sendable {
         state.withLock { ($0.core.oldest(limit), $0.core.running, $0.core.waiting) }
     }
 
+    package var look: DeliveryLook {
+        let now = clock.now
+        return state.withLock { $0.core.look(at: now) }
+    }
+
     // MARK: Sources
 
     /// Begins to take deliveries of a source. It is held until ``close(_:)``.

@@ -37,7 +37,17 @@ package final class ConsumerMetrics: Sendable {
 
     /// One was handled, with this outcome: one of a few.
     package func ended(_ outcome: String, after duration: Duration) {
-        inFlight.set(running.subtract(1, ordering: .relaxed).newValue)
+        left(1)
+        record(outcome, after: duration)
+    }
+
+    /// So many are not handled any more.
+    package func left(_ count: Int) {
+        inFlight.set(running.subtract(count, ordering: .relaxed).newValue)
+    }
+
+    /// What became of a message.
+    package func record(_ outcome: String, after duration: Duration) {
         let timer = durations.withLock { timers in
             if let timer = timers[outcome] { return timer }
             let dimensions = Self.dimensions(queue) + [(AMQPMetricDimension.outcome.rawValue, outcome)]

@@ -53,6 +53,11 @@ extension Supervisor {
     }
 }
 
+extension Pid {
+    /// The actor of this incarnation; `nil` for a supervisor, before it has started, and after its end.
+    package var actor: (any Actor)? { process.child?.actor }
+}
+
 extension SupervisorReference {
     /// The supervisor that this process is; `nil` when it is none, or has ended.
     package init?(_ pid: Pid) {
