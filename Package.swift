@@ -455,8 +455,9 @@ let package = Package(
         .testTarget(
             name: "SupervisionObserverTests",
             dependencies: [
-                "AMQPPool", "BrokerSupport", "RPCCaller", "RPCReceiver", "RPCTesting", "RPCWire", "Supervision",
-                "SupervisionObserver", "SupervisionTesting",
+                "AMQPPool", "BrokerSupport", "QueueWorkers", "RPCCaller", "RPCReceiver", "RPCTesting", "RPCWire",
+                "Supervision", "SupervisionObserver", "SupervisionTesting",
+                .product(name: "HTTPTypes", package: "swift-http-types", condition: .when(traits: ["Observer"])),
                 .product(name: "Hummingbird", package: "hummingbird", condition: .when(traits: ["Observer"])),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

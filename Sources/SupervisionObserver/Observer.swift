@@ -72,6 +72,7 @@ public final class Observer: Service, Sendable {
             shown: configuration.shownErrors,
             permission: configuration.permission,
             maximumViewers: configuration.maximumViewers,
+            statisticsGrace: configuration.statisticsGrace,
             logger: self.logger
         )
         actions = Actions(observation)

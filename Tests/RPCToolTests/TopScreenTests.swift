@@ -65,7 +65,7 @@ struct TopScreenTests {
             callers: [],
             receivers: [],
             pools: [],
-            workers: []
+            workers: WorkerTotals()
         )
     }
 
@@ -175,6 +175,57 @@ struct TopScreenTests {
         let isShownAfterwards = screen.show(overview(trees: [5]))
         #expect(isShownAfterwards)
         #expect(screen.request.tree == 5)
+    }
+
+    @Test("workers are shown with what became of their messages, and long lists scroll")
+    func workers() {
+        var screen = TopScreen()
+        var overview = overview()
+        overview.workers.workers = 30
+        overview.workers.parked = 2
+        _ = screen.show(overview)
+        screen.height = 5
+        screen.workers = WorkersPage(
+            workers: 30,
+            matches: 30,
+            offset: 0,
+            page: (0..<30).map { number in
+                WorkerSummary(
+                    tree: 0,
+                    key: "shop/w\(number)",
+                    path: "shop/w\(number)",
+                    pid: "<0.9>",
+                    queues: [
+                        .init(name: "orders", failed: "orders.failed", isConsuming: true, backlog: 4, keptAsFailed: 2)
+                    ],
+                    state: "working",
+                    running: 1,
+                    concurrency: 10,
+                    unsettled: 3,
+                    prefetch: 20,
+                    zombies: 0,
+                    rate: 12,
+                    handled: 1234,
+                    failed: 5,
+                    retried: 3,
+                    parked: 2,
+                    others: []
+                )
+            }
+        )
+        #expect(screen.handle(.character("w")) == nil)
+        var text = screen.lines(width: 220, height: 12).map(\.text).joined(separator: "\n")
+        for part in [
+            "workers 30", "parked 2", "shop/w0", "1/10", "3/20", "12/s", "1234", "orders 4 waiting, 2 in orders.failed",
+        ] {
+            #expect(text.contains(part), "\(part)")
+        }
+        #expect(!text.contains("shop/w29"))
+        #expect(screen.handle(.end) == nil)
+        text = screen.lines(width: 220, height: 12).map(\.text).joined(separator: "\n")
+        #expect(text.contains("shop/w29") && !text.contains("shop/w0 "))
+        #expect(screen.handle(.character("t")) == nil)
+        #expect(screen.scrolled == 0)
     }
 
     @Test(

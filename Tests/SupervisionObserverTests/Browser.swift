@@ -109,6 +109,16 @@ struct Browser: Sendable {
         _ = try await ask(["do": "type", "text": text], as: Bool.self)
     }
 
+    /// With the mouse, which is held down for so many seconds.
+    func click(_ selector: String, hold: Double = 0, count: Int = 1) async throws {
+        _ = try await ask(["do": "click", "selector": selector, "hold": hold, "count": count], as: Bool.self)
+    }
+
+    /// Selects an element's text with the mouse.
+    func drag(over selector: String) async throws {
+        _ = try await ask(["do": "drag", "selector": selector], as: Bool.self)
+    }
+
     /// Kept in the folder that `OBSERVER_SCREENSHOTS` names, or else in `.build/screenshots`.
     func screenshot(_ name: String) async throws {
         let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

@@ -92,6 +92,45 @@ struct BrowserTests {
         }
     }
 
+    @Test("what is being clicked on or selected stays until that is over, however much happens")
+    func steady() async throws {
+        try await Served.run { served in
+            try await Browser.run { browser in
+                try await browser.open(served.url)
+                try await browser.wait("\(Self.rows).length == 5")
+                // The page is drawn again several times meanwhile.
+                try await browser.click(".row[data-key='app/inner/worker'] .label", hold: 1.5)
+                try await browser.wait("document.querySelector('#process h2')?.textContent == 'worker'")
+                try await browser.click(".row[data-key='app/inner'] .label", count: 2)
+                try await browser.wait("\(Self.rows).length == 3")
+                try await browser.click(".row[data-key='app/inner'] .twist", hold: 0.7)
+                try await browser.wait("\(Self.rows).length == 5")
+                try await browser.click(".row[data-key='app/inner/worker'] .label")
+                try await browser.wait("document.querySelector('#process h2')?.textContent == 'worker'")
+                try await browser.drag(over: "#process .path")
+                try await browser.wait("getSelection().toString().includes('inner/worker')")
+                let worker = try served.supervisor.child("inner", "worker", as: Served.Worker.self)
+                let first = try #require(worker.pid)
+                first.kill()
+                _ = await first.exited()
+                _ = await served.supervisor.settled()
+                let second = try #require(worker.pid)
+                try await browser.wait("\(row("app/inner/worker")).textContent.includes('\(second)')")
+                #expect(try await browser.value("getSelection().toString().includes('inner/worker')", as: Bool.self))
+                #expect(
+                    try await browser.value(
+                        "document.querySelector('#process').textContent.includes('\(second)')",
+                        as: Bool.self
+                    )
+                        == false
+                )
+                try await browser.run("getSelection().removeAllRanges()")
+                try await browser.wait("document.querySelector('#process').textContent.includes('\(second)')")
+                try await expectClean(browser, served.url)
+            }
+        }
+    }
+
     @Test("an action without the token is refused, with it a process is killed, and the page says so")
     func actions() async throws {
         try await Served.run(permission: .actions(Served.token)) { served in

@@ -45,6 +45,7 @@ struct Served: Sendable {
         pools: [AMQPPool] = [],
         mayPlay: Bool = false,
         maximumViewers: Int = 32,
+        statisticsGrace: Duration = .zero,
         _ body: (Served) async throws -> Void
     ) async throws {
         try await supervisor.start()
@@ -52,6 +53,7 @@ struct Served: Sendable {
         configuration.port = 0
         configuration.permission = permission
         configuration.maximumViewers = maximumViewers
+        configuration.statisticsGrace = statisticsGrace
         let observer = Observer(
             trees: [supervisor],
             callers: callers,

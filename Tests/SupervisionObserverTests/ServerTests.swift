@@ -126,7 +126,7 @@ struct ServerTests {
             let routes: [(String, String, [UInt8])] = [
                 ("GET", "", []), ("GET", "api/overview", []), ("POST", "api/tree", Array(#"{"tree":0}"#.utf8)),
                 ("GET", "api/process?tree=0&key=app", []), ("GET", "api/events", []), ("GET", "api/traffic", []),
-                ("GET", "api/stream", []),
+                ("GET", "api/workers", []), ("GET", "api/stream", []),
                 ("POST", "api/action", Array(#"{"action":"kill","tree":0,"key":"app"}"#.utf8)),
             ]
             let strangers: [[(String, String)]] = [
@@ -311,6 +311,8 @@ struct ServerTests {
                 served.observer.observation.tell(tree: 0, path: "app", key: "app", kind: "action", reason: text)
                 await Task.yield()
             }
+            // However much there is to say, no more waits than the queue holds, and the newest state of all.
+            #expect(served.observer.observation.broadcast.waiting <= ViewerBroadcast.queueLimit + 1)
             let second = Task { try await served.client.follow { _ in true } }
             while served.observer.observation.broadcast.count < 2 { await Task.yield() }
             #expect(try await served.client.request("GET", "api/stream").status == 503)
@@ -332,6 +334,29 @@ struct ServerTests {
             // The server learns of it when it writes the next second's message.
             while caller.observation.isWatched { try await Task.sleep(for: .milliseconds(10)) }
             #expect(!receiver.observation.isWatched)
+        }
+    }
+
+    @Test("who loads the page again finds the numbers of the last minute, and later they are dropped")
+    func grace() async throws {
+        let (caller, receiver) = RPCPair.make(Procedures { Procedure("echo") { (text: String, _) in text } })
+        try await Served.run(callers: [caller], receivers: [receiver], statisticsGrace: .seconds(3600)) { served in
+            func look(_ body: () async throws -> Void) async throws {
+                let following = Task { try await served.client.follow { _ in true } }
+                while served.observer.observation.broadcast.count < 1 { await Task.yield() }
+                while !caller.observation.isWatched { await Task.yield() }
+                try await body()
+                following.cancel()
+                _ = await following.result
+                while served.observer.observation.broadcast.count > 0 { try await Task.sleep(for: .milliseconds(10)) }
+            }
+            try await look { let _: String = try await caller.call("math", "echo", "a") }
+            #expect(caller.observation.isWatched)
+            let _: String = try await caller.call("math", "echo", "b")
+            try await look {}
+            let overview: Overview = try await served.client.get("api/overview")
+            #expect(overview.callers[0].calls?.total == 2)
+            #expect(overview.receivers[0].requests?.total == 2)
         }
     }
 

@@ -42,6 +42,24 @@ struct ValueTests {
         await supervisor.stop()
     }
 
+    @Test("a count's rate is that of the last ten looks, and one that begins anew loses nothing")
+    func countRate() {
+        var rate = CountRate()
+        let start = ContinuousClock.now
+        #expect(rate.perSecond == 0)
+        #expect(rate.record(1000, at: start) == 0)
+        #expect(rate.perSecond == 0)
+        for second in 1...30 { _ = rate.record(1000 + 5 * second, at: start + .seconds(second)) }
+        #expect(rate.perSecond == 5)
+        #expect(rate.history == Array(repeating: 5, count: 30))
+        // Another incarnation counts from nothing.
+        #expect(rate.record(20, at: start + .seconds(31)) == 20)
+        #expect(rate.perSecond == 6.5)
+        for second in 32...200 { _ = rate.record(20, at: start + .seconds(second)) }
+        #expect(rate.perSecond == 0)
+        #expect(rate.history.count == CountRate.secondsKept)
+    }
+
     @Test(
         "no question, however odd, gives more than a page or breaks it",
         arguments: [

@@ -19,7 +19,7 @@ package struct Overview: Codable, Sendable, Equatable {
     package var callers: [CallerSummary]
     package var receivers: [ReceiverSummary]
     package var pools: [PoolSummary]
-    package var workers: [WorkerSummary]
+    package var workers: WorkerTotals
 }
 
 package struct TreeSummary: Codable, Sendable, Equatable {
@@ -92,15 +92,19 @@ package struct PoolSummary: Codable, Sendable, Equatable {
     package var state: String
 }
 
-package struct WorkerSummary: Codable, Sendable, Equatable {
-    package var tree: Int
-    package var key: String
-    package var path: String
-    package var queue: String
-    package var isPaused: Bool
-    package var running: Int
-    package var handled: Int
-    package var failed: Int
-    package var retried: Int
-    package var parked: Int
+/// All workers of queues together.
+package struct WorkerTotals: Codable, Sendable, Equatable {
+    package var workers = 0
+    package var paused = 0
+    /// Those that do not consume although they are not paused.
+    package var waiting = 0
+    package var running = 0
+    package var handled = 0
+    package var failed = 0
+    package var retried = 0
+    package var parked = 0
+    /// Messages handled a second, over the last ten.
+    package var rate = 0.0
+    /// Each of the last seconds, the oldest first.
+    package var perSecond: [Int] = []
 }

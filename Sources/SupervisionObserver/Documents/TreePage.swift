@@ -103,6 +103,8 @@ package struct ProcessPage: Codable, Sendable, Equatable {
     package var description: [Line]?
     /// Why it says nothing although it would.
     package var descriptionProblem: String?
+    /// What it does, if it is a worker of queues.
+    package var worker: WorkerSummary?
     package var history: [Incarnation]
     package var events: [EventDocument]
 }

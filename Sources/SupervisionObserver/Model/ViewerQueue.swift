@@ -26,6 +26,8 @@ struct ViewerQueue<Message: Sendable>: Sendable {
         latest = state
     }
 
+    var count: Int { events.count + (latest == nil ? 0 : 1) }
+
     var isEmpty: Bool { events.isEmpty && latest == nil }
 
     /// Takes all that waits, in the order in which it is to be sent; and how many were dropped, when those have become more.

@@ -1,3 +1,4 @@
+import AMQPPool
 import Supervision
 import Synchronization
 
@@ -34,7 +35,8 @@ final class Actions: Sendable {
             return ActionResult(done: "asked \(target.path) to end")
         case .restart: return try await restart(target)
         case .terminate: return try await terminate(target)
-        case .pause, .resume: throw Refusal("\(target.path) is no worker that can be paused")
+        case .pause: return try await setPaused(true, target)
+        case .resume: return try await setPaused(false, target)
         case .killMatrix: return try beginKillMatrix(request.tree)
         }
     }
@@ -119,6 +121,25 @@ final class Actions: Sendable {
         } catch {
             throw Refusal(DisplayText.line("\(error)"))
         }
+    }
+
+    // MARK: Pause and resume
+
+    /// A pause is of this incarnation: the next one works.
+    private func setPaused(_ isPaused: Bool, _ target: Target) async throws(Refusal) -> ActionResult {
+        guard let worker = try target.pid().actor as? any ObservableWorker else {
+            throw Refusal("\(target.path) is no worker of a queue: only those can be paused")
+        }
+        // It begins nothing more at once; what takes longer is telling the broker, which may not answer.
+        Task.detached { if isPaused { await worker.pause() } else { await worker.resume() } }
+        let deadline = ContinuousClock.now + .seconds(5)
+        while worker.look().deliveries.isPaused != isPaused {
+            guard ContinuousClock.now < deadline else {
+                throw Refusal("\(target.path) does not answer: it may still be \(isPaused ? "paused" : "resumed")")
+            }
+            try? await Task.sleep(for: .milliseconds(5))
+        }
+        return ActionResult(done: "\(isPaused ? "paused" : "resumed") \(target.path)")
     }
 
     // MARK: The kill matrix

@@ -39,8 +39,10 @@ final class Observation: Sendable {
     private struct State {
         var timeLine = TimeLine()
         var cached: [Int: Cached] = [:]
-        var backlogs: [Int: Backlog] = [:]
         var watchers = 0
+        /// Stops the counting when nobody has come back.
+        var grace: Task<Void, Never>?
+        var isCounting = false
         /// What was subscribed to before the following began.
         var subscribed: [Int: SupervisionEvents] = [:]
         /// Whether somebody runs it.
@@ -49,20 +51,18 @@ final class Observation: Sendable {
         var listening: Task<Void, Never>?
     }
 
-    /// What the broker said of a receiver's queue.
-    private struct Backlog: Sendable {
-        var messages: Int?
-        var consumers: Int?
-        var asked: ContinuousClock.Instant
-    }
-
     let trees: [Tree]
     let callers: [RPCCaller]
     let receivers: [RPCReceiver]
     let pools: [AMQPPool]
     let shown: ShownErrors
     let permission: ObserverPermission
+    /// For how long calls are counted after the last viewer has gone.
+    private let statisticsGrace: Duration
     let logger: Logger
+    /// The queues of the receivers.
+    private let queues = QueueNumbers()
+    private let workers = ObservedWorkers()
     private let began = ContinuousClock.now
     private let state = Mutex(State())
     /// Told of each event.
@@ -76,6 +76,7 @@ final class Observation: Sendable {
         shown: ShownErrors,
         permission: ObserverPermission,
         maximumViewers: Int,
+        statisticsGrace: Duration = .seconds(60),
         logger: Logger
     ) {
         self.trees = trees
@@ -84,6 +85,7 @@ final class Observation: Sendable {
         self.pools = pools
         self.shown = shown
         self.permission = permission
+        self.statisticsGrace = statisticsGrace
         self.logger = logger
         broadcast = ViewerBroadcast(maximumViewers: maximumViewers)
     }
@@ -173,18 +175,23 @@ final class Observation: Sendable {
 
     /// Somebody looks: calls are counted.
     func beginWatching() {
-        let isFirst = state.withLock { state in
+        let (isFirst, isListening, startsCounting, grace) = state.withLock { state in
             state.watchers += 1
-            return state.watchers == 1
+            defer {
+                if state.watchers == 1 {
+                    state.isCounting = true
+                    state.grace = nil
+                }
+            }
+            return (state.watchers == 1, state.isListening, !state.isCounting, state.grace)
         }
         guard isFirst else { return }
-        let isListening = state.withLock { $0.isListening }
+        grace?.cancel()
         if !isListening {
             let task = Task.detached { [self] in await run() }
             state.withLock { $0.listening = task }
         }
-        for caller in callers { caller.observation.watch() }
-        for receiver in receivers { receiver.observation.watch() }
+        if startsCounting { setCounting(true) }
         broadcast.listen(to: .everything)
     }
 
@@ -198,8 +205,33 @@ final class Observation: Sendable {
         guard isLast else { return }
         listening?.cancel()
         broadcast.listen(to: .failures)
-        for caller in callers { caller.observation.unwatch() }
-        for receiver in receivers { receiver.observation.unwatch() }
+        let grace = Task.detached { [self] in
+            try? await Task.sleep(for: statisticsGrace)
+            endCounting()
+        }
+        let isBack = state.withLock { state in
+            if state.watchers == 0 { state.grace = grace }
+            return state.watchers > 0
+        }
+        if isBack { grace.cancel() }
+    }
+
+    /// Who loads the page again finds the numbers of the last minute.
+    private func endCounting() {
+        let ends = state.withLock { state in
+            guard state.watchers == 0, state.isCounting, !Task.isCancelled else { return false }
+            state.isCounting = false
+            state.grace = nil
+            return true
+        }
+        if ends { setCounting(false) }
+    }
+
+    private func setCounting(_ isOn: Bool) {
+        for observation in callers.map(\.observation) + receivers.map(\.observation) {
+            if isOn { observation.watch() } else { observation.unwatch() }
+        }
+        if !isOn { workers.forget() }
     }
 
     // MARK: Looking
@@ -266,6 +298,9 @@ final class Observation: Sendable {
             history: history,
             events: events
         )
+        if let pid = snapshot.nodes[index].pid, let actor = pid.actor as? any ObservableWorker {
+            page.worker = workers.summary(.init(tree: tree, key: key, pid: pid, actor: actor))
+        }
         guard inspection.reportsState, let pid = inspection.pid else { return page }
         do {
             page.description = Self.lines(try await pid.stateReport(timeout: .seconds(1)))
@@ -339,7 +374,36 @@ final class Observation: Sendable {
                     state: "\(pool.channelRegistry?.poolState ?? .stopped)"
                 )
             },
-            workers: []
+            workers: workers.totals { foundWorkers }
+        )
+    }
+
+    // MARK: Workers
+
+    private var foundWorkers: [ObservedWorkers.Found] {
+        trees.indices.flatMap { tree in
+            snapshot(tree).map { ObservedWorkers.find(in: $0, tree: tree) } ?? []
+        }
+    }
+
+    /// - Parameter query: Only those with this in their path or the name of a queue.
+    func workers(query: String, offset: Int, limit: Int) -> WorkersPage {
+        let all = foundWorkers
+        let words = query.lowercased().split(separator: " ").prefix(8).map { String($0.prefix(100)) }
+        let matching =
+            words.isEmpty
+            ? all
+            : all.filter { worker in
+                let text = ([worker.key] + worker.actor.look().queues.map(\.name)).joined(separator: " ").lowercased()
+                return words.allSatisfy { text.contains($0) }
+            }
+        let offset = min(max(0, offset), matching.count)
+        let page = matching[offset...].prefix(min(max(0, limit), WorkersPage.maximumLimit))
+        return WorkersPage(
+            workers: all.count,
+            matches: matching.count,
+            offset: offset,
+            page: page.map { workers.summary($0) }
         )
     }
 
@@ -368,15 +432,17 @@ final class Observation: Sendable {
         }
         for (index, receiver) in receivers.enumerated() {
             let look = receiver.look()
-            let backlog = backlog(of: receiver, index)
+            let queue = queues.status(of: "\(index) \(look.queue)") {
+                await receiver.channelRegistry?.status(ofQueue: receiver.queueName)
+            }
             page.receivers.append(
                 TrafficPage.Receiver(
                     id: index,
                     service: DisplayText.line(look.service),
                     state: "\(look.state)",
                     queue: DisplayText.line(look.queue),
-                    backlog: backlog?.messages,
-                    consumers: backlog?.consumers,
+                    backlog: queue?.messageCount,
+                    consumers: queue?.consumerCount,
                     concurrency: look.concurrency,
                     prefetch: look.prefetch,
                     running: look.running,
@@ -455,29 +521,6 @@ final class Observation: Sendable {
                 )
             }
         )
-    }
-
-    // MARK: The broker's own numbers
-
-    /// What the broker said last; it is asked again in the background, at most every three seconds and while somebody looks.
-    private func backlog(of receiver: RPCReceiver, _ index: Int) -> Backlog? {
-        let now = ContinuousClock.now
-        let (backlog, asks) = state.withLock { state -> (Backlog?, Bool) in
-            let known = state.backlogs[index]
-            if let known, known.asked.duration(to: now) < .seconds(3) { return (known, false) }
-            state.backlogs[index] = Backlog(messages: known?.messages, consumers: known?.consumers, asked: now)
-            return (known, true)
-        }
-        guard asks, let registry = receiver.channelRegistry else { return backlog }
-        let queue = receiver.queueName
-        Task.detached { [self] in
-            let status = await registry.status(ofQueue: queue)
-            state.withLock { state in
-                state.backlogs[index]?.messages = status?.messageCount
-                state.backlogs[index]?.consumers = status?.consumerCount
-            }
-        }
-        return backlog
     }
 }
 

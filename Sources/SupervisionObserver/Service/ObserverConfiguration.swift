@@ -15,6 +15,8 @@ public struct ObserverConfiguration: Sendable {
     public var maximumViewers = 32
     /// How many connections may be open at once.
     public var maximumConnections = 128
+    /// For how long calls are counted after the last viewer has gone, so that who loads the page again finds the last minute's numbers.
+    var statisticsGrace = Duration.seconds(60)
 
     /// The defaults: for looking, on this machine.
     public init() {}

@@ -52,6 +52,16 @@ struct Routes: Sendable {
             try allow(request, .reading)
             return try json(await observation.traffic())
         }
+        router.get("api/workers") { request, _ in
+            try allow(request, .reading)
+            return try json(
+                observation.workers(
+                    query: Self.parameter(request, "query") ?? "",
+                    offset: Self.number(request, "offset") ?? 0,
+                    limit: Self.number(request, "limit") ?? 100
+                )
+            )
+        }
         router.post("api/action") { request, _ in
             let action: ActionRequest = try await body(of: request, .action)
             do {

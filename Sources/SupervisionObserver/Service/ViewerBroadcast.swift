@@ -39,6 +39,9 @@ final class ViewerBroadcast: Sendable {
     /// What is dropped at the most loaded viewer.
     var dropped: Int { state.withLock { $0.viewers.values.map(\.queue.dropped).max() ?? 0 } }
 
+    /// How many messages wait for the most loaded viewer.
+    var waiting: Int { state.withLock { $0.viewers.values.map(\.queue.count).max() ?? 0 } }
+
     // MARK: Listening
 
     func addListener(_ events: SupervisionEvents, _ tree: Int) {

@@ -140,10 +140,12 @@ private final class TopSession: Sendable {
         }
         let page: TreePage? = try? await client.post("api/tree", request)
         let traffic: TrafficPage? = view == .calls ? try? await client.get("api/traffic") : nil
+        let workers: WorkersPage? = view == .workers ? try? await client.get("api/workers?limit=100") : nil
         screen.withLock { screen in
             // Another question may have been asked meanwhile.
             if let page, screen.request == request { screen.page = page }
             if let traffic { screen.traffic = traffic }
+            if let workers { screen.workers = workers }
         }
         draw()
     }
@@ -175,7 +177,7 @@ private final class TopSession: Sendable {
                 switch action {
                 case .quit: return
                 case .load: await load()
-                case nil: if view == .calls { await load() } else { draw() }
+                case nil: if view == .calls || view == .workers { await load() } else { draw() }
                 }
             }
         }

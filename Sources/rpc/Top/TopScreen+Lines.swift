@@ -24,19 +24,26 @@ extension TopScreen {
     func lines(width: Int, height: Int) -> [TopLine] {
         var lines = header + [TopLine("")]
         let room = max(0, height - lines.count - 1)
-        var body: [TopLine] =
-            switch view {
-            case .tree: treeLines
-            case .calls: callLines
-            case .events: eventLines(room)
-            case .help: Self.help.map { TopLine($0) }
-            }
-        body = Array(body.prefix(room))
+        let all = bodyLines
+        // What is shown may have become shorter than it was.
+        let above = view == .tree ? 0 : min(scrolled, max(0, all.count - room))
+        var body = Array(all.dropFirst(above).prefix(room))
         body += Array(repeating: TopLine(""), count: room - body.count)
         lines += body
         lines.append(footer)
         // Names and reasons may come from outside: keys of processes, errors of others.
         return lines.prefix(max(0, height)).map { TopLine(Self.cut($0.text.escaped, width), $0.style) }
+    }
+
+    /// What is below the header, all of it.
+    var bodyLines: [TopLine] {
+        switch view {
+        case .tree: treeLines
+        case .calls: callLines
+        case .workers: workerLines
+        case .events: eventLines
+        case .help: Self.help.map { TopLine($0) }
+        }
     }
 
     static func cut(_ text: String, _ width: Int) -> String {
@@ -92,6 +99,13 @@ extension TopScreen {
             parts.append("in flight \(overview.callers.reduce(0) { $0 + $1.inFlight })")
         }
         if !overview.receivers.isEmpty { parts.append(rates("requests", overview.receivers.compactMap(\.requests))) }
+        let workers = overview.workers
+        if workers.workers > 0 {
+            parts.append("workers \(workers.workers) handled \(number(workers.rate))/s")
+            if workers.paused > 0 { parts.append("paused \(workers.paused)") }
+            if workers.failed > 0 { parts.append("failed \(workers.failed)") }
+            if workers.parked > 0 { parts.append("parked \(workers.parked)") }
+        }
         return parts.joined(separator: "  ")
     }
 
@@ -184,7 +198,7 @@ extension TopScreen {
                     caller.state == "ready" ? .title : .warning
                 )
             )
-            lines += Self.lines(caller.procedures)
+            lines += Self.lines(caller.procedures) + Self.lines(inFlight: caller.oldest)
         }
         for receiver in traffic.receivers {
             let backlog = receiver.backlog.map { "\($0) in \(receiver.queue), \(receiver.consumers ?? 0) consumers" }
@@ -195,7 +209,7 @@ extension TopScreen {
                     receiver.state == "ready" ? .title : .warning
                 )
             )
-            lines += Self.lines(receiver.procedures)
+            lines += Self.lines(receiver.procedures) + Self.lines(inFlight: receiver.oldest)
         }
         return lines.isEmpty ? [TopLine("no caller and no receiver is observed", .soft)] : lines
     }
@@ -215,9 +229,57 @@ extension TopScreen {
         }
     }
 
-    private func eventLines(_ room: Int) -> [TopLine] {
+    private static func lines(inFlight calls: [TrafficPage.Call]) -> [TopLine] {
+        calls.prefix(5).map { call in
+            TopLine(
+                "  in flight " + padded((call.destination.isEmpty ? "" : call.destination + "/") + call.procedure, 32)
+                    + padded(call.stage, 10) + right("age " + time(call.age), 14)
+                    + right("until deadline " + time(call.remaining), 24),
+                call.remaining < 1 ? .warning : .soft
+            )
+        }
+    }
+
+    private var workerLines: [TopLine] {
+        guard let workers else { return [TopLine("no worker is known yet", .soft)] }
+        guard !workers.page.isEmpty else {
+            return [TopLine("no queue worker runs in the trees that are observed", .soft)]
+        }
+        let title =
+            Self.padded("WORKER", 34) + Self.padded("STATE", 10) + Self.right("RUNNING", 10)
+            + Self.right("UNSETTLED", 13) + Self.right("RATE", 11) + Self.right("HANDLED", 10)
+            + Self.right("FAILED", 9) + Self.right("RETRIED", 9) + Self.right("PARKED", 8) + "  QUEUES"
+        var lines = [TopLine(title, .soft)]
+        for worker in workers.page { lines.append(TopLine(Self.text(worker), Self.style(worker))) }
+        if workers.matches > workers.page.count {
+            lines.append(TopLine("and \(workers.matches - workers.page.count) more", .soft))
+        }
+        return lines
+    }
+
+    private static func style(_ worker: WorkerSummary) -> TopStyle {
+        if worker.zombies > 0 || worker.state == "tripped" { return .bad }
+        if worker.queues.contains(where: { ($0.keptAsFailed ?? 0) > 0 }) { return .warning }
+        return worker.state == "working" ? .plain : .warning
+    }
+
+    static func text(_ worker: WorkerSummary) -> String {
+        let queues = worker.queues.map { queue in
+            queue.name + (queue.backlog.map { " \($0) waiting" } ?? "")
+                + (queue.keptAsFailed.map { $0 > 0 ? ", \($0) in \(queue.failed)" : "" } ?? "")
+                + (queue.interruption.map { ", \($0)" } ?? "")
+        }
+        return padded(worker.path, 34) + padded(worker.state, 10)
+            + right("\(worker.running)/\(worker.concurrency)", 10)
+            + right("\(worker.unsettled)/\(worker.prefetch)", 13) + right(number(worker.rate) + "/s", 11)
+            + right("\(worker.handled)", 10) + right("\(worker.failed)", 9) + right("\(worker.retried)", 9)
+            + right("\(worker.parked)", 8) + "  " + (worker.limit.map { "at most \($0)  " } ?? "")
+            + queues.joined(separator: "; ")
+    }
+
+    private var eventLines: [TopLine] {
         guard !events.isEmpty else { return [TopLine("nothing has happened yet", .soft)] }
-        return events.suffix(max(0, room)).reversed().map { event in
+        return events.reversed().map { event in
             TopLine(Self.text(event), event.isExpected ? .plain : .bad)
         }
     }
@@ -231,15 +293,19 @@ extension TopScreen {
     private var footer: TopLine {
         if isSearching { return TopLine("search: \(query)_   Enter keeps it, Esc clears it", .title) }
         let search = query.isEmpty ? "" : "  search \"\(query)\""
-        return TopLine("q quit  t tree  c calls  e events  / search  n next tree  p pause  ? help\(search)", .soft)
+        return TopLine(
+            "q quit  t tree  c calls  w workers  e events  / search  n next tree  p pause  ? help\(search)",
+            .soft
+        )
     }
 
     static let help = [
         "t            the tree                      ↑ ↓ j k      move",
         "c            calls and requests            ← →  Enter   close, open",
-        "e            events, the newest first      PgUp PgDn    a page",
-        "n            the next tree                 g G          to the first, to the last",
-        "/            search; Esc clears it         p, space     pause", "q            quit",
+        "w            workers of queues             PgUp PgDn    a page",
+        "e            events, the newest first      g G          to the first, to the last",
+        "n            the next tree                 p, space     pause",
+        "/            search; Esc clears it         q            quit",
     ]
 }
 

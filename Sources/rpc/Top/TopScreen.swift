@@ -15,12 +15,13 @@ struct TopScreen: Sendable {
     }
 
     enum View: Sendable, Equatable {
-        case tree, calls, events, help
+        case tree, calls, workers, events, help
     }
 
     var overview: Overview?
     var page: TreePage?
     var traffic: TrafficPage?
+    var workers: WorkersPage?
     private(set) var events: [EventDocument] = []
     private(set) var view = View.tree
     private(set) var tree = 0
@@ -30,6 +31,8 @@ struct TopScreen: Sendable {
     private(set) var isPaused = false
     private(set) var toggled: Set<String> = []
     private(set) var selected = 0
+    /// The lines above the screen, where it shows no tree.
+    private(set) var scrolled = 0
     /// Why nothing comes.
     var problem: String?
     /// How many rows of the list fit.
@@ -71,20 +74,21 @@ struct TopScreen: Sendable {
         case .character("/"):
             (view, isSearching) = (.tree, true)
             return nil
-        case .character("t"): view = .tree
-        case .character("r"), .character("c"): view = .calls
-        case .character("e"): view = .events
-        case .character("h"), .character("?"): view = view == .help ? .tree : .help
+        case .character("t"): show(.tree)
+        case .character("r"), .character("c"): show(.calls)
+        case .character("w"): show(.workers)
+        case .character("e"): show(.events)
+        case .character("h"), .character("?"): show(view == .help ? .tree : .help)
         case .character("p"), .character(" "): isPaused.toggle()
         case .character("n"), .character("\t"): return nextTree()
         case .escape:
-            if view != .tree { view = .tree } else if !query.isEmpty { return look(for: "") }
+            if view != .tree { show(.tree) } else if !query.isEmpty { return look(for: "") }
         case .up, .character("k"): return move(by: -1)
         case .down, .character("j"): return move(by: 1)
         case .pageUp: return move(by: -max(1, height - 1))
         case .pageDown: return move(by: max(1, height - 1))
-        case .home, .character("g"): return move(by: -(offset + selected))
-        case .end, .character("G"): return move(by: rowCount)
+        case .home, .character("g"): return move(by: view == .tree ? -(offset + selected) : -scrolled)
+        case .end, .character("G"): return move(by: view == .tree ? rowCount : bodyLines.count)
         case .enter, .left, .right: return toggle(key)
         case .backspace, .character: return nil
         }
@@ -118,16 +122,19 @@ struct TopScreen: Sendable {
         return .load
     }
 
-    private var rowCount: Int {
-        switch view {
-        case .tree, .help: page?.rows ?? 0
-        case .calls: 0
-        case .events: events.count
-        }
+    private mutating func show(_ view: View) {
+        self.view = view
+        scrolled = 0
     }
 
+    private var rowCount: Int { page?.rows ?? 0 }
+
     private mutating func move(by step: Int) -> Action? {
-        guard view == .tree, rowCount > 0 else { return nil }
+        guard view == .tree else {
+            scrolled = min(max(0, scrolled + step), max(0, bodyLines.count - height))
+            return nil
+        }
+        guard rowCount > 0 else { return nil }
         let position = min(max(0, offset + selected + step), rowCount - 1)
         let before = offset
         if position < offset { offset = position }

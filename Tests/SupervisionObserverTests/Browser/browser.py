@@ -7,6 +7,8 @@ Speaks the DevTools protocol through the browser's pipe, with nothing but the st
     {"do": "wait", "script": ..., "seconds": 20}        waits until it is true; answers with the value and the time it took
     {"do": "key", "key": "ArrowDown"}
     {"do": "type", "text": ...}
+    {"do": "click", "selector": ..., "hold": 0, "count": 1}   with the mouse, held down for so many seconds
+    {"do": "drag", "selector": ...}                     selects the text of an element with the mouse
     {"do": "screenshot", "file": ...}
     {"do": "report"}                                    errors of the console, and every URL that was asked for
 """
@@ -130,15 +132,40 @@ class Browser:
                 time.sleep(0.02)
         if what == "key":
             key = command["key"]
-            text = key if len(key) == 1 else None
+            text = key if len(key) == 1 else "\r" if key == "Enter" else None
             for kind in (["keyDown"] if text else ["rawKeyDown"]) + ["keyUp"]:
                 parameters = {"type": kind, "key": key, "code": key}
+                if key == "Enter":
+                    parameters["windowsVirtualKeyCode"] = 13
                 if text and kind == "keyDown":
                     parameters["text"] = text
                 self.page("Input.dispatchKeyEvent", **parameters)
             return True
         if what == "type":
             self.page("Input.insertText", text=command["text"])
+            return True
+        if what in ("click", "drag"):
+            box = self.eval(
+                "(() => { const e = document.querySelector(%s); e.scrollIntoView({block: 'nearest'}); "
+                "const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()"
+                % json.dumps(command["selector"])
+            )
+            left, top, width, height = box
+            begin = end = (left + width / 2, top + height / 2)
+            if what == "drag":
+                begin, end = (left + 1, top + height / 2), (left + width - 1, top + height / 2)
+            for count in range(1, command.get("count", 1) + 1):
+                def mouse(kind, place):
+                    self.page(
+                        "Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", buttons=1,
+                        clickCount=count,
+                    )
+                mouse("mouseMoved", begin)
+                mouse("mousePressed", begin)
+                if end != begin:
+                    mouse("mouseMoved", end)
+                time.sleep(command.get("hold", 0))
+                mouse("mouseReleased", end)
             return True
         if what == "screenshot":
             data = self.page("Page.captureScreenshot", format="png")["data"]
