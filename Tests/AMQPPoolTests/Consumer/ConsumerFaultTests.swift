@@ -221,11 +221,12 @@ struct ConsumerFaultTests {
                 }
             }
             let arguments = QueueArguments(type: .stream)
-            try await pool.start()
-            try await pool.withDedicatedChannel(timeout: .seconds(60)) {
+            let declaring = try RunningConsumer.pool(url)
+            try await declaring.start()
+            try await declaring.withDedicatedChannel(timeout: .seconds(60)) {
                 _ = try await $0.declareQueue("log", arguments: arguments)
             }
-            await pool.stop()
+            await declaring.stop()
             try await root.start()
             try await consuming.wait(for: 1)
             let connections = try await broker.connections(virtualHost: virtualHost).map(\.name)
@@ -285,11 +286,12 @@ struct ConsumerFaultTests {
                     handled.append($0.text)
                 }
             }
-            try await pool.start()
-            try await pool.withDedicatedChannel(timeout: .seconds(60)) {
+            let declaring = try RunningConsumer.pool(url)
+            try await declaring.start()
+            try await declaring.withDedicatedChannel(timeout: .seconds(60)) {
                 _ = try await $0.declareQueue("log", arguments: QueueArguments(type: .stream))
             }
-            await pool.stop()
+            await declaring.stop()
             try await root.start()
             for round in 0..<3 {
                 for number in 0..<5 {

@@ -35,9 +35,6 @@ struct PoolLifeTests {
         await other.stop()
         #expect(second.isRunning)
         await second.stop()
-        try await second.start()
-        #expect(second.isRunning)
-        await second.stop()
     }
 
     @Test("When it has given up, or the tree it is in has, operations fail at once with the reason")
