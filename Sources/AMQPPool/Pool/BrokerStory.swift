@@ -174,6 +174,11 @@ package struct BrokerStory: Sendable {
         }
     }
 
+    /// What happens first begins it; what a stop overtakes does not begin it again.
+    private mutating func beginUnlessStopping(at now: Instant) {
+        if phase != .stopping { started(at: now) }
+    }
+
     private mutating func stopping(_ inWork: Int?) {
         guard phase == .running else { return }
         phase = .stopping
@@ -200,7 +205,7 @@ package struct BrokerStory: Sendable {
         _ delay: Duration?,
         at now: Instant
     ) {
-        started(at: now)
+        beginUnlessStopping(at: now)
         var outage = outage ?? Outage(since: now)
         let attempts = outage.attempts[number, default: 0] + 1
         outage.attempts[number] = attempts
@@ -227,8 +232,9 @@ package struct BrokerStory: Sendable {
     }
 
     private mutating func cameUp(_ number: Int?, _ place: Logger.Metadata, at now: Instant) {
-        started(at: now)
+        beginUnlessStopping(at: now)
         up += 1
+        guard phase == .running else { return }
         var metadata = place
         if let outage {
             metadata["after"] = "\(outage.since.duration(to: now).text)"

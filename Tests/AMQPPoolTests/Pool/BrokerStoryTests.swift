@@ -52,6 +52,20 @@ struct BrokerStoryTests {
         )
     }
 
+    @Test("A connection that comes up, and one that cannot, while it stops begin nothing anew")
+    func lateWhileStopping() {
+        #expect(
+            lines([
+                (0, up(1)), (5, .stopping(inWork: 0)), (5, .down(.init(AMQPError.connectionClosed))), (5, up(2)),
+                (5, failed(1)), (5, .down(.init(AMQPError.connectionClosed))), (6, .stopped(.shutdown())),
+                (9, up(1)),
+            ]) == [
+                "info pool started", "info pool connected after=0s attempts=1 endpoint=a", "info pool stopping in-work=0",
+                "info pool stopped", "info pool started", "info pool connected after=0s attempts=1 endpoint=a",
+            ]
+        )
+    }
+
     @Test("What comes before the start is known is told after it")
     func order() {
         #expect(
