@@ -163,8 +163,7 @@ struct MessageProcessing: Sendable {
             do {
                 try await publish(message)
             } catch {
-                let destination = message.exchange.isEmpty ? message.routingKey : message.exchange
-                return WorkerError.notPublished(to: destination, reason: "\(error)")
+                return WorkerError.notPublished(to: message.destination, reason: "\(error)")
             }
         }
         return nil

@@ -38,59 +38,42 @@ extension AMQPChannel {
         mandatory: Bool = false,
         timeout: Duration? = nil
     ) async throws(AMQPError) {
-        guard let metrics = configuration.metrics else {
-            return try await publishUnmeasured(
-                body,
-                properties: properties,
-                exchange: exchange,
-                routingKey: routingKey,
-                mandatory: mandatory,
-                timeout: timeout
-            )
-        }
+        let message = OutgoingMessage(
+            body,
+            properties: properties,
+            exchange: exchange,
+            routingKey: routingKey,
+            mandatory: mandatory
+        )
+        guard let metrics = configuration.metrics else { return try await publishUnmeasured(message, timeout: timeout) }
         let begun = metrics.began()
         do throws(AMQPError) {
-            try await publishUnmeasured(
-                body,
-                properties: properties,
-                exchange: exchange,
-                routingKey: routingKey,
-                mandatory: mandatory,
-                timeout: timeout
-            )
-            metrics.ended(to: exchange.isEmpty ? routingKey : exchange, since: begun, nil)
+            try await publishUnmeasured(message, timeout: timeout)
+            metrics.ended(to: message.destination, since: begun, nil)
         } catch {
-            metrics.ended(to: exchange.isEmpty ? routingKey : exchange, since: begun, error)
+            metrics.ended(to: message.destination, since: begun, error)
             throw error
         }
     }
 
     /// The same, for those who measure it themselves.
-    func publishUnmeasured(
-        _ body: ByteBuffer,
-        properties: MessageProperties,
-        exchange: String,
-        routingKey: String,
-        mandatory: Bool,
-        timeout: Duration?
-    ) async throws(AMQPError) {
-        let method = Method.basicPublish(exchange: exchange, routingKey: routingKey, mandatory: mandatory)
-        if let problem = method.nameProblem { throw .notSent(.invalidArgument(problem)) }
+    func publishUnmeasured(_ message: OutgoingMessage, timeout: Duration?) async throws(AMQPError) {
+        if let problem = message.method.nameProblem { throw .notSent(.invalidArgument(problem)) }
         if !isConfirming { try await selectConfirms(timeout: timeout) }
         let timeout = (timeout ?? configuration.operationTimeout).bounded
         lastPublish += 1
         let id = lastPublish
-        var publish = Publish(
-            exchange: exchange,
-            routingKey: routingKey,
-            mandatory: mandatory,
-            properties: properties,
-            body: body,
+        var waiting = Publish(
+            exchange: message.exchange,
+            routingKey: message.routingKey,
+            mandatory: message.mandatory,
+            properties: message.properties,
+            body: message.body,
             isWanted: { self.assumeIsolated { $0.publishIsWanted(id) } },
             outcome: { outcome in self.assumeIsolated { $0.published(id, outcome) } }
         )
-        publish.tellsRefusals = true
-        let message = publish
+        waiting.tellsRefusals = true
+        let publish = waiting
         let result = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let deadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
@@ -99,10 +82,10 @@ extension AMQPChannel {
                 publishes[id] = PendingPublish(
                     continuation: continuation,
                     deadline: deadline,
-                    exchange: exchange,
-                    routingKey: routingKey
+                    exchange: message.exchange,
+                    routingKey: message.routingKey
                 )
-                submitInTurn(message, id)
+                submitInTurn(publish, id)
             }
         } onCancel: {
             onEventLoop { $0.abandonPublish(id, .cancelled(operation: "publish")) }

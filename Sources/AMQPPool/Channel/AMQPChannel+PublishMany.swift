@@ -58,11 +58,7 @@ extension AMQPChannel {
         var publishes: [Publish] = []
         publishes.reserveCapacity(messages.count)
         for (index, message) in messages.enumerated() {
-            let problem = Method.basicPublish(
-                exchange: message.exchange,
-                routingKey: message.routingKey,
-                mandatory: message.mandatory
-            ).nameProblem
+            let problem = message.method.nameProblem
             let (bytes, limit) = (message.body.readableBytes, configuration.maximumMessageSize)
             if let problem {
                 batch.published(index, .refused(.invalidArgument(problem)))

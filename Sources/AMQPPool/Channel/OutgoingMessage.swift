@@ -28,3 +28,11 @@ public struct OutgoingMessage: Sendable {
         self.mandatory = mandatory
     }
 }
+
+extension OutgoingMessage {
+    /// Where it goes to, for people: the exchange, or with the default one the queue.
+    package var destination: String { exchange.isEmpty ? routingKey : exchange }
+
+    /// As it is sent.
+    var method: Method { .basicPublish(exchange: exchange, routingKey: routingKey, mandatory: mandatory) }
+}

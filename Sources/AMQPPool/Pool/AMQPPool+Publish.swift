@@ -169,14 +169,7 @@ extension AMQPPool {
 
 extension OutgoingMessage {
     func publish(on channel: AMQPChannel, before deadline: ContinuousClock.Instant) async throws(AMQPError) {
-        try await channel.publishUnmeasured(
-            body,
-            properties: properties,
-            exchange: exchange,
-            routingKey: routingKey,
-            mandatory: mandatory,
-            timeout: ContinuousClock.now.duration(to: deadline)
-        )
+        try await channel.publishUnmeasured(self, timeout: ContinuousClock.now.duration(to: deadline))
     }
 }
 

@@ -80,13 +80,11 @@ public final class AMQPPool: Service, Sendable {
         instruments = configuration.tracing.resolved
         configuration.connection.metrics = metrics
         self.configuration = configuration
-        executor = EventLoopExecutor(
-            configuration.connection.eventLoopGroup.next(),
-            logger: logger ?? Logger(label: name)
-        )
+        let logger = logger ?? Logger(label: name)
+        self.logger = logger
+        executor = EventLoopExecutor(configuration.connection.eventLoopGroup.next(), logger: logger)
         let leases = ConnectionLeases(count: configuration.connectionCount)
         self.leases = leases
-        self.logger = logger ?? Logger(label: name)
         dedicatedChannels = ConcurrencyLimit(configuration.maximumDedicatedChannels)
         // As many wait as there are tasks that use the pool; each is one of theirs.
         let current = CurrentIncarnation<ChannelRegistry>(limit: .max)

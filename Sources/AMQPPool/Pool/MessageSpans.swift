@@ -83,8 +83,3 @@ extension Span {
         attributes[MessageSpanAttribute.bodySize.rawValue] = body.readableBytes
     }
 }
-
-extension OutgoingMessage {
-    /// Where it goes to, for metrics and spans: the exchange, or with the default one the queue.
-    var destination: String { exchange.isEmpty ? routingKey : exchange }
-}
