@@ -92,10 +92,7 @@ struct BrowserTests {
         }
     }
 
-    @Test(
-        "what is being clicked on or selected stays until that is over, however much happens",
-        .disabled("beside all other tests the browser is sometimes too slow for it; alone it passes")
-    )
+    @Test("what is being clicked on or selected stays until that is over, however much happens")
     func steady() async throws {
         try await Served.run { served in
             try await Browser.run { browser in

@@ -155,17 +155,19 @@ class Browser:
             if what == "drag":
                 begin, end = (left + 1, top + height / 2), (left + width - 1, top + height / 2)
             for count in range(1, command.get("count", 1) + 1):
-                def mouse(kind, place):
+                def mouse(kind, place, pressed):
                     self.page(
-                        "Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", buttons=1,
-                        clickCount=count,
+                        "Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1],
+                        button="none" if kind == "mouseMoved" and not pressed else "left",
+                        # Those that are down after it: a release with one still down is none for a page that looks at pointers.
+                        buttons=1 if pressed else 0, clickCount=0 if kind == "mouseMoved" else count,
                     )
-                mouse("mouseMoved", begin)
-                mouse("mousePressed", begin)
+                mouse("mouseMoved", begin, False)
+                mouse("mousePressed", begin, True)
                 if end != begin:
-                    mouse("mouseMoved", end)
+                    mouse("mouseMoved", end, True)
                 time.sleep(command.get("hold", 0))
-                mouse("mouseReleased", end)
+                mouse("mouseReleased", end, False)
             return True
         if what == "screenshot":
             data = self.page("Page.captureScreenshot", format="png")["data"]
