@@ -289,6 +289,8 @@ struct StoryTests {
             let log = StoryLog()
             let (begun, mayEnd) = (Signal(), Signal())
             var settings = RPCReceiverConfiguration(endpoints: [try Endpoint(url: url)])
+            // As above: two would declare the quorum queue at the same moment.
+            settings.pool.connections = 1
             settings.queueArguments = ["x-queue-type": .string("quorum")]
             let receiver = RPCReceiver(
                 service: "slow",
