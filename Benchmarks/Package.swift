@@ -18,6 +18,7 @@ let package = Package(
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     ],
     targets: [
+        .target(name: "BenchmarkContracts", swiftSettings: settings),
         .target(
             name: "BenchmarkSupport",
             dependencies: [
@@ -28,6 +29,7 @@ let package = Package(
         .executableTarget(
             name: "rpc-bench",
             dependencies: [
+                "BenchmarkContracts",
                 "BenchmarkSupport",
                 .product(name: "AMQPPool", package: "swift-supervision"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),

@@ -2,9 +2,9 @@
 ///
 /// A value comes with an incarnation (``set(_:)``) and goes with it (``clear(_:)``). While there is none, whoever needs one waits for
 /// the next, unless nobody is going to make one (``end(because:)``). `Source` is what makes incarnations, for as long as it lives.
-package final class Current<Value: AnyObject & Sendable, Source: Equatable & Sendable, Reason: Sendable>: Sendable {
+public final class Current<Value: AnyObject & Sendable, Source: Equatable & Sendable, Reason: Sendable>: Sendable {
     /// Why there is no value.
-    package enum Absence: Error, Sendable {
+    public enum Absence: Error, Sendable {
         /// Nobody makes another one, for this reason, before it begins anew.
         case ended(Reason)
         /// The time is over.
@@ -24,21 +24,21 @@ package final class Current<Value: AnyObject & Sendable, Source: Equatable & Sen
     private let limit: Int
 
     /// - Parameter limit: How many may wait at once.
-    package init(limit: Int) {
+    public init(limit: Int) {
         self.limit = limit
     }
 
     /// The value, if there is one now.
-    package var value: Value? { monitor.read { $0.value } }
+    public var value: Value? { monitor.read { $0.value } }
 
     /// Why nobody makes another one, if that is so.
-    package var ended: Reason? { monitor.read { $0.value == nil ? $0.ended : nil } }
+    public var ended: Reason? { monitor.read { $0.value == nil ? $0.ended : nil } }
 
     /// How many wait.
-    package var waiting: Int { monitor.waiting }
+    public var waiting: Int { monitor.waiting }
 
     /// The value of a living incarnation other than `old`, waited for until the deadline.
-    package nonisolated(nonsending) func value(
+    public nonisolated(nonsending) func value(
         otherThan old: Value? = nil,
         before deadline: ContinuousClock.Instant
     ) async throws(Absence) -> Value {
@@ -59,12 +59,12 @@ package final class Current<Value: AnyObject & Sendable, Source: Equatable & Sen
     }
 
     /// A new incarnation is there.
-    package func set(_ value: Value) {
+    public func set(_ value: Value) {
         monitor.change { $0.value = value }
     }
 
     /// A new incarnation is there, unless another one is alive. Returns whether this one is the living one now.
-    package func claim(_ value: Value) -> Bool {
+    public func claim(_ value: Value) -> Bool {
         monitor.change { state in
             guard state.value == nil else { return false }
             state.value = value
@@ -73,12 +73,12 @@ package final class Current<Value: AnyObject & Sendable, Source: Equatable & Sen
     }
 
     /// An incarnation is gone.
-    package func clear(_ value: Value) {
+    public func clear(_ value: Value) {
         monitor.change { if $0.value === value { $0.value = nil } }
     }
 
     /// Incarnations are going to come from this source. Returns whether it is another than before.
-    package func begin(from source: Source) -> Bool {
+    public func begin(from source: Source) -> Bool {
         monitor.change { state in
             defer { (state.source, state.ended) = (source, nil) }
             return state.source != source
@@ -86,18 +86,18 @@ package final class Current<Value: AnyObject & Sendable, Source: Equatable & Sen
     }
 
     /// To wait for another incarnation is in vain, for this reason.
-    package func end(because reason: Reason) {
+    public func end(because reason: Reason) {
         monitor.change { $0.ended = reason }
     }
 
     /// The same, unless incarnations come from another source by now.
-    package func end(because reason: Reason, from source: Source) {
+    public func end(because reason: Reason, from source: Source) {
         monitor.change { if $0.source == source { $0.ended = reason } }
     }
 
     /// While there is no incarnation: to wait for one is in vain for this reason, or with `nil` no longer, and the source is not known.
     /// A living one comes from a source that goes on.
-    package func whileAbsent(endedBecause reason: Reason?) {
+    public func whileAbsent(endedBecause reason: Reason?) {
         monitor.change { state in
             guard state.value == nil else { return }
             state.ended = reason

@@ -1,16 +1,16 @@
 extension Duration {
     /// A hundred years: longer than anything runs, and short enough that sums and conversions of durations do not overflow.
-    package static let century = Duration.seconds(100 * 31_556_952)
+    public static let century = Duration.seconds(100 * 31_556_952)
 
     /// At most a hundred years, forwards or backwards. What users give is brought into these bounds before it is computed with,
     /// printed or handed to the system: with the greatest durations that there are, each of these would trap.
-    package var clamped: Duration { min(max(self, .zero - .century), .century) }
+    public var clamped: Duration { min(max(self, .zero - .century), .century) }
 
     /// At least nothing and at most a hundred years: what deadlines are computed from without an overflow.
-    package var bounded: Duration { min(max(self, .zero), .century) }
+    public var bounded: Duration { min(max(self, .zero), .century) }
 
     /// So many times as long, within ``clamped``; zero for what is not a number, or would be less than nothing.
-    package func scaled(by factor: Double) -> Duration {
+    public func scaled(by factor: Double) -> Duration {
         let (seconds, attoseconds) = max(clamped, .zero).components
         let scaled = (Double(seconds) * 1e18 + Double(attoseconds)) * factor
         guard scaled > 0 else { return .zero }
@@ -21,7 +21,7 @@ extension Duration {
     }
 
     /// Rounded towards zero, within ``clamped``.
-    package var wholeNanoseconds: Int64 {
+    public var wholeNanoseconds: Int64 {
         let (seconds, attoseconds) = clamped.components
         return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
     }

@@ -1,6 +1,6 @@
 extension Duration {
     /// For people, in logs: "0s", "85ms", "4.5s", "2m 5s", "3h 20m". Of what is longer than a minute the smaller part is whole.
-    package var text: String {
+    public var text: String {
         let nanoseconds = clamped.wholeNanoseconds
         let sign = nanoseconds < 0 ? "-" : ""
         let microseconds = nanoseconds.magnitude / 1000

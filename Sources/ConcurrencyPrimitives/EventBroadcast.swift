@@ -1,7 +1,7 @@
 import Synchronization
 
 /// Hands each event to all who listen. A listener that does not keep up loses the oldest events that it has not taken.
-package final class EventBroadcast<Event: Sendable>: Sendable {
+public final class EventBroadcast<Event: Sendable>: Sendable {
     private struct Listener: Sendable {
         let continuation: AsyncStream<Event>.Continuation
         let onDrop: @Sendable () -> Void
@@ -17,17 +17,17 @@ package final class EventBroadcast<Event: Sendable>: Sendable {
     private let limit: Int
 
     /// - Parameter limit: How many events wait for one listener.
-    package init(limit: Int) {
+    public init(limit: Int) {
         self.limit = limit
     }
 
     /// Whether nobody listens.
-    package var isEmpty: Bool { state.withLock { $0.listeners.isEmpty } }
+    public var isEmpty: Bool { state.withLock { $0.listeners.isEmpty } }
 
     /// The events from now on; none after ``finish()``.
     ///
     /// - Parameter onDrop: Called for each event that the listener loses.
-    package func stream(onDrop: @escaping @Sendable () -> Void = {}) -> AsyncStream<Event> {
+    public func stream(onDrop: @escaping @Sendable () -> Void = {}) -> AsyncStream<Event> {
         let (stream, continuation) = AsyncStream.makeStream(of: Event.self, bufferingPolicy: .bufferingNewest(limit))
         let token = state.withLock { state -> UInt64? in
             guard !state.isFinished else { return nil }
@@ -45,7 +45,8 @@ package final class EventBroadcast<Event: Sendable>: Sendable {
         return stream
     }
 
-    package func send(_ event: Event) {
+    /// To everybody who listens.
+    public func send(_ event: Event) {
         let listeners = state.withLock { $0.listeners }
         for listener in listeners.values {
             if case .dropped = listener.continuation.yield(event) { listener.onDrop() }
@@ -53,7 +54,7 @@ package final class EventBroadcast<Event: Sendable>: Sendable {
     }
 
     /// The streams end when what waits in them has been taken.
-    package func finish() {
+    public func finish() {
         let listeners = state.withLock { state in
             state.isFinished = true
             defer { state.listeners = [:] }

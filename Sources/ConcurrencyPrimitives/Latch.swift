@@ -3,7 +3,7 @@ import Synchronization
 /// Something that happens once: closed at first, then open for good.
 ///
 /// It is made for very many of them with one waiter each, and smaller than a ``Monitor``.
-package final class Latch: Sendable {
+public final class Latch: Sendable {
     private enum Observer: Sendable {
         // Not a checked one, which is larger. Whoever takes it out of the table resumes it, so that it is resumed once.
         case waiter(UnsafeContinuation<Void, Never>)
@@ -47,12 +47,14 @@ package final class Latch: Sendable {
 
     private let state = Mutex(State())
 
-    package init() {}
+    /// Closed.
+    public init() {}
 
-    package var isOpen: Bool { state.withLock { $0.isOpen } }
+    /// Whether it has been opened.
+    public var isOpen: Bool { state.withLock { $0.isOpen } }
 
     /// It has happened: who waits goes on, and the handlers are called, in the order of their arrival. Again it does nothing.
-    package func open() {
+    public func open() {
         let observers = state.withLock { state in
             state.isOpen = true
             return state.removeAll()
@@ -61,7 +63,7 @@ package final class Latch: Sendable {
     }
 
     /// Returns when it has happened, or the waiting task is cancelled.
-    package func wait() async {
+    public func wait() async {
         let token = nextToken()
         await withTaskCancellationHandler {
             await withUnsafeContinuation { continuation in
@@ -79,7 +81,7 @@ package final class Latch: Sendable {
     }
 
     /// Calls `handler` once when it has happened; at once if it has.
-    package func whenOpen(_ handler: @escaping @Sendable () -> Void) {
+    public func whenOpen(_ handler: @escaping @Sendable () -> Void) {
         let token = nextToken()
         let isOpen = state.withLock { state in
             if !state.isOpen { state.append((token, .handler(handler))) }

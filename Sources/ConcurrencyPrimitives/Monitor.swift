@@ -1,7 +1,7 @@
 import Synchronization
 
 /// Why a wait ended without what was waited for.
-package enum WaitFailure: Error, Sendable, Equatable {
+public enum WaitFailure: Error, Sendable, Equatable {
     /// The waiting task was cancelled.
     case cancelled
     /// The deadline passed.
@@ -17,9 +17,9 @@ package enum WaitFailure: Error, Sendable, Equatable {
 /// of the lock: with what its closure returned, or with the ``WaitFailure`` that came first.
 ///
 /// What a closure takes is handed over for good: a cancellation that comes after it changes nothing.
-package final class Monitor<State: Sendable>: Sendable {
+public final class Monitor<State: Sendable>: Sendable {
     /// Who is looked at when the state has changed.
-    package enum Order: Sendable {
+    public enum Order: Sendable {
         /// Every waiter: they wait for different things.
         case all
         /// The first, then the next as long as each gets what it waits for: they wait for the same, in the order of arrival.
@@ -27,7 +27,7 @@ package final class Monitor<State: Sendable>: Sendable {
     }
 
     // What is inlinable here is specialized for each state in the module that uses it; else a change would cost the runtime's look
-    // at generic metadata.
+    // at generic metadata. For that it has to be public: what is `package` is not specialized elsewhere, inlinable or not.
 
     @usableFromInline
     typealias Resumption = @Sendable () -> Void
@@ -94,26 +94,27 @@ package final class Monitor<State: Sendable>: Sendable {
     @usableFromInline
     let order: Order
 
+    /// With a state, and nobody who waits.
     @inlinable
-    package init(_ state: State, order: Order = .all) {
+    public init(_ state: State, order: Order = .all) {
         contents = Mutex(Contents(state: state))
         self.order = order
     }
 
     /// How many wait.
     @inlinable
-    package var waiting: Int { contents.withLock { $0.waiters.count } }
+    public var waiting: Int { contents.withLock { $0.waiters.count } }
 
     /// Looks at the state.
     @inlinable
-    package func read<Result: Sendable>(_ body: @Sendable (State) -> Result) -> Result {
+    public func read<Result: Sendable>(_ body: @Sendable (State) -> Result) -> Result {
         contents.withLock { body($0.state) }
     }
 
     /// Changes the state, and resumes those who get what they wait for by that.
     @discardableResult
     @inlinable
-    package func change<Result: Sendable>(_ body: (inout State) -> Result) -> Result {
+    public func change<Result: Sendable>(_ body: (inout State) -> Result) -> Result {
         let (result, due) = contents.withLock { contents -> (Result, [Resumption]) in
             let result = body(&contents.state)
             return (result, contents.takeDue(order))
@@ -131,7 +132,8 @@ package final class Monitor<State: Sendable>: Sendable {
     ///   - deadline: On the system's clock; `nil` is none.
     ///   - limit: How many may wait at once.
     ///   - take: Looks at the state, and may take from it. It is not called again once it has returned something.
-    package nonisolated(nonsending) func wait<Outcome: Sendable>(
+    @inlinable
+    public nonisolated(nonsending) func wait<Outcome: Sendable>(
         before deadline: ContinuousClock.Instant? = nil,
         limit: Int = .max,
         for take: @escaping @Sendable (inout State) -> Outcome?
@@ -178,7 +180,8 @@ package final class Monitor<State: Sendable>: Sendable {
         return try result.get()
     }
 
-    private func fail(_ token: UInt64, _ failure: WaitFailure) {
+    @inlinable
+    func fail(_ token: UInt64, _ failure: WaitFailure) {
         let (waiter, due) = contents.withLock { contents -> (Waiter?, [Resumption]) in
             guard let index = contents.waiters.firstIndex(where: { $0.token == token }) else { return (nil, []) }
             let waiter = contents.waiters.remove(at: index)

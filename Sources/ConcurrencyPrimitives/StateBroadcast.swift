@@ -4,8 +4,9 @@ import Synchronization
 ///
 /// A watcher gets the state of the moment, then each change. One that does not keep up loses the oldest ones that it has not taken:
 /// at most ``limit`` wait, and the last state always arrives.
-package final class StateBroadcast<State: Sendable & Equatable>: Sendable {
-    package static var limit: Int { 16 }
+public final class StateBroadcast<State: Sendable & Equatable>: Sendable {
+    /// How many states wait for a watcher.
+    public static var limit: Int { 16 }
 
     private struct Content {
         var state: State
@@ -32,12 +33,13 @@ package final class StateBroadcast<State: Sendable & Equatable>: Sendable {
 
     private let content: Mutex<Content>
 
-    package init(_ state: State) {
+    /// With the state of the moment.
+    public init(_ state: State) {
         content = Mutex(Content(state: state))
     }
 
     /// The state now, and each change. Ends after the state that ``finish(_:)`` is given.
-    package var stream: AsyncStream<State> {
+    public var stream: AsyncStream<State> {
         let (stream, continuation) = AsyncStream.makeStream(
             of: State.self,
             bufferingPolicy: .bufferingNewest(Self.limit)
@@ -61,7 +63,7 @@ package final class StateBroadcast<State: Sendable & Equatable>: Sendable {
 
     /// Looks at the state and sends it to the watchers, if it is another. It looks under the lock, so that the last state sent is
     /// the last one there was.
-    package func update(_ look: () -> State) {
+    public func update(_ look: () -> State) {
         let sends = content.withLock { content in
             let state = look()
             guard !content.isFinished, state != content.state else { return false }
@@ -72,7 +74,7 @@ package final class StateBroadcast<State: Sendable & Equatable>: Sendable {
     }
 
     /// Sends the last state, after which the streams end.
-    package func finish(_ state: State) {
+    public func finish(_ state: State) {
         let sends = content.withLock { content in
             content.state = state
             content.isFinished = true

@@ -4,14 +4,17 @@ import Synchronization
 
 /// The timers of the OS process: one heap of deadlines on the monotonic clock, with one thread of its own. They fire also while
 /// every thread of Swift's cooperative pool is blocked.
-package final class SystemTimers: Sendable {
-    package static let shared = SystemTimers()
+public final class SystemTimers: Sendable {
+    /// Those of this OS process.
+    public static let shared = SystemTimers()
 
     /// A scheduled action. Cancelling it releases the action; one that has begun is not interrupted.
-    package struct Timer: Sendable {
-        package let onCancel: @Sendable () -> Void
+    public struct Timer: Sendable {
+        /// What cancelling does.
+        public let onCancel: @Sendable () -> Void
 
-        package func cancel() { onCancel() }
+        /// It does not fire any more.
+        public func cancel() { onCancel() }
     }
 
     private final class Entry: Sendable {
@@ -58,12 +61,12 @@ package final class SystemTimers: Sendable {
     }
 
     /// The time since the process first used this clock.
-    package var now: Duration {
+    public var now: Duration {
         origin.duration(to: .now)
     }
 
     /// Runs `action` on the timer thread after `delay`.
-    package func schedule(after delay: Duration, _ action: @escaping @Sendable () -> Void) -> Timer {
+    public func schedule(after delay: Duration, _ action: @escaping @Sendable () -> Void) -> Timer {
         let entry = Entry(deadline: now + max(delay.clamped, .zero), action: action)
         state.withLock { state in
             state.heap.insert(Item(entry: entry))

@@ -1,13 +1,10 @@
 import AMQPPool
+import BenchmarkContracts
 import Distributed
 import RPCActors
+import RPCCaller
+import RPCReceiver
 import Supervision
-
-/// What the rows about actors call.
-@Resolvable
-protocol Echoing: DistributedActor where ActorSystem: DistributedActorSystem<any Codable> {
-    distributed func echo(_ text: String) async throws -> String
-}
 
 distributed actor Echo: Echoing {
     typealias ActorSystem = RPCActorSystem

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BenchmarkContracts
 import BenchmarkSupport
 import NIOCore
 import RPCActors

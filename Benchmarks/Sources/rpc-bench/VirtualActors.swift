@@ -1,22 +1,11 @@
 import ArgumentParser
+import BenchmarkContracts
 import BenchmarkSupport
 import Distributed
 import Foundation
 import RPCActors
 import RPCCaller
 import Supervision
-
-/// What the rows about virtual actors call.
-@Resolvable
-protocol Counting: DistributedActor where ActorSystem: DistributedActorSystem<any Codable> {
-    distributed func add(_ count: Int) async throws -> Count
-}
-
-/// How much, and in which process.
-struct Count: Codable, Sendable {
-    var count: Int
-    var process: Int32
-}
 
 distributed actor Counter: Counting {
     typealias ActorSystem = RPCActorSystem

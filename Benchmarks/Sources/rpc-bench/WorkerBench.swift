@@ -61,7 +61,7 @@ struct WorkerBench: AsyncParsableCommand {
                 codec: .bytes,
                 retry: .never(),
                 configuration: settings
-            ) { _, _ in count.add(1) }
+            ) { (_: ByteBuffer, _) in count.add(1) }
         }
         return Child.batchWorker(
             from: [connecting.service],
@@ -71,7 +71,7 @@ struct WorkerBench: AsyncParsableCommand {
             within: .milliseconds(100),
             retry: .never(),
             configuration: settings
-        ) { count.add($0.messages.count) }
+        ) { (batch: MessageBatch<ByteBuffer>) in count.add(batch.messages.count) }
     }
 
     /// Counts messages, from the first to the last.

@@ -21,6 +21,8 @@ final class ProxyLink {
     private var toClient: ProxyFlow
     private var closedSides: Set<Side> = []
     private var isOver = false
+    /// It ended with RST.
+    private var isReset = false
     /// Closing by FIN: whatever still comes is dropped.
     private var isFinishing = false
     private(set) var bytesToBroker = 0
@@ -47,6 +49,7 @@ final class ProxyLink {
     /// The connection to the broker is there, or is not.
     func connected(_ result: Result<any Channel, any Error>) {
         guard case .success(let broker) = result else { return reset() }
+        if isReset { return Self.reset(broker) }
         guard !isOver, !isFinishing else { return broker.close(promise: nil) }
         self.broker = broker
         perform(toBroker.start(now: .now()), from: .client)
@@ -60,16 +63,20 @@ final class ProxyLink {
         if direction != .toBroker { perform(toClient.change(to: conditions, now: .now()), from: .broker) }
     }
 
-    /// Ends both connections with RST.
+    /// Ends both connections with RST, also the one to the broker that is still being made.
     func reset() {
         guard !isOver else { return }
+        isReset = true
         over()
-        for channel in [client, broker].compactMap({ $0 }) {
-            // Zero seconds of lingering: the kernel drops what is unsent, and sends RST in place of FIN.
-            let options = channel as? any SocketOptionProvider
-            _ = options?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
-            channel.close(promise: nil)
-        }
+        Self.reset(client)
+        if let broker { Self.reset(broker) }
+    }
+
+    private static func reset(_ channel: any Channel) {
+        // Zero seconds of lingering: the kernel drops what is unsent, and sends RST in place of FIN.
+        let options = channel as? any SocketOptionProvider
+        _ = options?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
+        channel.close(promise: nil)
     }
 
     /// Ends both connections with FIN, after what was written before. Nothing goes through any more.
