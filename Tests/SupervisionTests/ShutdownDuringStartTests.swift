@@ -139,7 +139,8 @@ struct ShutdownDuringStartTests {
                 slot: 0,
                 generation: 1,
                 entry: 0,
-                incarnation: 0
+                incarnation: 0,
+                argument: nil
             )
             child.process.send(signal)
             #expect(!child.process.isAlive)

@@ -58,7 +58,7 @@ public struct Child: Sendable {
             killTimeout: killTimeout,
             onUnstoppable: onUnstoppable,
             reportWithin: reportWithin,
-            body: ChildSpecification.Body(type: A.self, start: start, onKill: ChildSpecification.Body.erase(onKill))
+            body: ChildSpecification.Body(type: A.self, start: .inTask(start), onKill: ChildSpecification.Body.erase(onKill))
         )
     }
 
@@ -165,7 +165,7 @@ public struct Child: Sendable {
     ) {
         let body = ChildSpecification.Body(
             type: S.self,
-            start: { context in
+            start: .inTask { context in
                 // Taken before it runs, so that it is asked to stop and not cancelled.
                 _ = context.stopRequest
                 return try await start(context)
@@ -218,6 +218,71 @@ public struct Child: Sendable {
                 reportWithin: reportWithin
             )
         specification = ChildSpecification(id: id, policy: policy, kind: .actor(body))
+    }
+
+    /// A child that is an actor whose start closure runs at once, on the thread that has the news that it is to be started: that of
+    /// the caller of `kill()`, of a timer, or of whoever starts the child.
+    ///
+    ///     Child.inline("session", restart: .temporary) { context in Session(context) }
+    ///
+    /// Without a task and its turn on the thread pool, a start costs half of what it costs else: for actors that are made in a moment,
+    /// and often. Until the closure returns, its supervisor decides nothing else. So it must be short, must not block, and must not
+    /// wait for what another thread does, least of all for a lock that is held by whoever kills or starts children; it may kill
+    /// processes and register names. It sees no task-local values.
+    ///
+    /// - Parameters:
+    ///   - id: Unique among the siblings, not empty, without `/`.
+    ///   - restart: When it is started again.
+    ///   - shutdown: How it is stopped: as what its end is told.
+    ///   - significant: Whether its end counts for the supervisor's ``AutoShutdown``.
+    ///   - backoff: How long to wait before each restart; `nil` restarts at once.
+    ///   - start: Makes an incarnation. Before macOS 26 and its siblings it runs in a task, as that of any other child.
+    public static func inline<A: Actor>(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        significant: Bool = false,
+        backoff: Backoff? = nil,
+        start: @escaping @Sendable (ChildContext) throws -> A?
+    ) -> Child {
+        Child(
+            id: id,
+            restart: restart,
+            shutdown: shutdown,
+            significant: significant,
+            backoff: backoff,
+            startTimeout: nil,
+            killTimeout: .seconds(1),
+            onUnstoppable: .abandon,
+            reportWithin: nil,
+            body: ChildSpecification.Body(type: A.self, start: .inline(start))
+        )
+    }
+
+    /// A worker has a task, in which it starts as well.
+    @available(*, unavailable, message: "a worker starts in the task of its run(): use Child(_:start:)")
+    public static func inline<W: Worker>(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        significant: Bool = false,
+        backoff: Backoff? = nil,
+        start: @escaping @Sendable (ChildContext) throws -> W?
+    ) -> Child {
+        Child(id, restart: restart, shutdown: shutdown, significant: significant, backoff: backoff, start: start)
+    }
+
+    /// A service has a task, in which it starts as well.
+    @available(*, unavailable, message: "a service starts in the task in which it runs: use Child(_:start:)")
+    public static func inline<S: Service & Actor>(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        significant: Bool = false,
+        backoff: Backoff? = nil,
+        start: @escaping @Sendable (ChildContext) throws -> S?
+    ) -> Child {
+        Child(id, restart: restart, shutdown: shutdown, significant: significant, backoff: backoff, start: start)
     }
 
     init(_ specification: ChildSpecification) {

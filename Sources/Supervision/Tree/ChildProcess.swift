@@ -51,6 +51,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     /// The request that brought the child: the same for all its incarnations.
     let entry: UInt64
     let incarnation: Int
+    let argument: (any AnyObject & Sendable)?
     private let state: Mutex<State>
 
     init(
@@ -60,10 +61,12 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         slot: SupervisorCore.Slot,
         generation: UInt64,
         entry: UInt64,
-        incarnation: Int
+        incarnation: Int,
+        argument: (any AnyObject & Sendable)?
     ) {
         self.specification = specification
         self.owner = owner
+        self.argument = argument
         process = Process(place: Process.Place(owner: owner.process.number, slot: slot, generation: generation))
         self.entry = entry
         self.incarnation = incarnation
@@ -140,6 +143,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
             state.withLock { $0.extras.update(orMake: Extras()) { $0.startTimer = timer } }
         }
         owner.environment.faults.processBegan()
+        if case .inline(let start) = body?.start, launch(inline: start) { return }
         let task = PoolWatch.launch(self)
         let (keep, cancelNow) = state.withLock { state in
             let keep = state.ladder.isTaskRunning
@@ -148,6 +152,30 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
         if !keep { task.release() }
         if cancelNow { task.cancel() }
+    }
+
+    /// Starts it on this thread. False where the system cannot begin a task on the thread that makes it.
+    private func launch(inline start: @escaping ChildSpecification.Start.Inline) -> Bool {
+        guard #available(macOS 26, iOS 26, watchOS 26, tvOS 26, visionOS 26, *) else { return false }
+        // A detached task all the same: what the closure makes must not inherit the task-local values of whoever is on this thread.
+        Task.immediateDetached {
+            self.owner.environment.faults.taskBegan()
+            do {
+                if let fault = self.owner.environment.faults.takeFault(self.key) { throw fault }
+                self.started(try start(ChildContext(child: self)))
+            } catch {
+                self.handle(.startFailed(error))
+            }
+            self.owner.environment.faults.taskEnded()
+        }
+        return true
+    }
+
+    /// The start closure has returned.
+    private func started(_ actor: (any Actor)?) {
+        guard let actor else { return handle(.ignored) }
+        state.withLock { $0.actor = actor }
+        handle(.started)
     }
 
     // These two are called one after the other and not inside each other: what is waiting in `run()` for most of its life holds
@@ -194,14 +222,10 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     private func start() async -> Bool {
         do {
             if let fault = owner.environment.faults.takeFault(key) { throw fault }
-            guard let body, let actor = try await body.start(ChildContext(child: self)) else {
-                handle(.ignored)
-                return false
-            }
-            state.withLock { $0.actor = actor }
-            handle(.started)
+            let actor = try await body?.start(ChildContext(child: self))
+            started(actor)
             // Not when it was stopped or killed while it started: the incarnation has ended.
-            return body.run != nil && state.withLock { $0.ladder.isTaskRunning }
+            return actor != nil && body?.run != nil && state.withLock { $0.ladder.isTaskRunning }
         } catch {
             handle(.startFailed(error))
             return false

@@ -9,6 +9,8 @@ struct ChildRecord: Sendable {
     }
 
     let specification: ChildSpecification
+    /// What its template is filled with, a ``ChildArgument``.
+    let argument: (any AnyObject & Sendable)?
     /// The request that brought it, to tell it from an earlier owner of its slot.
     var entry: UInt64 = 0
     var incarnation: SupervisorProcess.Incarnation?
@@ -16,8 +18,9 @@ struct ChildRecord: Sendable {
     /// Whether the metrics know of its incarnation.
     var isCounted = false
 
-    init(_ specification: ChildSpecification, entry: UInt64 = 0) {
+    init(_ specification: ChildSpecification, _ argument: (any AnyObject & Sendable)? = nil, entry: UInt64 = 0) {
         self.specification = specification
+        self.argument = argument
         self.entry = entry
     }
 }

@@ -7,12 +7,29 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
         indirect case supervisor(SupervisorSpecification)
     }
 
+    /// How an incarnation is made.
+    enum Start: Sendable {
+        typealias Inline = @Sendable (ChildContext) throws -> (any Actor)?
+
+        /// In a task of its own.
+        case inTask(@Sendable (ChildContext) async throws -> (any Actor)?)
+        /// On the thread of whoever brings the news that it is to be started.
+        case inline(Inline)
+
+        func callAsFunction(_ context: ChildContext) async throws -> (any Actor)? {
+            switch self {
+            case .inTask(let start): try await start(context)
+            case .inline(let start): try start(context)
+            }
+        }
+    }
+
     /// The child's actor without its type: what the supervisor needs to do with it.
     struct Body: Sendable {
         typealias Run = @Sendable (any Actor, ChildContext) async throws -> Void
 
         var type: any Actor.Type
-        var start: @Sendable (ChildContext) async throws -> (any Actor)?
+        var start: Start
         var run: Run?
         var terminate: (@Sendable (any Actor, ExitReason) async -> Void)?
         var onKill: (@Sendable (any Actor) async -> Void)?
@@ -23,7 +40,7 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
         ) -> Body {
             Body(
                 type: W.self,
-                start: start,
+                start: .inTask(start),
                 run: { actor, _ in try await (actor as? W)?.run() },
                 terminate: { await ($0 as? W)?.terminate(reason: $1) },
                 onKill: erase(onKill)
@@ -33,7 +50,7 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
         /// The same with another start closure.
         func starting(_ start: @escaping @Sendable (ChildContext) async throws -> (any Actor)?) -> Body {
             var body = self
-            body.start = start
+            body.start = .inTask(start)
             return body
         }
 
@@ -78,7 +95,7 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
     /// What is wrong with this specification, if anything.
     private var problem: String? {
         if id.isEmpty { return "a child's id must not be empty" }
-        if id.contains("/") { return "a child's id must not contain '/', but is '\(id)'" }
+        if id.utf8.contains(UInt8(ascii: "/")) { return "a child's id must not contain '/', but is '\(id)'" }
         return policy.problem(of: id)
     }
 }

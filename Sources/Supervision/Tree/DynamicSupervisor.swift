@@ -102,21 +102,25 @@ public struct DynamicSupervisorReference: Sendable {
         _ child: Child,
         as type: A.Type = A.self
     ) async throws(AdministrationError) -> ChildReference<A>? {
-        let (process, administered) = try await start(child)
-        guard let administered else { return nil }
-        let path = process.path(of: child.id, administered.entry)
-        return ChildReference(
-            address: Address(
-                anchor: .dynamic(process, administered.slot, entry: administered.entry, path: path),
-                names: []
-            )
-        )
+        reference(child.specification, try await start(child.specification))
+    }
+
+    /// Starts a child of a template and returns a stable reference to it, or `nil` when the start closure returned `nil`.
+    ///
+    /// The same as with a ``Child``; what all children of the template have in common is kept once for all of them, and only
+    /// `argument` for each.
+    public func startChild<Argument, A: Actor>(
+        _ template: ChildTemplate<Argument, A>,
+        with argument: Argument
+    ) async throws(AdministrationError) -> ChildReference<A>? {
+        let specification = template.specification
+        return reference(specification, try await start(specification, with: ChildArgument(argument)))
     }
 
     /// Starts a child and returns its process, or `nil` when the start closure returned `nil`.
     @discardableResult
     public func startChild(_ child: Child) async throws(AdministrationError) -> Pid? {
-        try await start(child).1?.pid
+        try await start(child.specification).1?.pid
     }
 
     /// Stops the child that has (or, while it is being restarted, had) this pid, and does not restart it.
@@ -137,18 +141,29 @@ public struct DynamicSupervisorReference: Sendable {
     }
 
     private func start(
-        _ child: Child
+        _ child: ChildSpecification,
+        with argument: (any AnyObject & Sendable)? = nil
     ) async throws(AdministrationError) -> (SupervisorProcess, AdministeredChild?) {
         let process = try resolve()
-        if let problem = child.specification.problemInTree(under: process.specification) {
-            throw .invalidSpecification(problem)
-        }
-        let (reply, administered) = await process.administer(
-            .startChild(child.specification),
-            bringing: child.specification
-        )
+        if let problem = child.problemInTree(under: process.specification) { throw .invalidSpecification(problem) }
+        let (reply, administered) = await process.administer(.startChild(child), bringing: child, with: argument)
         try process.check(reply, child.id)
         return (process, administered)
+    }
+
+    private func reference<A: Actor>(
+        _ child: ChildSpecification,
+        _ started: (SupervisorProcess, AdministeredChild?)
+    ) -> ChildReference<A>? {
+        let (process, administered) = started
+        guard let administered else { return nil }
+        let path = process.path(of: child.id, administered.entry)
+        return ChildReference(
+            address: Address(
+                anchor: .dynamic(process, administered.slot, entry: administered.entry, path: path),
+                names: []
+            )
+        )
     }
 
     private func resolve() throws(AdministrationError) -> SupervisorProcess {

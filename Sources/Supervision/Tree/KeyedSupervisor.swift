@@ -96,7 +96,7 @@ public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service,
             clock: clock,
             label: label
         ) { key in
-            ChildSpecification.Body(type: A.self, start: { context in try await start(key, context) })
+            ChildSpecification.Body(type: A.self, start: .inTask { context in try await start(key, context) })
         }
     }
 

@@ -41,11 +41,17 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     /// A call that waits for its reply, with the child that it brings.
     private final class WaitingRequest: Sendable {
         let child: ChildSpecification?
+        let argument: (any AnyObject & Sendable)?
         let reply = OneShot<AdministrationReply>()
         let onReply: (@Sendable (AdministrationReply) -> Void)?
 
-        init(child: ChildSpecification?, onReply: (@Sendable (AdministrationReply) -> Void)? = nil) {
+        init(
+            child: ChildSpecification?,
+            argument: (any AnyObject & Sendable)? = nil,
+            onReply: (@Sendable (AdministrationReply) -> Void)? = nil
+        ) {
             self.child = child
+            self.argument = argument
             self.onReply = onReply
         }
     }
@@ -308,8 +314,8 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             timer?.cancel()
         case .adopt(let slot, let request):
             state.withLock { state in
-                guard let child = state.requests[request]?.child else { return }
-                state.childRecords[slot] = ChildRecord(child, entry: request)
+                guard let waiting = state.requests[request], let child = waiting.child else { return }
+                state.childRecords[slot] = ChildRecord(child, waiting.argument, entry: request)
             }
         case .reply(let request, let reply): answer(request, reply)
         case .retry(let slot, let generation): enqueue(.retry(slot, generation: generation))
@@ -341,7 +347,8 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                             slot: slot,
                             generation: generation,
                             entry: childRecord.entry,
-                            incarnation: state.core.restarts(slot)
+                            incarnation: state.core.restarts(slot),
+                            argument: childRecord.argument
                         )
                     )
                 case .supervisor(let specification):
@@ -429,9 +436,10 @@ extension SupervisorProcess {
     /// Hands a request to the core. It waits behind a strategy that is running, for as long as that takes, as in OTP.
     func administer(
         _ request: SupervisorCore.Request,
-        bringing child: ChildSpecification? = nil
+        bringing child: ChildSpecification? = nil,
+        with argument: (any AnyObject & Sendable)? = nil
     ) async -> AdministrationReply {
-        let waiting = WaitingRequest(child: child)
+        let waiting = WaitingRequest(child: child, argument: argument)
         let id = state.withLock { state in
             state.lastRequest += 1
             state.requests[state.lastRequest] = waiting

@@ -59,8 +59,12 @@ struct DifferentialTests {
     private func compare(_ scenario: Scenario, _ oracle: Oracle) async throws -> (difference: String?, steps: Int) {
         async let theirs = oracle.run(scenario)
         let ours = await Subject.run(scenario)
+        let inline = await Subject.run(scenario, startsInline: true)
         let expected = DeliberateDifference.reconcile(theirs: try await theirs)
-        return (DeliberateDifference.reconcile(ours: ours).difference(from: expected), expected.steps.count)
+        let difference =
+            DeliberateDifference.reconcile(ours: ours).difference(from: expected)
+            ?? DeliberateDifference.reconcile(ours: inline).difference(from: expected).map { "started inline: \($0)" }
+        return (difference, expected.steps.count)
     }
 
     private func report(_ scenario: Scenario, _ seed: UInt64, _ first: String, _ oracle: Oracle) async throws {

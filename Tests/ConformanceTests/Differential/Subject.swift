@@ -25,9 +25,15 @@ final class Subject: Sendable {
     }
 
     private let state = Mutex(State())
+    /// Whether the children without `run()` start inline.
+    private let startsInline: Bool
 
-    static func run(_ scenario: Scenario) async -> Trace {
-        await Subject().run(scenario)
+    private init(startsInline: Bool) {
+        self.startsInline = startsInline
+    }
+
+    static func run(_ scenario: Scenario, startsInline: Bool = false) async -> Trace {
+        await Subject(startsInline: startsInline).run(scenario)
     }
 
     private func run(_ scenario: Scenario) async -> Trace {
@@ -226,6 +232,13 @@ final class Subject: Sendable {
                     children: children.map { self.child($0, under: path) }
                 )
             )
+        case .child(.actor) where startsInline:
+            return Child.inline(
+                node.id,
+                restart: node.restart,
+                shutdown: node.shutdown,
+                significant: node.isSignificant
+            ) { context in try self.startInline(context, path) ? Idler() : nil }
         case .child(.actor):
             return Child(
                 node.id,
@@ -258,14 +271,43 @@ final class Subject: Sendable {
         _ kind: Scenario.Kind,
         _ order: Order?
     ) async throws -> Bool {
+        let (name, plan) = begin(context, path)
+        for action in plan.meanwhile { await perform(action, context.supervisor) }
+        return try end(context, path, plan, name, kind, order)
+    }
+
+    /// The same without waiting: the supervisor, on whose thread it runs, hears of what happens meanwhile when it has returned.
+    private func startInline(_ context: ChildContext, _ path: String) throws -> Bool {
+        let (name, plan) = begin(context, path)
+        for action in plan.meanwhile {
+            switch action {
+            case .admin(let operation): call(operation, context.supervisor)
+            case .end(let id, let ending):
+                let live = state.withLock { $0.live[context.supervisor.path + "/" + id] }
+                if let live, live.kind == .actor { _ = end(live, ending) }
+            }
+        }
+        return try end(context, path, plan, name, .actor, nil)
+    }
+
+    private func begin(_ context: ChildContext, _ path: String) -> (name: String, Scenario.Plan) {
         introduce(context.supervisor)
-        let (name, plan) = state.withLock { state in
+        return state.withLock { state in
             let prefix = state.names[context.supervisor.pid] ?? "?"
             let name = Subject.nextName(prefix + "/" + context.id, &state)
             let plan = state.plans[path]?.isEmpty == false ? state.plans[path]?.removeFirst() : nil
             return (name, plan ?? Scenario.Plan())
         }
-        for action in plan.meanwhile { await perform(action, context.supervisor) }
+    }
+
+    private func end(
+        _ context: ChildContext,
+        _ path: String,
+        _ plan: Scenario.Plan,
+        _ name: String,
+        _ kind: Scenario.Kind,
+        _ order: Order?
+    ) throws -> Bool {
         switch plan.outcome {
         case .fail: throw ScenarioError.fail
         case .ignore: return false
@@ -277,12 +319,7 @@ final class Subject: Sendable {
 
     private func perform(_ action: Scenario.Meanwhile, _ supervisor: SupervisorReference) async {
         switch action {
-        case .admin(let operation):
-            // Immediate: it runs on this thread until it waits for its answer, so that it is in the mailbox when it returns.
-            if #available(macOS 26, *) {
-                let call = Task.immediate { await self.call(supervisor, operation) }
-                state.withLock { $0.calls.append(call) }
-            }
+        case .admin(let operation): call(operation, supervisor)
         case .end(let id, let ending):
             guard let live = state.withLock({ $0.live[supervisor.path + "/" + id] }), live.kind == .actor else {
                 return
@@ -291,6 +328,14 @@ final class Subject: Sendable {
             _ = await live.pid.exited()
             // The supervisor is told next: then the exit waits in its queue, as OTP's does in the mailbox.
             while isRunning(live.pid, under: supervisor) { await Task.yield() }
+        }
+    }
+
+    private func call(_ operation: Scenario.Operation, _ supervisor: SupervisorReference) {
+        // Immediate: it runs on this thread until it waits for its answer, so that it is in the mailbox when it returns.
+        if #available(macOS 26, *) {
+            let call = Task.immediate { await self.call(supervisor, operation) }
+            state.withLock { $0.calls.append(call) }
         }
     }
 

@@ -1,0 +1,91 @@
+/// What the children of one kind have in common: OTP's `simple_one_for_one`, for any dynamic supervisor.
+///
+///     let session = ChildTemplate("session", restart: .temporary) { (user: User, context) in Session(user, context) }
+///     let reference = try await sessions.startChild(session, with: user)
+///
+/// One description serves all of them; of each child only its argument is kept, which every incarnation of it gets again.
+public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
+    let specification: ChildSpecification
+
+    /// A template of any actor.
+    ///
+    /// - Parameters:
+    ///   - id: A label for paths and logs, not empty, without `/`.
+    ///   - restart: When a child is started again.
+    ///   - shutdown: How it is stopped.
+    ///   - backoff: How long to wait before each restart; `nil` restarts at once.
+    ///   - startTimeout: How long the start closure may take; `nil` for any time.
+    ///   - start: Makes an incarnation of the child with this argument. Returning `nil` is OTP's `ignore`; throwing fails the start.
+    public init(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        backoff: Backoff? = nil,
+        startTimeout: Duration? = nil,
+        start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
+    ) {
+        specification = Child(
+            id,
+            restart: restart,
+            shutdown: shutdown,
+            backoff: backoff,
+            startTimeout: startTimeout,
+            start: ChildArgument.filling(start)
+        ).specification
+    }
+
+    /// A template of a ``Worker``. The parameters are those of the initializer for any actor.
+    public init(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        backoff: Backoff? = nil,
+        startTimeout: Duration? = nil,
+        start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
+    ) where A: Worker {
+        specification = Child(
+            id,
+            restart: restart,
+            shutdown: shutdown,
+            backoff: backoff,
+            startTimeout: startTimeout,
+            start: ChildArgument.filling(start)
+        ).specification
+    }
+
+    /// A template of actors that start inline: see ``Child/inline(_:restart:shutdown:significant:backoff:start:)``.
+    public static func inline(
+        _ id: String,
+        restart: Restart = .permanent,
+        backoff: Backoff? = nil,
+        start: @escaping @Sendable (Argument, ChildContext) throws -> A?
+    ) -> ChildTemplate {
+        let child = Child.inline(id, restart: restart, backoff: backoff) { context -> A? in
+            guard let argument = context.child.argument as? ChildArgument<Argument> else { return nil }
+            return try start(argument.value, context)
+        }
+        return ChildTemplate(specification: child.specification)
+    }
+
+    private init(specification: ChildSpecification) {
+        self.specification = specification
+    }
+}
+
+/// What a template is filled with for one child.
+final class ChildArgument<Value: Sendable>: Sendable {
+    let value: Value
+
+    init(_ value: Value) {
+        self.value = value
+    }
+
+    static func filling<A: Actor>(
+        _ start: @escaping @Sendable (Value, ChildContext) async throws -> A?
+    ) -> @Sendable (ChildContext) async throws -> A? {
+        { context in
+            guard let argument = context.child.argument as? ChildArgument<Value> else { return nil }
+            return try await start(argument.value, context)
+        }
+    }
+}
