@@ -6,6 +6,8 @@ import Supervision
 enum Kind: String, ExpressibleByArgument, CaseIterable {
     /// An actor without `run()`.
     case actor
+    /// The same, started inline.
+    case inline
     /// An actor whose `run()` is its life: it waits to be stopped.
     case worker
 }
@@ -38,6 +40,11 @@ extension Kind {
                 arrivals?.up(context.pid)
                 return Idle()
             }
+        case .inline:
+            Child.inline(id) { context in
+                arrivals?.up(context.pid)
+                return Idle()
+            }
         case .worker:
             Child(id) { context in Waiting(context, arrivals) }
         }
@@ -59,8 +66,18 @@ func dynamic() -> DynamicSupervisor {
     DynamicSupervisor("bench", intensity: manyRestarts, logger: silent)
 }
 
-/// Starts so many children one after the other.
+/// Starts so many children of a template one after the other.
 func startChildren(_ count: Int, _ kind: Kind, in supervisor: DynamicSupervisor) async throws {
     let reference = supervisor.reference
-    for _ in 0..<count { try await reference.startChild(kind.child("child")) }
+    // Which child it is: a template has an argument.
+    let idle = ChildTemplate("child") { (_: Int, _) in Idle() }
+    let inline = ChildTemplate.inline("child") { (_: Int, _) in Idle() }
+    let waiting = ChildTemplate("child") { (_: Int, context) in Waiting(context, nil) }
+    for number in 0..<count {
+        switch kind {
+        case .actor: _ = try await reference.startChild(idle, with: number)
+        case .inline: _ = try await reference.startChild(inline, with: number)
+        case .worker: _ = try await reference.startChild(waiting, with: number)
+        }
+    }
 }

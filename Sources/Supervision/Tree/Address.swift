@@ -4,7 +4,7 @@ struct Address: Sendable {
         case supervisor(SupervisorProcess)
         case root(Supervisor)
         /// A child of a dynamic supervisor, whatever its incarnation.
-        case dynamic(SupervisorProcess, SupervisorCore.Slot, entry: UInt64, path: String)
+        case dynamic(SupervisorProcess, SupervisorCore.Slot, entry: UInt64, ChildSpecification)
         /// The process of a key, whatever its incarnation. The path is made when somebody asks for it.
         case keyed(SupervisorProcess, SupervisorCore.Slot, entry: UInt64, path: @Sendable () -> String)
         /// The process that has a name in a registry.
@@ -19,7 +19,7 @@ struct Address: Sendable {
             switch anchor {
             case .supervisor(let process): process.path
             case .root(let supervisor): supervisor.specification.name
-            case .dynamic(_, _, _, let path): path
+            case .dynamic(let process, _, let entry, let child): process.path(of: child.id, entry)
             case .keyed(_, _, _, let path), .named(_, let path): path()
             }
         return ([start] + names).joined(separator: "/")
@@ -74,7 +74,7 @@ extension ChildProcess {
     var address: Address {
         switch owner.specification.kind {
         case .ordered: Address(anchor: .supervisor(owner), names: [specification.id])
-        case .dynamic: Address(anchor: .dynamic(owner, slot, entry: entry, path: path), names: [])
+        case .dynamic: Address(anchor: .dynamic(owner, slot, entry: entry, specification), names: [])
         }
     }
 }

@@ -157,13 +157,8 @@ public struct DynamicSupervisorReference: Sendable {
     ) -> ChildReference<A>? {
         let (process, administered) = started
         guard let administered else { return nil }
-        let path = process.path(of: child.id, administered.entry)
-        return ChildReference(
-            address: Address(
-                anchor: .dynamic(process, administered.slot, entry: administered.entry, path: path),
-                names: []
-            )
-        )
+        let place = Address.Anchor.dynamic(process, administered.slot, entry: administered.entry, child)
+        return ChildReference(address: Address(anchor: place, names: []))
     }
 
     private func resolve() throws(AdministrationError) -> SupervisorProcess {
