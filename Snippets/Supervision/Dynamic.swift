@@ -40,6 +40,18 @@ if let ada {
 }
 // snippet.end
 
+// snippet.template
+let template = ChildTemplate("session", restart: .transient) { (user: String, _) in Session(user: user) }
+let grace = try await sessions.startChild(template, with: "grace")
+print(try await grace?.call { $0.greet() } ?? "nobody")
+// snippet.end
+
+// snippet.inline
+let inline = ChildTemplate.inline("session", restart: .transient) { (user: String, _) in Session(user: user) }
+let alan = try await sessions.startChild(inline, with: "alan")
+alan?.pid?.kill()
+// snippet.end
+
 // snippet.tasks
 let tasks = try supervisor.taskSupervisor("tasks")
 let sum = try await tasks.async { _ in (1...100).reduce(0, +) }

@@ -5,7 +5,8 @@ import Testing
 
 @Suite("A child that starts inline", .timeLimit(.minutes(2)))
 struct InlineStartTests {
-    @TaskLocal static var local = "none"
+    @TaskLocal
+    static var local = "none"
 
     private let many = RestartIntensity(1_000_000, within: .seconds(3600))
 
@@ -142,7 +143,9 @@ struct InlineStartTests {
         let clock = ManualClock()
         let supervisor = Supervisor("app", intensity: RestartIntensity(2, within: .seconds(5)), clock: clock) {
             Child.inline("eager") { _ in Counter() }
-            Child.inline("patient", backoff: Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0)) { _ in Counter() }
+            Child.inline("patient", backoff: Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0)) { _ in
+                Counter()
+            }
         }
         try await supervisor.start()
         let patient = try supervisor.child("patient", as: Counter.self)

@@ -58,7 +58,11 @@ public struct Child: Sendable {
             killTimeout: killTimeout,
             onUnstoppable: onUnstoppable,
             reportWithin: reportWithin,
-            body: ChildSpecification.Body(type: A.self, start: .inTask(start), onKill: ChildSpecification.Body.erase(onKill))
+            body: ChildSpecification.Body(
+                type: A.self,
+                start: .inTask(start),
+                onKill: ChildSpecification.Body.erase(onKill)
+            )
         )
     }
 

@@ -24,14 +24,15 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
         startTimeout: Duration? = nil,
         start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
     ) {
-        specification = Child(
-            id,
-            restart: restart,
-            shutdown: shutdown,
-            backoff: backoff,
-            startTimeout: startTimeout,
-            start: ChildArgument.filling(start)
-        ).specification
+        specification =
+            Child(
+                id,
+                restart: restart,
+                shutdown: shutdown,
+                backoff: backoff,
+                startTimeout: startTimeout,
+                start: ChildArgument.filling(start)
+            ).specification
     }
 
     /// A template of a ``Worker``. The parameters are those of the initializer for any actor.
@@ -43,14 +44,15 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
         startTimeout: Duration? = nil,
         start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
     ) where A: Worker {
-        specification = Child(
-            id,
-            restart: restart,
-            shutdown: shutdown,
-            backoff: backoff,
-            startTimeout: startTimeout,
-            start: ChildArgument.filling(start)
-        ).specification
+        specification =
+            Child(
+                id,
+                restart: restart,
+                shutdown: shutdown,
+                backoff: backoff,
+                startTimeout: startTimeout,
+                start: ChildArgument.filling(start)
+            ).specification
     }
 
     /// A template of actors that start inline: see ``Child/inline(_:restart:shutdown:significant:backoff:start:)``.
