@@ -4,15 +4,16 @@ import Logging
 import NIOCore
 import Supervision
 
-/// Publishes what is in the outbox, in its order, and deletes each row when the broker has confirmed its message.
+/// Publishes what is in the outbox, all that is there at once and in its order, and deletes each row whose message the broker has confirmed.
 ///
-/// What it is killed between, the confirm and the deletion, is published again by its next incarnation, under the same id. One relay reads
-/// an outbox: a second would publish everything twice. A database that several machines share gives them turns, PostgreSQL with
-/// `pg_advisory_lock` for instance.
+/// What it is killed between, the confirm and the deletion, is published again by its next incarnation, under the same id. A message that the
+/// broker does not take now stays, and the next ones pass it. One relay reads an outbox: a second would publish everything twice. A database
+/// that several machines share gives them turns, PostgreSQL with `pg_advisory_lock` for instance.
 public actor OutboxRelay: Worker {
-    /// What the relay has just done, for tests.
+    /// What the relay has just done with some messages, for tests that end it there.
     public enum Step: Sendable, Hashable {
-        case confirmed
+        /// The broker has answered, and what it said is not in the database yet.
+        case published
         case deleted
     }
 
@@ -21,16 +22,16 @@ public actor OutboxRelay: Worker {
     private let interval: Duration
     private let stop: StopRequest
     private let logger: Logger
-    private let onStep: @Sendable (Step) -> Void
+    private let onStep: @Sendable (Step) throws -> Void
 
     /// - Parameters:
-    ///   - interval: how long it waits when there is nothing to do, or the broker takes nothing.
+    ///   - interval: how long it waits before it looks again.
     public init(
         _ context: ChildContext,
         of database: Database,
         on pool: AMQPPool,
         every interval: Duration = .milliseconds(100),
-        onStep: @escaping @Sendable (Step) -> Void = { _ in }
+        onStep: @escaping @Sendable (Step) throws -> Void = { _ in }
     ) {
         self.database = database
         self.pool = pool
@@ -43,53 +44,72 @@ public actor OutboxRelay: Worker {
     /// Publishes until it is asked to stop.
     public func run() async throws {
         while !stop.isRequested {
-            if try await relay() { continue }
+            try await relayAll()
             try await Task.sleep(for: interval)
         }
     }
 
-    /// Publishes what is there. Returns whether there may be more.
-    private func relay() async throws -> Bool {
-        let messages = try await database.outgoing()
-        for message in messages where !stop.isRequested {
-            do throws(AMQPError) {
-                try await publish(message)
-            } catch {
-                switch error.cause {
-                case .unencodable, .messageTooLarge, .invalidArgument:
-                    logger.error(
-                        "a message of the outbox can never be sent",
-                        metadata: ["id": "\(message.id)", "error": "\(error)"]
-                    )
-                    try await database.refused(message, "\(error)")
-                    continue
-                default:
-                    // It stays where it is, and so does what is behind it.
-                    logger.warning("the outbox waits", metadata: ["id": "\(message.id)", "error": "\(error)"])
-                    return false
-                }
-            }
-            onStep(.confirmed)
+    /// Publishes what is there, some at a time: those that wait hold up none of the others.
+    private func relayAll() async throws {
+        var last: Int64 = 0
+        while !stop.isRequested {
+            let messages = try await database.outgoing(after: last)
+            guard let end = messages.last else { return }
+            last = end.position
+            let results = await pool.publish(contentsOf: messages.map(\.published), timeout: .seconds(30))
+            try onStep(.published)
             try Task.checkCancellation()
-            try await database.sent(message)
-            onStep(.deleted)
+            let outcomes = zip(messages, results).map { ($0, Database.Outcome($1)) }
+            try await database.note(outcomes)
+            log(outcomes)
+            try onStep(.deleted)
         }
-        return !messages.isEmpty
     }
 
-    private func publish(_ message: Database.Outgoing) async throws(AMQPError) {
-        try await pool.publish(
-            ByteBuffer(bytes: message.body),
+    private func log(_ outcomes: [(Database.Outgoing, Database.Outcome)]) {
+        for (message, outcome) in outcomes {
+            guard case .refused(let reason) = outcome else { continue }
+            logger.error(
+                "a message of the outbox can never be sent",
+                metadata: ["id": "\(message.id)", "error": "\(reason)"]
+            )
+        }
+        // One line, however many they are.
+        let waiting = outcomes.compactMap { if case .waits(let reason) = $0.1 { reason } else { nil } }
+        guard let reason = waiting.first else { return }
+        logger.warning(
+            "messages of the outbox wait",
+            metadata: ["count": "\(waiting.count)", "error": "\(reason)"]
+        )
+    }
+}
+
+extension Database.Outcome {
+    fileprivate init(_ result: Result<Void, AMQPError>) {
+        guard case .failure(let error) = result else {
+            self = .sent
+            return
+        }
+        switch error.cause {
+        case .unencodable, .messageTooLarge, .invalidArgument: self = .refused("\(error)")
+        default: self = .waits("\(error)")
+        }
+    }
+}
+
+extension Database.Outgoing {
+    fileprivate var published: OutgoingMessage {
+        OutgoingMessage(
+            ByteBuffer(bytes: body),
             properties: MessageProperties(
                 contentType: "application/json",
                 deliveryMode: .persistent,
-                messageID: message.id,
+                messageID: id,
                 timestamp: UInt64(Date.now.timeIntervalSince1970)
             ),
-            routingKey: message.queue,
+            routingKey: queue,
             // A queue that is not there is an error, and no message is lost.
-            mandatory: true,
-            timeout: .seconds(30)
+            mandatory: true
         )
     }
 }

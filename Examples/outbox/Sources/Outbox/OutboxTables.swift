@@ -40,10 +40,14 @@ extension Database {
         public let body: [UInt8]
     }
 
-    /// The messages that are to be published next, in their order.
-    public func outgoing(limit: Int = 100) throws(DatabaseError) -> [Outgoing] {
+    /// The messages that are to be published next, in their order: the first behind a place in it.
+    public func outgoing(after position: Int64 = 0, limit: Int = 100) throws(DatabaseError) -> [Outgoing] {
         let rows = try run(
-            "SELECT position, id, queue, body FROM outbox WHERE refusal IS NULL ORDER BY position LIMIT ?",
+            """
+            SELECT position, id, queue, body FROM outbox
+            WHERE refusal IS NULL AND position > ? ORDER BY position LIMIT ?
+            """,
+            .integer(position),
             .integer(Int64(limit))
         )
         return rows.compactMap { row in
@@ -54,14 +58,29 @@ extension Database {
         }
     }
 
-    /// The broker has it.
-    public func sent(_ message: Outgoing) throws(DatabaseError) {
-        try run("DELETE FROM outbox WHERE position = ?", .integer(message.position))
+    /// What became of a message of the outbox.
+    public enum Outcome: Sendable, Hashable {
+        /// The broker has it.
+        case sent
+        /// It can never be sent. It stays, with the reason, and does not hold up the others.
+        case refused(String)
+        /// The broker does not take it now, for this reason.
+        case waits(String)
     }
 
-    /// It can never be sent. It stays, with the reason, and does not hold up the others.
-    public func refused(_ message: Outgoing, _ reason: String) throws(DatabaseError) {
-        try run("UPDATE outbox SET refusal = ? WHERE position = ?", .text(reason), .integer(message.position))
+    /// Notes what became of messages, in one transaction: it costs one wait for the disk.
+    public func note(_ outcomes: [(Outgoing, Outcome)]) throws(DatabaseError) {
+        try transaction { (database: isolated Database) throws(DatabaseError) in
+            for (message, outcome) in outcomes {
+                let position = Value.integer(message.position)
+                switch outcome {
+                case .sent: try database.run("DELETE FROM outbox WHERE position = ?", position)
+                case .refused(let reason):
+                    try database.run("UPDATE outbox SET refusal = ? WHERE position = ?", .text(reason), position)
+                case .waits: break
+                }
+            }
+        }
     }
 
     // MARK: The side that handles
@@ -77,7 +96,7 @@ extension Database {
         try transaction { (database: isolated Database) throws(DatabaseError) -> Bool in
             if let id {
                 let inserted = try database.run(
-                    "INSERT INTO inbox (id, arrived) VALUES (?, unixepoch('subsec')) ON CONFLICT DO NOTHING RETURNING id",
+                    "INSERT INTO inbox (id, arrived) VALUES (?, \(Self.now)) ON CONFLICT DO NOTHING RETURNING id",
                     .text(id)
                 )
                 if inserted.isEmpty { return false }
@@ -89,6 +108,9 @@ extension Database {
 
     /// Forgets messages that came longer ago: as long as any may still be on its way twice.
     public func forgetInbox(olderThan age: Duration) throws(DatabaseError) {
-        try run("DELETE FROM inbox WHERE arrived < unixepoch('subsec') - ?", .integer(age.components.seconds))
+        try run("DELETE FROM inbox WHERE arrived < \(Self.now) - ?", .integer(age.components.seconds))
     }
+
+    /// Seconds since 1970, with their fraction, also for a SQLite before 3.42.
+    private static let now = "(julianday('now') - 2440587.5) * 86400.0"
 }

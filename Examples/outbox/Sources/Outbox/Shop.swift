@@ -39,7 +39,7 @@ public struct Shop: Sendable {
     /// The shop's tree: the pool, the worker that ships, the relay. The worker declares the queue.
     public func tree(
         on pool: AMQPPool,
-        onStep: @escaping @Sendable (OutboxRelay.Step) -> Void = { _ in }
+        onStep: @escaping @Sendable (OutboxRelay.Step) throws -> Void = { _ in }
     ) -> Supervisor {
         let database = database
         return Supervisor("shop") {

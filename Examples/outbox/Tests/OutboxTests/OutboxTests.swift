@@ -54,43 +54,75 @@ struct OutboxTests {
         }
         #expect(try await shop.database.once(for: "b") { _ in }, "what failed is run again")
         #expect(try await shop.books().shipments == [1])
+        try await shop.database.forgetInbox(olderThan: .seconds(3600))
+        #expect(try await !shop.database.once(for: "a") { _ in }, "it came less than an hour ago")
+        try await shop.database.forgetInbox(olderThan: .seconds(-3600))
+        #expect(try await shop.database.once(for: "a") { _ in }, "what is forgotten is new")
     }
 
     @Test(
-        "A relay that is killed between the confirm and the deletion, or after it, loses nothing; each order is shipped once",
-        arguments: [OutboxRelay.Step.confirmed, .deleted]
+        "A relay that crashes between the confirms and the deletion, or after it, loses nothing; each order is shipped once",
+        arguments: [OutboxRelay.Step.published, .deleted]
     )
-    func killed(_ step: OutboxRelay.Step) async throws {
+    func crashed(_ step: OutboxRelay.Step) async throws {
         try await withShop { shop, broker, _ in
+            struct Crash: Error {}
             let pool = AMQPPool(endpoints: [try Endpoint(url: broker.url)])
-            let kills = Mutex(0)
-            let relay = Mutex<Pid?>(nil)
+            let crashes = Mutex(0)
+            // At every second step of the kind, three times.
+            let steps = Mutex(0)
             let tree = shop.tree(on: pool) { done in
-                // Every third time, until it was killed three times.
-                let isDue = kills.withLock { count in
-                    count += done == step ? 1 : 0
-                    return done == step && count.isMultiple(of: 3) && count <= 9
+                guard done == step else { return }
+                let isDue = steps.withLock { steps in
+                    steps += 1
+                    return steps.isMultiple(of: 2) && steps <= 6
                 }
-                if isDue { relay.withLock { $0 }?.kill() }
+                guard isDue else { return }
+                crashes.withLock { $0 += 1 }
+                throw Crash()
             }
             try await tree.start()
-            for _ in 0..<20 {
-                try await shop.takeOrder()
-                relay.withLock { [pid = try? tree.child("relay", as: OutboxRelay.self).pid] in $0 = pid }
+            // A step for each at least.
+            for _ in 0..<8 {
+                for _ in 0..<5 { try await shop.takeOrder() }
+                #expect(try await shop.waitUntilShipped(atMost: .seconds(60)))
             }
-            let watch = Task {
-                while !Task.isCancelled {
-                    relay.withLock { [pid = try? tree.child("relay", as: OutboxRelay.self).pid] in $0 = pid }
-                    try await Task.sleep(for: .milliseconds(1))
-                }
-            }
-            #expect(try await shop.waitUntilShipped(atMost: .seconds(60)))
-            watch.cancel()
+            #expect(crashes.withLock { $0 } == 3)
             let (orders, shipments) = try await shop.books()
-            #expect(orders.count == 20)
+            #expect(orders.count == 40)
             #expect(shipments.sorted() == orders)
             await tree.stop()
         }
+    }
+
+    @Test("Messages to a queue that is not there wait, and one that can never be sent is marked; the others pass them")
+    func waiting() async throws {
+        try await withShop { shop, broker, _ in
+            for number in 0..<150 { try await shop.database.enqueue([], to: "nowhere", id: "waits-\(number)") }
+            try await shop.database.enqueue([], to: String(repeating: "q", count: 300), id: "impossible")
+            try await shop.takeOrder()
+            let pool = AMQPPool(endpoints: [try Endpoint(url: broker.url)])
+            let tree = shop.tree(on: pool)
+            try await tree.start()
+            #expect(try await eventually { try await shop.books().shipments == [1] })
+            let left = try await shop.database.outgoing(limit: 1000)
+            #expect(left.map(\.id) == (0..<150).map { "waits-\($0)" })
+            let marked = try await shop.database.run("SELECT id FROM outbox WHERE refusal IS NOT NULL")
+            #expect(marked == [[.text("impossible")]])
+            try await pool.withDedicatedChannel { _ = try await $0.declareQueue("nowhere") }
+            #expect(try await eventually { try await shop.database.outgoing().isEmpty })
+            #expect(try await eventually { try await broker.queue("nowhere")?.messages ?? 0 >= 150 })
+            await tree.stop()
+        }
+    }
+
+    private func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
+        let deadline = ContinuousClock.now + .seconds(60)
+        while ContinuousClock.now < deadline {
+            if try await condition() { return true }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        return false
     }
 
     @Test("The whole program is killed again and again while it takes orders: each that it took is shipped once")
@@ -120,14 +152,30 @@ struct OutboxTests {
         process.arguments = arguments
         let pipe = Pipe()
         process.standardOutput = pipe
+        let output = AsyncStream<Data> { output in
+            pipe.fileHandleForReading.readabilityHandler = { handle in
+                let data = handle.availableData
+                if data.isEmpty {
+                    handle.readabilityHandler = nil
+                    output.finish()
+                } else {
+                    output.yield(data)
+                }
+            }
+        }
         try process.run()
-        var lines: [String] = []
-        for try await line in pipe.fileHandleForReading.bytes.lines {
-            lines.append(line)
-            if lines.count == count { kill(process.processIdentifier, SIGKILL) }
+        var text = Data()
+        var isKilled = false
+        for await data in output {
+            text.append(data)
+            let lines = text.count { $0 == UInt8(ascii: "\n") }
+            if let count, lines >= count, !isKilled {
+                isKilled = true
+                kill(process.processIdentifier, SIGKILL)
+            }
         }
         process.waitUntilExit()
-        return lines
+        return String(decoding: text, as: UTF8.self).split(separator: "\n").map(String.init)
     }
 }
 
