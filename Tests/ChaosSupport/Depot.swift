@@ -22,9 +22,21 @@ package struct Depot: Sendable {
         var handled: [Int: [Int]] = [:]
         var delayed: Set<Int> = []
         var batched: Set<Int> = []
+        var parked: Set<Int> = []
         var totals: [String: Int] = [:]
+        /// Handled again without a word that they may be.
+        var unannounced: [String] = []
 
         mutating func count(_ what: String) { totals[what, default: 0] += 1 }
+
+        /// - Parameter isAgain: whether it was handled before. Only what the broker says may have been delivered before may be, and what is
+        ///   tried again: a copy whose confirm is lost is published twice.
+        mutating func handled(_ parcel: Parcel, by worker: String, isAgain: Bool, _ context: WorkerContext) {
+            count(isAgain ? "\(worker): handled again" : "\(worker): handled")
+            if isAgain, !context.redelivered, context.attempt == 1 {
+                unannounced.append("\(worker) \(parcel.number)")
+            }
+        }
     }
 
     private struct Late: DecidingError {
@@ -88,7 +100,7 @@ package struct Depot: Sendable {
                 if parcel.number.isMultiple(of: 11), context.attempt == 1 { throw CancellationError() }
                 contents.with { contents in
                     let isAgain = contents.handled[parcel.key]?.contains(parcel.number) == true
-                    contents.count(isAgain ? "ordered: handled again" : "ordered: handled")
+                    contents.handled(parcel, by: "ordered", isAgain: isAgain, context)
                     if !isAgain { contents.handled[parcel.key, default: []].append(parcel.number) }
                 }
             }
@@ -102,7 +114,7 @@ package struct Depot: Sendable {
                 if parcel.number.isMultiple(of: 7), context.attempt == 1 { throw CancellationError() }
                 contents.with { contents in
                     let isNew = contents.delayed.insert(parcel.number).inserted
-                    contents.count(isNew ? "delayed: handled" : "delayed: handled again")
+                    contents.handled(parcel, by: "delayed", isAgain: !isNew, context)
                 }
             }
             Child.batchWorker(
@@ -117,13 +129,16 @@ package struct Depot: Sendable {
                     let number = message.value.number
                     if number.isMultiple(of: 13) {
                         batch.fail(message, with: Poisoned())
-                        contents.with { $0.count("batched: parked") }
+                        contents.with { contents in
+                            contents.parked.insert(number)
+                            contents.count("batched: parked")
+                        }
                     } else if number.isMultiple(of: 7), message.context.attempt == 1 {
                         batch.fail(message, with: Late())
                     } else {
                         contents.with { contents in
                             let isNew = contents.batched.insert(number).inserted
-                            contents.count(isNew ? "batched: handled" : "batched: handled again")
+                            contents.handled(message.value, by: "batched", isAgain: !isNew, message.context)
                         }
                     }
                 }
@@ -165,9 +180,14 @@ package struct Depot: Sendable {
         let deadline = ContinuousClock.now + .seconds(60)
         let confirmed = Set(results.filter(\.isConfirmed).map(\.parcel.number))
         let batchable = confirmed.filter { !$0.isMultiple(of: 13) }
+        let parkable = confirmed.subtracting(batchable)
+        var kept = 0
         while ContinuousClock.now < deadline {
-            let isDone = contents.with { contents in
-                contents.batched.isSuperset(of: batchable) && contents.delayed.isSuperset(of: confirmed)
+            kept = (try? await view.broker.queue("batched.failed", virtualHost: view.virtualHost))?.messages ?? 0
+            let isDone = contents.with { [kept] contents in
+                kept >= contents.parked.count && contents.batched.isSuperset(of: batchable)
+                    && contents.parked.isSuperset(of: parkable)
+                    && contents.delayed.isSuperset(of: confirmed)
                     && confirmed.isSubset(of: contents.handled.values.flatMap(\.self))
             }
             if isDone { break }
@@ -181,9 +201,17 @@ package struct Depot: Sendable {
                 contents.delayed.contains(parcel.number),
                 "parcel \(parcel.number) was never handled after its pause"
             )
-            guard !parcel.number.isMultiple(of: 13) else { continue }
+            guard !parcel.number.isMultiple(of: 13) else {
+                try Chaos.require(contents.parked.contains(parcel.number), "parcel \(parcel.number) was never parked")
+                continue
+            }
             try Chaos.require(contents.batched.contains(parcel.number), "parcel \(parcel.number) is in no batch")
         }
+        try Chaos.require(contents.unannounced.isEmpty, "handled again as if new: \(contents.unannounced)")
+        try Chaos.require(
+            kept >= contents.parked.count,
+            "\(contents.parked.count) messages were parked, and \(kept) are kept"
+        )
         for (key, numbers) in contents.handled {
             let mine = numbers.filter { confirmed.contains($0) }
             try Chaos.require(mine == mine.sorted(), "key \(key) was handled out of order: \(mine)")
