@@ -874,10 +874,12 @@ package struct DeliveryCore: Sendable {
                 }
             )
         }
-        guard var state = partitions[entry.partition] else { return }
-        if case .waiting = entry.phase, !entry.wasRun, let index = state.waiting.firstIndex(of: key) {
+        let mayWait = if case .waiting = entry.phase { !entry.wasRun } else { false }
+        let holdsKey = settings.isOrdered && entry.partition != nil
+        guard mayWait || holdsKey, var state = partitions[entry.partition] else { return }
+        if mayWait, let index = state.waiting.firstIndex(of: key) {
             state.waiting.remove(at: index)
-        } else if settings.isOrdered, entry.partition != nil, state.live > 0 {
+        } else if holdsKey, state.live > 0 {
             state.live -= 1
         }
         partitions[entry.partition] = state

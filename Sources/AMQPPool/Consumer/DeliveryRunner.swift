@@ -6,6 +6,14 @@ import Synchronization
 package protocol DeliverySource: AnyObject, Sendable {
     /// Called by any thread, without a lock. What comes after the end of the source, as its owner sees it, is to be left alone.
     func settle(_ tag: UInt64, _ settlement: Settlement)
+    /// The same for several that are acknowledged together.
+    func acknowledge(_ tags: [UInt64])
+}
+
+extension DeliverySource {
+    package func acknowledge(_ tags: [UInt64]) {
+        for tag in tags { settle(tag, .acknowledge) }
+    }
 }
 
 /// One run of a handler: a message, or a batch.
@@ -336,7 +344,10 @@ package final class DeliveryRunner: Sendable {
 
     private func perform(_ actions: inout [Core.Action]) {
         var begun: (run: DeliveryRun, task: Task<Void, Never>?)?
-        for action in actions {
+        var index = actions.startIndex
+        while index < actions.endIndex {
+            let action = actions[index]
+            index += 1
             switch action {
             case .run(let id, let first, let rest):
                 if let begun { adopt(begun.run, begun.task) }
@@ -347,6 +358,10 @@ package final class DeliveryRunner: Sendable {
             case .lost(let item, let run):
                 behavior.onLost(item)
                 if let run { behavior.takeBack(item, run) }
+            case .settle(let source, let tag, .acknowledge):
+                let others = Self.acknowledgements(by: source, from: index, of: actions)
+                index += others.count
+                if others.isEmpty { source.settle(tag, .acknowledge) } else { source.acknowledge([tag] + others) }
             case .settle(let source, let tag, let settlement): source.settle(tag, settlement)
             case .carryOut(let settle): settle()
             case .publish(let key, let forward): publish(key, forward)
@@ -363,6 +378,20 @@ package final class DeliveryRunner: Sendable {
             return isGivenUp
         }
         if isGivenUp, let begun { takeBack(begun.run, begun.task) }
+    }
+
+    /// What a source acknowledges from a place on, up to the first action that is something else.
+    private static func acknowledgements(
+        by source: any DeliverySource,
+        from index: Int,
+        of actions: [Core.Action]
+    ) -> [UInt64] {
+        var tags: [UInt64] = []
+        for action in actions[index...] {
+            guard case .settle(let other, let tag, .acknowledge) = action, other === source else { break }
+            tags.append(tag)
+        }
+        return tags
     }
 
     private func begin(_ run: DeliveryRun) -> (run: DeliveryRun, task: Task<Void, Never>?) {
