@@ -93,7 +93,7 @@ let billing = Child.subscriber(to: OrderPlaced.self, as: .service("billing"), on
 // snippet.control
 let orders = try shop.child("orders", as: QueueWorker.self)
 try await orders.call { worker in
-    worker.setConcurrency(2)
+    try await worker.setConcurrency(2)
     try worker.setRate(DeliveryRate(10, in: .seconds(1)))
     await worker.pause()
     worker.resume()

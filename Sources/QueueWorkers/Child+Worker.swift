@@ -172,7 +172,7 @@ extension Child {
             queues: queues,
             retry: retry,
             configuration: configuration,
-            handler: .batches(codec, batchedBy, handler)
+            handler: .batches(codec, configuration.interceptors, batchedBy, handler)
         )
         description.batchSize = size
         description.batchDelay = time
@@ -341,15 +341,23 @@ extension WorkerHandler {
         )
         result.handlesType = { byType[$0.properties.type ?? ""] != nil }
         result.hasTypes = true
+        if handlers.isEmpty {
+            result.problem = "a worker needs a handler: handlers is empty"
+        } else if byType.count < handlers.count {
+            let types = handlers.map(\.type)
+            let twice = Set(types.filter { type in types.count { $0 == type } > 1 }).sorted()
+            result.problem = "handlers has more than one for the type \(twice.joined(separator: ", "))"
+        }
         return result
     }
 
     static func batches<Codec: RPCCodec>(
         _ codec: Codec,
+        _ interceptors: [any WorkerInterceptor],
         _ key: (@Sendable (Codec.Value) -> AnyHashable)?,
         _ handler: @escaping @Sendable (MessageBatch<Codec.Value>) async throws -> Void
     ) -> WorkerHandler where Codec.Value: Sendable & SendableMetatype {
-        var result = WorkerHandler(decode: decoder(codec)) { inputs in
+        let handle: Handle = { inputs in
             let batch = MessageBatch(
                 inputs.compactMap { input in
                     (input.value as? Codec.Value).map { (value: $0, context: input.context) }
@@ -362,8 +370,40 @@ extension WorkerHandler {
                 return batch.outcome(error)
             }
         }
+        var result = WorkerHandler(decode: decoder(codec)) { inputs in
+            guard !interceptors.isEmpty || WorkerTracing.isOn else { return await handle(inputs) }
+            return await gathered(inputs, interceptors, handle)
+        }
         result.setKey(key)
         return result
+    }
+
+    /// Handles a batch with the span and the interceptors of each message around it: side by side, and the batch begins when the last of
+    /// them has called its `next`, or ended without.
+    private static func gathered(
+        _ inputs: [(value: any Sendable, context: WorkerContext)],
+        _ interceptors: [any WorkerInterceptor],
+        _ handle: @escaping Handle
+    ) async -> [(any Error)?] {
+        let gathering = BatchGathering(inputs.count)
+        return await withTaskGroup(of: (index: Int, error: (any Error)?).self) { group in
+            for (index, input) in inputs.enumerated() {
+                group.addTask {
+                    let error = await failure(input.context, interceptors) {
+                        input.context.outbox.useCurrentTrace()
+                        try await gathering.join(index)
+                    }
+                    gathering.leave(index)
+                    return (index, error)
+                }
+            }
+            if let present = await gathering.all() {
+                gathering.end(zip(present, await handle(present.map { inputs[$0] })))
+            }
+            var errors = [(any Error)?](repeating: nil, count: inputs.count)
+            for await (index, error) in group { errors[index] = error }
+            return errors
+        }
     }
 
     private mutating func setKey<Value: Sendable & SendableMetatype>(_ key: (@Sendable (Value) -> AnyHashable)?) {

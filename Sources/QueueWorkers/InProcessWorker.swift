@@ -100,7 +100,7 @@ public final class InProcessWorker: Sendable {
             queues: [queue],
             retry: retry,
             configuration: configuration,
-            handler: .batches(JSONCodec<Message>(), batchedBy, handler)
+            handler: .batches(JSONCodec<Message>(), configuration.interceptors, batchedBy, handler)
         )
         description.batchSize = max(1, size)
         description.batchDelay = time

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Synchronization
 
 /// Messages that are handled together, and settled each by itself.
@@ -43,5 +44,56 @@ public struct MessageBatch<Value: Sendable>: Sendable {
 
     private final class Failures: Sendable {
         let errors = Mutex<[Int: any Error]>([:])
+    }
+}
+
+/// Brings the interceptors of the messages of a batch together in front of its handler.
+final class BatchGathering: Sendable {
+    private struct State {
+        /// Of those whose interceptors run and have not called `next`.
+        var undecided: Set<Int>
+        var present: Set<Int> = []
+    }
+
+    private let state: Mutex<State>
+    private let isComplete = OneShot<[Int]>()
+    private let errors = OneShot<[Int: any Error]>()
+
+    init(_ count: Int) {
+        state = Mutex(State(undecided: Set(0..<count)))
+    }
+
+    /// A message is to be handled. Returns when the batch has been, and throws what went wrong with this one.
+    func join(_ index: Int) async throws {
+        decide(index, isPresent: true)
+        guard let errors = await errors.wait() else { throw CancellationError() }
+        if let error = errors[index] { throw error }
+    }
+
+    /// The interceptors of a message have ended. If it was not to be handled, the others do not wait for it any more.
+    func leave(_ index: Int) {
+        decide(index, isPresent: false)
+    }
+
+    private func decide(_ index: Int, isPresent: Bool) {
+        let complete = state.withLock { state -> [Int]? in
+            guard state.undecided.remove(index) != nil else { return nil }
+            if isPresent { state.present.insert(index) }
+            return state.undecided.isEmpty ? state.present.sorted() : nil
+        }
+        if let complete { isComplete.set(complete) }
+    }
+
+    /// Waits for all that are to be handled, and returns their places; nil if there are none, or the task is cancelled.
+    func all() async -> [Int]? {
+        guard let present = await isComplete.wait(), !present.isEmpty else { return nil }
+        return present
+    }
+
+    /// What went wrong with each.
+    func end(_ outcomes: some Sequence<(Int, (any Error)?)>) {
+        var errors: [Int: any Error] = [:]
+        for (index, error) in outcomes { errors[index] = error }
+        self.errors.set(errors)
     }
 }

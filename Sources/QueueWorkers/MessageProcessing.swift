@@ -14,8 +14,12 @@ struct WorkerHandler: Sendable {
     var handlesType: @Sendable (Delivery) -> Bool = { _ in true }
     /// Whether there are messages that nobody handles.
     var hasTypes = false
+    /// What is wrong with what it was made of.
+    var problem: String?
+    typealias Handle = @Sendable ([(value: any Sendable, context: WorkerContext)]) async -> [(any Error)?]
+
     /// Handles messages together, and returns what went wrong with each.
-    var handle: @Sendable ([(value: any Sendable, context: WorkerContext)]) async -> [(any Error)?]
+    var handle: Handle
 }
 
 /// What a worker logs of messages, each kind bounded: see `BoundedLog`.
@@ -170,21 +174,7 @@ struct MessageProcessing: Sendable {
     }
 
     private func context(of message: WorkerMessage, attempt: Int) -> WorkerContext {
-        var logger = logger
-        logger[metadataKey: "messaging.destination.name"] = "\(message.queue)"
-        if let id = message.delivery.properties.messageID { logger[metadataKey: "messaging.message.id"] = "\(id)" }
-        return WorkerContext(
-            queue: message.queue,
-            attempt: attempt,
-            firstArrival: message.firstArrival,
-            body: message.delivery.body,
-            properties: message.delivery.properties,
-            exchange: message.delivery.exchange,
-            routingKey: message.delivery.routingKey,
-            redelivered: message.delivery.redelivered,
-            logger: logger,
-            outbox: Outbox()
-        )
+        WorkerContext(message, attempt: attempt, logger: logger)
     }
 
     // MARK: Deciding

@@ -19,7 +19,8 @@ extension QueueWorker: HealthReporting {
     public nonisolated var state: WorkerState {
         if log.isStopping { return .stopping }
         if pausing.load(ordering: .relaxed) { return .paused }
-        return log.up >= queueCount ? .consuming : .waiting
+        let (consumed, all) = consumedQueues
+        return all > 0 && consumed == all ? .consuming : .waiting
     }
 
     /// Whether it gets messages of all its queues.
@@ -32,7 +33,10 @@ extension QueueWorker: HealthReporting {
         case .waiting:
             .notReady(
                 path,
-                why: "\(log.up) of \(queueCount) queues are consumed; \(pool.health.why ?? "the pool is ready")"
+                why: """
+                    \(consumedQueues.count) of \(consumedQueues.all) queues are consumed; \
+                    \(pool.health.why ?? "the pool is ready")
+                    """
             )
         case .paused: .notReady(path, why: "paused")
         case .stopping: .notReady(path, why: "stopping")

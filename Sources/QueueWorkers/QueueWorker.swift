@@ -11,7 +11,7 @@ import Synchronization
 /// paused and changed:
 ///
 ///     let orders = try shop.child("orders", as: QueueWorker.self)
-///     try await orders.call { worker in worker.setConcurrency(2) }
+///     try await orders.call { worker in try await worker.setConcurrency(2) }
 ///
 /// | what happens | what it does |
 /// |---|---|
@@ -33,7 +33,6 @@ public actor QueueWorker: Supervision.Worker {
     private let failure = OneShot<any Error>()
     private let runner: DeliveryRunner
     private let configuration: WorkerConfiguration
-    private let retry: WorkerRetry
     private let context: ChildContext
     private let stopRequest: StopRequest
     private let events: AsyncStream<WorkerEvent>
@@ -43,7 +42,6 @@ public actor QueueWorker: Supervision.Worker {
     let pool: AMQPPool
     let log: BrokerLog
     nonisolated let path: String
-    nonisolated let queueCount: Int
     /// What is seen of ``pause()`` without waiting for the worker.
     nonisolated let pausing = Atomic(false)
 
@@ -58,9 +56,18 @@ public actor QueueWorker: Supervision.Worker {
 
         func add(_ topology: WorkerTopology) { all.withLock { $0[topology.queue] = topology } }
 
-        /// The one that a queue of messages that wait belongs to.
-        func ofDelayQueue(_ name: String) -> WorkerTopology? {
-            all.withLock { all in all.values.first { DelayQueue.isOne(name, of: $0.queue) } }
+        /// Publishes in place of a message. The queue for that may not be there: somebody has deleted it since the worker began, or it is
+        /// one for a pause that only an error has asked for.
+        func publish(_ forward: Forward, on pool: AMQPPool) async throws {
+            do {
+                try await pool.publish(forward)
+            } catch let error as AMQPError {
+                let all = all.withLock { Array($0.values) }
+                guard case .returned = error.cause, let topology = all.first(where: { $0.owns(forward.routingKey) })
+                else { throw error }
+                try await topology.ensure(side: forward.routingKey, on: pool)
+                try await pool.publish(forward)
+            }
         }
     }
 
@@ -91,7 +98,12 @@ public actor QueueWorker: Supervision.Worker {
     /// Tells the worker's user.
     private let announce: @Sendable (WorkerEvent) -> Void
     private let firstQueues: [String]
-    private var prefetch: UInt16
+    /// Nil: what is handled at once.
+    private var givenPrefetch: UInt16?
+    private var concurrency: Int
+    private let batchSize: Int
+    /// What is wrong with what it was made of.
+    private let problem: String?
     private var isPaused = false
     private var isEnding = false
 
@@ -102,10 +114,8 @@ public actor QueueWorker: Supervision.Worker {
     ) {
         self.context = context
         path = context.path
-        queueCount = description.queues.count
         self.pool = pool
         stopRequest = context.stopRequest
-        retry = description.retry
         var configuration = description.configuration
         let (events, sink) = AsyncStream.makeStream(of: WorkerEvent.self, bufferingPolicy: .bufferingNewest(1024))
         self.events = events
@@ -135,12 +145,7 @@ public actor QueueWorker: Supervision.Worker {
         let topologies = Topologies()
         let runner = DeliveryRunner(
             description.engineSettings,
-            behavior: processing.behavior { forward in
-                if let topology = topologies.ofDelayQueue(forward.routingKey) {
-                    try await topology.ensureDelay(named: forward.routingKey, on: pool)
-                }
-                try await pool.publish(forward)
-            }
+            behavior: processing.behavior { try await topologies.publish($0, on: pool) }
         )
         self.runner = runner
         let log = BrokerLog(
@@ -186,7 +191,10 @@ public actor QueueWorker: Supervision.Worker {
             return Source(loop: loop)
         }
         announce = { sink.yield($0) }
-        prefetch = description.prefetch
+        problem = description.problem
+        givenPrefetch = description.configuration.prefetch
+        concurrency = description.configuration.concurrency
+        batchSize = description.batchSize
         firstQueues = description.queues
         context.pid.onExit { [loops] reason in
             sink.finish()
@@ -199,7 +207,7 @@ public actor QueueWorker: Supervision.Worker {
     ///
     /// - Throws: ``WorkerError/invalidSetting(_:)``; the broker's refusal of what it declares (403, 406), at the first time.
     public func run() async throws {
-        try configuration.check(retry)
+        if let problem { throw WorkerError.invalidSetting(problem) }
         // They end with the process, which finishes what they read.
         Task.detached { [events, onEvent = configuration.onEvent] in
             for await event in events { onEvent(event) }
@@ -269,9 +277,13 @@ public actor QueueWorker: Supervision.Worker {
 
     /// Works on this queue, too, from now on, with the same settings and limits: it declares what is missing, and consumes. Not kept: when
     /// the worker is restarted, it begins with the queues that it was made with.
-    public func add(_ queue: String) async {
+    ///
+    /// - Throws: ``WorkerError/invalidSetting(_:)`` if no queue can have this name.
+    public func add(_ queue: String) async throws(WorkerError) {
+        if let problem = WorkerTopology.problem(of: queue) { throw .invalidSetting(problem) }
         guard !isEnding, sources[queue] == nil else { return }
         begin(queue)
+        log.handle(.resized(sources.count, lost: false))
         guard let loop = sources[queue]?.loop else { return }
         await loop.setPrefetch(prefetch)
         if isPaused { await loop.pause() }
@@ -294,6 +306,7 @@ public actor QueueWorker: Supervision.Worker {
         }
         await source.loop.close()
         loops.remove(source.loop)
+        log.handle(.resized(sources.count, lost: source.loop.isUp))
         announce(.removed(queue: queue))
     }
 
@@ -320,14 +333,32 @@ public actor QueueWorker: Supervision.Worker {
         announce(.resumed)
     }
 
-    /// How many messages, or batches, are handled at once from now on. What runs is not disturbed.
-    public func setConcurrency(_ concurrency: Int) {
+    /// How many messages, or batches, are handled at once from now on. What runs is not disturbed. The prefetch follows, unless it was set:
+    /// by the configuration, or ``setPrefetch(_:)``.
+    ///
+    /// - Throws: ``WorkerError/invalidSetting(_:)`` if it is less than 1.
+    public func setConcurrency(_ concurrency: Int) async throws(WorkerError) {
+        if let problem = WorkerConfiguration.problem(ofConcurrency: concurrency) { throw .invalidSetting(problem) }
+        self.concurrency = concurrency
         runner.setConcurrency(concurrency)
+        if givenPrefetch == nil { await applyPrefetch() }
     }
 
-    /// How many messages the broker may have handed over that are not settled, from now on.
-    public func setPrefetch(_ prefetch: UInt16) async {
-        self.prefetch = max(1, prefetch)
+    /// How many messages the broker may have handed over that are not settled, from now on. Nil: what is handled at once, also when that
+    /// changes.
+    ///
+    /// - Throws: ``WorkerError/invalidSetting(_:)`` if it is 0, or less than a batch.
+    public func setPrefetch(_ prefetch: UInt16?) async throws(WorkerError) {
+        if let problem = WorkerConfiguration.problem(ofPrefetch: prefetch, batchSize) { throw .invalidSetting(problem) }
+        givenPrefetch = prefetch
+        await applyPrefetch()
+    }
+
+    private var prefetch: UInt16 {
+        givenPrefetch ?? WorkerDescription.prefetch(concurrency: concurrency, batchSize: batchSize)
+    }
+
+    private func applyPrefetch() async {
         for source in sources.values { await source.loop.setPrefetch(prefetch) }
     }
 
@@ -393,6 +424,12 @@ extension MessageProcessing {
 }
 
 extension QueueWorker: ObservableWorker {
+    /// Of how many queues it gets messages, and how many it has.
+    nonisolated var consumedQueues: (count: Int, all: Int) {
+        let loops = shownSources.withLock { $0.values.map(\.loop) }
+        return (loops.count { $0.look.isConsuming }, loops.count)
+    }
+
     package nonisolated func look() -> WorkerLook {
         var look = WorkerLook()
         look.deliveries = runner.look
@@ -446,9 +483,25 @@ struct WorkerDescription: Sendable {
     }
 
     var prefetch: UInt16 {
+        configuration.prefetch ?? Self.prefetch(concurrency: configuration.concurrency, batchSize: batchSize)
+    }
+
+    /// What is handled at once.
+    static func prefetch(concurrency: Int, batchSize: Int) -> UInt16 {
         let size = min(max(1, batchSize), Int(UInt16.max))
-        let handled = max(1, configuration.concurrency).multipliedReportingOverflow(by: size)
-        return configuration.prefetch ?? UInt16(clamping: handled.overflow ? .max : handled.partialValue)
+        let handled = max(1, concurrency).multipliedReportingOverflow(by: size)
+        return UInt16(clamping: handled.overflow ? .max : handled.partialValue)
+    }
+
+    /// What is wrong with all this, if anything.
+    var problem: String? {
+        if let problem = configuration.problem(with: retry, batchSize: batchSize) { return problem }
+        if batchSize < 1 || batchSize > Int(UInt16.max) {
+            return "size must be from 1 to \(UInt16.max) messages, not \(batchSize)"
+        }
+        if batchDelay < .zero { return "a batch cannot wait for \(batchDelay): within must not be negative" }
+        if queues.isEmpty { return "a worker needs a queue: from is empty" }
+        return handler.problem ?? queues.lazy.compactMap { WorkerTopology.problem(of: $0) }.first
     }
 
     var engineSettings: DeliveryCore.Settings {

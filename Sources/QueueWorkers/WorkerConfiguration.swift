@@ -56,16 +56,28 @@ public struct WorkerConfiguration: Sendable {
         case finish
     }
 
-    func check(_ retry: WorkerRetry) throws(WorkerError) {
-        var problems = [retry.problem, rate?.problem, killSwitch?.problem, deduplication?.problem].compactMap { $0 }
-        if concurrency < 1 { problems.append("concurrency must be at least 1, not \(concurrency)") }
-        if prefetch == 0 { problems.append("prefetch must be at least 1") }
-        if handlerTimeLimit <= .zero {
-            problems.append("handlerTimeLimit must be more than nothing, not \(handlerTimeLimit)")
-        }
-        if drainTimeout < .zero { problems.append("drainTimeout must not be negative, but is \(drainTimeout)") }
-        if deliveryLimit < 1 { problems.append("deliveryLimit must be at least 1, not \(deliveryLimit)") }
-        if let problem = problems.first { throw .invalidSetting(problem) }
+    /// What is wrong with these values, if anything.
+    func problem(with retry: WorkerRetry, batchSize: Int) -> String? {
+        let problems = [
+            retry.problem, rate?.problem, killSwitch?.problem, deduplication?.problem,
+            Self.problem(ofConcurrency: concurrency), Self.problem(ofPrefetch: prefetch, batchSize),
+        ]
+        if let problem = problems.lazy.compactMap({ $0 }).first { return problem }
+        if handlerTimeLimit <= .zero { return "handlerTimeLimit must be more than nothing, not \(handlerTimeLimit)" }
+        if drainTimeout < .zero { return "drainTimeout must not be negative, but is \(drainTimeout)" }
+        return deliveryLimit < 1 ? "deliveryLimit must be at least 1, not \(deliveryLimit)" : nil
+    }
+
+    static func problem(ofConcurrency concurrency: Int) -> String? {
+        concurrency < 1 ? "concurrency must be at least 1, not \(concurrency)" : nil
+    }
+
+    static func problem(ofPrefetch prefetch: UInt16?, _ batchSize: Int) -> String? {
+        guard let prefetch else { return nil }
+        if prefetch == 0 { return "prefetch must be at least 1" }
+        return Int(prefetch) < batchSize
+            ? "with a prefetch of \(prefetch) no batch ever has \(batchSize) messages: set it to \(batchSize) at least, or leave it nil"
+            : nil
     }
 }
 
@@ -117,6 +129,9 @@ public enum WorkerEvent: Sendable {
 }
 
 /// Stands around the messages of a worker.
+///
+/// Those of a batch have theirs side by side: the batch begins when the last has called `next`, or has ended without, and `next` returns when
+/// the batch has ended, or throws what went wrong with that message. What an interceptor holds meanwhile, it holds for the whole batch.
 public protocol WorkerInterceptor: Sendable {
     /// Stands around one message.
     ///

@@ -22,6 +22,14 @@ public struct WorkerRetry: Sendable, Hashable {
     public var pauses: [Duration]
     /// What becomes of a message when the last attempt has failed.
     public var exhausted: Exhausted
+    /// What was wrong with what the pauses were to be made of. It is told when the worker starts.
+    private var mistake: String?
+
+    private init(pauses: [Duration], exhausted: Exhausted, mistake: String? = nil) {
+        self.pauses = pauses
+        self.exhausted = exhausted
+        self.mistake = mistake
+    }
 
     /// These pauses.
     ///
@@ -34,8 +42,12 @@ public struct WorkerRetry: Sendable, Hashable {
         immediately: Int = 0,
         then exhausted: Exhausted = .park
     ) -> WorkerRetry {
-        let immediately = min(max(0, immediately), maximumAttempts)
-        return WorkerRetry(pauses: Array(repeating: .zero, count: immediately) + pauses, exhausted: exhausted)
+        let count = min(max(0, immediately), maximumAttempts)
+        return WorkerRetry(
+            pauses: Array(repeating: .zero, count: count) + pauses,
+            exhausted: exhausted,
+            mistake: immediately < 0 ? "retry has \(immediately) attempts at once; that cannot be less than 0" : nil
+        )
     }
 
     /// Pauses that grow as the backoff says, without its jitter: each length is a queue.
@@ -45,9 +57,14 @@ public struct WorkerRetry: Sendable, Hashable {
     ///   - attempts: how many attempts in all, from 1 to ``maximumAttempts``.
     ///   - exhausted: what becomes of a message when the last attempt has failed.
     public static func backoff(_ backoff: Backoff, attempts: Int, then exhausted: Exhausted = .park) -> WorkerRetry {
-        // What cannot be meant is refused when the worker starts.
-        guard backoff.problem == nil else { return WorkerRetry(pauses: [.seconds(-1)], exhausted: exhausted) }
-        let count = min(max(1, attempts), maximumAttempts) - 1
+        if let problem = backoff.problem {
+            return WorkerRetry(pauses: [], exhausted: exhausted, mistake: "the backoff of retry: \(problem)")
+        }
+        guard (1...maximumAttempts).contains(attempts) else {
+            let mistake = "retry has \(attempts) attempts; possible are 1 to \(maximumAttempts)"
+            return WorkerRetry(pauses: [], exhausted: exhausted, mistake: mistake)
+        }
+        let count = attempts - 1
         let pauses = (0..<count).map { backoff.delay(afterFailures: $0 + 1, random: 0) }
         return WorkerRetry(pauses: pauses, exhausted: exhausted)
     }
@@ -65,6 +82,7 @@ public struct WorkerRetry: Sendable, Hashable {
 
     /// What is wrong with these values, if anything.
     var problem: String? {
+        if let mistake { return mistake }
         if pauses.count >= Self.maximumAttempts {
             return "retry has \(pauses.count) pauses; at most \(Self.maximumAttempts - 1) are possible"
         }

@@ -125,14 +125,29 @@ struct WorkerTopology: Sendable {
         }
     }
 
-    /// Makes sure of a delay queue that is not among those of the retry policy.
-    func ensureDelay(named name: String, on pool: AMQPPool) async throws {
-        guard !delays.contains(where: { $0.name == name }), declares == .missing,
-            let milliseconds = name.split(separator: ".").last.flatMap({ Int64($0) })
-        else { return }
-        let delay = DelayQueue(.milliseconds(milliseconds), of: queue)
-        guard try await !exists(delay.name, on: pool) else { return }
-        try await declare(delay.name, arguments(of: delay), on: pool)
+    /// Whether this is one of the queues beside the worker's own.
+    func owns(_ name: String) -> Bool { name == failed || name == unhandled || DelayQueue.isOne(name, of: queue) }
+
+    /// Makes sure of one of the queues beside the worker's own, if it may be declared.
+    func ensure(side name: String, on pool: AMQPPool) async throws {
+        guard declares == .missing, try await !exists(name, on: pool) else { return }
+        let milliseconds = name.split(separator: ".").last.flatMap { Int64($0) }
+        if DelayQueue.isOne(name, of: queue), let milliseconds {
+            try await declare(name, arguments(of: DelayQueue(.milliseconds(milliseconds), of: queue)), on: pool)
+        } else {
+            try await declare(name, Self.keeping, on: pool)
+        }
+    }
+
+    /// What is wrong with the name of a worker's queue, if anything. Others are made of it, by what is appended.
+    static func problem(of queue: String) -> String? {
+        if queue.isEmpty { return "a queue needs a name: the broker would make one up, and nobody could publish to it" }
+        let longest = 255 - "\(DelayQueue(DelayQueue.longest, of: "").name)".utf8.count
+        if queue.utf8.count > longest {
+            return
+                "the name of a worker's queue has at most \(longest) bytes, and this one \(queue.utf8.count): \(queue.prefix(50))..."
+        }
+        return nil
     }
 
     private func declare(_ name: String, _ arguments: QueueArguments, on pool: AMQPPool) async throws {

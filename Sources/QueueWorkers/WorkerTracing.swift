@@ -5,9 +5,12 @@ import Tracing
 
 /// Trace context of messages, by OpenTelemetry's conventions for messaging.
 enum WorkerTracing {
-    /// Writes the current context into the headers of a message.
-    static func inject(into headers: inout FieldTable) {
-        guard let context = ServiceContext.current, let instruments = RPCTracing.automatic.resolved else { return }
+    /// Whether messages have spans.
+    static var isOn: Bool { RPCTracing.automatic.resolved != nil }
+
+    /// Writes a context into the headers of a message.
+    static func inject(_ context: ServiceContext? = .current, into headers: inout FieldTable) {
+        guard let context, let instruments = RPCTracing.automatic.resolved else { return }
         instruments.inject(context, into: &headers)
     }
 

@@ -103,4 +103,52 @@ struct InProcessTests {
         #expect(try await worker.deliver(Order(number: 2), headers: ["token": "open sesame"]) == .handled)
         #expect(handled.values == [2])
     }
+
+    @Test("has the interceptors around each message of a batch, which begins when the last has let its message pass")
+    func batchInterceptors() async throws {
+        var configuration = WorkerConfiguration()
+        let events = Record<String>()
+        configuration.interceptors = [Noting(events: events), Token()]
+        let worker = InProcessWorker(
+            batchesOf: Order.self,
+            size: 4,
+            within: .seconds(600),
+            retry: .never(),
+            configuration: configuration
+        ) { batch in
+            events.append("batch \(batch.messages.map(\.value.number).sorted())")
+            for message in batch.messages where message.value.number == 3 { batch.fail(message, with: Broken()) }
+        }
+        let outcomes = try await withThrowingTaskGroup(of: (Int, InProcessWorker.Outcome).self) { group in
+            for number in 1...4 {
+                let token: FieldTable = number == 2 ? [:] : ["token": "open sesame"]
+                group.addTask { (number, try await worker.deliver(Order(number: number), headers: token)) }
+            }
+            return try await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
+        }
+        #expect(outcomes[1] == .handled)
+        #expect(outcomes[4] == .handled)
+        #expect(outcomes[2] == .parked(reason: "Broken()"), "its interceptor refused it")
+        #expect(outcomes[3] == .parked(reason: "Broken()"), "the batch failed it")
+        let seen = events.values
+        #expect(seen.count { $0 == "before" } == 4)
+        #expect(seen.filter { $0.hasPrefix("batch") } == ["batch [1, 3, 4]"])
+        #expect(seen.count { $0 == "failed" } == 2)
+        #expect(seen.count { $0 == "succeeded" } == 2)
+    }
+
+    private struct Noting: WorkerInterceptor {
+        let events: Record<String>
+
+        func intercept(_ context: WorkerContext, next: @Sendable () async throws -> Void) async throws {
+            events.append("before")
+            do {
+                try await next()
+                events.append("succeeded")
+            } catch {
+                events.append("failed")
+                throw error
+            }
+        }
+    }
 }

@@ -145,7 +145,7 @@ struct WorkerPolicyTests {
         #expect(DelayQueue.rounded(.seconds(Int64.max)) == DelayQueue.longest)
         #expect(DelayQueue(.seconds(Int64.max), of: "q").milliseconds == 4_294_967_000)
         for retry in [WorkerRetry.after([.seconds(-1)]), .after([.seconds(Int64.max)])] {
-            #expect(throws: WorkerError.self) { try WorkerConfiguration().check(retry) }
+            #expect(WorkerConfiguration().problem(with: retry, batchSize: 1) != nil)
         }
         let growing = WorkerRetry.backoff(Backoff(minimum: .seconds(1), maximum: .seconds(4)), attempts: 5)
         #expect(growing.pauses == [.seconds(1), .seconds(2), .seconds(4), .seconds(4)])
@@ -154,17 +154,16 @@ struct WorkerPolicyTests {
 
 extension WorkerContext {
     static var sample: WorkerContext {
-        WorkerContext(
-            queue: "orders",
-            attempt: 1,
-            firstArrival: 1000,
-            body: ByteBuffer(),
-            properties: MessageProperties(),
+        let delivery = Delivery(
+            consumerTag: "",
+            deliveryTag: 1,
+            redelivered: false,
             exchange: "",
             routingKey: "orders",
-            redelivered: false,
-            logger: .init(label: "test"),
-            outbox: Outbox()
+            properties: MessageProperties(),
+            body: ByteBuffer()
         )
+        let message = WorkerMessage(delivery, from: "orders", .quorum, now: 1000)
+        return WorkerContext(message, attempt: 1, logger: Logger(label: "test"))
     }
 }

@@ -1,4 +1,5 @@
 import AMQPPool
+import LocalBroker
 import NIOCore
 import QueueWorkers
 import RPCContract
@@ -32,8 +33,8 @@ struct WorkerRunTimeTests {
             try await shop.publish(Order(number: 1))
             try await eventually("it works") { handled.values == ["1 of orders"] }
             let worker = try shop.root.child("orders", as: QueueWorker.self).resolve()
-            await worker.add("refunds")
-            await worker.add("refunds")
+            try await worker.add("refunds")
+            try await worker.add("refunds")
             try await shop.publish(Order(number: 2), to: "refunds")
             try await eventually("it works on both") { handled.values == ["1 of orders", "2 of refunds"] }
             #expect(await worker.queues == ["orders", "refunds"])
@@ -53,7 +54,7 @@ struct WorkerRunTimeTests {
             try await shop.publish(Order(number: 3))
             try await eventually("it works on the other") { handled.values.last == "3 of orders" }
 
-            await worker.add("refunds")
+            try await worker.add("refunds")
             try await eventually("it works on it again") {
                 Set(handled.values).isSuperset(of: ["11 of refunds", "12 of refunds"])
             }
@@ -100,6 +101,145 @@ struct WorkerRunTimeTests {
             try await eventually("it says so") {
                 events.values.filter { ["paused", "resumed"].contains($0) } == ["paused", "resumed"]
             }
+        }
+    }
+
+    @Test("has a prefetch that follows its concurrency, unless it was set, and refuses what cannot be meant")
+    func prefetch() async throws {
+        try await Shop.run { pool in
+            Child.worker(of: Order.self, from: "orders", on: pool) { _, _ in }
+            Child.batchWorker(of: Order.self, from: "batches", on: pool, size: 10, within: .seconds(1)) { _ in }
+        } _: { shop in
+            @Sendable
+            func prefetch(_ queue: String, becomes expected: Int) async throws {
+                try await eventually("the prefetch of \(queue) is \(expected)") {
+                    try await shop.broker.consumers(virtualHost: shop.virtualHost)
+                        .filter { $0.queue == queue }.map(\.prefetch) == [expected]
+                }
+            }
+            let worker = try shop.root.child("orders", as: QueueWorker.self).resolve()
+            let batches = try shop.root.child("batches", as: QueueWorker.self).resolve()
+            try await prefetch("orders", becomes: 10)
+            try await worker.setConcurrency(50)
+            try await prefetch("orders", becomes: 50)
+            try await batches.setConcurrency(3)
+            try await prefetch("batches", becomes: 30)
+            try await worker.setPrefetch(7)
+            try await worker.setConcurrency(20)
+            try await prefetch("orders", becomes: 7)
+            try await worker.setPrefetch(nil)
+            try await prefetch("orders", becomes: 20)
+            for concurrency in [0, -1] {
+                await #expect(throws: WorkerError.self) { try await worker.setConcurrency(concurrency) }
+            }
+            await #expect(throws: WorkerError.self) { try await worker.setPrefetch(0) }
+            await #expect(throws: WorkerError.self, "no batch would be full") { try await batches.setPrefetch(9) }
+            await #expect(throws: WorkerError.self) { try await worker.add("") }
+            try await prefetch("orders", becomes: 20)
+        }
+    }
+
+    @Test("goes on consuming however fast it is changed, paused and resumed", arguments: [false, true])
+    func changedInARow(_ pauses: Bool) async throws {
+        let handled = Record<Int>()
+        try await Shop.run { pool in
+            Child.worker(of: Order.self, from: "orders", on: pool) { order, _ in handled.append(order.number) }
+        } _: { shop in
+            try await shop.publish(Order(number: 0))
+            let worker = try shop.root.child("orders", as: QueueWorker.self).resolve()
+            for number in 1...20 {
+                try await worker.setPrefetch(UInt16(number))
+                if pauses {
+                    await worker.pause()
+                    await worker.resume()
+                }
+                // Each time it is somewhere else in consuming again.
+                for _ in 0..<number * 7 { await Task.yield() }
+            }
+            try await eventually("it consumes with what was set last") {
+                try await shop.broker.consumers(virtualHost: shop.virtualHost).map(\.prefetch) == [20]
+            }
+            try await shop.publish(Order(number: 1))
+            try await eventually("it works") { handled.values == [0, 1] }
+        }
+    }
+
+    @Test("is ready when all the queues are consumed that it has now")
+    func readiness() async throws {
+        var configuration = WorkerConfiguration()
+        configuration.declares = .nothing
+        try await Shop.run { [configuration] pool in
+            Child.worker(of: Order.self, from: "orders", on: pool, retry: .never(), configuration: configuration) {
+                _,
+                _ in
+            }
+        } _: { shop in
+            let worker = try shop.root.child("orders", as: QueueWorker.self).resolve()
+            try await eventually("it consumes") { worker.state == .consuming }
+            try await worker.add("refunds")
+            try await eventually("one is missing") {
+                if case .waiting = worker.state { worker.health.why?.contains("1 of 2 queues") == true } else { false }
+            }
+            await worker.remove("refunds")
+            try await eventually("it has what it needs") { worker.isReady }
+            await worker.remove("orders")
+            #expect(worker.state == .waiting, "it has no queue")
+        } prepare: { pool in
+            try await pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+                for queue in ["orders", "orders.failed"] { _ = try await channel.declareQueue(queue) }
+            }
+        }
+    }
+
+    @Test("declares its queues again that somebody deletes while it runs, and loses nothing meanwhile")
+    func deletedQueues() async throws {
+        struct Late: DecidingError {
+            let failureDecision = FailureDecision.retryAfter(.seconds(2))
+        }
+        try await Shop.run { pool in
+            Child.worker(
+                from: "orders",
+                on: pool,
+                retry: .after([.seconds(1)]),
+                handlers: [
+                    .json(Order.self, type: "order") { _, _ in throw Broken() },
+                    .json(Order.self, type: "late") { _, context in if context.attempt == 1 { throw Late() } },
+                ]
+            )
+        } _: { shop in
+            let publish = { @Sendable (type: String) in
+                let properties = MessageProperties(
+                    contentType: "application/json",
+                    deliveryMode: .persistent,
+                    type: type
+                )
+                try await shop.publish(text: #"{"number":1,"customer":"ann"}"#, properties)
+            }
+            try await publish("order")
+            try await shop.wait(for: 1, in: "orders.failed")
+            let beside = ["orders.failed", "orders.retry.1000", "orders.retry.2000", "orders.unhandled"]
+            for queue in beside {
+                try await shop.pool.withDedicatedChannel { _ = try await $0.deleteQueue(queue) }
+            }
+            for type in ["order", "late", "unknown"] { try await publish(type) }
+            try await shop.wait(for: 1, in: "orders.failed")
+            try await shop.wait(for: 1, in: "orders.unhandled")
+            try await eventually("the late one is done") {
+                let queues = try await shop.broker.queues(virtualHost: shop.virtualHost)
+                let left = queues.filter { $0.name == "orders" || $0.name.contains(".retry.") }
+                return left.count == 3 && left.allSatisfy { $0.messages == 0 }
+            }
+        }
+    }
+
+    @Test("says what is wrong with what it is made of, and does not run", arguments: Mistake.all)
+    func mistakes(_ mistake: Mistake) async throws {
+        let pool = AMQPPool(endpoints: [try Endpoint(url: "amqp://127.0.0.1:1")])
+        let root = Supervisor("shop", intensity: RestartIntensity(0, within: .seconds(1))) { mistake.child(pool) }
+        await #expect {
+            try await root.run()
+        } throws: { error in
+            "\(error)".contains(mistake.text)
         }
     }
 
@@ -153,6 +293,95 @@ struct WorkerRunTimeTests {
             }
         }
     }
+}
+
+/// A worker that cannot be meant, and what is said of it.
+struct Mistake: Sendable, CustomTestStringConvertible {
+    let text: String
+    let child: @Sendable (AMQPPool) -> Child
+
+    var testDescription: String { text }
+
+    private init(_ text: String, _ child: @escaping @Sendable (AMQPPool) -> Child) {
+        self.text = text
+        self.child = child
+    }
+
+    private static func setting(
+        _ text: String,
+        retry: WorkerRetry = .standard,
+        _ change: @escaping @Sendable (inout WorkerConfiguration) -> Void = { _ in }
+    ) -> Mistake {
+        Mistake(text) { pool in
+            var configuration = WorkerConfiguration()
+            change(&configuration)
+            return Child.worker(of: Order.self, from: "orders", on: pool, retry: retry, configuration: configuration) {
+                _,
+                _ in
+            }
+        }
+    }
+
+    private static func batch(
+        _ text: String,
+        size: Int = 10,
+        within time: Duration = .seconds(1),
+        prefetch: UInt16? = nil
+    ) -> Mistake {
+        Mistake(text) { pool in
+            var configuration = WorkerConfiguration()
+            configuration.prefetch = prefetch
+            return Child.batchWorker(
+                of: Order.self,
+                from: "orders",
+                on: pool,
+                size: size,
+                within: time,
+                configuration: configuration
+            ) { _ in }
+        }
+    }
+
+    private static func queues(_ text: String, _ queues: [String]) -> Mistake {
+        Mistake(text) {
+            Child.worker("worker", from: queues, on: $0, codec: BytesCodec()) { (_: ByteBuffer, _: WorkerContext) in }
+        }
+    }
+
+    private static func handlers(_ text: String, _ types: [String]) -> Mistake {
+        Mistake(text) { pool in
+            Child.worker(from: "orders", on: pool, handlers: types.map { .json(Order.self, type: $0) { _, _ in } })
+        }
+    }
+
+    private static let badBackoff = Backoff(minimum: .seconds(-1), maximum: .seconds(1))
+
+    static let all: [Mistake] = [
+        setting("concurrency must be at least 1, not 0") { $0.concurrency = 0 },
+        setting("prefetch must be at least 1") { $0.prefetch = 0 },
+        setting("handlerTimeLimit") { $0.handlerTimeLimit = .zero },
+        setting("drainTimeout") { $0.drainTimeout = .seconds(-1) },
+        setting("deliveryLimit must be at least 1, not 0") { $0.deliveryLimit = 0 },
+        setting("a rate is at least one message, not 0") { $0.rate = DeliveryRate(0, in: .seconds(1)) },
+        setting("a kill switch's share") { $0.killSwitch = KillSwitch(share: 0) },
+        setting("at least one entry, not 0") { $0.deduplication = WorkerDeduplication(maximumEntries: 0) },
+        setting("retry has a pause of -1.0 seconds", retry: .after([.seconds(-1)])),
+        setting("retry has -1 attempts at once", retry: .after([], immediately: -1)),
+        setting("retry has 0 attempts; possible are 1 to 100", retry: .backoff(Backoff(), attempts: 0)),
+        setting("the backoff of retry", retry: .backoff(badBackoff, attempts: 3)),
+        batch("size must be from 1 to 65535 messages, not 0", size: 0),
+        batch("size must be from 1 to 65535 messages, not 65536", size: 65536),
+        batch("within must not be negative", within: .seconds(-1)),
+        batch("with a prefetch of 9 no batch ever has 10 messages", prefetch: 9),
+        queues("a worker needs a queue: from is empty", []),
+        queues("a queue needs a name", ["orders", ""]),
+        queues(
+            "the name of a worker's queue has at most 238 bytes, and this one 239",
+            [String(repeating: "q", count: 239)]
+        ),
+        handlers("a worker needs a handler: handlers is empty", []),
+        handlers("more than one for the type order", ["order", "refund", "order"]),
+    ]
 }
 
 /// Holds up whoever waits until it is opened.

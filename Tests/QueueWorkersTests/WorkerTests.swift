@@ -356,14 +356,14 @@ struct WorkerTests {
             }
             try await shop.publish(Order(number: 2))
             #expect(handled.values == [1])
-            await worker.setPrefetch(3)
-            await worker.setConcurrency(3)
+            try await worker.setPrefetch(3)
+            try await worker.setConcurrency(3)
             await worker.resume()
             try await eventually("it goes on") { handled.values == [1, 2] }
             try await eventually("with the new prefetch") {
                 try await shop.broker.consumers(virtualHost: shop.virtualHost).map(\.prefetch) == [3]
             }
-            await worker.setPrefetch(5)
+            try await worker.setPrefetch(5)
             try await eventually("changed while it runs") {
                 try await shop.broker.consumers(virtualHost: shop.virtualHost).map(\.prefetch) == [5]
             }

@@ -112,10 +112,10 @@ struct WorkerSettings {
                 try await work(url, configuration, fails: true)
             },
             Setting("QueueWorker.setConcurrency#concurrency") { (value: Int) in
-                try await work(url, WorkerConfiguration()) { await $0.setConcurrency(value) }
+                try await work(url, WorkerConfiguration()) { try await $0.setConcurrency(value) }
             },
             Setting("QueueWorker.setPrefetch#prefetch") { (value: UInt16) in
-                try await work(url, WorkerConfiguration()) { await $0.setPrefetch(value) }
+                try await work(url, WorkerConfiguration()) { try await $0.setPrefetch(value) }
             },
             Setting("Child.batchWorker#size") { (value: Int) in
                 try await batch(url, size: value, within: .milliseconds(1))
@@ -171,7 +171,7 @@ private func work(
     _ retry: WorkerRetry = .after([.milliseconds(1)]),
     fails: Bool = false,
     messages: Int = 1,
-    _ change: @escaping @Sendable (QueueWorker) async -> Void = { _ in }
+    _ change: @escaping @Sendable (QueueWorker) async throws -> Void = { _ in }
 ) async throws {
     let pool = AMQPPool(endpoints: [try Endpoint(url: url)], logger: quiet)
     let calls = Calls()
@@ -204,7 +204,7 @@ private func play(
     _ calls: Calls,
     messages: Int,
     attempts: Int,
-    _ change: @escaping @Sendable (QueueWorker) async -> Void
+    _ change: @escaping @Sendable (QueueWorker) async throws -> Void
 ) async throws {
     let root = Supervisor("app", intensity: RestartIntensity(0, within: .seconds(1)), logger: quiet) {
         pool.supervisor
@@ -228,7 +228,7 @@ private func play(
         }
     }
     try await calls.wait(for: attempts)
-    if let worker = try? root.child("worked", as: QueueWorker.self).resolve() { await change(worker) }
+    if let worker = try? root.child("worked", as: QueueWorker.self).resolve() { try await change(worker) }
     try await calls.wait(for: messages * attempts)
     await root.stop()
     try await ended.value.get()

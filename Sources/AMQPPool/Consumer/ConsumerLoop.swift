@@ -54,7 +54,10 @@ package final class ConsumerLoop: Sendable {
         var offset: Int64?
         var prefetch: UInt16
         var isPaused = false
-        var interruption: OneShot<ConsumerSession.Interruption>?
+        /// Whether it was told that it consumes.
+        var isUp = false
+        /// What was started last, whether it has ended or not.
+        var consuming: ConsumerSession.Consuming?
         var resumed: OneShot<Void>?
         /// Why consuming is not possible at present.
         var problem: String?
@@ -85,7 +88,7 @@ package final class ConsumerLoop: Sendable {
     package var look: (isConsuming: Bool, interruption: String?, prefetch: UInt16) {
         state.withLock { state in
             let isOpen = state.session.map { $0.channel.closedError == nil } ?? false
-            let isConsuming = isOpen && !state.isPaused && state.problem == nil && state.interruption != nil
+            let isConsuming = isOpen && !state.isPaused && state.problem == nil && state.consuming != nil
             return (isConsuming, state.problem, state.prefetch)
         }
     }
@@ -99,7 +102,7 @@ package final class ConsumerLoop: Sendable {
     ///   there is no queue, if the policy says so.
     package func run() async throws {
         var failures = 0
-        var (wasOpen, isConsuming) = (false, false)
+        var wasOpen = false
         var missingSince: ContinuousClock.Instant?
         while true {
             try await waitWhilePaused()
@@ -111,8 +114,7 @@ package final class ConsumerLoop: Sendable {
                 wasOpen = true
                 interruption = try await consume(on: session)
                 missingSince = nil
-                if !isConsuming {
-                    isConsuming = true
+                if setUp(true) {
                     settings.log.up(session.channel.connection, number: 0, also: ["queue": "\(settings.queue)"])
                 }
             } catch {
@@ -129,10 +131,7 @@ package final class ConsumerLoop: Sendable {
                     throw error
                 }
                 interrupted("\(error)", (error as? AMQPError).map { $0.replyCode == 404 } ?? true)
-                if isConsuming {
-                    isConsuming = false
-                    settings.log.handle(.down(.init(error)))
-                }
+                if setUp(false) { settings.log.handle(.down(.init(error))) }
                 failure = BrokerStory.Failure("consume", error)
                 interruption = nil
             }
@@ -143,14 +142,24 @@ package final class ConsumerLoop: Sendable {
                     failures = 0
                     continue
                 }
-                interrupted("\(reason)", false)
-                isConsuming = false
-                settings.log.handle(.down(reason.loss))
+                interrupted(reason.loss.reason, false)
+                if setUp(false) { settings.log.handle(.down(reason.loss)) }
             }
             failures = begun.duration(to: .now) >= settings.backoff.resetAfter ? 1 : failures + 1
             let delay = settings.backoff.delay(afterFailures: failures, random: .random(in: 0..<1))
             if let failure { tell(failure, retryIn: delay) }
             try await Task.sleep(for: delay)
+        }
+    }
+
+    /// Whether the log has been told that it consumes, and not that it does not any more.
+    package var isUp: Bool { state.withLock { $0.isUp } }
+
+    /// Returns whether that is new.
+    private func setUp(_ isUp: Bool) -> Bool {
+        state.withLock { state in
+            defer { state.isUp = isUp }
+            return state.isUp != isUp
         }
     }
 
@@ -179,25 +188,22 @@ package final class ConsumerLoop: Sendable {
         if type == .stream, arguments.streamOffset == nil { arguments.streamOffset = .next }
         // Where it was when its channel was lost, and not where it began.
         if let offset { arguments.streamOffset = .offset(offset) }
-        let interruption = try await session.consume(
+        let consuming = try await session.consume(
             settings.queue,
             type: type,
             exclusive: settings.exclusive,
             arguments: arguments.fieldTable()
         )
-        let isPaused = state.withLock { state in
-            state.interruption = interruption
+        // Who has changed something meanwhile has not seen this consumer.
+        let (isPaused, isOutdated) = state.withLock { state in
+            state.consuming = consuming
             state.problem = nil
-            return state.isPaused
+            return (state.isPaused, state.isPaused || state.prefetch != prefetch)
         }
-        if isPaused {
-            // Meanwhile.
-            await session.cancel(timeout: .seconds(10))
-            runner.giveBack()
-            interruption.set(.reconfigured)
-        }
+        if isOutdated { await session.reconfigure(consuming) }
+        if isPaused { runner.giveBack() }
         settings.onConsuming(type)
-        return interruption
+        return consuming.interruption
     }
 
     /// The channel as before, the one that an earlier incarnation left, or a new one.
@@ -266,13 +272,10 @@ package final class ConsumerLoop: Sendable {
 
     /// Consumes no more until ``resume()``: what was not begun is given back.
     package func pause() async {
-        let interruption = state.withLock { state in
+        await reconfigure { state in
             state.isPaused = true
             if state.resumed == nil { state.resumed = OneShot() }
-            return state.interruption
         }
-        await stopConsuming()
-        interruption?.set(.reconfigured)
     }
 
     package func resume() {
@@ -286,24 +289,23 @@ package final class ConsumerLoop: Sendable {
 
     /// How many deliveries may be unsettled from now on. Consuming begins anew; what is being handled is not disturbed.
     package func setPrefetch(_ prefetch: UInt16) async {
-        let interruption = state.withLock { state in
-            state.prefetch = max(1, prefetch)
-            return state.isPaused ? nil : state.interruption
+        await reconfigure { $0.prefetch = max(1, prefetch) }
+    }
+
+    private func reconfigure(_ change: (inout sending State) -> Void) async {
+        let (session, consuming) = state.withLock { state in
+            change(&state)
+            return (state.session, state.consuming)
         }
-        guard let interruption else { return }
-        if let session = state.withLock({ $0.session }) { await session.cancel(timeout: .seconds(10)) }
-        interruption.set(.reconfigured)
+        // A channel that is over has told so.
+        guard let session, let consuming, session.channel.closedError == nil else { return }
+        await session.reconfigure(consuming)
     }
 
     private func waitWhilePaused() async throws {
         while let resumed = state.withLock({ $0.isPaused ? $0.resumed : nil }) {
             guard await resumed.wait() != nil else { throw CancellationError() }
         }
-    }
-
-    private func stopConsuming() async {
-        guard let session = state.withLock({ $0.session }), session.channel.closedError == nil else { return }
-        await session.cancel(timeout: .seconds(10))
     }
 
     // MARK: Ending

@@ -30,6 +30,12 @@ final class ConsumerSession: DeliverySource {
         case reconfigured
     }
 
+    /// One consumer at the broker.
+    struct Consuming: Sendable {
+        let tag: String
+        let interruption: OneShot<Interruption>
+    }
+
     private struct State {
         var source: UInt64 = 0
         var tag: String?
@@ -77,13 +83,13 @@ final class ConsumerSession: DeliverySource {
 
     // MARK: Consuming
 
-    /// Starts the consumer, and returns what tells when it has ended.
+    /// Starts a consumer, and returns what tells when it has ended.
     func consume(
         _ name: String,
         type: QueueArguments.QueueType?,
         exclusive: Bool,
         arguments: FieldTable
-    ) async throws(AMQPError) -> OneShot<Interruption> {
+    ) async throws(AMQPError) -> Consuming {
         let interruption = OneShot<Interruption>()
         // Known before it is sent, so that it can be cancelled whatever happens meanwhile.
         let tag = "swift-consumer-\(UInt64.random(in: .min ... .max))"
@@ -105,7 +111,7 @@ final class ConsumerSession: DeliverySource {
             onCancel: { interruption.set(.cancelledByBroker) }
         )
         channel.onClosed { [weak interruption] in interruption?.set(.channelEnded($0)) }
-        return interruption
+        return Consuming(tag: tag, interruption: interruption)
     }
 
     private func delivered(_ delivery: Delivery) {
@@ -191,9 +197,15 @@ final class ConsumerSession: DeliverySource {
 
     // MARK: Ending
 
-    /// Cancels the consumer. When that fails, the channel is over, or about to be closed for it.
+    /// Cancels the consumer that was started last. When that fails, the channel is over, or about to be closed for it.
     func cancel(timeout: Duration) async {
         if let tag { try? await channel.cancel(tag, timeout: timeout) }
+    }
+
+    /// Cancels this consumer, and none that was started meanwhile, so that it is started anew with what has changed.
+    func reconfigure(_ consuming: Consuming) async {
+        try? await channel.cancel(consuming.tag, timeout: .seconds(10))
+        consuming.interruption.set(.reconfigured)
     }
 
     /// Nothing goes to the channel any more; what is being handled is cancelled.

@@ -44,6 +44,8 @@ package struct BrokerStory: Sendable {
         case up(number: Int?, place: Logger.Metadata)
         /// One connection less works.
         case down(Loss)
+        /// It is to have so many connections from now on. `lost`: one that worked is not meant any more.
+        case resized(Int, lost: Bool)
         /// The broker accepts no messages on any connection, for this reason; `nil`: it does again.
         case blocked(String?)
         /// It begins to stop, and has so much in work.
@@ -128,7 +130,7 @@ package struct BrokerStory: Sendable {
     private static let mostReasons = 16
     private static let interval = Duration.seconds(60)
 
-    package let subject: Subject
+    package private(set) var subject: Subject
     private var phase = Phase.new
     package private(set) var up = 0
     private var wasUp = false
@@ -151,6 +153,7 @@ package struct BrokerStory: Sendable {
         case .failed(let number, let place, let failure, let delay): failed(number, place, failure, delay, at: now)
         case .up(let number, let place): cameUp(number, place, at: now)
         case .down(let loss): wentDown(loss, at: now)
+        case .resized(let count, let lost): resized(count, lost)
         case .blocked(let reason): blocked(reason, at: now)
         case .stopping(let inWork): stopping(inWork)
         case .stopped(let reason): stopped(reason)
@@ -273,6 +276,12 @@ package struct BrokerStory: Sendable {
         outage?.isTold = true
         blockedSince = nil
         say(loss.isOrderly ? .info : .warning, "\(subject.kind) has lost \(loss.all)", ["reason": "\(loss.reason)"])
+    }
+
+    private mutating func resized(_ count: Int, _ lost: Bool) {
+        subject.connections = count
+        if lost, up > 0 { up -= 1 }
+        if up > 0, up >= count { outage = nil }
     }
 
     private mutating func blocked(_ reason: String?, at now: Instant) {
