@@ -304,10 +304,10 @@ extension WorkerHandler {
     ) -> WorkerHandler where Codec.Value: Sendable & SendableMetatype {
         var result = WorkerHandler(decode: decoder(codec)) { inputs in
             var errors: [(any Error)?] = []
-            for (value, context) in inputs {
+            for input in inputs {
                 errors.append(
-                    await failure(context, interceptors) {
-                        if let value = value as? Codec.Value { try await handler(value, context) }
+                    await failure(input.context, interceptors) {
+                        if let value = input.value as? Codec.Value { try await handler(value, input.context) }
                     }
                 )
             }
@@ -329,10 +329,10 @@ extension WorkerHandler {
             },
             handle: { inputs in
                 var errors: [(any Error)?] = []
-                for (value, context) in inputs {
+                for input in inputs {
                     errors.append(
-                        await failure(context, interceptors) {
-                            try await byType[context.properties.type ?? ""]?.handle(value, context)
+                        await failure(input.context, interceptors) {
+                            try await byType[input.context.properties.type ?? ""]?.handle(input.value, input.context)
                         }
                     )
                 }
@@ -358,11 +358,7 @@ extension WorkerHandler {
         _ handler: @escaping @Sendable (MessageBatch<Codec.Value>) async throws -> Void
     ) -> WorkerHandler where Codec.Value: Sendable & SendableMetatype {
         let handle: Handle = { inputs in
-            let batch = MessageBatch(
-                inputs.compactMap { input in
-                    (input.value as? Codec.Value).map { (value: $0, context: input.context) }
-                }
-            )
+            let batch = MessageBatch<Codec.Value>(inputs)
             do {
                 try await handler(batch)
                 return batch.outcome(nil)
@@ -381,7 +377,7 @@ extension WorkerHandler {
     /// Handles a batch with the span and the interceptors of each message around it: side by side, and the batch begins when the last of
     /// them has called its `next`, or ended without.
     private static func gathered(
-        _ inputs: [(value: any Sendable, context: WorkerContext)],
+        _ inputs: [Input],
         _ interceptors: [any WorkerInterceptor],
         _ handle: @escaping Handle
     ) async -> [(any Error)?] {

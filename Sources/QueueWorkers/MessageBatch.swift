@@ -23,13 +23,18 @@ public struct MessageBatch<Value: Sendable>: Sendable {
 
     /// The messages, in the order in which they came.
     public let messages: [Message]
-    private let failures: Failures
+    private let count: Int
+    private let failures = Failures()
 
-    init(_ messages: [(value: Value, context: WorkerContext)]) {
-        self.messages = messages.enumerated().map {
-            Message(value: $0.element.value, context: $0.element.context, index: $0.offset)
+    init(_ inputs: [WorkerHandler.Input]) {
+        count = inputs.count
+        var messages: [Message] = []
+        messages.reserveCapacity(count)
+        for (index, input) in inputs.enumerated() {
+            guard let value = input.value as? Value else { continue }
+            messages.append(Message(value: value, context: input.context, index: index))
         }
-        failures = Failures()
+        self.messages = messages
     }
 
     /// This message was not handled. What becomes of it is decided as if its handler had thrown this.
@@ -39,7 +44,9 @@ public struct MessageBatch<Value: Sendable>: Sendable {
 
     func outcome(_ error: (any Error)?) -> [(any Error)?] {
         let failed = failures.errors.withLock { $0 }
-        return messages.map { failed[$0.index] ?? error }
+        var outcome = [(any Error)?](repeating: error, count: count)
+        for (index, error) in failed where outcome.indices.contains(index) { outcome[index] = error }
+        return outcome
     }
 
     private final class Failures: Sendable {

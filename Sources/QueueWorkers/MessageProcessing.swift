@@ -16,7 +16,13 @@ struct WorkerHandler: Sendable {
     var hasTypes = false
     /// What is wrong with what it was made of.
     var problem: String?
-    typealias Handle = @Sendable ([(value: any Sendable, context: WorkerContext)]) async -> [(any Error)?]
+    typealias Handle = @Sendable ([Input]) async -> [(any Error)?]
+
+    /// A message that is to be handled. No tuple: types of those are looked up each time.
+    struct Input: Sendable {
+        let value: any Sendable
+        let context: WorkerContext
+    }
 
     /// Handles messages together, and returns what went wrong with each.
     var handle: Handle
@@ -108,7 +114,9 @@ struct MessageProcessing: Sendable {
         }
         let present = works.indices.filter { works[$0].value != nil }
         if !present.isEmpty {
-            let inputs = present.compactMap { index in works[index].value.map { ($0, works[index].context) } }
+            let inputs = present.compactMap { index in
+                works[index].value.map { WorkerHandler.Input(value: $0, context: works[index].context) }
+            }
             for (index, error) in zip(present, await handler.handle(inputs)) { works[index].error = error }
         }
         for index in present where works[index].error == nil {
