@@ -117,13 +117,14 @@ struct Shop: Sendable {
         }
     }
 
-    /// A quorum queue refuses messages until it has elected its leader.
+    /// A quorum queue refuses messages until it has elected its leader. Under load a broker closes the connection for such a message instead,
+    /// and has not taken it either.
     private func whenLed(_ publish: @Sendable () async throws -> Void) async throws {
         try await eventually("it is published") {
             do {
                 try await publish()
                 return true
-            } catch AMQPError.nacked {
+            } catch AMQPError.nacked, AMQPError.unconfirmed(.connectionClosedByBroker(code: 541, _)) {
                 return false
             }
         }

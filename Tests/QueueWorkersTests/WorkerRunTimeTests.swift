@@ -38,7 +38,8 @@ struct WorkerRunTimeTests {
             try await shop.publish(Order(number: 2), to: "refunds")
             try await eventually("it works on both") { handled.values == ["1 of orders", "2 of refunds"] }
             #expect(await worker.queues == ["orders", "refunds"])
-            #expect(events.values == ["consuming orders", "consuming refunds"])
+            // More than once, where a broker under load closes the connection meanwhile.
+            #expect(Set(events.values) == ["consuming orders", "consuming refunds"])
 
             // One runs, and two wait behind it.
             try await shop.publish(Order(number: 10), Order(number: 11), Order(number: 12), to: "refunds")
