@@ -63,7 +63,11 @@ struct Distribution: Sendable {
 
         %% 6 is the version of the distribution protocol.
         port_please(Name, Host) -> port_please(Name, Host, infinity).
-        port_please(Name, _, _) -> {port, port(Name), 6}.
+        port_please(Name, _, _) ->
+            case port(Name) of
+                none -> noport;
+                Port -> {port, Port, 6}
+            end.
 
         listen_port_please(Name, _) -> {ok, port(Name)}.
 
@@ -76,7 +80,12 @@ struct Distribution: Sendable {
         port(Name) when is_atom(Name) -> port(atom_to_list(Name));
         port(Name) ->
             [Short | _] = string:split(Name, "@"),
-            [_, Port] = string:split(Short, "-", trailing),
-            list_to_integer(Port).
+            %% RabbitMQ also asks for nodes that it has made up, which are nowhere.
+            try
+                [_, Port] = string:split(Short, "-", trailing),
+                list_to_integer(Port)
+            catch
+                error:_ -> none
+            end.
         """#
 }

@@ -24,11 +24,13 @@ struct BrokerRoundTripTests {
             _ = try await channel.consume(queue: "q", noAck: true, onDelivery: { deliveries.append($0) })
             properties.headers = everyKind
             try await channel.publish(ByteBuffer(), properties: properties, routingKey: "q", mandatory: true)
+            let arrived = try await deliveries.wait(for: 1)[0].properties
             var entries: [FieldTable.Entry] = []
             for entry in everyKind.entries { entries.append(try await delivered(entry)) }
-            properties.headers = FieldTable(entries: entries)
-            let arrived = try await deliveries.wait(for: 1)[0].properties
-            #expect(arrived == properties, "\(arrived) for \(properties)")
+            // A table has no order, and RabbitMQ 4.0 and later sort it.
+            #expect(arrived.headers.entries.sorted { $0.key < $1.key } == entries.sorted { $0.key < $1.key })
+            properties.headers = arrived.headers
+            #expect(arrived == properties)
         }
     }
 
