@@ -211,7 +211,7 @@ let package = Package(
         .target(
             name: "LocalBroker",
             dependencies: [
-                "Supervision",
+                "ConcurrencyPrimitives", "Supervision",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -226,12 +226,12 @@ let package = Package(
         .executableTarget(
             name: "rpc",
             dependencies: [
-                "AMQPPool", "LocalBroker", "QueueWorkers", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
-                "SupervisionObserver",
-                "SupervisionTesting",
+                "AMQPPool", "ConcurrencyPrimitives", "LocalBroker", "QueueWorkers", "RPCCaller", "RPCReceiver",
+                "RPCWire", "Supervision", "SupervisionObserver", "SupervisionTesting",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings

@@ -2,6 +2,14 @@ import Foundation
 import NIOCore
 import NIOPosix
 
+#if canImport(Darwin)
+import Darwin
+#elseif canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
 /// The line to ``ControlScript`` inside the node: many requests at once, each with a deadline.
 final class ControlLink: Sendable {
     /// Succeeds when RabbitMQ has booted; fails when the link ends before.
@@ -10,6 +18,13 @@ final class ControlLink: Sendable {
 
     /// Takes our end of the socket, and owns it from now on, also when this throws.
     init(descriptor: CInt) async throws(LocalBrokerError) {
+        // NIO wants two numbers, and ends the process if it cannot make the second one itself.
+        let output = fcntl(descriptor, F_DUPFD_CLOEXEC, 10)
+        guard output >= 0 else {
+            let reason = String(cString: strerror(errno))
+            _ = close(descriptor)
+            throw .cannotPrepare(path: "the control link", reason: reason)
+        }
         let ready = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: NodeVersions.self)
         self.ready = ready.futureResult
         do {
@@ -19,7 +34,7 @@ final class ControlLink: Sendable {
                         try channel.pipeline.syncOperations.addHandler(ControlHandler(ready: ready))
                     }
                 }
-                .takingOwnershipOfDescriptor(inputOutput: descriptor)
+                .takingOwnershipOfDescriptors(input: descriptor, output: output)
                 .get()
         } catch {
             ready.fail(LocalBrokerError.notRunning)
@@ -27,9 +42,7 @@ final class ControlLink: Sendable {
         }
     }
 
-    deinit { close() }
-
-    func close() { channel.close(promise: nil) }
+    deinit { channel.close(promise: nil) }
 
     /// Lets the process at the other end go on, which waits for it.
     func letGo() { channel.writeAndFlush(ControlOutput.text("go\n"), promise: nil) }

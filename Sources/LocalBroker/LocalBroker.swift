@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Logging
 import NIOCore
 import NIOPosix
@@ -114,7 +115,7 @@ public actor LocalBroker: Worker {
     private let janitor: Janitor
     private var state: State = .stopped
     /// What `run()` waits for: succeeds at the shutdown, fails at an unexpected end.
-    private var fate = makeFate()
+    private var fate: EventLoopPromise<Void>
     private var isFateSealed = false
     private var versions = NodeVersions(rabbitMQ: BrokerVersion(0), erlang: BrokerVersion(0))
 
@@ -133,6 +134,7 @@ public actor LocalBroker: Worker {
     ) async throws(LocalBrokerError) -> LocalBroker {
         try LoopbackPort.check(options.port, option: "port")
         try LoopbackPort.check(options.tls?.port, option: "tls.port")
+        try prepareEventLoops()
         let installation = try Installation.find()
         var attempt = 1
         while true {
@@ -174,6 +176,8 @@ public actor LocalBroker: Worker {
         self.nodeFolder = NodeFolder(in: options.parentFolder, distribution: distribution)
         self.folder = nodeFolder.path
         self.janitor = try Janitor(folder: nodeFolder.path, keepsFiles: options.keepsFiles)
+        // From here on the end of this actor fulfils it: one that nobody fulfils ends the process.
+        fate = makeFate()
         let tlsConfiguration = tlsPort.flatMap { options.tls?.configuration(port: $0) } ?? ""
         try nodeFolder.prepare(
             port: port,
@@ -215,7 +219,7 @@ public actor LocalBroker: Worker {
         case .stopped: break
         }
         for port in [port] + (tlsPort.map { [$0] } ?? []) {
-            guard LoopbackPort.isFree(UInt16(port), reusing: true) else { throw .portInUse(port) }
+            guard try LoopbackPort.isFree(UInt16(port), reusing: true) else { throw .portInUse(port) }
         }
         state = .changing
         if isFateSealed { fate = makeFate() }
@@ -355,6 +359,14 @@ public actor LocalBroker: Worker {
     ) async throws(LocalBrokerError) -> Result {
         try await running().control.request(command, arguments, timeout: options.requestTimeout, as: type)
     }
+}
+
+/// Makes the event loops of the process, which it could not do without later.
+func prepareEventLoops() throws(LocalBrokerError) {
+    let error = FileDescriptors.prepare(eventLoops: NIOSingletons.groupLoopCountSuggestion) {
+        _ = MultiThreadedEventLoopGroup.singleton
+    }
+    if let error { throw .cannotPrepare(path: "the event loops", reason: String(cString: strerror(error))) }
 }
 
 private func makeFate() -> EventLoopPromise<Void> {

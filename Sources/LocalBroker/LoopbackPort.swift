@@ -27,7 +27,7 @@ enum LoopbackPort {
                 if given.count > range.count / 2 { given.removeAll() }
                 return given.insert(port).inserted
             }
-            if isNew, Int(port) != other, isFree(port) { return Int(port) }
+            if isNew, Int(port) != other, try isFree(port) { return Int(port) }
         }
         throw .portInUse(Int(range.lowerBound))
     }
@@ -38,15 +38,18 @@ enum LoopbackPort {
         throw .invalidOption(name: name, reason: "must be 1 to 65535, but is \(port)")
     }
 
-    static func isFree(_ port: UInt16, reusing: Bool = false) -> Bool {
-        guard let descriptor = bound(to: port, reusing: reusing) else { return false }
+    /// - Throws: `cannotPrepare` when there is no socket to find out with.
+    static func isFree(_ port: UInt16, reusing: Bool = false) throws(LocalBrokerError) -> Bool {
+        guard let descriptor = try bound(to: port, reusing: reusing) else { return false }
         close(descriptor)
         return true
     }
 
     /// A socket bound to the port; `nil` when the port is taken. It is closed in programs that this process starts: one that
     /// inherited it would keep the port taken, and accept connections that nobody answers.
-    static func bound(to port: UInt16, reusing: Bool) -> CInt? {
+    ///
+    /// - Throws: `cannotPrepare` when there is no socket left to have.
+    static func bound(to port: UInt16, reusing: Bool) throws(LocalBrokerError) -> CInt? {
         #if canImport(Darwin)
         let descriptor = socket(AF_INET, SOCK_STREAM, 0)
         #elseif canImport(Musl)
@@ -55,7 +58,9 @@ enum LoopbackPort {
         // At once, for another thread may start a program at any time.
         let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         #endif
-        guard descriptor >= 0 else { return nil }
+        guard descriptor >= 0 else {
+            throw .cannotPrepare(path: "a socket", reason: String(cString: strerror(errno)))
+        }
         #if canImport(Darwin)
         _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
         #endif

@@ -1,6 +1,10 @@
 import AMQPPool
 import ArgumentParser
+internal import ConcurrencyPrimitives
+import Foundation
 import Logging
+import NIOCore
+import NIOPosix
 
 @main
 struct RPCTool: AsyncParsableCommand {
@@ -24,6 +28,19 @@ struct RPCTool: AsyncParsableCommand {
             Completions.self,
         ]
     )
+
+    static func main() async {
+        // What needs event loops would end the process by a trap.
+        let error = FileDescriptors.prepare(eventLoops: NIOSingletons.groupLoopCountSuggestion) {
+            _ = MultiThreadedEventLoopGroup.singleton
+        }
+        if let error {
+            let reason = "too few file descriptors are left: \(String(cString: strerror(error))) (ulimit -n)"
+            FileHandle.standardError.write(Data("Error: \(reason)\n".utf8))
+            exit(withError: ExitCode.failure)
+        }
+        await main(nil)
+    }
 }
 
 struct BrokerOptions: ParsableArguments {

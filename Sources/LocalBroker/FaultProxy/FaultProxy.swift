@@ -107,30 +107,32 @@ public actor FaultProxy: Worker {
     /// - Parameters:
     ///   - broker: where it connects to. It may be stopped and started again.
     ///   - port: the port of 127.0.0.1 to listen on; a free one if nil.
-    ///   - eventLoopGroup: where it runs; must outlive it.
-    /// - Throws: `invalidOption`, `portInUse`.
+    ///   - eventLoopGroup: where it runs; must outlive it. Nil is the process-wide singleton group.
+    /// - Throws: `invalidOption`, `portInUse`, `cannotPrepare`.
     public static func start(
         to broker: LocalBroker,
         port: Int? = nil,
-        eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
+        eventLoopGroup: (any EventLoopGroup)? = nil
     ) async throws(LocalBrokerError) -> FaultProxy {
         try await start(toPort: broker.port, port: port, eventLoopGroup: eventLoopGroup)
     }
 
     /// Starts a proxy in front of whatever listens on a port of 127.0.0.1.
     ///
-    /// - Throws: `invalidOption`, `portInUse`.
+    /// - Throws: `invalidOption`, `portInUse`, `cannotPrepare`.
     public static func start(
         toPort target: Int,
         port: Int? = nil,
-        eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
+        eventLoopGroup: (any EventLoopGroup)? = nil
     ) async throws(LocalBrokerError) -> FaultProxy {
         try LoopbackPort.check(target, option: "toPort")
         try LoopbackPort.check(port, option: "port")
+        if eventLoopGroup == nil { try prepareEventLoops() }
+        let group = eventLoopGroup ?? MultiThreadedEventLoopGroup.singleton
         var attempt = 1
         while true {
             let chosen = if let port { port } else { try LoopbackPort.free() }
-            let proxy = FaultProxy(port: chosen, target: target, eventLoop: eventLoopGroup.next())
+            let proxy = FaultProxy(port: chosen, target: target, eventLoop: group.next())
             await proxy.resetLinksAtEnd()
             do {
                 try await proxy.listen()
@@ -257,8 +259,9 @@ public actor FaultProxy: Worker {
     }
 
     private func listen() async throws(LocalBrokerError) {
-        let socket = UInt16(exactly: port).flatMap { LoopbackPort.bound(to: $0, reusing: true) }
-        guard let socket else { throw .portInUse(port) }
+        guard let number = UInt16(exactly: port), let socket = try LoopbackPort.bound(to: number, reusing: true) else {
+            throw .portInUse(port)
+        }
         let bootstrap = ServerBootstrap(group: eventLoop, childGroup: eventLoop)
             .serverChannelOption(.backlog, value: 1024)
             .childChannelOption(.autoRead, value: false)
