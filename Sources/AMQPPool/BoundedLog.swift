@@ -2,7 +2,7 @@ import Logging
 import Synchronization
 
 /// What is logged of messages, no more than so many lines of a kind in a while: whoever may publish must not be able to fill the log.
-/// What was left out is counted in the next line of its kind.
+/// What was left out is counted in the next line of its kind. Control characters are escaped: nobody writes lines of their own.
 package final class BoundedLog<Kind: CaseIterable & RawRepresentable & Sendable>: Sendable where Kind.RawValue == Int {
     private let budgets: Mutex<[Int: LogBudget]>
     private let suppressedKey: String
@@ -27,7 +27,7 @@ package final class BoundedLog<Kind: CaseIterable & RawRepresentable & Sendable>
         guard let suppressed = budgets.withLock({ $0[kind.rawValue, default: LogBudget()].spend(at: now) }) else {
             return
         }
-        var metadata = metadata()
+        var metadata = metadata().escaped
         if suppressed > 0 { metadata[suppressedKey] = "\(suppressed)" }
         logger.log(level: level, message, metadata: metadata)
     }

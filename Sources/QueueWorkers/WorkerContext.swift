@@ -35,8 +35,8 @@ public struct WorkerContext: Sendable {
     /// Names the message in what is logged. Made when it is asked for.
     public var logger: Logger {
         var logger = outbox.logger
-        logger[metadataKey: "messaging.destination.name"] = "\(queue)"
-        if let messageID { logger[metadataKey: "messaging.message.id"] = "\(messageID)" }
+        logger[metadataKey: "messaging.destination.name"] = "\(queue.escaped)"
+        if let messageID { logger[metadataKey: "messaging.message.id"] = "\(messageID.escaped)" }
         return logger
     }
 

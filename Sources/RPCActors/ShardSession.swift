@@ -13,6 +13,8 @@ import Synchronization
 ///
 /// The end of the channel ends everything at once: its handlers are cancelled, its activations answer nothing any more.
 final class ShardSession: Sendable {
+    private enum LogKind: Int, CaseIterable { case crashed }
+
     private struct Request {
         let delivery: Delivery
         let shard: Int
@@ -49,6 +51,8 @@ final class ShardSession: Sendable {
     private let make: @Sendable (VirtualActivation) async throws -> any DistributedActor
     private let type: any DistributedActor.Type
     private let logger: Logger
+    /// Whoever may call decides how often an actor crashes.
+    private let log = BoundedLog(LogKind.self)
     private let turns = Turns<UInt64>()
     private let state: Mutex<State>
     private let hasWarned = OnceFlag()
@@ -399,7 +403,7 @@ final class ShardSession: Sendable {
             state.activations[identity.name] = nil
         }
         system.local.remove(identity)
-        logger.error("a virtual actor crashed", metadata: ["actor": "\(identity)", "error": "\(error)"])
+        log(.crashed, .error, to: logger, "a virtual actor crashed", ["actor": "\(identity)", "error": "\(error)"])
     }
 
     private func used(_ name: String) {

@@ -108,11 +108,12 @@ extension RPCCaller {
     }
 
     private static func metadata(_ request: OutgoingRequest, _ id: RequestID, _ error: RPCError) -> Logger.Metadata {
-        [
+        let metadata: Logger.Metadata = [
             LogKey.messageID.rawValue: "\(id)", LogKey.destination.rawValue: "\(request.destination)",
             LogKey.procedure.rawValue: "\(request.procedure ?? "")", LogKey.outcome.rawValue: "\(error.kind)",
             LogKey.error.rawValue: "\(error)",
         ]
+        return metadata.escaped
     }
 
     private func intercepted(

@@ -19,8 +19,8 @@ public struct RPCContext: Sendable {
     /// The receiver's logger, with the metadata `rpc.procedure` and `rpc.message_id`.
     public var logger: Logger {
         var logger = plainLogger
-        logger[metadataKey: LogKey.procedure.rawValue] = "\(procedure)"
-        if let messageID { logger[metadataKey: LogKey.messageID.rawValue] = "\(messageID)" }
+        logger[metadataKey: LogKey.procedure.rawValue] = "\(procedure.escaped)"
+        if let messageID { logger[metadataKey: LogKey.messageID.rawValue] = "\(messageID.escaped)" }
         return logger
     }
     /// Most handlers log nothing.

@@ -207,7 +207,7 @@ extension RequestPolicy {
             LogKey.messageID.rawValue: "\(message.messageID ?? message.correlationID ?? "")",
         ]
         if let outcome { metadata[LogKey.outcome.rawValue] = "\(outcome)" }
-        return metadata
+        return metadata.escaped
     }
 }
 

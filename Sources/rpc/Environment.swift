@@ -1,3 +1,4 @@
+import AMQPPool
 import RPCCaller
 
 #if canImport(Darwin)

@@ -379,11 +379,11 @@ public actor AMQPChannel {
         defer { unloggedRefusals = 0 }
         connection.logger.warning(
             "a message cannot be handed on",
-            metadata: [
+            metadata: ([
                 "queue": "\(refused.queue)", "exchange": "\(refused.exchange)", "routing-key": "\(refused.routingKey)",
                 "message-id": "\(refused.properties?.messageID ?? "")", "reason": "\(refused.reason)",
                 "unlogged": "\(unloggedRefusals)",
-            ]
+            ] as Logger.Metadata).escaped
         )
     }
 

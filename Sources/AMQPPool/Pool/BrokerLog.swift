@@ -1,3 +1,4 @@
+import DequeModule
 package import Logging
 package import Supervision
 import Synchronization
@@ -8,7 +9,7 @@ package final class BrokerLog: Sendable {
     private struct State {
         var story: BrokerStory
         var logger: Logger
-        var unwritten: [(Logger, BrokerStory.Line)] = []
+        var unwritten = UnwrittenLines()
         var isWriting = false
     }
 
@@ -59,7 +60,9 @@ package final class BrokerLog: Sendable {
     package func handle(_ event: BrokerStory.Event) {
         let writes = state.withLock { state in
             let logger = state.logger
-            state.unwritten += state.story.handle(event, at: .now).map { (logger, $0) }
+            for line in state.story.handle(event, at: .now) where line.level >= logger.logLevel {
+                state.unwritten.append(line, to: logger)
+            }
             guard !state.isWriting, !state.unwritten.isEmpty else { return false }
             state.isWriting = true
             return true
@@ -67,15 +70,42 @@ package final class BrokerLog: Sendable {
         // Outside of the lock, and one after the other: a handler of logs may be slow, or need the broker itself.
         while writes {
             let next = state.withLock { state -> (Logger, BrokerStory.Line)? in
-                if state.unwritten.isEmpty {
-                    state.isWriting = false
-                    return nil
-                }
-                return state.unwritten.removeFirst()
+                let next = state.unwritten.next(of: state.story.subject)
+                if next == nil { state.isWriting = false }
+                return next
             }
             guard let (logger, line) = next else { return }
-            logger.log(level: line.level, "\(line.message)", metadata: line.metadata)
+            logger.log(level: line.level, "\(line.message)", metadata: line.metadata.escaped)
         }
+    }
+}
+
+/// The lines that wait for a handler of logs that is slow: the newest ``limit``, and how many older ones were left out.
+private struct UnwrittenLines {
+    static let limit = 256
+
+    private var lines: Deque<(Logger, BrokerStory.Line)> = []
+    private var leftOut: (count: Int, logger: Logger)?
+
+    var isEmpty: Bool { lines.isEmpty && leftOut == nil }
+
+    mutating func append(_ line: BrokerStory.Line, to logger: Logger) {
+        if lines.count == Self.limit, let (logger, _) = lines.popFirst() {
+            leftOut = ((leftOut?.count ?? 0) + 1, logger)
+        }
+        lines.append((logger, line))
+    }
+
+    /// The oldest, or what stands for those that were before it.
+    mutating func next(of subject: BrokerStory.Subject) -> (Logger, BrokerStory.Line)? {
+        guard let (count, logger) = leftOut else { return lines.popFirst() }
+        leftOut = nil
+        let line = BrokerStory.Line(
+            level: .warning,
+            message: "\(subject.kind) left lines out: the log is slower than what happens",
+            metadata: [subject.kind: "\(subject.name)", "suppressed": "\(count)"]
+        )
+        return (logger, line)
     }
 }
 
