@@ -177,6 +177,34 @@ struct TopScreenTests {
         #expect(screen.request.tree == 5)
     }
 
+    @Test("numbers whose sum is none are shown: whoever answers may say anything")
+    func sums() {
+        var overview = overview(trees: [0, 2])
+        for index in overview.trees.indices {
+            overview.trees[index].processes = .max
+            overview.trees[index].restarts = .min
+            overview.trees[index].stopped = .max
+            overview.trees[index].abandoned = .min
+        }
+        let rate = RateSummary(
+            total: .min,
+            rate: -1e308,
+            p99: -1e308,
+            longest: .greatestFiniteMagnitude,
+            outcomes: ["ok": .max, "a": .max, "b": .max]
+        )
+        let caller = CallerSummary(
+            id: 0,
+            service: "s",
+            state: "ready",
+            inFlight: .max,
+            calls: rate,
+            perSecond: [.max, .min]
+        )
+        overview.callers = [caller, caller]
+        #expect(TopScreen.summary(overview).contains("processes \(Int.max)"))
+    }
+
     @Test("workers are shown with what became of their messages, and long lists scroll")
     func workers() {
         var screen = TopScreen()
@@ -253,7 +281,7 @@ struct TopScreenTests {
     @Test(
         "numbers of any size are shown",
         arguments: [
-            Double.nan, .infinity, -1, 0, 1e-9, 3, 99.96, 12_345, 1e300,
+            Double.nan, .infinity, -1, 0, 1e-9, 3, 99.96, 12_345, 1e300, -1e300, -.infinity, -0.0, 1e-320, -1e15,
         ]
     )
     func numbers(value: Double) {

@@ -1,3 +1,4 @@
+import AMQPPool
 import RPCWire
 import SupervisionObserver
 
@@ -89,14 +90,14 @@ extension TopScreen {
     /// One line, also for those who read a pipe.
     static func summary(_ overview: Overview) -> String {
         let trees = overview.trees
-        let down = trees.reduce(0) { $0 + $1.restarting + $1.stopped + $1.starting + $1.stopping }
+        let down = sum(trees.flatMap { [$0.restarting, $0.stopped, $0.starting, $0.stopping] })
         var parts = [
-            "processes \(trees.reduce(0) { $0 + $1.processes })", "down \(down)",
-            "restarts \(trees.reduce(0) { $0 + $1.restarts })", "zombies \(trees.reduce(0) { $0 + $1.abandoned })",
+            "processes \(sum(trees.map(\.processes)))", "down \(down)",
+            "restarts \(sum(trees.map(\.restarts)))", "zombies \(sum(trees.map(\.abandoned)))",
         ]
         if !overview.callers.isEmpty {
             parts.append(rates("calls", overview.callers.compactMap(\.calls)))
-            parts.append("in flight \(overview.callers.reduce(0) { $0 + $1.inFlight })")
+            parts.append("in flight \(sum(overview.callers.map(\.inFlight)))")
         }
         if !overview.receivers.isEmpty { parts.append(rates("requests", overview.receivers.compactMap(\.requests))) }
         let workers = overview.workers
@@ -111,26 +112,35 @@ extension TopScreen {
 
     private static func rates(_ name: String, _ rates: [RateSummary]) -> String {
         let rate = rates.reduce(0) { $0 + $1.rate }
-        let failed = rates.reduce(0) { $0 + $1.total - ($1.outcomes["ok"] ?? 0) }
+        let failed = sum(rates.flatMap { $0.outcomes.filter { $0.key != "ok" }.values })
         let p99 = rates.compactMap(\.p99).max()
         return "\(name) \(number(rate))/s" + (p99.map { " p99 \(milliseconds($0))" } ?? "")
             + (failed > 0 ? " failed \(failed)" : "")
     }
 
+    /// Of numbers that another process says it has: they may be any.
+    private static func sum(_ numbers: [Int]) -> Int {
+        numbers.reduce(0) { sum, number in
+            let (result, overflow) = sum.addingReportingOverflow(number)
+            return overflow ? (number < 0 ? .min : .max) : result
+        }
+    }
+
     static func number(_ value: Double) -> String {
-        guard value.isFinite, value < 1e15 else { return "-" }
+        guard value.isFinite, abs(value) < 1e15 else { return "-" }
         if value >= 10 { return "\(Int(value.rounded()))" }
         let tenths = Int((value * 10).rounded())
         return "\(tenths / 10).\(tenths % 10)"
     }
 
     static func milliseconds(_ value: Double) -> String {
+        guard value.isFinite, abs(value) < 1e15 else { return "-" }
         if value < 1 { return "\(Int((value * 1000).rounded())) µs" }
         return value < 10_000 ? "\(number(value)) ms" : "\(number(value / 1000)) s"
     }
 
     static func time(_ seconds: Double) -> String {
-        guard seconds.isFinite, seconds < 1e12 else { return "-" }
+        guard seconds.isFinite, abs(seconds) < 1e12 else { return "-" }
         switch seconds {
         case ..<10: return "\(number(max(0, seconds))) s"
         case ..<90: return "\(Int(seconds)) s"
