@@ -39,17 +39,12 @@ func callerSupervisor(
     let abandoned = AbandonedQueues()
     // Kept over all incarnations: what the broker refuses it refuses again.
     let brokerLimit = BrokerMessageLimit()
-    let metrics =
-        sharedPool == nil
-        ? PoolMetrics(pool: pool.connection.name ?? service, factory: configuration.metricsFactory) : nil
-    if sharedPool == nil { pool.connection.metrics = metrics }
-    let log = BrokerLog(
-        .init(
-            kind: "caller",
-            name: service,
-            connections: pool.connectionCount,
-            opensConnections: sharedPool == nil
-        ),
+    let reports = ConnectionReports(
+        "caller",
+        service,
+        of: &pool,
+        leasedFrom: sharedPool,
+        metricsFactory: configuration.metricsFactory,
         logger: logger,
         details: { current.value?.replyDetails ?? [:] },
         inWork: { current.value?.count }
@@ -60,15 +55,7 @@ func callerSupervisor(
             current.begin(in: context)
             try configuration.check(service: service)
             guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
-            log.use(context.supervisor.logger)
-            let registry = ChannelRegistry(
-                log: log,
-                metrics: metrics,
-                onChange: { states.update() },
-                lessorsReason: { sharedPool?.reasonForNoConnection }
-            )
-            registry.ends(with: context.pid)
-            return registry
+            return reports.registry(context) { states.update() }
         }
         Child("pending") { context in
             let registry = context.reference("registry", as: ChannelRegistry.self)
@@ -104,5 +91,5 @@ func callerSupervisor(
             onStop: { channel in await current.value?.drain(channel, within: drainTimeout) }
         )
     }
-    .observed(log.follow)
+    .observed(reports.log.follow)
 }

@@ -62,18 +62,13 @@ func receiverSupervisor(
     let consumers = { @Sendable (context: ChildContext) throws -> RequestConsumers in
         try context.poolOwner.child("handlers", as: HandlerProcess.self).resolve().incarnation.consumers
     }
-    let metrics =
-        sharedPool == nil
-        ? PoolMetrics(pool: pool.connection.name ?? service, factory: configuration.metricsFactory) : nil
-    if sharedPool == nil { pool.connection.metrics = metrics }
-    let log = BrokerLog(
-        .init(
-            kind: "receiver",
-            name: service,
-            working: "serving",
-            connections: pool.connectionCount,
-            opensConnections: sharedPool == nil
-        ),
+    let reports = ConnectionReports(
+        "receiver",
+        service,
+        working: "serving",
+        of: &pool,
+        leasedFrom: sharedPool,
+        metricsFactory: configuration.metricsFactory,
         logger: logger,
         details: {
             ["queue": "\(current.value?.consumers.queueName ?? "")", "procedures": "\(procedures.names.count)"]
@@ -92,15 +87,7 @@ func receiverSupervisor(
                     metadata: ["service": "\(service)"]
                 )
             }
-            log.use(context.supervisor.logger)
-            let registry = ChannelRegistry(
-                log: log,
-                metrics: metrics,
-                onChange: { states.update() },
-                lessorsReason: { sharedPool?.reasonForNoConnection }
-            )
-            registry.ends(with: context.pid)
-            return registry
+            return reports.registry(context) { states.update() }
         }
         Child("handlers") { context in
             let registry = try context.reference("registry", as: ChannelRegistry.self).resolve()
@@ -160,5 +147,5 @@ func receiverSupervisor(
             onStop: { channel in await current.value?.consumers.drain(channel) }
         )
     }
-    .observed(log.follow)
+    .observed(reports.log.follow)
 }

@@ -55,7 +55,7 @@ struct TracingTests {
         let received = attributes(server)
         #expect(received["messaging.operation.type"] == .string("process"))
         #expect(received["messaging.message.id"] == sent["messaging.message.id"])
-        let known = Set(RPCWire.SpanAttribute.allCases.map(\.rawValue))
+        let known = Set(requestAttributes)
         #expect(Set(sent.keys).union(received.keys).isSubset(of: known))
     }
 
@@ -391,7 +391,7 @@ struct ObservabilityTableTests {
         for (title, names) in [
             ("Metrics", MetricName.allCases.map(\.rawValue)),
             ("Dimensions", MetricDimension.allCases.map(\.rawValue)),
-            ("Spans", RPCWire.SpanAttribute.allCases.map(\.rawValue)), ("Logs", LogKey.allCases.map(\.rawValue)),
+            ("Spans", requestAttributes), ("Logs", LogKey.allCases.map(\.rawValue)),
         ] {
             let section = try #require(sections.first { $0.hasPrefix(title + "\n") }, "\(title)")
             let listed = section.matches(of: /\n\| `([^`]+)` \|/).map { String($0.1) }
@@ -399,3 +399,7 @@ struct ObservabilityTableTests {
         }
     }
 }
+
+/// The attributes of spans of requests, as the page lists them.
+private let requestAttributes =
+    RPCSpanAttribute.allCases.map(\.rawValue) + RPCSpanAttribute.ofMessage.map(\.rawValue)

@@ -60,7 +60,7 @@ private struct HeaderExtractor: Extractor {
 extension Span {
     /// That it failed: the kind of error, never its text, which may quote what was sent.
     package func fail(_ type: String) {
-        attributes["error.type"] = type
+        attributes[MessageSpanAttribute.errorType.rawValue] = type
         setStatus(SpanStatus(code: .error, message: type))
     }
 }

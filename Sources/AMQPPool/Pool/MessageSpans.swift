@@ -74,12 +74,27 @@ extension Span {
         destination: String,
         operation: (name: String, type: String)
     ) {
+        describe(
+            messageID: properties.messageID,
+            bodySize: body.readableBytes,
+            destination: destination,
+            operation: operation
+        )
+        if let id = properties.correlationID { attributes[MessageSpanAttribute.conversationID.rawValue] = id }
+    }
+
+    /// The same of a message that has no properties of its own.
+    package func describe(
+        messageID: String?,
+        bodySize: Int,
+        destination: String?,
+        operation: (name: String, type: String)
+    ) {
         attributes[MessageSpanAttribute.system.rawValue] = "rabbitmq"
         attributes[MessageSpanAttribute.operationName.rawValue] = operation.name
         attributes[MessageSpanAttribute.operationType.rawValue] = operation.type
-        attributes[MessageSpanAttribute.destinationName.rawValue] = destination
-        if let id = properties.messageID { attributes[MessageSpanAttribute.messageID.rawValue] = id }
-        if let id = properties.correlationID { attributes[MessageSpanAttribute.conversationID.rawValue] = id }
-        attributes[MessageSpanAttribute.bodySize.rawValue] = body.readableBytes
+        if let destination { attributes[MessageSpanAttribute.destinationName.rawValue] = destination }
+        if let messageID { attributes[MessageSpanAttribute.messageID.rawValue] = messageID }
+        attributes[MessageSpanAttribute.bodySize.rawValue] = bodySize
     }
 }

@@ -24,7 +24,7 @@ struct CallerTracing: RPCCallerInterceptor {
         }
         if case .failure(let error) = result {
             if case .remote(let failure) = error {
-                span.attributes[SpanAttribute.statusCode.rawValue] = failure.code.rawValue
+                span.attributes[RPCSpanAttribute.statusCode.rawValue] = failure.code.rawValue
                 span.fail(failure.code.rawValue)
             } else {
                 span.fail(error.kind)

@@ -22,16 +22,16 @@ struct ReceiverTracing: RPCReceiverInterceptor {
         defer { span.end() }
         span.describe(request, method: method, operation: ("process", "process"), exchange: nil)
         if !isKnown, let name = request.procedure {
-            span.attributes[SpanAttribute.originalMethod.rawValue] = "\(service)/\(name)"
+            span.attributes[RPCSpanAttribute.originalMethod.rawValue] = "\(service)/\(name)"
         }
         do {
             return try await ServiceContext.$current.withValue(span.context) { try await next(request, context) }
         } catch {
             if let failure = error as? RPCFailure {
-                span.attributes[SpanAttribute.statusCode.rawValue] = failure.code.rawValue
+                span.attributes[RPCSpanAttribute.statusCode.rawValue] = failure.code.rawValue
                 span.fail(failure.code.rawValue)
             } else {
-                span.attributes[SpanAttribute.statusCode.rawValue] = RPCFailure.Code.internalError.rawValue
+                span.attributes[RPCSpanAttribute.statusCode.rawValue] = RPCFailure.Code.internalError.rawValue
                 span.fail(String(reflecting: type(of: error)))
             }
             throw error

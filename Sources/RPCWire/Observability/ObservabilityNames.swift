@@ -1,3 +1,5 @@
+package import AMQPPool
+
 /// The metrics of callers and receivers. `docs/observability.md` lists them, and a test compares.
 package enum MetricName: String, CaseIterable, Sendable {
     case clientCallDuration = "rpc.client.call.duration"
@@ -16,19 +18,17 @@ package enum MetricDimension: String, CaseIterable, Sendable {
     case service, destination, procedure, outcome, kind, reason
 }
 
-/// The attributes of spans: OpenTelemetry's semantic conventions for RPC (release candidate) and for messaging with RabbitMQ.
-package enum SpanAttribute: String, CaseIterable, Sendable {
+/// The attributes that only spans of requests have: OpenTelemetry's semantic conventions for RPC (release candidate).
+package enum RPCSpanAttribute: String, CaseIterable, Sendable {
     case system = "rpc.system.name"
     case method = "rpc.method"
     case originalMethod = "rpc.method_original"
     case statusCode = "rpc.response.status_code"
-    case errorType = "error.type"
-    case messagingSystem = "messaging.system"
-    case operationName = "messaging.operation.name"
-    case operationType = "messaging.operation.type"
-    case destinationName = "messaging.destination.name"
-    case messageID = "messaging.message.id"
-    case bodySize = "messaging.message.body.size"
+
+    /// What such a span says of its message beside these.
+    package static let ofMessage: [MessageSpanAttribute] = [
+        .errorType, .system, .operationName, .operationType, .destinationName, .messageID, .bodySize,
+    ]
 }
 
 /// The metadata keys of what callers and receivers log about a request.

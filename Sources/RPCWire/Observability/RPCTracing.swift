@@ -13,13 +13,13 @@ extension Span {
         operation: (name: String, type: String),
         exchange: String?
     ) {
-        attributes[SpanAttribute.system.rawValue] = "rabbitmq"
-        attributes[SpanAttribute.messagingSystem.rawValue] = "rabbitmq"
-        attributes[SpanAttribute.method.rawValue] = method
-        attributes[SpanAttribute.operationName.rawValue] = operation.name
-        attributes[SpanAttribute.operationType.rawValue] = operation.type
-        if let exchange { attributes[SpanAttribute.destinationName.rawValue] = exchange }
-        if let id = request.messageID { attributes[SpanAttribute.messageID.rawValue] = id }
-        attributes[SpanAttribute.bodySize.rawValue] = request.body.readableBytes
+        attributes[RPCSpanAttribute.system.rawValue] = "rabbitmq"
+        attributes[RPCSpanAttribute.method.rawValue] = method
+        describe(
+            messageID: request.messageID,
+            bodySize: request.body.readableBytes,
+            destination: exchange,
+            operation: operation
+        )
     }
 }
