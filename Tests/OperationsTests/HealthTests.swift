@@ -2,6 +2,7 @@ import AMQPPool
 import BrokerSupport
 import Foundation
 import LocalBroker
+import NIOCore
 import QueueWorkers
 import RPCCaller
 import RPCReceiver
@@ -76,6 +77,42 @@ struct HealthTests {
         let data = try JSONEncoder().encode(health)
         #expect(try JSONDecoder().decode(Health.self, from: data) == health)
         #expect("\(health)" == "not live: caller: not connected; app: gave up")
+    }
+
+    @Test("a consumer says whether its queue is consumed, and if not, why; it stops until its handlers have ended")
+    func consumer() async throws {
+        try await TestBroker.withVirtualHost { broker, url, virtualHost in
+            var configuration = ConsumerConfiguration()
+            configuration.reopenBackoff = Backoff(minimum: .milliseconds(20), maximum: .milliseconds(50), jitter: 0)
+            let (begun, begin) = AsyncStream.makeStream(of: Void.self)
+            let (mayEnd, end) = AsyncStream.makeStream(of: Void.self)
+            let pool = AMQPPool(configuration: try Self.configuration(url))
+            let app = Supervisor("app") {
+                pool.supervisor
+                Child.consumer("orders", of: "orders", on: pool, configuration: configuration) { _ in
+                    begin.finish()
+                    for await _ in mayEnd {}
+                }
+            }
+            try await app.start()
+            let consumer = try app.child("orders", as: Consumer.self).resolve()
+            try await LiveWait.until { consumer.health.why?.contains("no queue 'orders'") == true }
+            #expect(consumer.state == .waiting && !consumer.isReady && consumer.health.isLive)
+            try await broker.declareQueue("orders", virtualHost: virtualHost)
+            try await LiveWait.until { consumer.state == .consuming }
+            #expect(consumer.health == .ready("app/orders"))
+            try await broker.deleteQueue("orders", virtualHost: virtualHost)
+            try await LiveWait.until { consumer.state == .waiting }
+            try await broker.declareQueue("orders", virtualHost: virtualHost)
+            try await LiveWait.until { consumer.isReady }
+            try await pool.publish(ByteBuffer(), routingKey: "orders", mandatory: true)
+            for await _ in begun {}
+            let stop = Task { await app.stop() }
+            try await LiveWait.until { consumer.state == .stopping }
+            #expect(consumer.health == .notReady("app/orders", why: "stopping"))
+            end.finish()
+            _ = await stop.value
+        }
     }
 
     @Test("no credential is in it")

@@ -41,6 +41,7 @@ public actor Consumer: Worker {
     private let log: BrokerLog
     private let queue: String
     private let configuration: ConsumerConfiguration
+    private let pool: AMQPPool
     private let context: ChildContext
     private let stopRequest: StopRequest
     private let loop: ConsumerLoop
@@ -78,6 +79,7 @@ public actor Consumer: Worker {
         handler: @escaping @Sendable (Delivery) async throws -> Void
     ) {
         self.context = context
+        self.pool = pool
         self.queue = queue
         self.configuration = configuration
         stopRequest = context.stopRequest
@@ -186,6 +188,40 @@ public actor Consumer: Worker {
             try await group.next()
         }
         try Task.checkCancellation()
+    }
+}
+
+/// How a consumer is.
+public enum ConsumerState: Sendable, Hashable {
+    /// It runs, and its queue is not consumed: the broker is gone, or the queue is missing or taken.
+    case waiting
+    /// It gets messages of its queue.
+    case consuming
+    /// It takes nothing more, and waits for the handlers that run.
+    case stopping
+}
+
+extension Consumer: HealthReporting {
+    /// How it is now, asked without waiting for it.
+    public nonisolated var state: ConsumerState {
+        if log.isStopping { return .stopping }
+        return loop.look.isConsuming ? .consuming : .waiting
+    }
+
+    /// Whether it gets messages of its queue.
+    public nonisolated var isReady: Bool { state == .consuming }
+
+    /// Whether it works, and if not, why. Through its reference: `Health(of: pool, try shop.child("orders", as: Consumer.self))`.
+    public nonisolated var health: Health.Part {
+        switch state {
+        case .consuming: .ready(context.path)
+        case .waiting:
+            .notReady(
+                context.path,
+                why: "\(queue) is not consumed: \(loop.look.interruption ?? pool.health.why ?? "it is being set up")"
+            )
+        case .stopping: .notReady(context.path, why: "stopping")
+        }
     }
 }
 
