@@ -61,6 +61,12 @@ enum SupervisionSettings {
     ]
 
     private static let children: [Setting] = [
+        Setting("Child.inline#backoff") { (value: Backoff) in
+            let root = Supervisor("app", intensity: RestartIntensity(3, within: .seconds(60)), logger: quiet) {
+                Child.inline("a", backoff: value) { _ in Plain() }
+            }
+            try await decide(root) { try root.child("a", as: Plain.self).pid?.kill() }
+        },
         Setting("Shutdown.timeout", called: "shutdown") { value in
             try await startAndStop(Child("a", shutdown: .timeout(value)) { _ in Polite() })
         },
@@ -357,9 +363,10 @@ private func restart(
     )
 }
 
-private func decide(_ root: Supervisor) async throws {
+private func decide(_ root: Supervisor, after action: () throws -> Void = {}) async throws {
     var events = root.events.makeAsyncIterator()
     try await root.start()
+    try action()
     loop: while let event = await events.next() {
         switch event.kind {
         case .restarting, .coolingDown, .gaveUp: break loop
