@@ -92,6 +92,46 @@ struct BrowserTests {
         }
     }
 
+    @Test("a process that was closed stays closed, also when an answer about it comes later")
+    func closed() async throws {
+        try await Served.run { served in
+            try await Browser.run { browser in
+                try await browser.open(served.url)
+                try await browser.wait("\(Self.rows).length == 5")
+                try await browser.run("document.querySelector('#tree').focus()")
+                for _ in 0..<2 { try await browser.press("ArrowDown") }
+                try await browser.press("Enter")
+                try await browser.wait("document.querySelector('#process h2')?.textContent == 'inner'")
+                try await browser.run(
+                    """
+                    window.held = []; window.answered = 0;
+                    const real = window.fetch;
+                    window.fetch = (url, options) => String(url).includes('api/process')
+                        ? new Promise(resolve => held.push(() => {
+                            const answer = real(url, options);
+                            answer.then(() => setTimeout(() => window.answered += 1, 200));
+                            resolve(answer);
+                        }))
+                        : real(url, options);
+                    """
+                )
+                try await browser.press("Enter")
+                try await browser.wait("held.length > 0")
+                try await browser.press("Escape")
+                try await browser.wait("document.querySelector('#process').classList.contains('hidden')")
+                try await browser.run("held.forEach(release => release())")
+                try await browser.wait("answered > 0")
+                #expect(
+                    try await browser.value(
+                        "document.querySelector('#process').classList.contains('hidden')",
+                        as: Bool.self
+                    )
+                )
+                try await expectClean(browser, served.url)
+            }
+        }
+    }
+
     @Test("what is being clicked on or selected stays until that is over, however much happens")
     func steady() async throws {
         try await Served.run { served in
