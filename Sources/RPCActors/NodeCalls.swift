@@ -1,7 +1,7 @@
 import ConcurrencyPrimitives
 import RPCCaller
 import RPCWire
-import Synchronization
+import Supervision
 
 /// The calls that wait for answers of nodes, and which nodes are to be asked for.
 ///
@@ -48,13 +48,12 @@ final class NodeCalls: Sendable {
         var table = NodeCallTable()
         var tasks: [UInt64: Task<Outcome, Never>] = [:]
         var abandoned: Set<UInt64> = []
-        var isWatching = false
     }
 
     /// How many nodes are asked for at once.
     private static let maximumQuestions = 16
 
-    private let state = Mutex(State())
+    private let state = Monitor(State())
     private let interval: Duration
     private let isGone: @Sendable (String) async -> Bool
 
@@ -69,19 +68,17 @@ final class NodeCalls: Sendable {
     /// Makes a call at a node. `nil`: its queue is gone.
     func run(_ node: String, _ call: @escaping @Sendable () async -> Outcome) async -> Outcome? {
         let task = Task { await call() }
-        let (id, begins) = state.withLock { state in
+        let id = state.change { state in
             let id = state.table.begin(node, at: .now)
             state.tasks[id] = task
-            defer { state.isWatching = true }
-            return (id, !state.isWatching)
+            return id
         }
-        if begins { watch() }
         let outcome = await withTaskCancellationHandler {
             await task.value
         } onCancel: {
             task.cancel()
         }
-        let isAbandoned = state.withLock { state in
+        let isAbandoned = state.change { state in
             state.table.end(id)
             state.tasks[id] = nil
             return state.abandoned.remove(id) != nil
@@ -90,21 +87,13 @@ final class NodeCalls: Sendable {
         return outcome
     }
 
-    /// Watches for as long as any call waits.
-    private func watch() {
-        Task.detached { [self] in
-            repeat {
-                try? await Task.sleep(for: interval)
-                let due = state.withLock { $0.table.nodes(waitedForSince: .now - interval) }
-                await ask(due)
-            } while hasCalls()
-        }
-    }
-
-    private func hasCalls() -> Bool {
-        state.withLock { state in
-            state.isWatching = !state.table.isEmpty
-            return state.isWatching
+    /// Asks for the nodes of calls that wait, until it is cancelled. While no call waits it does nothing.
+    func watch() async throws {
+        while true {
+            try await state.wait { $0.table.isEmpty ? nil : () }
+            try await Task.sleep(for: interval)
+            let limit = ContinuousClock.now - interval
+            await ask(state.read { $0.table.nodes(waitedForSince: limit) })
         }
     }
 
@@ -115,7 +104,7 @@ final class NodeCalls: Sendable {
                 group.addTask { [self] in
                     let asked = ContinuousClock.now
                     guard await isGone(node) else { return }
-                    let tasks = state.withLock { state in
+                    let tasks = state.change { state in
                         let ids = state.table.abandoned(node, askedAt: asked)
                         state.abandoned.formUnion(ids)
                         return ids.compactMap { state.tasks[$0] }
@@ -125,4 +114,15 @@ final class NodeCalls: Sendable {
             }
         }
     }
+}
+
+/// Looks after calls of nodes for as long as the system runs.
+actor NodeCallsProcess: Worker {
+    private let calls: NodeCalls
+
+    init(_ calls: NodeCalls) {
+        self.calls = calls
+    }
+
+    func run() async throws { try await calls.watch() }
 }

@@ -35,6 +35,7 @@ import Synchronization
 ///     `- parts               one for one
 ///        |- events           hears of the ends of nodes and actors, and of new nodes
 ///        |- caller           makes calls
+///        |- node-calls       ends calls at nodes whose queues are gone
 ///        |- node             one for all: the node's name, its queue, its life; each incarnation has another name
 ///        `- receiver         answers for the service
 public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
@@ -208,6 +209,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         self.events = events
         nodeCalls = NodeCalls(every: configuration.nodeCheckInterval) { await this.system?.hasNoQueue($0) ?? false }
         let (nodeReceiver, serviceReceiver, isHosting) = (nodeReceiver, serviceReceiver, isHosting)
+        let nodeCalls = nodeCalls
         let life = configuration.life
         supervisor = Supervisor(name, strategy: .restForOne, logger: logger) {
             if sharedPool == nil { pool.supervisor }
@@ -219,6 +221,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
                 }
                 Child("events", backoff: RPCActorSystem.backoff) { _ in NodeEventsProcess(pool, events) }
                 caller.supervisor
+                Child("node-calls") { _ in NodeCallsProcess(nodeCalls) }
                 if isHosting {
                     Supervisor("node", strategy: .oneForAll, whenExceeded: .cooldown(.seconds(5))) {
                         Child("name") { context in

@@ -226,8 +226,11 @@ struct RemoteSupervisionTests {
         }
     }
 
-    @Test("a call whose request goes with the node's queue is told so, and not left to its deadline")
-    func queueGone() async throws {
+    @Test(
+        "a call whose request goes with the node's queue is told so, and not left to its deadline, also when what looks after it is killed",
+        arguments: [false, true]
+    )
+    func queueGone(_ kills: Bool) async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             let client = try Bank.client(url) { $0.nodeCheckInterval = .milliseconds(100) }
             try await client.start()
@@ -241,6 +244,10 @@ struct RemoteSupervisionTests {
             let call = Task { try await ledger.add(1) }
             try await eventually("the request is in the queue") {
                 try await broker.queue("bank@lost", virtualHost: virtualHost)?.messages ?? 0 >= 1
+            }
+            if kills {
+                let killed = try LiveTree(client.supervisor).end("actors/parts/node-calls", by: .kill)
+                _ = await killed.exited()
             }
             try await broker.deleteQueue("bank@lost", virtualHost: virtualHost)
             let error = await #expect(throws: RPCActorError.self) { try await call.value }
