@@ -1,12 +1,11 @@
-import Dispatch
 import Distributed
 import NIOCore
 import RPCReceiver
-import RPCWire
-import Synchronization
 
 @testable import AMQPPool
 @testable import RPCActors
+@testable import RPCContract
+@testable import RPCWire
 
 /// What must hold for whatever a peer sends to actors: nothing traps, nothing runs that is not exported, and what is decoded is what was
 /// encoded.
@@ -18,12 +17,12 @@ enum ActorCheck {
     }
 
     /// Checks one input. Its first byte says what the others are.
-    static func check(_ input: [UInt8]) throws(Failure) {
+    static func check(_ input: [UInt8]) async throws(Failure) {
         guard let kind = input.first else { return }
         let bytes = Array(input.dropFirst())
         switch kind % 6 {
         case 0: try address(String(decoding: bytes, as: UTF8.self))
-        case 1: try request(bytes)
+        case 1: try await request(bytes)
         case 2: try arguments(bytes)
         case 3: event(bytes)
         case 4: thrown(bytes)
@@ -41,7 +40,9 @@ enum ActorCheck {
             _ = (address.route, address.key)
         }
         let virtual = ActorAddress.virtual("s", "kind", text, shards: text.utf8.count)
-        guard virtual.key == text, virtual.route == .shard else { throw Failure(what: "the key \(text) is not kept") }
+        guard virtual.key.utf8.elementsEqual(text.utf8), virtual.route == .shard else {
+            throw Failure(what: "the key \(text) is not kept")
+        }
     }
 
     // MARK: Requests
@@ -52,14 +53,15 @@ enum ActorCheck {
     private static let actor = Checked(actorSystem: system)
 
     /// The part up to the first zero is an identifier, the part up to the next a name, the rest the arguments.
-    private static func request(_ bytes: [UInt8]) throws(Failure) {
+    private static func request(_ bytes: [UInt8]) async throws(Failure) {
         let parts = bytes.split(separator: 0, maxSplits: 2, omittingEmptySubsequences: false)
         let target = String(decoding: parts.first ?? [], as: UTF8.self)
         let name = parts.count > 1 ? String(decoding: parts[1], as: UTF8.self) : ""
         let body = ByteBuffer(bytes: parts.count > 2 ? Array(parts[2]) : [])
+        let methods = await methods.value
         // As it is; behind what is exported, where it comes nearer to the runtime; and with the methods that there are.
         for identifier in [target, prefix + target, prefix + target + "YaKFTE"] + methods {
-            switch run(identifier, name, body) {
+            switch await run(identifier, name, body) {
             case .success:
                 guard methods.contains(identifier) else { throw Failure(what: "\(identifier) was run") }
             case .failure(let error as RPCFailure):
@@ -73,46 +75,29 @@ enum ActorCheck {
     static let prefix = ExportedInterface(stub: $Checkable<RPCActorSystem>.self).prefix
 
     /// The identifiers of what is exported.
-    static let methods: [String] = {
-        let found = Kept<[String]>([])
-        wait {
-            let id = ActorAddress.service("fuzz", "probe")
-            guard let stub = try? $Checkable<RPCActorSystem>.resolve(id: id, using: system) else { return }
-            let calls: [@Sendable () async throws -> Void] = [
-                { _ = try await stub.text("", nil) }, { _ = try await stub.values([:]) },
-                { try await stub.fail(CheckError(text: "")) },
-            ]
-            for call in calls {
-                let recorder = MethodRecorder()
-                try? await RemoteCall.$recorder.withValue(recorder) { try await call() }
-                if let target = recorder.target { found.change { $0.append(target.identifier) } }
-            }
+    static let methods = Task.detached { () -> [String] in
+        let id = ActorAddress.service("fuzz", "probe")
+        guard let stub = try? $Checkable<RPCActorSystem>.resolve(id: id, using: system) else { return [] }
+        let calls: [@Sendable () async throws -> Void] = [
+            { _ = try await stub.text("", nil) }, { _ = try await stub.values([:]) },
+            { try await stub.fail(CheckError(text: "")) },
+        ]
+        var found: [String] = []
+        for call in calls {
+            let recorder = MethodRecorder()
+            try? await RemoteCall.$recorder.withValue(recorder) { try await call() }
+            if let target = recorder.target { found.append(target.identifier) }
         }
-        return found.value
-    }()
-
-    private static func run(_ target: String, _ name: String, _ body: ByteBuffer) -> Result<RPCReply, any Error> {
-        let context = RPCContext(procedure: name, headers: ["target": .string(target)])
-        let outcome = Kept<Result<RPCReply, any Error>>(.failure(Failure(what: "it did not end")))
-        wait {
-            do {
-                let reply = try await system.run(actor, actor.id, actor.id.incarnation, body, context)
-                outcome.change { $0 = .success(reply) }
-            } catch {
-                outcome.change { $0 = .failure(error) }
-            }
-        }
-        return outcome.value
+        return found
     }
 
-    /// libFuzzer calls from a thread of its own, and knows nothing of tasks.
-    private static func wait(_ body: @escaping @Sendable () async -> Void) {
-        let done = DispatchSemaphore(value: 0)
-        Task.detached {
-            await body()
-            done.signal()
+    private static func run(_ target: String, _ name: String, _ body: ByteBuffer) async -> Result<RPCReply, any Error> {
+        let context = RPCContext(procedure: name, headers: ["target": .string(target)])
+        do {
+            return .success(try await system.run(actor, actor.id, actor.id.incarnation, body, context))
+        } catch {
+            return .failure(error)
         }
-        done.wait()
     }
 
     // MARK: Arguments
@@ -256,12 +241,4 @@ distributed actor Checked: Checkable {
     distributed func fail(_ error: CheckError) throws { throw error }
     /// Exported by nobody.
     distributed func secret() -> String { "secret" }
-}
-
-/// Carries a value out of a task.
-private final class Kept<Value: Sendable>: Sendable {
-    private let mutex: Mutex<Value>
-    init(_ value: Value) { mutex = Mutex(value) }
-    var value: Value { mutex.withLock { $0 } }
-    func change(_ body: (inout Value) -> Void) { mutex.withLock { body(&$0) } }
 }

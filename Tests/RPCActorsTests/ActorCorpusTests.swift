@@ -13,21 +13,23 @@ struct ActorCorpusTests {
         .appendingPathComponent("Fuzz/ActorCorpus")
 
     @Test("is answered, or refused, and so is what is a few bytes away from it")
-    func corpus() throws {
+    func corpus() async throws {
         let names = try FileManager.default.contentsOfDirectory(atPath: Self.folder.path).sorted()
         #expect(names.count >= 12)
-        #expect(ActorCheck.methods.count == 3)
+        #expect(await ActorCheck.methods.value.count == 3)
         var random = SystemRandomNumberGenerator()
         for name in names {
             let input = try [UInt8](Data(contentsOf: Self.folder.appendingPathComponent(name)))
-            #expect(throws: Never.self, "\(name)") { try ActorCheck.check(input) }
+            await #expect(throws: Never.self, "\(name)") { try await ActorCheck.check(input) }
             for _ in 0..<100 {
                 var mutated = input
                 for _ in 0..<Int.random(in: 1...3) {
                     guard let index = mutated.indices.randomElement(using: &random) else { break }
                     mutated[index] = .random(in: 0...255, using: &random)
                 }
-                #expect(throws: Never.self, "\(mutated)") { try ActorCheck.check(mutated) }
+                await #expect(throws: Never.self, "\(mutated)") { try await ActorCheck.check(mutated) }
+                // Other tests wait for answers of brokers meanwhile.
+                await Task.yield()
             }
         }
     }
