@@ -38,7 +38,10 @@ public struct ActorAddress: Hashable, Sendable {
 
     /// The virtual actor of a kind for a key: see `Child.virtual`.
     ///
-    /// - Parameter shards: How many shards the kind has: the same number everywhere, for as long as its queues live.
+    /// - Parameters:
+    ///   - key: Any text, as its bytes in UTF-8: "é" written as one code point and as two are two keys, though Swift's `==` says that they
+    ///     are equal.
+    ///   - shards: How many shards the kind has: the same number everywhere, for as long as its queues live.
     public static func virtual(_ service: String, _ kind: String, _ key: String, shards: Int) -> ActorAddress {
         ShardName(service: service, kind: kind, count: shards).address(of: key)
     }
@@ -47,9 +50,13 @@ public struct ActorAddress: Hashable, Sendable {
         ActorAddress(destination: node, name: name, incarnation: incarnation)
     }
 
-    /// Whether two addresses are the same, whichever incarnation assigned them.
+    /// Whether two addresses are the same, byte by byte, whichever incarnation assigned them.
+    ///
+    /// The broker compares bytes, and so do others who hash keys: text that looks the same may be two keys.
     public static func == (left: ActorAddress, right: ActorAddress) -> Bool {
         left.name == right.name && left.destination == right.destination
+            && left.name.utf8.elementsEqual(right.name.utf8)
+            && left.destination.utf8.elementsEqual(right.destination.utf8)
     }
 
     /// Hashes the two parts.
@@ -65,8 +72,15 @@ public struct ActorAddress: Hashable, Sendable {
 
     /// The key of a virtual actor.
     var key: String {
-        guard let slash = name.firstIndex(of: "/") else { return name }
-        return String(name[name.index(after: slash)...])
+        // Not as characters, here and below: one that combines with what stands before it would swallow the separator.
+        let scalars = name.unicodeScalars
+        guard let slash = scalars.firstIndex(of: "/") else { return name }
+        return String(scalars[scalars.index(after: slash)...])
+    }
+
+    /// Whether a name contains a character that separates the parts of addresses.
+    static func hasSeparator(_ text: String) -> Bool {
+        text.unicodeScalars.contains { "!@#/".unicodeScalars.contains($0) }
     }
 
     /// How many bytes the two parts may have: the first is the name of a queue, the second stands in a header.
@@ -76,13 +90,14 @@ public struct ActorAddress: Hashable, Sendable {
     /// Whether a request for it can be sent.
     var isValid: Bool {
         (1...Self.maximumDestinationBytes).contains(destination.utf8.count)
-            && (1...Self.maximumNameBytes).contains(name.utf8.count) && !destination.contains("!")
+            && (1...Self.maximumNameBytes).contains(name.utf8.count) && !destination.unicodeScalars.contains("!")
     }
 
     /// The address that a text says, which may come from anywhere.
     init?(_ text: String) {
-        guard let mark = text.firstIndex(of: "!") else { return nil }
-        self.init(destination: String(text[..<mark]), name: String(text[text.index(after: mark)...]))
+        let scalars = text.unicodeScalars
+        guard let mark = scalars.firstIndex(of: "!") else { return nil }
+        self.init(destination: String(scalars[..<mark]), name: String(scalars[scalars.index(after: mark)...]))
         guard isValid else { return nil }
     }
 }
@@ -137,7 +152,7 @@ struct ShardName: Hashable, Sendable {
 
     /// Whether it can be part of addresses, and names queues.
     var isValid: Bool {
-        !kind.isEmpty && !kind.contains(where: { "!@#/".contains($0) })
+        !kind.isEmpty && !ActorAddress.hasSeparator(kind)
             && queue(count).utf8.count <= ActorAddress.maximumDestinationBytes
     }
 

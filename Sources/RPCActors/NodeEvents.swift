@@ -32,7 +32,7 @@ enum NodeEvent {
     }
 
     /// The service that a node is of.
-    static func service(of node: String) -> String { String(node.prefix { $0 != "@" }) }
+    static func service(of node: String) -> String { String(node.unicodeScalars.prefix { $0 != "@" }) }
 
     /// The end of a node, or of an actor.
     struct Obituary: Codable, Sendable, Equatable {

@@ -244,7 +244,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     private static let backoff = Backoff(minimum: .milliseconds(50), maximum: .seconds(5), jitter: 1)
 
     private static func check(service: String, _ exports: [Export]) throws(RPCActorConfigurationError) {
-        guard !service.contains(where: { "!@#/".contains($0) }) else { throw .invalidService(service) }
+        guard !ActorAddress.hasSeparator(service) else { throw .invalidService(service) }
         if let unusable = exports.first(where: { !$0.interface.isUsable }) {
             throw .unusableExport(type: unusable.typeName)
         }

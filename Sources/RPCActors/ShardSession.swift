@@ -37,7 +37,7 @@ final class ShardSession: Sendable {
     private struct State {
         var table: ShardTable
         var requests: [UInt64: Request] = [:]
-        var activations: [String: Activation] = [:]
+        var activations: [ActorAddress: Activation] = [:]
         var suspects: [Int: Suspects] = [:]
         var isLost = false
     }
@@ -155,8 +155,8 @@ final class ShardSession: Sendable {
         perform(state.withLock { $0.table.tick(clock: Self.clock, at: .now) })
         let limit = ContinuousClock.now - idle
         let passive = state.withLock { state in
-            let passive = state.activations.filter { $0.value.lastUsed < limit && !turns.isBusy($0.key) }
-            for name in passive.keys { state.activations[name] = nil }
+            let passive = state.activations.filter { $0.value.lastUsed < limit && !turns.isBusy($0.key.name) }
+            for address in passive.keys { state.activations[address] = nil }
             return passive.values
         }
         for activation in passive { system.local.remove(activation.address) }
@@ -262,7 +262,7 @@ final class ShardSession: Sendable {
     private func endActivations(_ shard: Int) {
         let ended = state.withLock { state in
             let ended = state.activations.filter { $0.value.shard == shard }
-            for name in ended.keys { state.activations[name] = nil }
+            for address in ended.keys { state.activations[address] = nil }
             return ended.values
         }
         for activation in ended { system.local.remove(activation.address) }
@@ -342,7 +342,8 @@ final class ShardSession: Sendable {
         _ shard: Int,
         _ number: Int64
     ) async throws -> RPCReply {
-        guard case .string(let text)? = context.headers[ActorHeader.actor], text.hasPrefix("\(name.kind)/") else {
+        guard case .string(let text)? = context.headers[ActorHeader.actor], text.utf8.starts(with: "\(name.kind)/".utf8)
+        else {
             throw RPCFailure(code: .noProcess, message: "no virtual actor of the kind \"\(name.kind)\"")
         }
         let address = ActorAddress(destination: name.queue(shard), name: text)
@@ -350,7 +351,7 @@ final class ShardSession: Sendable {
             throw RPCFailure(code: .noProcess, message: "\"\(text)\" is not in the shard \(name.queue(shard))")
         }
         let (actor, incarnation) = try await activation(address, shard, number)
-        defer { used(text) }
+        defer { used(address) }
         return try await system.run(actor, address, incarnation, body, context)
     }
 
@@ -359,7 +360,7 @@ final class ShardSession: Sendable {
         _ shard: Int,
         _ number: Int64
     ) async throws -> (any DistributedActor, UInt64) {
-        let known = state.withLock { $0.activations[address.name] }
+        let known = state.withLock { $0.activations[address] }
         if let known, known.number == number { return (known.actor, known.address.incarnation) }
         let activation = VirtualActivation(key: address.key, kind: name.kind, number: number)
         let actor: any DistributedActor
@@ -377,7 +378,7 @@ final class ShardSession: Sendable {
         let isHere = state.withLock { state in
             // Meanwhile the shard may have been lost.
             guard !state.isLost, state.table.holds(shard, number: number) else { return false }
-            state.activations[address.name] = Activation(
+            state.activations[address] = Activation(
                 actor: actor,
                 address: identity,
                 shard: shard,
@@ -399,14 +400,14 @@ final class ShardSession: Sendable {
 
     private func crashed(_ identity: ActorAddress, _ error: any Error) {
         state.withLock { state in
-            guard state.activations[identity.name]?.address.incarnation == identity.incarnation else { return }
-            state.activations[identity.name] = nil
+            guard state.activations[identity]?.address.incarnation == identity.incarnation else { return }
+            state.activations[identity] = nil
         }
         system.local.remove(identity)
         log(.crashed, .error, to: logger, "a virtual actor crashed", ["actor": "\(identity)", "error": "\(error)"])
     }
 
-    private func used(_ name: String) {
-        state.withLock { $0.activations[name]?.lastUsed = .now }
+    private func used(_ address: ActorAddress) {
+        state.withLock { $0.activations[address]?.lastUsed = .now }
     }
 }

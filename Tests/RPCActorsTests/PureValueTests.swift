@@ -58,6 +58,7 @@ struct ActorAddressTests {
         "are one string, and come back from it",
         arguments: [
             ActorAddress.service("bank", "teller"), .virtual("bank", "account", "alice!#@/", shards: 64),
+            .service("bank", "\u{301}"), .virtual("bank", "account", "\u{301}", shards: 64),
             .node("bank@9f3c", "Ledger-7"),
         ]
     )
