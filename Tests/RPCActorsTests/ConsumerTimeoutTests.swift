@@ -17,7 +17,8 @@ struct ConsumerTimeoutTests {
     @Test("keep their names and their shards, because what they hold is renewed", arguments: [false, true])
     func minute(_ usesQuorumQueues: Bool) async throws {
         var options = TestBroker.options
-        options.configuration += "\nconsumer_timeout = 60000\nchannel_tick_interval = 10000\n"
+        // The broker looks for it twice a second then, instead of once a minute.
+        options.configuration += "\nconsumer_timeout = 60000\n"
         try await TestBroker.own(options) { broker in
             let node = try Bank.node(broker.url, usesQuorumQueues: usesQuorumQueues)
             let client = try Bank.client(broker.url)
