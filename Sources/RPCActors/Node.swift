@@ -105,7 +105,7 @@ actor Life: Worker {
         while !stop.isRequested {
             let wasAlive = OnceFlag()
             do {
-                try await pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+                try await pool.withDedicatedChannel(unless: stop) { channel in
                     try await self.live(node, on: channel, wasAlive)
                 }
                 return
@@ -223,6 +223,34 @@ actor Life: Worker {
             }
             first.set(())
             return last
+        }
+    }
+}
+
+extension AMQPPool {
+    /// Runs the body with a channel of its own, which is waited for until a stop is requested: who has no channel has nothing to finish.
+    /// A stop that comes later is the body's.
+    func withDedicatedChannel(
+        unless stop: StopRequest,
+        _ body: @escaping @Sendable (AMQPChannel) async throws -> Void
+    ) async throws {
+        let isOpen = OnceFlag()
+        try await withThrowingTaskGroup(of: Bool.self) { group in
+            defer { group.cancelAll() }
+            group.addTask { [self] in
+                try await withDedicatedChannel(timeout: .seconds(60)) { channel in
+                    isOpen.set()
+                    try await body(channel)
+                }
+                return true
+            }
+            group.addTask {
+                await stop.wait()
+                return false
+            }
+            while let hasEnded = try await group.next(), !hasEnded {
+                if !isOpen.isSet { group.cancelAll() }
+            }
         }
     }
 }

@@ -99,7 +99,7 @@ public actor ShardHost: Worker {
         let backoff = Backoff(minimum: .milliseconds(50), maximum: .seconds(5), jitter: 1)
         while !stop.isRequested {
             do {
-                try await system.pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+                try await system.pool.withDedicatedChannel(unless: stop) { channel in
                     try await self.hold(on: channel, wasOpen)
                 }
                 failures = 0

@@ -130,6 +130,22 @@ struct VirtualActorTests {
         }
     }
 
+    @Test("have nothing to finish while their node has no broker: it stops without anything being killed")
+    func stopWithoutBroker() async throws {
+        let node = try Bank.node("amqp://guest:guest@127.0.0.1:1")
+        try await node.root.start()
+        let events = node.root.events
+        let killed = Task {
+            var killed: [String] = []
+            for await event in events {
+                if case .stopped(let reason, expected: false) = event.kind { killed.append("\(event.path): \(reason)") }
+            }
+            return killed
+        }
+        await node.root.stop()
+        #expect(await killed.value == [])
+    }
+
     @Test("go on elsewhere when a node loses its connection, under a greater number; no call is lost")
     func lostConnection() async throws {
         try await Bank.with(nodes: 2) { nodes, client, broker, virtualHost in
