@@ -265,25 +265,42 @@ extension OneShot<Void> {
 }
 
 /// Follows what is said of nodes and actors, on a channel of its own that comes back.
+///
+/// That a channel is lost, or what it needs is refused, is no fault of this process, and no restart would mend it: it begins again
+/// itself, so that nothing else goes with it.
 actor NodeEventsProcess: Worker {
     private let pool: AMQPPool
     private let events: NodeEvents
+    private let logger: Logger
+    private static let backoff = Backoff(minimum: .milliseconds(50), maximum: .seconds(5), jitter: 1)
 
-    init(_ pool: AMQPPool, _ events: NodeEvents) {
+    init(_ context: ChildContext, _ pool: AMQPPool, _ events: NodeEvents) {
         self.pool = pool
         self.events = events
+        logger = context.logger
     }
 
     func run() async throws {
+        var failures = 0
         while true {
             try Task.checkCancellation()
+            let followed = OnceFlag()
             do {
                 try await pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
-                    try await self.events.follow(on: channel)
+                    try await self.events.follow(on: channel) { followed.set() }
                 }
-            } catch let error as AMQPError {
-                guard case .notSent = error else { throw error }
-                try await Task.sleep(for: .milliseconds(200))
+                failures = 0
+            } catch {
+                try Task.checkCancellation()
+                failures = followed.isSet ? 1 : failures + 1
+                let delay = Self.backoff.delay(afterFailures: failures, random: .random(in: 0..<1))
+                // Once, until it has worked: what the broker refuses, it refuses again.
+                logger.log(
+                    level: failures == 1 && (error as? AMQPError)?.cause.replyCode != nil ? .warning : .debug,
+                    "what is said of nodes and actors is not followed",
+                    metadata: ["error": "\(error)", "retry-in": "\(delay)"]
+                )
+                try await Task.sleep(for: delay)
             }
         }
     }

@@ -247,7 +247,9 @@ final class NodeEvents: Sendable {
     private let name = "obituaries.\(String(UInt64.random(in: .min ... .max), radix: 36))"
 
     /// Follows on this channel until it is over.
-    func follow(on channel: AMQPChannel) async throws {
+    ///
+    /// - Parameter followed: Called when everything is bound.
+    func follow(on channel: AMQPChannel, _ followed: @Sendable () -> Void) async throws {
         try await channel.selectConfirms()
         try await channel.declareExchange(NodeEvent.exchange, type: .topic, durable: true)
         try await channel.declareQueue(name, durable: false, exclusive: true, autoDelete: true)
@@ -273,6 +275,7 @@ final class NodeEvents: Sendable {
             return (Array(state.services.keys), state.waiting.values)
         }
         for continuation in waiting { continuation.resume(returning: channel) }
+        followed()
         defer { state.withLock { if $0.channel === channel { $0.channel = nil } } }
         // Whoever asked which nodes there are, while there was no channel, was not heard.
         if let hosted { asked(StableHash.hex(hosted)) }

@@ -219,7 +219,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
                     guard let system = this.system else { return nil }
                     return await SystemSetup(system, context)
                 }
-                Child("events", backoff: RPCActorSystem.backoff) { _ in NodeEventsProcess(pool, events) }
+                Child("events", backoff: RPCActorSystem.backoff) { context in NodeEventsProcess(context, pool, events) }
                 caller.supervisor
                 Child("node-calls") { _ in NodeCallsProcess(nodeCalls) }
                 if isHosting {
