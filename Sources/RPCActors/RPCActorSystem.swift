@@ -290,9 +290,13 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     /// A host of virtual actors was started; the result is fired when it consumes.
     func hosting(_ kind: String) -> OneShot<Void> {
-        let ready = OneShot<Void>()
-        hosts.withLock { $0[kind] = ready }
-        return ready
+        hosts.withLock { hosts in
+            // Whoever waits does so for the kind: what an incarnation did not come to is left to the next.
+            if let awaited = hosts[kind], awaited.current == nil { return awaited }
+            let ready = OneShot<Void>()
+            hosts[kind] = ready
+            return ready
+        }
     }
 
     /// How many requests for actors were answered with a result since this object was made.

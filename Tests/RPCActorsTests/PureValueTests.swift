@@ -292,3 +292,12 @@ struct SuspectsTests {
         #expect((suspects.tokenValue?.count ?? 0) <= 256)
     }
 }
+
+@Suite("Waiting until a node is ready")
+struct ReadinessTests {
+    @Test("a host of virtual actors that is restarted before it consumes leaves those who wait to the next one")
+    func restarted() {
+        let system = RPCActorSystem(service: "bank", endpoints: [])
+        #expect(system.hosting("account") === system.hosting("account"))
+    }
+}
