@@ -59,7 +59,7 @@ struct Demo: AsyncParsableCommand {
             )
             if expected != seen { differences += 1 }
         }
-        func round(_ number: Int) async throws -> [Balance] {
+        func round(_ number: Int, _ ordinal: String) async throws -> [Balance] {
             var balances: [Balance] = []
             for key in 0..<Self.keys {
                 let id = ActorAddress.virtual("bank", "account", "key-\(key)", shards: Self.shards)
@@ -68,7 +68,7 @@ struct Demo: AsyncParsableCommand {
             }
             let counts = Set(balances.map(\.cents)).sorted().map(String.init).joined(separator: ", ")
             observe(
-                "Each of \(Self.keys) counters is called, for the \(number). time",
+                "Each of \(Self.keys) counters is called, for the \(ordinal) time",
                 "all say \(number)",
                 "all say \(counts)"
             )
@@ -76,7 +76,7 @@ struct Demo: AsyncParsableCommand {
         }
 
         say("\n1. Counters are made by their first call, on whichever node their shard is.")
-        let first = try await round(1)
+        let first = try await round(1, "first")
         let members = try await settled(client, count: 3)
         observe("The nodes of the service, asked of the broker", "3 nodes", "\(members.count) nodes")
         say("    They are on: \(spread(first))")
@@ -89,7 +89,7 @@ struct Demo: AsyncParsableCommand {
         try await Task.sleep(for: .milliseconds(500))
         let killed = ContinuousClock.now
         victim.signal(SIGKILL)
-        let second = try await round(2)
+        let second = try await round(2, "second")
         say(
             "    It took \(killed.duration(to: .now).formatted(.units(allowed: [.milliseconds]))) from the kill to the last of them."
         )
@@ -108,7 +108,7 @@ struct Demo: AsyncParsableCommand {
         say("\n3. A node comes, and gets its share, handed over while counters are called.")
         nodes.append(try await NodeProcess.start(url: broker.url, folder: folder, shards: Self.shards, quorum: false))
         _ = try await settled(client, count: 3)
-        let third = try await round(3)
+        let third = try await round(3, "third")
         say("    They are on: \(spread(third))")
         let overlapping = Work.faults(try Work.read(folder)).overlapping.count
         observe("Activations of one counter that overlapped", "0", "\(overlapping)")

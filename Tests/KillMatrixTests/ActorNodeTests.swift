@@ -331,7 +331,7 @@ private enum ActorRows {
                 throw ActorFault("it was answered")
             } catch RPCActorError.noProcess {}
             try await stage.round(client)
-            return "`noProcess` from the \(crashes + 1). call on; the node's other actors go on"
+            return "`noProcess` from call \(crashes + 1) on; the node's other actors go on"
         }
     }
 
