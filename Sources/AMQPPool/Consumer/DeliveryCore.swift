@@ -343,7 +343,7 @@ package struct DeliveryCore: Sendable {
         if case .draining = stopping {
             settle(key, .giveBack, &actions)
         } else if let disposition {
-            entries[key]?.wasRun = true
+            change(key) { $0.wasRun = true }
             apply(disposition, to: key, &actions)
         } else {
             if let timeLeft { setAlarm(.deadline(key), after: timeLeft) }
@@ -433,7 +433,7 @@ package struct DeliveryCore: Sendable {
         guard case .undecided? = entries[key]?.phase else { return }
         now = time
         // Who has it tried again although its time is over gives it time.
-        if let due = entries[key]?.due, due <= now { entries[key]?.due = nil }
+        if let due = entries[key]?.due, due <= now { change(key) { $0.due = nil } }
         record(disposition, &actions)
         apply(disposition, to: key, &actions)
         startReady(&actions)
@@ -687,8 +687,10 @@ package struct DeliveryCore: Sendable {
         guard let entry = entries[key], case .waiting = entry.phase else { return nil }
         // The alarm may be late.
         if let due = entry.due, due <= now { return nil }
-        entries[key]?.phase = .running(run)
-        entries[key]?.wasRun = true
+        change(key) {
+            $0.phase = .running(run)
+            $0.wasRun = true
+        }
         waitingCount -= 1
         return Item(key: key, message: entry.message, attempt: entry.attempt)
     }
@@ -715,11 +717,11 @@ package struct DeliveryCore: Sendable {
             }
         case .retry(let delay):
             if case .draining = stopping { return settle(key, .requeue, &actions) }
-            entries[key]?.attempt += 1
+            change(key) { $0.attempt += 1 }
             pause(key, .retry, for: delay)
         case .forward(let forward):
             leaveLine(key)
-            entries[key]?.phase = .publishing(forward, failures: 0)
+            change(key) { $0.phase = .publishing(forward, failures: 0) }
             actions.append(.publish(key, forward))
         case .settled(let settle):
             actions.append(.carryOut(settle))
@@ -740,11 +742,11 @@ package struct DeliveryCore: Sendable {
         case (.requeue, .stream), (.giveBack, .stream):
             // A stream delivers nothing again: it is tried again here, unless nothing is any more.
             if isStopping { return remove(key) }
-            entries[key]?.attempt += 1
+            change(key) { $0.attempt += 1 }
             makeReady(key)
         case (_, .undetermined):
             leaveLine(key)
-            entries[key]?.phase = .undetermined(settlement)
+            change(key) { $0.phase = .undetermined(settlement) }
         }
     }
 
@@ -756,7 +758,7 @@ package struct DeliveryCore: Sendable {
     /// It holds its key already, so it does not stand in the key's line again.
     private mutating func makeReady(_ key: Key) {
         leaveLine(key)
-        entries[key]?.phase = .waiting
+        change(key) { $0.phase = .waiting }
         waitingCount += 1
         let partition = settings.isOrdered ? entries[key]?.partition : nil
         ready.append(.begin(Run(first: key, rest: [], partition: partition)))
@@ -764,7 +766,8 @@ package struct DeliveryCore: Sendable {
 
     private mutating func pause(_ key: Key, _ next: Next, for delay: Duration) {
         leaveLine(key)
-        entries[key]?.phase = .pausing(next, serial: lastSerial + 1)
+        let serial = lastSerial + 1
+        change(key) { $0.phase = .pausing(next, serial: serial) }
         setAlarm(.pause(key), after: delay)
     }
 
@@ -774,7 +777,7 @@ package struct DeliveryCore: Sendable {
         case .requeue: settle(key, .requeue, &actions)
         case .retry: makeReady(key)
         case .publish(let forward, let failures):
-            entries[key]?.phase = .publishing(forward, failures: failures)
+            change(key) { $0.phase = .publishing(forward, failures: failures) }
             actions.append(.publish(key, forward))
         }
     }
@@ -783,7 +786,7 @@ package struct DeliveryCore: Sendable {
 
     private mutating func setAlarm(_ subject: Alarm.Subject, after delay: Duration) {
         let due = time(after: delay)
-        if case .deadline(let key) = subject { entries[key]?.due = due }
+        if case .deadline(let key) = subject { change(key) { $0.due = due } }
         lastSerial += 1
         alarms.insert(Alarm(due: due, serial: lastSerial, subject: subject))
         // What ends before its time is not searched for.
@@ -806,7 +809,7 @@ package struct DeliveryCore: Sendable {
         abandon(id, &actions)
         for key in [run.first] + run.rest {
             guard let entry = entries[key], case .running(id) = entry.phase else { continue }
-            entries[key]?.phase = .undecided
+            change(key) { $0.phase = .undecided }
             actions.append(.decide(Item(key: key, message: entry.message, attempt: entry.attempt), id))
         }
     }
@@ -820,17 +823,17 @@ package struct DeliveryCore: Sendable {
             if let index = partitions[entry.partition]?.waiting.firstIndex(of: key) {
                 partitions[entry.partition]?.waiting.remove(at: index)
                 // It holds nothing of its key.
-                entries[key]?.partition = nil
+                change(key) { $0.partition = nil }
             }
             leaveLine(key)
-            entries[key]?.phase = .undecided
+            change(key) { $0.phase = .undecided }
             actions.append(.decide(item, nil))
         case .running(let id):
-            entries[key]?.phase = .undecided
+            change(key) { $0.phase = .undecided }
             if !hasLiveMessage(id) { abandon(id, &actions) }
             actions.append(.decide(item, id))
         case .pausing(.retry, _):
-            entries[key]?.phase = .undecided
+            change(key) { $0.phase = .undecided }
             actions.append(.decide(item, nil))
         // What becomes of it is decided.
         case .pausing(.requeue, _), .pausing(.publish, _), .publishing, .undecided, .undetermined: break
@@ -859,6 +862,11 @@ package struct DeliveryCore: Sendable {
         return ([run.first] + run.rest).contains { key in
             if case .running(id)? = entries[key]?.phase { true } else { false }
         }
+    }
+
+    /// In place: an optional chain through the subscript allocates each time.
+    private mutating func change(_ key: Key, _ body: (inout Entry) -> Void) {
+        if let index = entries.index(forKey: key) { body(&entries.values[index]) }
     }
 
     private mutating func remove(_ key: Key) {
