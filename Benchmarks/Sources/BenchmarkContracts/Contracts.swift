@@ -22,6 +22,7 @@ public struct Count: Codable, Sendable {
     /// The ID of the process.
     public let process: Int32
 
+    /// The sum, and where it is.
     public init(count: Int, process: Int32) {
         self.count = count
         self.process = process
