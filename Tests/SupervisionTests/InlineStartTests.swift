@@ -233,7 +233,7 @@ struct ChildTemplateTests {
         for reference in references { reference.pid?.kill() }
         try await LiveTree(supervisor).settled()
         for (number, reference) in references.enumerated() {
-            #expect(try await reference.call { await $0.user } == "user \(number)")
+            #expect(try await reference.call { $0.user } == "user \(number)")
         }
         #expect(Set(references.map(\.path)).count == 100)
         await supervisor.stop()
