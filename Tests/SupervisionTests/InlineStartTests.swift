@@ -1,3 +1,4 @@
+import ServiceLifecycle
 import Supervision
 import SupervisionTesting
 import Synchronization
@@ -249,6 +250,29 @@ struct ChildTemplateTests {
         poller.pid?.kill()
         await journal.wait(for: "ada", count: 2)
         await supervisor.stop()
+    }
+
+    private actor Server: Service {
+        private let user: String
+        private let journal: Journal
+        init(_ user: String, _ journal: Journal) { (self.user, self.journal) = (user, journal) }
+
+        func run() async throws {
+            journal.write(user)
+            try await gracefulShutdown()
+            journal.write("stopped")
+        }
+    }
+
+    @Test("runs services, and shuts them down gracefully")
+    func services() async throws {
+        let (supervisor, sessions) = try await start()
+        let journal = Journal()
+        let template = ChildTemplate("server") { (user: String, _) in Server(user, journal) }
+        _ = try await sessions.startChild(template, with: "ada")
+        await journal.wait(for: "ada")
+        await supervisor.stop()
+        #expect(journal.entries == ["ada", "stopped"])
     }
 
     @Test("with a wrong id or a start closure that fails is refused with an error")

@@ -1,3 +1,5 @@
+import ServiceLifecycle
+
 /// What the children of one kind have in common: OTP's `simple_one_for_one`, for any dynamic supervisor.
 ///
 ///     let session = ChildTemplate("session", restart: .temporary) { (user: User, context) in Session(user, context) }
@@ -55,6 +57,46 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
             ).specification
     }
 
+    /// A template of a `Service` of swift-service-lifecycle. The parameters are those of the initializer for any actor.
+    public init(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        backoff: Backoff? = nil,
+        startTimeout: Duration? = nil,
+        start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
+    ) where A: Service {
+        specification =
+            Child(
+                id,
+                restart: restart,
+                shutdown: shutdown,
+                backoff: backoff,
+                startTimeout: startTimeout,
+                start: ChildArgument.filling(start)
+            ).specification
+    }
+
+    /// A child that is both a worker and a service is run as the worker.
+    public init(
+        _ id: String,
+        restart: Restart = .permanent,
+        shutdown: Shutdown = .timeout(.seconds(5)),
+        backoff: Backoff? = nil,
+        startTimeout: Duration? = nil,
+        start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
+    ) where A: Worker & Service {
+        specification =
+            Child(
+                id,
+                restart: restart,
+                shutdown: shutdown,
+                backoff: backoff,
+                startTimeout: startTimeout,
+                start: ChildArgument.filling(start)
+            ).specification
+    }
+
     /// A template of actors that start inline: see ``Child/inline(_:restart:shutdown:significant:backoff:start:)``.
     public static func inline(
         _ id: String,
@@ -67,6 +109,28 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
             return try start(argument.value, context)
         }
         return ChildTemplate(specification: child.specification)
+    }
+
+    /// A worker starts in the task of its run().
+    @available(*, unavailable, message: "a worker starts in the task of its run(): use ChildTemplate(_:start:)")
+    public static func inline(
+        _ id: String,
+        restart: Restart = .permanent,
+        backoff: Backoff? = nil,
+        start: @escaping @Sendable (Argument, ChildContext) throws -> A?
+    ) -> ChildTemplate where A: Worker {
+        ChildTemplate(id, restart: restart, backoff: backoff, start: start)
+    }
+
+    /// A service starts in the task in which it runs.
+    @available(*, unavailable, message: "a service starts in the task in which it runs: use ChildTemplate(_:start:)")
+    public static func inline(
+        _ id: String,
+        restart: Restart = .permanent,
+        backoff: Backoff? = nil,
+        start: @escaping @Sendable (Argument, ChildContext) throws -> A?
+    ) -> ChildTemplate where A: Service {
+        ChildTemplate(id, restart: restart, backoff: backoff, start: start)
     }
 
     private init(specification: ChildSpecification) {
