@@ -12,6 +12,11 @@ struct FaultEffectTests {
     private struct Effect {
         var keeps: Int
         var error: String?
+
+        func isTold(by errors: [String]) -> Bool {
+            guard let error else { return true }
+            return errors.contains { $0.contains(error) }
+        }
     }
 
     @Test("break the network, or single connections, channels and queues")
@@ -86,18 +91,17 @@ struct FaultEffectTests {
                     errors.with { $0 = [] }
                     return try await list()
                 } check: { scene, before in
-                    let after = try await list()
                     let fault = scene.kills.first?.path ?? ""
                     let effect = effects[fault] ?? Effect(keeps: -1)
-                    let kept = before.intersection(after).count
-                    try Chaos.require(kept == effect.keeps, "\(fault) left \(kept) connections")
-                    let told = errors.with { $0 }
-                    if let error = effect.error {
-                        try Chaos.require(
-                            told.contains { $0.contains(error) },
-                            "\(fault): the channels were told \(told)"
-                        )
+                    // The broker answers that it ends something before it has ended, and lists it for a while.
+                    let deadline = ContinuousClock.now + .seconds(60)
+                    var (kept, told) = (before.intersection(try await list()).count, errors.with { $0 })
+                    while kept != effect.keeps || !effect.isTold(by: told), ContinuousClock.now < deadline {
+                        try await Task.sleep(for: .milliseconds(20))
+                        (kept, told) = (before.intersection(try await list()).count, errors.with { $0 })
                     }
+                    try Chaos.require(kept == effect.keeps, "\(fault) left \(kept) connections")
+                    try Chaos.require(effect.isTold(by: told), "\(fault): the channels were told \(told)")
                 }
             ],
             faults: faults,
