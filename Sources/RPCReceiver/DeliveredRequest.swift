@@ -45,6 +45,8 @@ final class DeliveredRequest: IncomingRequest {
         deliveryTag = refused.deliveryTag
     }
 
+    var eventLoop: (any EventLoop)? { channel.eventLoop }
+
     func answer(_ reply: ReplyMessage) {
         send(reply)
         channel.acknowledge(deliveryTag)

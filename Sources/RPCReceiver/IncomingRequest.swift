@@ -1,4 +1,5 @@
 import AMQPPool
+import NIOCore
 import RPCWire
 
 /// A delivered request, and the way to answer it.
@@ -17,6 +18,8 @@ protocol IncomingRequest: Sendable {
     var redelivered: Bool { get }
     /// How often it was delivered before, as a header says: a quorum queue's, or its publisher's.
     var deliveryCount: Int64? { get }
+    /// That of the connection that it came over.
+    var eventLoop: (any EventLoop)? { get }
     /// Sends the reply and then, on the same channel, the acknowledgement: so it is acknowledged only after its reply reached the
     /// broker.
     func answer(_ reply: ReplyMessage)
@@ -26,4 +29,8 @@ protocol IncomingRequest: Sendable {
     func answerAlone(_ reply: ReplyMessage, over isolated: IsolatedReplies) async -> IsolatedOutcome
     func acknowledge()
     func reject(requeue: Bool)
+}
+
+extension IncomingRequest {
+    var eventLoop: (any EventLoop)? { nil }
 }

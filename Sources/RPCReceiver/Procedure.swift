@@ -6,6 +6,7 @@ import RPCWire
 ///     Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
 ///     Procedure("fib") { (n: Int, context) in try await fib(n, deadline: context.deadline) }
 ///     Procedure(Math.multiply) { numbers, _ in numbers.reduce(1, *) }
+///     Procedure("cached", runs: .onConnection) { (key: String, _) in cache[key] }
 ///
 /// The argument and the result are any `Decodable` and `Encodable`, or what the codecs of an `RPCProcedure` carry. To
 /// answer with an error the handler throws an `RPCFailure`; any other error is answered as
@@ -15,31 +16,75 @@ public struct Procedure: Sendable {
     var name: String? { description.name }
     /// Its name and its types.
     public let description: RPCProcedureDescription
+    let place: Place
     let handler: Handler
+    /// The same of a handler that is not async, for where it runs without a task.
+    let directHandler: DirectHandler?
 
     /// Answers one request: what it does with the failures of other services is the receiver's setting.
     typealias Handler =
         @Sendable (ByteBuffer, _ contentType: String?, RPCContext, _ passesUpstreamFailures: Bool) async ->
         HandlerOutcome
+    typealias DirectHandler =
+        @Sendable (ByteBuffer, _ contentType: String?, RPCContext, _ passesUpstreamFailures: Bool) -> HandlerOutcome
+
+    /// Where a procedure's handler runs.
+    public enum Place: Sendable, Hashable {
+        /// On the threads that all tasks share. What a handler does there keeps no connection waiting.
+        case onPool
+        /// On the event loop of the connection that its request came over: at once, and without the two changes of threads
+        /// that cost more than a short handler itself. One that is async goes on with the pool's threads after it has waited for
+        /// something; one that is not needs no task at all.
+        ///
+        /// For handlers that are done in microseconds and wait for nothing: **it must not block.** Meanwhile the connection reads and
+        /// writes nothing, replies and heartbeats included, and all connections of a pool share one event loop unless
+        /// configured otherwise. A handler that held it for over 5 ms is named in a warning, at most once a minute.
+        ///
+        /// A request with more than 16 KiB, what comes after the first 64 of one turn of the loop, and what had to wait for a place
+        /// while ``RPCReceiverConfiguration/concurrency`` others ran, may run on the pool all the same. With interceptors, tracing or
+        /// a deduplication there is a task for each request.
+        case onConnection
+    }
 
     /// A procedure that callers call by this name, with JSON.
     ///
     /// - Parameters:
     ///   - name: What callers use. Names are compared byte by byte.
+    ///   - place: Where the handler runs.
     ///   - handler: Answers one request. It is cancelled when the answer would come too late, and should end soon then: one that
     ///     does not keeps running, but is no longer waited for.
     public init<Argument: Decodable & SendableMetatype, Output: Encodable & SendableMetatype>(
         _ name: String,
+        runs place: Place = .onPool,
         handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
     ) {
-        self.init(json: name, handler: handler)
+        self.init(json: name, place, .suspending(handler))
+    }
+
+    /// A procedure that callers call by this name, with JSON, and whose handler is not async: where it is told to run on
+    /// the connection it runs without a task.
+    public init<Argument: Decodable & SendableMetatype, Output: Encodable & SendableMetatype>(
+        _ name: String,
+        runs place: Place,
+        handler: @escaping @Sendable (Argument, RPCContext) throws -> Output
+    ) {
+        self.init(json: name, place, .direct(handler))
     }
 
     /// The procedure for requests that name none, as a client that knows nothing of procedures sends them, with JSON.
     public static func `default`<Argument: Decodable & SendableMetatype, Output: Encodable & SendableMetatype>(
+        runs place: Place = .onPool,
         handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
     ) -> Procedure {
-        Procedure(json: nil, handler: handler)
+        Procedure(json: nil, place, .suspending(handler))
+    }
+
+    /// The same, with a handler that is not async.
+    public static func `default`<Argument: Decodable & SendableMetatype, Output: Encodable & SendableMetatype>(
+        runs place: Place,
+        handler: @escaping @Sendable (Argument, RPCContext) throws -> Output
+    ) -> Procedure {
+        Procedure(json: nil, place, .direct(handler))
     }
 
     /// A procedure that is declared elsewhere, together with its callers: the declaration says its name, its types and how they are
@@ -47,11 +92,37 @@ public struct Procedure: Sendable {
     ///
     /// - Parameters:
     ///   - declaration: What callers call. One without a name is the service's default procedure.
+    ///   - place: Where the handler runs.
     ///   - handler: Answers one request. It is cancelled when the answer would come too late, and should end soon then: one that
     ///     does not keeps running, but is no longer waited for.
     public init<Request: SendableMetatype, Response: SendableMetatype>(
         _ declaration: RPCProcedure<Request, Response>,
+        runs place: Place = .onPool,
         handler: @escaping @Sendable (Request, RPCContext) async throws -> Response
+    ) {
+        self.init(declaration, place, .suspending(handler))
+    }
+
+    /// A procedure that is declared elsewhere, with a handler that is not async: where it is told to run on the connection it runs
+    /// without a task.
+    public init<Request: SendableMetatype, Response: SendableMetatype>(
+        _ declaration: RPCProcedure<Request, Response>,
+        runs place: Place,
+        handler: @escaping @Sendable (Request, RPCContext) throws -> Response
+    ) {
+        self.init(declaration, place, .direct(handler))
+    }
+
+    /// What a user gave.
+    private enum Closure<Argument, Output>: Sendable {
+        case suspending(@Sendable (Argument, RPCContext) async throws -> Output)
+        case direct(@Sendable (Argument, RPCContext) throws -> Output)
+    }
+
+    private init<Request: SendableMetatype, Response: SendableMetatype>(
+        _ declaration: RPCProcedure<Request, Response>,
+        _ place: Place,
+        _ closure: Closure<Request, Response>
     ) {
         let (request, response) = (declaration.request, declaration.response)
         self.init(
@@ -61,13 +132,15 @@ public struct Procedure: Sendable {
             encode: { output throws(RPCCodecError) in
                 RPCReply(contentType: response.contentType, body: try response.encode(output))
             },
-            handler: handler
+            place,
+            closure
         )
     }
 
     private init<Argument: Decodable & SendableMetatype, Output: Encodable & SendableMetatype>(
         json name: String?,
-        handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
+        _ place: Place,
+        _ closure: Closure<Argument, Output>
     ) {
         self.init(
             RPCProcedureDescription(
@@ -82,7 +155,8 @@ public struct Procedure: Sendable {
             encode: { output throws(RPCCodecError) in
                 RPCReply(contentType: JSON.contentType, body: try JSON.encode(output))
             },
-            handler: handler
+            place,
+            closure
         )
     }
 
@@ -91,31 +165,49 @@ public struct Procedure: Sendable {
         takes type: (name: String, accepts: @Sendable (String?) -> Bool),
         decode: @escaping @Sendable (ByteBuffer) throws(RPCCodecError) -> Argument,
         encode: @escaping @Sendable (Output) throws(RPCCodecError) -> RPCReply,
-        handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
+        _ place: Place,
+        _ closure: Closure<Argument, Output>
     ) {
         self.description = description
-        self.handler = { body, contentType, context, passesUpstreamFailures in
+        self.place = place
+        let read = { @Sendable (body: ByteBuffer, contentType: String?) throws(RPCFailure) -> Argument in
             guard type.accepts(contentType) else {
                 let message = "content type \"\(contentType ?? "")\" instead of \"\(type.name)\""
-                return .failed(RPCFailure(code: .unsupportedContentType, message: message))
+                throw RPCFailure(code: .unsupportedContentType, message: message)
             }
-            let argument: Argument
             do throws(RPCCodecError) {
-                argument = try decode(body)
+                return try decode(body)
             } catch {
-                return .failed(RPCFailure(code: .undecodableRequest, message: "\(error)"))
+                throw RPCFailure(code: .undecodableRequest, message: "\(error)")
             }
-            let output: Output
-            do {
-                output = try await handler(argument, context)
-            } catch {
-                return HandlerOutcome(error, passesUpstreamFailures: passesUpstreamFailures)
-            }
+        }
+        let write = { @Sendable (output: Output) -> HandlerOutcome in
             do throws(RPCCodecError) {
                 return .result(try encode(output))
             } catch {
                 return .failed(RPCFailure(code: .unencodableResult, message: "\(error)"))
             }
+        }
+        switch closure {
+        case .suspending(let handle):
+            directHandler = nil
+            handler = { body, contentType, context, passesUpstreamFailures in
+                do {
+                    return write(try await handle(try read(body, contentType), context))
+                } catch {
+                    return HandlerOutcome(error, passesUpstreamFailures: passesUpstreamFailures)
+                }
+            }
+        case .direct(let handle):
+            let direct: DirectHandler = { body, contentType, context, passesUpstreamFailures in
+                do {
+                    return write(try handle(try read(body, contentType), context))
+                } catch {
+                    return HandlerOutcome(error, passesUpstreamFailures: passesUpstreamFailures)
+                }
+            }
+            directHandler = direct
+            handler = { direct($0, $1, $2, $3) }
         }
     }
 }

@@ -14,6 +14,7 @@ public struct Procedures: Sendable {
     /// What answers everything else, and the names of it that are known.
     private let otherwise: (@Sendable (ByteBuffer, String?, RPCContext) async throws -> RPCReply)?
     private let knowsOtherwise: @Sendable (String) -> Bool
+    private let hasOnConnection: Bool
     /// A name that stands twice, if any: a mistake that the receiver reports when it starts.
     let duplicate: String?
 
@@ -33,6 +34,7 @@ public struct Procedures: Sendable {
         self.byName = byName
         self.unnamed = unnamed
         self.duplicate = duplicate
+        hasOnConnection = unnamed?.place == .onConnection || byName.values.contains { $0.place == .onConnection }
         otherwise = nil
         knowsOtherwise = { _ in false }
     }
@@ -47,6 +49,7 @@ public struct Procedures: Sendable {
         byName = [:]
         unnamed = nil
         duplicate = nil
+        hasOnConnection = false
         self.otherwise = otherwise
         knowsOtherwise = knows
     }
@@ -84,6 +87,12 @@ public struct Procedures: Sendable {
     /// Whether there is a procedure of this name, or a default one where there is no name.
     func knows(_ name: String?) -> Bool {
         name.map { byName[$0] != nil || knowsOtherwise($0) } ?? (unnamed != nil)
+    }
+
+    /// The procedure that a request is for, if it is to run on the connection of its request.
+    func onConnection(_ name: String?) -> Procedure? {
+        guard hasOnConnection, let procedure = name.map({ byName[$0] }) ?? unnamed else { return nil }
+        return procedure.place == .onConnection ? procedure : nil
     }
 
     /// Calls a procedure in process, with JSON, exactly as a request over the wire does: the argument is encoded and decoded, the

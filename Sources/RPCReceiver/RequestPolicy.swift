@@ -47,6 +47,7 @@ final class RequestPolicy: Sendable {
     let log: RequestLog
     private let logger: Logger
     private let repetitions: RequestRepetitions?
+    private let turns: ConnectionTurns
 
     init(
         procedures: Procedures,
@@ -68,6 +69,7 @@ final class RequestPolicy: Sendable {
         self.isolated = isolated
         log = RequestLog(logger, queue: settings.admission.queue)
         repetitions = settings.deduplication.map { RequestRepetitions($0) }
+        turns = ConnectionTurns(logger: logger)
     }
 
     /// How requests are run.
@@ -86,11 +88,9 @@ final class RequestPolicy: Sendable {
             guard let job = run.first.message as? Job else { return [] }
             // What the handler calls inherits its deadline.
             let outcome = await RPCDeadline.$inherited.withValue(job.deadline) { await self.run(run.id, job) }
-            let isRepeated = repetitions?.ended(run.id, on: job.asked.deliveries) ?? false
-            return Dispositions(
-                .settled { [self] in answer(job.asked, job.message, outcome, isRepeated: isRepeated) }
-            )
+            return ended(run.id, job, outcome)
         }
+        behavior.beginning = { [self] run in beginning(run) }
         behavior.onTimeLimit = { [self] item, run in
             guard let job = item.message as? Job else { return .requeue(after: .zero) }
             return expired(job, run)
@@ -168,17 +168,51 @@ final class RequestPolicy: Sendable {
 
     // MARK: Running
 
+    /// Runs the handler of a procedure that is to run on the connection, if that can be here and without a task.
+    private func beginning(_ run: DeliveryRun) -> DeliveryRunner.Beginning {
+        guard let job = run.first.message as? Job, let procedure = procedures.onConnection(job.message.procedure),
+            turns.mayBegin(job.message.body.readableBytes, on: job.asked.request.eventLoop)
+        else { return .inTask }
+        guard let handler = procedure.directHandler, settings.interceptors.isEmpty, repetitions == nil else {
+            return .atOnce { [turns] body in turns.run(job.message.procedure, body) }
+        }
+        let outcome = turns.run(job.message.procedure) {
+            RPCDeadline.$inherited.withValue(job.deadline) {
+                let start = counters.began()
+                let outcome = handler(
+                    job.message.body,
+                    job.message.contentType,
+                    context(of: job),
+                    settings.passesUpstreamFailures
+                )
+                if let start { counters.ended(job.message.procedure ?? "", since: start, outcome) }
+                return outcome
+            }
+        }
+        return .handled(ended(run.id, job, outcome))
+    }
+
+    /// What becomes of a request whose handler has ended.
+    private func ended(_ run: DeliveryCore.RunID, _ job: Job, _ outcome: HandlerOutcome) -> Dispositions {
+        let isRepeated = repetitions?.ended(run, on: job.asked.deliveries) ?? false
+        return Dispositions(.settled { [self] in answer(job.asked, job.message, outcome, isRepeated: isRepeated) })
+    }
+
+    private func context(of job: Job) -> RPCContext {
+        RPCContext(
+            procedure: job.message.procedure ?? "",
+            messageID: job.message.messageID,
+            redelivered: job.asked.request.redelivered,
+            deadline: job.deadline.instant,
+            headers: job.message.headers,
+            logger: logger
+        )
+    }
+
     /// Runs a request's handler in the task that was made for it.
     func run(_ run: DeliveryCore.RunID, _ job: Job) async -> HandlerOutcome {
         let message = job.message
-        let context = RPCContext(
-            procedure: message.procedure ?? "",
-            messageID: message.messageID,
-            redelivered: job.asked.request.redelivered,
-            deadline: job.deadline.instant,
-            headers: message.headers,
-            logger: logger
-        )
+        let context = context(of: job)
         guard let start = counters.began() else { return await intercept(run, job, context) }
         let outcome = await intercept(run, job, context)
         let procedure = procedures.knows(message.procedure) ? message.procedure ?? "" : nil

@@ -1,5 +1,6 @@
 package import AMQPPool
 internal import ConcurrencyPrimitives
+import NIOCore
 import RPCWire
 package import Supervision
 
@@ -62,6 +63,7 @@ private struct SettlingRequest: IncomingRequest {
     var correlationID: String? { request.correlationID }
     var redelivered: Bool { request.redelivered }
     var deliveryCount: Int64? { request.deliveryCount }
+    var eventLoop: (any EventLoop)? { request.eventLoop }
 
     func answer(_ reply: ReplyMessage) {
         request.answer(reply)

@@ -26,12 +26,14 @@ final class FakeRequest: IncomingRequest {
     let deliveryCount: Int64?
     /// When its caller gives up, if it was delivered when it was made.
     let deadline: ContinuousClock.Instant
+    /// That of the connection that it came over.
+    let eventLoop: (any EventLoop)?
     private let aloneOutcome: IsolatedOutcome
     private let endings: AsyncStream<Ending>.Continuation
     let stream: AsyncStream<Ending>
 
     init(
-        _ procedure: String,
+        _ procedure: String?,
         _ body: String = "1",
         replyTo: String? = "replies",
         id: String? = "1",
@@ -40,8 +42,10 @@ final class FakeRequest: IncomingRequest {
         deliveryCount: Int64? = nil,
         exchange: String = "",
         headers: FieldTable = FieldTable(),
+        eventLoop: (any EventLoop)? = nil,
         aloneOutcome: IsolatedOutcome = .delivered
     ) {
+        self.eventLoop = eventLoop
         deadline = .now + .milliseconds(timeout ?? 0)
         self.exchange = exchange
         self.headers = headers
@@ -171,10 +175,12 @@ extension RunsRequests {
         permission: ReplyPermission = ReplyPermission(),
         memory: DeliveryMemory = DeliveryMemory(capacity: 10),
         gate: Gate = Gate(),
+        procedures: [Procedure] = [],
         zombiesChanged: @escaping @Sendable (Int) -> Void = { _ in }
     ) -> RequestRunner {
         RequestRunner(
             procedures: Procedures {
+                procedures
                 Procedure("next") { (n: Int, _) in n + 1 }
                 Procedure("crash") { (_: Int, _) -> Int in throw Broken() }
                 Procedure("wait") { (_: Int, _) in

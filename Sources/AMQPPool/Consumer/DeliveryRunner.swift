@@ -44,6 +44,8 @@ package final class DeliveryRunner: Sendable {
         /// Whether ``onTimeLimit`` asks its user, and so has to be called in a task. If not, it is called by the timer, also while all
         /// threads for tasks are blocked.
         package var asksAtTimeLimit = true
+        /// Where the handler of a run begins.
+        package var beginning: @Sendable (DeliveryRun) -> Beginning = { _ in .inTask }
         /// Takes the run over instead: whoever has it ends it by ``DeliveryRunner/end(_:_:)``.
         package var handOver: (@Sendable (DeliveryRun) -> Void)?
         /// A handler that was suspended has its place again.
@@ -61,6 +63,16 @@ package final class DeliveryRunner: Sendable {
         package init(handle: @escaping @Sendable (DeliveryRun) async -> Dispositions) {
             self.handle = handle
         }
+    }
+
+    package enum Beginning: Sendable {
+        /// In a task, when a thread of the pool has a turn for it.
+        case inTask
+        /// In a task that begins on the thread that is here, until it waits for something for the first time. The closure runs what
+        /// it is given: that part.
+        case atOnce(@Sendable (() -> Void) -> Void)
+        /// It has been handled, without a task.
+        case handled(Dispositions)
     }
 
     package enum Event: Sendable {
@@ -394,18 +406,30 @@ package final class DeliveryRunner: Sendable {
         return tags
     }
 
-    private func begin(_ run: DeliveryRun) -> (run: DeliveryRun, task: Task<Void, Never>?) {
+    /// Returns what is under way now, unless that has ended by itself.
+    private func begin(_ run: DeliveryRun) -> (run: DeliveryRun, task: Task<Void, Never>?)? {
         if let handOver = behavior.handOver {
             handOver(run)
             return (run, nil)
         }
         // Detached: it must not inherit anything from whoever happens to run here.
-        let task = Task.detached { [self] in
+        let handle = { @Sendable [self] in
             // Given up before it got its turn.
             let dispositions = Task.isCancelled ? [] : await behavior.handle(run)
             ended(run.id, dispositions)
         }
-        return (run, task)
+        switch behavior.beginning(run) {
+        case .handled(let dispositions):
+            end(run.id, dispositions)
+            return nil
+        case .atOnce(let watched):
+            var task: Task<Void, Never>?
+            if #available(macOS 26, iOS 26, tvOS 26, watchOS 26, visionOS 26, *) {
+                watched { task = Task.immediateDetached { await handle() } }
+            }
+            return (run, task ?? Task.detached { await handle() })
+        case .inTask: return (run, Task.detached { await handle() })
+        }
     }
 
     private func adopt(_ run: DeliveryRun, _ task: Task<Void, Never>?) {
