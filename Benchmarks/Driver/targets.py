@@ -142,9 +142,9 @@ def publishing(name, what, inflight, flags=(), limit=None):
     return Target("publish-" + name, what, "librabbitmq", subject, baseline, "us", limit)
 
 
-def tail(name, what, client_flags, limit):
+def tail(name, what, options, limit):
     def take(field):
-        return lambda round_: round_.rpc(FULL, FULL, client_flags=client_flags)[field]
+        return lambda round_: round_.rpc(FULL, FULL, **options)[field]
 
     return Target("rpc-" + name, what, "its own p50", take("p99_us"), take("p50_us"), "us", limit)
 
@@ -191,6 +191,8 @@ def depth(sizes):
 
 CPU, WIRE, ECHO = "cpu_us_per_call", "same wire", "bare echo"
 EXECUTOR = ("executor",)
+# What may be asked for on both sides: the caller's executor, and handlers on the connection.
+OPT_IN = {"client_flags": EXECUTOR, "server_flags": ("on-connection",)}
 
 TARGETS = [
     rpc("caller-cpu-64", "full call, client CPU, 64 in flight", WIRE,
@@ -214,20 +216,27 @@ TARGETS = [
         pair(PLAIN, RAW_ECHO, client_flags=EXECUTOR), pair(RAW_ECHO, RAW_ECHO), CPU, "us", 1.5),
     rpc("receiver-cpu-64", "receiver CPU, trivial handler", "raw echo server, same wire",
         pair(RAW_WIRE, FULL), pair(RAW_WIRE, RAW_WIRE), "server." + CPU, "us", 1.75),
+    rpc("receiver-cpu-64-connection", "the same, handler on the connection", "raw echo server, same wire",
+        pair(RAW_WIRE, FULL, server_flags=OPT_IN["server_flags"]), pair(RAW_WIRE, RAW_WIRE), "server." + CPU, "us", 1.25),
     rpc("receiver-cpu-64-bare", "receiver CPU, trivial handler", "raw echo server, bare",
         pair(RAW_WIRE, FULL), pair(RAW_ECHO, RAW_ECHO), "server." + CPU, "us"),
     rpc("throughput-64", "full call, caller and receiver ours", WIRE,
         pair(FULL, FULL), pair(RAW_WIRE, RAW_WIRE), "rps", "1/s", 0.8, at_least=True),
     rpc("throughput-64-executor", "the same, caller on its executor", WIRE,
-        pair(FULL, FULL, client_flags=EXECUTOR), pair(RAW_WIRE, RAW_WIRE), "rps", "1/s", 0.9, at_least=True),
-    tail("tail-64", "full pair, p99 over p50, 64 in flight", (), 2.2),
-    tail("tail-64-executor", "the same, caller on its executor", EXECUTOR, 2),
+        pair(FULL, FULL, client_flags=EXECUTOR), pair(RAW_WIRE, RAW_WIRE), "rps", "1/s", at_least=True),
+    rpc("throughput-64-opt-in", "the same, and the handler on the connection", WIRE,
+        pair(FULL, FULL, **OPT_IN), pair(RAW_WIRE, RAW_WIRE), "rps", "1/s", 0.9, at_least=True),
+    tail("tail-64", "full pair, p99 over p50, 64 in flight", {}, 2.2),
+    tail("tail-64-executor", "the same, caller on its executor", {"client_flags": EXECUTOR}, 2),
+    tail("tail-64-opt-in", "the same, and the handler on the connection", OPT_IN, 2),
     rpc("p99-half-load", "full call, p99 at half of that throughput", WIRE,
         pair(FULL, FULL, rate="half load"), pair(RAW_WIRE, RAW_WIRE, rate="half load"), "p99_us", "us", 1.5),
     rpc("latency-1", "one call at a time, p50, both sides ours", WIRE,
         pair(FULL, FULL, inflight=1), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us", 1.8),
     rpc("latency-1-executor", "the same, caller on its executor", WIRE,
-        pair(FULL, FULL, inflight=1, client_flags=EXECUTOR), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us", 1.5),
+        pair(FULL, FULL, inflight=1, client_flags=EXECUTOR), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us"),
+    rpc("latency-1-opt-in", "the same, and the handler on the connection", WIRE,
+        pair(FULL, FULL, inflight=1, **OPT_IN), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us", 1.5),
     rpc("latency-1-caller", "one call at a time, p50, caller ours", WIRE,
         pair(FULL, RAW_WIRE, inflight=1), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us"),
     publishing("1000", "publish 1,000 at once with confirms, CPU a message", 1000, limit=1.5),

@@ -18,15 +18,19 @@ struct Server: AsyncParsableCommand {
     @Option(help: "How many requests run at once.")
     var concurrency = 256
 
+    @Flag(help: "Run the handler on the connection that its request came over.")
+    var onConnection = false
+
     func run() async throws {
         guard connecting.mode != .actor else { return try await serveActors() }
         var configuration = RPCReceiverConfiguration(endpoints: try connecting.endpoints())
         connecting.configure(&configuration.pool)
         configuration.concurrency = concurrency
+        let place = onConnection ? Procedure.Place.onConnection : .onPool
         let procedure =
             switch connecting.mode {
-            case .full: Procedure("echo") { (text: String, _) in text }
-            case .plain: Procedure(.echoBytes) { bytes, _ in bytes }
+            case .full: Procedure("echo", runs: place) { (text: String, _) in text }
+            case .plain: Procedure(.echoBytes, runs: place) { bytes, _ in bytes }
             case .actor: Procedure("none") { (text: String, _) in text }
             }
         let receiver = RPCReceiver(
