@@ -6,6 +6,8 @@ import re
 import sys
 
 RECORD = "docs/api"
+# What docs/migration.md had announced when the API was recorded. It announces nothing that breaks later.
+ANNOUNCED = os.path.join(RECORD, "announced")
 
 
 def declaration(symbol):
@@ -61,17 +63,29 @@ def bare(place):
     return ".".join(re.sub(r"\(.*", "", part) for part in re.findall(r"[^.(]+(?:\([^)]*\))?", place))
 
 
+def spans(text):
+    return {bare(span.strip()) for span in re.findall(r"`([^`\n]+)`", text)}
+
+
+def migration():
+    """The code spans of docs/migration.md."""
+    if not os.path.exists("docs/migration.md"):
+        return set()
+    with open("docs/migration.md", encoding="utf-8") as file:
+        return spans(file.read())
+
+
 def announcements():
-    """The code spans of docs/migration.md, and of what CHANGELOG.md says is unreleased."""
-    text = ""
-    if os.path.exists("docs/migration.md"):
-        with open("docs/migration.md", encoding="utf-8") as file:
-            text += file.read()
+    """What docs/migration.md names since the API was recorded, and what CHANGELOG.md names below Unreleased."""
+    announced = migration()
+    if os.path.exists(ANNOUNCED):
+        with open(ANNOUNCED, encoding="utf-8") as file:
+            announced -= set(file.read().splitlines())
     if os.path.exists("CHANGELOG.md"):
         with open("CHANGELOG.md", encoding="utf-8") as file:
             match = re.search(r"^## \[?Unreleased\]?.*?(?=^## |\Z)", file.read(), re.M | re.S)
-            text += match.group(0) if match else ""
-    return {bare(span.strip()) for span in re.findall(r"`([^`\n]+)`", text)}
+            announced |= spans(match.group(0)) if match else set()
+    return announced
 
 
 def is_announced(place, announced):
@@ -94,6 +108,8 @@ def main():
         for module, lines in now.items():
             with open(os.path.join(RECORD, module + ".txt"), "w", encoding="utf-8") as file:
                 file.write("\n".join(lines) + "\n")
+        with open(ANNOUNCED, "w", encoding="utf-8") as file:
+            file.write("\n".join(sorted(migration())) + "\n")
         print(f"recorded {sum(map(len, now.values()))} lines of {len(now)} modules in {RECORD}")
         return 0
 
