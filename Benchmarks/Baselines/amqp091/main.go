@@ -1,4 +1,4 @@
-// The same consumer with amqp091-go: each message is acknowledged by itself, or with -batch so many by one acknowledgement.
+// What other users of Go write with amqp091-go: a consumer, and a client that makes calls.
 package main
 
 import (
@@ -6,16 +6,30 @@ import (
 	"fmt"
 	"os"
 	"syscall"
-	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 )
+
+type options struct {
+	url      string
+	service  string
+	mode     string
+	inflight int
+	body     int
+	seconds  float64
+	warmup   float64
+	calls    int
+	prefetch int
+	batch    int
+}
 
 func check(err error, what string) {
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "error: %s: %v\n", what, err)
-		os.Exit(1)
+		fail("%s: %v", what, err)
 	}
+}
+
+func fail(format string, arguments ...any) {
+	fmt.Fprintf(os.Stderr, "error: "+format+"\n", arguments...)
+	os.Exit(1)
 }
 
 // User and system time of this process, in microseconds.
@@ -26,40 +40,33 @@ func cpu() float64 {
 }
 
 func main() {
-	url := flag.String("url", "amqp://guest:guest@127.0.0.1:5672", "the broker")
-	queue := flag.String("service", "bench", "the queue")
-	messages := flag.Int("calls", 100000, "how many messages to consume")
-	prefetch := flag.Int("prefetch", 256, "deliveries before one is acknowledged")
-	batch := flag.Int("batch", 1, "how many messages an acknowledgement is for")
-	flag.Parse()
-
-	connection, err := amqp.Dial(*url)
-	check(err, "connecting")
-	channel, err := connection.Channel()
-	check(err, "opening a channel")
-	check(channel.Qos(*prefetch, 0, false), "setting the prefetch")
-	deliveries, err := channel.Consume(*queue, "", false, false, false, false, nil)
-	check(err, "consuming the queue")
-
-	var begun time.Time
-	var before float64
-	count := 0
-	for delivery := range deliveries {
-		if count == 0 {
-			begun, before = time.Now(), cpu()
-		}
-		count++
-		if *batch <= 1 {
-			check(delivery.Ack(false), "acknowledging")
-		} else if count%*batch == 0 || count == *messages {
-			check(delivery.Ack(true), "acknowledging")
-		}
-		if count == *messages {
-			break
-		}
+	var o options
+	flags := flag.NewFlagSet("amqp091-bench client|consume", flag.ExitOnError)
+	flags.StringVar(&o.url, "url", "amqp://guest:guest@127.0.0.1:5672", "the broker")
+	flags.StringVar(&o.service, "service", "bench", "client: the service that is called; consume: the queue")
+	flags.StringVar(&o.mode, "mode", "wire", "client: wire for all that our calls do on the wire, echo for nothing but the bodies")
+	flags.IntVar(&o.inflight, "inflight", 64, "client: calls that wait at once")
+	flags.IntVar(&o.body, "body", 64, "client: size of the body, a JSON string")
+	flags.Float64Var(&o.seconds, "seconds", 3, "client: how long to measure")
+	flags.Float64Var(&o.warmup, "warmup", 1, "client: how long to run before that")
+	flags.IntVar(&o.calls, "calls", 100000, "consume: how many messages")
+	flags.IntVar(&o.prefetch, "prefetch", 256, "consume: deliveries before one is acknowledged")
+	flags.IntVar(&o.batch, "batch", 1, "consume: how many messages an acknowledgement is for")
+	if len(os.Args) < 2 {
+		flags.Usage()
+		os.Exit(64)
 	}
-	used, seconds := cpu()-before, time.Since(begun).Seconds()
-	fmt.Printf("{\"program\":\"amqp091\",\"side\":\"consume\",\"messages\":%d,\"seconds\":%.3f,\"rate\":%.0f,\"cpu_us_per_message\":%.3f}\n",
-		count, seconds, float64(count)/seconds, used/float64(count))
-	check(connection.Close(), "closing")
+	check(flags.Parse(os.Args[2:]), "reading the options")
+	switch os.Args[1] {
+	case "client":
+		if o.inflight < 1 || o.body < 2 || (o.mode != "wire" && o.mode != "echo") {
+			fail("--inflight is at least 1, --body at least 2, --mode wire or echo")
+		}
+		runClient(o)
+	case "consume":
+		runConsume(o)
+	default:
+		flags.Usage()
+		os.Exit(64)
+	}
 }

@@ -45,14 +45,14 @@ static bool is_over(void) {
 
 typedef struct {
   uint64_t tag, missing;
-  char reply_to[256], correlation[256];
-  size_t reply_to_length, correlation_length;
+  char reply_to[256], correlation[256], content_type[256];
+  size_t reply_to_length, correlation_length, content_type_length;
   char *body;
   size_t body_length, body_capacity;
 } request;
 
 static void read_header(request *r, uint64_t size, const amqp_basic_properties_t *p) {
-  r->reply_to_length = r->correlation_length = 0;
+  r->reply_to_length = r->correlation_length = r->content_type_length = 0;
   if (p->_flags & AMQP_BASIC_REPLY_TO_FLAG && p->reply_to.len < sizeof r->reply_to) {
     r->reply_to_length = p->reply_to.len;
     memcpy(r->reply_to, p->reply_to.bytes, p->reply_to.len);
@@ -60,6 +60,10 @@ static void read_header(request *r, uint64_t size, const amqp_basic_properties_t
   if (p->_flags & AMQP_BASIC_CORRELATION_ID_FLAG && p->correlation_id.len < sizeof r->correlation) {
     r->correlation_length = p->correlation_id.len;
     memcpy(r->correlation, p->correlation_id.bytes, p->correlation_id.len);
+  }
+  if (p->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG && p->content_type.len < sizeof r->content_type) {
+    r->content_type_length = p->content_type.len;
+    memcpy(r->content_type, p->content_type.bytes, p->content_type.len);
   }
   r->missing = size;
   r->body_length = 0;
@@ -78,7 +82,7 @@ static void answer(amqp_connection_state_t connection, const options *o, const r
   amqp_basic_properties_t p = {._flags = AMQP_BASIC_CORRELATION_ID_FLAG};
   p.correlation_id = (amqp_bytes_t){r->correlation_length, (void *)r->correlation};
   if (o->mode == MODE_WIRE) {
-    p.content_type = amqp_cstring_bytes("application/json");
+    p.content_type = (amqp_bytes_t){r->content_type_length, (void *)r->content_type};
     p.delivery_mode = 1;
     p._flags |= AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_DELIVERY_MODE_FLAG;
   }
