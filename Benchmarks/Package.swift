@@ -11,10 +11,11 @@ let package = Package(
     name: "Benchmarks",
     platforms: [.macOS(.v15)],
     dependencies: [
-        .package(name: "swift-supervision", path: "..", traits: ["Observer"]),
+        .package(name: "swift-supervision", path: "..", traits: ["Observer", "Protobuf"]),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     ],
     targets: [
@@ -43,7 +44,9 @@ let package = Package(
                 .product(name: "RPCContract", package: "swift-supervision"),
                 .product(name: "RPCReceiver", package: "swift-supervision"),
                 .product(name: "Supervision", package: "swift-supervision"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
+            exclude: ["Payloads/order.proto"],
             swiftSettings: settings
         ),
         .executableTarget(

@@ -11,7 +11,7 @@ import counts
 import programs
 import report
 import scale
-from targets import TARGETS, Round, Sizes
+from targets import PEERS, TARGETS, Round, Sizes
 
 PAGE = os.path.join(programs.ROOT, "docs", "benchmarks.md")
 
@@ -72,6 +72,14 @@ def show_targets(rows, failed, options):
 
 
 def write_page(rows, options):
+    peers = report.peers(rows, PEERS)
+    if peers:
+        report.replace_section(PAGE, "peers", peers)
+    if options.only:
+        programs.warn("the table of results is written by a run of all targets" + (", the one of other clients is" if peers else ""))
+        return
+    # The peers have a table of their own.
+    rows = [row for row in rows if not row.target.name.startswith("rpc-peer-") or row.target.limit]
     facts = ["| | |", "|---|---|"] + ["| %s | %s |" % fact for fact in report.machine()]
     facts.append("| rounds | %d, medians of them |" % max(row.rounds for row in rows))
     facts.append("| date | %s |" % datetime.date.today().isoformat())

@@ -15,9 +15,15 @@ SUPERVISION = os.path.join(SWIFT, "supervision-bench")
 OBSERVER = os.path.join(SWIFT, "observer-bench")
 RAW = os.path.join(BUILT, "raw-bench")
 GO = os.path.join(BUILT, "amqp091-bench")
+PIKA = os.path.join(BENCHMARKS, "Baselines", "pika", "pika_bench.py")
+JARS = [os.path.join("/usr/share/java", name + ".jar") for name in ("amqp-client", "slf4j-api", "slf4j-nop")]
 
 # What Erlang and Elixir need for a million processes; the default is a quarter of that.
 PROCESSES = ["+P", "4194304"]
+
+
+# Schedulers that have nothing to do sleep at once. They would wait in a loop for a while, and that is no work.
+NO_BUSY_WAIT = [part for kind in ("+sbwt", "+sbwtdcpu", "+sbwtdio") for part in (kind, "none")]
 
 
 class Failure(Exception):
@@ -85,18 +91,31 @@ def run(arguments, timeout=600):
     return parse(done.stdout, arguments)
 
 
+def peer(program, broker):
+    """The command of a client that somebody else's library makes."""
+    return {
+        "go": [GO, "client"],
+        # scripts/bench says where RabbitMQ has its libraries.
+        "erlang": ["env", "ERL_LIBS=" + os.environ.get("AMQP_CLIENT_LIBRARIES", ""), "erl", "-noshell", *NO_BUSY_WAIT,
+                   "-pa", BUILT, "-run", "amqp_client_bench", "main", "-extra"],
+        "java": ["java", "-cp", ":".join([BUILT, *JARS]), "AmqpClientBench"],
+        "pika": [os.environ.get("PIKA_PYTHON", "python3"), PIKA],
+    }[program] + ["--url", broker.url]
+
+
 def rpc_pair(broker, client, server, **options):
     """Runs one client against one server.
 
-    `client` and `server` are ("ours", mode) or ("raw", mode). Returns the client's line with the server's in it.
+    Each is ("ours", mode) or ("raw", mode), the client also the name of a peer and wire or echo. Returns the client's line with the
+    server's in it.
     """
     service = "bench-%s-%s" % (server[0], server[1])
-    connection = {"ours": [RPC, "{}", "--url", broker.url], "raw": [RAW, "{}", "--port", broker.port]}
 
     def command(side, role, **extra):
         program, mode = side
-        arguments = [part.format(role) for part in connection[program]]
-        arguments += ["--service", service, "--mode", mode]
+        arguments = {"ours": [RPC, role, "--url", broker.url], "raw": [RAW, role, "--port", broker.port]}.get(program)
+        arguments = arguments or peer(program, broker)
+        arguments = [*arguments, "--service", service, "--mode", mode]
         for key, value in extra.items():
             if value is not None:
                 arguments += ["--" + key, str(value)]
@@ -110,6 +129,9 @@ def rpc_pair(broker, client, server, **options):
         serving = command(server, "server", concurrency=at_once)
     else:
         serving = command(server, "server", prefetch=at_once)
+    if client[0] == "java":
+        # Until its compiler has nothing left to do.
+        options["warmup"] = max(5, options["warmup"])
     calling = command(client, "client", **options, **(own if client[0] == "ours" else {}))
     calling, serving = calling + flags[0], serving + flags[1]
     with Server(serving) as process:
@@ -129,18 +151,20 @@ def actor_times(broker, seconds, rounds):
                 "--rounds", str(rounds)])
 
 
-def consumer(broker, program, messages, batch):
-    """Fills a queue and has one consumer go through it: ours, raw or go. Returns the consumer's line."""
+def consumer(broker, program, messages, batch=1):
+    """Fills a queue and has one consumer go through it: worker, handler or sequence of ours, raw or go. Returns the consumer's line."""
     queue = "bench-queue-%s-%d" % (program, batch)
     # Two batches are on their way while two are handled.
     options = ["--service", queue, "--calls", str(messages), "--prefetch", str(max(256, 4 * batch))]
     run([RAW, "fill", "--port", broker.port, *options])
     command = {
-        "ours": [RPC, "worker", "--url", broker.url],
-        "raw": [RAW, "consume", "--port", broker.port],
-        "go": [GO, "--url", broker.url],
+        "worker": [RPC, "worker", "--url", broker.url, "--batch", str(batch)],
+        "handler": [RPC, "consume", "--url", broker.url, "--kind", "handler"],
+        "sequence": [RPC, "consume", "--url", broker.url, "--kind", "sequence"],
+        "raw": [RAW, "consume", "--port", broker.port, "--batch", str(batch)],
+        "go": [GO, "consume", "--url", broker.url, "--batch", str(batch)],
     }[program]
-    return run([*command, *options, "--batch", str(batch)])
+    return run([*command, *options])
 
 
 def ours(case, children, kind="actor", timeout=900):

@@ -85,6 +85,29 @@ def markdown(all_rows):
     return "\n".join(lines)
 
 
+def peers(all_rows, names):
+    """A row for each client; None unless all of them were measured. `names` by peer."""
+    found = {row.target.name: row for row in all_rows}
+    columns = ["cpu", "rate", "p99", "echo-cpu"]
+    measured = {peer: [found.get("rpc-peer-%s-%s" % (column, peer)) for column in columns] for peer in names}
+    if not all(all(rows) for rows in measured.values()):
+        return None
+
+    def shown(row, value):
+        return number(value, row.target.unit) + " " + row.target.unit
+
+    lines = ["| client | CPU a call | ours to it | calls/s | p99 | bare echo: CPU a call | ours (plain) to it |", "|" + "---|" * 7]
+    cpu, rate, p99, echo = next(iter(measured.values()))
+    lines.append("| " + " | ".join(["**ours**", shown(cpu, cpu.subject), "", shown(rate, rate.subject), shown(p99, p99.subject),
+                                    shown(echo, echo.subject), ""]) + " |")
+    for peer, (cpu, rate, p99, echo) in measured.items():
+        lines.append("| " + " | ".join([
+            names[peer], shown(cpu, cpu.baseline), "%.2f (%.2f-%.2f)" % (cpu.ratio, cpu.least, cpu.greatest),
+            shown(rate, rate.baseline), shown(p99, p99.baseline), shown(echo, echo.baseline),
+            "%.2f (%.2f-%.2f)" % (echo.ratio, echo.least, echo.greatest)]) + " |")
+    return "\n".join(lines)
+
+
 # --- Where it was measured -----------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,9 @@ import programs
 
 RAW_WIRE, RAW_ECHO = ("raw", "wire"), ("raw", "echo")
 FULL, PLAIN, ACTOR = ("ours", "full"), ("ours", "plain"), ("ours", "actor")
+STRUCT, PROTOBUF, BYTES = ("ours", "struct"), ("ours", "protobuf"), ("ours", "bytes")
+# Bytes of the struct in JSON.
+STRUCT_SIZE = 104
 
 
 @dataclass
@@ -64,18 +67,22 @@ class Round:
         return self.made[key]
 
     def rpc(
-        self, client, server, inflight=64, rate=None, connections=None, channels=None, client_flags=(), server_flags=()
+        self, client, server, inflight=64, rate=None, connections=None, channels=None, body=None, client_flags=(),
+        server_flags=()
     ):
         key = "%s-%s to %s-%s at %d" % (*client, *server, inflight)
         if rate:
             key += ", %s" % rate
         if connections or channels:
             key += ", %s x %s" % (connections, channels)
+        if body:
+            key += ", %d bytes" % body
         for flag in (*client_flags, *server_flags):
             key += ", " + flag
 
         def make():
-            options = {"inflight": inflight, "connections": connections, "channels": channels}
+            options = {"inflight": inflight, "connections": connections, "channels": channels,
+                       "body": body}
             options.update(client_flags=client_flags, server_flags=server_flags)
             if rate == "half load":
                 # Of what our caller and receiver manage together, for both.
@@ -102,7 +109,7 @@ class Round:
         rounds = 3 if self.sizes.seconds < 3 else 5
         return self._once("virtual actors", lambda: programs.actor_times(self.broker, self.sizes.seconds, rounds))
 
-    def consumer(self, program, batch):
+    def consumer(self, program, batch=1):
         key = "%s consumes, batches of %d" % (program, batch)
         return self._once(key, lambda: programs.consumer(self.broker, program, self.sizes.messages, batch))
 
@@ -177,8 +184,54 @@ def supervision(name, what, against, case, count, kind, baseline, unit, limit=No
 def worker(name, what, program, batch, field, unit, at_least=False):
     """A worker of ours against another consumer that acknowledges the same way."""
     against = {"raw": "raw librabbitmq consumer", "go": "amqp091-go consumer"}[program]
-    return Target("worker-" + name, what, against, lambda round_: round_.consumer("ours", batch)[field],
+    return Target("worker-" + name, what, against, lambda round_: round_.consumer("worker", batch)[field],
                   lambda round_: round_.consumer(program, batch)[field], unit, at_least=at_least)
+
+
+def consuming(kind, field, unit, limit=None, at_least=False):
+    """A consumer of the pool, handler or sequence, against a raw one that acknowledges each message as well."""
+    what = {"rate": "messages a second", "cpu_us_per_message": "CPU a message"}[field]
+    name = "consume-%s-%s" % (kind, {"rate": "rate", "cpu_us_per_message": "cpu"}[field])
+    return Target(name, "consuming with an ack of each, %s: %s" % (kind, what), "raw librabbitmq consumer",
+                  lambda round_: round_.consumer(kind)[field], lambda round_: round_.consumer("raw")[field], unit, limit,
+                  at_least)
+
+
+def payload(mode, what):
+    """A call with an argument and a result as users have them, against the raw loop with as many bytes."""
+    raw = pair(RAW_WIRE, RAW_WIRE, body=STRUCT_SIZE)
+    options = {"body": STRUCT_SIZE} if mode == BYTES else {}
+    yield rpc(mode[1] + "-cpu-64", what + ", client CPU, 64 in flight", WIRE, pair(mode, RAW_WIRE, **options), raw, CPU, "us")
+    yield rpc(mode[1] + "-receiver-cpu-64", what + ", receiver CPU, caller ours too", "raw echo server, same wire",
+              pair(mode, mode, **options), raw, "server." + CPU, "us")
+    yield rpc(mode[1] + "-throughput-64", what + ", caller and receiver ours", WIRE, pair(mode, mode, **options), raw, "rps",
+              "1/s", at_least=True)
+
+
+PEERS = {"raw": "librabbitmq (C)", "go": "amqp091-go", "erlang": "amqp_client (Erlang)", "java": "amqp-client (Java)",
+         "pika": "pika (Python)"}
+
+
+def peers():
+    """Our caller against clients made with other libraries, all with the same server."""
+    for peer, name in PEERS.items():
+        wire, echo = pair((peer, "wire"), RAW_WIRE), pair((peer, "echo"), RAW_ECHO)
+        yield rpc("peer-cpu-" + peer, "full call, client CPU, 64 in flight", name + ", same wire",
+                  pair(FULL, RAW_WIRE), wire, CPU, "us", None if peer == "raw" else 1)
+        yield rpc("peer-rate-" + peer, "full call, calls a second", name + ", same wire",
+                  pair(FULL, RAW_WIRE), wire, "rps", "1/s", at_least=True)
+        yield rpc("peer-p99-" + peer, "full call, p99", name + ", same wire", pair(FULL, RAW_WIRE), wire, "p99_us", "us")
+        yield rpc("peer-echo-cpu-" + peer, "plain call, client CPU, 64 in flight", name + ", bare echo",
+                  pair(PLAIN, RAW_ECHO), echo, CPU, "us")
+
+
+def slow_handlers(field, what):
+    """One request in 200 takes 50 ms: its handler holds its thread, or gives it up."""
+    def slow(kind):
+        return pair(FULL, FULL, inflight=16, server_flags=("slow=" + kind,))
+
+    return rpc("blocking-" + field[:3], "one handler in 200 blocks its thread for 50 ms, 16 in flight, " + what,
+               "it suspends for 50 ms", slow("blocking"), slow("suspending"), field, "us")
 
 
 def many(sizes):
@@ -239,6 +292,12 @@ TARGETS = [
         pair(FULL, FULL, inflight=1, **OPT_IN), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us", 1.5),
     rpc("latency-1-caller", "one call at a time, p50, caller ours", WIRE,
         pair(FULL, RAW_WIRE, inflight=1), pair(RAW_WIRE, RAW_WIRE, inflight=1), "p50_us", "us"),
+    *payload(STRUCT, "full call with a struct in JSON"),
+    *payload(PROTOBUF, "full call with a struct in Protocol Buffers"),
+    *payload(BYTES, "full call with 104 raw bytes"),
+    *peers(),
+    slow_handlers("p50_us", "p50"),
+    slow_handlers("p99_us", "p99"),
     publishing("1000", "publish 1,000 at once with confirms, CPU a message", 1000, limit=1.5),
     publishing("1000-single", "the same, one by one from 1,000 tasks", 1000, ("single",)),
     rpc("actor-cpu-64", "call of an actor's method, client CPU, 64 in flight", "the same as a plain call of ours",
@@ -249,6 +308,10 @@ TARGETS = [
                    "activations_per_s", "calls_per_s", "1/s"),
     virtual_actors("fail-over", "a virtual actor's node is killed: longest time without an answer, median",
                    "the node is stopped, and hands it over", "failover_ms", "handover_ms", "ms"),
+    consuming("handler", "cpu_us_per_message", "us", 2),
+    consuming("handler", "rate", "1/s", at_least=True),
+    consuming("sequence", "cpu_us_per_message", "us", 1.2),
+    consuming("sequence", "rate", "1/s", at_least=True),
     worker("rate", "messages a second of a worker, one by one", "raw", 1, "rate", "1/s", at_least=True),
     worker("cpu", "CPU a message of a worker, one by one", "raw", 1, "cpu_us_per_message", "us"),
     worker("rate-go", "messages a second of a worker, one by one", "go", 1, "rate", "1/s", at_least=True),

@@ -4,6 +4,7 @@ import BenchmarkSupport
 import NIOCore
 import RPCActors
 import RPCCaller
+import RPCContract
 
 struct Client: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -20,7 +21,7 @@ struct Client: AsyncParsableCommand {
     @Option(help: "Calls that wait at once.")
     var inflight = 64
 
-    @Option(help: "Bytes of the body: a JSON string with its quotes.")
+    @Option(help: "Bytes of the body: a JSON string with its quotes. Modes struct and protobuf have their own.")
     var body = 64
 
     @Option(help: "How long to measure.")
@@ -61,6 +62,7 @@ struct Client: AsyncParsableCommand {
         }
 
         let service = connecting.service
+        let bytes = ByteBuffer(repeating: UInt8(ascii: "x"), count: body)
         let load: Load
         switch connecting.mode {
         case .full:
@@ -70,11 +72,13 @@ struct Client: AsyncParsableCommand {
                 return answer.utf8.count == text.utf8.count
             }
         case .plain:
-            let bytes = ByteBuffer(repeating: UInt8(ascii: "x"), count: body)
-            load = Load(inflight: inflight, rate: rate) {
-                let answer = try await caller.call(service, .echoBytes, bytes, timeout: .seconds(30))
-                return answer.readableBytes == bytes.readableBytes
-            }
+            load = echoes(of: bytes, by: .echoBytes, from: caller) { [body] in $0.readableBytes == body }
+        case .structure:
+            load = echoes(of: Order.example, by: .echoOrder, from: caller) { $0.id == Order.example.id && $0.paid }
+        case .protobuf:
+            load = echoes(of: Bench_Order.example, by: .echoMessage, from: caller) { $0.paid && $0.items.count == 3 }
+        case .bytes:
+            load = echoes(of: bytes, by: .echoOctets, from: caller) { [body] in $0.readableBytes == body }
         case .actor:
             let text = String(repeating: "x", count: body - 2)
             let echo = try $Echoing<RPCActorSystem>.resolve(id: .service(service, "echo"), using: actors)
@@ -93,6 +97,18 @@ struct Client: AsyncParsableCommand {
         print(result, load)
         await caller.stop()
         await actors.stop()
+    }
+
+    /// Calls of a procedure that returns its argument.
+    private func echoes<Value: Sendable>(
+        of value: Value,
+        by procedure: RPCProcedure<Value, Value>,
+        from caller: RPCCaller,
+        isRight: @escaping @Sendable (Value) -> Bool
+    ) -> Load {
+        Load(inflight: inflight, rate: rate) { [service = connecting.service] in
+            isRight(try await caller.call(service, procedure, value, timeout: .seconds(30)))
+        }
     }
 
     private func print(_ result: Load.Result, _ load: Load) {

@@ -10,7 +10,12 @@ struct Connecting: ParsableArguments {
     @Option(help: "The service that is called or served.")
     var service = "bench"
 
-    @Option(help: "full: all that a call promises. plain: raw bytes, direct replies.")
+    @Option(
+        help: """
+            full: all that a call promises. plain: raw bytes, direct replies. actor: an actor's method. struct, protobuf, bytes: \
+            as full, with a struct in JSON, one in Protocol Buffers, or raw bytes.
+            """
+    )
     var mode = Mode.full
 
     @Option(help: "How many connections.")

@@ -23,7 +23,8 @@ struct RPCBench: AsyncParsableCommand {
             the server prints its line then.
             """,
         subcommands: [
-            Client.self, Server.self, WorkerBench.self, Publish.self, Broker.self, ActorNode.self, ActorTimes.self,
+            Client.self, Server.self, WorkerBench.self, Consume.self, Publish.self, Broker.self, ActorNode.self,
+            ActorTimes.self,
         ]
     )
 }
@@ -36,4 +37,10 @@ enum Mode: String, ExpressibleByArgument, CaseIterable {
     case plain
     /// As full, but the method of a distributed actor.
     case actor
+    /// As full, with a struct as argument and result, in JSON.
+    case structure = "struct"
+    /// As full, with the same struct as a message of Protocol Buffers.
+    case protobuf
+    /// As full, with bytes that nobody reads.
+    case bytes
 }

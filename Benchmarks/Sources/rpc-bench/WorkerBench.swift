@@ -5,7 +5,6 @@ import NIOCore
 import QueueWorkers
 import RPCContract
 import Supervision
-import Synchronization
 
 /// Consumes a queue that is full with a worker of ours.
 struct WorkerBench: AsyncParsableCommand {
@@ -31,7 +30,7 @@ struct WorkerBench: AsyncParsableCommand {
         var configuration = PoolConfiguration(endpoints: try connecting.endpoints())
         connecting.configure(&configuration)
         let pool = AMQPPool(configuration: configuration, logger: connecting.logger)
-        let count = Count(calls)
+        let count = MessageCount(calls)
         var settings = WorkerConfiguration()
         settings.concurrency = batch > 1 ? 4 : 64
         settings.prefetch = prefetch
@@ -40,20 +39,11 @@ struct WorkerBench: AsyncParsableCommand {
             worker(on: pool, settings, count)
         }
         try await root.start()
-        let (seconds, cpu) = await count.result()
-        var line = JSONLine()
-        line.add("program", "ours")
-        line.add("side", "consume")
-        line.add("messages", calls)
-        line.add("seconds", seconds)
-        line.add("rate", Double(calls) / seconds)
-        line.add("cpu_us_per_message", cpu / Double(calls))
-        line.add("max_rss_kb", Usage.maximumResidentKilobytes)
-        line.print()
+        JSONLine.consumed(calls, by: "worker", await count.result()).print()
         await root.stop()
     }
 
-    private func worker(on pool: AMQPPool, _ settings: WorkerConfiguration, _ count: Count) -> Child {
+    private func worker(on pool: AMQPPool, _ settings: WorkerConfiguration, _ count: MessageCount) -> Child {
         guard batch > 1 else {
             return Child.worker(
                 from: [connecting.service],
@@ -72,46 +62,5 @@ struct WorkerBench: AsyncParsableCommand {
             retry: .never(),
             configuration: settings
         ) { (batch: MessageBatch<ByteBuffer>) in count.add(batch.messages.count) }
-    }
-
-    /// Counts messages, from the first to the last.
-    private final class Count: Sendable {
-        private struct State {
-            var left: Int
-            var begun: (time: ContinuousClock.Instant, cpu: Double)?
-            var result: (seconds: Double, cpu: Double)?
-            var waiter: CheckedContinuation<(seconds: Double, cpu: Double), Never>?
-        }
-
-        private let state: Mutex<State>
-
-        init(_ count: Int) {
-            state = Mutex(State(left: count))
-        }
-
-        func add(_ count: Int) {
-            let (waiter, result) = state.withLock { state in
-                let begun = state.begun ?? (.now, Usage.cpuMicroseconds)
-                state.begun = begun
-                state.left -= count
-                if state.left <= 0, state.result == nil {
-                    let seconds = begun.time.duration(to: .now).inSeconds
-                    state.result = (seconds, Usage.cpuMicroseconds - begun.cpu)
-                }
-                defer { if state.result != nil { state.waiter = nil } }
-                return (state.waiter, state.result)
-            }
-            if let result { waiter?.resume(returning: result) }
-        }
-
-        func result() async -> (seconds: Double, cpu: Double) {
-            await withCheckedContinuation { continuation in
-                let result = state.withLock { state in
-                    if state.result == nil { state.waiter = continuation }
-                    return state.result
-                }
-                if let result { continuation.resume(returning: result) }
-            }
-        }
     }
 }
