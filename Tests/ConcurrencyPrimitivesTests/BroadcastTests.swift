@@ -2,7 +2,7 @@ import ConcurrencyPrimitives
 import Synchronization
 import Testing
 
-@Suite("Broadcasts", .timeLimit(.minutes(1)))
+@Suite("Broadcasts", .timeLimit(.minutes(5)))
 struct BroadcastTests {
     @Test("of events: each listener gets those from its own beginning on, and loses the oldest when it is slow")
     func events() async {

@@ -1,7 +1,7 @@
 import ConcurrencyPrimitives
 import Testing
 
-@Suite("A value that comes and goes with incarnations", .timeLimit(.minutes(1)))
+@Suite("A value that comes and goes with incarnations", .timeLimit(.minutes(5)))
 struct CurrentTests {
     private final class Incarnation: Sendable {}
 

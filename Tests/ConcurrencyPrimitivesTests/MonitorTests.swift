@@ -11,7 +11,7 @@ private final class Notes: Sendable {
     func add(_ note: Int) { notes.withLock { $0.append(note) } }
 }
 
-@Suite("A monitor", .timeLimit(.minutes(1)))
+@Suite("A monitor", .timeLimit(.minutes(5)))
 struct MonitorTests {
     /// Takes one, if there is one.
     private static let takeOne: @Sendable (inout Int) -> Int? = { count in

@@ -2,7 +2,7 @@ import ConcurrencyPrimitives
 import Synchronization
 import Testing
 
-@Suite("What happens once", .timeLimit(.minutes(1)))
+@Suite("What happens once", .timeLimit(.minutes(5)))
 struct OneShotTests {
     private func yield(_ times: Int = 100) async {
         for _ in 0..<times { await Task.yield() }

@@ -2,7 +2,7 @@ import ConcurrencyPrimitives
 import Synchronization
 import Testing
 
-@Suite("The timers of the process", .timeLimit(.minutes(1)))
+@Suite("The timers of the process", .timeLimit(.minutes(5)))
 struct SystemTimersTests {
     @Test("fire in the order of their deadlines, whatever the order in which they were set")
     func order() async throws {

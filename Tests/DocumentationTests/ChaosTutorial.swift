@@ -169,7 +169,7 @@ extension Better {
 // snippet.end
 
 /// The tutorial shows what the kit really says.
-@Suite("The chaos tutorial", .timeLimit(.minutes(1)))
+@Suite("The chaos tutorial", .timeLimit(.minutes(5)))
 struct ChaosTutorial {
     private func article() throws -> String {
         try String(

@@ -195,7 +195,7 @@ struct ForeignTopologyTests {
     }
 }
 
-@Suite("Names and settings that cannot work", .timeLimit(.minutes(1)))
+@Suite("Names and settings that cannot work", .timeLimit(.minutes(5)))
 struct ImpossibleSettingsTests {
     private static let endpoint = "amqp://guest:guest@127.0.0.1:1"
 

@@ -4,7 +4,7 @@ import Testing
 
 @testable import RPCReceiver
 
-@Suite("Requests that fail", .timeLimit(.minutes(1)))
+@Suite("Requests that fail", .timeLimit(.minutes(5)))
 struct FailingRequestTests: RunsRequests {
     let counters = ReceiverCounters()
     let channel = FakeRequest("")

@@ -6,7 +6,7 @@ import Testing
 
 @testable import RPCReceiver
 
-@Suite("Interceptors and a deduplication", .timeLimit(.minutes(1)))
+@Suite("Interceptors and a deduplication", .timeLimit(.minutes(5)))
 struct InterceptedRepetitionTests: RunsRequests {
     let counters = ReceiverCounters()
     let channel = FakeRequest("")

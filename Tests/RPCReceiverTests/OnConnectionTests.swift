@@ -10,7 +10,7 @@ import Testing
 @testable import RPCReceiver
 
 /// Handlers that run on the event loop of the connection that their request came over.
-@Suite("Procedures that run on the connection", .timeLimit(.minutes(1)))
+@Suite("Procedures that run on the connection", .timeLimit(.minutes(5)))
 struct OnConnectionTests: RunsRequests {
     let counters = ReceiverCounters()
     let channel = FakeRequest("")

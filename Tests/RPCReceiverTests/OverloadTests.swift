@@ -3,7 +3,7 @@ import Testing
 
 @testable import RPCReceiver
 
-@Suite("More requests than may run", .timeLimit(.minutes(1)))
+@Suite("More requests than may run", .timeLimit(.minutes(5)))
 struct OverloadTests: RunsRequests {
     let counters = ReceiverCounters()
     let channel = FakeRequest("")

@@ -4,7 +4,7 @@ import Testing
 
 @testable import RPCReceiver
 
-@Suite("A request for whose answer the broker closes a channel or a connection", .timeLimit(.minutes(1)))
+@Suite("A request for whose answer the broker closes a channel or a connection", .timeLimit(.minutes(5)))
 struct RefusedAnswerTests: RunsRequests {
     let counters = ReceiverCounters()
     let channel = FakeRequest("")

@@ -4,7 +4,7 @@ import Testing
 
 @testable import RPCReceiver
 
-@Suite("Requests that come again", .timeLimit(.minutes(1)))
+@Suite("Requests that come again", .timeLimit(.minutes(5)))
 struct RepetitionTests: RunsRequests {
     let counters = ReceiverCounters()
     let channel = FakeRequest("")

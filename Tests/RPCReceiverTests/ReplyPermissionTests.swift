@@ -4,7 +4,7 @@ import Testing
 
 @testable import RPCReceiver
 
-@Suite("A receiver that may not answer", .timeLimit(.minutes(1)))
+@Suite("A receiver that may not answer", .timeLimit(.minutes(5)))
 struct ReplyPermissionTests: RunsRequests {
     let counters = ReceiverCounters()
     let channel = FakeRequest("")

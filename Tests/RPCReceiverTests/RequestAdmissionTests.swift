@@ -7,7 +7,7 @@ import Testing
 
 @testable import RPCReceiver
 
-@Suite("Which requests a receiver looks at", .timeLimit(.minutes(1)))
+@Suite("Which requests a receiver looks at", .timeLimit(.minutes(5)))
 struct RequestAdmissionTests: RunsRequests {
     let counters = ReceiverCounters()
     let channel = FakeRequest("")

@@ -4,7 +4,7 @@ import Testing
 
 @testable import RPCReceiver
 
-@Suite("Running requests", .timeLimit(.minutes(1)))
+@Suite("Running requests", .timeLimit(.minutes(5)))
 struct RequestRunnerTests: RunsRequests {
     let counters = ReceiverCounters()
     let channel = FakeRequest("")

@@ -14,7 +14,7 @@ private enum Shop: RPCService {
     static let procedures: [any RPCDeclaration] = [price, stock, other]
 }
 
-@Suite("The contract of a service", .timeLimit(.minutes(1)))
+@Suite("The contract of a service", .timeLimit(.minutes(5)))
 struct ContractTests {
     private func receiver(@ProceduresBuilder _ procedures: () -> [Procedure]) -> RPCReceiver {
         RPCReceiver(Shop.self, endpoints: [], procedures: procedures)

@@ -5,7 +5,7 @@ import RPCTesting
 import Synchronization
 import Testing
 
-@Suite("Calls without a broker", .timeLimit(.minutes(1)))
+@Suite("Calls without a broker", .timeLimit(.minutes(5)))
 struct InProcessTests {
     let rpc = RPCCaller.inProcess(["math": math]) { $0.timeout = .seconds(30) }
 

@@ -46,7 +46,7 @@ private func rpc(receiving interceptors: [any RPCReceiverInterceptor]) -> RPCCal
     return .inProcess(receivers: [receiver]) { $0.timeout = .seconds(30) }
 }
 
-@Suite("Interceptors of a caller", .timeLimit(.minutes(1)))
+@Suite("Interceptors of a caller", .timeLimit(.minutes(5)))
 struct CallerInterceptorTests {
     @Test("the first stands outermost, and each sees the request and the reply")
     func order() async throws {
@@ -176,7 +176,7 @@ struct CallerInterceptorTests {
     }
 }
 
-@Suite("Interceptors of a receiver", .timeLimit(.minutes(1)))
+@Suite("Interceptors of a receiver", .timeLimit(.minutes(5)))
 struct ReceiverInterceptorTests {
     @Test("the first stands outermost, and each sees the request, what is known of it, and the reply")
     func order() async throws {

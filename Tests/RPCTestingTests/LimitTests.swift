@@ -7,7 +7,7 @@ import Supervision
 import Testing
 
 /// What AMQP cannot carry is refused without a broker too, in the same words.
-@Suite("The limits of the wire, without a broker", .timeLimit(.minutes(1)))
+@Suite("The limits of the wire, without a broker", .timeLimit(.minutes(5)))
 struct LimitTests {
     private static let long = String(repeating: "é", count: 128)
 

@@ -12,7 +12,7 @@ import Tracing
 
 @testable import RPCWire
 
-@Suite("Spans", .timeLimit(.minutes(1)))
+@Suite("Spans", .timeLimit(.minutes(5)))
 struct TracingTests {
     private func rpc(_ tracer: any Tracer, receiving: (any Tracer)? = nil) -> RPCCaller {
         var configuration = RPCReceiverConfiguration(endpoints: [])
@@ -204,7 +204,7 @@ struct TracingTests {
     }
 }
 
-@Suite("Metrics", .timeLimit(.minutes(1)))
+@Suite("Metrics", .timeLimit(.minutes(5)))
 struct MetricsTests {
     private let metrics = TestMetrics()
 
@@ -316,7 +316,7 @@ struct MetricsTests {
     }
 }
 
-@Suite("Logs", .timeLimit(.minutes(1)))
+@Suite("Logs", .timeLimit(.minutes(5)))
 struct LogTests {
     @Test("a failed call is logged on both sides under the same message id, without its payload")
     func failures() async throws {

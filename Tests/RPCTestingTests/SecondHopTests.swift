@@ -32,7 +32,7 @@ private struct OutOfStock: RPCFailureConvertible {
     }
 }
 
-@Suite("An error that a handler's own call ended with", .timeLimit(.minutes(1)))
+@Suite("An error that a handler's own call ended with", .timeLimit(.minutes(5)))
 struct SecondHopTests {
     private func failure(_ rpc: RPCCaller, _ procedure: String = "relay") async -> (RPCFailure?, RPCError?) {
         do {

@@ -174,7 +174,7 @@ struct FaultTests {
     }
 }
 
-@Suite("Invariants", .timeLimit(.minutes(1)))
+@Suite("Invariants", .timeLimit(.minutes(5)))
 struct InvariantTests {
     @Test("of what lives are not checked when the root has ended; others are, if they say so")
     func afterTheEnd() async throws {

@@ -194,7 +194,7 @@ struct InlineStartTests {
     }
 }
 
-@Suite("A template of children", .timeLimit(.minutes(1)))
+@Suite("A template of children", .timeLimit(.minutes(5)))
 struct ChildTemplateTests {
     private actor Session {
         let user: String

@@ -3,7 +3,7 @@ import Synchronization
 import Testing
 
 /// What users hand to a registry runs outside of its lock: it may use the registry.
-@Suite("Closures that a registry is given", .timeLimit(.minutes(1)))
+@Suite("Closures that a registry is given", .timeLimit(.minutes(5)))
 struct RegistryClosureTests {
     private func withPids(_ body: (Pid, Pid) throws -> Void) async throws {
         let supervisor = Supervisor("app") {
