@@ -95,7 +95,8 @@ struct OnConnectionTests: RunsRequests {
     @Test("with interceptors or a deduplication it begins there in a task")
     func inTask() async throws {
         struct Pass: RPCReceiverInterceptor {
-            func intercept(_ request: RPCRequest, _ context: RPCContext, next: RPCReceiverNext) async throws -> RPCReply {
+            func intercept(_ request: RPCRequest, _ context: RPCContext, next: RPCReceiverNext) async throws -> RPCReply
+            {
                 try await next(request, context)
             }
         }

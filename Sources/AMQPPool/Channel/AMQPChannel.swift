@@ -187,16 +187,8 @@ public actor AMQPChannel {
 
     /// Takes consecutive frames, until one of them ends the connection.
     func receive(_ frames: [Frame]) {
-        for frame in frames {
-            switch frame {
-            case .method(_, let method): drive { $0.receive(method, &$1) }
-            case .header(_, let bodySize, let properties):
-                drive { $0.receiveHeader(bodySize: bodySize, properties, &$1) }
-            case .body(_, let bytes): drive { $0.receiveBody(bytes, &$1) }
-            case .heartbeat: break
-            }
-            if connection.isOver { return }
-        }
+        drive { $0.receive(frames, &$1) }
+        if connection.isOver { return }
         if isStalled { drain() }
     }
 
@@ -248,65 +240,62 @@ public actor AMQPChannel {
             if !waitingPublishes.isEmpty { admitWaitingPublishes() }
         }
         isStalled = false
+        var share = share
         var done = (count: 0, bytes: 0)
-        var taken = 0
         repeat {
             done = (0, 0)
             while fetchedIndex < fetched.count {
-                let entry = fetched[fetchedIndex]
-                guard share.allows(entry, after: taken), write(entry, isLast: isLast) else {
+                let written = write(&share, isLast: isLast)
+                done.count += written.count
+                done.bytes += written.bytes
+                // What it was told may have sealed the channel: then nothing is left.
+                guard written.count > 0 || fetchedIndex == fetched.count else {
                     isStalled = true
                     fetched.removeSubrange(..<fetchedIndex)
                     fetchedIndex = 0
                     outbox.done(done)
                     return
                 }
-                done.count += 1
-                done.bytes += entry.bytes
-                taken += entry.bytes + 1
             }
             fetched.removeAll(keepingCapacity: true)
             fetchedIndex = 0
         } while outbox.fetch(into: &fetched, done: done)
     }
 
-    /// Writes the entry at ``fetchedIndex``, and moves that on. `false`: it must wait.
-    private func write(_ entry: ChannelOutbox.Entry, isLast: Bool) -> Bool {
-        let method: Method
-        switch entry {
-        case .publish(let publish): return write(publish, isLast: isLast)
-        case .acknowledge(let tag, let multiple): method = .basicAck(deliveryTag: tag, multiple: multiple)
-        case .reject(let tag, let requeue): method = .basicReject(deliveryTag: tag, requeue: requeue)
-        case .giveBack(let tag): method = .basicNack(deliveryTag: tag, multiple: false, requeue: true)
+    /// Writes the entries from ``fetchedIndex`` on as far as that is possible now, and moves it on.
+    private func write(_ share: inout Share, isLast: Bool) -> WriteBatch.Written {
+        let entries = fetched[fetchedIndex...]
+        let room = isLast ? .max : machine.publishRoom
+        let written = connection.assumeIsolated { connection in
+            connection.send(entries, of: number, room: room, share: &share, isLast: isLast)
         }
-        let written = connection.assumeIsolated { connection -> AMQPConnection.Written in
-            guard isLast || connection.hasRoomForMessages() else { return .noRoom }
-            return connection.send(method, channel: number).map { .refused($0) } ?? .written
-        }
-        if case .noRoom = written { return false }
-        fetchedIndex += 1
-        if case .refused(let error) = written { connection.assumeIsolated { $0.fail(.unencodable(error)) } }
-        return true
+        // Before anybody is told: what follows from that must not find them here any more.
+        let dealtWith = entries.prefix(written.count)
+        fetchedIndex += written.count
+        let isConfirming = machine.isConfirming
+        if isConfirming { machine.published(dealtWith, but: written.exceptions) }
+        if !isConfirming || !written.exceptions.isEmpty { tell(dealtWith, written.exceptions, sent: !isConfirming) }
+        return written
     }
 
-    private func write(_ publish: Publish, isLast: Bool) -> Bool {
-        guard isLast || machine.acceptsPublish else { return false }
-        let written = connection.assumeIsolated { connection -> AMQPConnection.Written in
-            guard isLast ? connection.isFlowing : connection.hasRoomForMessages() else { return .noRoom }
-            guard publish.observer?.mayWrite(publish.attempt) ?? true else { return .unwanted }
-            return connection.send(publish, channel: number)
+    /// Tells what is known at once: that a message was not written, or, without confirms, that it was.
+    private func tell(
+        _ entries: ArraySlice<ChannelOutbox.Entry>,
+        _ exceptions: [(index: Int, WriteBatch.Written.Exception)],
+        sent: Bool
+    ) {
+        var exceptions = exceptions[...]
+        for index in entries.indices {
+            let exception = exceptions.first?.index == index ? exceptions.popFirst()?.1 : nil
+            switch (entries[index], exception) {
+            case (.publish(let publish), nil): if sent, !publish.tellsFailuresOnly { publish.end(.sent) }
+            case (.publish(let publish), .unwanted): publish.end(.notWritten(.cancelled(operation: "publish")))
+            case (.publish(let publish), .refused(let error)): publish.end(.refused(.unencodable(error)))
+            case (.acknowledge, .refused(let error)), (.reject, .refused(let error)), (.giveBack, .refused(let error)):
+                connection.assumeIsolated { $0.fail(.unencodable(error)) }
+            case (.acknowledge, _), (.reject, _), (.giveBack, _): break
+            }
         }
-        if case .noRoom = written { return false }
-        // Before anybody is told: what follows from that must not find it here any more.
-        fetchedIndex += 1
-        switch written {
-        case .written, .noRoom:
-            machine.published(publish)
-            if !machine.isConfirming, !publish.tellsFailuresOnly { publish.end(.sent) }
-        case .unwanted: publish.end(.notWritten(.cancelled(operation: "publish")))
-        case .refused(let error): publish.end(.refused(.unencodable(error)))
-        }
-        return true
     }
 
     /// Writes all that waits in the outbox; nothing while the broker reads nothing.
@@ -397,15 +386,5 @@ public actor AMQPChannel {
     /// Runs on the event loop, after what is running there now.
     nonisolated func onEventLoop(_ body: @escaping @Sendable (isolated AMQPChannel) -> Void) {
         eventLoop.execute { self.assumeIsolated { body($0) } }
-    }
-}
-
-extension AMQPChannel.Share {
-    fileprivate func allows(_ entry: ChannelOutbox.Entry, after taken: Int) -> Bool {
-        switch (self, entry) {
-        case (.all, _), (_, .acknowledge), (_, .reject), (_, .giveBack): true
-        case (.acknowledgements, .publish): false
-        case (.bytes(let limit), .publish): taken < limit
-        }
     }
 }

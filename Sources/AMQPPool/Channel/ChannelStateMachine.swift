@@ -86,19 +86,30 @@ struct ChannelStateMachine {
         }
     }
 
-    /// Whether a message may be written now: open, not stopped by the broker, below the bound of unconfirmed ones.
-    var acceptsPublish: Bool {
-        guard case .open = phase else { return false }
-        return isFlowing && confirms.count < maximumUnconfirmed
+    /// How many messages may be written now: none unless it is open and not stopped by the broker, and so many that no more are
+    /// unconfirmed than may be.
+    var publishRoom: Int {
+        guard case .open = phase, isFlowing else { return 0 }
+        return isConfirming ? max(0, maximumUnconfirmed - confirms.count) : .max
     }
 
     /// Messages written and not confirmed.
     var unconfirmed: Int { confirms.count }
 
-    /// The message is about to be written.
-    mutating func published(_ publish: Publish) {
+    /// The messages among these entries are about to be written, but for those at these places.
+    mutating func published(
+        _ entries: ArraySlice<ChannelOutbox.Entry>,
+        but exceptions: [(index: Int, WriteBatch.Written.Exception)] = []
+    ) {
         guard isConfirming else { return }
-        confirms.append(publish)
+        var exceptions = exceptions[...]
+        for index in entries.indices {
+            if exceptions.first?.index == index {
+                exceptions.removeFirst()
+            } else if case .publish(let publish) = entries[index] {
+                confirms.append(publish)
+            }
+        }
     }
 
     /// Sends a request when its turn comes. The first one must be `channel.open`.
@@ -215,6 +226,19 @@ struct ChannelStateMachine {
     }
 
     // MARK: From the broker's side
+
+    /// Takes consecutive frames, up to one for which the connection must end.
+    mutating func receive(_ frames: [Frame], _ actions: inout [Action]) {
+        for frame in frames {
+            switch frame {
+            case .method(_, let method): receive(method, &actions)
+            case .header(_, let bodySize, let properties): receiveHeader(bodySize: bodySize, properties, &actions)
+            case .body(_, let bytes): receiveBody(bytes, &actions)
+            case .heartbeat: break
+            }
+            if case .failConnection? = actions.last { return }
+        }
+    }
 
     mutating func receive(_ method: Method, _ actions: inout [Action]) {
         if case .closed = phase {

@@ -30,7 +30,7 @@ final class FrameDecoder {
         reader = FrameReader(maximumFrameSize: max(maximumFrameSize, FrameEncoder.minimumFrameSize))
     }
 
-    /// Takes what was read from the socket. Call ``next()`` until it returns `nil` before appending more.
+    /// Takes what was read from the socket. Read all frames before appending more.
     func append(_ bytes: ByteBuffer) {
         reader.append(bytes)
     }
@@ -38,5 +38,11 @@ final class FrameDecoder {
     /// The next frame, or `nil` if it has not arrived completely. After a throw the connection must be closed.
     func next() throws(FrameError) -> Frame? {
         try reader.next()
+    }
+
+    /// Appends the next frames, as long as they are of one channel, and at most so many: none, when none has arrived completely. After a
+    /// throw the connection must be closed; what was appended before counts.
+    func next(_ most: Int, into frames: inout [Frame]) throws(FrameError) {
+        try reader.next(most, into: &frames)
     }
 }

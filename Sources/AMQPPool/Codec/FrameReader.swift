@@ -21,7 +21,26 @@ struct FrameReader: ~Copyable {
     }
 
     mutating func next() throws(FrameError) -> Frame? {
-        guard let (type, channel, size) = peekHeader() else { return nil }
+        guard let start = peekHeader() else { return nil }
+        return try frame(start)
+    }
+
+    /// Appends the next frames, as long as they are of one channel, and at most so many.
+    mutating func next(_ most: Int, into frames: inout [Frame]) throws(FrameError) {
+        var channel: UInt16?
+        for _ in 0..<most {
+            guard let start = peekHeader(), start.channel == channel ?? start.channel, let frame = try frame(start)
+            else { return }
+            channel = start.channel
+            frames.append(frame)
+        }
+    }
+
+    /// The frame that begins so, if it is all there.
+    private mutating func frame(
+        _ start: (type: UInt8, channel: UInt16, size: UInt32)
+    ) throws(FrameError) -> Frame? {
+        let (type, channel, size) = start
         guard let kind = FrameKind(rawValue: type) else { return try refuse(type: type) }
         let total = UInt64(size) + UInt64(FrameEncoder.overhead)
         guard total <= UInt64(maximumFrameSize) else {

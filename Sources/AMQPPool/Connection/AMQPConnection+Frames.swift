@@ -8,13 +8,6 @@ import Synchronization
 extension AMQPConnection {
     // MARK: Writing
 
-    /// Whether messages may be encoded now. If not, ``AMQPChannel/drainIfStalled(_:)`` is called as soon as they may.
-    func hasRoomForMessages() -> Bool {
-        if machine.isOpen, machine.blockedReason == nil, batch.hasRoom { return true }
-        hasStalledChannel = true
-        return false
-    }
-
     /// Whether the socket has taken everything so far, and the broker reads.
     var isFlowing: Bool { machine.isOpen && machine.blockedReason == nil && !batch.isWriting }
 
@@ -31,37 +24,27 @@ extension AMQPConnection {
         }
     }
 
-    /// What became of something that a channel wants to write.
-    enum Written {
-        case written
-        /// It has to wait. The channel is called when there may be room.
-        case noRoom
-        /// Its observer does not want it any more.
-        case unwanted
-        case refused(EncodingError)
-    }
-
-    /// Encodes a message, which is written at the end of this tick.
-    func send(_ publish: Publish, channel: UInt16) -> Written {
-        do throws(EncodingError) {
-            try batch.append { buffer throws(EncodingError) in
-                try encoder.encode(
-                    .basicPublish(
-                        exchange: publish.exchange,
-                        routingKey: publish.routingKey,
-                        mandatory: publish.mandatory
-                    ),
-                    channel: channel,
-                    properties: publish.properties,
-                    body: publish.body,
-                    into: &buffer
-                )
-            }
-            requestFlush()
-            return .written
-        } catch {
-            return .refused(error)
-        }
+    /// Encodes what a channel has to write, which is written at the end of this tick, up to the first entry that has to wait: the
+    /// channel is called as soon as there may be room.
+    func send(
+        _ entries: ArraySlice<ChannelOutbox.Entry>,
+        of channel: UInt16,
+        room: Int,
+        share: inout AMQPChannel.Share,
+        isLast: Bool
+    ) -> WriteBatch.Written {
+        let written = batch.append(
+            entries,
+            of: channel,
+            room: room,
+            share: &share,
+            isLast: isLast,
+            isOpen: machine.isOpen && machine.blockedReason == nil,
+            by: encoder
+        )
+        if written.lacksRoom { hasStalledChannel = true }
+        if written.count > 0 { requestFlush() }
+        return written
     }
 
     /// Why a request cannot be encoded, if so.
@@ -139,18 +122,14 @@ extension AMQPConnection {
         decoder.append(bytes)
         // Those of one channel, which are handed to it together.
         var frames: [Frame] = []
-        var number: UInt16 = 0
-        do {
-            while !isOver, let frame = try decoder.next() {
-                if frame.channel != number || frames.count == Self.mostFrames {
-                    handOver(&frames, to: number)
-                    number = frame.channel
-                }
-                if number == 0 { receive(frame) } else { frames.append(consume frame) }
-            }
-            handOver(&frames, to: number)
+        do throws(FrameError) {
+            repeat {
+                frames.removeAll(keepingCapacity: true)
+                try decoder.next(Self.mostFrames, into: &frames)
+                handOver(frames)
+            } while !isOver && !frames.isEmpty
         } catch {
-            handOver(&frames, to: number)
+            handOver(frames)
             fail(.protocolViolation("\(error)"))
         }
     }
@@ -168,14 +147,14 @@ extension AMQPConnection {
     /// How many frames a channel is handed at once: entering it costs as much as the work for one.
     private static let mostFrames = 64
 
-    /// Hands the frames to their channel.
-    private func handOver(_ frames: inout [Frame], to number: UInt16) {
-        guard !frames.isEmpty else { return }
-        if !isOver, let channel = channel(number) {
-            let frames = frames
-            channel.assumeIsolated { $0.receive(frames) }
+    /// Hands frames to their channel.
+    private func handOver(_ frames: [Frame]) {
+        guard !isOver, let number = frames.first?.channel else { return }
+        guard number != 0 else {
+            for frame in frames where !isOver { receive(frame) }
+            return
         }
-        frames.removeAll(keepingCapacity: true)
+        if let channel = channel(number) { channel.assumeIsolated { $0.receive(frames) } }
     }
 
     private func channel(_ number: UInt16) -> AMQPChannel? {

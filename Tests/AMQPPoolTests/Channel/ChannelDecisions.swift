@@ -130,3 +130,10 @@ extension AMQPError {
         }
     }
 }
+
+extension ChannelStateMachine {
+    /// One message is about to be written.
+    mutating func published(_ publish: Publish) { published([.publish(publish)]) }
+
+    var acceptsPublish: Bool { publishRoom > 0 }
+}
