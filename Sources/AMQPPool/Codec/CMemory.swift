@@ -5,6 +5,8 @@ import NIOCore
 //
 // - `CMemory` is librabbitmq's own allocator. What it hands out is aligned to 8 bytes (no structure used here needs more)
 //   and stays where it is until `recycle()` or `deinit`. It is not copyable, so no block is freed twice.
+// - Frames are written into as many bytes as `minimumWritableBytes` asks a buffer for: all that stands before a payload and behind it
+//   included. A buffer gives no less.
 // - Encoding: the structures given to librabbitmq point only into such blocks, filled from Swift values with the length
 //   they have, and the encoder recycles only at the start of the next message. librabbitmq writes no more than the
 //   length it is given, which is that of the buffer's free space or less.
@@ -97,23 +99,61 @@ struct CMemory: ~Copyable {
 }
 
 extension ByteBuffer {
-    /// Lets one of librabbitmq's encoders append to this buffer, at most `limit` bytes. `false`, and nothing appended,
-    /// when it refuses or there is not enough room.
-    mutating func append<Value>(
+    /// Appends a frame: what begins its payload, and what one of librabbitmq's encoders writes behind that, at most `limit` bytes. `false`,
+    /// and nothing appended, when it refuses or there is not enough room.
+    ///
+    /// At once, since a buffer checks each access.
+    ///
+    /// - Parameters:
+    ///   - first: The first four bytes of the payload.
+    ///   - second: The next eight, if they are not librabbitmq's.
+    mutating func appendFrame<Value>(
+        _ type: CInt,
+        channel: UInt16,
+        _ first: UInt32,
+        then second: UInt64? = nil,
         _ value: Value,
         limit: Int,
         by encoder: (UnsafeMutableRawPointer, amqp_bytes_t) -> CInt
     ) -> Bool {
         var value = value
-        var status: CInt = -1
-        writeWithUnsafeMutableBytes(minimumWritableBytes: limit) { space in
-            let room = amqp_bytes_t(len: min(limit, space.count), bytes: space.baseAddress)
-            status = withUnsafeMutableBytes(of: &value) { bytes in
-                bytes.baseAddress.map { encoder($0, room) } ?? -1
+        var isEncoded = false
+        let begin = FrameEncoder.overhead - 1 + 4 + (second == nil ? 0 : 8)
+        writeWithUnsafeMutableBytes(minimumWritableBytes: begin + limit + 1) { space in
+            guard let base = space.baseAddress else { return 0 }
+            let room = min(limit, space.count - begin - 1)
+            let status = withUnsafeMutableBytes(of: &value) { bytes in
+                bytes.baseAddress.map { encoder($0, amqp_bytes_t(len: room, bytes: base + begin)) } ?? -1
             }
-            return max(0, Int(status))
+            guard status >= 0, Int(status) <= room else { return 0 }
+            let end = begin + Int(status)
+            space.storeBytes(of: UInt8(truncatingIfNeeded: type), as: UInt8.self)
+            space.storeBytes(of: channel.bigEndian, toByteOffset: 1, as: UInt16.self)
+            let size = UInt32(truncatingIfNeeded: end - FrameEncoder.overhead + 1)
+            space.storeBytes(of: size.bigEndian, toByteOffset: 3, as: UInt32.self)
+            space.storeBytes(of: first.bigEndian, toByteOffset: 7, as: UInt32.self)
+            if let second { space.storeBytes(of: second.bigEndian, toByteOffset: 11, as: UInt64.self) }
+            space.storeBytes(of: UInt8(AMQP_FRAME_END), toByteOffset: end, as: UInt8.self)
+            isEncoded = true
+            return end + 1
         }
-        return status >= 0
+        return isEncoded
+    }
+
+    /// Appends a frame with this payload.
+    mutating func appendFrame(_ type: CInt, channel: UInt16, _ payload: ByteBuffer) {
+        let begin = FrameEncoder.overhead - 1
+        writeWithUnsafeMutableBytes(minimumWritableBytes: FrameEncoder.overhead + payload.readableBytes) { space in
+            payload.withUnsafeReadableBytes { bytes in
+                space.storeBytes(of: UInt8(truncatingIfNeeded: type), as: UInt8.self)
+                space.storeBytes(of: channel.bigEndian, toByteOffset: 1, as: UInt16.self)
+                let size = UInt32(truncatingIfNeeded: bytes.count)
+                space.storeBytes(of: size.bigEndian, toByteOffset: 3, as: UInt32.self)
+                UnsafeMutableRawBufferPointer(rebasing: space[begin...]).copyMemory(from: bytes)
+                space.storeBytes(of: UInt8(AMQP_FRAME_END), toByteOffset: begin + bytes.count, as: UInt8.self)
+                return begin + bytes.count + 1
+            }
+        }
     }
 }
 

@@ -21,7 +21,7 @@ struct FrameReader: ~Copyable {
     }
 
     mutating func next() throws(FrameError) -> Frame? {
-        guard let start = peekHeader() else { return nil }
+        guard let start = peek() else { return nil }
         return try frame(start)
     }
 
@@ -29,48 +29,71 @@ struct FrameReader: ~Copyable {
     mutating func next(_ most: Int, into frames: inout [Frame]) throws(FrameError) {
         var channel: UInt16?
         for _ in 0..<most {
-            guard let start = peekHeader(), start.channel == channel ?? start.channel, let frame = try frame(start)
+            guard let start = peek(), start.channel == channel ?? start.channel, let frame = try frame(start)
             else { return }
             channel = start.channel
             frames.append(frame)
         }
     }
 
-    /// The frame that begins so, if it is all there.
-    private mutating func frame(
-        _ start: (type: UInt8, channel: UInt16, size: UInt32)
-    ) throws(FrameError) -> Frame? {
-        let (type, channel, size) = start
-        guard let kind = FrameKind(rawValue: type) else { return try refuse(type: type) }
-        let total = UInt64(size) + UInt64(FrameEncoder.overhead)
+    /// The integers of a frame, read at once: a buffer checks each access.
+    private struct Start {
+        var type: UInt8
+        var channel: UInt16
+        /// That of the payload.
+        var size: UInt32
+        /// The octet behind the payload; nil: it has not arrived.
+        var end: UInt8?
+        /// The first four and the next eight bytes of the payload, 0 where it has not so many: a method's id; the class and weight of a
+        /// content's header, and the size of its body.
+        var first: UInt32 = 0
+        var second: UInt64 = 0
+    }
+
+    private func peek() -> Start? {
+        let bytes = buffer.readableBytesSpan
+        let payload = FrameEncoder.overhead - 1
+        guard bytes.byteCount >= payload else { return nil }
+        var start = Start(
+            type: bytes.unsafeLoad(as: UInt8.self),
+            channel: UInt16(bigEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 1, as: UInt16.self)),
+            size: UInt32(bigEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 3, as: UInt32.self))
+        )
+        let size = Int(start.size)
+        guard bytes.byteCount > payload + size else { return start }
+        start.end = bytes.unsafeLoad(fromByteOffset: payload + size, as: UInt8.self)
+        if size >= 4 {
+            start.first = UInt32(bigEndian: bytes.unsafeLoadUnaligned(fromByteOffset: payload, as: UInt32.self))
+        }
+        if size >= 12 {
+            start.second = UInt64(bigEndian: bytes.unsafeLoadUnaligned(fromByteOffset: payload + 4, as: UInt64.self))
+        }
+        return start
+    }
+
+    private mutating func frame(_ start: Start) throws(FrameError) -> Frame? {
+        guard let kind = FrameKind(rawValue: start.type) else { return try refuse(type: start.type) }
+        let total = UInt64(start.size) + UInt64(FrameEncoder.overhead)
         guard total <= UInt64(maximumFrameSize) else {
             throw .oversized(bytes: total, limit: maximumFrameSize)
         }
-        guard buffer.readableBytes >= Int(total) else { return nil }
-
-        buffer.moveReaderIndex(forwardBy: FrameEncoder.overhead - 1)
-        guard let payload = buffer.readSlice(length: Int(size)), let end = buffer.readInteger(as: UInt8.self) else {
-            return nil
-        }
+        guard let end = start.end else { return nil }
         guard end == UInt8(AMQP_FRAME_END) else { throw .missingFrameEnd(found: end) }
+        defer { buffer.moveReaderIndex(forwardBy: Int(total)) }
         switch kind {
-        case .method: return try method(payload, channel: channel)
-        case .header: return try header(payload, channel: channel)
-        case .body: return try body(payload, channel: channel)
+        case .method: return try method(start)
+        case .header: return try header(start)
+        case .body: return try body(start)
         case .heartbeat:
-            guard channel == 0, size == 0 else { throw .malformedHeartbeat }
+            guard start.channel == 0, start.size == 0 else { throw .malformedHeartbeat }
             return .heartbeat
         }
     }
 
-    /// The seven bytes before a payload.
-    private func peekHeader() -> (type: UInt8, channel: UInt16, size: UInt32)? {
-        // A whole frame has at least eight, which are read at once: a buffer checks each access.
-        guard let prefix = buffer.getInteger(at: buffer.readerIndex, as: UInt64.self) else {
-            return buffer.peekMultipleIntegers(as: (UInt8, UInt16, UInt32).self)
-        }
-        let header = (UInt8(truncatingIfNeeded: prefix >> 56), UInt16(truncatingIfNeeded: prefix >> 40))
-        return (header.0, header.1, UInt32(truncatingIfNeeded: prefix >> 8))
+    /// The payload of the frame that begins here, from this byte on; nil if it has not so many.
+    private func payload(_ start: Start, from offset: Int) -> ByteBuffer? {
+        let begin = buffer.readerIndex + FrameEncoder.overhead - 1
+        return buffer.getSlice(at: begin + offset, length: Int(start.size) - offset)
     }
 
     private func refuse(type: UInt8) throws(FrameError) -> Frame? {
@@ -80,32 +103,31 @@ struct FrameReader: ~Copyable {
         throw .protocolRefused(identifier: header[4], major: header[5], minor: header[6], revision: header[7])
     }
 
-    private mutating func method(_ payload: ByteBuffer, channel: UInt16) throws(FrameError) -> Frame {
-        var arguments = payload
-        guard let id = arguments.readInteger(as: UInt32.self) else { throw .malformedMethod(id: 0) }
-        guard (id >> 16 == AMQP_CONNECTION_CLASS) == (channel == 0) else {
-            throw .methodOnWrongChannel(id: id, channel: channel)
+    private mutating func method(_ start: Start) throws(FrameError) -> Frame {
+        guard start.size >= 4, let arguments = payload(start, from: 4) else { throw .malformedMethod(id: 0) }
+        let id = start.first
+        guard (id >> 16 == AMQP_CONNECTION_CLASS) == (start.channel == 0) else {
+            throw .methodOnWrongChannel(id: id, channel: start.channel)
         }
         guard let method = decoder.method(id: id, arguments: arguments) else { throw .malformedMethod(id: id) }
-        return .method(channel: channel, method)
+        return .method(channel: start.channel, method)
     }
 
-    private mutating func header(_ payload: ByteBuffer, channel: UInt16) throws(FrameError) -> Frame {
-        guard channel != 0 else { throw .contentOnChannelZero }
-        var properties = payload
-        guard
-            let (classID, _, bodySize) = properties.readMultipleIntegers(as: (UInt16, UInt16, UInt64).self),
-            classID == UInt16(AMQP_BASIC_CLASS)
-        else { throw .malformedHeader(channel: channel) }
-        return .header(channel: channel, bodySize: bodySize, decoder.properties(properties))
+    private mutating func header(_ start: Start) throws(FrameError) -> Frame {
+        guard start.channel != 0 else { throw .contentOnChannelZero }
+        guard start.size >= 12, start.first >> 16 == AMQP_BASIC_CLASS, let properties = payload(start, from: 12) else {
+            throw .malformedHeader(channel: start.channel)
+        }
+        return .header(channel: start.channel, bodySize: start.second, decoder.properties(properties))
     }
 
     /// A body is a slice of what was read from the socket, unless it is a small part of it: then it is a copy, so that a
     /// message that is kept does not keep all that arrived with it.
-    private func body(_ payload: ByteBuffer, channel: UInt16) throws(FrameError) -> Frame {
-        guard channel != 0 else { throw .contentOnChannelZero }
-        guard payload.readableBytes < buffer.storageCapacity / 4 else { return .body(channel: channel, payload) }
-        return .body(channel: channel, ByteBuffer(buffer: payload))
+    private func body(_ start: Start) throws(FrameError) -> Frame? {
+        guard start.channel != 0 else { throw .contentOnChannelZero }
+        guard let payload = payload(start, from: 0) else { return nil }
+        guard payload.readableBytes < buffer.storageCapacity / 4 else { return .body(channel: start.channel, payload) }
+        return .body(channel: start.channel, ByteBuffer(buffer: payload))
     }
 }
 

@@ -41,21 +41,17 @@ struct FrameWriter: ~Copyable {
         channel: UInt16,
         into buffer: inout ByteBuffer
     ) throws(EncodingError) {
-        let start = beginFrame(AMQP_FRAME_METHOD, channel: channel, into: &buffer)
-        buffer.writeInteger(id)
         // 32 bytes are more than the integers and flags of any method.
         let room = min(maximumPayload - MemoryLayout.size(ofValue: id), tables.size + 32)
-        guard buffer.append(arguments, limit: room, by: { amqp_encode_method(id, $0, $1) }) else {
-            throw .argumentsTooLarge(bytes: tables.size, limit: room)
+        let isEncoded = buffer.appendFrame(AMQP_FRAME_METHOD, channel: channel, id, arguments, limit: room) {
+            amqp_encode_method(id, $0, $1)
         }
-        endFrame(from: start, in: &buffer)
+        guard isEncoded else { throw .argumentsTooLarge(bytes: tables.size, limit: room) }
     }
 
     /// Appends the frame of a method that has no arguments.
     mutating func write(_ id: UInt32, channel: UInt16, into buffer: inout ByteBuffer) {
-        let start = beginFrame(AMQP_FRAME_METHOD, channel: channel, into: &buffer)
-        buffer.writeInteger(id)
-        endFrame(from: start, in: &buffer)
+        buffer.writeMultipleIntegers(UInt8(AMQP_FRAME_METHOD), channel, UInt32(4), id, UInt8(AMQP_FRAME_END))
     }
 
     /// Appends `connection.update-secret`, which librabbitmq does not know before 0.12.
@@ -68,12 +64,18 @@ struct FrameWriter: ~Copyable {
         _ = try tables.longString(newSecret)
         _ = try tables.shortString(reason, "reason")
         let reason = ShortString.bytes(of: reason)
-        let start = beginFrame(AMQP_FRAME_METHOD, channel: channel, into: &buffer)
-        buffer.writeMultipleIntegers(Method.updateSecretID, UInt32(newSecret.count))
+        let size = 4 + 4 + newSecret.count + 1 + reason.count
+        buffer.writeMultipleIntegers(
+            UInt8(AMQP_FRAME_METHOD),
+            channel,
+            UInt32(size),
+            Method.updateSecretID,
+            UInt32(newSecret.count)
+        )
         buffer.writeBytes(newSecret)
         buffer.writeInteger(UInt8(clamping: reason.count))
         buffer.writeBytes(reason)
-        endFrame(from: start, in: &buffer)
+        buffer.writeInteger(UInt8(AMQP_FRAME_END))
     }
 
     private mutating func writeHeader(
@@ -82,10 +84,8 @@ struct FrameWriter: ~Copyable {
         channel: UInt16,
         into buffer: inout ByteBuffer
     ) throws(EncodingError) {
-        let start = beginFrame(AMQP_FRAME_HEADER, channel: channel, into: &buffer)
-        // The class, a weight of 0, and the size.
-        let fixed = buffer.writeInteger(UInt32(AMQP_BASIC_CLASS) << 16) + buffer.writeInteger(UInt64(bodySize))
-        let room = maximumPayload - fixed
+        // Behind the class, a weight of 0, and the size.
+        let room = maximumPayload - 12
         tables.begin(room: room)
         let encoded: amqp_basic_properties_t
         do throws(EncodingError) {
@@ -95,44 +95,22 @@ struct FrameWriter: ~Copyable {
         }
         // 16 bytes are more than the flags and integers among the properties.
         let limit = min(room, tables.size + 16)
-        guard
-            buffer.append(
-                encoded,
-                limit: limit,
-                by: { amqp_encode_properties(UInt16(AMQP_BASIC_CLASS), $0, $1) }
-            )
-        else {
-            throw .headersTooLarge(bytes: tables.size, limit: room)
-        }
-        endFrame(from: start, in: &buffer)
+        let isEncoded = buffer.appendFrame(
+            AMQP_FRAME_HEADER,
+            channel: channel,
+            UInt32(AMQP_BASIC_CLASS) << 16,
+            then: UInt64(bodySize),
+            encoded,
+            limit: limit,
+            by: { amqp_encode_properties(UInt16(AMQP_BASIC_CLASS), $0, $1) }
+        )
+        guard isEncoded else { throw .headersTooLarge(bytes: tables.size, limit: room) }
     }
 
     private func writeBody(_ body: ByteBuffer, channel: UInt16, into buffer: inout ByteBuffer) {
         var rest = body
         while rest.readableBytes > 0, let chunk = rest.readSlice(length: min(rest.readableBytes, maximumPayload)) {
-            writeFrameHeader(AMQP_FRAME_BODY, channel: channel, size: UInt32(chunk.readableBytes), into: &buffer)
-            buffer.writeImmutableBuffer(chunk)
-            buffer.writeInteger(UInt8(AMQP_FRAME_END))
+            buffer.appendFrame(AMQP_FRAME_BODY, channel: channel, chunk)
         }
-    }
-
-    /// Writes a frame's header with a size to be filled in, and returns where the payload begins.
-    private func beginFrame(_ type: CInt, channel: UInt16, into buffer: inout ByteBuffer) -> Int {
-        writeFrameHeader(type, channel: channel, size: 0, into: &buffer)
-        return buffer.writerIndex
-    }
-
-    /// Seven bytes, written at once, with one more that is overwritten: a buffer checks each write.
-    private func writeFrameHeader(_ type: CInt, channel: UInt16, size: UInt32, into buffer: inout ByteBuffer) {
-        let start = buffer.writerIndex
-        let type = UInt64(UInt8(truncatingIfNeeded: type))
-        buffer.writeInteger(type << 56 | UInt64(channel) << 40 | UInt64(size) << 8)
-        buffer.moveWriterIndex(to: start + FrameEncoder.overhead - 1)
-    }
-
-    private func endFrame(from payload: Int, in buffer: inout ByteBuffer) {
-        let size = UInt32(buffer.writerIndex - payload)
-        buffer.setInteger(size, at: payload - MemoryLayout.size(ofValue: size))
-        buffer.writeInteger(UInt8(AMQP_FRAME_END))
     }
 }
