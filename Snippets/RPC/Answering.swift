@@ -24,6 +24,11 @@ let careful = Procedure("reserve") { (item: String, context) in
 }
 // snippet.end
 
+// snippet.connection
+let prices = ["pear": 120, "plum": 80]
+let price = Procedure("price", runs: .onConnection) { (item: String, _) in prices[item] }
+// snippet.end
+
 // snippet.configuration
 var configuration = RPCReceiverConfiguration(endpoints: ["amqp://guest:guest@127.0.0.1:5672"])
 configuration.concurrency = 50

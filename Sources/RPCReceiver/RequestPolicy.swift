@@ -35,6 +35,12 @@ final class RequestPolicy: Sendable {
             self.deadline = deadline
             self.isCallersDeadline = isCallersDeadline
         }
+
+        /// What was delivered. All deliveries of a receiver are requests.
+        static func of(_ item: DeliveryCore.Item) -> Job? {
+            // A cast of an existential, which would do the same, costs several hundred instructions.
+            type(of: item.message) == Job.self ? unsafeDowncast(item.message, to: Job.self) : nil
+        }
     }
 
     let procedures: Procedures
@@ -85,25 +91,25 @@ final class RequestPolicy: Sendable {
     /// - Parameter zombiesChanged: hears how many handlers run on although their requests are given up. Must not block.
     func behavior(zombiesChanged: @escaping @Sendable (Int) -> Void) -> DeliveryRunner.Behavior {
         var behavior = DeliveryRunner.Behavior { [self] run in
-            guard let job = run.first.message as? Job else { return [] }
+            guard let job = Job.of(run.first) else { return [] }
             // What the handler calls inherits its deadline.
             let outcome = await RPCDeadline.$inherited.withValue(job.deadline) { await self.run(run.id, job) }
             return ended(run.id, job, outcome)
         }
         behavior.beginning = { [self] run in beginning(run) }
         behavior.onTimeLimit = { [self] item, run in
-            guard let job = item.message as? Job else { return .requeue(after: .zero) }
+            guard let job = Job.of(item) else { return .requeue(after: .zero) }
             return expired(job, run)
         }
         // Callers are told in time, whatever blocks the threads of handlers.
         behavior.asksAtTimeLimit = false
         behavior.resume = { [repetitions] run in repetitions?.resume(run) }
         behavior.onLost = { [memory] item in
-            guard let job = item.message as? Job, job.isCallersDeadline else { return }
+            guard let job = Job.of(item), job.isCallersDeadline else { return }
             memory.left(DeliveryMemory.Key(job.asked.request), deadline: job.deadline)
         }
         behavior.takeBack = { [repetitions] item, run in
-            guard let repetitions, let job = item.message as? Job else { return }
+            guard let repetitions, let job = Job.of(item) else { return }
             repetitions.left(run, on: job.asked.deliveries)
         }
         behavior.onEvent = { event in
@@ -170,7 +176,7 @@ final class RequestPolicy: Sendable {
 
     /// Runs the handler of a procedure that is to run on the connection, if that can be here and without a task.
     private func beginning(_ run: DeliveryRun) -> DeliveryRunner.Beginning {
-        guard let job = run.first.message as? Job, let procedure = procedures.onConnection(job.message.procedure),
+        guard let job = Job.of(run.first), let procedure = procedures.onConnection(job.message.procedure),
             turns.mayBegin(job.message.body.readableBytes, on: job.asked.request.eventLoop)
         else { return .inTask }
         guard let handler = procedure.directHandler, settings.interceptors.isEmpty, repetitions == nil else {

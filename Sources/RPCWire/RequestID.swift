@@ -67,29 +67,30 @@ package struct RequestID: Sendable, Hashable {
 extension RequestID: CustomStringConvertible {
     /// The UUID in lower case, 36 characters.
     package var description: String {
-        String(unsafeUninitializedCapacity: 36) { bytes in
-            var position = 0
-            func write(_ word: UInt64, _ count: Int) {
-                for digit in (0..<count).reversed() {
-                    let nibble = UInt8(truncatingIfNeeded: word >> UInt64(4 * digit)) & 15
-                    bytes[position] = nibble + (nibble < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") - 10)
-                    position += 1
-                }
-            }
-            func writeHyphen() {
-                bytes[position] = UInt8(ascii: "-")
-                position += 1
-            }
-            write(high >> 32, 8)
-            writeHyphen()
-            write(high >> 16, 4)
-            writeHyphen()
-            write(high, 4)
-            writeHyphen()
-            write(low >> 48, 4)
-            writeHyphen()
-            write(low, 12)
-            return position
+        let (first, second) = (Self.digits(UInt32(high >> 32)), Self.digits(UInt32(truncatingIfNeeded: high)))
+        let (third, fourth) = (Self.digits(UInt32(low >> 32)), Self.digits(UInt32(truncatingIfNeeded: low)))
+        return String(unsafeUninitializedCapacity: 36) { bytes in
+            let bytes = UnsafeMutableRawBufferPointer(bytes)
+            guard bytes.count >= 36 else { return 0 }
+            bytes.storeBytes(of: first.bigEndian, as: UInt64.self)
+            bytes.storeBytes(of: UInt32(second >> 32).bigEndian, toByteOffset: 9, as: UInt32.self)
+            bytes.storeBytes(of: UInt32(truncatingIfNeeded: second).bigEndian, toByteOffset: 14, as: UInt32.self)
+            bytes.storeBytes(of: UInt32(third >> 32).bigEndian, toByteOffset: 19, as: UInt32.self)
+            bytes.storeBytes(of: UInt32(truncatingIfNeeded: third).bigEndian, toByteOffset: 24, as: UInt32.self)
+            bytes.storeBytes(of: fourth.bigEndian, toByteOffset: 28, as: UInt64.self)
+            for hyphen in [8, 13, 18, 23] { bytes[hyphen] = UInt8(ascii: "-") }
+            return 36
         }
+    }
+
+    /// The eight hexadecimal digits of a number in ASCII, the first in the most significant byte: all of them at a time.
+    private static func digits(_ number: UInt32) -> UInt64 {
+        var digits = UInt64(number)
+        digits = (digits | digits << 16) & 0x0000_FFFF_0000_FFFF
+        digits = (digits | digits << 8) & 0x00FF_00FF_00FF_00FF
+        digits = (digits | digits << 4) & 0x0F0F_0F0F_0F0F_0F0F
+        // 1 in each byte that is 10 or more.
+        let letters = (digits &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
+        return digits &+ 0x3030_3030_3030_3030 &+ letters &* UInt64(UInt8(ascii: "a") - UInt8(ascii: "0") - 10)
     }
 }

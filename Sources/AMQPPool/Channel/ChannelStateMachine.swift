@@ -88,6 +88,7 @@ struct ChannelStateMachine {
 
     /// How many messages may be written now: none unless it is open and not stopped by the broker, and so many that no more are
     /// unconfirmed than may be.
+    @inline(__always)
     var publishRoom: Int {
         guard case .open = phase, isFlowing else { return 0 }
         return isConfirming ? max(0, maximumUnconfirmed - confirms.count) : .max
