@@ -97,10 +97,10 @@ package final class Program: Sendable {
         while (try? await line()) != nil {}
     }
 
-    /// Ends it at once.
+    /// Ends it at once. Not by SIGTERM: a program inherits it if that is ignored here, as it is while something waits for it.
     package func kill() {
         process.withLock { process in
-            if process.isRunning { process.terminate() }
+            if process.isRunning { _ = Foundation.kill(process.processIdentifier, SIGKILL) }
         }
     }
 

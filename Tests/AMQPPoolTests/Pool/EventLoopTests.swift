@@ -16,13 +16,14 @@ struct EventLoopTests {
     private func withPool(
         spreads: Bool,
         connections: Int = 4,
+        on group: MultiThreadedEventLoopGroup = group,
         _ body: @escaping @Sendable (AMQPPool) async throws -> Void
     ) async throws {
         try await TestBroker.withVirtualHost { _, url, _ in
             var configuration = PoolConfiguration(endpoints: [try Endpoint(url: url)])
             configuration.connections = connections
             configuration.spreadsOverEventLoops = spreads
-            configuration.connection.eventLoopGroup = Self.group
+            configuration.connection.eventLoopGroup = group
             let pool = AMQPPool(configuration: configuration)
             try await pool.start()
             do {
@@ -51,7 +52,15 @@ struct EventLoopTests {
 
     @Test("The connections of a pool that is told to spread run on the event loops of its group")
     func spread() async throws {
-        try await withPool(spreads: true) { pool in #expect(eventLoops(of: pool) == 4) }
+        // A group of its own: it hands out its loops in turn, and nobody else must take some of them in between.
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 4)
+        try await withPool(spreads: true, on: group) { pool in
+            let loops = Set(pool.readyChannels.map { ObjectIdentifier($0.eventLoop) })
+            #expect(loops.isSubset(of: group.makeIterator().map { ObjectIdentifier($0) }))
+            // Four, unless one of them had to connect twice.
+            #expect(loops.count > 1)
+        }
+        try await group.shutdownGracefully()
     }
 
     @Test("What prefers the pool's executor runs on the event loop of its connections, before and after it has waited")
