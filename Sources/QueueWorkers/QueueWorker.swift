@@ -222,12 +222,21 @@ public actor QueueWorker: Supervision.Worker {
         log.handle(.stopping(inWork: runner.count))
         let drainTimeout = configuration.drainTimeout.bounded
         let deadline = ContinuousClock.now + drainTimeout
-        if configuration.atStop == .giveBack { runner.hold() }
-        for source in sources.values { await source.end(timeout: drainTimeout) }
-        runner.drain(finishing: configuration.atStop == .finish)
-        if await !runner.idle(atMost: ContinuousClock.now.duration(to: deadline)) {
-            context.logger.warning("messages are not handled in time, and will be redelivered")
+        let isInTime: Bool
+        switch configuration.atStop {
+        case .giveBack where processing.handler.isOrdered:
+            // Of a queue with a single active consumer the next one would get messages as soon as this one is cancelled, and those pass what
+            // is here. The end of the channel gives back everything at once, in its order, and then it is the next one's turn.
+            runner.hold()
+            for source in sources.values { await source.end() }
+            isInTime = await runner.resting(atMost: ContinuousClock.now.duration(to: deadline))
+        case .giveBack, .finish:
+            if configuration.atStop == .giveBack { runner.hold() }
+            for source in sources.values { await source.end(cancellingWithin: drainTimeout) }
+            runner.drain(finishing: configuration.atStop == .finish)
+            isInTime = await runner.idle(atMost: ContinuousClock.now.duration(to: deadline))
         }
+        if !isInTime { context.logger.warning("messages are not handled in time, and will be redelivered") }
         // A crash leaves the channels to the next incarnation.
         try Task.checkCancellation()
         for source in sources.values { await source.loop.close() }
@@ -294,7 +303,7 @@ public actor QueueWorker: Supervision.Worker {
     public func remove(_ queue: String) async {
         guard !isEnding, let source = sources.removeValue(forKey: queue) else { return }
         let deadline = ContinuousClock.now + configuration.drainTimeout.bounded
-        await source.end(timeout: configuration.drainTimeout.bounded)
+        await source.end(cancellingWithin: configuration.drainTimeout.bounded)
         if let deliveries = source.loop.source {
             runner.giveBack(deliveries)
             if await !runner.idle(deliveries, atMost: ContinuousClock.now.duration(to: deadline)) {
@@ -310,7 +319,9 @@ public actor QueueWorker: Supervision.Worker {
         announce(.removed(queue: queue))
     }
 
-    /// Begins nothing more and consumes nothing, until ``resume()``. What was not begun is given back; what runs is finished.
+    /// Begins nothing more and consumes nothing, until ``resume()``. What was not begun is given back, in its order, and behind what runs
+    /// of its key; what runs is finished. A message that waits here for its next attempt is given back, too: it is tried again by whoever
+    /// gets it, and its attempts are counted anew, but not the broker's deliveries.
     public func pause() async {
         isPaused = true
         pausing.store(true, ordering: .relaxed)
@@ -379,10 +390,15 @@ public actor QueueWorker: Supervision.Worker {
 }
 
 extension QueueWorker.Source {
-    /// Takes nothing more in.
-    fileprivate func end(timeout: Duration) async {
+    /// Does not begin to consume again.
+    fileprivate func end() async {
         task?.cancel()
         await task?.value
+    }
+
+    /// Takes nothing more in.
+    fileprivate func end(cancellingWithin timeout: Duration) async {
+        await end()
         await loop.cancel(timeout: timeout)
     }
 }

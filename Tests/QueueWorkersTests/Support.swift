@@ -135,3 +135,12 @@ struct Shop: Sendable {
         try await pool.withDedicatedChannel(timeout: .seconds(60)) { try await $0.get(queue: queue, noAck: true) }
     }
 }
+
+/// Holds up whoever waits until it is opened.
+final class Gate: Sendable {
+    private let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
+
+    func wait() async { for await _ in stream { return } }
+
+    func open() { continuation.finish() }
+}

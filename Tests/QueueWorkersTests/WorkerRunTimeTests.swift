@@ -254,6 +254,49 @@ struct WorkerRunTimeTests {
         }
     }
 
+    @Test("through a stream handles each message once, however often it is changed, paused and resumed meanwhile")
+    func changedStream() async throws {
+        let handled = Record<Int>()
+        let gate = Gate()
+        var configuration = WorkerConfiguration()
+        configuration.queueType = .stream
+        configuration.prefetch = 5
+        configuration.arguments.streamOffset = .first
+        try await Shop.run { [configuration] pool in
+            Child.worker(
+                of: Order.self,
+                from: "log",
+                on: pool,
+                configuration: configuration,
+                orderedBy: { $0.customer }
+            ) {
+                order,
+                context in
+                if order.number == 0 { await gate.wait() }
+                handled.append(order.number * 10 + context.attempt)
+            }
+        } _: { shop in
+            for number in 0..<10 { try await shop.pool.publish(Order(number: number), to: "log") }
+            let worker = try shop.root.child("log", as: QueueWorker.self).resolve()
+            try await eventually("it has as many as it may") { await worker.unsettled == 5 }
+            await worker.pause()
+            try await worker.setPrefetch(6)
+            await worker.resume()
+            // What it has does not count against the prefetch of its next consumer.
+            try await eventually("it consumes again") { await worker.unsettled > 5 }
+            try await worker.setPrefetch(7)
+            gate.open()
+            try await eventually("all are handled") {
+                handled.values.count >= 10 && worker.look().deliveries.unsettled == 0
+            }
+        } prepare: { pool in
+            try await pool.withDedicatedChannel(timeout: .seconds(60)) {
+                _ = try await $0.declareQueue("log", arguments: QueueArguments(type: .stream))
+            }
+        }
+        #expect(handled.values == (0..<10).map { $0 * 10 + 1 })
+    }
+
     @Test(
         "through a stream goes on where its user has kept it, after failures and a crash, and tells it nothing that it does not know"
     )
@@ -393,13 +436,4 @@ struct Mistake: Sendable, CustomTestStringConvertible {
         handlers("a worker needs a handler: handlers is empty", []),
         handlers("more than one for the type order", ["order", "refund", "order"]),
     ]
-}
-
-/// Holds up whoever waits until it is opened.
-private final class Gate: Sendable {
-    private let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
-
-    func wait() async { for await _ in stream { return } }
-
-    func open() { continuation.finish() }
 }

@@ -177,7 +177,9 @@ package final class ConsumerLoop: Sendable {
     private func consume(
         on session: ConsumerSession
     ) async throws -> OneShot<ConsumerSession.Interruption> {
-        let (prefetch, offset) = state.withLock { ($0.prefetch, $0.offset) }
+        let (prefetch, settledOffset) = state.withLock { ($0.prefetch, $0.offset) }
+        // As long as the channel is the same, what has come is handled.
+        let offset = session.nextOffset ?? settledOffset
         try await session.channel.setPrefetch(prefetch)
         let declared = session.channel.declaredTypes.withLock { $0[settings.queue] }
         var type = settings.queueType ?? declared

@@ -78,6 +78,9 @@ final class ConsumerSession: DeliverySource {
 
     var source: UInt64 { state.withLock { $0.source } }
 
+    /// Behind what of a stream has come here, and is handled here, whatever consumer it came to.
+    var nextOffset: Int64? { state.withLock { $0.offsets?.afterLast } }
+
     /// Whether the broker closes the connection for anything but an acknowledgement.
     var mayBeStream: Bool { runner.kind(of: source) != .queue }
 
@@ -97,7 +100,7 @@ final class ConsumerSession: DeliverySource {
             state.tag = tag
             state.declaredType = type
             state.isProbing = false
-            state.offsets = type == .stream ? StreamOffsets() : nil
+            state.offsets = type == .stream ? state.offsets ?? StreamOffsets() : nil
             return state.source
         }
         runner.determined(source, type == .stream ? .stream : .queue)

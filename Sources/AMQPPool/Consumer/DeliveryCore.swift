@@ -140,6 +140,10 @@ package struct DeliveryCore: Sendable {
         /// When its time is over.
         var due: Duration?
         var wasRun = false
+        /// Others of its key wait until it is settled.
+        var holdsKey = false
+        /// It is given back in place of being run, or tried again here.
+        var isLeaving = false
         var phase = Phase.waiting
     }
 
@@ -282,6 +286,16 @@ package struct DeliveryCore: Sendable {
     /// Whether it still waits to hear about a delivery of this source.
     package func isIdle(_ source: Source) -> Bool { !entries.values.contains { $0.source == source } }
 
+    /// Whether all that is here waits: nothing is being handled, and nothing is on its way to the broker.
+    package var isResting: Bool {
+        !entries.values.contains { entry in
+            switch entry.phase {
+            case .running, .publishing, .undecided, .undetermined: true
+            case .waiting, .pausing: false
+            }
+        }
+    }
+
     // MARK: Inputs
 
     /// A channel begins to deliver.
@@ -301,8 +315,10 @@ package struct DeliveryCore: Sendable {
         now = time
         sources[source]?.kind = kind
         guard kind != .undetermined else { return }
-        for (key, entry) in entries where entry.source == source {
-            if case .undetermined(let settlement) = entry.phase { settle(key, settlement, &actions) }
+        for key in entries.keys.sorted() where entries[key]?.source == source {
+            // Nothing goes back to a stream.
+            if kind == .stream { change(key) { $0.isLeaving = false } }
+            if case .undetermined(let settlement)? = entries[key]?.phase { settle(key, settlement, &actions) }
         }
         startReady(&actions)
     }
@@ -347,7 +363,7 @@ package struct DeliveryCore: Sendable {
             apply(disposition, to: key, &actions)
         } else {
             if let timeLeft { setAlarm(.deadline(key), after: timeLeft) }
-            enqueue(key, partition)
+            enqueue(key, partition, &actions)
             startReady(&actions)
         }
         return true
@@ -369,7 +385,7 @@ package struct DeliveryCore: Sendable {
             actions.append(.zombies(zombieCount))
             if let partition = run.partition {
                 partitions[partition]?.zombies -= 1
-                advance(partition)
+                advance(partition, &actions)
             }
         } else {
             if run.stage.hasPlace { runningCount -= 1 }
@@ -476,7 +492,7 @@ package struct DeliveryCore: Sendable {
             case .publishing: actions.append(.withdraw(key))
             case .waiting, .pausing, .undecided, .undetermined: break
             }
-            remove(key)
+            remove(key, &actions)
             if let run { interrupted.insert(run) }
             actions.append(.lost(Item(key: key, message: entry.message, attempt: entry.attempt), run))
         }
@@ -502,7 +518,9 @@ package struct DeliveryCore: Sendable {
             case .deadline(let key): expire(delivery: key, &actions)
             }
         }
-        for (partition, state) in partitions where state.due.map({ $0 <= now }) ?? false { advance(partition) }
+        for (partition, state) in partitions where state.due.map({ $0 <= now }) ?? false {
+            advance(partition, &actions)
+        }
         startReady(&actions)
     }
 
@@ -538,16 +556,29 @@ package struct DeliveryCore: Sendable {
         startReady(&actions)
     }
 
-    /// Gives back what is not being handled, of one source or of all. No consumer may be there any more: the broker would deliver it here
-    /// again.
+    /// Gives back what is not being handled, in the order in which it came. No consumer may be there any more: the broker would deliver it
+    /// here again. What waits for another message of its key follows when that is settled, since it may have to go back first.
+    ///
+    /// - Parameter source: whose deliveries, for good; nil is all for the moment. A stream takes nothing back: what is here of it is handled
+    ///   later, or comes again with the next consumer if there is none here any more.
     package mutating func giveBack(_ source: Source? = nil, _ actions: inout [Action]) {
-        for (key, entry) in entries where source == nil || entry.source == source {
+        for key in entries.keys.sorted() {
+            guard let entry = entries[key], source == nil || entry.source == source else { continue }
+            if sources[entry.source]?.kind == .stream, source == nil, !isStopping { continue }
+            if source != nil { change(key) { $0.isLeaving = true } }
             switch entry.phase {
-            case .running, .publishing, .undecided, .undetermined: break
-            case .waiting: settle(key, entry.wasRun ? .requeue : .giveBack, &actions)
+            case .publishing, .undetermined: break
+            case .running, .undecided: change(key) { $0.isLeaving = true }
+            case .waiting where isBehindOthers(entry): change(key) { $0.isLeaving = true }
+            case .waiting: leave(key, &actions)
             case .pausing: settle(key, .requeue, &actions)
             }
         }
+    }
+
+    /// A message that waits goes back.
+    private mutating func leave(_ key: Key, _ actions: inout [Action]) {
+        settle(key, entries[key]?.wasRun == true ? .requeue : .giveBack, &actions)
     }
 
     /// Stops for good. What waits is given back, or with `finishing` handled.
@@ -555,10 +586,10 @@ package struct DeliveryCore: Sendable {
         now = time
         stopping = .draining(finishing: finishing)
         guard finishing else { return giveBack(nil, &actions) }
-        for (key, entry) in entries {
-            if case .pausing = entry.phase { settle(key, .requeue, &actions) }
+        for key in entries.keys.sorted() {
+            if case .pausing? = entries[key]?.phase { settle(key, .requeue, &actions) }
         }
-        for partition in Array(partitions.keys) { advance(partition) }
+        for partition in Array(partitions.keys) { advance(partition, &actions) }
         startReady(&actions)
     }
 
@@ -601,7 +632,12 @@ package struct DeliveryCore: Sendable {
         !settings.isOrdered || partition == nil || (state.live == 0 && state.zombies == 0)
     }
 
-    private mutating func enqueue(_ key: Key, _ partition: Int?) {
+    /// Whether another message of its key is being dealt with.
+    private func isBehindOthers(_ entry: Entry) -> Bool {
+        settings.isOrdered && entry.partition != nil && !entry.holdsKey && partitions[entry.partition]?.live ?? 0 > 0
+    }
+
+    private mutating func enqueue(_ key: Key, _ partition: Int?, _ actions: inout [Action]) {
         guard settings.batchSize > 1 || (partition != nil && settings.isOrdered) else {
             ready.append(.begin(Run(first: key, rest: [], partition: nil)))
             return
@@ -611,23 +647,42 @@ package struct DeliveryCore: Sendable {
             let due = time(after: settings.batchDelay)
             partitions[partition]?.due = due
         }
-        advance(partition)
+        advance(partition, &actions)
     }
 
-    /// Makes what waits under a key ready, if it is its turn.
-    private mutating func advance(_ partition: Int?) {
+    /// Makes what waits under a key ready, if it is its turn, or gives it back.
+    private mutating func advance(_ partition: Int?, _ actions: inout [Action]) {
+        while let state = partitions[partition], state.live == 0, let first = firstWaiting(of: state),
+            entries[first]?.isLeaving == true
+        {
+            leave(first, &actions)
+        }
         guard var state = partitions[partition] else { return }
         let holdsKey = settings.isOrdered && partition != nil
-        while isFree(state, partition), let first = state.waiting.first {
+        while isFree(state, partition), let first = firstWaiting(of: state) {
             let isDue = state.due.map { $0 <= now } ?? true
             guard state.waiting.count >= settings.batchSize || isDue || isFinishing else { break }
             let size = min(state.waiting.count, max(1, settings.batchSize))
             let rest = size > 1 ? Array(state.waiting.prefix(size).dropFirst()) : []
             state.waiting.removeFirst(size)
-            if holdsKey { state.live += size }
+            if holdsKey {
+                state.live += size
+                for key in [first] + rest { change(key) { $0.holdsKey = true } }
+            }
             ready.append(.begin(Run(first: first, rest: rest, partition: holdsKey ? partition : nil)))
             state.due = settings.batchSize > 1 && !state.waiting.isEmpty ? time(after: settings.batchDelay) : nil
         }
+        set(state, of: partition)
+    }
+
+    /// The first that waits, unless what becomes of it is decided and cannot be said yet: then the others wait for that.
+    private func firstWaiting(of state: Partition) -> Key? {
+        guard let first = state.waiting.first, case .waiting? = entries[first]?.phase else { return nil }
+        return first
+    }
+
+    private mutating func set(_ state: Partition, of partition: Int?) {
+        var state = state
         if state.waiting.isEmpty { state.due = nil }
         let isOver = state.waiting.isEmpty && state.live == 0 && state.zombies == 0
         partitions[partition] = isOver ? nil : state
@@ -710,13 +765,14 @@ package struct DeliveryCore: Sendable {
         case .acknowledge: settle(key, .acknowledge, &actions)
         case .reject: settle(key, .reject, &actions)
         case .requeue(let delay):
-            if isStopping || delay <= .zero {
+            if isStopping || delay <= .zero || entries[key]?.isLeaving == true {
                 settle(key, .requeue, &actions)
             } else {
                 pause(key, .requeue, for: delay)
             }
         case .retry(let delay):
             if case .draining = stopping { return settle(key, .requeue, &actions) }
+            if entries[key]?.isLeaving == true { return settle(key, .requeue, &actions) }
             change(key) { $0.attempt += 1 }
             pause(key, .retry, for: delay)
         case .forward(let forward):
@@ -725,7 +781,7 @@ package struct DeliveryCore: Sendable {
             actions.append(.publish(key, forward))
         case .settled(let settle):
             actions.append(.carryOut(settle))
-            remove(key)
+            remove(key, &actions)
         }
     }
 
@@ -734,16 +790,26 @@ package struct DeliveryCore: Sendable {
         let source = sources[entry.source]
         func say(_ settlement: Settlement) {
             if let target = source?.target { actions.append(.settle(target, tag: entry.tag, settlement)) }
-            remove(key)
+            remove(key, &actions)
         }
         switch (settlement, source?.kind) {
-        case (.acknowledge, _), (_, .queue), (_, nil): say(settlement)
+        case (.acknowledge, _), (.reject, .queue), (_, nil): say(settlement)
+        case (.requeue, .queue), (.giveBack, .queue):
+            // What waits behind it, by its key, must not pass it.
+            if settings.isOrdered, entry.partition != nil, let waiting = partitions[entry.partition]?.waiting {
+                for next in waiting.reversed() where next > key && entries[next]?.source == entry.source {
+                    // And so does all before it.
+                    if entries[next]?.isLeaving == true { break }
+                    change(next) { $0.isLeaving = true }
+                }
+            }
+            say(settlement)
         case (.reject, .stream): say(.acknowledge)
+        // A stream delivers nothing again: it is tried again here, unless nothing is any more.
         case (.requeue, .stream), (.giveBack, .stream):
-            // A stream delivers nothing again: it is tried again here, unless nothing is any more.
-            if isStopping { return remove(key) }
-            change(key) { $0.attempt += 1 }
-            makeReady(key)
+            if isStopping || entry.isLeaving { return remove(key, &actions) }
+            if case .requeue = settlement { change(key) { $0.attempt += 1 } }
+            makeReady(key, &actions)
         case (_, .undetermined):
             leaveLine(key)
             change(key) { $0.phase = .undetermined(settlement) }
@@ -755,13 +821,22 @@ package struct DeliveryCore: Sendable {
         if case .waiting? = entries[key]?.phase { waitingCount -= 1 }
     }
 
-    /// It holds its key already, so it does not stand in the key's line again.
-    private mutating func makeReady(_ key: Key) {
+    private mutating func makeReady(_ key: Key, _ actions: inout [Action]) {
         leaveLine(key)
         change(key) { $0.phase = .waiting }
         waitingCount += 1
-        let partition = settings.isOrdered ? entries[key]?.partition : nil
-        ready.append(.begin(Run(first: key, rest: [], partition: partition)))
+        let partition = entries[key]?.partition
+        if entries[key]?.holdsKey != true, partitions[partition]?.waiting.contains(key) == true {
+            return advance(partition, &actions)
+        }
+        // It holds its key, but an attempt before may not have ended: never do two of one key run at once.
+        if entries[key]?.holdsKey == true, let zombies = partitions[partition]?.zombies, zombies > 0 {
+            change(key) { $0.holdsKey = false }
+            partitions[partition]?.live -= 1
+            partitions[partition]?.waiting.prepend(key)
+            return
+        }
+        ready.append(.begin(Run(first: key, rest: [], partition: settings.isOrdered ? partition : nil)))
     }
 
     private mutating func pause(_ key: Key, _ next: Next, for delay: Duration) {
@@ -775,7 +850,7 @@ package struct DeliveryCore: Sendable {
         guard case .pausing(let next, _)? = entries[key]?.phase else { return }
         switch next {
         case .requeue: settle(key, .requeue, &actions)
-        case .retry: makeReady(key)
+        case .retry: makeReady(key, &actions)
         case .publish(let forward, let failures):
             change(key) { $0.phase = .publishing(forward, failures: failures) }
             actions.append(.publish(key, forward))
@@ -869,7 +944,7 @@ package struct DeliveryCore: Sendable {
         if let index = entries.index(forKey: key) { body(&entries.values[index]) }
     }
 
-    private mutating func remove(_ key: Key) {
+    private mutating func remove(_ key: Key, _ actions: inout [Action]) {
         guard let entry = entries.removeValue(forKey: key) else { return }
         if case .waiting = entry.phase { waitingCount -= 1 }
         if ready.count > 2 * entries.count + 64 {
@@ -882,15 +957,18 @@ package struct DeliveryCore: Sendable {
                 }
             )
         }
-        let mayWait = if case .waiting = entry.phase { !entry.wasRun } else { false }
-        let holdsKey = settings.isOrdered && entry.partition != nil
-        guard mayWait || holdsKey, var state = partitions[entry.partition] else { return }
-        if mayWait, let index = state.waiting.firstIndex(of: key) {
-            state.waiting.remove(at: index)
-        } else if holdsKey, state.live > 0 {
-            state.live -= 1
+        if entry.holdsKey {
+            partitions[entry.partition]?.live -= 1
+            advance(entry.partition, &actions)
+            return
         }
-        partitions[entry.partition] = state
-        advance(entry.partition)
+        switch entry.phase {
+        case .waiting, .undetermined:
+            guard var state = partitions[entry.partition], let index = state.waiting.firstIndex(of: key) else { return }
+            state.waiting.remove(at: index)
+            set(state, of: entry.partition)
+            if case .undetermined = entry.phase { advance(entry.partition, &actions) }
+        case .running, .pausing, .publishing, .undecided: break
+        }
     }
 }

@@ -96,7 +96,7 @@ package final class DeliveryRunner: Sendable {
         /// How much that was decided is being carried out, or is under way elsewhere.
         var settling = 0
         var isBusy = false
-        var idleWaiters: [(source: Core.Source?, isIdle: OneShot<Bool>)] = []
+        var idleWaiters: [(isMet: @Sendable (borrowing Core) -> Bool, isIdle: OneShot<Bool>)] = []
     }
 
     private let state: Mutex<State>
@@ -260,9 +260,19 @@ package final class DeliveryRunner: Sendable {
     /// Waits until no delivery is left unsettled, of one source or at all, and what was decided has been carried out. `false`: not in
     /// time, or the task was cancelled.
     package func idle(_ source: Core.Source? = nil, atMost timeout: Duration) async -> Bool {
+        await wait(atMost: timeout) { core in source.map { core.isIdle($0) } ?? (core.count == 0) }
+    }
+
+    /// Waits until nothing is being handled, and what was decided has been carried out. `false` as for ``idle(_:atMost:)``.
+    package func resting(atMost timeout: Duration) async -> Bool {
+        await wait(atMost: timeout) { $0.isResting }
+    }
+
+    private func wait(atMost timeout: Duration, until isMet: @escaping @Sendable (borrowing Core) -> Bool) async -> Bool
+    {
         let isIdle = OneShot<Bool>()
         state.withLock { state in
-            state.idleWaiters.append((source, isIdle))
+            state.idleWaiters.append((isMet, isIdle))
             wakeIdle(&state)
         }
         let result = await isIdle.wait(atMost: timeout) ?? false
@@ -285,9 +295,9 @@ package final class DeliveryRunner: Sendable {
     private func wakeIdle(_ state: inout State) {
         guard !state.idleWaiters.isEmpty, state.settling == 0 else { return }
         state.idleWaiters.removeAll { waiter in
-            let isIdle = waiter.source.map { state.core.isIdle($0) } ?? (state.core.count == 0)
-            if isIdle { waiter.isIdle.set(true) }
-            return isIdle
+            let isMet = waiter.isMet(state.core)
+            if isMet { waiter.isIdle.set(true) }
+            return isMet
         }
     }
 

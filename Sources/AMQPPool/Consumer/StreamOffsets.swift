@@ -7,11 +7,14 @@ struct StreamOffsets: Sendable {
     private var settled: Set<Int64> = []
     /// Where consuming goes on; nil before anything came.
     private(set) var next: Int64?
+    /// Behind what came last; nil before anything came.
+    private(set) var afterLast: Int64?
 
     mutating func delivered(_ tag: UInt64, _ offset: Int64) {
         offsets[tag] = offset
         unsettled.insert(offset)
         if next == nil { next = offset }
+        afterLast = offset + 1
     }
 
     /// Returns where consuming goes on, when that has moved.

@@ -326,6 +326,181 @@ struct DeliveryCoreTests {
         #expect(harness.decisions() == [isStream ? "acknowledge 1" : "reject 1"])
     }
 
+    @Test("What is given back goes in the order in which it came, behind what runs of its key and may go back, too")
+    func orderGivenBack() {
+        var harness = Harness { $0.concurrency = 1 }
+        harness.arrive("a1", key: 1)
+        harness.arrive("b1", "b2", key: 2)
+        harness.arrive("a2", "a3", key: 1)
+        harness.arrive("c1", "c2")
+        _ = harness.decisions()
+        harness.change { $0.setPaused(true, at: $1, &$2) }
+        harness.change { core, _, actions in core.giveBack(nil, &actions) }
+        #expect(harness.decisions() == ["giveBack 2", "giveBack 3", "giveBack 6", "giveBack 7"])
+        // The worker goes on before that has ended.
+        harness.change { $0.setPaused(false, at: $1, &$2) }
+        harness.arrive("a4", key: 1)
+        harness.end(1, .retry(after: .seconds(1)))
+        #expect(harness.decisions() == ["requeue 1", "giveBack 4", "giveBack 5", "giveBack 8"])
+        #expect(harness.core.count == 0)
+    }
+
+    @Test("At a stop nothing passes a message of its key that goes back", arguments: [true, false])
+    func orderAtStop(_ finishing: Bool) {
+        var harness = Harness { $0.concurrency = 1 }
+        harness.arrive("a1", "a2", key: 1)
+        harness.end(1, .retry(after: .seconds(1)))
+        harness.arrive("b1", "b2", key: 2)
+        _ = harness.decisions()
+        harness.change { core, _, _ in core.hold() }
+        harness.change { $0.drain(finishing: finishing, at: $1, &$2) }
+        #expect(harness.decisions() == ["requeue 1", "giveBack 2"])
+        harness.end(2, .retry(after: .seconds(1)))
+        #expect(harness.decisions() == ["requeue 3", "giveBack 4"])
+        #expect(harness.core.count == 0)
+    }
+
+    @Test("A message that is settled as it comes lets none of its key begin that waits")
+    func orderedArrival() {
+        var harness = Harness()
+        harness.arrive("a1", "a2", key: 1)
+        harness.arrive("a3", key: 1, disposition: .reject)
+        harness.arrive("a4", key: 1, disposition: copy)
+        harness.published(4, true)
+        #expect(harness.decisions() == ["run 1: a1", "reject 3", "publish 4 to later", "acknowledge 4"])
+        harness.end(1, .acknowledge)
+        #expect(harness.decisions() == ["acknowledge 1", "run 2: a2"])
+    }
+
+    @Test("What goes back before its source is known keeps its order when that is known", arguments: [true, false])
+    func orderUndetermined(_ isStream: Bool) {
+        var harness = Harness()
+        harness.change { core, _, _ in core.opened(2, .undetermined, for: Source()) }
+        harness.arrive("a1", "a2", "a3", key: 1, source: 2)
+        harness.change { $0.setPaused(true, at: $1, &$2) }
+        harness.change { core, _, actions in core.giveBack(nil, &actions) }
+        harness.end(1, .acknowledge)
+        harness.change { $0.determined(2, isStream ? .stream : .queue, at: $1, &$2) }
+        harness.change { $0.setPaused(false, at: $1, &$2) }
+        let rest = isStream ? ["acknowledge 1", "run 2: a2"] : ["acknowledge 1", "giveBack 2", "giveBack 3"]
+        #expect(harness.decisions() == ["run 1: a1"] + rest)
+    }
+
+    @Test("What waits of a stream stays here while its consumer pauses, and is not counted as tried")
+    func pausedStream() {
+        var harness = Harness { $0.concurrency = 1 }
+        harness.change { core, _, _ in core.opened(2, .stream, for: Source()) }
+        harness.arrive("a1", "a2", "a3", key: 1, source: 2)
+        harness.change { $0.setPaused(true, at: $1, &$2) }
+        harness.change { core, _, actions in core.giveBack(nil, &actions) }
+        harness.end(1, .acknowledge)
+        #expect(harness.decisions() == ["run 1: a1", "acknowledge 1"])
+        harness.change { $0.setPaused(false, at: $1, &$2) }
+        harness.end(2, .acknowledge)
+        #expect(harness.decisions() == ["run 2: a2", "acknowledge 2", "run 3: a3"])
+        // Its queue is removed.
+        harness.arrive("a4", key: 1, source: 2)
+        harness.change { core, _, actions in core.giveBack(2, &actions) }
+        harness.end(3, .acknowledge)
+        #expect(harness.decisions() == ["acknowledge 3"])
+        #expect(harness.core.count == 0)
+    }
+
+    @Test("Of one key one runs at a time, and none is handled after an earlier one that went back, whatever happens")
+    func anyOrderOfKeys() {
+        for seed in 0..<300 {
+            var random = SplitMix(state: UInt64(seed))
+            var harness = Harness {
+                $0.concurrency = Int.random(in: 1...3, using: &random)
+                $0.timeLimit = .seconds(10)
+            }
+            harness.onTimeLimit = { $0 > 2 ? .reject : .retry(after: .seconds(1)) }
+            var keys: [UInt64: Int] = [:]
+            var present: Set<UInt64> = []
+            var running: [UInt64: UInt64] = [:]
+            var publishing: [UInt64] = []
+            /// What came before another one of its key went back has to follow it.
+            var mustFollow: Set<UInt64> = []
+            func look(_ harness: inout Harness) {
+                for decision in harness.decisions() {
+                    let words = decision.split(separator: " ")
+                    let number = words.count > 1 ? UInt64(words[1].filter(\.isNumber)) ?? 0 : 0
+                    switch words[0] {
+                    case "run":
+                        let tag = UInt64(words[2].split(separator: "#")[0]) ?? 0
+                        #expect(!running.values.contains { keys[$0] == keys[tag] }, "seed \(seed): \(decision)")
+                        #expect(!mustFollow.contains(tag), "seed \(seed): \(decision)")
+                        running[number] = tag
+                    case "publish": publishing.append(number)
+                    case "acknowledge", "reject":
+                        #expect(!mustFollow.contains(number) || keys[number] == nil, "seed \(seed): \(decision)")
+                        present.remove(number)
+                    case "requeue", "giveBack":
+                        let earlier = mustFollow.filter {
+                            keys[$0] == keys[number] && $0 < number && present.contains($0)
+                        }
+                        #expect(earlier.isEmpty, "seed \(seed): \(decision) before \(earlier)")
+                        present.remove(number)
+                        mustFollow.formUnion(present.filter { $0 > number && keys[$0] == keys[number] })
+                    default: break
+                    }
+                }
+            }
+            for _ in 0..<80 {
+                switch Int.random(in: 0..<8, using: &random) {
+                case 0, 1, 2:
+                    let tag = harness.lastTag + 1
+                    let key = Int.random(in: 1...2, using: &random)
+                    // What is decided already has no part in the order.
+                    let isDecided = Int.random(in: 0..<6, using: &random) == 0
+                    if !isDecided {
+                        keys[tag] = key
+                        present.insert(tag)
+                    }
+                    harness.arrive("\(tag)", key: key, disposition: isDecided ? .reject : nil)
+                case 3, 4:
+                    guard let run = running.keys.sorted().randomElement(using: &random) else { break }
+                    let all: [Disposition] = [
+                        .acknowledge, .acknowledge, .retry(after: .seconds(1)), .requeue(after: .seconds(1)),
+                        .requeue(after: .zero), copy,
+                    ]
+                    running[run] = nil
+                    harness.end(run, all.randomElement(using: &random) ?? .acknowledge)
+                case 5:
+                    guard let index = publishing.indices.randomElement(using: &random) else { break }
+                    harness.published(publishing.remove(at: index), Bool.random(using: &random))
+                case 6: harness.pass(.seconds(1))
+                default:
+                    let isLasting = Bool.random(using: &random)
+                    harness.change { $0.setPaused(true, at: $1, &$2) }
+                    harness.change { core, _, actions in core.giveBack(nil, &actions) }
+                    look(&harness)
+                    if isLasting { harness.pass(.seconds(2)) }
+                    harness.change { $0.setPaused(false, at: $1, &$2) }
+                }
+                look(&harness)
+            }
+            harness.change { core, _, _ in core.hold() }
+            harness.change { $0.drain(finishing: seed.isMultiple(of: 2), at: $1, &$2) }
+            look(&harness)
+            while !running.isEmpty || !publishing.isEmpty {
+                for run in running.keys.sorted() {
+                    running[run] = nil
+                    harness.end(
+                        run,
+                        [.acknowledge, .retry(after: .zero)].randomElement(using: &random) ?? .acknowledge
+                    )
+                    look(&harness)
+                }
+                for key in publishing { harness.published(key, Bool.random(using: &random)) }
+                publishing = []
+                look(&harness)
+            }
+            #expect(harness.core.count == 0, "seed \(seed)")
+            #expect(present.isEmpty, "seed \(seed)")
+        }
+    }
+
     @Test("Messages of one key run one after another, also over retries in place; keys side by side")
     func ordered() {
         var harness = Harness { $0.concurrency = 10 }
@@ -356,6 +531,20 @@ struct DeliveryCoreTests {
         #expect(harness.decisions() == ["run 1: a1", "cancel 1", "zombies 1", "reject 1", "run 2: b"])
         harness.end(1, .acknowledge)
         #expect(harness.decisions() == ["zombies 0", "run 3: a2"])
+    }
+
+    @Test("An attempt in place waits for the one before that ignores its cancellation, and its key for both")
+    func orderedZombieAgain() {
+        var harness = Harness { $0.timeLimit = .seconds(5) }
+        harness.onTimeLimit = { _ in .retry(after: .zero) }
+        harness.arrive("a1", "a2", key: 1)
+        harness.pass(.seconds(5))
+        harness.pass(.zero)
+        #expect(harness.decisions() == ["run 1: a1", "cancel 1", "zombies 1"])
+        harness.end(1, .acknowledge)
+        #expect(harness.decisions() == ["zombies 0", "run 2: a1#2"])
+        harness.end(2, .acknowledge)
+        #expect(harness.decisions() == ["acknowledge 1", "run 3: a2"])
     }
 
     @Test(
