@@ -40,6 +40,9 @@ extension FieldTable {
         return text
     }
 
+    /// Whether it has nothing that workers write.
+    var isBare: Bool { MessageHeader.allCases.allSatisfy { self[$0.rawValue] == nil } }
+
     /// Whether the broker says that the message was in one of these queues.
     func wasIn(_ isMeant: (String) -> Bool) -> Bool {
         guard case .array(let deaths)? = self["x-death"] else { return false }

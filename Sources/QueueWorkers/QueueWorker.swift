@@ -63,10 +63,15 @@ public actor QueueWorker: Supervision.Worker {
                 try await pool.publish(forward)
             } catch let error as AMQPError {
                 let all = all.withLock { Array($0.values) }
-                guard case .returned = error.cause, let topology = all.first(where: { $0.owns(forward.routingKey) })
-                else { throw error }
-                try await topology.ensure(side: forward.routingKey, on: pool)
-                try await pool.publish(forward)
+                guard let topology = all.first(where: { $0.owns(forward.routingKey) }) else { throw error }
+                switch error.cause {
+                case .returned:
+                    try await topology.ensure(side: forward.routingKey, on: pool)
+                    try await pool.publish(forward)
+                case .unencodable where !forward.properties.headers.isBare:
+                    try await publish(topology.bare(forward), on: pool)
+                default: throw error
+                }
             }
         }
     }

@@ -128,6 +128,14 @@ struct WorkerTopology: Sendable {
     /// Whether this is one of the queues beside the worker's own.
     func owns(_ name: String) -> Bool { name == failed || name == unhandled || DelayQueue.isOne(name, of: queue) }
 
+    /// A copy whose headers are too large for a frame with what we have added: without that, and kept, since nothing would count its attempts.
+    func bare(_ forward: Forward) -> Forward {
+        var bare = forward
+        for header in MessageHeader.allCases { bare.properties.headers[header.rawValue] = nil }
+        if DelayQueue.isOne(forward.routingKey, of: queue) { bare.routingKey = failed }
+        return bare
+    }
+
     /// Makes sure of one of the queues beside the worker's own, if it may be declared.
     func ensure(side name: String, on pool: AMQPPool) async throws {
         guard declares == .missing, try await !exists(name, on: pool) else { return }

@@ -82,6 +82,24 @@ struct WorkerTests {
         }
     }
 
+    @Test("parks a message whose headers leave no room for what is noted, with what it came with", arguments: [0, 5])
+    func largeHeaders(_ pause: Int) async throws {
+        try await Shop.run { pool in
+            Child.worker(of: Order.self, from: "orders", on: pool, retry: .after([.seconds(pause)])) { _, _ in
+                throw Broken()
+            }
+        } _: { shop in
+            // With it the headers are nearly as large as a frame.
+            let text = String(repeating: "x", count: 130_900)
+            let properties = MessageProperties(contentType: "application/json", headers: ["large": .string(text)])
+            try await shop.publish(text: "{\"number\":1,\"customer\":\"ann\"}", properties)
+            try await eventually("it is parked") { try await shop.messages(in: "orders.failed") == 1 }
+            let parked = try #require(try await shop.take(from: "orders.failed"))
+            #expect(parked.properties.headers["large"] == .string(text))
+            try await shop.wait(for: 0, in: "orders")
+        }
+    }
+
     @Test("does not let a flood of messages that cannot be read or handled fill the log")
     func flood() async throws {
         let lines = CountedLines()
