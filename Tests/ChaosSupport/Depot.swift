@@ -50,11 +50,18 @@ package struct Depot: Sendable {
     private static let queues = ["ordered", "delayed", "batched"]
 
     private let view: BrokerView
+    private let intensity: RestartIntensity
     private let contents = Shared(Contents())
     private let pools = Latest<AMQPPool>()
 
-    package init(_ broker: LocalBroker, virtualHost: String) {
+    /// - Parameter intensity: of the root. In a storm nobody gives up because much happens.
+    package init(
+        _ broker: LocalBroker,
+        virtualHost: String,
+        intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5))
+    ) {
         view = BrokerView(broker, virtualHost)
+        self.intensity = intensity
     }
 
     /// What was published, and what became of it.
@@ -86,7 +93,7 @@ package struct Depot: Sendable {
         var settings = WorkerConfiguration()
         settings.drainTimeout = .seconds(3)
         let contents = contents
-        return Supervisor("app", strategy: .restForOne, intensity: Services.patience, logger: Services.quiet) {
+        return Supervisor("app", strategy: .restForOne, intensity: intensity, logger: Services.quiet) {
             [settings] in
             pool.supervisor
             Child.worker(

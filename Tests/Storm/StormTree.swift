@@ -38,7 +38,7 @@ struct StormDepot: StormTree {
     init(_ broker: LocalBroker) async throws {
         self.broker = broker
         proxy = try await FaultProxy.start(to: broker)
-        depot = Depot(broker, virtualHost: "/")
+        depot = Depot(broker, virtualHost: "/", intensity: Services.patience)
     }
 
     var outcomes: [String: Int] { depot.totals }
