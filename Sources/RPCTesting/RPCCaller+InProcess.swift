@@ -18,7 +18,7 @@ extension RPCCaller {
     /// What would not start with a broker does not work here either: a service whose name, or whose queue's, is too long is not there
     /// (and the log says why), and a caller of such a name is not connected.
     ///
-    /// It needs no `RPCCaller.start()`.
+    /// A call has a minute, unless `configure` or the call says otherwise. It needs no `RPCCaller.start()`.
     ///
     /// - Parameters:
     ///   - services: What answers, by the names that calls use.
@@ -51,6 +51,8 @@ extension RPCCaller {
         configure: (inout RPCCallerConfiguration) -> Void = { _ in }
     ) -> RPCCaller {
         var configuration = RPCCallerConfiguration(endpoints: [])
+        // A machine that runs many tests at once may be busy for longer than a service's callers wait.
+        configuration.timeout = .seconds(60)
         configure(&configuration)
         let wire = InProcessWire(
             receivers,
