@@ -41,14 +41,14 @@ let strict = Supervisor("app", intensity: .init(3, within: .seconds(5))) {
 // snippet.backoff
 let backoff = Backoff(minimum: .milliseconds(100), maximum: .seconds(5), jitter: 0.5, resetAfter: .seconds(30))
 let patient = Supervisor("feeds", intensity: .init(10, within: .seconds(60)), whenExceeded: .cooldown(.seconds(30))) {
-    Child("poller", backoff: backoff) { _ in Poller() }
+    Child("poller", options: ChildOptions(backoff: backoff)) { _ in Poller() }
 }
 // snippet.end
 
 // snippet.significant
 let batch = Supervisor("batch", autoShutdown: .anySignificant) {
     Child("cache") { _ in Cache() }
-    Child("import", restart: .transient, significant: true) { _ in Import() }
+    Child("import", restart: .transient, options: ChildOptions(significant: true)) { _ in Import() }
 }
 try await batch.run()
 // snippet.end

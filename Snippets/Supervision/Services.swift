@@ -24,7 +24,9 @@ struct HTTPServer: Service {
 
 // snippet.supervised
 let feeds = Supervisor("feeds", intensity: .init(10, within: .seconds(60)), whenExceeded: .cooldown(.seconds(30))) {
-    Child("prices", backoff: Backoff(minimum: .milliseconds(100), maximum: .seconds(5))) { _ in PriceFeed() }
+    Child("prices", options: ChildOptions(backoff: Backoff(minimum: .milliseconds(100), maximum: .seconds(5)))) { _ in
+        PriceFeed()
+    }
 }
 // snippet.end
 

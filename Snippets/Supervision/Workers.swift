@@ -76,8 +76,7 @@ actor Reader: Worker {
 
 let reader = Child(
     "reader",
-    shutdown: .timeout(.seconds(2)),
-    killTimeout: .milliseconds(500),
+    options: ChildOptions(shutdown: .timeout(.seconds(2)), killTimeout: .milliseconds(500)),
     onKill: { (reader: Reader) in reader.socket.close() }
 ) { _ in Reader(Socket()) }
 // snippet.end
@@ -91,12 +90,12 @@ actor Consumer: Worker {
     func run() async throws {
         while true {
             try await handleNext()
-            context.reportAlive()
+            context.heartbeat()
         }
     }
 
     private func handleNext() async throws { try await Task.sleep(for: .seconds(1)) }
 }
 
-let consumer = Child("consumer", reportWithin: .seconds(30)) { context in Consumer(context) }
+let consumer = Child("consumer", options: ChildOptions(heartbeatTimeout: .seconds(30))) { context in Consumer(context) }
 // snippet.end

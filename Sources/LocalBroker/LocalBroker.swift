@@ -23,7 +23,7 @@ import Supervision
 ///
 /// It is a `Worker` whose `run()` lasts until ``shutdown()``, and throws when the node ends unexpectedly:
 ///
-///     Child("broker", shutdown: .timeout(.seconds(30)), onKill: { await $0.shutdown() }) { _ in
+///     Child("broker", options: ChildOptions(shutdown: .timeout(.seconds(30))), onKill: { await $0.shutdown() }) { _ in
 ///         try await LocalBroker.start(.init(port: 5673))
 ///     }
 ///

@@ -224,7 +224,7 @@ extension Child {
         return Child(
             name,
             restart: restart,
-            shutdown: .timeout(description.configuration.drainTimeout.bounded + .seconds(10)),
+            options: ChildOptions(shutdown: .timeout(description.configuration.drainTimeout.bounded + .seconds(10))),
             start: { context -> QueueWorker? in QueueWorker(context, description, on: pool) }
         )
     }

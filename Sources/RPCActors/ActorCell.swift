@@ -34,22 +34,20 @@ extension Child {
     ///   - id: Its id among its siblings and its name in the service.
     ///   - actors: The system. Its `supervisor` comes before this child.
     ///   - restart: When it is restarted.
-    ///   - shutdown: How long it may take to stop.
-    ///   - backoff: How long to wait before a restart.
+    ///   - options: How it is stopped, restarted and watched.
     ///   - make: Makes the actor, with this system as its actor system; called for each incarnation. The actor must be of a type that is
     ///     exported, or nothing of it can be called.
     public static func distributed<Act: DistributedActor>(
         _ id: String,
         in actors: RPCActorSystem,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        backoff: Backoff? = nil,
+        options: ChildOptions = ChildOptions(),
         make: @escaping @Sendable (RPCActorSystem) async throws -> Act
     ) -> Child where Act.ActorSystem == RPCActorSystem {
         let address = ActorAddress.service(actors.service, id)
         // Whoever promises that it comes back: one supervisor's incarnation, once.
         let promise = OnceFor<Pid>()
-        return Child(id, restart: restart, shutdown: shutdown, backoff: backoff) { context -> ActorCell<Act>? in
+        return Child(id, restart: restart, options: options) { context -> ActorCell<Act>? in
             if restart != .temporary, promise.isNew(context.supervisor.pid) {
                 actors.local.expect(address)
                 let supervisor = context.supervisor.pid

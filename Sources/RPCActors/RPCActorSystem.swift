@@ -219,7 +219,9 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
                     guard let system = this.system else { return nil }
                     return await SystemSetup(system, context)
                 }
-                Child("events", backoff: RPCActorSystem.backoff) { context in NodeEventsProcess(context, pool, events) }
+                Child("events", options: ChildOptions(backoff: RPCActorSystem.backoff)) { context in
+                    NodeEventsProcess(context, pool, events)
+                }
                 caller.supervisor
                 Child("node-calls") { _ in NodeCallsProcess(nodeCalls) }
                 if isHosting {
@@ -228,7 +230,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
                             NodeIdentity(nodeName, context: context) { this.system?.nodeEnded($0) }
                         }
                         nodeReceiver.supervisor
-                        Child("life", backoff: RPCActorSystem.backoff) { context in
+                        Child("life", options: ChildOptions(backoff: RPCActorSystem.backoff)) { context in
                             Life(context, pool, nodeName, settings: life, events: events) { living in
                                 this.system?.lives(living)
                             }

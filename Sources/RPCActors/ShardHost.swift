@@ -229,8 +229,10 @@ extension Child {
         let name = ShardName(service: actors.service, kind: kind, count: shards)
         return Child(
             kind,
-            shutdown: .timeout(settings.drainTimeout.bounded + .seconds(5)),
-            backoff: Backoff(minimum: .milliseconds(100), maximum: .seconds(5), jitter: 1)
+            options: ChildOptions(
+                shutdown: .timeout(settings.drainTimeout.bounded + .seconds(5)),
+                backoff: Backoff(minimum: .milliseconds(100), maximum: .seconds(5), jitter: 1)
+            )
         ) { context -> ShardHost? in
             guard name.isValid else { throw RPCActorConfigurationError.invalidKind(kind) }
             return ShardHost(context, actors, name, settings: settings, type: Act.self) { try await make($0) }

@@ -11,7 +11,8 @@ private actor Store {
 private func makeTree(clock: any SupervisionClock = SystemSupervisionClock.shared) -> Supervisor {
     Supervisor("app", intensity: .init(1000, within: .seconds(1)), clock: clock) {
         Child("store") { _ in Store() }
-        Child("index", backoff: Backoff(minimum: .seconds(10), maximum: .seconds(10), jitter: 0)) { _ in Store() }
+        Child("index", options: ChildOptions(backoff: Backoff(minimum: .seconds(10), maximum: .seconds(10), jitter: 0)))
+        { _ in Store() }
     }
 }
 

@@ -114,7 +114,8 @@ struct LifecycleTests {
     func supervised() async throws {
         let options = TestBroker.options
         let supervisor = Supervisor("broker") {
-            Child("node", shutdown: .timeout(.seconds(30)), onKill: { await $0.shutdown() }) { _ in
+            Child("node", options: ChildOptions(shutdown: .timeout(.seconds(30))), onKill: { await $0.shutdown() }) {
+                _ in
                 try await LocalBroker.start(options)
             }
         }

@@ -195,7 +195,12 @@ struct StoryTests {
         }
         let log = StoryLog()
         let tree = Supervisor("app", intensity: .init(3, within: .seconds(60)), logger: log.logger) {
-            Child("crasher", backoff: Backoff(minimum: .milliseconds(5), maximum: .milliseconds(20), jitter: 0)) { _ in
+            Child(
+                "crasher",
+                options: ChildOptions(
+                    backoff: Backoff(minimum: .milliseconds(5), maximum: .milliseconds(20), jitter: 0)
+                )
+            ) { _ in
                 Crasher()
             }
         }

@@ -77,7 +77,7 @@ private func host(
     }
     let tree = Supervisor("trial", strategy: .restForOne, logger: quiet) {
         actors.supervisor
-        Child.distributed("vault", in: actors, backoff: backoff) { TrialVault(actorSystem: $0) }
+        Child.distributed("vault", in: actors, options: ChildOptions(backoff: backoff)) { TrialVault(actorSystem: $0) }
         Child.virtual("vaults", shards: shards, in: actors, settings: settings) { _ in TrialVault(actorSystem: actors) }
     }
     try await tree.start()

@@ -41,7 +41,6 @@ enum SupervisionSettings {
         Setting("Backoff.init#jitter") { try await restart(backoff: Backoff(jitter: $0)) },
         Setting("Backoff.init#resetAfter") { (value: Duration) in try await restart(backoff: Backoff(resetAfter: value))
         },
-        Setting("Child.init#backoff") { (value: Backoff) in try await restart(backoff: value) },
     ]
 
     private static let intensity = SettingsOf("RestartIntensity", { RestartIntensity(1, within: .seconds(1)) }) {
@@ -60,27 +59,37 @@ enum SupervisionSettings {
         },
     ]
 
-    private static let children: [Setting] = [
-        Setting("Child.inline#backoff") { (value: Backoff) in
-            let root = Supervisor("app", intensity: RestartIntensity(3, within: .seconds(60)), logger: quiet) {
-                Child.inline("a", backoff: value) { _ in Plain() }
+    private static let options = SettingsOf("ChildOptions", { ChildOptions() }) { try await useOptions($0) }
+
+    /// Restarts a child that has these options, starts and stops workers and processes by key that have them.
+    private static func useOptions(_ options: ChildOptions) async throws {
+        let root = Supervisor("app", intensity: RestartIntensity(3, within: .seconds(60)), logger: quiet) {
+            Child("a", options: options) { _ in Plain() }
+        }
+        try await decide(root) { try root.child("a", as: Plain.self).pid?.kill() }
+        if options.startTimeout == nil {
+            let inline = Supervisor("app", intensity: RestartIntensity(3, within: .seconds(60)), logger: quiet) {
+                Child.inline("a", options: options) { _ in Plain() }
             }
-            try await decide(root) { try root.child("a", as: Plain.self).pid?.kill() }
-        },
+            try await decide(inline) { try inline.child("a", as: Plain.self).pid?.kill() }
+        }
+        try await find(KeyedSupervisor("app", processOptions: options, logger: quiet) { _, _ in Plain() })
+        try await startAndStop(Child("a", options: options) { _ in Polite() })
+        var killed = options
+        killed.shutdown = .brutalKill
+        try await startAndStop(Child("a", options: killed) { _ in Polite() })
+    }
+
+    private static let children: [Setting] = [
         Setting("Shutdown.timeout", called: "shutdown") { value in
-            try await startAndStop(Child("a", shutdown: .timeout(value)) { _ in Polite() })
+            try await startAndStop(Child("a", options: ChildOptions(shutdown: .timeout(value))) { _ in Polite() })
         },
-        Setting("Child.init#startTimeout", deadline: true) { (value: Duration) in
-            try await startAndStop(Child("a", startTimeout: value) { _ in Polite() })
-            try await startAndStop(Child("a", startTimeout: value) { _ in Plain() })
-        },
-        Setting("Child.init#killTimeout") { value in
-            try await startAndStop(Child("a", shutdown: .brutalKill, killTimeout: value) { _ in Polite() })
-            try await startAndStop(Child("a", shutdown: .brutalKill, killTimeout: value) { _ in Plain() })
-        },
-        Setting("Child.init#reportWithin") { (value: Duration) in
-            try await startAndStop(Child("a", reportWithin: value) { _ in Polite() })
-        },
+        options("backoff", \.backoff), options("startTimeout", \.startTimeout, deadline: true),
+        options("killTimeout", \.killTimeout), options("heartbeatTimeout", \.heartbeatTimeout),
+        Setting("ChildOptions.init#backoff") { try await useOptions(ChildOptions(backoff: $0)) },
+        Setting("ChildOptions.init#startTimeout", deadline: true) { try await useOptions(ChildOptions(startTimeout: $0)) },
+        Setting("ChildOptions.init#killTimeout") { try await useOptions(ChildOptions(killTimeout: $0)) },
+        Setting("ChildOptions.init#heartbeatTimeout") { try await useOptions(ChildOptions(heartbeatTimeout: $0)) },
         Setting("ChildReference.call#timeout", deadline: true) { value in
             try await whileRunning(Child("a") { _ in Plain() }) { root in
                 let number = try await root.child("a", as: Plain.self).call(timeout: value) { $0.number }
@@ -171,15 +180,6 @@ enum SupervisionSettings {
         },
         Setting("KeyedSupervisor.init#partitions") { (value: Int) in
             try await find(KeyedSupervisor("app", partitions: value, logger: quiet) { _, _ in Plain() })
-        },
-        Setting("KeyedSupervisor.init#processBackoff", called: "backoff") { (value: Backoff) in
-            try await find(KeyedSupervisor("app", processBackoff: value, logger: quiet) { _, _ in Plain() })
-        },
-        Setting("KeyedSupervisor.init#startTimeout", deadline: true) { (value: Duration) in
-            try await find(KeyedSupervisor("app", startTimeout: value, logger: quiet) { _, _ in Plain() })
-        },
-        Setting("KeyedSupervisor.init#killTimeout") { (value: Duration) in
-            try await find(KeyedSupervisor("app", killTimeout: value, logger: quiet) { _, _ in Plain() })
         },
         Setting("KeyedSupervisor.init#intensity", called: "period") { (value: RestartIntensity) in
             try await find(KeyedSupervisor("app", intensity: value, logger: quiet) { _, _ in Plain() })
@@ -358,7 +358,7 @@ private func restart(
 ) async throws {
     try await decide(
         Supervisor("app", intensity: intensity, whenExceeded: whenExceeded, logger: quiet) {
-            Child("a", backoff: backoff) { [fails = Once()] _ in FailsOnce(fails) }
+            Child("a", options: ChildOptions(backoff: backoff)) { [fails = Once()] _ in FailsOnce(fails) }
         }
     )
 }

@@ -27,10 +27,6 @@ enum ToldNumbers {
         "BrokerVersion.patch": "tried through init",
         // Tried together with what it stands for.
         "RemoteCall.timeout": "what with(timeout:) sets",
-        "Child.task#backoff": "hands it to Child.init",
-        "ChildTemplate.init#backoff": "hands it to Child.init",
-        "ChildTemplate.init#startTimeout": "hands it to Child.init",
-        "ChildTemplate.inline#backoff": "hands it to Child.inline",
         "Fault.broker#for": "hands its faults the duration",
         "Fault.brokerKilled#for": "waits as networkStalled does",
         "Fault.brokerPaused#for": "waits as networkStalled does",

@@ -53,7 +53,7 @@ struct LeakTests {
         let waiting = Shared<[CheckedContinuation<Void, Never>]>([])
         let chaos = Chaos(patience: .milliseconds(50)) { clock in
             Supervisor("app", logger: quiet, clock: clock) {
-                Child("endless", shutdown: .brutalKill) { _ in Endless(waiting) }
+                Child("endless", options: ChildOptions(shutdown: .brutalKill)) { _ in Endless(waiting) }
                 Child("other") { _ in Keeper() }
             }
         }

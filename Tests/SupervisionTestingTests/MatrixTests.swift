@@ -9,7 +9,9 @@ struct MatrixTests {
         Supervisor("shop", strategy: .restForOne, logger: quiet, clock: clock) {
             Child("configuration") { _ in Keeper() }
             Supervisor("storage", strategy: .oneForAll) {
-                Child("journal", backoff: Backoff(minimum: .seconds(1), maximum: .seconds(30))) { Waiter($0) }
+                Child("journal", options: ChildOptions(backoff: Backoff(minimum: .seconds(1), maximum: .seconds(30)))) {
+                    Waiter($0)
+                }
                 for index in 0..<7 { Child("shard-\(index)") { _ in Keeper() } }
             }
             Supervisor("feeds", intensity: .init(2, within: .seconds(60)), whenExceeded: .cooldown(.seconds(300))) {

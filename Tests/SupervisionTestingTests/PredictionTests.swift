@@ -53,8 +53,8 @@ struct PredictionTests {
         let chaos = Chaos { clock in
             Supervisor("app", strategy: .restForOne, logger: quiet, clock: clock) {
                 Supervisor("batch", strategy: .oneForAll, autoShutdown: mode) {
-                    Child("one", restart: restart, significant: true) { Waiter($0) }
-                    Child("two", restart: restart, significant: true) { _ in Keeper() }
+                    Child("one", restart: restart, options: ChildOptions(significant: true)) { Waiter($0) }
+                    Child("two", restart: restart, options: ChildOptions(significant: true)) { _ in Keeper() }
                     Child("three") { _ in Keeper() }
                 }
                 Child("after") { _ in Keeper() }
@@ -68,7 +68,9 @@ struct PredictionTests {
         let chaos = Chaos { clock in
             Supervisor("app", whenExceeded: .cooldown(.seconds(30)), logger: quiet, clock: clock) {
                 Child("a") { _ in Keeper() }
-                Child("b", backoff: Backoff(minimum: .seconds(2), maximum: .seconds(60))) { Waiter($0) }
+                Child("b", options: ChildOptions(backoff: Backoff(minimum: .seconds(2), maximum: .seconds(60)))) {
+                    Waiter($0)
+                }
             }
         }
         let report = try await chaos.matrix()
@@ -177,10 +179,10 @@ struct PredictionTests {
         let chaos = Chaos { clock in
             Supervisor("app", logger: quiet, clock: clock) {
                 Supervisor("group") {
-                    Child("a", onUnstoppable: .escalate) { Waiter($0) }
+                    Child("a", options: ChildOptions(onUnstoppable: .escalate)) { Waiter($0) }
                     Child("b") { _ in Keeper() }
                 }
-                Child("fatal", onUnstoppable: .crashProcess) { _ in Keeper() }
+                Child("fatal", options: ChildOptions(onUnstoppable: .crashProcess)) { _ in Keeper() }
             }
         }
         let report = try await chaos.matrix()
@@ -193,8 +195,8 @@ struct PredictionTests {
     func realTime() async throws {
         let chaos = Chaos {
             Supervisor("app", strategy: .oneForAll, logger: quiet) {
-                Child("a", killTimeout: .milliseconds(500)) { Waiter($0) }
-                Child("b", killTimeout: .milliseconds(500)) { _ in Keeper() }
+                Child("a", options: ChildOptions(killTimeout: .milliseconds(500))) { Waiter($0) }
+                Child("b", options: ChildOptions(killTimeout: .milliseconds(500))) { _ in Keeper() }
             }
         }
         try await chaos.matrix()

@@ -78,7 +78,7 @@ struct BackoffTests {
     )
     func refused(backoff: Backoff, field: String) async throws {
         #expect(backoff.problem?.contains(field) == true)
-        let child = Supervisor("app") { Child("a", backoff: backoff) { _ in Counter() } }
+        let child = Supervisor("app") { Child("a", options: ChildOptions(backoff: backoff)) { _ in Counter() } }
         let root = Supervisor("app", backoff: backoff) {}
         for supervisor in [child, root] {
             await #expect {

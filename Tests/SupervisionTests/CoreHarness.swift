@@ -157,7 +157,10 @@ extension SupervisorCore.Settings {
     ) {
         self.init(
             id: id,
-            policy: ChildPolicy(restart: restart, shutdown: shutdown, significant: isSignificant, backoff: backoff)
+            policy: ChildPolicy(
+                restart: restart,
+                options: ChildOptions(shutdown: shutdown, significant: isSignificant, backoff: backoff)
+            )
         )
     }
 }
@@ -167,7 +170,7 @@ extension ShutdownLadder {
         self.init(
             hasRun: hasRun,
             hasHook: hasHook,
-            policy: ChildPolicy(shutdown: shutdown, killTimeout: killTimeout)
+            policy: ChildPolicy(options: ChildOptions(shutdown: shutdown, killTimeout: killTimeout))
         )
     }
 }

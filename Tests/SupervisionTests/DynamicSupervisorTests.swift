@@ -50,7 +50,7 @@ struct DynamicSupervisorTests {
         let (supervisor, sessions) = try await start()
         let pid = try #require(
             try await sessions.startChild(
-                Child("session", shutdown: .infinity) { context in
+                Child("session", options: ChildOptions(shutdown: .infinity)) { context in
                     context.pid.onExit { _ in journal.write("down") }
                     return SlowToStop(context, journal)
                 }
@@ -96,7 +96,9 @@ struct DynamicSupervisorTests {
         let clock = ManualClock()
         let (supervisor, sessions) = try await start(maxChildren: 1, clock: clock)
         let backoff = Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0)
-        let pid = try #require(try await sessions.startChild(Child("session", backoff: backoff) { _ in Counter() }))
+        let pid = try #require(
+            try await sessions.startChild(Child("session", options: ChildOptions(backoff: backoff)) { _ in Counter() })
+        )
         pid.kill()
         await #expect {
             try await sessions.startChild(Child("session") { _ in Counter() })

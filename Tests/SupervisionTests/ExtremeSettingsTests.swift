@@ -43,25 +43,33 @@ struct ExtremeSettingsTests {
         let clock = ManualClock()
         try await play(
             clock,
-            Child("worker", shutdown: .timeout(duration)) { Polite($0, Journal()) },
+            Child("worker", options: ChildOptions(shutdown: .timeout(duration))) { Polite($0, Journal()) },
             setting: "shutdown timeout"
         )
         try await play(
             clock,
-            Child("worker", startTimeout: duration) { Polite($0, Journal()) },
+            Child("worker", options: ChildOptions(startTimeout: duration)) { Polite($0, Journal()) },
             setting: "startTimeout"
         )
-        try await play(clock, Child("worker", killTimeout: duration) { Polite($0, Journal()) }, setting: "killTimeout")
         try await play(
             clock,
-            Child("worker", reportWithin: duration) { Polite($0, Journal()) },
-            setting: "reportWithin"
+            Child("worker", options: ChildOptions(killTimeout: duration)) { Polite($0, Journal()) },
+            setting: "killTimeout"
+        )
+        try await play(
+            clock,
+            Child("worker", options: ChildOptions(heartbeatTimeout: duration)) { Polite($0, Journal()) },
+            setting: "heartbeatTimeout"
         )
         for backoff in [
             Backoff(minimum: duration), Backoff(maximum: duration), Backoff(minimum: duration, maximum: duration),
             Backoff(resetAfter: duration),
         ] {
-            try await play(clock, Child("worker", backoff: backoff) { Polite($0, Journal()) }, setting: "backoff")
+            try await play(
+                clock,
+                Child("worker", options: ChildOptions(backoff: backoff)) { Polite($0, Journal()) },
+                setting: "backoff"
+            )
         }
     }
 

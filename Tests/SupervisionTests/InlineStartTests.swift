@@ -144,7 +144,10 @@ struct InlineStartTests {
         let clock = ManualClock()
         let supervisor = Supervisor("app", intensity: RestartIntensity(2, within: .seconds(5)), clock: clock) {
             Child.inline("eager") { _ in Counter() }
-            Child.inline("patient", backoff: Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0)) { _ in
+            Child.inline(
+                "patient",
+                options: ChildOptions(backoff: Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0))
+            ) { _ in
                 Counter()
             }
         }

@@ -63,7 +63,7 @@ private func tenants(
         idleTimeout: idleTimeout,
         partitions: partitions,
         processRestart: restart,
-        processBackoff: backoff,
+        processOptions: ChildOptions(backoff: backoff, startTimeout: .seconds(30)),
         intensity: intensity,
         whenExceeded: whenExceeded,
         logger: logger,
@@ -387,8 +387,7 @@ struct KeyedSupervisorTests {
         let journal = Journal()
         let tenants = KeyedSupervisor<String, Tenant>(
             "tenants",
-            startTimeout: .seconds(30),
-            killTimeout: .seconds(1),
+            processOptions: ChildOptions(startTimeout: .seconds(30), killTimeout: .seconds(1)),
             clock: clock
         ) { key, _ in
             journal.write("start")

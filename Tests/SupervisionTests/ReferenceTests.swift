@@ -86,7 +86,9 @@ struct ReferenceTests {
     func waits() async throws {
         let clock = ManualClock()
         let supervisor = Supervisor("app", clock: clock) {
-            Child("a", backoff: Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0)) { _ in Counter() }
+            Child("a", options: ChildOptions(backoff: Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0))) {
+                _ in Counter()
+            }
         }
         try await supervisor.start()
         let child = try supervisor.child("a", as: Counter.self)
@@ -108,7 +110,8 @@ struct ReferenceTests {
     func waitsInVain() async throws {
         let clock = ManualClock()
         let supervisor = Supervisor("app", clock: clock) {
-            Child("a", backoff: Backoff(minimum: .seconds(60), maximum: .seconds(60), jitter: 0)) { _ in Counter() }
+            Child("a", options: ChildOptions(backoff: Backoff(minimum: .seconds(60), maximum: .seconds(60), jitter: 0)))
+            { _ in Counter() }
         }
         try await supervisor.start()
         let child = try supervisor.child("a", as: Counter.self)
@@ -205,7 +208,9 @@ struct ReferenceTests {
     func group(strategy: Strategy) async throws {
         let clock = ManualClock()
         let supervisor = Supervisor("app", strategy: strategy, clock: clock) {
-            Child("a", backoff: Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0)) { _ in Counter() }
+            Child("a", options: ChildOptions(backoff: Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0))) {
+                _ in Counter()
+            }
             Child("b") { _ in Counter() }
         }
         try await supervisor.start()
@@ -224,7 +229,8 @@ struct ReferenceTests {
     func gone() async throws {
         let clock = ManualClock()
         let supervisor = Supervisor("app", clock: clock) {
-            Child("a", backoff: Backoff(minimum: .seconds(60), maximum: .seconds(60), jitter: 0)) { _ in Counter() }
+            Child("a", options: ChildOptions(backoff: Backoff(minimum: .seconds(60), maximum: .seconds(60), jitter: 0)))
+            { _ in Counter() }
             DynamicSupervisor("sessions")
         }
         try await supervisor.start()
@@ -232,7 +238,10 @@ struct ReferenceTests {
         let sessions = try supervisor.dynamicSupervisor("sessions")
         let backoff = Backoff(minimum: .seconds(60), maximum: .seconds(60), jitter: 0)
         let child = try #require(
-            try await sessions.startChild(Child("s", backoff: backoff) { _ in Counter() }, as: Counter.self)
+            try await sessions.startChild(
+                Child("s", options: ChildOptions(backoff: backoff)) { _ in Counter() },
+                as: Counter.self
+            )
         )
         let pid = try #require(child.pid)
         a.pid?.kill()

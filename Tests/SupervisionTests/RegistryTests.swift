@@ -68,7 +68,11 @@ struct RegistryTests {
     func takenOver() async throws {
         let gate = Journal()
         let supervisor = Supervisor("app", intensity: .init(1000, within: .seconds(1))) {
-            Child("a", killTimeout: .seconds(600), onKill: { (_: Counter) in await gate.wait(for: "open") }) { _ in
+            Child(
+                "a",
+                options: ChildOptions(killTimeout: .seconds(600)),
+                onKill: { (_: Counter) in await gate.wait(for: "open") }
+            ) { _ in
                 Counter()
             }
             Child("b") { _ in Counter() }

@@ -12,8 +12,12 @@ struct SettlingTests {
             clock: clock
         ) {
             if dynamic { DynamicSupervisor("children") }
-            Child("counter", backoff: cooldown ? nil : Backoff(minimum: .seconds(10), maximum: .seconds(10), jitter: 0))
-            {
+            Child(
+                "counter",
+                options: ChildOptions(
+                    backoff: cooldown ? nil : Backoff(minimum: .seconds(10), maximum: .seconds(10), jitter: 0)
+                )
+            ) {
                 _ in Counter()
             }
         }
@@ -41,7 +45,9 @@ struct SettlingTests {
         try await supervisor.start()
         let children = try supervisor.dynamicSupervisor("children")
         let backoff = Backoff(minimum: .seconds(10), maximum: .seconds(10), jitter: 0)
-        let pid = try #require(try await children.startChild(Child("a", backoff: backoff) { _ in Counter() }))
+        let pid = try #require(
+            try await children.startChild(Child("a", options: ChildOptions(backoff: backoff)) { _ in Counter() })
+        )
         pid.kill()
         try await LiveTree(supervisor).settled()
         #expect(try children.countChildren().active == 0)
@@ -54,7 +60,12 @@ struct SettlingTests {
     @Test("has restarted only when no child waits for its delay any more")
     func restarted() async throws {
         let supervisor = Supervisor("app") {
-            Child("counter", backoff: Backoff(minimum: .milliseconds(20), maximum: .milliseconds(20), jitter: 0)) { _ in
+            Child(
+                "counter",
+                options: ChildOptions(
+                    backoff: Backoff(minimum: .milliseconds(20), maximum: .milliseconds(20), jitter: 0)
+                )
+            ) { _ in
                 Counter()
             }
         }

@@ -17,7 +17,7 @@ struct UnstoppableTests {
         let supervisor = Supervisor("app", clock: clock) {
             Child(
                 "slow",
-                startTimeout: .seconds(2),
+                options: ChildOptions(startTimeout: .seconds(2)),
                 onKill: { (_: Counter) in journal.write("hook") },
                 start: { _ in
                     journal.write("starting")
@@ -97,7 +97,7 @@ struct UnstoppableTests {
         let supervisor = Supervisor("app", clock: clock) {
             Supervisor("inner") {
                 Child("counter") { _ in Counter() }
-                Child("stubborn", onUnstoppable: .escalate) { _ in Stubborn(journal, release) }
+                Child("stubborn", options: ChildOptions(onUnstoppable: .escalate)) { _ in Stubborn(journal, release) }
             }
         }
         try await supervisor.start()
@@ -124,7 +124,8 @@ struct UnstoppableTests {
         let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
             let journal = Journal()
             let supervisor = Supervisor("app") {
-                Child("stubborn", killTimeout: .milliseconds(1), onUnstoppable: .crashProcess) { _ in
+                Child("stubborn", options: ChildOptions(killTimeout: .milliseconds(1), onUnstoppable: .crashProcess)) {
+                    _ in
                     Stubborn(journal, journal)
                 }
             }
@@ -137,12 +138,12 @@ struct UnstoppableTests {
         #expect(text.contains("supervision: ending the OS process: 'app/stubborn' ignores its cancellation"))
     }
 
-    @Test("the dead man's switch ends a child that does not report, and leaves one that does")
-    func deadMansSwitch() async throws {
+    @Test("a child that sends no heartbeat in time is ended, and one that does is left")
+    func heartbeatTimeout() async throws {
         let clock = ManualClock()
         let contexts = Mutex<[ChildContext]>([])
         let supervisor = Supervisor("app", clock: clock) {
-            Child("reporter", reportWithin: .seconds(10)) { context in
+            Child("reporter", options: ChildOptions(heartbeatTimeout: .seconds(10))) { context in
                 contexts.withLock { $0.append(context) }
                 return Counter()
             }
@@ -151,7 +152,7 @@ struct UnstoppableTests {
         let tree = LiveTree(supervisor)
         for _ in 1...3 {
             clock.advance(by: .seconds(9))
-            contexts.withLock { $0[0] }.reportAlive()
+            contexts.withLock { $0[0] }.heartbeat()
         }
         try await tree.settled()
         #expect(contexts.withLock { $0.count } == 1)
@@ -178,7 +179,9 @@ struct UnstoppableTests {
                 }
                 Child(
                     "delayed",
-                    backoff: Backoff(minimum: .milliseconds(5), maximum: .milliseconds(5), jitter: 0)
+                    options: ChildOptions(
+                        backoff: Backoff(minimum: .milliseconds(5), maximum: .milliseconds(5), jitter: 0)
+                    )
                 ) { _ in
                     started.signal()
                     return Counter()

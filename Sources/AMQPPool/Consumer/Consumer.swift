@@ -411,7 +411,7 @@ extension Child {
         Child(
             id,
             restart: restart,
-            shutdown: .timeout(configuration.drainTimeout.bounded + .seconds(10)),
+            options: ChildOptions(shutdown: .timeout(configuration.drainTimeout.bounded + .seconds(10))),
             start: { context -> Consumer? in
                 Consumer(
                     context,

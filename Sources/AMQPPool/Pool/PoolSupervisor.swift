@@ -74,9 +74,11 @@ private func connectionSupervisor(
     ) {
         Child(
             "connection",
-            shutdown: .timeout(settings.closeTimeout.bounded + patience),
-            backoff: configuration.backoff,
-            killTimeout: configuration.killTimeout.bounded + patience,
+            options: ChildOptions(
+                shutdown: .timeout(settings.closeTimeout.bounded + patience),
+                backoff: configuration.backoff,
+                killTimeout: configuration.killTimeout.bounded + patience
+            ),
             onKill: { (process: ConnectionProcess) in await process.killed() },
             start: { context -> ConnectionProcess? in
                 try configuration.check()
@@ -119,9 +121,11 @@ private func channel(
     let history = ChannelHistory()
     return Child(
         "channel-\(number)",
-        shutdown: .timeout(configuration.channelShutdown.bounded + patience),
-        backoff: configuration.backoff,
-        killTimeout: configuration.killTimeout.bounded + patience,
+        options: ChildOptions(
+            shutdown: .timeout(configuration.channelShutdown.bounded + patience),
+            backoff: configuration.backoff,
+            killTimeout: configuration.killTimeout.bounded + patience
+        ),
         onKill: { (process: ChannelProcess) in await process.killed() },
         start: { context -> ChannelProcess? in
             guard let connectionSupervisor = context.supervisor.parent else { return nil }

@@ -89,7 +89,7 @@ struct ShutdownLadder: Sendable {
         self.policy = policy
     }
 
-    private var killTimeout: Duration { policy.killTimeout }
+    private var killTimeout: Duration { policy.options.killTimeout }
 
     /// Whether the incarnation has not begun to exit: it is starting, up, or asked to stop.
     var isLive: Bool {
@@ -316,7 +316,7 @@ extension ShutdownLadder {
         guard hasRun else { return end(reason) }
         step = .terminating(reason)
         self.reason = reason
-        switch policy.shutdown {
+        switch policy.options.shutdown {
         case .brutalKill: setTimer(killTimeout)
         case .timeout(let timeout): setTimer(timeout)
         case .infinity: dropTimer()

@@ -107,9 +107,9 @@ struct SupervisorCore: Sendable {
         }
 
         var restart: Restart { policy.restart }
-        var shutdown: Shutdown { policy.shutdown }
-        var isSignificant: Bool { policy.isSignificant }
-        var backoff: Backoff? { policy.backoff }
+        var shutdown: Shutdown { policy.options.shutdown }
+        var isSignificant: Bool { policy.options.significant }
+        var backoff: Backoff? { policy.options.backoff }
     }
 
     enum Status: Sendable {

@@ -23,42 +23,22 @@ public struct Child: Sendable {
     /// - Parameters:
     ///   - id: Unique among the siblings, not empty, without `/`.
     ///   - restart: When it is started again.
-    ///   - shutdown: How it is stopped.
-    ///   - significant: Whether its end counts for the supervisor's ``AutoShutdown``.
-    ///   - backoff: How long to wait before each restart; `nil` restarts at once, as OTP does.
-    ///   - startTimeout: How long the start closure may take; `nil` for any time, as in OTP. A closure that returns later is
-    ///     ended at once.
-    ///   - killTimeout: How long a cancelled or killed incarnation and its kill hook may take before it is abandoned.
-    ///   - onUnstoppable: What happens when it has to be abandoned.
-    ///   - reportWithin: The dead man's switch: a child that does not call ``ChildContext/reportAlive()`` at least this often
-    ///     is ended with ``SupervisionError/unresponsive(child:after:)``. `nil` for none.
+    ///   - options: How it is stopped, restarted and watched.
     ///   - onKill: Closes what a killed or abandoned incarnation holds open. It runs outside the actor, and is waited for at
-    ///     most `killTimeout` before the exit is announced.
+    ///     most ``ChildOptions/killTimeout`` before the exit is announced.
     ///   - start: Makes an incarnation.
     public init<A: Actor>(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        significant: Bool = false,
-        backoff: Backoff? = nil,
-        startTimeout: Duration? = nil,
-        killTimeout: Duration = .seconds(1),
-        onUnstoppable: OnUnstoppable = .abandon,
-        reportWithin: Duration? = nil,
+        options: ChildOptions = ChildOptions(),
         onKill: (@Sendable (A) async -> Void)? = nil,
         start: @escaping @Sendable (ChildContext) async throws -> A?
     ) {
         self.init(
-            id: id,
-            restart: restart,
-            shutdown: shutdown,
-            significant: significant,
-            backoff: backoff,
-            startTimeout: startTimeout,
-            killTimeout: killTimeout,
-            onUnstoppable: onUnstoppable,
-            reportWithin: reportWithin,
-            body: ChildSpecification.Body(
+            id,
+            restart,
+            options,
+            ChildSpecification.Body(
                 type: A.self,
                 start: .inTask(start),
                 onKill: ChildSpecification.Body.erase(onKill)
@@ -70,57 +50,24 @@ public struct Child: Sendable {
     public init<W: Worker>(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        significant: Bool = false,
-        backoff: Backoff? = nil,
-        startTimeout: Duration? = nil,
-        killTimeout: Duration = .seconds(1),
-        onUnstoppable: OnUnstoppable = .abandon,
-        reportWithin: Duration? = nil,
+        options: ChildOptions = ChildOptions(),
         onKill: (@Sendable (W) async -> Void)? = nil,
         start: @escaping @Sendable (ChildContext) async throws -> W?
     ) {
-        self.init(
-            id: id,
-            restart: restart,
-            shutdown: shutdown,
-            significant: significant,
-            backoff: backoff,
-            startTimeout: startTimeout,
-            killTimeout: killTimeout,
-            onUnstoppable: onUnstoppable,
-            reportWithin: reportWithin,
-            body: .worker(start, onKill: onKill)
-        )
+        self.init(id, restart, options, .worker(start, onKill: onKill))
     }
 
     /// A child that is a `Service` of swift-service-lifecycle, made anew for each incarnation.
     ///
     /// It runs in a `ServiceGroup` of its own, so that it alone can be shut down gracefully; it is asked first and cancelled
-    /// when `shutdown` says so. The other parameters are those of the initializer for any actor.
+    /// when ``ChildOptions/shutdown`` says so. The other parameters are those of the initializer for any actor.
     public init<S: Service>(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        significant: Bool = false,
-        backoff: Backoff? = nil,
-        startTimeout: Duration? = nil,
-        killTimeout: Duration = .seconds(1),
-        onUnstoppable: OnUnstoppable = .abandon,
-        reportWithin: Duration? = nil,
+        options: ChildOptions = ChildOptions(),
         start: @escaping @Sendable (ChildContext) async throws -> S?
     ) {
-        self.init(
-            id,
-            restart: restart,
-            shutdown: shutdown,
-            significant: significant,
-            backoff: backoff,
-            startTimeout: startTimeout,
-            killTimeout: killTimeout,
-            onUnstoppable: onUnstoppable,
-            reportWithin: reportWithin
-        ) { (context: ChildContext) async throws -> ServiceRunner? in
+        self.init(id, restart: restart, options: options) { (context: ChildContext) async throws -> ServiceRunner? in
             guard let service = try await start(context) else { return nil }
             return ServiceRunner(service, context)
         }
@@ -130,41 +77,18 @@ public struct Child: Sendable {
     public init<W: Worker & Service>(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        significant: Bool = false,
-        backoff: Backoff? = nil,
-        startTimeout: Duration? = nil,
-        killTimeout: Duration = .seconds(1),
-        onUnstoppable: OnUnstoppable = .abandon,
-        reportWithin: Duration? = nil,
+        options: ChildOptions = ChildOptions(),
         onKill: (@Sendable (W) async -> Void)? = nil,
         start: @escaping @Sendable (ChildContext) async throws -> W?
     ) {
-        self.init(
-            id: id,
-            restart: restart,
-            shutdown: shutdown,
-            significant: significant,
-            backoff: backoff,
-            startTimeout: startTimeout,
-            killTimeout: killTimeout,
-            onUnstoppable: onUnstoppable,
-            reportWithin: reportWithin,
-            body: .worker(start, onKill: onKill)
-        )
+        self.init(id, restart, options, .worker(start, onKill: onKill))
     }
 
     /// A child that is an actor and a service (and not a ``Worker``) is run as the service.
     public init<S: Service & Actor>(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        significant: Bool = false,
-        backoff: Backoff? = nil,
-        startTimeout: Duration? = nil,
-        killTimeout: Duration = .seconds(1),
-        onUnstoppable: OnUnstoppable = .abandon,
-        reportWithin: Duration? = nil,
+        options: ChildOptions = ChildOptions(),
         start: @escaping @Sendable (ChildContext) async throws -> S?
     ) {
         let body = ChildSpecification.Body(
@@ -179,49 +103,11 @@ public struct Child: Sendable {
                 try await ServiceRunner.run(service, stop: context.stopRequest, logger: context.logger)
             }
         )
-        self.init(
-            id: id,
-            restart: restart,
-            shutdown: shutdown,
-            significant: significant,
-            backoff: backoff,
-            startTimeout: startTimeout,
-            killTimeout: killTimeout,
-            onUnstoppable: onUnstoppable,
-            reportWithin: reportWithin,
-            body: body
-        )
+        self.init(id, restart, options, body)
     }
 
-    private init(
-        id: String,
-        restart: Restart,
-        shutdown: Shutdown,
-        significant: Bool,
-        backoff: Backoff?,
-        startTimeout: Duration?,
-        killTimeout: Duration,
-        onUnstoppable: OnUnstoppable,
-        reportWithin: Duration?,
-        body: ChildSpecification.Body
-    ) {
-        let isStandard =
-            shutdown == .timeout(.seconds(5)) && !significant && backoff == nil && startTimeout == nil
-            && killTimeout == .seconds(1) && onUnstoppable == .abandon && reportWithin == nil
-        let policy =
-            isStandard
-            ? ChildPolicy.standard(restart)
-            : ChildPolicy(
-                restart: restart,
-                shutdown: shutdown,
-                significant: significant,
-                backoff: backoff,
-                startTimeout: startTimeout,
-                killTimeout: killTimeout,
-                onUnstoppable: onUnstoppable,
-                reportWithin: reportWithin
-            )
-        specification = ChildSpecification(id: id, policy: policy, kind: .actor(body))
+    private init(_ id: String, _ restart: Restart, _ options: ChildOptions, _ body: ChildSpecification.Body) {
+        specification = ChildSpecification(id: id, policy: .with(restart, options), kind: .actor(body))
     }
 
     /// A child that is an actor whose start closure runs at once, on the thread that has the news that it is to be started: that of
@@ -237,30 +123,16 @@ public struct Child: Sendable {
     /// - Parameters:
     ///   - id: Unique among the siblings, not empty, without `/`.
     ///   - restart: When it is started again.
-    ///   - shutdown: How it is stopped: as what its end is told.
-    ///   - significant: Whether its end counts for the supervisor's ``AutoShutdown``.
-    ///   - backoff: How long to wait before each restart; `nil` restarts at once.
+    ///   - options: How it is stopped, restarted and watched. A ``ChildOptions/startTimeout`` is refused: nothing can interrupt
+    ///     the closure.
     ///   - start: Makes an incarnation. Before macOS 26 and its siblings it runs in a task, as that of any other child.
     public static func inline<A: Actor>(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        significant: Bool = false,
-        backoff: Backoff? = nil,
+        options: ChildOptions = ChildOptions(),
         start: @escaping @Sendable (ChildContext) throws -> A?
     ) -> Child {
-        Child(
-            id: id,
-            restart: restart,
-            shutdown: shutdown,
-            significant: significant,
-            backoff: backoff,
-            startTimeout: nil,
-            killTimeout: .seconds(1),
-            onUnstoppable: .abandon,
-            reportWithin: nil,
-            body: ChildSpecification.Body(type: A.self, start: .inline(start))
-        )
+        Child(id, restart, options, ChildSpecification.Body(type: A.self, start: .inline(start)))
     }
 
     /// A worker has a task, in which it starts as well.
@@ -268,12 +140,10 @@ public struct Child: Sendable {
     public static func inline<W: Worker>(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        significant: Bool = false,
-        backoff: Backoff? = nil,
+        options: ChildOptions = ChildOptions(),
         start: @escaping @Sendable (ChildContext) throws -> W?
     ) -> Child {
-        Child(id, restart: restart, shutdown: shutdown, significant: significant, backoff: backoff, start: start)
+        Child(id, restart: restart, options: options, start: start)
     }
 
     /// A service has a task, in which it starts as well.
@@ -281,12 +151,10 @@ public struct Child: Sendable {
     public static func inline<S: Service & Actor>(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        significant: Bool = false,
-        backoff: Backoff? = nil,
+        options: ChildOptions = ChildOptions(),
         start: @escaping @Sendable (ChildContext) throws -> S?
     ) -> Child {
-        Child(id, restart: restart, shutdown: shutdown, significant: significant, backoff: backoff, start: start)
+        Child(id, restart: restart, options: options, start: start)
     }
 
     init(_ specification: ChildSpecification) {
@@ -294,12 +162,12 @@ public struct Child: Sendable {
     }
 
     init(supervisor: SupervisorSpecification) {
-        let policy = ChildPolicy(
-            restart: supervisor.restart,
+        let options = ChildOptions(
             shutdown: supervisor.shutdown,
             significant: supervisor.isSignificant,
             backoff: supervisor.backoff
         )
+        let policy = ChildPolicy(restart: supervisor.restart, options: options)
         specification = ChildSpecification(id: supervisor.name, policy: policy, kind: .supervisor(supervisor))
     }
 }

@@ -29,9 +29,9 @@ public struct ChildContext: Sendable {
     /// Taking it, at best in the start closure, makes the worker one that is asked and given time before it is cancelled.
     public var stopRequest: StopRequest { StopRequest(latch: child.stopLatch()) }
 
-    /// Says that this incarnation is alive and well, for a child with a dead man's switch (`reportWithin`).
-    public func reportAlive() {
-        child.report()
+    /// Says that this incarnation is alive and well, for a child with a ``ChildOptions/heartbeatTimeout``.
+    public func heartbeat() {
+        child.heartbeat()
     }
 
     /// The supervisor that started this incarnation.

@@ -27,14 +27,14 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var timer: SupervisionTimer?
         var startTimer: SupervisionTimer?
         var stopLatch: Latch?
-        var deadMansSwitch = BoxedOptional<DeadMansSwitch>()
+        var heartbeats = BoxedOptional<Heartbeats>()
         var hang = BoxedOptional<Hang>()
         var timers: ProcessTimers?
     }
 
-    private struct DeadMansSwitch: Sendable {
+    private struct Heartbeats: Sendable {
         var timer: SupervisionTimer?
-        var lastReport: Duration
+        var last: Duration
     }
 
     /// What a simulated hang withholds: the stop from the incarnation, and its end from the supervisor.
@@ -135,7 +135,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     func launch() {
         let now = owner.environment.clock.now
         state.withLock { $0.launchedAt = now }
-        if let timeout = specification.policy.startTimeout {
+        if let timeout = specification.policy.options.startTimeout {
             let timer = owner.environment.clock.schedule(after: timeout) { [weak self] in
                 guard let self else { return }
                 self.handle(.startTimedOut(SupervisionError.startTimedOut(child: self.path, after: timeout)))
@@ -305,7 +305,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
             owner.environment.metrics.startDuration.record(owner.environment.clock.now - launchedAt)
             owner.enqueue(.started(slot, generation: generation))
             if body?.run == nil { releaseTask() }
-            armDeadMansSwitch()
+            awaitHeartbeats()
         case .announceIgnored:
             announce(.ignored(slot, generation: generation), .normal)
         case .announceStartFailed:
@@ -335,7 +335,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         process.finish(reason)
         endTimers()
         state.withLock { $0.actor = nil }
-        take { $0.deadMansSwitch.update { $0.timer.take() } ?? nil }?.cancel()
+        take { $0.heartbeats.update { $0.timer.take() } ?? nil }?.cancel()
         releaseTask()
         owner.environment.faults.processEnded()
         owner.enqueue(event)
@@ -425,41 +425,41 @@ extension ChildProcess {
     }
 }
 
-// MARK: - The dead man's switch
+// MARK: - Heartbeats
 
 extension ChildProcess {
     /// The child says that it is alive and well.
-    func report() {
+    func heartbeat() {
         let now = owner.environment.clock.now
         state.withLock { state in
             state.extras.update(orMake: Extras()) { extras in
-                extras.deadMansSwitch.update(orMake: DeadMansSwitch(lastReport: now)) { $0.lastReport = now }
+                extras.heartbeats.update(orMake: Heartbeats(last: now)) { $0.last = now }
             }
         }
     }
 
-    private func armDeadMansSwitch() {
-        guard let limit = specification.policy.reportWithin else { return }
-        report()
-        wait(limit, limit)
+    private func awaitHeartbeats() {
+        guard let limit = specification.policy.options.heartbeatTimeout else { return }
+        heartbeat()
+        setHeartbeatTimer(limit, limit)
     }
 
-    private func wait(_ duration: Duration, _ limit: Duration) {
-        let timer = owner.environment.clock.schedule(after: duration) { [weak self] in self?.checkReport(limit) }
+    private func setHeartbeatTimer(_ duration: Duration, _ limit: Duration) {
+        let timer = owner.environment.clock.schedule(after: duration) { [weak self] in self?.checkHeartbeat(limit) }
         let isOver = state.withLock { state in
-            state.extras.update { $0.deadMansSwitch.update { $0.timer = timer } }
+            state.extras.update { $0.heartbeats.update { $0.timer = timer } }
             return state.ladder.isFinished
         }
         if isOver { timer.cancel() }
     }
 
-    private func checkReport(_ limit: Duration) {
+    private func checkHeartbeat(_ limit: Duration) {
         let silence =
-            owner.environment.clock.now - state.withLock { $0.extras.value?.deadMansSwitch.value?.lastReport ?? .zero }
+            owner.environment.clock.now - state.withLock { $0.extras.value?.heartbeats.value?.last ?? .zero }
         if silence >= limit {
             handle(.crash(SupervisionError.unresponsive(child: path, after: silence)))
         } else {
-            wait(limit - silence, limit)
+            setHeartbeatTimer(limit - silence, limit)
         }
     }
 }

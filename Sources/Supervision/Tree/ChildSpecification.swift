@@ -96,6 +96,10 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
     private var problem: String? {
         if id.isEmpty { return "a child's id must not be empty" }
         if id.utf8.contains(UInt8(ascii: "/")) { return "a child's id must not contain '/', but is '\(id)'" }
+        if policy.options.startTimeout != nil, case .actor(let body) = kind, case .inline = body.start {
+            return
+                "startTimeout of '\(id)' cannot be kept: nothing interrupts an inline start; make it a Child(_:start:)"
+        }
         return policy.problem(of: id)
     }
 }

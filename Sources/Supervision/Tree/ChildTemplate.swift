@@ -14,97 +14,59 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
     /// - Parameters:
     ///   - id: A label for paths and logs, not empty, without `/`.
     ///   - restart: When a child is started again.
-    ///   - shutdown: How it is stopped.
-    ///   - backoff: How long to wait before each restart; `nil` restarts at once.
-    ///   - startTimeout: How long the start closure may take; `nil` for any time.
+    ///   - options: How it is stopped, restarted and watched.
     ///   - start: Makes an incarnation of the child with this argument. Returning `nil` is OTP's `ignore`; throwing fails the start.
     public init(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        backoff: Backoff? = nil,
-        startTimeout: Duration? = nil,
+        options: ChildOptions = ChildOptions(),
         start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
     ) {
         specification =
-            Child(
-                id,
-                restart: restart,
-                shutdown: shutdown,
-                backoff: backoff,
-                startTimeout: startTimeout,
-                start: ChildArgument.filling(start)
-            ).specification
+            Child(id, restart: restart, options: options, start: ChildArgument.filling(start)).specification
     }
 
     /// A template of a ``Worker``. The parameters are those of the initializer for any actor.
     public init(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        backoff: Backoff? = nil,
-        startTimeout: Duration? = nil,
+        options: ChildOptions = ChildOptions(),
         start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
     ) where A: Worker {
         specification =
-            Child(
-                id,
-                restart: restart,
-                shutdown: shutdown,
-                backoff: backoff,
-                startTimeout: startTimeout,
-                start: ChildArgument.filling(start)
-            ).specification
+            Child(id, restart: restart, options: options, start: ChildArgument.filling(start)).specification
     }
 
     /// A template of a `Service` of swift-service-lifecycle. The parameters are those of the initializer for any actor.
     public init(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        backoff: Backoff? = nil,
-        startTimeout: Duration? = nil,
+        options: ChildOptions = ChildOptions(),
         start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
     ) where A: Service {
         specification =
-            Child(
-                id,
-                restart: restart,
-                shutdown: shutdown,
-                backoff: backoff,
-                startTimeout: startTimeout,
-                start: ChildArgument.filling(start)
-            ).specification
+            Child(id, restart: restart, options: options, start: ChildArgument.filling(start)).specification
     }
 
     /// A child that is both a worker and a service is run as the worker.
     public init(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        backoff: Backoff? = nil,
-        startTimeout: Duration? = nil,
+        options: ChildOptions = ChildOptions(),
         start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
     ) where A: Worker & Service {
         specification =
-            Child(
-                id,
-                restart: restart,
-                shutdown: shutdown,
-                backoff: backoff,
-                startTimeout: startTimeout,
-                start: ChildArgument.filling(start)
-            ).specification
+            Child(id, restart: restart, options: options, start: ChildArgument.filling(start)).specification
     }
 
-    /// A template of actors that start inline: see ``Child/inline(_:restart:shutdown:significant:backoff:start:)``.
+    /// A template of actors that start inline: see ``Child/inline(_:restart:options:start:)``.
     public static func inline(
         _ id: String,
         restart: Restart = .permanent,
-        backoff: Backoff? = nil,
+        options: ChildOptions = ChildOptions(),
         start: @escaping @Sendable (Argument, ChildContext) throws -> A?
     ) -> ChildTemplate {
-        let child = Child.inline(id, restart: restart, backoff: backoff) { context -> A? in
+        let child = Child.inline(id, restart: restart, options: options) { context -> A? in
             guard let argument = context.child.argument as? ChildArgument<Argument> else { return nil }
             return try start(argument.value, context)
         }
@@ -116,10 +78,10 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
     public static func inline(
         _ id: String,
         restart: Restart = .permanent,
-        backoff: Backoff? = nil,
+        options: ChildOptions = ChildOptions(),
         start: @escaping @Sendable (Argument, ChildContext) throws -> A?
     ) -> ChildTemplate where A: Worker {
-        ChildTemplate(id, restart: restart, backoff: backoff, start: start)
+        ChildTemplate(id, restart: restart, options: options, start: start)
     }
 
     /// A service starts in the task in which it runs.
@@ -127,10 +89,10 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
     public static func inline(
         _ id: String,
         restart: Restart = .permanent,
-        backoff: Backoff? = nil,
+        options: ChildOptions = ChildOptions(),
         start: @escaping @Sendable (Argument, ChildContext) throws -> A?
     ) -> ChildTemplate where A: Service {
-        ChildTemplate(id, restart: restart, backoff: backoff, start: start)
+        ChildTemplate(id, restart: restart, options: options, start: start)
     }
 
     private init(specification: ChildSpecification) {

@@ -57,11 +57,11 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
         if let idleTimeout, idleTimeout <= .zero {
             return "keyed supervisor '\(name)': idleTimeout must be longer than zero, but is \(idleTimeout.clamped)"
         }
-        if case .timeout(let timeout) = policy.shutdown, timeout < .zero {
-            return "keyed supervisor '\(name)': the timeout of processShutdown must not be negative, "
-                + "but is \(timeout.clamped)"
+        if policy.options.significant {
+            return
+                "keyed supervisor '\(name)': its processes cannot be significant, since it never shuts down automatically"
         }
-        return policy.backoff?.problem.map { "keyed supervisor '\(name)': \($0)" }
+        return policy.problem(of: name).map { "the processes of a keyed supervisor: \($0)" }
     }
 
     func specification(of key: Key) -> ChildSpecification {

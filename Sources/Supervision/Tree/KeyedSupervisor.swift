@@ -43,10 +43,9 @@ public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service,
     ///   - partitions: Into how many parts the keys are split; `nil` for four times the number of cores, at most 64.
     ///   - processRestart: When a process that ended is started again without being called. One that is not is started by the
     ///     next call.
-    ///   - processShutdown: How a process is stopped, when it is idle and with its supervisor.
-    ///   - processBackoff: How long to wait before each restart; `nil` restarts at once.
-    ///   - startTimeout: How long the start closure may take; `nil` for any time. Calls wait no longer than their own timeout.
-    ///   - killTimeout: How long a cancelled or killed incarnation may take before it is abandoned.
+    ///   - processOptions: How a process is stopped, when it is idle and with its supervisor, and how it is restarted and watched.
+    ///     By default its start closure may take 30 seconds; give options of your own such a limit too. Calls wait no longer than
+    ///     their own timeout.
     ///   - intensity: How many restarts *of one process* are allowed within a period.
     ///   - whenExceeded: What happens when there are more.
     ///   - restart: As a child: when its parent starts it again, without processes.
@@ -63,10 +62,7 @@ public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service,
         idleTimeout: Duration? = nil,
         partitions: Int? = nil,
         processRestart: Restart = .transient,
-        processShutdown: Shutdown = .timeout(.seconds(5)),
-        processBackoff: Backoff? = nil,
-        startTimeout: Duration? = .seconds(30),
-        killTimeout: Duration = .seconds(1),
+        processOptions: ChildOptions = ChildOptions(startTimeout: .seconds(30)),
         intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5)),
         whenExceeded: KeyedWhenExceeded = .giveUp,
         restart: Restart = .permanent,
@@ -81,13 +77,7 @@ public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service,
             limit: limit,
             idleTimeout: idleTimeout,
             partitions: partitions,
-            policy: ChildPolicy(
-                restart: processRestart,
-                shutdown: processShutdown,
-                backoff: processBackoff,
-                startTimeout: startTimeout,
-                killTimeout: killTimeout
-            ),
+            policy: ChildPolicy(restart: processRestart, options: processOptions),
             intensity: intensity,
             whenExceeded: whenExceeded,
             restart: restart,
@@ -202,10 +192,7 @@ extension KeyedSupervisor where A: Worker {
         idleTimeout: Duration? = nil,
         partitions: Int? = nil,
         processRestart: Restart = .transient,
-        processShutdown: Shutdown = .timeout(.seconds(5)),
-        processBackoff: Backoff? = nil,
-        startTimeout: Duration? = .seconds(30),
-        killTimeout: Duration = .seconds(1),
+        processOptions: ChildOptions = ChildOptions(startTimeout: .seconds(30)),
         intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5)),
         whenExceeded: KeyedWhenExceeded = .giveUp,
         restart: Restart = .permanent,
@@ -220,13 +207,7 @@ extension KeyedSupervisor where A: Worker {
             limit: limit,
             idleTimeout: idleTimeout,
             partitions: partitions,
-            policy: ChildPolicy(
-                restart: processRestart,
-                shutdown: processShutdown,
-                backoff: processBackoff,
-                startTimeout: startTimeout,
-                killTimeout: killTimeout
-            ),
+            policy: ChildPolicy(restart: processRestart, options: processOptions),
             intensity: intensity,
             whenExceeded: whenExceeded,
             restart: restart,

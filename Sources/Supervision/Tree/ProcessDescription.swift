@@ -177,7 +177,7 @@ private struct Place {
             restart: child.restart,
             isSignificant: child.isSignificant,
             backoff: child.backoff,
-            onUnstoppable: child.policy.onUnstoppable
+            onUnstoppable: child.policy.options.onUnstoppable
         )
         if case .supervisor(let specification) = child.kind {
             description.intensity = specification.intensity

@@ -155,8 +155,8 @@ extension ChildSpecification {
         if case .actor(let body) = kind {
             lines.append(("type", String(describing: body.type)))
             lines.append(("run", body.run == nil ? "no: an actor that is called" : "yes"))
-            lines.append(("kill timeout", "\(policy.killTimeout)"))
-            switch policy.onUnstoppable {
+            lines.append(("kill timeout", "\(policy.options.killTimeout)"))
+            switch policy.options.onUnstoppable {
             case .abandon: lines.append(("when unstoppable", "is abandoned"))
             case .escalate: lines.append(("when unstoppable", "its supervisor ends"))
             case .crashProcess: lines.append(("when unstoppable", "the OS process ends"))
@@ -166,8 +166,8 @@ extension ChildSpecification {
         if let backoff {
             lines.append(("backoff", "\(backoff.minimum) to \(backoff.maximum), times \(backoff.factor)"))
         }
-        if let timeout = policy.startTimeout { lines.append(("start timeout", "\(timeout)")) }
-        if let limit = policy.reportWithin { lines.append(("reports within", "\(limit)")) }
+        if let timeout = policy.options.startTimeout { lines.append(("start timeout", "\(timeout)")) }
+        if let limit = policy.options.heartbeatTimeout { lines.append(("heartbeat timeout", "\(limit)")) }
         return lines
     }
 }

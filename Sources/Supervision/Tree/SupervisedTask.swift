@@ -108,18 +108,16 @@ extension Child {
     /// - Parameters:
     ///   - id: Unique among the siblings, not empty, without `/`.
     ///   - restart: When it is run again.
-    ///   - shutdown: How it is stopped. It is asked first when `operation` takes the context's ``ChildContext/stopRequest``, and
-    ///     else cancelled at once.
-    ///   - backoff: How long to wait before each restart; `nil` restarts at once.
+    ///   - options: How it is stopped, restarted and watched. It is asked to stop first when `operation` takes the context's
+    ///     ``ChildContext/stopRequest``, and else cancelled at once.
     ///   - operation: The work. It gets the context of its process.
     public static func task(
         _ id: String,
         restart: Restart = .permanent,
-        shutdown: Shutdown = .timeout(.seconds(5)),
-        backoff: Backoff? = nil,
+        options: ChildOptions = ChildOptions(),
         _ operation: @escaping @Sendable (ChildContext) async throws -> Void
     ) -> Child {
-        Child(id, restart: restart, shutdown: shutdown, backoff: backoff) { context in
+        Child(id, restart: restart, options: options) { context in
             TaskWorker(context, nil as TaskOutcome<Void>?, operation)
         }
     }

@@ -210,7 +210,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             }
         }
         emit(child.path, Pid(process: child.process), .abandoned)
-        switch child.specification.policy.onUnstoppable {
+        switch child.specification.policy.options.onUnstoppable {
         case .abandon: return
         case .escalate: enqueue(.stop(.shutdown(cause: SupervisionError.unstoppable(child: child.path))))
         case .crashProcess: CrashReport.endProcess(because: SupervisionError.unstoppable(child: child.path), in: self)

@@ -96,7 +96,7 @@ public struct TaskOutcomes<S: Sequence & Sendable, R: Sendable>: AsyncSequence, 
             let task = try await outcomes.tasks.start(
                 "task",
                 linkedTo: nil,
-                shutdown: .timeout(.seconds(5)),
+                options: ChildOptions(),
                 outcome
             ) { _ in try await operation(element) }
             started += 1

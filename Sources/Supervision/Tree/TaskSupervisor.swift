@@ -52,17 +52,17 @@ public struct TaskSupervisorReference: Sendable {
     /// - Parameters:
     ///   - label: For paths and logs.
     ///   - restart: A transient task is run again after a crash.
-    ///   - shutdown: How it is stopped when its supervisor is.
+    ///   - options: How it is stopped, when its supervisor is, and how it is restarted and watched.
     ///   - operation: The work. It gets the context of its process.
     @discardableResult
     public func startTask(
         _ label: String = "task",
         restart: Restart = .temporary,
-        shutdown: Shutdown = .timeout(.seconds(5)),
+        options: ChildOptions = ChildOptions(),
         _ operation: @escaping @Sendable (ChildContext) async throws -> Void
     ) async throws(AdministrationError) -> Pid? {
         try await dynamic.startChild(
-            .task(label, restart: restart, shutdown: shutdown, operation)
+            .task(label, restart: restart, options: options, operation)
         )
     }
 
@@ -71,26 +71,26 @@ public struct TaskSupervisorReference: Sendable {
     /// - Parameters:
     ///   - label: For paths and logs.
     ///   - owner: Linked to the task: a crash of either ends the other.
-    ///   - shutdown: How it is stopped when its supervisor is.
+    ///   - options: How it is stopped, when its supervisor is, and how it is restarted and watched.
     ///   - operation: The work, whose result is the task's. It gets the context of its process.
     public func async<R: Sendable>(
         _ label: String = "task",
         linkedTo owner: Pid? = nil,
-        shutdown: Shutdown = .timeout(.seconds(5)),
+        options: ChildOptions = ChildOptions(),
         _ operation: @escaping @Sendable (ChildContext) async throws -> R
     ) async throws(AdministrationError) -> SupervisedTask<R> {
-        try await start(label, linkedTo: owner, shutdown: shutdown, TaskOutcome<R>(), operation)
+        try await start(label, linkedTo: owner, options: options, TaskOutcome<R>(), operation)
     }
 
     func start<R: Sendable>(
         _ label: String,
         linkedTo owner: Pid?,
-        shutdown: Shutdown,
+        options: ChildOptions,
         _ outcome: TaskOutcome<R>,
         _ operation: @escaping @Sendable (ChildContext) async throws -> R
     ) async throws(AdministrationError) -> SupervisedTask<R> {
         let pid = try await dynamic.startChild(
-            Child(label, restart: .temporary, shutdown: shutdown) { context in
+            Child(label, restart: .temporary, options: options) { context in
                 // Before the task runs, so that its end is seen however early it comes.
                 context.pid.onExit { outcome.finish(.failure($0)) }
                 if let owner { owner.link(to: context.pid) }

@@ -19,7 +19,7 @@ import Supervision
 ///
 /// It works on fresh trees, one at a time, which the closure makes. One that takes a ``ManualClock`` needs no time: restart windows,
 /// backoffs, cooldowns and the patience with processes that hang are on that clock, and the kit turns it when nothing else would
-/// help. A tree that counts on a dead man's switch (`reportWithin`) is better tested in real time.
+/// help. A tree that counts on heartbeats (`heartbeatTimeout`) is better tested in real time.
 ///
 /// It uses no test framework: call it in a test of any, and an error that is thrown is a test that fails.
 public struct Chaos: Sendable {

@@ -236,22 +236,19 @@ final class Subject: Sendable {
             return Child.inline(
                 node.id,
                 restart: node.restart,
-                shutdown: node.shutdown,
-                significant: node.isSignificant
+                options: ChildOptions(shutdown: node.shutdown, significant: node.isSignificant)
             ) { context in try self.startInline(context, path) ? Idler() : nil }
         case .child(.actor):
             return Child(
                 node.id,
                 restart: node.restart,
-                shutdown: node.shutdown,
-                significant: node.isSignificant
+                options: ChildOptions(shutdown: node.shutdown, significant: node.isSignificant)
             ) { context in try await self.start(context, path, .actor, nil) ? Idler() : nil }
         case .child(let kind):
             return Child(
                 node.id,
                 restart: node.restart,
-                shutdown: node.shutdown,
-                significant: node.isSignificant
+                options: ChildOptions(shutdown: node.shutdown, significant: node.isSignificant)
             ) { context in
                 let order = Order()
                 if kind != .worker {

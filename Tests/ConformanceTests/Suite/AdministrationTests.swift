@@ -75,7 +75,7 @@ struct AdministrationTests {
         let clock = ManualClock()
         let backoff = Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0, resetAfter: .seconds(60))
         let supervisor = Supervisor("root", logger: .quiet, clock: clock) {
-            Child("a", backoff: backoff) { _ in Idler() }
+            Child("a", options: ChildOptions(backoff: backoff)) { _ in Idler() }
             Child("b") { _ in Idler() }
         }
         try await supervisor.start()

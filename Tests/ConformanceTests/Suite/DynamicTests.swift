@@ -94,7 +94,9 @@ struct DynamicTests {
         let gate = Gate()
         try await withSupervisor(clock: clock) { supervisor, reference in
             let busy = try #require(
-                try await reference.startChild(Child("busy", shutdown: .timeout(.seconds(1))) { _ in Busy(gate) })
+                try await reference.startChild(
+                    Child("busy", options: ChildOptions(shutdown: .timeout(.seconds(1)))) { _ in Busy(gate) }
+                )
             )
             let idler = try #require(try await reference.startChild(Child("idler") { _ in Idler() }))
             await gate.entered()
@@ -111,7 +113,7 @@ struct DynamicTests {
         try await withSupervisor { supervisor, reference in
             var pids: [Pid] = []
             for _ in 0..<10 {
-                let child = Child("x", shutdown: .brutalKill) { context in
+                let child = Child("x", options: ChildOptions(shutdown: .brutalKill)) { context in
                     let order = Order()
                     context.stopRequest.onRequest { order.give(.success(())) }
                     return Obedient(order)
@@ -189,7 +191,9 @@ struct DynamicTests {
         let gates = (0..<3).map { _ in Gate() }
         try await withSupervisor(clock: clock) { supervisor, reference in
             for (index, gate) in gates.enumerated() {
-                let child = Child("\(index)", shutdown: .timeout(.seconds(index + 1))) { _ in Busy(gate) }
+                let child = Child("\(index)", options: ChildOptions(shutdown: .timeout(.seconds(index + 1)))) { _ in
+                    Busy(gate)
+                }
                 try await reference.startChild(child)
                 await gate.entered()
             }
@@ -276,7 +280,9 @@ struct DynamicTests {
     func significant() async throws {
         try await withSupervisor { _, reference in
             await #expect {
-                try await reference.startChild(Child("a", restart: .temporary, significant: true) { _ in Idler() })
+                try await reference.startChild(
+                    Child("a", restart: .temporary, options: ChildOptions(significant: true)) { _ in Idler() }
+                )
             } throws: { error in
                 guard case AdministrationError.invalidSpecification = error else { return false }
                 return true
@@ -324,7 +330,9 @@ struct DynamicTests {
         let clock = ManualClock()
         let backoff = Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0, resetAfter: .seconds(60))
         try await withSupervisor(clock: clock) { supervisor, reference in
-            let pid = try #require(try await reference.startChild(Child("x", backoff: backoff) { _ in Idler() }))
+            let pid = try #require(
+                try await reference.startChild(Child("x", options: ChildOptions(backoff: backoff)) { _ in Idler() })
+            )
             pid.kill()
             #expect(try reference.countChildren() == counts(1, 0, 0, 1))
             #expect(try reference.whichChildren().map(\.status) == [.restarting])
@@ -341,7 +349,9 @@ struct DynamicTests {
         let backoff = Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0, resetAfter: .seconds(60))
         try await withSupervisor(clock: clock) { supervisor, reference in
             let first = try #require(try await reference.startChild(Child("a") { _ in Idler() }))
-            let second = try #require(try await reference.startChild(Child("b", backoff: backoff) { _ in Idler() }))
+            let second = try #require(
+                try await reference.startChild(Child("b", options: ChildOptions(backoff: backoff)) { _ in Idler() })
+            )
             let pids = try reference.whichChildren().map(\.pid)
             #expect(Set(pids) == [first, second])
             second.kill()

@@ -36,7 +36,7 @@ struct SpecificationTests {
         for restart in [Restart.permanent, .transient, .temporary] {
             for shutdown in [Shutdown.brutalKill, .infinity, .timeout(.zero), .timeout(.seconds(1))] {
                 let supervisor = Supervisor("root") {
-                    Child("a", restart: restart, shutdown: shutdown) { _ in Idler() }
+                    Child("a", restart: restart, options: ChildOptions(shutdown: shutdown)) { _ in Idler() }
                     Supervisor("b", restart: restart, shutdown: shutdown) {}
                 }
                 #expect(supervisor.specification.problem == nil)
@@ -56,12 +56,14 @@ struct SpecificationTests {
                 for significant in [false, true] {
                     let isValid = !significant || (restart != .permanent && autoShutdown != .never)
                     let supervisor = Supervisor("root", autoShutdown: autoShutdown) {
-                        Child("a", restart: restart, significant: significant) { _ in Idler() }
+                        Child("a", restart: restart, options: ChildOptions(significant: significant)) { _ in Idler() }
                     }
                     #expect((supervisor.specification.problem == nil) == isValid)
                     let empty = Supervisor("root", autoShutdown: autoShutdown) {}
                     try await empty.start()
-                    let added = Child("a", restart: restart, significant: significant) { _ in Idler() }
+                    let added = Child("a", restart: restart, options: ChildOptions(significant: significant)) { _ in
+                        Idler()
+                    }
                     do {
                         try await empty.reference().startChild(added)
                         #expect(isValid)

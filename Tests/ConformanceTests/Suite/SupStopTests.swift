@@ -27,7 +27,9 @@ struct SupStopTests {
         let gate = Gate()
         let supervisor = Supervisor("root", logger: .quiet, clock: clock) {
             Child("a") { _ in Idler() }
-            Child("busy", shutdown: .timeout(.seconds(1)), killTimeout: .seconds(1)) { _ in Busy(gate) }
+            Child("busy", options: ChildOptions(shutdown: .timeout(.seconds(1)), killTimeout: .seconds(1))) { _ in
+                Busy(gate)
+            }
         }
         try await supervisor.start()
         await gate.entered()
@@ -69,7 +71,7 @@ struct SupStopTests {
         let clock = ManualClock()
         let gate = Gate()
         let supervisor = Supervisor("root", logger: .quiet, clock: clock) {
-            Child("busy", shutdown: .timeout(.seconds(5))) { _ in Busy(gate) }
+            Child("busy", options: ChildOptions(shutdown: .timeout(.seconds(5)))) { _ in Busy(gate) }
         }
         try await supervisor.start()
         await gate.entered()
