@@ -213,3 +213,15 @@ typealias PendingContinuation = CheckedContinuation<PendingCall.Ending, Never>
 /// Unchecked: an entry is in the table once, and each way out of the table resumes it.
 typealias PendingContinuation = UnsafeContinuation<PendingCall.Ending, Never>
 #endif
+
+extension RPCError {
+    /// This error of the last attempt, unless it would say that nothing was processed although an earlier attempt may have been: then
+    /// what became of that one.
+    func after(_ doubt: PendingTable<PendingCall>.Doubt?) -> RPCError {
+        guard let doubt, !requestMayHaveBeenProcessed else { return self }
+        return switch doubt {
+        case .connectionLost: .connectionLost(requestMayHaveBeenDelivered: true)
+        case .repliesLost: .replyQueueLost
+        }
+    }
+}

@@ -212,29 +212,6 @@ public struct Procedure: Sendable {
     }
 }
 
-/// How a handler ended.
-enum HandlerOutcome: Sendable {
-    /// With a result.
-    case result(RPCReply)
-    /// With a failure that is meant for the caller.
-    case failed(RPCFailure)
-    /// With an error that is not: it stays here.
-    case crashed(any Error)
-
-    /// What an error that a handler threw means.
-    ///
-    /// - Parameter passesUpstreamFailures: whether the failure of another service is handed on as it is.
-    init(_ error: any Error, passesUpstreamFailures: Bool = false) {
-        switch error {
-        case let failure as RPCFailure: self = .failed(failure)
-        case let error as any RPCFailureConvertible:
-            let upstream = passesUpstreamFailures ? error.upstreamFailure : nil
-            self = .failed(upstream ?? error.rpcFailure)
-        default: self = .crashed(error)
-        }
-    }
-}
-
 /// Collects the procedures of a service.
 @resultBuilder
 public enum ProceduresBuilder {

@@ -58,10 +58,6 @@ final class ChannelOutbox: Sendable {
             self.entries = entries
             self.bytes = bytes
         }
-
-        init(_ configuration: ConnectionConfiguration) {
-            self.init(entries: configuration.maximumOutboxEntries, bytes: configuration.maximumOutboxBytes)
-        }
     }
 
     private let state = Mutex(State())

@@ -11,13 +11,13 @@ struct ChannelStateMachine {
         case complete(UInt64, Result<Reply, AMQPError>)
         /// Tells a publisher what became of its message; each message once.
         case settle(ConfirmTracker.Settlement)
-        case deliver(Consumer, Delivery)
+        case deliver(ChannelConsumer, Delivery)
         /// The broker cancelled the consumer.
-        case consumerCancelled(Consumer)
+        case consumerCancelled(ChannelConsumer)
         /// A message was not handed on, and rejected without requeue where it could be.
         case deliveryRefused(RefusedDelivery)
         /// As ``deliveryRefused(_:)``, and the consumer settles it.
-        case handOverRefused(Consumer, RefusedDelivery)
+        case handOverRefused(ChannelConsumer, RefusedDelivery)
         /// A return that matches no unconfirmed message.
         case returnUnmatched(MessageProperties)
         /// The channel has ended under its users: what waits in the outbox was not written.
@@ -35,19 +35,6 @@ struct ChannelStateMachine {
         case message(Delivery, remaining: UInt32)
     }
 
-    struct Consumer: Sendable {
-        var queue = ""
-        var noAck: Bool
-        /// Whether it consumes from an offset: the broker closes the connection (540) for a message of a stream that is rejected.
-        var isOfStream = false
-        var onDelivery: @Sendable (Delivery) -> Void
-        var onCancel: @Sendable () -> Void
-        /// Settles what cannot be handed on; nil rejects it.
-        var onRefused: (@Sendable (RefusedDelivery) -> Void)?
-        /// Nobody waits for its consume-ok any more: it is cancelled when that comes, and its deliveries go back.
-        var isAbandoned = false
-    }
-
     enum Phase {
         case opening
         case open
@@ -61,7 +48,7 @@ struct ChannelStateMachine {
     var slots: OperationSlots
     var content: ContentAssembly
     var confirms = ConfirmTracker()
-    var consumers: [String: Consumer] = [:]
+    var consumers: [String: ChannelConsumer] = [:]
     var isFlowing = true
     let maximumUnconfirmed: Int
     /// Whether the broker numbers this channel's messages: from the moment confirm.select is written.
@@ -129,7 +116,8 @@ struct ChannelStateMachine {
     }
 
     /// Starts a consumer. It is known before the request is sent: its first delivery may come before the answer.
-    mutating func consume(_ id: UInt64, _ consume: BasicConsume, _ consumer: Consumer, _ actions: inout [Action]) {
+    mutating func consume(_ id: UInt64, _ consume: BasicConsume, _ consumer: ChannelConsumer, _ actions: inout [Action])
+    {
         guard consumers[consume.consumerTag] == nil else {
             let error = AMQPError.invalidArgument("consumer tag \"\(consume.consumerTag)\" is in use on this channel")
             actions.append(.complete(id, .failure(.notSent(error))))

@@ -53,3 +53,10 @@ public struct ConnectionConfiguration: Sendable {
         self.name = name
     }
 }
+
+extension ChannelOutbox.Bounds {
+    /// Those of each channel of the connection.
+    init(_ configuration: ConnectionConfiguration) {
+        self.init(entries: configuration.maximumOutboxEntries, bytes: configuration.maximumOutboxBytes)
+    }
+}

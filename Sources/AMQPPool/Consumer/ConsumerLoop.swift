@@ -267,7 +267,7 @@ package final class ConsumerLoop: Sendable {
         session.end()
         if let owner = settings.owner { pool.keptChannels.forget(session.channel, of: owner) }
         // It has to wait for nothing: what comes later is absorbed.
-        Task.detached { await session.channel.close() }
+        session.channel.beginClose()
     }
 
     // MARK: Run time
@@ -348,7 +348,7 @@ package final class ConsumerLoop: Sendable {
 
     private func release(_ channel: AMQPChannel) {
         if let owner = settings.owner { pool.keptChannels.forget(channel, of: owner) }
-        Task.detached { await channel.close() }
+        channel.beginClose()
     }
 }
 

@@ -160,6 +160,7 @@ final class ConsumerSession: DeliverySource {
     /// acknowledgements is sent before.
     private func probe(_ source: UInt64) {
         runner.determined(source, .undetermined)
+        // Nobody waits for it: until it has ended nothing is rejected, and its operation has a timeout.
         Task.detached { [self] in
             let isStream = await isStream()
             state.withLock { state in

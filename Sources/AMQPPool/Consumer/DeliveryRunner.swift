@@ -468,6 +468,7 @@ package final class DeliveryRunner: Sendable {
             let disposition = behavior.onTimeLimit(item, run)
             drive { $0.decided(item.key, disposition, at: $1, &$2) }
         }
+        // Nobody waits for it: it decides once, and what it decides of a delivery that is over has no effect.
         if behavior.asksAtTimeLimit { Task.detached { decide() } } else { decide() }
     }
 

@@ -1,25 +1,6 @@
 internal import ConcurrencyPrimitives
 import Logging
 
-/// From when and how long credentials are valid.
-struct CredentialsLease: Sendable {
-    private let begun = ContinuousClock.now
-    private let lifetime: Duration
-
-    /// From now; nil for those that do not expire.
-    init?(_ credentials: Credentials) {
-        guard let lifetime = credentials.validFor else { return nil }
-        self.lifetime = lifetime.bounded
-    }
-
-    var expiry: ContinuousClock.Instant { begun + lifetime }
-    /// When to ask for the next ones.
-    var renewal: ContinuousClock.Instant { begun + max(lifetime / 5 * 4, Self.leastPause) }
-
-    /// The least time between two questions.
-    static let leastPause = Duration.seconds(1)
-}
-
 /// Renews what a connection logged in with before it expires.
 struct CredentialsRenewal: Sendable {
     private enum Outcome {

@@ -48,14 +48,3 @@ final class ReceiverMetrics: Sendable {
     func dropMisdirected() { misdirected.increment() }
     func dropUnanswerable() { unanswerable.increment() }
 }
-
-extension HandlerOutcome {
-    /// The outcome in one word, of which there are few: a service's own codes are all `failure`.
-    var kind: String {
-        switch self {
-        case .result: "ok"
-        case .failed(let failure): failure.code.isOfTheLibrary ? failure.code.rawValue : "failure"
-        case .crashed: Task.isCancelled ? "cancelled" : RPCFailure.Code.internalError.rawValue
-        }
-    }
-}

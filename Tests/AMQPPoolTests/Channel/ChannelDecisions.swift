@@ -33,7 +33,7 @@ extension ChannelDecisions {
         .queueDeclareOK(queue: name, messageCount: 0, consumerCount: 0)
     }
 
-    func consumer(noAck: Bool = false) -> ChannelStateMachine.Consumer {
+    func consumer(noAck: Bool = false) -> ChannelConsumer {
         .init(noAck: noAck, onDelivery: { _ in }, onCancel: {})
     }
 

@@ -103,6 +103,13 @@ public actor AMQPChannel {
         _ = await end.wait(atMost: timeout + .seconds(1))
     }
 
+    /// Begins to close by handshake, as ``close(timeout:)`` does, for those who wait for nothing: the event loop ends it within
+    /// ``ConnectionConfiguration/closeTimeout``.
+    package nonisolated func beginClose() {
+        let timeout = configuration.closeTimeout.bounded
+        onEventLoop { $0.beginClose(timeout: timeout) }
+    }
+
     private func beginClose(timeout: Duration) {
         guard machine.closedError == nil else { return }
         drainBeforeClose()

@@ -65,7 +65,7 @@ extension AMQPChannel {
             exclusive: exclusive,
             arguments: arguments
         )
-        let consumer = ChannelStateMachine.Consumer(
+        let consumer = ChannelConsumer(
             queue: queue,
             noAck: noAck,
             isOfStream: arguments["x-stream-offset"] != nil,

@@ -71,7 +71,7 @@ final class KeptChannels: Sendable {
             entries[owner] = .clearing(channel, cleared)
             return true
         }
-        // Bounded by the channel's operation timeout.
+        // Whoever takes the channel over waits for it, and nobody else: it is bounded by the channel's operation timeout.
         Task.detached { [self] in
             guard isKept else { return await channel.close() }
             do throws(AMQPError) {
@@ -96,7 +96,7 @@ final class KeptChannels: Sendable {
                 entries[owner] = nil
                 return true
             }
-            if isUnclaimed != false { Task { await channel.close() } }
+            if isUnclaimed != false { channel.beginClose() }
         }
     }
 }
