@@ -233,6 +233,7 @@ public actor LocalBroker: Worker {
             }
             state = .running(node)
             node.process.ended.whenSuccess { [weak self] status in
+                // Nobody waits for it: it takes note of the end, and restarts nothing.
                 Task { await self?.ended(node, status) }
             }
             options.logger?.debug("broker started", metadata: ["port": "\(port)", "process": "\(node.process.id)"])

@@ -213,10 +213,11 @@ public actor QueueWorker: Supervision.Worker {
     /// - Throws: ``WorkerError/invalidSetting(_:)``; the broker's refusal of what it declares (403, 406), at the first time.
     public func run() async throws {
         if let problem { throw WorkerError.invalidSetting(problem) }
-        // They end with the process, which finishes what they read.
+        // Nobody waits for these two: they end with the process, which finishes what they read.
         Task.detached { [events, onEvent = configuration.onEvent] in
             for await event in events { onEvent(event) }
         }
+        // Nobody waits for it, as above.
         Task.detached { [offsets, onOffset = configuration.onStreamOffset] in
             for await offset in offsets { onOffset(offset) }
         }

@@ -139,7 +139,7 @@ actor Life: Worker {
         _ = try await channel.consume(queue: queue) { delivery in
             if let last = held.replace(with: delivery.deliveryTag) { channel.acknowledge(last) }
         } onCancel: {
-            Task.detached { await channel.close() }
+            channel.beginClose()
         }
         let message = try JSON.encode(NodeEvent.Obituary(node: node, actor: nil, kind: "no_connection"))
         try await channel.publish(message, routingKey: queue, mandatory: true)

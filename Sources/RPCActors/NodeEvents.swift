@@ -121,6 +121,7 @@ final class NodeEvents: Sendable {
 
     private func follow(_ service: String) {
         guard let channel = state.withLock({ $0.channel }) else { return }
+        // Nobody waits for it: it ends with the channel, and each of its operations within the operation timeout.
         Task.detached { [self] in await follow(service, on: channel) }
     }
 
@@ -207,6 +208,7 @@ final class NodeEvents: Sendable {
             return rest > 0 ? nil : state.channel
         }
         guard let channel else { return }
+        // Nobody waits for it: it is one operation, which has a timeout.
         Task.detached { [self] in
             // When it fails the channel is over, and the queue with it.
             try? await channel.unbindQueue(name, from: NodeEvent.exchange, routingKey: NodeEvent.ended(actor))
@@ -259,7 +261,7 @@ final class NodeEvents: Sendable {
         _ = try await channel.consume(queue: name, noAck: true) { [weak self] delivery in
             self?.received(delivery)
         } onCancel: {
-            Task.detached { await channel.close() }
+            channel.beginClose()
         }
         let watches = state.withLock { $0.watches }
         for (_, watch) in watches {

@@ -727,7 +727,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     private func lives(_ node: LivingNode?) {
         living.withLock { $0 = node }
-        // Its life is watched meanwhile.
+        // Nobody waits for it: its life is watched meanwhile, and without one there is nothing more to be said.
         if node != nil { Task.detached { [self] in await sayHello() } }
     }
 
@@ -739,6 +739,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     private func asked(serviceHash: String) {
         guard isHosting, serviceHash == StableHash.hex(service) else { return }
+        // Nobody waits for it: who asked is told when it has been said, and asks again otherwise.
         Task.detached { [self] in await sayHello() }
     }
 
@@ -747,6 +748,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     func sayHello() async {
         if await helloIsSaid() { return }
         guard beginsSayingHelloAgain() else { return }
+        // Nobody waits for it: there is one at a time, and it ends when it is said or the node does not live any more.
         Task.detached { [self] in
             repeat {
                 try? await Task.sleep(for: .milliseconds(200))
@@ -794,6 +796,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         let node = node
         let ofNode = ActorAddress.node(node, address.name)
         let obituary = NodeEvent.Obituary(node: node, actor: ofNode.description, kind: kind, text: text)
+        // Nobody waits for it: an end that is not heard of is found out by asking.
         Task.detached { [events] in await events.say(obituary, NodeEvent.ended(ofNode)) }
     }
 }

@@ -143,7 +143,7 @@ public actor ShardHost: Worker {
         self.session.withLock { $0 = session }
         channel.onClosed { _ in session.lost() }
         // Without those who answer, nothing may be held.
-        let handlers = sink.pid.onExit { _ in Task.detached { await channel.close() } }
+        let handlers = sink.pid.onExit { _ in channel.beginClose() }
         defer { handlers.cancel() }
         try await channel.selectConfirms()
         // One of them is the token, which is held for as long as the shard.

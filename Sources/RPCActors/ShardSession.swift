@@ -98,7 +98,7 @@ final class ShardSession: Sendable {
                 // Deleted, or its node failed. Everything begins anew, as when the channel is lost.
                 guard let self else { return }
                 perform(state.withLock { $0.table.lost(shard) })
-                Task.detached { [channel] in await channel.close() }
+                channel.beginClose()
             }
         )
         perform(state.withLock { $0.table.consumed(shard, consumer: tag, at: .now) })
@@ -194,13 +194,16 @@ final class ShardSession: Sendable {
             case .acknowledge(let tag): channel.acknowledge(tag)
             case .run(let tag, let shard, let number): run(tag, shard, number)
             case .endActivations(let shard): endActivations(shard)
-            case .abandon: Task.detached { [channel] in await channel.close() }
-            case .release(let shard, let consumer): Task.detached { [self] in await release(shard, consumer) }
+            case .abandon: channel.beginClose()
+            case .release(let shard, let consumer):
+                // Nobody waits for it: the session is over without it, and its operations have timeouts.
+                Task.detached { [self] in await release(shard, consumer) }
             }
         }
     }
 
     private func publish(_ token: ShardToken, _ shard: Int) {
+        // Nobody waits for it: the table is told, and without its answer in time the shard is not held.
         Task.detached { [self] in
             do {
                 try await send(token, shard)
@@ -280,7 +283,7 @@ final class ShardSession: Sendable {
         }
         guard mayRun else { return start(delivery, shard, number, isPoison: true) }
         guard holds else { return start(delivery, shard, number) }
-        // What the next host must know, before this one may be ended by it.
+        // What the next host must know, before this one may be ended by it. Nobody waits for it: publishing has a timeout.
         Task.detached { [self] in
             do {
                 try await send(ShardToken(number: number, node: node), shard)

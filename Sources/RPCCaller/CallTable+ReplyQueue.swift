@@ -51,7 +51,7 @@ extension CallTable {
                 noAck: true,
                 onDelivery: { [weak self] delivery in self?.replied(delivery) },
                 // Its replies cannot come any more. The process that holds the channel makes a new one.
-                onCancel: { Task.detached { await channel.close() } }
+                onCancel: { channel.beginClose() }
             )
         } catch {
             throw RPCTopologyError.named("queue", queue, error)
@@ -219,6 +219,7 @@ extension CallTable {
 
     /// Attaches a channel to the new name. One that cannot be is closed: the process that holds it makes a new one.
     private func move(_ channel: AMQPChannel) {
+        // Nobody waits for it: it ends with the channel, and each of its operations within the operation timeout.
         Task.detached { [self] in
             do {
                 try await attach(channel)

@@ -200,6 +200,7 @@ final class CallTable: Sendable {
             }
         }
         guard !unsent.isEmpty else { return }
+        // Those whose calls it ends wait for it, and nobody else: it asks, and waits for nothing.
         Task.detached { [self, unsent] in
             let why = await whyNotReady()
             for ending in unsent {

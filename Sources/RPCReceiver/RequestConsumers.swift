@@ -237,6 +237,7 @@ final class RequestConsumers: Sendable {
     }
 
     private func settleOrClose(_ channel: AMQPChannel) {
+        // Nobody waits for it: what settles the channel next waits for its work, and it ends with the channel.
         Task.detached { [self] in
             do {
                 try await settle(ObjectIdentifier(channel))

@@ -136,8 +136,8 @@ extension RequestPolicy {
     }
 
     private func sendAlone(_ reply: ReplyMessage, to asked: Asked, _ key: DeliveryMemory.Key, rejects: Bool) {
-        // The drain of its channel waits for it.
         asked.deliveries.beginSettling()
+        // The drain of its channel waits for it.
         Task.detached { [self] in
             let outcome = await asked.request.answerAlone(reply, over: isolated)
             switch memory.ended(key, reply, outcome) {

@@ -144,6 +144,10 @@ public final class Observer: Service, Sendable {
                     await observation.run()
                     return false
                 }
+                group.addTask { [actions] in
+                    await actions.run()
+                    return false
+                }
                 group.addTask { [self] in
                     try await serve(application)
                     return true
@@ -171,6 +175,7 @@ public final class Observer: Service, Sendable {
         let stop = { @Sendable [observation] in
             guard isStopping.set() else { return }
             observation.broadcast.close()
+            // Nobody waits for it: it ends the server, which is waited for.
             Task.detached {
                 await group.triggerGracefulShutdown()
                 try? await Task.sleep(for: .seconds(1))

@@ -112,6 +112,7 @@ struct Serve: AsyncParsableCommand {
                     if receiver.supervisor.pid?.isAlive != true { return }
                     if stopping.set() { Environment.exitNow(ToolExit.interrupted) }
                     Environment.writeError("stopping: answering \(receiver.inFlight) running requests")
+                    // The receiver's `run()` beside it waits for the end.
                     Task { await receiver.stop() }
                 }
             }

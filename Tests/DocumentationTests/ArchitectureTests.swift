@@ -154,4 +154,29 @@ struct ArchitectureTests {
         let shown = page.components(separatedBy: "```graph\n").dropFirst().first?.components(separatedBy: "\n```").first
         #expect(shown == graph.text, "put this between ```graph and ``` in docs/architecture.md:\n\(graph.text)")
     }
+
+    /// A task that is kept, returned or handed to whoever keeps it has an owner. Any other has a comment above that says who waits for
+    /// it, or why nobody does.
+    @Test("each task that is begun has an owner that waits for it, or says why it needs none")
+    func tasks() throws {
+        let sources = Self.root.appendingPathComponent("Sources")
+        var ownerless: [String] = []
+        for case let url as URL in FileManager.default.enumerator(at: sources, includingPropertiesForKeys: nil)
+            ?? FileManager.DirectoryEnumerator() where url.pathExtension == "swift"
+        {
+            let lines = try String(contentsOf: url, encoding: .utf8).split(separator: "\n").map {
+                $0.drop { $0 == " " }
+            }
+            for (index, line) in lines.enumerated()
+            where !line.hasPrefix("//") && line.contains(#/\bTask(\.detached|\.immediateDetached)?(\(.*\))? \{/#) {
+                if line.contains(#/(= |\? |add\(|return )Task/#) { continue }
+                if index > 0, lines[index - 1].hasSuffix("add(") { continue }
+                let above = lines[..<index].suffix(2).joined(separator: " ")
+                let says =
+                    above.contains("//") && (above.contains("wait") || above.contains("detached task all the same"))
+                if !says { ownerless.append("\(url.lastPathComponent): \(line)") }
+            }
+        }
+        #expect(ownerless.sorted() == [])
+    }
 }

@@ -108,6 +108,75 @@ struct ProcessTimersTests {
         await supervisor.stop()
     }
 
+    /// How a process is ended while the action of one of its timers runs.
+    enum Ending: CaseIterable, Sendable {
+        case kill, exit, terminate
+
+        func end(_ process: Pid, of supervisor: Supervisor) async throws {
+            switch self {
+            case .kill: process.kill()
+            case .exit: process.exit(.crashed(Broken()))
+            case .terminate: try await supervisor.reference().terminateChild("a")
+            }
+        }
+    }
+
+    @Test("a process has ended when the actions of its timers have, and not before", arguments: Ending.allCases)
+    func waitsForActions(ending: Ending) async throws {
+        let clock = ManualClock()
+        let journal = Journal()
+        let (supervisor, child) = try await holder(clock)
+        let context = try await child.call { $0.context }
+        context.pid.onExit { _ in journal.write("exited") }
+        context.schedule(after: .seconds(1)) {
+            journal.write("running")
+            // Does not listen to its cancellation.
+            await journal.wait(for: "go")
+            journal.write("action ended")
+        }
+        clock.advance(by: .seconds(1))
+        await journal.wait(for: "running")
+        async let ended: Void = ending.end(context.pid, of: supervisor)
+        // The time that it may take to end.
+        await settle { clock.pendingTimers == 1 }
+        #expect(context.pid.isAlive)
+        #expect(journal.entries == ["running"])
+        journal.write("go")
+        await journal.wait(for: "exited")
+        try await ended
+        #expect(journal.entries == ["running", "go", "action ended", "exited"])
+        #expect(supervisor.abandonedChildren.isEmpty)
+        await supervisor.stop()
+        #expect(clock.pendingTimers == 0)
+    }
+
+    @Test("an action that ignores its cancellation is abandoned after the kill timeout, and listed until it ends")
+    func abandonedAction() async throws {
+        let clock = ManualClock()
+        let journal = Journal()
+        let (supervisor, child) = try await holder(clock)
+        let context = try await child.call { $0.context }
+        context.schedule(after: .seconds(1)) {
+            journal.write("running")
+            await journal.wait(for: "go")
+        }
+        clock.advance(by: .seconds(1))
+        await journal.wait(for: "running")
+        context.pid.exit(.crashed(Broken()))
+        await settle { clock.pendingTimers == 1 }
+        clock.advance(by: .seconds(1))
+        guard case .crashed(let error) = await context.pid.exited(), error is Broken else {
+            Issue.record("unexpected reason")
+            return
+        }
+        #expect(supervisor.abandonedChildren.map(\.path) == ["app/a"])
+        let next = try await child.call { $0.context.pid }
+        #expect(next != context.pid)
+        journal.write("go")
+        await settle { supervisor.abandonedChildren.isEmpty }
+        await supervisor.stop()
+    }
+
     @Test("times that are no times count as the nearest that are, and harm nothing")
     func extremes() async throws {
         let clock = ManualClock()

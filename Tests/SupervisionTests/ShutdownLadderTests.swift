@@ -51,6 +51,62 @@ struct ShutdownLadderTests {
         #expect(ladder.handle(.taskEnded(nil), observesStop: true) == [])
     }
 
+    @Test("an actor that is stopped while an action of its timers runs ends when that has ended")
+    func actionEnds() {
+        var ladder = running(hasRun: false)
+        #expect(ladder.beginAction())
+        #expect(
+            ladder.handle(.stop(.timeout(.seconds(5))), observesStop: false)
+                == [.markEnding, .setTimer(.seconds(1), number: 1)]
+        )
+        #expect(!ladder.beginAction())
+        // It is ending already.
+        #expect(ladder.handle(.kill, observesStop: false) == [])
+        #expect(ladder.handle(.actionEnded(TestFailure("late")), observesStop: false) == [.cancelTimer, .announceExit])
+        #expect(isShutdown(ladder))
+    }
+
+    @Test("an action that does not end is abandoned after the kill timeout, the hook runs for it, and the reason stays")
+    func actionIsAbandoned() {
+        var ladder = running(hasHook: true)
+        #expect(ladder.beginAction())
+        #expect(ladder.handle(.taskEnded(nil), observesStop: false).contains(.runTerminate))
+        #expect(ladder.handle(.terminated, observesStop: false) == [.markEnding, .setTimer(.seconds(1), number: 2)])
+        #expect(ladder.fire(observesStop: false) == [.runHook, .abandon, .announceExit])
+        #expect(ladder.isAtWork)
+        #expect(ladder.handle(.actionEnded(nil), observesStop: false) == [])
+        #expect(!ladder.isAtWork)
+        guard case .normal = ladder.reason else {
+            Issue.record("unexpected reason \(ladder.reason)")
+            return
+        }
+    }
+
+    @Test("an error of an action crashes the incarnation, which waits for the other actions")
+    func actionCrashes() {
+        var ladder = running(hasRun: false)
+        #expect(ladder.beginAction() && ladder.beginAction())
+        #expect(
+            ladder.handle(.actionEnded(TestFailure("first")), observesStop: false)
+                == [.markEnding, .setTimer(.seconds(1), number: 1)]
+        )
+        #expect(ladder.handle(.actionEnded(nil), observesStop: false) == [.cancelTimer, .announceExit])
+        guard case .crashed = ladder.reason else {
+            Issue.record("unexpected reason \(ladder.reason)")
+            return
+        }
+    }
+
+    @Test("a start that fails waits for the actions of its timers", arguments: [true, false])
+    func actionWhileStarting(fails: Bool) {
+        var ladder = ShutdownLadder(hasRun: true, hasHook: false, shutdown: .infinity, killTimeout: .seconds(1))
+        #expect(ladder.beginAction())
+        let input: ShutdownLadder.Input = fails ? .startFailed(TestFailure("start")) : .ignored
+        #expect(ladder.handle(input, observesStop: false) == [.markEnding, .setTimer(.seconds(1), number: 1)])
+        let last: ShutdownLadder.Action = fails ? .announceStartFailed : .announceIgnored
+        #expect(ladder.handle(.actionEnded(nil), observesStop: false) == [.cancelTimer, last])
+    }
+
     @Test("a worker that overruns its time is killed: its hook runs, and its exit waits for that")
     func overrun() {
         var ladder = running(hasHook: true)

@@ -19,6 +19,8 @@ struct ShutdownLadder: Sendable {
         case cancelled(ExitReason)
         /// `run()` has ended, `terminate(reason:)` is under way.
         case terminating(ExitReason)
+        /// All but actions of its timers has ended.
+        case finishing(ExitReason)
         case ended
     }
 
@@ -31,6 +33,8 @@ struct ShutdownLadder: Sendable {
         case taskEnded((any Error)?)
         case terminated
         case hookReturned
+        /// An action of one of its timers has returned or thrown.
+        case actionEnded((any Error)?)
         /// The timer of this number has fired. One that was set aside meanwhile may still do so, late.
         case timerFired(UInt64)
         case exit(ExitReason)
@@ -68,7 +72,11 @@ struct ShutdownLadder: Sendable {
     /// The reason to announce.
     private(set) var reason = ExitReason.normal
     private var hasStarted = false
+    /// How the end of one that never started is announced.
+    private var startAnnouncement = Action.announceStartFailed
     private(set) var isTaskRunning = true
+    /// Actions of its timers that run.
+    private var runningActions = 0
     private var hook = Hook.idle
     /// When the timer that is set will fire, `nil` while none is.
     private var deadline: Duration?
@@ -95,7 +103,7 @@ struct ShutdownLadder: Sendable {
     var isLive: Bool {
         switch step {
         case .starting, .running, .asked: true
-        case .cancelled, .terminating, .ended: false
+        case .cancelled, .terminating, .finishing, .ended: false
         }
     }
 
@@ -105,13 +113,13 @@ struct ShutdownLadder: Sendable {
     }
 
     /// Whether code of the incarnation runs that would be left behind.
-    var isAtWork: Bool { isTaskRunning || isTerminateRunning }
+    var isAtWork: Bool { isTaskRunning || isTerminateRunning || runningActions > 0 }
 
     /// How far its exit has come.
     var exitProgress: ExitProgress {
         switch step {
         case .running, .ended: .none
-        case .starting, .terminating: .underWay
+        case .starting, .terminating, .finishing: .underWay
         case .asked: deadline != nil && simulatesTask ? .waitsForTime : .underWay
         case .cancelled: deadline != nil && simulatesTask && hook != .running ? .waitsForTime : .underWay
         }
@@ -125,6 +133,13 @@ struct ShutdownLadder: Sendable {
         simulatesTask = true
         isTaskRunning = true
         hasRun = true
+        return true
+    }
+
+    /// An action of a timer is about to run. False when the incarnation is not up: then it must not.
+    mutating func beginAction() -> Bool {
+        guard isLive else { return false }
+        runningActions += 1
         return true
     }
 
@@ -144,6 +159,7 @@ struct ShutdownLadder: Sendable {
         case .hookReturned:
             hook = .returned
             if case .cancelled(let reason) = step, !isTaskRunning { end(reason) }
+        case .actionEnded(let error): actionEnded(error)
         case .timerFired(let number): timerFired(number)
         case .exit(let reason): exit(reason, observesStop)
         case .crash(let error): forceExit(.crashed(error))
@@ -172,7 +188,7 @@ extension ShutdownLadder {
         case .ended:
             isTaskRunning = false
             runHook()
-        case .running, .asked, .terminating: return
+        case .running, .asked, .terminating, .finishing: return
         }
     }
 
@@ -180,13 +196,11 @@ extension ShutdownLadder {
         isTaskRunning = false
         switch step {
         case .starting:
-            step = .ended
-            reason = startReason
-            dropTimer()
-            actions.append(announcement)
+            startAnnouncement = announcement
+            end(startReason)
         case .cancelled(let reason):
             if hook != .running { end(reason) }
-        case .running, .asked, .terminating, .ended: return
+        case .running, .asked, .terminating, .finishing, .ended: return
         }
     }
 
@@ -209,8 +223,14 @@ extension ShutdownLadder {
         case .cancelled(let asked):
             guard hook != .running else { return }
             terminate(error.map { $0 is CancellationError ? asked : .crashed($0) } ?? asked)
-        case .starting, .terminating, .ended: return
+        case .starting, .terminating, .finishing, .ended: return
         }
+    }
+
+    private mutating func actionEnded(_ error: (any Error)?) {
+        runningActions -= 1
+        if let error, isLive { return forceExit(.crashed(error)) }
+        if case .finishing(let reason) = step { end(reason) }
     }
 
     private mutating func exit(_ reason: ExitReason, _ observesStop: Bool) {
@@ -221,7 +241,7 @@ extension ShutdownLadder {
             step = .asked(reason)
             actions.append(.requestStop)
         case .running: cancel(reason, after: killTimeout)
-        case .asked, .cancelled, .terminating, .ended: return
+        case .asked, .cancelled, .terminating, .finishing, .ended: return
         }
     }
 
@@ -229,7 +249,7 @@ extension ShutdownLadder {
         switch step {
         case .running where !hasRun: end(.normal)
         case .starting, .running, .asked: cancel(.normal, after: killTimeout)
-        case .cancelled, .terminating, .ended: return
+        case .cancelled, .terminating, .finishing, .ended: return
         }
     }
 
@@ -253,7 +273,7 @@ extension ShutdownLadder {
         case .asked, .cancelled:
             // Somebody else had asked it; now there is a limit.
             if deadline == nil, let limit { setTimer(limit) }
-        case .terminating, .ended: return
+        case .terminating, .finishing, .ended: return
         }
     }
 
@@ -273,7 +293,7 @@ extension ShutdownLadder {
             // What it waits for while it terminates may be what the hook closes.
             runHook()
             bringForward(killTimeout)
-        case .terminating, .ended: return
+        case .terminating, .finishing, .ended: return
         }
     }
 
@@ -288,11 +308,11 @@ extension ShutdownLadder {
         case .cancelled(let reason):
             if hasStarted { runHook() }
             if case .crashed = reason {
-                end(reason, abandoning: isTaskRunning)
+                end(reason, abandoning: isAtWork)
             } else {
-                end(.killed, abandoning: isTaskRunning)
+                end(.killed, abandoning: isAtWork)
             }
-        case .terminating(let reason):
+        case .terminating(let reason), .finishing(let reason):
             runHook()
             end(reason, abandoning: true)
         case .starting, .running, .ended: return
@@ -326,11 +346,20 @@ extension ShutdownLadder {
     }
 
     private mutating func end(_ reason: ExitReason, abandoning: Bool = false) {
-        step = .ended
         self.reason = reason
+        if runningActions > 0, !abandoning { return finishing(reason) }
+        step = .ended
         dropTimer()
         if abandoning { actions.append(.abandon) }
-        announce(hasStarted ? .announceExit : .announceStartFailed)
+        announce(hasStarted ? .announceExit : startAnnouncement)
+    }
+
+    /// Cancels the actions that run, and waits for them as long as a kill waits.
+    private mutating func finishing(_ reason: ExitReason) {
+        if case .finishing = step { return }
+        step = .finishing(reason)
+        actions.append(.markEnding)
+        bringForward(killTimeout)
     }
 
     /// What happens to every child, and mostly alone, so that it is not worth an array each time.

@@ -117,7 +117,11 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
             return state.extras.update(orMake: Extras()) { extras in
                 let timers =
                     extras.timers
-                    ?? ProcessTimers(environment: owner.environment) { [weak self] in self?.receive(.crash($0)) }
+                    ?? ProcessTimers(
+                        environment: owner.environment,
+                        begin: { [weak self] in self?.state.withLock { $0.ladder.beginAction() } ?? false },
+                        ended: { [weak self] in self?.handle(.actionEnded($0)) }
+                    )
                 extras.timers = timers
                 return (timers, isOver)
             }

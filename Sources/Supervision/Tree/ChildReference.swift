@@ -78,6 +78,8 @@ public struct ChildReference<A: Actor>: Sendable {
         let address = address
         let release = isLeased ? nil : child.owner.specification.keyed?.table.lease(child.entry)
         let race = CallRace<R>()
+        // The race cancels it when something else was first. Nobody waits for it then: its process is not its own any more, or
+        // whoever called has given up, and what it returns goes nowhere.
         race.task = Task {
             do {
                 let result = try await ChildReference.enter(actor, process, address, race, body)

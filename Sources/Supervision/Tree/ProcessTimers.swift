@@ -5,14 +5,16 @@ extension ChildContext {
     /// Runs `action` once after a time (OTP's `erlang:send_after/3` to oneself).
     ///
     /// The timer belongs to this incarnation: it is gone, and the action's task cancelled, as soon as the incarnation is on its
-    /// way out. Time is that of the tree's clock, so that a test turns it. An error that the action throws crashes the
+    /// way out. The incarnation has ended when that task has, or is abandoned with it after its ``ChildOptions/killTimeout``; so an
+    /// action never runs beside the next incarnation unnoticed. Time is that of the tree's clock, so that a test turns it. An error that the action throws crashes the
     /// incarnation, as one in OTP's `handle_info` does.
     ///
     ///     context.schedule(after: .seconds(30)) { [weak self] in await self?.expire() }
     ///
     /// - Parameters:
     ///   - delay: How long to wait; less than zero counts as zero.
-    ///   - action: What to do, in a task of its own: to touch the actor it awaits one of its methods.
+    ///   - action: What to do, in a task of its own: to touch the actor it awaits one of its methods. It must not wait for the end of
+    ///     its own incarnation, which waits for it.
     /// - Returns: The timer, to cancel it before. Does nothing when the incarnation has ended.
     @discardableResult
     public func schedule(
@@ -59,12 +61,20 @@ final class ProcessTimers: Sendable {
     }
 
     private let environment: TreeEnvironment
-    private let onError: @Sendable (any Error) -> Void
+    /// Whether the incarnation is up, and waits from now on for an action to end.
+    private let begin: @Sendable () -> Bool
+    /// An action has ended, with this error.
+    private let ended: @Sendable ((any Error)?) -> Void
     private let state = Mutex(State())
 
-    init(environment: TreeEnvironment, onError: @escaping @Sendable (any Error) -> Void) {
+    init(
+        environment: TreeEnvironment,
+        begin: @escaping @Sendable () -> Bool,
+        ended: @escaping @Sendable ((any Error)?) -> Void
+    ) {
         self.environment = environment
-        self.onError = onError
+        self.begin = begin
+        self.ended = ended
     }
 
     func schedule(
@@ -130,18 +140,22 @@ final class ProcessTimers: Sendable {
     }
 
     private func run(_ token: UInt64, _ action: @escaping @Sendable () async throws -> Void) {
+        guard begin() else { return }
         environment.faults.taskBegan()
+        // The incarnation waits for it.
         let task = Task.detached { [self] in
+            var failure: (any Error)?
             do {
                 try await action()
             } catch {
-                if !Task.isCancelled { onError(error) }
+                if !Task.isCancelled { failure = error }
             }
             state.withLock { state in
                 state.entries[token]?.isRunning = false
                 state.entries[token]?.task = nil
                 if state.entries[token]?.interval == nil { state.entries[token] = nil }
             }
+            ended(failure)
             environment.faults.taskEnded()
         }
         let isOver = state.withLock { state in

@@ -1,12 +1,13 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import Supervision
 import Synchronization
 
 /// Carries out what viewers want done. Whether they may was asked before.
 final class Actions: Sendable {
     private let observation: Observation
-    /// The trees on which a kill matrix is played.
-    private let playing = Mutex<Set<Int>>([])
+    /// The kill matrices that are being played, by the tree; nil for one that is about to begin.
+    private let playing = Mutex<[Int: Task<Void, Never>?]>([:])
 
     init(_ observation: Observation) {
         self.observation = observation
@@ -130,7 +131,7 @@ final class Actions: Sendable {
         guard let worker = try target.pid().actor as? any ObservableWorker else {
             throw Refusal("\(target.path) is no worker of a queue: only those can be paused")
         }
-        // It begins nothing more at once; what takes longer is telling the broker, which may not answer.
+        // It begins nothing more at once, which is waited for below; what takes longer is telling the broker, which may not answer.
         Task.detached { if isPaused { await worker.pause() } else { await worker.resume() } }
         let deadline = ContinuousClock.now + .seconds(5)
         while worker.look().deliveries.isPaused != isPaused {
@@ -144,13 +145,26 @@ final class Actions: Sendable {
 
     // MARK: The kill matrix
 
+    /// Until the task is cancelled. Then no kill matrix goes on, and those that are being played have ended their step.
+    func run() async {
+        _ = await OneShot<Void>().wait()
+        let tasks = playing.withLock { $0.values.compactMap { $0 } }
+        for task in tasks { task.cancel() }
+        for task in tasks { await task.value }
+    }
+
     private func beginKillMatrix(_ tree: Int) throws(Refusal) -> ActionResult {
         guard observation.trees[tree].mayPlayKillMatrix else {
             throw Refusal("this tree does not allow a kill matrix: it is not among the observer's killMatrix trees")
         }
         guard observation.trees[tree].supervisor.snapshot() != nil else { throw Refusal("the tree is not running") }
-        guard playing.withLock({ $0.insert(tree).inserted }) else { throw Refusal("a kill matrix is being played") }
-        Task.detached { [self] in
+        let isFirst = playing.withLock { playing in
+            guard !playing.keys.contains(tree) else { return false }
+            playing.updateValue(nil, forKey: tree)
+            return true
+        }
+        guard isFirst else { throw Refusal("a kill matrix is being played") }
+        let task = Task.detached { [self] in
             let matrix = LiveKillMatrix(observation.trees[tree].supervisor)
             let report = await matrix.play { step in
                 observation.tell(
@@ -170,7 +184,10 @@ final class Actions: Sendable {
                 reason: report.summary,
                 isExpected: report.isFine
             )
-            playing.withLock { _ = $0.remove(tree) }
+            playing.withLock { _ = $0.removeValue(forKey: tree) }
+        }
+        playing.withLock { playing in
+            if playing.keys.contains(tree) { playing.updateValue(task, forKey: tree) }
         }
         return ActionResult(done: "the kill matrix is being played: each step is in the time line")
     }

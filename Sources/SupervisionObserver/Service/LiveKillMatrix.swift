@@ -29,11 +29,11 @@ struct LiveKillMatrix {
 
     private let supervisor: Supervisor
     /// How long a tree may take to settle, and how long room for a restart is waited for.
-    private let patience: Duration
+    private let timeout: Duration
 
-    init(_ supervisor: Supervisor, patience: Duration = .seconds(30)) {
+    init(_ supervisor: Supervisor, timeout: Duration = .seconds(30)) {
         self.supervisor = supervisor
-        self.patience = patience
+        self.timeout = timeout
     }
 
     func play(onStep: (Step) -> Void) async -> Report {
@@ -44,7 +44,7 @@ struct LiveKillMatrix {
             guard let step = await kill(key) else { continue }
             report.steps.append(step)
             onStep(step)
-            if supervisor.snapshot() == nil { break }
+            if Task.isCancelled || supervisor.snapshot() == nil { break }
         }
         return report
     }
@@ -98,18 +98,18 @@ struct LiveKillMatrix {
     }
 
     private func settles() async -> Bool {
-        await within(patience) { await supervisor.settled() } ?? false
+        await within(timeout) { await supervisor.settled() } ?? false
     }
 
     /// Whether the supervisor above may restart it once more without giving up, now or soon.
     private func hasRoom(_ key: String) async -> Bool {
-        let deadline = ContinuousClock.now + patience
+        let deadline = ContinuousClock.now + timeout
         while ContinuousClock.now < deadline {
             guard let snapshot = supervisor.snapshot(), let index = snapshot.index(of: key),
                 let parent = snapshot.nodes[index].parent, let window = snapshot.nodes[parent].window
             else { return true }
             if window.used < window.intensity.restarts { return true }
-            guard window.intensity.restarts > 0, window.intensity.period < patience else { return false }
+            guard window.intensity.restarts > 0, window.intensity.period < timeout else { return false }
             try? await Task.sleep(for: .milliseconds(100))
             if Task.isCancelled { return false }
         }

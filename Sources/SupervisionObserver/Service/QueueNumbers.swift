@@ -30,6 +30,7 @@ final class QueueNumbers: Sendable {
             return (status, true)
         }
         if asks {
+            // Nobody waits for it: whoever looks next sees the answer, and asking has a timeout.
             Task.detached { [self] in
                 let status = await ask()
                 state.withLock { $0[key]?.status = status }
