@@ -343,15 +343,15 @@ let package = Package(
             swiftSettings: settings
         ),
         .executableTarget(
-            name: "BrokerHolder",
+            name: "BrokerOwner",
             dependencies: ["LocalBroker"],
-            path: "Tests/BrokerHolder",
+            path: "Tests/BrokerOwner",
             swiftSettings: settings
         ),
         .testTarget(
             name: "LocalBrokerTests",
             dependencies: [
-                "AMQPPool", "BrokerHolder", "BrokerSupport", "LocalBroker", "Supervision",
+                "AMQPPool", "BrokerOwner", "BrokerSupport", "LocalBroker", "Supervision",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],

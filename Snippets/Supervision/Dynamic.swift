@@ -21,7 +21,7 @@ let counters = PartitionSupervisor<Counter>("counters", partitions: 4) { id, _ i
     Child(id) { _ in Counter() }
 }
 let supervisor = Supervisor("app") {
-    DynamicSupervisor("sessions", maxChildren: 10_000)
+    DynamicSupervisor("sessions", maximumChildren: 10_000)
     TaskSupervisor("tasks")
     counters
 }

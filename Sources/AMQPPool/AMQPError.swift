@@ -3,7 +3,7 @@
 /// A closed list: `switch` over it without a default. ``stage`` says how far things had come, ``isRetrySafe`` whether the
 /// same request may be sent again without the broker seeing it twice. The broker's own code and text are kept as they
 /// were sent. No error ever holds a credential.
-public enum AMQPError: Error, Sendable {
+public enum AMQPError: Error, Sendable, Hashable {
     // MARK: Opening a connection
 
     /// No TCP connection: the name does not resolve, nobody listens there, or nobody answered in time.
@@ -111,7 +111,7 @@ public enum AMQPError: Error, Sendable {
     }
 
     /// Why one endpoint could not be connected to.
-    public struct EndpointFailure: Sendable {
+    public struct EndpointFailure: Sendable, Hashable {
         /// The endpoint's host, port and virtual host.
         public let endpoint: String
         /// The last error there; while the first attempt goes on, that it does.
@@ -178,7 +178,12 @@ extension AMQPError {
             .refused(let code, _, _, _):
             code
         case .notSent(let cause), .unconfirmed(let cause): cause.replyCode
-        default: nil
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .tooFewChannels, .notConnected,
+            .setUpFailed, .poolNotRunning, .poolEnded, .connectionLost, .heartbeatTimeout, .connectionClosed,
+            .channelClosed, .channelLost, .protocolViolation, .timedOut, .cancelled, .blocked, .overloaded,
+            .tooManyChannels, .invalidArgument, .unencodable, .messageTooLarge, .propertiesRefused,
+            .confirmsNotSelected, .nacked:
+            nil
         }
     }
 
@@ -188,7 +193,11 @@ extension AMQPError {
         case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .protocolViolation,
             .channelClosedByBroker, .channelClosed, .channelLost, .topologyRefused:
             true
-        default: false
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed, .tooFewChannels,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .timedOut, .cancelled,
+            .blocked, .overloaded, .tooManyChannels, .invalidArgument, .unencodable, .messageTooLarge,
+            .propertiesRefused, .confirmsNotSelected, .returned, .nacked, .refused, .notSent, .unconfirmed:
+            false
         }
     }
 
@@ -196,7 +205,13 @@ extension AMQPError {
     public var cause: AMQPError {
         switch self {
         case .notSent(let cause), .unconfirmed(let cause): cause.cause
-        default: self
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed, .tooFewChannels,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .connectionLost,
+            .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .channelClosedByBroker, .channelClosed,
+            .channelLost, .topologyRefused, .protocolViolation, .timedOut, .cancelled, .blocked, .overloaded,
+            .tooManyChannels, .invalidArgument, .unencodable, .messageTooLarge, .propertiesRefused,
+            .confirmsNotSelected, .returned, .nacked, .refused:
+            self
         }
     }
 }

@@ -6,9 +6,9 @@ import Synchronization
 /// that is named is concerned.
 ///
 /// Of several candidates it is the turn of each. Where there is none nothing happens.
-extension Fault {
+extension Chaos.Fault {
     /// All of them, named `connection-closed` and so on.
-    public static func administration(_ broker: LocalBroker, virtualHost: String = "/") -> [Fault] {
+    public static func administration(_ broker: LocalBroker, virtualHost: String = "/") -> [Chaos.Fault] {
         [
             connectionClosed(broker, virtualHost: virtualHost), connectionDropped(broker, virtualHost: virtualHost),
             channelClosed(broker, virtualHost: virtualHost), queueDeleted(broker, virtualHost: virtualHost),
@@ -20,9 +20,9 @@ extension Fault {
         _ broker: LocalBroker,
         virtualHost: String = "/",
         where isCandidate: @escaping @Sendable (ConnectionInfo) -> Bool = { _ in true }
-    ) -> Fault {
+    ) -> Chaos.Fault {
         let turn = Turn()
-        return Fault("connection-closed") { _ in
+        return Chaos.Fault("connection-closed") { _ in
             try await ifThere { () async throws(LocalBrokerError) in
                 let all = try await broker.connections(virtualHost: virtualHost).filter(isCandidate).map(\.name)
                 if let name = turn.next(of: all.sorted()) { try await broker.closeConnection(name) }
@@ -35,9 +35,9 @@ extension Fault {
         _ broker: LocalBroker,
         virtualHost: String = "/",
         where isCandidate: @escaping @Sendable (ConnectionInfo) -> Bool = { _ in true }
-    ) -> Fault {
+    ) -> Chaos.Fault {
         let turn = Turn()
-        return Fault("connection-dropped") { _ in
+        return Chaos.Fault("connection-dropped") { _ in
             try await ifThere { () async throws(LocalBrokerError) in
                 let all = try await broker.connections(virtualHost: virtualHost).filter(isCandidate).map(\.name)
                 if let name = turn.next(of: all.sorted()) { try await broker.dropConnection(name) }
@@ -50,9 +50,9 @@ extension Fault {
         _ broker: LocalBroker,
         virtualHost: String = "/",
         where isCandidate: @escaping @Sendable (ChannelInfo) -> Bool = { _ in true }
-    ) -> Fault {
+    ) -> Chaos.Fault {
         let turn = Turn()
-        return Fault("channel-closed") { _ in
+        return Chaos.Fault("channel-closed") { _ in
             try await ifThere { () async throws(LocalBrokerError) in
                 let all = try await broker.channels(virtualHost: virtualHost).filter(isCandidate)
                     .sorted { ($0.connection, $0.number) < ($1.connection, $1.number) }
@@ -68,9 +68,9 @@ extension Fault {
         _ broker: LocalBroker,
         virtualHost: String = "/",
         where isCandidate: @escaping @Sendable (QueueInfo) -> Bool = { _ in true }
-    ) -> Fault {
+    ) -> Chaos.Fault {
         let turn = Turn()
-        return Fault("queue-deleted") { _ in
+        return Chaos.Fault("queue-deleted") { _ in
             try await ifThere { () async throws(LocalBrokerError) in
                 let all = try await broker.queues(virtualHost: virtualHost).filter(isCandidate).map(\.name)
                 if let name = turn.next(of: all.sorted()) {

@@ -4,13 +4,13 @@ public import SupervisionTesting
 /// What happens to a broker. Give these a broker of their own: all of its clients notice.
 ///
 /// A fault that finds the broker in the hands of another one (to be paused while it restarts) does nothing.
-extension Fault {
+extension Chaos.Fault {
     /// All that leaves the broker with what it stored, named `broker-paused` and so on: ``brokerWiped(_:)`` is not among them.
     ///
     /// - Parameters:
     ///   - broker: A broker of the test's own.
     ///   - duration: How long those last that last for a while.
-    public static func broker(_ broker: LocalBroker, for duration: Duration = .seconds(1)) -> [Fault] {
+    public static func broker(_ broker: LocalBroker, for duration: Duration = .seconds(1)) -> [Chaos.Fault] {
         [
             brokerPaused(broker, for: duration), brokerKilled(broker), brokerRestarted(broker),
             memoryAlarm(broker, for: duration),
@@ -18,8 +18,8 @@ extension Fault {
     }
 
     /// The broker is frozen for a while, its sockets stay open: `broker-paused`.
-    public static func brokerPaused(_ broker: LocalBroker, for duration: Duration = .seconds(1)) -> Fault {
-        Fault("broker-paused") { _ in
+    public static func brokerPaused(_ broker: LocalBroker, for duration: Duration = .seconds(1)) -> Chaos.Fault {
+        Chaos.Fault("broker-paused") { _ in
             try await ifThere { () async throws(LocalBrokerError) in try await broker.pause() }
             await pass(duration)
             try await ifThere { () async throws(LocalBrokerError) in try await broker.resume() }
@@ -29,8 +29,8 @@ extension Fault {
     /// `kill -9`, and a start with what had been written by then: `broker-killed`.
     ///
     /// - Parameter duration: How long it is away, in addition to the seconds that its start takes.
-    public static func brokerKilled(_ broker: LocalBroker, for duration: Duration = .zero) -> Fault {
-        Fault("broker-killed") { _ in
+    public static func brokerKilled(_ broker: LocalBroker, for duration: Duration = .zero) -> Chaos.Fault {
+        Chaos.Fault("broker-killed") { _ in
             try await ifThere { () async throws(LocalBrokerError) in try await broker.kill() }
             await pass(duration)
             try await ifThere { () async throws(LocalBrokerError) in try await broker.startAgain() }
@@ -38,23 +38,23 @@ extension Fault {
     }
 
     /// It stops as an operator would stop it, and starts again: `broker-restarted`.
-    public static func brokerRestarted(_ broker: LocalBroker) -> Fault {
-        Fault("broker-restarted") { _ in
+    public static func brokerRestarted(_ broker: LocalBroker) -> Chaos.Fault {
+        Chaos.Fault("broker-restarted") { _ in
             await broker.stop()
             try await ifThere { () async throws(LocalBrokerError) in try await broker.startAgain() }
         }
     }
 
     /// It is killed and comes back empty, without queues, exchanges, messages and virtual hosts: `broker-wiped`.
-    public static func brokerWiped(_ broker: LocalBroker) -> Fault {
-        Fault("broker-wiped") { _ in
+    public static func brokerWiped(_ broker: LocalBroker) -> Chaos.Fault {
+        Chaos.Fault("broker-wiped") { _ in
             try await ifThere { () async throws(LocalBrokerError) in try await broker.wipe() }
         }
     }
 
     /// It has no memory left for a while, and blocks whoever publishes: `memory-alarm`.
-    public static func memoryAlarm(_ broker: LocalBroker, for duration: Duration = .seconds(1)) -> Fault {
-        Fault("memory-alarm") { _ in
+    public static func memoryAlarm(_ broker: LocalBroker, for duration: Duration = .seconds(1)) -> Chaos.Fault {
+        Chaos.Fault("memory-alarm") { _ in
             try await ifThere { () async throws(LocalBrokerError) in try await broker.setMemoryAlarm(true) }
             await pass(duration)
             try await ifThere { () async throws(LocalBrokerError) in try await broker.setMemoryAlarm(false) }
@@ -72,9 +72,9 @@ extension Fault {
         _ cluster: LocalBrokerCluster,
         holding queue: @escaping @Sendable () -> String? = { nil },
         for duration: Duration = .zero
-    ) -> Fault {
+    ) -> Chaos.Fault {
         let turn = Turn()
-        return Fault("node-killed") { _ in
+        return Chaos.Fault("node-killed") { _ in
             var victim = turn.next(of: cluster.nodes.count) ?? 0
             if let queue = queue(), let home = try await cluster.place(of: queue)?.leader { victim = home }
             try await ifThere { () async throws(LocalBrokerError) in try await cluster.nodes[victim].kill() }

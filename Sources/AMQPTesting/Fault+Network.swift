@@ -2,7 +2,7 @@ public import LocalBroker
 public import SupervisionTesting
 
 /// What a network does, with the clients connected through a ``FaultProxy``.
-extension Fault {
+extension Chaos.Fault {
     /// All of the network, named `network-cut` and so on.
     ///
     /// - Parameters:
@@ -13,7 +13,7 @@ extension Fault {
         _ proxy: FaultProxy,
         _ name: String = "network",
         for duration: Duration = .seconds(1)
-    ) -> [Fault] {
+    ) -> [Chaos.Fault] {
         [
             connectionCut(proxy).named("\(name)-cut"),
             connectionCut(proxy, .finish).named("\(name)-finished"),
@@ -28,19 +28,19 @@ extension Fault {
     /// The oldest connection ends: `network-cut`.
     ///
     /// - Parameter how: By RST, or by FIN.
-    public static func connectionCut(_ proxy: FaultProxy, _ how: FaultProxy.Cut = .reset) -> Fault {
-        Fault("network-cut") { _ in
+    public static func connectionCut(_ proxy: FaultProxy, _ how: FaultProxy.Cut = .reset) -> Chaos.Fault {
+        Chaos.Fault("network-cut") { _ in
             if let oldest = await proxy.connections.first { await proxy.cut(how, on: .connection(oldest.id)) }
         }
     }
 
     /// All connections end at once: `network-all-cut`.
-    public static func allConnectionsCut(_ proxy: FaultProxy, _ how: FaultProxy.Cut = .reset) -> Fault {
-        Fault("network-all-cut") { _ in await proxy.cut(how, on: .open) }
+    public static func allConnectionsCut(_ proxy: FaultProxy, _ how: FaultProxy.Cut = .reset) -> Chaos.Fault {
+        Chaos.Fault("network-all-cut") { _ in await proxy.cut(how, on: .open) }
     }
 
     /// Nothing gets through in either direction for a while, and nothing is lost: `network-stalled`.
-    public static func networkStalled(_ proxy: FaultProxy, for duration: Duration = .seconds(1)) -> Fault {
+    public static func networkStalled(_ proxy: FaultProxy, for duration: Duration = .seconds(1)) -> Chaos.Fault {
         conditions("network-stalled", .stalled, proxy, duration)
     }
 
@@ -48,7 +48,7 @@ extension Fault {
     /// something are reset at the end, if nobody gave them up before.
     ///
     /// Clients notice by their heartbeats: give them shorter ones than the fault lasts.
-    public static func networkHalfOpen(_ proxy: FaultProxy, for duration: Duration = .seconds(1)) -> Fault {
+    public static func networkHalfOpen(_ proxy: FaultProxy, for duration: Duration = .seconds(1)) -> Chaos.Fault {
         conditions("network-half-open", .halfOpen, proxy, duration)
     }
 
@@ -57,13 +57,13 @@ extension Fault {
         _ proxy: FaultProxy,
         _ conditions: NetworkConditions = NetworkConditions(delay: .milliseconds(50), bytesPerSecond: 256 << 10),
         for duration: Duration = .seconds(1)
-    ) -> Fault {
+    ) -> Chaos.Fault {
         self.conditions("network-slow", conditions, proxy, duration)
     }
 
     /// All connections end, and for a while nobody listens: `network-refused`.
-    public static func connectionsRefused(_ proxy: FaultProxy, for duration: Duration = .seconds(1)) -> Fault {
-        Fault("network-refused") { _ in
+    public static func connectionsRefused(_ proxy: FaultProxy, for duration: Duration = .seconds(1)) -> Chaos.Fault {
+        Chaos.Fault("network-refused") { _ in
             try await proxy.setNewConnections(.refused)
             await proxy.cut(.reset, on: .open)
             await pass(duration)
@@ -76,8 +76,8 @@ extension Fault {
         _ conditions: NetworkConditions,
         _ proxy: FaultProxy,
         _ duration: Duration
-    ) -> Fault {
-        Fault(name) { _ in
+    ) -> Chaos.Fault {
+        Chaos.Fault(name) { _ in
             await proxy.set(conditions)
             await pass(duration)
             await proxy.heal()

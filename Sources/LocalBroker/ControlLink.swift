@@ -45,7 +45,7 @@ final class ControlLink: Sendable {
     deinit { channel.close(promise: nil) }
 
     /// Lets the process at the other end go on, which waits for it.
-    func letGo() { channel.writeAndFlush(ControlOutput.text("go\n"), promise: nil) }
+    func begin() { channel.writeAndFlush(ControlOutput.text("go\n"), promise: nil) }
 
     /// - Throws: ``LocalBrokerError/notRunning`` when the link is or gets closed, `requestTimedOut`, `requestFailed`,
     ///   `cancelled`.

@@ -112,11 +112,11 @@ public actor LocalBroker: Worker {
     private let options: Options
     private let installation: Installation
     private let nodeFolder: NodeFolder
-    private let janitor: Janitor
+    private let watchdog: CleanupWatchdog
     private var state: State = .stopped
     /// What `run()` waits for: succeeds at the shutdown, fails at an unexpected end.
-    private var fate: EventLoopPromise<Void>
-    private var isFateSealed = false
+    private var outcome: EventLoopPromise<Void>
+    private var hasEnded = false
     private var versions = NodeVersions(rabbitMQ: BrokerVersion(0), erlang: BrokerVersion(0))
 
     /// Starts a broker, and returns when it accepts connections.
@@ -156,7 +156,7 @@ public actor LocalBroker: Worker {
         }
     }
 
-    deinit { fate.succeed() }
+    deinit { outcome.succeed() }
 
     private init(
         _ options: Options,
@@ -175,9 +175,9 @@ public actor LocalBroker: Worker {
             }
         self.nodeFolder = NodeFolder(in: options.parentFolder, distribution: distribution)
         self.folder = nodeFolder.path
-        self.janitor = try Janitor(folder: nodeFolder.path, keepsFiles: options.keepsFiles)
+        self.watchdog = try CleanupWatchdog(folder: nodeFolder.path, keepsFiles: options.keepsFiles)
         // From here on the end of this actor fulfils it: one that nobody fulfils ends the process.
-        fate = makeFate()
+        outcome = makeOutcome()
         let tlsConfiguration = tlsPort.flatMap { options.tls?.configuration(port: $0) } ?? ""
         try nodeFolder.prepare(
             port: port,
@@ -222,10 +222,10 @@ public actor LocalBroker: Worker {
             guard try LoopbackPort.isFree(UInt16(port), reusing: true) else { throw .portInUse(port) }
         }
         state = .changing
-        if isFateSealed { fate = makeFate() }
-        isFateSealed = false
+        if hasEnded { outcome = makeOutcome() }
+        hasEnded = false
         do throws(LocalBrokerError) {
-            let node = try await Node(installation, folder: nodeFolder, janitor: janitor)
+            let node = try await Node(installation, folder: nodeFolder, watchdog: watchdog)
             versions = try await node.waitUntilReady(within: options.startTimeout, folder: nodeFolder)
             guard case .changing = state else {
                 await node.kill()
@@ -294,11 +294,11 @@ public actor LocalBroker: Worker {
     public func shutdown() async {
         let node = runningNode
         state = .shutDown
-        fate.succeed()
+        outcome.succeed()
         if let node { await node.kill() }
-        janitor.release()
+        watchdog.release()
         do {
-            _ = try await janitor.ended.value(within: options.stopTimeout, orThrow: .notRunning, cancellable: false)
+            _ = try await watchdog.ended.value(within: options.stopTimeout, orThrow: .notRunning, cancellable: false)
         } catch {
             options.logger?.warning("the broker's folder may not be removed yet", metadata: ["folder": "\(folder)"])
         }
@@ -313,8 +313,8 @@ public actor LocalBroker: Worker {
     private func ended(_ node: Node, _ status: ExitStatus) {
         guard case .running(let current) = state, current === node else { return }
         state = .stopped
-        fate.fail(LocalBrokerError.endedUnexpectedly(status))
-        isFateSealed = true
+        outcome.fail(LocalBrokerError.endedUnexpectedly(status))
+        hasEnded = true
         options.logger?.warning("broker ended unexpectedly", metadata: ["port": "\(port)", "status": "\(status)"])
     }
 
@@ -338,7 +338,7 @@ public actor LocalBroker: Worker {
     public func run() async throws {
         if case .shutDown = state { return }
         do {
-            try await fate.futureResult.value(within: .seconds(1 << 31), orThrow: .cancelled)
+            try await outcome.futureResult.value(within: .seconds(1 << 31), orThrow: .cancelled)
         } catch .cancelled {
             throw CancellationError()
         }
@@ -370,6 +370,6 @@ func prepareEventLoops() throws(LocalBrokerError) {
     if let error { throw .cannotPrepare(path: "the event loops", reason: String(cString: strerror(error))) }
 }
 
-private func makeFate() -> EventLoopPromise<Void> {
+private func makeOutcome() -> EventLoopPromise<Void> {
     MultiThreadedEventLoopGroup.singleton.next().makePromise(of: Void.self)
 }

@@ -16,9 +16,9 @@ final class Node: Sendable {
 
     /// Starts the process; RabbitMQ is not up when this returns. See ``waitUntilReady(within:folder:)``.
     ///
-    /// The process first waits, as a shell, until the janitor knows its number: should we be killed in between, it
+    /// The process first waits, as a shell, until the watchdog knows its number: should we be killed in between, it
     /// sees the end of the socket, and ends.
-    init(_ installation: Installation, folder: NodeFolder, janitor: Janitor) async throws(LocalBrokerError) {
+    init(_ installation: Installation, folder: NodeFolder, watchdog: CleanupWatchdog) async throws(LocalBrokerError) {
         let pair = try DescriptorPair()
         defer { _ = close(pair.child) }
         let process: ChildProcess
@@ -33,14 +33,14 @@ final class Node: Sendable {
                 environment: folder.environment(),
                 output: folder.console,
                 descriptor: (ours: pair.child, childs: 3),
-                // Weak: that the janitor is let go of is what ends this very process.
-                onEnd: { [weak janitor] in janitor?.forget($0) }
+                // Weak: that the watchdog is let go of is what ends this very process.
+                onEnd: { [weak watchdog] in watchdog?.forget($0) }
             )
         } catch {
             _ = close(pair.here)
             throw error
         }
-        janitor.adopt(process.id)
+        watchdog.adopt(process.id)
         self.process = process
         do {
             control = try await ControlLink(descriptor: pair.here)
@@ -48,7 +48,7 @@ final class Node: Sendable {
             process.signal(SIGKILL)
             throw error
         }
-        control.letGo()
+        control.begin()
     }
 
     /// Waits until RabbitMQ accepts connections, and tells what it runs. Whatever else happens, the process is killed.

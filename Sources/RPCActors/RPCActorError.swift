@@ -2,7 +2,7 @@ public import Distributed
 public import RPCCaller
 
 /// How a call of a remote actor ended without a result or an error of its method's own.
-public enum RPCActorError: DistributedActorSystemError, Sendable {
+public enum RPCActorError: DistributedActorSystemError, Sendable, Equatable {
     /// Nobody has the actor: its service is unknown to the broker, its node has no such actor, or its node has been gone for long.
     /// Nothing was processed.
     case noProcess(ActorAddress)
@@ -88,7 +88,7 @@ extension RemoteExit: CustomStringConvertible {
 }
 
 /// Why a local process ended that was linked to a remote actor.
-public struct LinkedActorExited: Error, Sendable, CustomStringConvertible {
+public struct LinkedActorExited: Error, Sendable, Hashable, CustomStringConvertible {
     /// The actor.
     public let actor: ActorAddress
     /// How it ended.

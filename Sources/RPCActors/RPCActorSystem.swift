@@ -504,7 +504,10 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
             case .thrown: return thrown(failure)
             default: return RPCActorError.rpc(error)
             }
-        default: return RPCActorError.rpc(error)
+        case .noReceiver, .accessRefused, .timeout, .cancelled, .connectionLost, .replyQueueLost, .callerRestarted,
+            .overloaded, .blocked, .notConnected, .rejectedByBroker, .invalidRequest, .unexpectedContentType,
+            .undecodableReply:
+            return RPCActorError.rpc(error)
         }
     }
 

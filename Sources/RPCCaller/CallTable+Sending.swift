@@ -120,7 +120,7 @@ extension CallTable {
     func pause(_ retry: PendingTable<PendingCall>.Retry, _ error: RPCError) {
         let delay = retry.call.options.retry.delay(after: retry.attempts)
         counters.retried()
-        guard Moment.now + delay < retry.call.deadline else {
+        guard CompactInstant.now + delay < retry.call.deadline else {
             if let ending = release({ $0.pending.remove(retry.id) }) {
                 ending.call.end(.failed(error.after(ending.doubt)))
             }
@@ -143,7 +143,7 @@ extension CallTable {
             given = nil
             let next = state.withLock { state -> Taken? in
                 guard let way = state.route(through: channel) else { return nil }
-                return state.pending.takeFirstQueued(route: way.route, now: Moment.now)
+                return state.pending.takeFirstQueued(route: way.route, now: CompactInstant.now)
                     .map { Taken(submission: $0, replyTo: way.replyTo) }
             }
             guard let next else { break }
@@ -161,7 +161,7 @@ extension CallTable {
         }
         guard isStarting else { return }
         // Detached: it must not inherit the priority, the cancellation or the locals of a call.
-        let pump = Task.detached { [weak self, registry] in
+        let channelWaiter = Task.detached { [weak self, registry] in
             while !Task.isCancelled, !registry.isEnded {
                 let channel = try? await registry.next(before: .now + .seconds(60))
                 guard let self else { return }
@@ -170,10 +170,10 @@ extension CallTable {
             }
         }
         let isOver = state.withLock { state in
-            if state.isWaitingForChannel { state.pump = pump }
+            if state.isWaitingForChannel { state.channelWaiter = channelWaiter }
             return state.pending.isClosed
         }
-        if isOver { pump.cancel() }
+        if isOver { channelWaiter.cancel() }
     }
 
     private func stopWaitingIfDone() -> Bool {

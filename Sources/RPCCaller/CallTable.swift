@@ -19,7 +19,7 @@ final class CallTable: Sendable {
         var channels: [ObjectIdentifier: AttachedChannel] = [:]
         var lastChannel: UInt32 = 0
         var isWaitingForChannel = false
-        var pump: Task<Void, Never>?
+        var channelWaiter: Task<Void, Never>?
 
         /// Whether a reply to what is sent now would reach us.
         var canBeAnswered: Bool {
@@ -113,7 +113,7 @@ final class CallTable: Sendable {
     /// Takes a call in and sends it, or lets it wait for a channel.
     func begin(_ call: PendingCall) {
         let channel = registry.pick()
-        let now = Moment.now
+        let now = CompactInstant.now
         let taken = Result { () throws(PendingTable<PendingCall>.Refusal) -> Taken? in
             try state.withLock { state throws(PendingTable<PendingCall>.Refusal) in
                 let way = channel.flatMap { state.route(through: $0) }
@@ -185,7 +185,7 @@ final class CallTable: Sendable {
     private func expire() {
         let (expired, wasFull, next) = release { state in
             let wasFull = state.pending.isFull
-            let expired = state.pending.expire(at: Moment.now)
+            let expired = state.pending.expire(at: CompactInstant.now)
             return (expired, wasFull, state.pending.earliestDeadline)
         }
         if let next { timer.withLock { $0 }?.arm(next) }
@@ -241,17 +241,17 @@ final class CallTable: Sendable {
 
     /// Ends every call, and takes no more in.
     func close(_ reason: ExitReason) {
-        let (endings, pump) = state.withLock { state in
-            defer { state.pump = nil }
+        let (endings, channelWaiter) = state.withLock { state in
+            defer { state.channelWaiter = nil }
             if !state.pending.isClosed {
                 switch state.replies {
                 case .queue: abandoned.add(state.replyQueue.name)
                 case .direct: break
                 }
             }
-            return (state.pending.close(), state.pump)
+            return (state.pending.close(), state.channelWaiter)
         }
-        pump?.cancel()
+        channelWaiter?.cancel()
         timer.withLock { timer in
             timer?.cancel()
             timer = nil

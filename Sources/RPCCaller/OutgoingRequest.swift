@@ -10,7 +10,7 @@ struct OutgoingRequest: Sendable {
     var contentType: String?
     var headers = FieldTable()
     var body = ByteBuffer()
-    var deadline: Moment
+    var deadline: CompactInstant
 }
 
 extension OutgoingRequest {
@@ -23,7 +23,7 @@ extension OutgoingRequest {
             contentType: request.contentType,
             headers: request.headers,
             body: request.body,
-            deadline: Moment(request.deadline)
+            deadline: CompactInstant(request.deadline)
         )
     }
 

@@ -41,7 +41,7 @@ final class PendingCall: Sendable {
     }
 
     var kind: CallKind { request.kind }
-    var deadline: Moment { request.deadline }
+    var deadline: CompactInstant { request.deadline }
 
     // MARK: What was written of it
 

@@ -34,8 +34,8 @@ struct PendingTable<Call: Sendable>: Sendable {
     fileprivate struct Entry: Sendable {
         let kind: Kind
         let call: Call
-        let deadline: Moment
-        let began: Moment
+        let deadline: CompactInstant
+        let began: CompactInstant
         var phase = Phase.waiting
         var doubt: Doubt?
         var retriesLeft: Int16
@@ -145,7 +145,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     var remembered: Int { max(entries.count, line.count, deadlines.count) }
 
     /// The next deadline to look at.
-    var earliestDeadline: Moment? { deadlines.earliest }
+    var earliestDeadline: CompactInstant? { deadlines.earliest }
 
     // MARK: Looking at it
 
@@ -155,7 +155,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     /// The calls and casts that have waited longest. Walks the table.
     func oldest(
         _ limit: Int,
-        at now: Moment,
+        at now: CompactInstant,
         _ names: (Call) -> (destination: String, procedure: String?)
     ) -> [CallInFlight] {
         var oldest = Oldest<CallInFlight>(limit: limit)
@@ -174,9 +174,9 @@ struct PendingTable<Call: Sendable>: Sendable {
         _ id: RequestID,
         kind: Kind,
         call: Call,
-        deadline: Moment,
+        deadline: CompactInstant,
         retries: Int = 0,
-        now: Moment = .now
+        now: CompactInstant = .now
     ) throws(Refusal) {
         try admit()
         entries[id] = Entry(
@@ -195,10 +195,10 @@ struct PendingTable<Call: Sendable>: Sendable {
         _ id: RequestID,
         kind: Kind,
         call: Call,
-        deadline: Moment,
+        deadline: CompactInstant,
         retries: Int,
         route: UInt32?,
-        now: Moment
+        now: CompactInstant
     ) throws(Refusal) -> Submission? {
         guard let route, line.isEmpty, submitted < limit else {
             try begin(id, kind: kind, call: call, deadline: deadline, retries: retries, now: now)
@@ -245,7 +245,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     }
 
     /// Takes out everything whose deadline has passed.
-    mutating func expire(at now: Moment) -> [Ending] {
+    mutating func expire(at now: CompactInstant) -> [Ending] {
         var expired: [Ending] = []
         while let id = deadlines.popDue(at: now) {
             if let ending = remove(id) { expired.append(ending) }
@@ -292,7 +292,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     // MARK: Sending
 
     /// Takes an entry to be handed to a channel. `nil`: it has ended, is on its way already, or there is no place for it.
-    mutating func take(_ id: RequestID, route: UInt32 = 0, now: Moment) -> Submission? {
+    mutating func take(_ id: RequestID, route: UInt32 = 0, now: CompactInstant) -> Submission? {
         guard submitted < limit, var entry = entries[id], entry.phase == .waiting else { return nil }
         defer { entries[id] = entry }
         return submit(&entry, id, route: route, now: now)
@@ -302,7 +302,7 @@ struct PendingTable<Call: Sendable>: Sendable {
         _ entry: inout Entry,
         _ id: RequestID,
         route: UInt32,
-        now: Moment
+        now: CompactInstant
     ) -> Submission {
         entry.phase = .submitted
         entry.attempts += 1
@@ -333,7 +333,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     var isQueueEmpty: Bool { line.isEmpty }
 
     /// Takes the first in line that still waits.
-    mutating func takeFirstQueued(route: UInt32 = 0, now: Moment) -> Submission? {
+    mutating func takeFirstQueued(route: UInt32 = 0, now: CompactInstant) -> Submission? {
         guard submitted < limit else { return nil }
         while let id = line.popFirst() {
             if let submission = take(id, route: route, now: now) { return submission }
@@ -395,7 +395,7 @@ extension PendingTable.Ending {
 extension PendingTable.Entry {
     fileprivate func inFlight(
         _ id: RequestID,
-        at now: Moment,
+        at now: CompactInstant,
         _ names: (destination: String, procedure: String?)
     ) -> CallInFlight {
         CallInFlight(

@@ -43,7 +43,7 @@ extension RPCCaller {
         )
         guard let table = current.value else { return look }
         look.state = table.callerState
-        let now = Moment.now
+        let now = CompactInstant.now
         table.state.withLock { state in
             look.replyConsumers = state.replyQueue.consuming.count
             look.waiting = state.pending.count - state.pending.submittedCount

@@ -153,7 +153,7 @@ extension RPCCaller {
                 destination: isQueue ? nil : request.destination,
                 procedure: request.procedure,
                 replyTo: request.kind == .call ? configuration.names.replyQueue(of: service, id: id) : nil,
-                remaining: request.kind == .call ? Moment.now.duration(to: request.deadline) : nil,
+                remaining: request.kind == .call ? CompactInstant.now.duration(to: request.deadline) : nil,
                 contentType: request.contentType,
                 headers: request.headers,
                 body: request.body
@@ -178,9 +178,9 @@ extension RPCCaller {
     }
 
     /// The end of a call that is made now: its own timeout, or what is left of the request that this task works for.
-    func deadline(after timeout: Duration) throws(RPCError) -> Moment {
+    func deadline(after timeout: Duration) throws(RPCError) -> CompactInstant {
         if Task.isCancelled { throw .cancelled(requestMayHaveBeenDelivered: false) }
-        let now = Moment.now
+        let now = CompactInstant.now
         var deadline = now + min(timeout, .milliseconds(RequestMessage.maximumTimeoutMilliseconds))
         if let inherited = RPCDeadline.inherited, inherited < deadline { deadline = inherited }
         guard deadline > now else { throw .timeout(requestMayHaveBeenDelivered: false) }
@@ -227,7 +227,7 @@ extension RPCCaller {
 
     private nonisolated(nonsending) func table(
         otherThan ended: CallTable?,
-        before deadline: Moment
+        before deadline: CompactInstant
     ) async throws(RPCError) -> CallTable {
         // The one that took the last call is nearly always the one. When it has ended, it says so.
         if let table = lastTable.withLock({ $0 }), table !== ended { return table }

@@ -5,7 +5,7 @@ import Synchronization
 /// Who is served at present, as the broker said within the last second.
 final class ServedDestinations: Sendable {
     private struct Look {
-        let time: Moment
+        let time: CompactInstant
         let look: Task<Bool, Never>
     }
 
@@ -21,10 +21,10 @@ final class ServedDestinations: Sendable {
     /// - Parameter consumers: asks the broker; `nil` where it does not know.
     func isUnserved(
         _ destination: String,
-        before deadline: Moment,
+        before deadline: CompactInstant,
         consumers: @escaping @Sendable (_ timeout: Duration) async -> Int?
     ) async -> Bool {
-        let now = Moment.now
+        let now = CompactInstant.now
         let known = looks.withLock { looks in
             looks[destination].flatMap { $0.time.duration(to: now) < Self.age ? $0.look : nil }
         }
@@ -43,7 +43,7 @@ final class ServedDestinations: Sendable {
 
 extension CallTable {
     /// Whether a service's queue exists and nobody consumes it.
-    func isUnserved(_ destination: String, before deadline: Moment) async -> Bool {
+    func isUnserved(_ destination: String, before deadline: CompactInstant) async -> Bool {
         await served.isUnserved(destination, before: deadline) { [registry, settings] timeout in
             // Not connected: that is what the call will be told.
             guard let connection = registry.pick()?.connection,

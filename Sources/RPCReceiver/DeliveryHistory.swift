@@ -90,7 +90,7 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
         /// How often its handler failed and it went back to its queue.
         var requeues = 0
         /// When its caller gives up, counted from its first delivery here.
-        var deadline: Moment?
+        var deadline: CompactInstant?
         var serial: UInt64 = 0
     }
 
@@ -101,7 +101,7 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
     /// Oldest first. Has leftovers of what was marked anew.
     private var order: [(key: Key, serial: UInt64)] = []
     private var lastSerial: UInt64 = 0
-    private var directRefusedUntil: Moment?
+    private var directRefusedUntil: CompactInstant?
 
     /// How many requests are remembered beyond the answers of open channels.
     static var markLimit: Int { 4096 }
@@ -123,7 +123,7 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
     var count: Int { marks.count + rings.values.reduce(0) { $0 + $1.answers.count } }
 
     /// An answer is about to be sent. Returns whether it has to be sent alone, in which case it is not remembered.
-    mutating func answering(_ key: Key, _ reply: ReplyMessage, on channel: ChannelID, at now: Moment) -> Bool {
+    mutating func answering(_ key: Key, _ reply: ReplyMessage, on channel: ChannelID, at now: CompactInstant) -> Bool {
         if let until = directRefusedUntil, key.isAnsweredDirectly {
             if now < until { return true }
             directRefusedUntil = nil
@@ -147,7 +147,7 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
     }
 
     /// A channel is over.
-    mutating func closed(_ channel: ChannelID, _ end: ChannelEnd, at now: Moment) {
+    mutating func closed(_ channel: ChannelID, _ end: ChannelEnd, at now: CompactInstant) {
         guard let ring = rings.removeValue(forKey: channel) else { return }
         switch end {
         case .clean: return
@@ -164,7 +164,7 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
         }
     }
 
-    private mutating func suspect(_ answer: Answer, at now: Moment) {
+    private mutating func suspect(_ answer: Answer, at now: CompactInstant) {
         change(answer.key) { mark in
             if case .refused = mark.standing { return }
             mark.standing = .suspect(answer)
@@ -173,7 +173,7 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
     }
 
     /// What is refused to one client of a broker's node is likely to be refused to its others.
-    private mutating func avoid(_ key: Key, at now: Moment) {
+    private mutating func avoid(_ key: Key, at now: CompactInstant) {
         if key.isAnsweredDirectly { directRefusedUntil = now + Self.directMemory }
     }
 
@@ -186,12 +186,12 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
     }
 
     /// The channel of a request that was not answered is over: the broker delivers it again, and counts its time anew then.
-    mutating func left(_ key: Key, deadline: Moment) {
+    mutating func left(_ key: Key, deadline: CompactInstant) {
         change(key) { $0.deadline = min($0.deadline ?? deadline, deadline) }
     }
 
     /// How often a handler failed with a request that was delivered again, and when its caller gives up, as far as is known here.
-    func record(of key: Key) -> (requeues: Int, deadline: Moment?) {
+    func record(of key: Key) -> (requeues: Int, deadline: CompactInstant?) {
         marks[key].map { ($0.requeues, $0.deadline) } ?? (0, nil)
     }
 
@@ -219,7 +219,7 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
     }
 
     /// The broker refused an answer that was sent alone.
-    mutating func refused(_ key: Key, _ text: String, at now: Moment) {
+    mutating func refused(_ key: Key, _ text: String, at now: CompactInstant) {
         change(key) { $0.standing = .refused(text) }
         avoid(key, at: now)
     }

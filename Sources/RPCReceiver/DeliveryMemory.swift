@@ -15,7 +15,7 @@ final class DeliveryMemory: Sendable {
 
     /// An answer is about to be sent. Returns whether it has to be sent alone.
     func answering(_ key: Key, _ reply: ReplyMessage, on channel: ObjectIdentifier) -> Bool {
-        let now = Moment.now
+        let now = CompactInstant.now
         return history.withLock { $0.answering(key, reply, on: channel, at: now) }
     }
 
@@ -30,7 +30,7 @@ final class DeliveryMemory: Sendable {
     }
 
     /// A request was not answered on its channel, and its caller waits until then.
-    func left(_ key: Key, deadline: Moment) {
+    func left(_ key: Key, deadline: CompactInstant) {
         history.withLock { $0.left(key, deadline: deadline) }
     }
 
@@ -40,7 +40,7 @@ final class DeliveryMemory: Sendable {
     }
 
     /// How often a handler failed with a request that was delivered again, and when its caller gives up, as far as is known.
-    func record(of key: Key) -> (requeues: Int, deadline: Moment?) {
+    func record(of key: Key) -> (requeues: Int, deadline: CompactInstant?) {
         history.withLock { $0.record(of: key) }
     }
 

@@ -73,7 +73,11 @@ actor IsolatedReplies {
                 await end()
                 return .refused("\(error.cause)")
             case .unencodable, .messageTooLarge, .propertiesRefused: return .refused("\(error.cause)")
-            default:
+            case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed,
+                .tooFewChannels, .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded,
+                .connectionLost, .heartbeatTimeout, .connectionClosed, .channelClosed, .channelLost,
+                .protocolViolation, .timedOut, .cancelled, .blocked, .overloaded, .tooManyChannels, .invalidArgument,
+                .confirmsNotSelected, .notSent, .unconfirmed:
                 await end()
                 return .unknown("\(error)")
             }
@@ -108,7 +112,12 @@ extension DeliveryHistory.ChannelEnd {
         case .connectionClosedByBroker(320, _): self = .lost
         case .channelClosedByBroker, .connectionClosedByBroker, .topologyRefused: self = .refused
         case .channelClosed, .connectionClosed: self = .clean
-        default: self = .lost
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed, .tooFewChannels,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .connectionLost,
+            .heartbeatTimeout, .channelLost, .protocolViolation, .timedOut, .cancelled, .blocked, .overloaded,
+            .tooManyChannels, .invalidArgument, .unencodable, .messageTooLarge, .propertiesRefused,
+            .confirmsNotSelected, .returned, .nacked, .refused, .notSent, .unconfirmed:
+            self = .lost
         }
     }
 }

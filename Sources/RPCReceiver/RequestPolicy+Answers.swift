@@ -23,7 +23,7 @@ extension RequestPolicy {
             var metadata = Self.metadata(message)
             metadata[LogKey.error.rawValue] = "\(error)"
             let ending = settings.onFailure.ending(redelivered: asked.request.redelivered)
-            metadata.merge(fate(of: asked, ending.text(isAnswered: asked.request.replyTo != nil))) { $1 }
+            metadata.merge(outcomeMetadata(of: asked, ending.text(isAnswered: asked.request.replyTo != nil))) { $1 }
             log(.handlerFailed, .error, "a handler failed", metadata)
             let failure = failure(of: error, messageID: message.messageID)
             switch ending {
@@ -87,7 +87,7 @@ extension RequestPolicy {
         var metadata = Self.metadata(message)
         metadata[LogKey.error.rawValue] = "\(failure)"
         let ending = RPCFailurePolicy.Ending.answerAndReject
-        metadata.merge(fate(of: asked, ending.text(isAnswered: asked.request.replyTo != nil))) { $1 }
+        metadata.merge(outcomeMetadata(of: asked, ending.text(isAnswered: asked.request.replyTo != nil))) { $1 }
         log(.givenUp, .error, "a request is given up", metadata)
         guard asked.request.replyTo != nil else { return asked.request.reject(requeue: false) }
         send(self.message(failure, to: asked), to: asked, rejects: true)
@@ -187,7 +187,7 @@ extension RequestPolicy {
     }
 
     /// Where it came through, which attempt of how many it was, and what becomes of it.
-    private func fate(of asked: Asked, _ decision: String) -> Logger.Metadata {
+    private func outcomeMetadata(of asked: Asked, _ decision: String) -> Logger.Metadata {
         let request = asked.request
         let limit = settings.admission.deliveryLimit
         let attempt =

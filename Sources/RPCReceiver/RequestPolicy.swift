@@ -23,12 +23,12 @@ final class RequestPolicy: Sendable {
     final class Job: DeliveredMessage {
         let asked: Asked
         let message: RequestMessage
-        let began: Moment
-        let deadline: Moment
+        let began: CompactInstant
+        let deadline: CompactInstant
         /// Whether the caller has given up at the deadline, rather than the receiver's own limit being reached.
         let isCallersDeadline: Bool
 
-        init(_ asked: Asked, _ message: RequestMessage, began: Moment, deadline: Moment, isCallersDeadline: Bool) {
+        init(_ asked: Asked, _ message: RequestMessage, began: CompactInstant, deadline: CompactInstant, isCallersDeadline: Bool) {
             self.asked = asked
             self.message = message
             self.began = began
@@ -126,13 +126,13 @@ final class RequestPolicy: Sendable {
     /// Takes on a request that was delivered. Does not block.
     func accept(_ request: any IncomingRequest, from channel: ObjectIdentifier, on deliveries: DeliveryRunner) {
         counters.received()
-        let now = Moment.now
+        let now = CompactInstant.now
         var asked = Asked(request: request, channel: channel, deliveries: deliveries)
         if let refusal = settings.admission.refusal(of: request) { return turnAway(asked, refusal) }
         if request.replyTo != nil, let refusal = permission.refusal(at: now.instant) {
             return giveUp(asked, refusal)
         }
-        var remembered: (requeues: Int, deadline: Moment?) = (0, nil)
+        var remembered: (requeues: Int, deadline: CompactInstant?) = (0, nil)
         if request.redelivered {
             counters.redelivered()
             guard let resumed = returned(asked) else { return }

@@ -70,7 +70,7 @@ final class RequestRunner: Sendable {
 
     /// The requests that were taken on first, and how many run and wait.
     func look(oldest limit: Int) -> (oldest: [CallInFlight], running: Int, waiting: Int) {
-        let now = Moment.now
+        let now = CompactInstant.now
         let (oldest, running, waiting) = deliveries.look(oldest: limit)
         let calls = oldest.compactMap { message, stage in
             (message as? RequestPolicy.Job).map { CallInFlight($0, stage, at: now) }
@@ -80,7 +80,7 @@ final class RequestRunner: Sendable {
 }
 
 extension CallInFlight {
-    fileprivate init(_ job: RequestPolicy.Job, _ stage: DeliveryCore.Stage, at now: Moment) {
+    fileprivate init(_ job: RequestPolicy.Job, _ stage: DeliveryCore.Stage, at now: CompactInstant) {
         self.init(
             id: job.message.messageID ?? "",
             procedure: job.message.procedure ?? "",

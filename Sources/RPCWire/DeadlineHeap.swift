@@ -11,7 +11,7 @@ package struct DeadlineHeap: Sendable {
     private var heap = Heap<Item>()
 
     private struct Item: Comparable, Sendable {
-        let deadline: Moment
+        let deadline: CompactInstant
         let id: RequestID
 
         static func == (left: Item, right: Item) -> Bool { left.deadline == right.deadline }
@@ -24,15 +24,15 @@ package struct DeadlineHeap: Sendable {
     package var count: Int { heap.count }
 
     /// The earliest deadline, which may be a leftover's.
-    package var earliest: Moment? { heap.min?.deadline }
+    package var earliest: CompactInstant? { heap.min?.deadline }
 
     /// Adds a deadline.
-    package mutating func insert(_ id: RequestID, at deadline: Moment) {
+    package mutating func insert(_ id: RequestID, at deadline: CompactInstant) {
         heap.insert(Item(deadline: deadline, id: id))
     }
 
     /// Takes out one id whose deadline is not after `now`.
-    package mutating func popDue(at now: Moment) -> RequestID? {
+    package mutating func popDue(at now: CompactInstant) -> RequestID? {
         guard let first = heap.min, first.deadline <= now else { return nil }
         return heap.removeMin().id
     }

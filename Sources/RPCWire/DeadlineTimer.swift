@@ -12,7 +12,7 @@ package final class DeadlineTimer: Sendable {
     private let state = Mutex(State())
 
     private struct State {
-        var armed: Moment?
+        var armed: CompactInstant?
         var scheduled: Scheduled<Void>?
         var isCancelled = false
     }
@@ -25,18 +25,18 @@ package final class DeadlineTimer: Sendable {
 
     /// Makes sure that the timer fires at this deadline at the latest.
     package func arm(_ deadline: ContinuousClock.Instant) {
-        arm(Moment(deadline))
+        arm(CompactInstant(deadline))
     }
 
     /// Makes sure that the timer fires at this deadline at the latest.
-    package func arm(_ deadline: Moment) {
+    package func arm(_ deadline: CompactInstant) {
         state.withLock { state in
             guard !state.isCancelled else { return }
             if let armed = state.armed, armed <= deadline { return }
             state.scheduled?.cancel()
             state.armed = deadline
             // A microsecond more, so that rounding never fires it before the deadline.
-            let delay = max(.zero, Moment.now.duration(to: deadline)) + .microseconds(1)
+            let delay = max(.zero, CompactInstant.now.duration(to: deadline)) + .microseconds(1)
             state.scheduled = loop.scheduleTask(in: TimeAmount(delay)) { [weak self] in self?.fired() }
         }
     }

@@ -9,7 +9,7 @@
 /// A task that is detached (`Task.detached`) inherits nothing, nor does work that is handed to another task some other way.
 public enum RPCDeadline {
     @TaskLocal
-    package static var inherited: Moment?
+    package static var inherited: CompactInstant?
 
     /// When the caller of the request that this task works for gives up; `nil` where no request is being answered.
     public static var current: ContinuousClock.Instant? { inherited?.instant }
@@ -19,7 +19,7 @@ public enum RPCDeadline {
         to deadline: ContinuousClock.Instant,
         operation: nonisolated(nonsending) () async throws(Failure) -> Result
     ) async throws(Failure) -> Result {
-        let deadline = inherited.map { min($0, Moment(deadline)) } ?? Moment(deadline)
+        let deadline = inherited.map { min($0, CompactInstant(deadline)) } ?? CompactInstant(deadline)
         // `withValue` throws anything; the operation's own type is kept by carrying its result out.
         let result = await $inherited.withValue(deadline) { () async -> Swift.Result<Result, Failure> in
             do throws(Failure) {

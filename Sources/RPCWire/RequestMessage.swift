@@ -184,7 +184,7 @@ extension FieldValue {
         case .int64(let value): value
         case .uint64(let value): Int64(clamping: value)
         case .string(let text): Int64(text)
-        default: nil
+        case .bool, .float, .double, .decimal, .bytes, .array, .timestamp, .table, .void: nil
         }
     }
 }

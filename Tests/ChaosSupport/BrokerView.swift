@@ -28,7 +28,7 @@ package struct BrokerView: Sendable {
             if seen == expected { return }
             try await Task.sleep(for: .milliseconds(20))
         } while ContinuousClock.now < deadline
-        throw Invariant.Violation("the broker has \(seen), and not \(expected)")
+        throw Chaos.Invariant.Violation("the broker has \(seen), and not \(expected)")
     }
 
     /// The same for the last line, of connections and channels.
@@ -40,7 +40,7 @@ package struct BrokerView: Sendable {
             if seen == last { return }
             try await Task.sleep(for: .milliseconds(20))
         } while ContinuousClock.now < deadline
-        throw Invariant.Violation("the broker has \(seen ?? "gone"), and not \(last)")
+        throw Chaos.Invariant.Violation("the broker has \(seen ?? "gone"), and not \(last)")
     }
 
     package func lines(replyQueue: String?) async throws -> [String] {

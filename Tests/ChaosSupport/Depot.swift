@@ -68,11 +68,11 @@ package struct Depot: Sendable {
     package var totals: [String: Int] { contents.with { $0.totals } }
 
     /// - Parameter url: of the broker, or of what stands before it.
-    package func chaos(_ url: String, _ faults: [Fault] = [], leaks: LeakCheck = .ofTheTree) -> Chaos {
+    package func chaos(_ url: String, _ faults: [Chaos.Fault] = [], leaks: Chaos.LeakCheck = .ofTheTree) -> Chaos {
         let depot = self
         return Chaos(
             invariants: [
-                Invariant("every message that was confirmed was handled, in the order of its key, or parked") { _ in
+                Chaos.Invariant("every message that was confirmed was handled, in the order of its key, or parked") { _ in
                     await depot.publish(many: 30)
                 } check: { _, parcels in
                     try await depot.check(parcels)
@@ -236,6 +236,6 @@ package struct Depot: Sendable {
             if isConsuming, !waits { return }
             try await Task.sleep(for: .milliseconds(20))
         } while ContinuousClock.now < deadline
-        throw Invariant.Violation("the broker has \(seen)")
+        throw Chaos.Invariant.Violation("the broker has \(seen)")
     }
 }

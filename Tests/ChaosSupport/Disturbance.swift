@@ -6,7 +6,7 @@ struct Disturbance: Sendable {
     private(set) var losesMessages = false
     private var permitted: Set<String> = []
 
-    init(_ scene: Invariant.Scene, caller: String) {
+    init(_ scene: Chaos.Invariant.Scene, caller: String) {
         let changed = scene.effects.restarted.union(scene.effects.removed)
         // The table of calls is a new one.
         if changed.contains("\(caller)/pending") { permitted.insert("callerRestarted") }

@@ -10,7 +10,7 @@ package final class Latest<Value: Sendable>: Sendable {
     package func set(_ value: Value) { state.withLock { $0 = value } }
 
     package func value() throws -> Value {
-        guard let value = state.withLock({ $0 }) else { throw Invariant.Violation("there is none yet") }
+        guard let value = state.withLock({ $0 }) else { throw Chaos.Invariant.Violation("there is none yet") }
         return value
     }
 }

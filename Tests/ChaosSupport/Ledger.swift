@@ -65,29 +65,29 @@ package struct Ledger: Sendable {
     /// - Parameters:
     ///   - permits: Whether an error, by its name, may have happened.
     ///   - losesMessages: Whether the broker may have lost what it had confirmed, and with it what it knew of deliveries.
-    package mutating func judge(losesMessages: Bool, permits: (String) -> Bool) throws(Invariant.Violation) {
+    package mutating func judge(losesMessages: Bool, permits: (String) -> Bool) throws(Chaos.Invariant.Violation) {
         defer { (ended, runs, twice) = ([], [:], []) }
-        if let number = twice.first { throw Invariant.Violation("call \(number) ended twice") }
-        if let number = underWay.min() { throw Invariant.Violation("call \(number) has not ended") }
+        if let number = twice.first { throw Chaos.Invariant.Violation("call \(number) ended twice") }
+        if let number = underWay.min() { throw Chaos.Invariant.Violation("call \(number) has not ended") }
         for (number, marks) in runs where marks.count(where: { !$0 }) > 1 && !losesMessages {
             let ending = ended.first { $0.number == number }
-            throw Invariant.Violation(
+            throw Chaos.Invariant.Violation(
                 "request \(number) (\(ending.map { "\($0)" } ?? "")) ran twice, told to be: \(marks)"
             )
         }
         for (number, kind, ending, runs) in ended {
             let count = self.runs[number]?.count ?? 0
             switch ending {
-            case .wrong(let what): throw Invariant.Violation("\(kind) \(number): \(what)")
+            case .wrong(let what): throw Chaos.Invariant.Violation("\(kind) \(number): \(what)")
             case .right:
                 if runs, count == 0, !losesMessages || kind == "call" {
-                    throw Invariant.Violation("\(kind) \(number) succeeded and never ran")
+                    throw Chaos.Invariant.Violation("\(kind) \(number) succeeded and never ran")
                 }
             case .failed(let name, let mayHaveRun):
                 if !mayHaveRun, count > 0 {
-                    throw Invariant.Violation("\(kind) \(number) ran, and its error says that it did not: \(name)")
+                    throw Chaos.Invariant.Violation("\(kind) \(number) ran, and its error says that it did not: \(name)")
                 }
-                if !permits(name) { throw Invariant.Violation("\(kind) \(number) ended with: \(name)") }
+                if !permits(name) { throw Chaos.Invariant.Violation("\(kind) \(number) ended with: \(name)") }
             }
         }
     }

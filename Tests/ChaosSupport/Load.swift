@@ -97,8 +97,8 @@ package final class Load: Sendable {
     }
 
     /// See ``Ledger/judge(losesMessages:permits:)``.
-    package func judge(losesMessages: Bool, permits: (String) -> Bool) throws(Invariant.Violation) {
-        try state.withLock { state throws(Invariant.Violation) in
+    package func judge(losesMessages: Bool, permits: (String) -> Bool) throws(Chaos.Invariant.Violation) {
+        try state.withLock { state throws(Chaos.Invariant.Violation) in
             try state.ledger.judge(losesMessages: losesMessages, permits: permits)
         }
     }

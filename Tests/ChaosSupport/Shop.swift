@@ -75,29 +75,29 @@ package struct Shop: Sendable {
     // MARK: What is played
 
     /// Everything that can happen around the tree. Those that take the whole broker away only for a broker of one's own.
-    package func faults(ownBroker: Bool) -> [Fault] {
+    package func faults(ownBroker: Bool) -> [Chaos.Fault] {
         let isReplyQueue = { @Sendable (queue: QueueInfo) in queue.name.contains(".replies.") }
         var faults = ["caller", "receiver", "consumer"].enumerated().flatMap { index, name in
-            Fault.network(proxies[index], "\(name)-network", for: .milliseconds(500))
+            Chaos.Fault.network(proxies[index], "\(name)-network", for: .milliseconds(500))
         }
-        faults += Fault.administration(broker, virtualHost: virtualHost).filter { $0.name != "queue-deleted" }
-        let replies = Fault.queueDeleted(broker, virtualHost: virtualHost, where: isReplyQueue)
+        faults += Chaos.Fault.administration(broker, virtualHost: virtualHost).filter { $0.name != "queue-deleted" }
+        let replies = Chaos.Fault.queueDeleted(broker, virtualHost: virtualHost, where: isReplyQueue)
         faults.append(replies.named("reply-queue-deleted"))
-        faults = faults.map { $0.weighing(4) }
-        let others = Fault.queueDeleted(broker, virtualHost: virtualHost, where: { !isReplyQueue($0) })
+        faults = faults.map { $0.weighted(4) }
+        let others = Chaos.Fault.queueDeleted(broker, virtualHost: virtualHost, where: { !isReplyQueue($0) })
         faults.append(others.named("request-queue-deleted"))
         if ownBroker {
-            faults += Fault.broker(broker, for: .milliseconds(500)) + [Fault.brokerWiped(broker)]
+            faults += Chaos.Fault.broker(broker, for: .milliseconds(500)) + [Chaos.Fault.brokerWiped(broker)]
         }
         return faults
     }
 
     /// How the tree is played with.
-    package func chaos(faults: [Fault], leaks: LeakCheck = .ofTheTree) -> Chaos {
+    package func chaos(faults: [Chaos.Fault], leaks: Chaos.LeakCheck = .ofTheTree) -> Chaos {
         let shop = self
         return Chaos(
             invariants: [
-                Invariant("whatever was asked ended once, and as it should; the next call works") { _ in
+                Chaos.Invariant("whatever was asked ended once, and as it should; the next call works") { _ in
                     await shop.load.resume()
                 } check: { scene, _ in
                     try await shop.check(scene)
@@ -112,7 +112,7 @@ package struct Shop: Sendable {
         }
     }
 
-    private func check(_ scene: Invariant.Scene) async throws {
+    private func check(_ scene: Chaos.Invariant.Scene) async throws {
         await load.pause()
         // Not before: what is still in a queue may still run.
         try await becomesQuiet()

@@ -26,7 +26,7 @@ package enum StormRound {
         seed: UInt64,
         kills: Int,
         lasting: Duration? = nil
-    ) async throws -> ChaosReport {
+    ) async throws -> Chaos.Report {
         try await chaos.storm(
             seed: seed,
             kills: kills,

@@ -20,7 +20,7 @@ final class Orders: Sendable {
             if handled.withLock({ $0.contains(order) }) { return }
             try await Task.sleep(for: .milliseconds(10))
         }
-        throw Invariant.Violation("the order \(order) is not handled")
+        throw Chaos.Invariant.Violation("the order \(order) is not handled")
     }
 }
 // snippet.end
@@ -35,7 +35,7 @@ func place(_ order: String, _ pool: AMQPPool) async throws {
             continue
         }
     }
-    throw Invariant.Violation("the order \(order) cannot be placed")
+    throw Chaos.Invariant.Violation("the order \(order) cannot be placed")
 }
 // snippet.end
 
@@ -96,13 +96,13 @@ struct BrokerChaosTutorial {
         let orders = Orders()
         let pool = AMQPPool(endpoints: [try Endpoint(url: url)])
         let number = Atomic(0)
-        let everyOrder = Invariant("every order is handled") { _ in
+        let everyOrder = Chaos.Invariant("every order is handled") { _ in
             let order = "\(number.add(1, ordering: .relaxed).newValue)"
             try await place(order, pool)
             try await orders.wait(for: order)
         }
         let faults =
-            Fault.network(proxy, for: .milliseconds(200)) + [
+            Chaos.Fault.network(proxy, for: .milliseconds(200)) + [
                 .connectionClosed(broker, virtualHost: virtualHost),
                 .connectionDropped(broker, virtualHost: virtualHost),
                 .channelClosed(broker, virtualHost: virtualHost),
@@ -123,7 +123,7 @@ struct BrokerChaosTutorial {
         try await TestBroker.withVirtualHost { broker, _, virtualHost in
             let proxy = try await FaultProxy.start(to: broker)
             let chaos = try Self.chaos(broker, proxy, virtualHost, naiveShop)
-            let failure = await #expect(throws: ChaosFailure.self) {
+            let failure = await #expect(throws: Chaos.Failure.self) {
                 // snippet.naive-run
                 try await chaos.replay("outside channel-closed; outside channel-closed")
                 // snippet.end

@@ -80,11 +80,11 @@ func naiveShop(_ clock: ManualClock) -> Supervisor {
 
 // snippet.invariants
 let invariants = [
-    Invariant("the till sells") { scene in
+    Chaos.Invariant("the till sells") { scene in
         let till = try scene.tree.supervisor.child("till", as: Till.self)
         try Chaos.require(try await till.call { try await $0.sell("milk") } == 4, "milk costs something else")
     },
-    Invariant("a new basket is empty") { tree in
+    Chaos.Invariant("a new basket is empty") { tree in
         let basket = try tree.supervisor.child("basket", as: Basket.self)
         try await basket.call { $0.add("milk") }
     } check: { scene, _ in
@@ -152,11 +152,11 @@ extension Better {
 // snippet.better-invariants
 extension Better {
     static let invariants = [
-        Invariant("the till sells") { scene in
+        Chaos.Invariant("the till sells") { scene in
             let till = try scene.tree.supervisor.child("till", as: Till.self)
             try Chaos.require(try await till.call { try await $0.sell("milk") } == 4, "milk costs something else")
         },
-        Invariant("a new basket is empty") { tree in
+        Chaos.Invariant("a new basket is empty") { tree in
             let basket = try tree.supervisor.child("counter", "basket", as: Basket.self)
             try await basket.call { $0.add("milk") }
         } check: { scene, _ in
@@ -188,7 +188,7 @@ struct ChaosTutorial {
             try await chaos.matrix([.kill])
             // snippet.end
             Issue.record("the kit found nothing")
-        } catch let failure as ChaosFailure {
+        } catch let failure as Chaos.Failure {
             #expect(try article().contains("```\n\(failure)\n```"), "\(failure)")
         }
     }
@@ -201,7 +201,7 @@ struct ChaosTutorial {
             try await chaos.replay("kill shop/printer")
             // snippet.end
             Issue.record("the kit found nothing")
-        } catch let failure as ChaosFailure {
+        } catch let failure as Chaos.Failure {
             #expect(try article().contains("```\n\(failure)\n```"), "\(failure)")
         }
     }
@@ -216,7 +216,7 @@ struct ChaosTutorial {
             try await chaos.matrix([.crash, .failingRestart(.times(1))])
             // snippet.end
             Issue.record("the kit found nothing")
-        } catch let failure as ChaosFailure {
+        } catch let failure as Chaos.Failure {
             #expect(try article().contains("```\n\(failure)\n```"), "\(failure)")
         }
     }

@@ -33,7 +33,7 @@ struct FaultEffectTests {
                 "queue-deleted": Effect(keeps: 2),
             ]
             let faults =
-                Fault.network(proxy, for: .milliseconds(100)) + Fault.administration(broker, virtualHost: virtualHost)
+                Chaos.Fault.network(proxy, for: .milliseconds(100)) + Chaos.Fault.administration(broker, virtualHost: virtualHost)
             try await Self.play(faults, effects, BrokerView(broker, virtualHost), proxy.url(virtualHost: virtualHost))
             let queues = try await broker.queues(virtualHost: virtualHost)
             #expect(queues.isEmpty, "the queue was deleted")
@@ -49,7 +49,7 @@ struct FaultEffectTests {
                 "broker-paused": Effect(keeps: 2), "memory-alarm": Effect(keeps: 2), "broker-killed": Effect(keeps: 0),
                 "broker-restarted": Effect(keeps: 0, error: "320"), "broker-wiped": Effect(keeps: 0),
             ]
-            let faults = Fault.broker(broker, for: .milliseconds(100)) + [.brokerWiped(broker)]
+            let faults = Chaos.Fault.broker(broker, for: .milliseconds(100)) + [.brokerWiped(broker)]
             try await Self.play(faults, effects, BrokerView(broker, "/"), broker.url)
             let queues = try await broker.queues()
             #expect(queues.isEmpty, "the broker was wiped")
@@ -74,7 +74,7 @@ struct FaultEffectTests {
     }
 
     private static func play(
-        _ faults: [Fault],
+        _ faults: [Chaos.Fault],
         _ effects: [String: Effect],
         _ view: BrokerView,
         _ url: String
@@ -87,7 +87,7 @@ struct FaultEffectTests {
         #expect(faults.map(\.name).allSatisfy { effects[$0] != nil })
         let chaos = Chaos(
             invariants: [
-                Invariant("what should end ends, and nothing else") { _ in
+                Chaos.Invariant("what should end ends, and nothing else") { _ in
                     errors.with { $0 = [] }
                     return try await list()
                 } check: { scene, before in

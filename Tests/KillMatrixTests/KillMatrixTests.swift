@@ -102,8 +102,8 @@ struct KillMatrixTests {
         isCallers: Bool,
         isFatal: @escaping @Sendable (String) -> Bool,
         isFailure: @escaping @Sendable (RPCError) -> Bool = { if case .callerRestarted = $0 { true } else { false } }
-    ) -> Invariant {
-        var invariant = Invariant("every call ended once, as it should, and the next one works") { _ in
+    ) -> Chaos.Invariant {
+        var invariant = Chaos.Invariant("every call ended once, as it should, and the next one works") { _ in
             gates.open()
             gates.close()
             let caller = try current.value()
@@ -120,7 +120,7 @@ struct KillMatrixTests {
                 switch (await task.result, isFatal) {
                 case (.success(n), false): continue
                 case (.failure(let error as RPCError), true) where isFailure(error): continue
-                case (let other, _): throw Invariant.Violation("waiting call \(n): \(other)")
+                case (let other, _): throw Chaos.Invariant.Violation("waiting call \(n): \(other)")
                 }
             }
             gates.open()
@@ -130,7 +130,7 @@ struct KillMatrixTests {
                 switch await task.result {
                 case .success(n + 1): continue
                 case .failure(let error as RPCError) where isFatal && isFailure(error): continue
-                case let other: throw Invariant.Violation("passing call \(n): \(other)")
+                case let other: throw Chaos.Invariant.Violation("passing call \(n): \(other)")
                 }
             }
             let sum = try await caller.call("math", "add", [4, 9], as: Int.self)
@@ -142,8 +142,8 @@ struct KillMatrixTests {
     }
 
     /// What the broker sees in the end.
-    private static func view(_ view: BrokerView, _ current: Latest<RPCCaller>) -> Invariant {
-        Invariant("the broker has what it should, and nothing else") { _ in try await untilAsExpected(view, current) }
+    private static func view(_ view: BrokerView, _ current: Latest<RPCCaller>) -> Chaos.Invariant {
+        Chaos.Invariant("the broker has what it should, and nothing else") { _ in try await untilAsExpected(view, current) }
     }
 
     private static func untilAsExpected(_ view: BrokerView, _ current: Latest<RPCCaller>) async throws {

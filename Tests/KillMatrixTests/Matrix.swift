@@ -35,16 +35,16 @@ enum Matrix {
     }
 
     /// Plays, and keeps the table whether it went well or not.
-    static func play(_ name: String, _ body: () async throws -> ChaosReport) async throws {
+    static func play(_ name: String, _ body: () async throws -> Chaos.Report) async throws {
         do {
             try write(try await body(), name)
-        } catch let failure as ChaosFailure {
+        } catch let failure as Chaos.Failure {
             try write(failure.report, name)
             Issue.record("\(failure)")
         }
     }
 
-    private static func write(_ report: ChaosReport, _ name: String) throws {
+    private static func write(_ report: Chaos.Report, _ name: String) throws {
         guard let folder else { return }
         try report.markdown.write(
             to: URL(filePath: folder).appending(path: "\(name).md"),

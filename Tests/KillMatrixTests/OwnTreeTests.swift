@@ -25,8 +25,8 @@ struct OwnTreeTests {
             let proxy = try await FaultProxy.start(to: broker)
             let shelf = Shelf(broker, virtualHost)
             let faults =
-                Fault.network(proxy, for: .milliseconds(300))
-                + Fault.administration(broker, virtualHost: virtualHost)
+                Chaos.Fault.network(proxy, for: .milliseconds(300))
+                + Chaos.Fault.administration(broker, virtualHost: virtualHost)
             let chaos = shelf.chaos(proxy.url(virtualHost: virtualHost), faults)
             try await Matrix.play("consumer-faults") { try await chaos.eachFault() }
             await proxy.shutdown()
@@ -37,7 +37,7 @@ struct OwnTreeTests {
     func brokerFaults() async throws {
         try await TestBroker.own { broker in
             let shelf = Shelf(broker, "/")
-            let chaos = shelf.chaos(broker.url, Fault.broker(broker, for: .milliseconds(300)) + [.brokerWiped(broker)])
+            let chaos = shelf.chaos(broker.url, Chaos.Fault.broker(broker, for: .milliseconds(300)) + [.brokerWiped(broker)])
             try await Matrix.play("broker-faults") { try await chaos.eachFault() }
         }
     }
@@ -58,11 +58,11 @@ private struct Shelf: Sendable {
         view = BrokerView(broker, virtualHost)
     }
 
-    func chaos(_ url: String, _ faults: [Fault] = []) -> Chaos {
+    func chaos(_ url: String, _ faults: [Chaos.Fault] = []) -> Chaos {
         let shelf = self
         return Chaos(
             invariants: [
-                Invariant("every message that was confirmed was handled") { _ in
+                Chaos.Invariant("every message that was confirmed was handled") { _ in
                     await shelf.publish(many: 100)
                 } check: { scene, messages in
                     try await shelf.check(messages, isLossy: scene.kills.contains { shelf.loses($0) })

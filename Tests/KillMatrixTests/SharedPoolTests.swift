@@ -56,7 +56,7 @@ struct SharedPoolTests {
             var chaos = Chaos(
                 invariants: [
                     calls,
-                    Invariant("the broker has what it should, and nothing else") { _ in try await isAsExpected() },
+                    Chaos.Invariant("the broker has what it should, and nothing else") { _ in try await isAsExpected() },
                 ],
                 timeout: .seconds(120),
                 expecting: { kill in

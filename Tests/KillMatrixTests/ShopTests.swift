@@ -42,7 +42,7 @@ struct ShopTests {
                 do {
                     let chaos = shop.chaos(faults: shop.faults(ownBroker: false))
                     _ = try await StormRound.play(chaos, seed: .random(in: 0...100_000) * 4 + seed, kills: 12)
-                } catch let failure as ChaosFailure {
+                } catch let failure as Chaos.Failure {
                     Issue.record("\(failure)")
                 }
             }

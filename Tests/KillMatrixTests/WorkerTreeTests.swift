@@ -24,8 +24,8 @@ struct WorkerTreeTests {
             let proxy = try await FaultProxy.start(to: broker)
             let depot = Depot(broker, virtualHost: virtualHost)
             let faults =
-                Fault.network(proxy, for: .milliseconds(300))
-                + Fault.administration(broker, virtualHost: virtualHost).filter { $0.name != "queue-deleted" }
+                Chaos.Fault.network(proxy, for: .milliseconds(300))
+                + Chaos.Fault.administration(broker, virtualHost: virtualHost).filter { $0.name != "queue-deleted" }
             let chaos = depot.chaos(proxy.url(virtualHost: virtualHost), faults)
             try await Matrix.play("worker-faults") { try await chaos.eachFault() }
             await proxy.shutdown()

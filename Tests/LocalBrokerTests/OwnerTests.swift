@@ -64,7 +64,7 @@ private final class Holder {
         // Next to the test program.
         let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
         process.executableURL = URL(fileURLWithPath: program).deletingLastPathComponent()
-            .appendingPathComponent("BrokerHolder")
+            .appendingPathComponent("BrokerOwner")
         process.arguments = arguments
         process.standardOutput = output
         if let temporaryFolder {

@@ -1,7 +1,7 @@
 import Foundation
 
 /// What is left of a broker in this machine: its folder, and every process that has it in its environment or arguments,
-/// as the node, its helpers and its janitor have.
+/// as the node, its helpers and its cleanup watchdog have.
 func remains(of folder: String) -> [String] {
     let files = FileManager.default
     var found = files.fileExists(atPath: folder) ? [folder] : []

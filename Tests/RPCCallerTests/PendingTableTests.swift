@@ -8,7 +8,7 @@ import Testing
 struct PendingTableTests {
     typealias Table = PendingTable<String>
 
-    let start = Moment.now
+    let start = CompactInstant.now
 
     func table(limit: Int = 10) -> Table { Table(limit: limit) }
 

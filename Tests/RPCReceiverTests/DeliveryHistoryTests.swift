@@ -8,7 +8,7 @@ import Testing
 struct DeliveryHistoryTests {
     private typealias History = DeliveryHistory<Int>
 
-    private let now = Moment.now
+    private let now = CompactInstant.now
 
     private func key(_ id: String, replyTo: String = "replies") -> History.Key {
         History.Key(messageID: id, correlationID: id, replyTo: replyTo)

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Statistics of calls")
 struct CallStatisticsTests {
-    private let start = Moment.now
+    private let start = CompactInstant.now
 
     @Test("a quantile is the truth or up to an eighth above it, at every size")
     func precision() throws {

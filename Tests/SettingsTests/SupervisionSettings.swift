@@ -117,8 +117,8 @@ enum SupervisionSettings {
             }
             try await decide(root)
         },
-        Setting("DynamicSupervisor.init#maxChildren", called: "children") { (value: Int) in
-            let dynamic = DynamicSupervisor("app", maxChildren: value, logger: quiet)
+        Setting("DynamicSupervisor.init#maximumChildren", called: "children") { (value: Int) in
+            let dynamic = DynamicSupervisor("app", maximumChildren: value, logger: quiet)
             try await use(dynamic)
         },
         Setting("DynamicSupervisor.init#intensity", called: "period") { value in
@@ -127,8 +127,8 @@ enum SupervisionSettings {
         Setting("DynamicSupervisor.init#backoff") { (value: Backoff) in
             try await use(DynamicSupervisor("app", backoff: value, logger: quiet))
         },
-        Setting("TaskSupervisor.init#maxChildren", called: "children") { (value: Int) in
-            let tasks = TaskSupervisor("app", maxChildren: value, logger: quiet)
+        Setting("TaskSupervisor.init#maximumChildren", called: "children") { (value: Int) in
+            let tasks = TaskSupervisor("app", maximumChildren: value, logger: quiet)
             try await tasks.start()
             do {
                 _ = try await tasks.reference.async { _ in 1 }.value
@@ -138,11 +138,11 @@ enum SupervisionSettings {
             }
             await tasks.stop()
         },
-        Setting("TaskSupervisorReference.stream#maxConcurrency") { (value: Int) in
+        Setting("TaskSupervisorReference.stream#maximumConcurrency") { (value: Int) in
             let tasks = TaskSupervisor("app", logger: quiet)
             try await tasks.start()
             var count = 0
-            for try await _ in tasks.reference.stream(over: 0..<3, maxConcurrency: value, { $0 }) { count += 1 }
+            for try await _ in tasks.reference.stream(over: 0..<3, maximumConcurrency: value, { $0 }) { count += 1 }
             await tasks.stop()
             guard count == 3 else { throw Unexpected("\(count) of 3 results") }
         },

@@ -138,81 +138,81 @@ struct TestingSettings {
                 Child("b") { _ in Polite() }
             }
         }
-        let fault = Fault("nothing") { _ in }
+        let fault = Chaos.Fault("nothing") { _ in }
         return [
             Setting("Chaos.init#timeout", deadline: true) { try await Chaos(timeout: $0, tree: tree).matrix([.crash]) },
-            Setting("Chaos.init#patience", deadline: true) {
-                try await Chaos(patience: $0, tree: tree).matrix([.crash])
+            Setting("Chaos.init#stallTimeout", deadline: true) {
+                try await Chaos(stallTimeout: $0, tree: tree).matrix([.crash])
             },
             Setting("Chaos.shrinkingTime") { value in
-                var chaos = Chaos(patience: quick, tree: tree)
+                var chaos = Chaos(stallTimeout: quick, tree: tree)
                 chaos.shrinkingTime = value
                 try await chaos.matrix([.crash])
             },
             Setting("Chaos.pairs#sample") { (value: Int) in
-                try await Chaos(patience: quick, tree: tree).pairs(sample: value)
+                try await Chaos(stallTimeout: quick, tree: tree).pairs(sample: value)
             },
-            Setting("Chaos.pairs#seed") { try await Chaos(patience: quick, tree: tree).pairs(sample: 1, seed: $0) },
-            Setting("Chaos.storm#seed") { try await Chaos(patience: quick, tree: tree).storm(seed: $0, kills: 1) },
+            Setting("Chaos.pairs#seed") { try await Chaos(stallTimeout: quick, tree: tree).pairs(sample: 1, seed: $0) },
+            Setting("Chaos.storm#seed") { try await Chaos(stallTimeout: quick, tree: tree).storm(seed: $0, kills: 1) },
             Setting("Chaos.storm#kills") { value in
-                try await Chaos(patience: quick, tree: tree).storm(kills: value, lasting: .milliseconds(200))
+                try await Chaos(stallTimeout: quick, tree: tree).storm(kills: value, lasting: .milliseconds(200))
             },
             Setting("Chaos.storm#lasting") { (value: Duration) in
-                try await Chaos(patience: quick, tree: tree).storm(kills: 3, lasting: min(value, .seconds(1)))
+                try await Chaos(stallTimeout: quick, tree: tree).storm(kills: 3, lasting: min(value, .seconds(1)))
             },
             Setting("Chaos.storm#faults") { value in
-                try await Chaos(faults: [fault], patience: quick, tree: tree).storm(kills: 1, faults: value)
+                try await Chaos(faults: [fault], stallTimeout: quick, tree: tree).storm(kills: 1, faults: value)
             },
             Setting("Chaos.Pace.pausing") { value in
-                try await Chaos(patience: quick, tree: tree).storm(
+                try await Chaos(stallTimeout: quick, tree: tree).storm(
                     kills: 3,
                     pace: .pausing(min(value, .milliseconds(10)))
                 )
             },
             Setting("Chaos.Pace.every") { value in
-                try await Chaos(patience: quick, tree: tree).storm(
+                try await Chaos(stallTimeout: quick, tree: tree).storm(
                     kills: 3,
                     pace: .every(min(value, .milliseconds(10)))
                 )
             },
             Setting("Chaos.Pace.atOnce") {
-                try await Chaos(patience: quick, tree: tree).storm(kills: 3, pace: .atOnce($0))
+                try await Chaos(stallTimeout: quick, tree: tree).storm(kills: 3, pace: .atOnce($0))
             },
             Setting("Chaos.Scenario.Kill.pause") { value in
                 var kill = Chaos.Scenario.Kill("app/a", .crash)
                 kill.pause = min(value, .milliseconds(10))
-                try await Chaos(patience: quick, tree: tree).replay(Chaos.Scenario([[kill]]))
+                try await Chaos(stallTimeout: quick, tree: tree).replay(Chaos.Scenario([[kill]]))
             },
             Setting("Chaos.Scenario.Kill.init#after") { value in
                 let kill = Chaos.Scenario.Kill("app/a", .crash, after: min(value, .milliseconds(10)))
-                try await Chaos(patience: quick, tree: tree).replay(Chaos.Scenario([[kill]]))
+                try await Chaos(stallTimeout: quick, tree: tree).replay(Chaos.Scenario([[kill]]))
                 _ = Chaos.Scenario.Kill("app/a", .crash, after: value).description
             },
             Setting("Chaos.Scenario.Kill.fault#after") { value in
                 let kill = Chaos.Scenario.Kill.fault("nothing", after: min(value, .milliseconds(10)))
-                try await Chaos(faults: [fault], patience: quick, tree: tree).replay(Chaos.Scenario([[kill]]))
+                try await Chaos(faults: [fault], stallTimeout: quick, tree: tree).replay(Chaos.Scenario([[kill]]))
             },
             Setting("Chaos.Way.Failures.times") { value in
-                try await Chaos(patience: quick, tree: tree).replay(
+                try await Chaos(stallTimeout: quick, tree: tree).replay(
                     Chaos.Scenario([[.init("app/a", .failingRestart(.times(min(value, 10))))]])
                 )
                 _ = Chaos.Way.failingRestart(.times(value)).description
             },
-            Setting("LeakCheck.descriptors") { (value: Int) in
-                var leaks = LeakCheck()
+            Setting("Chaos.LeakCheck.descriptors") { (value: Int) in
+                var leaks = Chaos.LeakCheck()
                 leaks.descriptors = max(value, 1000)
-                try await Chaos(patience: quick, leaks: leaks, tree: tree).matrix([.crash])
+                try await Chaos(stallTimeout: quick, leaks: leaks, tree: tree).matrix([.crash])
             },
-            Setting("LeakCheck.memory") { (value: Int) in
-                var leaks = LeakCheck()
+            Setting("Chaos.LeakCheck.memory") { (value: Int) in
+                var leaks = Chaos.LeakCheck()
                 leaks.memory = value
-                try await Chaos(patience: quick, leaks: leaks, tree: tree).matrix([.crash])
+                try await Chaos(stallTimeout: quick, leaks: leaks, tree: tree).matrix([.crash])
             },
-            Setting("LeakCheck.init#descriptors") { (value: Int) in
-                try await Chaos(patience: quick, leaks: LeakCheck(descriptors: value), tree: tree).matrix([.crash])
+            Setting("Chaos.LeakCheck.init#descriptors") { (value: Int) in
+                try await Chaos(stallTimeout: quick, leaks: Chaos.LeakCheck(descriptors: value), tree: tree).matrix([.crash])
             },
-            Setting("LeakCheck.init#memory") { (value: Int) in
-                try await Chaos(patience: quick, leaks: LeakCheck(memory: value), tree: tree).matrix([.crash])
+            Setting("Chaos.LeakCheck.init#memory") { (value: Int) in
+                try await Chaos(stallTimeout: quick, leaks: Chaos.LeakCheck(memory: value), tree: tree).matrix([.crash])
             },
         ]
     }
@@ -220,36 +220,36 @@ struct TestingSettings {
     private var faults: [Setting] {
         let tree: @Sendable () -> Supervisor = { Supervisor("app", logger: quiet) { Child("a") { _ in Polite() } } }
         @Sendable
-        func inflict(_ fault: Fault) async throws {
+        func inflict(_ fault: Chaos.Fault) async throws {
             // One that lasts for ever is given up, and says so.
-            _ = try? await Chaos(faults: [fault], timeout: .milliseconds(200), patience: quick, tree: tree).eachFault()
+            _ = try? await Chaos(faults: [fault], timeout: .milliseconds(200), stallTimeout: quick, tree: tree).eachFault()
         }
         @Sendable
-        func weighted(_ fault: Fault) async throws {
+        func weighted(_ fault: Chaos.Fault) async throws {
             // Each fault is followed by the time in which restarts are counted.
-            try await Chaos(faults: [fault, Fault("other") { _ in }], patience: quick, tree: tree).storm(
+            try await Chaos(faults: [fault, Chaos.Fault("other") { _ in }], stallTimeout: quick, tree: tree).storm(
                 kills: 1,
                 faults: 1
             )
         }
         return [
             // The others wait in the same way.
-            Setting("Fault.networkStalled#for") { [port] value in
+            Setting("Chaos.Fault.networkStalled#for") { [port] value in
                 let proxy = try await FaultProxy.start(toPort: port)
                 try await inflict(.networkStalled(proxy, for: value))
                 try await inflict(.networkHalfOpen(proxy, for: value))
                 try await inflict(.networkSlow(proxy, for: value))
                 try await inflict(.connectionsRefused(proxy, for: value))
-                for fault in Fault.network(proxy, for: value) { try await inflict(fault) }
+                for fault in Chaos.Fault.network(proxy, for: value) { try await inflict(fault) }
                 await proxy.shutdown()
             },
-            Setting("Fault.weight") { value in
-                var fault = Fault("nothing") { _ in }
+            Setting("Chaos.Fault.weight") { value in
+                var fault = Chaos.Fault("nothing") { _ in }
                 fault.weight = value
                 try await weighted(fault)
             },
-            Setting("Fault.init#weight") { try await weighted(Fault("nothing", weight: $0) { _ in }) },
-            Setting("Fault.weighing#weight") { try await weighted(Fault("nothing") { _ in }.weighing($0)) },
+            Setting("Chaos.Fault.init#weight") { try await weighted(Chaos.Fault("nothing", weight: $0) { _ in }) },
+            Setting("Chaos.Fault.weighted#weight") { try await weighted(Chaos.Fault("nothing") { _ in }.weighted($0)) },
         ]
     }
 }

@@ -87,16 +87,16 @@ struct Storm: AsyncParsableCommand {
     private func play(
         _ shop: any StormTree,
         _ result: inout StormResult,
-        _ body: (Chaos) async throws -> ChaosReport
+        _ body: (Chaos) async throws -> Chaos.Report
     ) async -> String? {
-        var chaos = shop.chaos(leaks: LeakCheck(descriptors: 16, memory: 512 << 20))
+        var chaos = shop.chaos(leaks: Chaos.LeakCheck(descriptors: 16, memory: 512 << 20))
         let progress = Progress(shop)
         chaos.onStep = { progress.step($0) }
         do {
             result.add(try await body(chaos))
             try await shop.leavesNothing()
             return nil
-        } catch let failure as ChaosFailure {
+        } catch let failure as Chaos.Failure {
             result.add(failure.report)
             let scenarios = failure.report.failures.map {
                 "scripts/storm \(workers ? "--workers " : "")--replay '\($0.scenario)'"
@@ -116,7 +116,7 @@ private final class Progress: Sendable {
 
     init(_ tree: any StormTree) { self.tree = tree }
 
-    func step(_ row: ChaosReport.Row) {
+    func step(_ row: Chaos.Report.Row) {
         if !row.findings.isEmpty {
             say(
                 "found: \(row.findings.map(\.description).joined(separator: "; ")); looking for the smallest part that shows it"

@@ -18,7 +18,7 @@ struct StormResult {
 
     init(seed: UInt64) { self.seed = seed }
 
-    mutating func add(_ report: ChaosReport) {
+    mutating func add(_ report: Chaos.Report) {
         rounds += 1
         steps += report.rows.count
         duration += report.duration

@@ -3,7 +3,7 @@ import ChaosSupport
 
 /// What a storm plays with.
 protocol StormTree: Sendable {
-    func chaos(leaks: LeakCheck) -> Chaos
+    func chaos(leaks: Chaos.LeakCheck) -> Chaos
     /// What became of calls and messages so far.
     var outcomes: [String: Int] { get }
     /// How many of them ran again.
@@ -22,7 +22,7 @@ struct StormShop: StormTree {
     var outcomes: [String: Int] { shop.load.ledger.totals }
     var reruns: Int { shop.load.ledger.reruns }
 
-    func chaos(leaks: LeakCheck) -> Chaos { shop.chaos(faults: shop.faults(ownBroker: true), leaks: leaks) }
+    func chaos(leaks: Chaos.LeakCheck) -> Chaos { shop.chaos(faults: shop.faults(ownBroker: true), leaks: leaks) }
 
     func leavesNothing() async throws { try await shop.leavesNothing() }
 
@@ -44,10 +44,10 @@ struct StormDepot: StormTree {
     var outcomes: [String: Int] { depot.totals }
     var reruns: Int { depot.totals.filter { $0.key.hasSuffix("handled again") }.values.reduce(0, +) }
 
-    func chaos(leaks: LeakCheck) -> Chaos {
-        var faults = Fault.network(proxy, for: .milliseconds(500))
-        faults += Fault.administration(broker, virtualHost: "/").filter { $0.name != "queue-deleted" }
-        faults = faults.map { $0.weighing(4) } + Fault.broker(broker, for: .milliseconds(500))
+    func chaos(leaks: Chaos.LeakCheck) -> Chaos {
+        var faults = Chaos.Fault.network(proxy, for: .milliseconds(500))
+        faults += Chaos.Fault.administration(broker, virtualHost: "/").filter { $0.name != "queue-deleted" }
+        faults = faults.map { $0.weighted(4) } + Chaos.Fault.broker(broker, for: .milliseconds(500))
         return depot.chaos(proxy.url, faults, leaks: leaks)
     }
 

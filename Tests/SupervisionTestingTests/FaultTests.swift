@@ -20,8 +20,8 @@ struct FaultTests {
     private struct Broken: Error {}
 
     private func chaos(
-        _ invariants: [Invariant] = [],
-        _ faults: [Fault],
+        _ invariants: [Chaos.Invariant] = [],
+        _ faults: [Chaos.Fault],
         expecting: @escaping @Sendable (Chaos.Scenario.Kill) -> Chaos.Expectation? = { _ in nil }
     ) -> Chaos {
         Chaos(invariants: invariants, faults: faults, expecting: expecting) { clock in
@@ -37,7 +37,7 @@ struct FaultTests {
         let weather = Weather()
         let killed = Shared<Pid?>(nil)
         let invariants = [
-            Invariant("it rained while b was killed, and does not rain any more") { tree in
+            Chaos.Invariant("it rained while b was killed, and does not rain any more") { tree in
                 let pid = try tree.process("app/b").pid
                 killed.with { $0 = pid }
             } check: { scene, _ in
@@ -46,7 +46,7 @@ struct FaultTests {
                 try Chaos.require(await !weather.isRaining, "it rains")
             }
         ]
-        let rain = Fault("rain") { _ in
+        let rain = Chaos.Fault("rain") { _ in
             await weather.begin()
             _ = await killed.with { $0 }?.exited()
             await weather.end()
@@ -58,7 +58,7 @@ struct FaultTests {
 
     @Test("may end processes themselves: what becomes of the tree is judged as after a kill")
     func effects() async throws {
-        let fault = Fault("lightning") { try $0.end("app/a") }
+        let fault = Chaos.Fault("lightning") { try $0.end("app/a") }
         try await chaos([], [fault]).eachFault()
         try await chaos([], [fault], expecting: { $0.path == "lightning" ? .group(["app/a"]) : nil }).eachFault()
         // What may come of a fault is waited for.
@@ -72,7 +72,7 @@ struct FaultTests {
     @Test("may do what they do later: the report tells what has come of it when the invariants have been checked")
     func late() async throws {
         let first = Shared<Pid?>(nil)
-        let lightning = Fault("lightning") { tree in
+        let lightning = Chaos.Fault("lightning") { tree in
             Task {
                 try await Task.sleep(for: .milliseconds(50))
                 try tree.end("app/a")
@@ -80,7 +80,7 @@ struct FaultTests {
         }
         let chaos = Chaos(
             invariants: [
-                Invariant("the lightning strikes") { tree in
+                Chaos.Invariant("the lightning strikes") { tree in
                     let pid = try tree.process("app/a").pid
                     first.with { $0 = pid }
                 } check: { _, _ in
@@ -98,11 +98,11 @@ struct FaultTests {
     @Test("that fail, and those that do not end, are findings")
     func failing() async throws {
         let broken = try await failure {
-            try await self.chaos([], [Fault("broken") { _ in throw Broken() }]).eachFault()
+            try await self.chaos([], [Chaos.Fault("broken") { _ in throw Broken() }]).eachFault()
         }
         #expect("\(try #require(broken))".contains("the fault broken failed: Broken()"))
         let chaos = Chaos(
-            faults: [Fault("endless") { _ in try await Task.sleep(for: .seconds(3600)) }],
+            faults: [Chaos.Fault("endless") { _ in try await Task.sleep(for: .seconds(3600)) }],
             timeout: .milliseconds(50)
         ) {
             Supervisor("app", logger: quiet) { Child("a") { _ in Keeper() } }
@@ -119,7 +119,7 @@ struct FaultTests {
 
     @Test("come in storms as often as is asked for, the same for the same seed")
     func storms() async throws {
-        let faults = [Fault("often", weight: 3) { _ in }, Fault("seldom") { _ in }, Fault("never", weight: 0) { _ in }]
+        let faults = [Chaos.Fault("often", weight: 3) { _ in }, Chaos.Fault("seldom") { _ in }, Chaos.Fault("never", weight: 0) { _ in }]
         let chaos = self.chaos([], faults)
         let report = try await chaos.storm(seed: 5, kills: 400, faults: 0.5)
         let names = report.rows.flatMap(\.kills).filter { $0.way == .outside }.map(\.path)
@@ -137,7 +137,7 @@ struct FaultTests {
     func shrinks() async throws {
         let weather = Weather()
         let invariants = [
-            Invariant("a is not killed after rain") { scene in
+            Chaos.Invariant("a is not killed after rain") { scene in
                 for kill in scene.kills where kill.path == "app/a" {
                     try Chaos.require(await !weather.isRaining, "a was killed in the rain")
                 }
@@ -145,7 +145,7 @@ struct FaultTests {
         ]
         let chaos = Chaos(
             invariants: invariants,
-            faults: [Fault("rain") { _ in await weather.begin() }, Fault("wind") { _ in }]
+            faults: [Chaos.Fault("rain") { _ in await weather.begin() }, Chaos.Fault("wind") { _ in }]
         ) { clock in
             await weather.end()
             return Supervisor("app", logger: quiet, clock: clock) {
@@ -161,7 +161,7 @@ struct FaultTests {
 
     @Test("are paired with every process, and a sample of all pairs is the same for the same seed")
     func pairs() async throws {
-        let chaos = self.chaos([], [Fault("rain") { _ in }])
+        let chaos = self.chaos([], [Chaos.Fault("rain") { _ in }])
         let all = try await chaos.pairs([.kill, .crash])
         let texts = all.rows.map { $0.kills.map(\.description).joined(separator: " & ") }
         #expect(texts.count == 4 + 2 * 2)
@@ -179,12 +179,12 @@ struct InvariantTests {
     @Test("of what lives are not checked when the root has ended; others are, if they say so")
     func afterTheEnd() async throws {
         let checked = Shared<[String]>([])
-        var always = Invariant("always") { scene in
+        var always = Chaos.Invariant("always") { scene in
             let ended = scene.effects.treeEnded
             checked.with { $0.append("always \(ended)") }
         }
         always.holdsAfterTheEnd = true
-        let chaos = Chaos(invariants: [always, Invariant("living") { _ in checked.with { $0.append("living") } }]) {
+        let chaos = Chaos(invariants: [always, Chaos.Invariant("living") { _ in checked.with { $0.append("living") } }]) {
             clock in
             Supervisor("app", logger: quiet, clock: clock) { Child("a") { Waiter($0) } }
         }

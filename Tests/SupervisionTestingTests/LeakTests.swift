@@ -9,7 +9,7 @@ struct LeakTests {
     @Test("of descriptors are found")
     func descriptors() async throws {
         let files = Shared<[FileHandle]>([])
-        let chaos = Chaos(leaks: LeakCheck(descriptors: 100)) { clock in
+        let chaos = Chaos(leaks: Chaos.LeakCheck(descriptors: 100)) { clock in
             Supervisor("app", logger: quiet, clock: clock) {
                 Child("opens") { _ in
                     for _ in 0..<10 {
@@ -28,7 +28,7 @@ struct LeakTests {
     @Test("of memory are found")
     func memory() async throws {
         let blocks = Shared<[[UInt8]]>([])
-        let chaos = Chaos(leaks: LeakCheck(memory: 100 << 20)) { clock in
+        let chaos = Chaos(leaks: Chaos.LeakCheck(memory: 100 << 20)) { clock in
             Supervisor("app", logger: quiet, clock: clock) {
                 Child("hoards") { _ in
                     blocks.with { $0.append([UInt8](repeating: 1, count: 8 << 20)) }
@@ -51,7 +51,7 @@ struct LeakTests {
             }
         }
         let waiting = Shared<[CheckedContinuation<Void, Never>]>([])
-        let chaos = Chaos(patience: .milliseconds(50)) { clock in
+        let chaos = Chaos(stallTimeout: .milliseconds(50)) { clock in
             Supervisor("app", logger: quiet, clock: clock) {
                 Child("endless", options: ChildOptions(shutdown: .brutalKill)) { _ in Endless(waiting) }
                 Child("other") { _ in Keeper() }

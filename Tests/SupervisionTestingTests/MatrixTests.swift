@@ -32,7 +32,7 @@ struct MatrixTests {
     func thirty() async throws {
         let chaos = Chaos(
             invariants: [
-                Invariant("every shard answers") { scene in
+                Chaos.Invariant("every shard answers") { scene in
                     for index in 0..<7 {
                         let shard = try scene.tree.supervisor.child("storage", "shard-\(index)", as: Keeper.self)
                         _ = try await shard.call { $0.get("x") }
@@ -71,7 +71,7 @@ struct MatrixTests {
     @Test("names a fault by the call that plays it again")
     func failureReport() async throws {
         let chaos = Chaos(invariants: [
-            Invariant("b is never touched") { scene in
+            Chaos.Invariant("b is never touched") { scene in
                 try Chaos.require(!scene.effects.restarted.contains("app/b"), "it was")
             }
         ]) { clock in

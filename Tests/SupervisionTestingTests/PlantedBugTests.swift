@@ -17,7 +17,7 @@ struct PlantedBugTests {
         }
         let chaos = Chaos(
             invariants: [
-                Invariant("a cart that was started anew is empty") { tree in
+                Chaos.Invariant("a cart that was started anew is empty") { tree in
                     let cart = try tree.supervisor.child("cart", as: Cart.self)
                     try await cart.call { $0.add("book") }
                 } check: { scene, _ in
@@ -47,14 +47,14 @@ struct PlantedBugTests {
         let connection: Pid?
         init(_ context: ChildContext) { connection = context.reference("connection", as: Connection.self).pid }
         func serve() throws {
-            guard let connection, connection.isAlive else { throw Invariant.Violation("its connection is dead") }
+            guard let connection, connection.isAlive else { throw Chaos.Invariant.Violation("its connection is dead") }
         }
     }
 
     private func serving(_ strategy: Strategy, connectionFirst: Bool) -> Chaos {
         Chaos(
             invariants: [
-                Invariant("the server serves") { scene in
+                Chaos.Invariant("the server serves") { scene in
                     let server = try scene.tree.supervisor.child("server", as: Server.self)
                     try await server.call { try $0.serve() }
                 }
@@ -97,7 +97,7 @@ struct PlantedBugTests {
             func run() async { await withCheckedContinuation { continuation in gate.with { $0 = continuation } } }
         }
         let gates = Shared<[Shared<CheckedContinuation<Void, Never>?>]>([])
-        let chaos = Chaos(patience: .milliseconds(100)) { clock in
+        let chaos = Chaos(stallTimeout: .milliseconds(100)) { clock in
             Supervisor("app", logger: quiet, clock: clock) {
                 Child("good") { Waiter($0) }
                 Child("stubborn") { _ in
@@ -121,7 +121,7 @@ struct PlantedBugTests {
             init(_ context: ChildContext) { _ = context.stopRequest }
             func run() async throws { try await Task.sleep(for: .seconds(3600)) }
         }
-        let chaos = Chaos(timeout: .seconds(1), patience: .milliseconds(100)) { clock in
+        let chaos = Chaos(timeout: .seconds(1), stallTimeout: .milliseconds(100)) { clock in
             Supervisor("app", logger: quiet, clock: clock) { Child("deaf") { Deaf($0) } }
         }
         let failure = try #require(try await failure { try await chaos.replay("graceful-stop app/deaf") })

@@ -8,7 +8,7 @@ struct StormTests {
     /// Breaks when `a` is killed and, later, `d` crashes: a bug of two steps.
     private func delicate(_ seen: Shared<[String]> = Shared([])) -> Chaos {
         Chaos(invariants: [
-            Invariant("the two never happen one after the other", before: { _ in }) { scene, _ in
+            Chaos.Invariant("the two never happen one after the other", before: { _ in }) { scene, _ in
                 let tree = scene.tree.supervisor
                 let memory = try tree.child("memory", as: Keeper.self)
                 for kill in scene.kills {
@@ -167,7 +167,7 @@ struct ScenarioTests {
     @Test("without kills are not played")
     func empty() async {
         let chaos = Chaos { Supervisor("app", logger: quiet) { Child("a") { _ in Keeper() } } }
-        await #expect(throws: Invariant.Violation.self) { try await chaos.replay("nonsense") }
+        await #expect(throws: Chaos.Invariant.Violation.self) { try await chaos.replay("nonsense") }
     }
 }
 

@@ -40,11 +40,11 @@ final class Shared<Value: Sendable>: Sendable {
 }
 
 /// What chaos found, or nothing.
-func failure(_ body: () async throws -> Void) async throws -> ChaosFailure? {
+func failure(_ body: () async throws -> Void) async throws -> Chaos.Failure? {
     do {
         try await body()
         return nil
-    } catch let failure as ChaosFailure {
+    } catch let failure as Chaos.Failure {
         return failure
     }
 }

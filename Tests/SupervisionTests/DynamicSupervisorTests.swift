@@ -7,12 +7,12 @@ import Testing
 @Suite("A dynamic supervisor")
 struct DynamicSupervisorTests {
     private func start(
-        maxChildren: Int? = nil,
+        maximumChildren: Int? = nil,
         intensity: RestartIntensity = .init(3, within: .seconds(3600)),
         clock: any SupervisionClock = SystemSupervisionClock.shared
     ) async throws -> (Supervisor, DynamicSupervisorReference) {
         let supervisor = Supervisor("app", clock: clock) {
-            DynamicSupervisor("sessions", maxChildren: maxChildren, intensity: intensity)
+            DynamicSupervisor("sessions", maximumChildren: maximumChildren, intensity: intensity)
         }
         try await supervisor.start()
         return (supervisor, try supervisor.dynamicSupervisor("sessions"))
@@ -92,9 +92,9 @@ struct DynamicSupervisorTests {
     }
 
     @Test("refuses more children than it may have, counting those that are being restarted")
-    func maxChildren() async throws {
+    func maximumChildren() async throws {
         let clock = ManualClock()
-        let (supervisor, sessions) = try await start(maxChildren: 1, clock: clock)
+        let (supervisor, sessions) = try await start(maximumChildren: 1, clock: clock)
         let backoff = Backoff(minimum: .seconds(1), maximum: .seconds(1), jitter: 0)
         let pid = try #require(
             try await sessions.startChild(Child("session", options: ChildOptions(backoff: backoff)) { _ in Counter() })
@@ -270,7 +270,7 @@ struct NamedChildTests {
 
     @Test("it is found again after a restart, and whoever waited for a start that failed tries itself")
     func again() async throws {
-        let supervisor = Supervisor("app") { DynamicSupervisor("sessions", maxChildren: 1) }
+        let supervisor = Supervisor("app") { DynamicSupervisor("sessions", maximumChildren: 1) }
         try await supervisor.start()
         let sessions = try supervisor.dynamicSupervisor("sessions")
         let registry = Registry<String, ChildReference<Counter>>()

@@ -116,8 +116,8 @@ struct ExtremeSettingsTests {
             ) { Child("worker") { Polite($0, Journal()) } }
             try await play(supervisor, clock, setting: "intensity")
         }
-        let dynamic = Supervisor("app", clock: clock) { DynamicSupervisor("children", maxChildren: count) }
-        try await play(dynamic, clock, setting: "maxChildren")
+        let dynamic = Supervisor("app", clock: clock) { DynamicSupervisor("children", maximumChildren: count) }
+        try await play(dynamic, clock, setting: "maximumChildren")
         let partitions = PartitionSupervisor<Counter>("app", partitions: count > 100 ? count : min(count, 8)) { id, _ in
             Child(id) { _ in Counter() }
         }
@@ -126,7 +126,7 @@ struct ExtremeSettingsTests {
         try await tasks.start()
         var sum = 0
         for try await case (_, .success(let value)) in try tasks.taskSupervisor("tasks")
-            .stream(over: [1, 2, 3], maxConcurrency: count, { $0 })
+            .stream(over: [1, 2, 3], maximumConcurrency: count, { $0 })
         {
             sum += value
         }
@@ -199,7 +199,7 @@ struct ExtremeSettingsTests {
 
     @Test("the times of a storm", arguments: durations)
     func stormTimes(duration: Duration) async throws {
-        let chaos = Chaos(timeout: .seconds(30), patience: .milliseconds(50)) { clock in
+        let chaos = Chaos(timeout: .seconds(30), stallTimeout: .milliseconds(50)) { clock in
             Supervisor("app", intensity: .init(1_000_000, within: .seconds(1)), clock: clock) {
                 Child("counter") { _ in Counter() }
             }
@@ -207,7 +207,7 @@ struct ExtremeSettingsTests {
         _ = try await chaos.storm(seed: 1, kills: 3, lasting: duration, pace: .pausing(duration))
         do {
             _ = try await chaos.storm(seed: 1, kills: 3, pace: .every(duration))
-        } catch is ChaosFailure {
+        } catch is Chaos.Failure {
             // Time that passes while a process is killed is taken from its kill timeout.
             #expect(duration > .zero)
         }

@@ -29,9 +29,9 @@ struct TaskChildTests {
 
 @Suite("A task supervisor")
 struct TaskSupervisorTests {
-    private func start(maxChildren: Int? = nil) async throws -> (Supervisor, TaskSupervisorReference) {
+    private func start(maximumChildren: Int? = nil) async throws -> (Supervisor, TaskSupervisorReference) {
         let supervisor = Supervisor("app") {
-            TaskSupervisor("tasks", maxChildren: maxChildren)
+            TaskSupervisor("tasks", maximumChildren: maximumChildren)
             Child("owner") { _ in Counter() }
         }
         try await supervisor.start()
@@ -88,8 +88,8 @@ struct TaskSupervisorTests {
     }
 
     @Test("refuses more tasks than it may have")
-    func maxChildren() async throws {
-        let (supervisor, tasks) = try await start(maxChildren: 1)
+    func maximumChildren() async throws {
+        let (supervisor, tasks) = try await start(maximumChildren: 1)
         let task = try await tasks.async { _ in try await Task.sleep(for: .seconds(3600)) }
         await #expect(throws: AdministrationError.self) { try await tasks.startTask { _ in } }
         task.pid.kill()
@@ -103,7 +103,7 @@ struct TaskSupervisorTests {
         var outcomes: [Int] = []
         for try await (input, outcome) in tasks.stream(
             over: 1...50,
-            maxConcurrency: 4,
+            maximumConcurrency: 4,
             { number in
                 running.withLock {
                     $0.now += 1
@@ -136,7 +136,7 @@ struct TaskSupervisorTests {
         var inputs: [Int] = []
         for try await (input, result) in tasks.stream(
             over: 1...6,
-            maxConcurrency: 3,
+            maximumConcurrency: 3,
             order: .ofCompletion,
             { number in
                 // The first waits for all others.
@@ -178,7 +178,7 @@ struct TaskSupervisorTests {
                 var results: [Int: Int] = [:]
                 for try await (input, result) in tasks.stream(
                     over: 1...4,
-                    maxConcurrency: 2,
+                    maximumConcurrency: 2,
                     order: order,
                     timeout: .seconds(5),
                     onTimeout: onTimeout,
@@ -231,7 +231,7 @@ struct TaskSupervisorTests {
         var read = 0
         for try await _ in tasks.stream(
             over: 1...,
-            maxConcurrency: 3,
+            maximumConcurrency: 3,
             order: order,
             { number in
                 begun.withLock { $0 += 1 }

@@ -18,7 +18,17 @@ extension ChannelStateMachine {
             if !found { actions.append(.returnUnmatched(properties ?? MessageProperties())) }
         case .basicGetOK(let deliveryTag, let redelivered, let exchange, let routingKey, let remaining):
             got(deliveryTag, redelivered, exchange, routingKey, remaining, content, &actions)
-        default: break
+        case .connectionStart, .connectionStartOK, .connectionSecure, .connectionSecureOK, .connectionTune,
+            .connectionTuneOK, .connectionOpen, .connectionOpenOK, .connectionClose, .connectionCloseOK,
+            .connectionBlocked, .connectionUnblocked, .connectionUpdateSecret, .connectionUpdateSecretOK,
+            .channelOpen, .channelOpenOK, .channelFlow, .channelFlowOK, .channelClose, .channelCloseOK,
+            .exchangeDeclare, .exchangeDeclareOK, .exchangeDelete, .exchangeDeleteOK, .exchangeBind, .exchangeBindOK,
+            .exchangeUnbind, .exchangeUnbindOK, .queueDeclare, .queueDeclareOK, .queueBind, .queueBindOK,
+            .queueUnbind, .queueUnbindOK, .queuePurge, .queuePurgeOK, .queueDelete, .queueDeleteOK, .basicQos,
+            .basicQosOK, .basicConsume, .basicConsumeOK, .basicCancel, .basicCancelOK, .basicPublish, .basicGet,
+            .basicGetEmpty, .basicAck, .basicReject, .basicNack, .basicRecover, .basicRecoverOK, .confirmSelect,
+            .confirmSelectOK, .unsupported:
+            break
         }
     }
 

@@ -148,7 +148,17 @@ struct ChannelStateMachine {
             switch request {
             case .basicConsume(let consume): consumers[consume.consumerTag]?.isAbandoned = true
             case .channelOpen: close(&actions)
-            default: break
+            case .connectionStart, .connectionStartOK, .connectionSecure, .connectionSecureOK, .connectionTune,
+                .connectionTuneOK, .connectionOpen, .connectionOpenOK, .connectionClose, .connectionCloseOK,
+                .connectionBlocked, .connectionUnblocked, .connectionUpdateSecret, .connectionUpdateSecretOK,
+                .channelOpenOK, .channelFlow, .channelFlowOK, .channelClose, .channelCloseOK, .exchangeDeclare,
+                .exchangeDeclareOK, .exchangeDelete, .exchangeDeleteOK, .exchangeBind, .exchangeBindOK,
+                .exchangeUnbind, .exchangeUnbindOK, .queueDeclare, .queueDeclareOK, .queueBind, .queueBindOK,
+                .queueUnbind, .queueUnbindOK, .queuePurge, .queuePurgeOK, .queueDelete, .queueDeleteOK, .basicQos,
+                .basicQosOK, .basicConsumeOK, .basicCancel, .basicCancelOK, .basicPublish, .basicReturn,
+                .basicDeliver, .basicGet, .basicGetOK, .basicGetEmpty, .basicAck, .basicReject, .basicNack,
+                .basicRecover, .basicRecoverOK, .confirmSelect, .confirmSelectOK, .unsupported:
+                break
             }
         }
     }
@@ -255,7 +265,16 @@ struct ChannelStateMachine {
             if closedError == nil { actions.append(.send(.channelFlowOK(active: active))) }
         case .channelClose(let reason): closedByBroker(reason, &actions)
         case .channelCloseOK: closeAcknowledged(&actions)
-        default: answered(method, .method(method), &actions)
+        case .connectionStart, .connectionStartOK, .connectionSecure, .connectionSecureOK, .connectionTune,
+            .connectionTuneOK, .connectionOpen, .connectionOpenOK, .connectionClose, .connectionCloseOK,
+            .connectionBlocked, .connectionUnblocked, .connectionUpdateSecret, .connectionUpdateSecretOK,
+            .channelOpen, .channelOpenOK, .channelFlowOK, .exchangeDeclare, .exchangeDeclareOK, .exchangeDelete,
+            .exchangeDeleteOK, .exchangeBind, .exchangeBindOK, .exchangeUnbind, .exchangeUnbindOK, .queueDeclare,
+            .queueDeclareOK, .queueBind, .queueBindOK, .queueUnbind, .queueUnbindOK, .queuePurge, .queuePurgeOK,
+            .queueDelete, .queueDeleteOK, .basicQos, .basicQosOK, .basicConsume, .basicConsumeOK, .basicCancelOK,
+            .basicPublish, .basicGet, .basicGetEmpty, .basicReject, .basicRecover, .basicRecoverOK, .confirmSelect,
+            .confirmSelectOK, .unsupported:
+            answered(method, .method(method), &actions)
         }
     }
 
@@ -299,7 +318,17 @@ extension ChannelStateMachine {
         case .basicCancelOK(let tag): consumers[tag] = nil
         case .basicConsumeOK(let tag) where !slot.isWanted:
             perform(OperationSlots.internalID, .basicCancel(consumerTag: tag, noWait: false), &actions)
-        default: break
+        case .connectionStart, .connectionStartOK, .connectionSecure, .connectionSecureOK, .connectionTune,
+            .connectionTuneOK, .connectionOpen, .connectionOpenOK, .connectionClose, .connectionCloseOK,
+            .connectionBlocked, .connectionUnblocked, .connectionUpdateSecret, .connectionUpdateSecretOK,
+            .channelOpen, .channelFlow, .channelFlowOK, .channelClose, .channelCloseOK, .exchangeDeclare,
+            .exchangeDeclareOK, .exchangeDelete, .exchangeDeleteOK, .exchangeBind, .exchangeBindOK, .exchangeUnbind,
+            .exchangeUnbindOK, .queueDeclare, .queueDeclareOK, .queueBind, .queueBindOK, .queueUnbind, .queueUnbindOK,
+            .queuePurge, .queuePurgeOK, .queueDelete, .queueDeleteOK, .basicQos, .basicQosOK, .basicConsume,
+            .basicConsumeOK, .basicCancel, .basicPublish, .basicReturn, .basicDeliver, .basicGet, .basicGetOK,
+            .basicGetEmpty, .basicAck, .basicReject, .basicNack, .basicRecover, .basicRecoverOK, .confirmSelect,
+            .confirmSelectOK, .unsupported:
+            break
         }
         if slot.isWanted {
             actions.append(.complete(slot.id, .success(reply)))

@@ -85,7 +85,17 @@ enum Method: Sendable, Equatable {
     var hasContent: Bool {
         switch self {
         case .basicPublish, .basicReturn, .basicDeliver, .basicGetOK: true
-        default: false
+        case .connectionStart, .connectionStartOK, .connectionSecure, .connectionSecureOK, .connectionTune,
+            .connectionTuneOK, .connectionOpen, .connectionOpenOK, .connectionClose, .connectionCloseOK,
+            .connectionBlocked, .connectionUnblocked, .connectionUpdateSecret, .connectionUpdateSecretOK,
+            .channelOpen, .channelOpenOK, .channelFlow, .channelFlowOK, .channelClose, .channelCloseOK,
+            .exchangeDeclare, .exchangeDeclareOK, .exchangeDelete, .exchangeDeleteOK, .exchangeBind, .exchangeBindOK,
+            .exchangeUnbind, .exchangeUnbindOK, .queueDeclare, .queueDeclareOK, .queueBind, .queueBindOK,
+            .queueUnbind, .queueUnbindOK, .queuePurge, .queuePurgeOK, .queueDelete, .queueDeleteOK, .basicQos,
+            .basicQosOK, .basicConsume, .basicConsumeOK, .basicCancel, .basicCancelOK, .basicGet, .basicGetEmpty,
+            .basicAck, .basicReject, .basicNack, .basicRecover, .basicRecoverOK, .confirmSelect, .confirmSelectOK,
+            .unsupported:
+            false
         }
     }
 }

@@ -125,7 +125,7 @@ extension AMQPConnection {
         do throws(FrameError) {
             repeat {
                 frames.removeAll(keepingCapacity: true)
-                try decoder.next(Self.mostFrames, into: &frames)
+                try decoder.next(Self.maximumFrames, into: &frames)
                 handOver(frames)
             } while !isOver && !frames.isEmpty
         } catch {
@@ -145,7 +145,7 @@ extension AMQPConnection {
     }
 
     /// How many frames a channel is handed at once: entering it costs as much as the work for one.
-    private static let mostFrames = 64
+    private static let maximumFrames = 64
 
     /// Hands frames to their channel.
     private func handOver(_ frames: [Frame]) {

@@ -13,8 +13,8 @@ struct CredentialsLease: Sendable {
 
     var expiry: ContinuousClock.Instant { begun + lifetime }
     /// When to ask for the next ones.
-    var renewal: ContinuousClock.Instant { begun + max(lifetime / 5 * 4, Self.leastPause) }
+    var renewal: ContinuousClock.Instant { begun + max(lifetime / 5 * 4, Self.minimumPause) }
 
     /// The least time between two questions.
-    static let leastPause = Duration.seconds(1)
+    static let minimumPause = Duration.seconds(1)
 }

@@ -127,7 +127,7 @@ extension FieldValue {
             case .uint32(let value): Int(value)
             case .int64(let value): Int(exactly: value)
             case .uint64(let value): Int(exactly: value)
-            default: nil
+            case .bool, .float, .double, .decimal, .string, .bytes, .array, .timestamp, .table, .void: nil
             }
         // From outside: a number so large that one more overflows is no count.
         return number.flatMap { (0..<Int(Int32.max)).contains($0) ? $0 : nil }

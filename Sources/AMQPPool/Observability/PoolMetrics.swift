@@ -48,7 +48,7 @@ package final class PoolMetrics: Sendable {
     }
 
     /// No more destinations are kept apart: those after are counted under `_OTHER`, so that names from outside cannot fill the memory.
-    package static let mostDestinations = 1000
+    package static let maximumDestinations = 1000
 
     private let pool: String
     private let factory: any MetricsFactory
@@ -129,7 +129,7 @@ package final class PoolMetrics: Sendable {
         let sent = sent.withLock { sent in
             var key = Destination(name: destination, outcome: outcome)
             if let found = sent[key] { return found }
-            if sent.count >= Self.mostDestinations {
+            if sent.count >= Self.maximumDestinations {
                 key.name = "_OTHER"
                 if let found = sent[key] { return found }
             }
@@ -169,11 +169,22 @@ extension AMQPError {
             case .cancelled: "cancelled"
             case .refused: "refused"
             case .unencodable, .messageTooLarge, .invalidArgument: "invalid"
-            default: "not_sent"
+            case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed,
+                .tooFewChannels, .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded,
+                .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed,
+                .channelClosedByBroker, .channelClosed, .channelLost, .topologyRefused, .protocolViolation, .timedOut,
+                .tooManyChannels, .propertiesRefused, .confirmsNotSelected, .returned, .nacked, .notSent,
+                .unconfirmed:
+                "not_sent"
             }
         case .cancelled: "cancelled"
         case .unencodable, .messageTooLarge, .invalidArgument: "invalid"
-        default: "not_sent"
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed, .tooFewChannels,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .connectionLost,
+            .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .channelClosedByBroker, .channelClosed,
+            .channelLost, .topologyRefused, .protocolViolation, .timedOut, .blocked, .overloaded, .tooManyChannels,
+            .propertiesRefused, .confirmsNotSelected:
+            "not_sent"
         }
     }
 }

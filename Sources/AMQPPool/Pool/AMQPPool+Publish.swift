@@ -233,7 +233,13 @@ extension RefusedPublishes.Trial {
         case .refused: self = .refused(error)
         // The exchange is there, and takes messages.
         case .returned, .nacked: self = .accepted
-        default: self = .unknown
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed, .tooFewChannels,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .connectionLost,
+            .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .channelClosedByBroker, .channelClosed,
+            .channelLost, .topologyRefused, .protocolViolation, .timedOut, .cancelled, .blocked, .overloaded,
+            .tooManyChannels, .invalidArgument, .unencodable, .messageTooLarge, .propertiesRefused,
+            .confirmsNotSelected, .notSent, .unconfirmed:
+            self = .unknown
         }
     }
 }
@@ -263,7 +269,13 @@ extension AMQPError {
             )
         case .unconfirmed(.channelClosedByBroker(let code, let text)):
             return PublishRefusal(code: code, text: text).ground
-        default: return nil
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed, .tooFewChannels,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .connectionLost,
+            .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .channelClosedByBroker, .channelClosed,
+            .channelLost, .topologyRefused, .protocolViolation, .timedOut, .cancelled, .blocked, .overloaded,
+            .tooManyChannels, .invalidArgument, .unencodable, .messageTooLarge, .propertiesRefused,
+            .confirmsNotSelected, .returned, .nacked, .notSent, .unconfirmed:
+            return nil
         }
     }
 
@@ -272,7 +284,13 @@ extension AMQPError {
         switch self {
         case .refused(let code, let text, _, _), .channelClosedByBroker(let code, let text):
             .refused(code: code, text: text, exchange: message.exchange, routingKey: message.routingKey)
-        default: self
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed, .tooFewChannels,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .connectionLost,
+            .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .channelClosed, .channelLost,
+            .topologyRefused, .protocolViolation, .timedOut, .cancelled, .blocked, .overloaded, .tooManyChannels,
+            .invalidArgument, .unencodable, .messageTooLarge, .propertiesRefused, .confirmsNotSelected, .returned,
+            .nacked, .notSent, .unconfirmed:
+            self
         }
     }
 }

@@ -127,7 +127,7 @@ package struct BrokerStory: Sendable {
     }
 
     /// More reasons than these, and how often they change is no news.
-    private static let mostReasons = 16
+    private static let maximumReasons = 16
     private static let interval = Duration.seconds(60)
 
     package private(set) var subject: Subject
@@ -218,7 +218,7 @@ package struct BrokerStory: Sendable {
         if let delay { metadata["retry-in"] = "\(delay.text)" }
         if up > 0 { metadata["connections"] = "\(up) of \(subject.connections)" }
         let key = (place.map { "\($0.key) \($0.value)" }.sorted() + [failure.reason]).joined(separator: " ")
-        let isNew = outage.toldReasons.count < Self.mostReasons && outage.toldReasons.insert(key).inserted
+        let isNew = outage.toldReasons.count < Self.maximumReasons && outage.toldReasons.insert(key).inserted
         let isDue = outage.lastLine.map { $0.duration(to: now) >= Self.interval } ?? true
         let isTold = phase == .running && (isNew || isDue)
         if isTold {
@@ -327,7 +327,12 @@ extension AMQPError {
         switch cause {
         case .connectionClosedByBroker(let code, _): code == 320
         case .connectionClosed, .channelClosed, .cancelled: true
-        default: false
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed, .tooFewChannels,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .connectionLost,
+            .heartbeatTimeout, .channelClosedByBroker, .channelLost, .topologyRefused, .protocolViolation, .timedOut,
+            .blocked, .overloaded, .tooManyChannels, .invalidArgument, .unencodable, .messageTooLarge,
+            .propertiesRefused, .confirmsNotSelected, .returned, .nacked, .refused, .notSent, .unconfirmed:
+            false
         }
     }
 
@@ -337,7 +342,12 @@ extension AMQPError {
         case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .protocolViolation,
             .topologyRefused:
             true
-        default: false
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed, .tooFewChannels,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .channelClosedByBroker,
+            .channelClosed, .channelLost, .timedOut, .cancelled, .blocked, .overloaded, .tooManyChannels,
+            .invalidArgument, .unencodable, .messageTooLarge, .propertiesRefused, .confirmsNotSelected, .returned,
+            .nacked, .refused, .notSent, .unconfirmed:
+            false
         }
     }
 

@@ -55,7 +55,7 @@ struct CredentialsRenewal: Sendable {
             }
             let left = ContinuousClock.now.duration(to: expiry)
             guard left > .zero else { return connection.closedError == nil ? .expired : .over }
-            let pause = min(max(left / 5, CredentialsLease.leastPause), .seconds(60))
+            let pause = min(max(left / 5, CredentialsLease.minimumPause), .seconds(60))
             guard await sleep(until: .now + pause) else { return .over }
         }
         return .over

@@ -19,7 +19,7 @@ final class KeptChannels: Sendable {
     }
 
     /// How long a channel waits for the next incarnation before it is closed.
-    static let linger = Duration.seconds(60)
+    static let keepTime = Duration.seconds(60)
 
     private let entries = Mutex<[String: Entry]>([:])
 
@@ -89,7 +89,7 @@ final class KeptChannels: Sendable {
     }
 
     private func closeLater(_ channel: AMQPChannel, _ cleared: OneShot<Void>, of owner: String) {
-        _ = SystemSupervisionClock.shared.schedule(after: Self.linger) { [weak self] in
+        _ = SystemSupervisionClock.shared.schedule(after: Self.keepTime) { [weak self] in
             let isUnclaimed = self?.entries.withLock { entries in
                 // The same crash's: it may have been taken over and left again meanwhile.
                 guard case .free(_, let current) = entries[owner], current === cleared else { return false }

@@ -52,7 +52,7 @@ package func poolSupervisor(
 
 /// What a supervisor waits longer than closing may take. Closing ends by itself in its time, or a second later when the event loop is
 /// stuck; this is for a machine that is so busy that what is due does not run.
-private let patience = Duration.seconds(3)
+private let closeMargin = Duration.seconds(3)
 
 private func connectionSupervisor(
     _ number: Int,
@@ -75,9 +75,9 @@ private func connectionSupervisor(
         Child(
             "connection",
             options: ChildOptions(
-                shutdown: .timeout(settings.closeTimeout.bounded + patience),
+                shutdown: .timeout(settings.closeTimeout.bounded + closeMargin),
                 backoff: configuration.backoff,
-                killTimeout: configuration.killTimeout.bounded + patience
+                killTimeout: configuration.killTimeout.bounded + closeMargin
             ),
             onKill: { (process: ConnectionProcess) in await process.killed() },
             start: { context -> ConnectionProcess? in
@@ -122,9 +122,9 @@ private func channel(
     return Child(
         "channel-\(number)",
         options: ChildOptions(
-            shutdown: .timeout(configuration.channelShutdown.bounded + patience),
+            shutdown: .timeout(configuration.channelShutdown.bounded + closeMargin),
             backoff: configuration.backoff,
-            killTimeout: configuration.killTimeout.bounded + patience
+            killTimeout: configuration.killTimeout.bounded + closeMargin
         ),
         onKill: { (process: ChannelProcess) in await process.killed() },
         start: { context -> ChannelProcess? in

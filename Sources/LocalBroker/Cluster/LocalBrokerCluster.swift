@@ -44,8 +44,8 @@ public actor LocalBrokerCluster: Worker {
         nodes count: Int = 3,
         _ options: LocalBroker.Options = .init()
     ) async throws(LocalBrokerError) -> LocalBrokerCluster {
-        guard count <= mostNodes else {
-            throw .invalidOption(name: "nodes", reason: "must be at most \(mostNodes), but is \(count)")
+        guard count <= maximumNodes else {
+            throw .invalidOption(name: "nodes", reason: "must be at most \(maximumNodes), but is \(count)")
         }
         var attempt = 1
         while true {
@@ -59,7 +59,7 @@ public actor LocalBrokerCluster: Worker {
     }
 
     /// More would need more memory than a machine has.
-    private static let mostNodes = 32
+    private static let maximumNodes = 32
 
     private static func form(
         _ count: Int,

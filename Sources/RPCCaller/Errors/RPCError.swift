@@ -7,7 +7,7 @@ public import Supervision
 /// Each case says what happened, whether the request may have been processed, and whether sending it again is safe. "May have
 /// been processed" is never more than the truth known here: the receiver may have run the procedure, run a part of it, or still be
 /// running it.
-public enum RPCError: Error, Sendable {
+public enum RPCError: Error, Sendable, Equatable {
     /// No queue takes requests for this destination: the service does not exist, or never ran.
     ///
     /// Known within milliseconds, since the broker returns the message. Not processed; sending again is safe.

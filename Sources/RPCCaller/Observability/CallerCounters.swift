@@ -30,12 +30,12 @@ final class CallerCounters: Sendable {
     }
 
     /// A call begins. `nil` when nobody wants to know how long it takes.
-    func began() -> Moment? {
+    func began() -> CompactInstant? {
         if let metrics { return metrics.began() }
         return observation.isWatched ? .now : nil
     }
 
-    func ended(_ destination: String, _ procedure: String?, since start: Moment, error: RPCError?) {
+    func ended(_ destination: String, _ procedure: String?, since start: CompactInstant, error: RPCError?) {
         metrics?.ended(destination, procedure, since: start, error: error)
         guard observation.isWatched else { return }
         observation.record(

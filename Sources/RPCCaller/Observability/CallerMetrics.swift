@@ -18,12 +18,12 @@ final class CallerMetrics: Sendable {
         unknownReplies = Counter(unmatched, service: service, (.kind, "unknown"), factory: factory)
     }
 
-    func began() -> Moment {
+    func began() -> CompactInstant {
         inFlight.begin()
         return .now
     }
 
-    func ended(_ destination: String, _ procedure: String?, since start: Moment, error: RPCError?) {
+    func ended(_ destination: String, _ procedure: String?, since start: CompactInstant, error: RPCError?) {
         inFlight.end()
         let outcome = error?.kind ?? "ok"
         durations.record(

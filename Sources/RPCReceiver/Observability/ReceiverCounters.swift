@@ -48,13 +48,13 @@ final class ReceiverCounters: Sendable {
     var current: RPCReceiverCounts { counts.withLock { $0 } }
 
     /// A handler begins. `nil` when nobody wants to know how long it takes.
-    func began() -> Moment? {
+    func began() -> CompactInstant? {
         if let metrics { return metrics.began() }
         return observation.isWatched ? .now : nil
     }
 
     /// - Parameter procedure: `nil` for one that the receiver does not have.
-    func ended(_ procedure: String?, since start: Moment, _ outcome: HandlerOutcome) {
+    func ended(_ procedure: String?, since start: CompactInstant, _ outcome: HandlerOutcome) {
         metrics?.ended(procedure, since: start, outcome)
         guard observation.isWatched else { return }
         observation.record(procedure: procedure ?? otherName, outcome: outcome.kind, since: start)

@@ -26,13 +26,13 @@ final class ReceiverMetrics: Sendable {
         misdirected = dropped("misdirected")
     }
 
-    func began() -> Moment {
+    func began() -> CompactInstant {
         inFlight.begin()
         return .now
     }
 
     /// - Parameter procedure: `nil` for one that the receiver does not have.
-    func ended(_ procedure: String?, since start: Moment, _ outcome: HandlerOutcome) {
+    func ended(_ procedure: String?, since start: CompactInstant, _ outcome: HandlerOutcome) {
         inFlight.end()
         durations.record(
             start.duration(to: .now),

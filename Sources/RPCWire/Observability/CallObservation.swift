@@ -33,8 +33,8 @@ package final class CallObservation: Sendable {
         }
     }
 
-    package func record(destination: String = "", procedure: String, outcome: String, since start: Moment) {
-        let now = Moment.now
+    package func record(destination: String = "", procedure: String, outcome: String, since start: CompactInstant) {
+        let now = CompactInstant.now
         let key = CallStatistics.Key(destination: destination, procedure: procedure)
         state.withLock { state in
             state.statistics?.record(key, outcome: outcome, start.duration(to: now), at: now)
@@ -90,14 +90,14 @@ package struct CallInFlight: Sendable {
 
 /// The oldest of many, in bounded memory: what is offered later and began earlier takes a place.
 package struct Oldest<Element: Sendable>: Sendable {
-    private var kept: [(began: Moment, element: Element)] = []
+    private var kept: [(began: CompactInstant, element: Element)] = []
     private let limit: Int
 
     package init(limit: Int) {
         self.limit = max(0, limit)
     }
 
-    package mutating func offer(_ began: Moment, _ element: @autoclosure () -> Element) {
+    package mutating func offer(_ began: CompactInstant, _ element: @autoclosure () -> Element) {
         if kept.count == limit {
             guard let youngest = kept.last, began < youngest.began else { return }
             kept.removeLast()

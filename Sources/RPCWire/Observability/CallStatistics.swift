@@ -42,16 +42,16 @@ package struct CallStatistics: Sendable {
 
     private var series: [Key: Series] = [:]
     private var all = Series()
-    private var since: Moment
+    private var since: CompactInstant
 
-    package init(since: Moment) {
+    package init(since: CompactInstant) {
         self.since = since
     }
 
     /// How many procedures are kept apart.
     package var count: Int { series.count }
 
-    package mutating func record(_ key: Key, outcome: String, _ duration: Duration, at now: Moment) {
+    package mutating func record(_ key: Key, outcome: String, _ duration: Duration, at now: CompactInstant) {
         let second = self.second(now)
         var key = key
         if series[key] == nil, series.count >= Self.limit {
@@ -62,23 +62,23 @@ package struct CallStatistics: Sendable {
     }
 
     /// All procedures, the busiest first.
-    package func summaries(at now: Moment) -> [Summary] {
+    package func summaries(at now: CompactInstant) -> [Summary] {
         let second = self.second(now)
         return series.map { $0.value.summary($0.key, second, since: since, now) }
             .sorted { ($0.rate, $0.total) > ($1.rate, $1.total) }
     }
 
     /// All procedures together.
-    package func summary(at now: Moment) -> Summary {
+    package func summary(at now: CompactInstant) -> Summary {
         all.summary(Key(procedure: ""), second(now), since: since, now)
     }
 
     /// How many ended in each of the last ``secondsKept`` seconds, the oldest first, without the one that is under way.
-    package func perSecond(at now: Moment) -> [Int] {
+    package func perSecond(at now: CompactInstant) -> [Int] {
         all.recent.perSecond(before: second(now))
     }
 
-    private func second(_ now: Moment) -> Int {
+    private func second(_ now: CompactInstant) -> Int {
         max(0, Int(clamping: since.duration(to: now).components.seconds))
     }
 }
@@ -94,8 +94,8 @@ extension CallStatistics.Series {
     fileprivate func summary(
         _ key: CallStatistics.Key,
         _ second: Int,
-        since: Moment,
-        _ now: Moment
+        since: CompactInstant,
+        _ now: CompactInstant
     ) -> CallStatistics.Summary {
         let sketch = recent.lastMinute(second)
         let seconds = min(10, max(1, second))

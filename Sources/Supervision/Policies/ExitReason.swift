@@ -37,6 +37,27 @@ public enum ExitReason: Sendable {
     }
 }
 
+extension ExitReason: Equatable {
+    /// Whether both are the same reason. Errors are the same when they are of one type and equal; where the type is not
+    /// `Equatable`, when they describe themselves in the same words.
+    public static func == (left: ExitReason, right: ExitReason) -> Bool {
+        switch (left, right) {
+        case (.normal, .normal), (.killed, .killed), (.noProcess, .noProcess), (.shutdown(nil), .shutdown(nil)): true
+        case (.shutdown(let left?), .shutdown(let right?)), (.crashed(let left), .crashed(let right)):
+            isSame(left, right)
+        case (.normal, _), (.shutdown, _), (.killed, _), (.crashed, _), (.noProcess, _): false
+        }
+    }
+
+    private static func isSame(_ left: any Error, _ right: any Error) -> Bool {
+        guard type(of: left) == type(of: right) else { return false }
+        guard let left = left as? any Equatable else { return String(describing: left) == String(describing: right) }
+        return isEqual(left, right)
+    }
+
+    private static func isEqual<Value: Equatable>(_ left: Value, _ right: any Error) -> Bool { right as? Value == left }
+}
+
 extension ExitReason: CustomStringConvertible {
     /// One line: the reason's name, with its cause or error.
     public var description: String {

@@ -1,5 +1,5 @@
 /// What a supervisor reports when it cannot start, gives up or ends without having been asked to.
-public indirect enum SupervisionError: Error, Sendable {
+public indirect enum SupervisionError: Error, Sendable, Equatable {
     /// The description of the tree is wrong; nothing was started. The text says what to change.
     case invalidSpecification(String)
     /// A child could not be started while the tree was coming up. What had been started before it was stopped, in reverse
@@ -45,7 +45,7 @@ extension SupervisionError: CustomStringConvertible {
 }
 
 /// Why a call through a ``ChildReference`` has no result.
-public enum CallError: Error, Sendable {
+public enum CallError: Error, Sendable, Equatable {
     /// There is no such child, or it is stopped and will not come back by itself. The body did not run.
     case noProcess(child: String)
     /// The child is being started again. The body did not run: calling again in a moment is safe.

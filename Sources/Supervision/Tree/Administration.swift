@@ -8,7 +8,7 @@ struct AdministeredChild: Sendable {
 }
 
 /// Why a change of a supervisor's children was refused (OTP's error atoms).
-public enum AdministrationError: Error, Sendable {
+public enum AdministrationError: Error, Sendable, Equatable {
     /// The supervisor has not been started, is ending or has ended.
     case noProcess(supervisor: String)
     /// It has no child with this id.

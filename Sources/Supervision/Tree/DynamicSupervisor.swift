@@ -5,7 +5,7 @@ import ServiceLifecycle
 /// Supervises children that come and go at run time: Elixir's `DynamicSupervisor`.
 ///
 ///     Supervisor("app") {
-///         DynamicSupervisor("sessions", maxChildren: 10_000)
+///         DynamicSupervisor("sessions", maximumChildren: 10_000)
 ///     }
 ///     let sessions = try supervisor.dynamicSupervisor("sessions")
 ///     let session = try await sessions.startChild(Child("session") { context in Session(context) }, as: Session.self)
@@ -20,7 +20,7 @@ public final class DynamicSupervisor: Service, Sendable {
     ///
     /// - Parameters:
     ///   - name: Its id among its siblings, and the first part of its children's paths. Not empty, without `/`.
-    ///   - maxChildren: How many children there may be at once, those that are being restarted included; `nil` for any number.
+    ///   - maximumChildren: How many children there may be at once, those that are being restarted included; `nil` for any number.
     ///   - intensity: How many restarts are allowed within a period, over all children.
     ///   - whenExceeded: What happens when there are more.
     ///   - restart: As a child: when its parent starts it again.
@@ -31,7 +31,7 @@ public final class DynamicSupervisor: Service, Sendable {
     ///   - clock: For the whole tree, used at the root.
     public init(
         _ name: String,
-        maxChildren: Int? = nil,
+        maximumChildren: Int? = nil,
         intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5)),
         whenExceeded: WhenExceeded = .escalate,
         restart: Restart = .permanent,
@@ -44,7 +44,7 @@ public final class DynamicSupervisor: Service, Sendable {
         root = Supervisor(
             SupervisorSpecification(
                 name: name,
-                kind: .dynamic(maximumChildren: maxChildren),
+                kind: .dynamic(maximumChildren: maximumChildren),
                 intensity: intensity,
                 whenExceeded: whenExceeded,
                 autoShutdown: .never,

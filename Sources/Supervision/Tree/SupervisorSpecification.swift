@@ -59,7 +59,7 @@ struct SupervisorSpecification: Sendable {
         }
         if let problem = backoff?.problem { return "'\(name)': \(problem)" }
         if case .dynamic(let maximum?) = kind, maximum < 0 {
-            return "supervisor '\(name)': maxChildren must not be negative, but is \(maximum)"
+            return "supervisor '\(name)': maximumChildren must not be negative, but is \(maximum)"
         }
         var ids: Set<String> = []
         for child in children {

@@ -27,7 +27,7 @@ public struct TaskOutcomes<S: Sequence & Sendable, R: Sendable>: AsyncSequence, 
 
     let tasks: TaskSupervisorReference
     let elements: S
-    let maxConcurrency: Int
+    let maximumConcurrency: Int
     let order: TaskOrder
     let timeout: Duration?
     let onTimeout: OnTaskTimeout
@@ -38,7 +38,7 @@ public struct TaskOutcomes<S: Sequence & Sendable, R: Sendable>: AsyncSequence, 
         Iterator(outcomes: self)
     }
 
-    /// Keeps up to `maxConcurrency` tasks running ahead of the reader.
+    /// Keeps up to `maximumConcurrency` tasks running ahead of the reader.
     public final class Iterator: AsyncIteratorProtocol {
         private struct Running {
             let input: S.Element
@@ -68,7 +68,7 @@ public struct TaskOutcomes<S: Sequence & Sendable, R: Sendable>: AsyncSequence, 
         /// - Throws: ``AdministrationError`` when a task could not be started; ``CallError/timeout(child:after:)`` with
         ///   ``OnTaskTimeout/fail``; `CancellationError`.
         public func next() async throws -> Element? {
-            while running.count < outcomes.maxConcurrency, let element = elements.next() { try await start(element) }
+            while running.count < outcomes.maximumConcurrency, let element = elements.next() { try await start(element) }
             guard !running.isEmpty else { return nil }
             let number: Int
             switch outcomes.order {

@@ -14,7 +14,7 @@ public final class TaskSupervisor: Service, Sendable {
     /// Describes a task supervisor. The parameters are those of ``DynamicSupervisor``.
     public init(
         _ name: String,
-        maxChildren: Int? = nil,
+        maximumChildren: Int? = nil,
         restart: Restart = .permanent,
         shutdown: Shutdown = .infinity,
         logger: Logger? = nil,
@@ -22,7 +22,7 @@ public final class TaskSupervisor: Service, Sendable {
     ) {
         dynamic = DynamicSupervisor(
             name,
-            maxChildren: maxChildren,
+            maximumChildren: maximumChildren,
             restart: restart,
             shutdown: shutdown,
             logger: logger,
@@ -117,22 +117,22 @@ public struct TaskSupervisorReference: Sendable {
         try await dynamic.terminateChild(pid)
     }
 
-    /// Runs `operation` on each element, at most `maxConcurrency` at a time, and gives each element with what came of it
+    /// Runs `operation` on each element, at most `maximumConcurrency` at a time, and gives each element with what came of it
     /// (Elixir's `async_stream_nolink`).
     ///
-    /// A crash is the outcome of its element and hurts no other. Nothing runs ahead of the reader but what `maxConcurrency`
+    /// A crash is the outcome of its element and hurts no other. Nothing runs ahead of the reader but what `maximumConcurrency`
     /// allows. Tasks that still run when the reader stops reading are killed when the iterator goes away.
     ///
     /// - Parameters:
     ///   - elements: What to work on.
-    ///   - maxConcurrency: How many tasks run at once, at least 1.
+    ///   - maximumConcurrency: How many tasks run at once, at least 1.
     ///   - order: Whether the outcomes come in the order of the elements, or as they come to be.
     ///   - timeout: How long the task of one element may run, by the tree's clock; `nil` for any time.
     ///   - onTimeout: What becomes of the stream when one takes longer. Its task is killed in either case.
     ///   - operation: The work on one element.
     public func stream<S: Sequence & Sendable, R: Sendable>(
         over elements: S,
-        maxConcurrency: Int = 2,
+        maximumConcurrency: Int = 2,
         order: TaskOrder = .ofElements,
         timeout: Duration? = nil,
         onTimeout: OnTaskTimeout = .fail,
@@ -141,7 +141,7 @@ public struct TaskSupervisorReference: Sendable {
         TaskOutcomes(
             tasks: self,
             elements: elements,
-            maxConcurrency: max(1, maxConcurrency),
+            maximumConcurrency: max(1, maximumConcurrency),
             order: order,
             timeout: timeout,
             onTimeout: onTimeout,

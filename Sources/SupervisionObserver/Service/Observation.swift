@@ -329,7 +329,7 @@ final class Observation: Sendable {
 
     func overview() -> Overview {
         let (lastEvent, viewers) = (state.withLock { $0.timeLine.lastNumber }, broadcast.count)
-        let now = Moment.now
+        let now = CompactInstant.now
         return Overview(
             time: Self.milliseconds,
             processID: Int(ProcessInfo.processInfo.processIdentifier),
@@ -408,7 +408,7 @@ final class Observation: Sendable {
     }
 
     func traffic() async -> TrafficPage {
-        let now = Moment.now
+        let now = CompactInstant.now
         var page = TrafficPage(callers: [], receivers: [], pools: [])
         for (index, caller) in callers.enumerated() {
             let look = caller.look()
@@ -470,7 +470,7 @@ final class Observation: Sendable {
         return page
     }
 
-    private static func procedures(_ statistics: CallStatistics, at now: Moment) -> [TrafficPage.Procedure] {
+    private static func procedures(_ statistics: CallStatistics, at now: CompactInstant) -> [TrafficPage.Procedure] {
         statistics.summaries(at: now).prefix(100).map { summary in
             TrafficPage.Procedure(
                 destination: DisplayText.line(summary.key.destination, limit: 100),

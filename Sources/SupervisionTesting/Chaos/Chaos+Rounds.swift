@@ -38,10 +38,10 @@ extension Chaos {
         expecting: Expectation? = nil,
         _ scenarios: (Look) -> [Scenario],
         expected: (Scenario.Kill) -> Expectation? = { _ in nil }
-    ) async throws -> ChaosReport {
+    ) async throws -> Chaos.Report {
         let start = ContinuousClock.now
         let look = try await look()
-        var report = ChaosReport(title: title, processes: look.processes.map(\.path))
+        var report = Chaos.Report(title: title, processes: look.processes.map(\.path))
         report.seed = seed
         let before = Resources.now()
         let limit = lasting.map { ContinuousClock.now + $0.clamped }
@@ -56,7 +56,7 @@ extension Chaos {
         }
         report.leaks = await leaks(since: before)
         report.duration = start.duration(to: .now)
-        guard report.failures.isEmpty, report.leaks.isEmpty else { throw ChaosFailure(report: report) }
+        guard report.failures.isEmpty, report.leaks.isEmpty else { throw Chaos.Failure(report: report) }
         return report
     }
 
@@ -73,9 +73,9 @@ extension Chaos {
         _ scenario: Scenario,
         _ expecting: Expectation?,
         until limit: ContinuousClock.Instant? = nil,
-        _ onStep: (ChaosReport.Row) -> Void = { _ in }
-    ) async -> [ChaosReport.Row] {
-        var rows: [ChaosReport.Row] = []
+        _ onStep: (Chaos.Report.Row) -> Void = { _ in }
+    ) async -> [Chaos.Report.Row] {
+        var rows: [Chaos.Report.Row] = []
         do {
             let stage = try await Stage(self)
             for kills in scenario.steps {
@@ -85,17 +85,17 @@ extension Chaos {
                 let isFresh = scenario.steps.count == 1 && kills.count == 1
                 let user = isFresh && expecting == nil ? kills.first.flatMap(self.expecting) : nil
                 let result = await stage.perform(kills, expecting: expecting ?? user ?? (isFresh ? nil : .isWhole))
-                let row = ChaosReport.Row(kills, result)
+                let row = Chaos.Report.Row(kills, result)
                 rows.append(row)
                 onStep(row)
                 if !result.findings.isEmpty || result.effects.treeEnded { break }
             }
             let remains = await stage.close()
-            if rows.isEmpty { rows.append(ChaosReport.Row([], Stage.Result())) }
+            if rows.isEmpty { rows.append(Chaos.Report.Row([], Stage.Result())) }
             rows[rows.count - 1].findings += remains
             if !remains.isEmpty { onStep(rows[rows.count - 1]) }
         } catch {
-            var row = ChaosReport.Row(scenario.steps.first ?? [], Stage.Result())
+            var row = Chaos.Report.Row(scenario.steps.first ?? [], Stage.Result())
             row.findings = [.notStarted(error)]
             rows.append(row)
             onStep(row)
@@ -107,9 +107,9 @@ extension Chaos {
         _ scenario: Scenario,
         _ findings: [Finding],
         _ expecting: Expectation?
-    ) async throws -> ChaosReport.Failure {
+    ) async throws -> Chaos.Report.Failure {
         guard scenario.count > 1, let kind = findings.first?.kind else {
-            return ChaosReport.Failure(scenario: scenario, findings: findings, original: scenario.count)
+            return Chaos.Report.Failure(scenario: scenario, findings: findings, original: scenario.count)
         }
         let all = scenario.steps.enumerated().flatMap { step, kills in kills.map { (step: step, kill: $0) } }
         let expected = expecting ?? .isWhole
@@ -124,7 +124,7 @@ extension Chaos {
             return true
         }
         guard try await fails(all) else {
-            return ChaosReport.Failure(
+            return Chaos.Report.Failure(
                 scenario: scenario,
                 findings: findings,
                 original: scenario.count,
@@ -132,7 +132,7 @@ extension Chaos {
             )
         }
         let part = try await shrink(all, budget: 500, fails: fails)
-        return ChaosReport.Failure(scenario: Chaos.scenario(part), findings: latest, original: scenario.count)
+        return Chaos.Report.Failure(scenario: Chaos.scenario(part), findings: latest, original: scenario.count)
     }
 
     private static func scenario(_ kills: [(step: Int, kill: Scenario.Kill)]) -> Scenario {
@@ -148,7 +148,7 @@ extension Chaos {
     /// What was released a moment ago may still be about to be closed.
     private func leaks(since before: Resources) async -> [String] {
         guard leaks != .ofTheTree else { return [] }
-        let deadline = ContinuousClock.now + patience
+        let deadline = ContinuousClock.now + stallTimeout
         var found = Resources.now().leaks(since: before, leaks)
         while !found.isEmpty, ContinuousClock.now < deadline {
             try? await Task.sleep(for: .milliseconds(20))

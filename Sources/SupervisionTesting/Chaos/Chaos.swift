@@ -4,7 +4,7 @@ import Supervision
 /// Kills the processes of a tree, each in each way, and looks at what becomes of it.
 ///
 ///     let chaos = Chaos(invariants: [
-///         Invariant("the counter answers") { scene in
+///         Chaos.Invariant("the counter answers") { scene in
 ///             let counter = try scene.tree.supervisor.child("counter", as: Counter.self)
 ///             _ = try await counter.call { $0.value }
 ///         }
@@ -14,28 +14,28 @@ import Supervision
 ///     print(try await chaos.matrix().markdown)
 ///
 /// What restarts is compared with what the specification of the tree says (see ``Chaos/Expectation``), the invariants are checked, and
-/// nothing may be left over. A fault is thrown as a ``ChaosFailure``, which names the smallest ``Chaos/Scenario`` that shows it;
+/// nothing may be left over. A fault is thrown as a ``Chaos/Failure``, which names the smallest ``Chaos/Scenario`` that shows it;
 /// ``replay(_:expecting:)`` plays that again.
 ///
 /// It works on fresh trees, one at a time, which the closure makes. One that takes a ``ManualClock`` needs no time: restart windows,
-/// backoffs, cooldowns and the patience with processes that hang are on that clock, and the kit turns it when nothing else would
+/// backoffs, cooldowns and the time that processes that hang are given are on that clock, and the kit turns it when nothing else would
 /// help. A tree that counts on heartbeats (`heartbeatTimeout`) is better tested in real time.
 ///
 /// It uses no test framework: call it in a test of any, and an error that is thrown is a test that fails.
 public struct Chaos: Sendable {
     let makeTree: @Sendable (ManualClock?) async throws -> Supervisor
     let takesClock: Bool
-    let invariants: [Invariant]
-    let faults: [Fault]
+    let invariants: [Chaos.Invariant]
+    let faults: [Chaos.Fault]
     let expecting: @Sendable (Scenario.Kill) -> Expectation?
     let ready: @Sendable (LiveTree) async throws -> Void
     let timeout: Duration
-    let patience: Duration
-    let leaks: LeakCheck
+    let stallTimeout: Duration
+    let leaks: Chaos.LeakCheck
 
     /// Told of each step when it is over and judged, for those who want to see how it goes. The steps that are played again to
     /// find the smallest scenario are not told.
-    public var onStep: @Sendable (ChaosReport.Row) -> Void = { _ in }
+    public var onStep: @Sendable (Chaos.Report.Row) -> Void = { _ in }
     /// How long to look for the smallest scenario of a fault; then the smallest so far counts. Default five minutes, which
     /// only trees in real time need.
     public var shrinkingTime = Duration.seconds(300)
@@ -46,17 +46,17 @@ public struct Chaos: Sendable {
     ///   - invariants: What holds whenever the tree has settled.
     ///   - faults: What can happen around the tree, for ``eachFault()``, ``pairs(_:only:sample:seed:expecting:)`` and storms.
     ///   - timeout: After which a tree that does not settle counts as one that never will.
-    ///   - patience: How long code may work on its end before a limit that stands on a manual clock passes.
+    ///   - stallTimeout: How long code may work on its end before a limit that stands on a manual clock passes.
     ///   - leaks: What is counted besides processes, zombies and tasks.
     ///   - expecting: What should restart when one process is ended; `nil` for what the specification of the tree says.
     ///   - ready: Waits until a tree that has just been started can be used, and brings up what it needs.
     ///   - tree: Makes a tree; one that has not been started is started.
     public init(
-        invariants: [Invariant] = [],
-        faults: [Fault] = [],
+        invariants: [Chaos.Invariant] = [],
+        faults: [Chaos.Fault] = [],
         timeout: Duration = .seconds(30),
-        patience: Duration = .seconds(1),
-        leaks: LeakCheck = .ofTheTree,
+        stallTimeout: Duration = .seconds(1),
+        leaks: Chaos.LeakCheck = .ofTheTree,
         expecting: @escaping @Sendable (Scenario.Kill) -> Expectation? = { _ in nil },
         ready: @escaping @Sendable (LiveTree) async throws -> Void = { _ in },
         tree: @escaping @Sendable () async throws -> Supervisor
@@ -68,7 +68,7 @@ public struct Chaos: Sendable {
         self.expecting = expecting
         self.ready = ready
         self.timeout = timeout.clamped
-        self.patience = patience.clamped
+        self.stallTimeout = stallTimeout.clamped
         self.leaks = leaks
     }
 
@@ -77,11 +77,11 @@ public struct Chaos: Sendable {
     ///
     /// - Parameter tree: Makes a tree whose root takes this clock.
     public init(
-        invariants: [Invariant] = [],
-        faults: [Fault] = [],
+        invariants: [Chaos.Invariant] = [],
+        faults: [Chaos.Fault] = [],
         timeout: Duration = .seconds(30),
-        patience: Duration = .seconds(1),
-        leaks: LeakCheck = .ofTheTree,
+        stallTimeout: Duration = .seconds(1),
+        leaks: Chaos.LeakCheck = .ofTheTree,
         expecting: @escaping @Sendable (Scenario.Kill) -> Expectation? = { _ in nil },
         ready: @escaping @Sendable (LiveTree) async throws -> Void = { _ in },
         tree: @escaping @Sendable (ManualClock) async throws -> Supervisor
@@ -93,7 +93,7 @@ public struct Chaos: Sendable {
         self.expecting = expecting
         self.ready = ready
         self.timeout = timeout.clamped
-        self.patience = patience.clamped
+        self.stallTimeout = stallTimeout.clamped
         self.leaks = leaks
     }
 }
@@ -107,12 +107,12 @@ extension Chaos {
     ///   - ways: The ways.
     ///   - only: Which processes; all, the root included, by default.
     /// - Returns: What happened, when all was well.
-    /// - Throws: ``ChaosFailure`` with the same report, after all has been played; `CancellationError`.
+    /// - Throws: ``Chaos/Failure`` with the same report, after all has been played; `CancellationError`.
     @discardableResult
     public func matrix(
         _ ways: [Way] = Way.all,
         only: @Sendable (LiveTree.Process) -> Bool = { _ in true }
-    ) async throws -> ChaosReport {
+    ) async throws -> Chaos.Report {
         try await rounds("matrix") { look in
             look.processes.filter(only).flatMap { process in
                 ways.filter { look.canEnd(process, by: $0) }.map { Scenario([[.init(process.path, $0)]]) }
@@ -120,13 +120,13 @@ extension Chaos {
         }
     }
 
-    /// Every ``Fault`` around the tree, each time with a fresh tree.
+    /// Every ``Chaos/Fault`` around the tree, each time with a fresh tree.
     ///
     /// - Parameter expecting: What should become of the tree where the chaos itself has no expectation of the fault.
     /// - Returns: What happened, when all was well.
-    /// - Throws: ``ChaosFailure`` with the same report, after all has been played; `CancellationError`.
+    /// - Throws: ``Chaos/Failure`` with the same report, after all has been played; `CancellationError`.
     @discardableResult
-    public func eachFault(expecting: Expectation = .isWhole) async throws -> ChaosReport {
+    public func eachFault(expecting: Expectation = .isWhole) async throws -> Chaos.Report {
         try await rounds("faults") { _ in
             faults.map { Scenario([[.fault($0.name)]]) }
         } expected: {
@@ -134,7 +134,7 @@ extension Chaos {
         }
     }
 
-    /// Every two processes at once, and every process together with every ``Fault``, each time in a fresh tree. The root is
+    /// Every two processes at once, and every process together with every ``Chaos/Fault``, each time in a fresh tree. The root is
     /// left out.
     ///
     /// - Parameters:
@@ -143,7 +143,7 @@ extension Chaos {
     ///   - sample: How many of the pairs, chosen by the seed, when there are more; `nil` for all.
     ///   - seed: Of that choice.
     ///   - expecting: What should become of the tree.
-    /// - Throws: ``ChaosFailure`` after all has been played; `CancellationError`.
+    /// - Throws: ``Chaos/Failure`` after all has been played; `CancellationError`.
     @discardableResult
     public func pairs(
         _ ways: [Way] = [.kill],
@@ -151,7 +151,7 @@ extension Chaos {
         sample: Int? = nil,
         seed: UInt64 = .random(in: 0 ... .max),
         expecting: Expectation = .isWhole
-    ) async throws -> ChaosReport {
+    ) async throws -> Chaos.Report {
         let seed = sample == nil ? nil : seed
         return try await rounds("pairs", seed: seed, expecting: expecting) { look in
             let endings = look.processes.dropFirst().filter(only).map { process in
@@ -177,10 +177,10 @@ extension Chaos {
     ///   - lasting: After this time no further step begins; `nil` for all, whatever time they take.
     ///   - pace: How they follow each other.
     ///   - weights: How likely each way is; survivable ways with the same likelihood by default.
-    ///   - faults: How likely each is a ``Fault`` instead, where there are any: from 0 to 1.
+    ///   - faults: How likely each is a ``Chaos/Fault`` instead, where there are any: from 0 to 1.
     ///   - only: What may be killed.
     ///   - expecting: What should become of the tree at each step.
-    /// - Throws: ``ChaosFailure``; `CancellationError`.
+    /// - Throws: ``Chaos/Failure``; `CancellationError`.
     @discardableResult
     public func storm(
         seed: UInt64 = .random(in: 0 ... .max),
@@ -191,7 +191,7 @@ extension Chaos {
         faults share: Double = 0.2,
         only: @Sendable (LiveTree.Process) -> Bool = { _ in true },
         expecting: Expectation = .isWhole
-    ) async throws -> ChaosReport {
+    ) async throws -> Chaos.Report {
         try await rounds("storm", seed: seed, lasting: lasting, expecting: expecting) { look in
             var plan = StormPlan(
                 seed: seed,
@@ -207,15 +207,15 @@ extension Chaos {
         }
     }
 
-    /// Plays a scenario in a fresh tree, for example the one that a ``ChaosFailure`` names.
+    /// Plays a scenario in a fresh tree, for example the one that a ``Chaos/Failure`` names.
     ///
     /// - Parameter expecting: What should become of the tree at each step; by default what its specification says where one
     ///   process is ended alone in a fresh tree, and ``Chaos/Expectation/isWhole`` elsewhere.
-    /// - Throws: ``ChaosFailure``; `CancellationError`.
+    /// - Throws: ``Chaos/Failure``; `CancellationError`.
     @discardableResult
-    public func replay(_ scenario: Scenario, expecting: Expectation? = nil) async throws -> ChaosReport {
+    public func replay(_ scenario: Scenario, expecting: Expectation? = nil) async throws -> Chaos.Report {
         guard scenario.count > 0 else {
-            throw Invariant.Violation("a scenario without kills, or one that cannot be read")
+            throw Chaos.Invariant.Violation("a scenario without kills, or one that cannot be read")
         }
         return try await rounds("replay", expecting: expecting) { _ in [scenario] }
     }

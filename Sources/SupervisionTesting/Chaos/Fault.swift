@@ -1,49 +1,51 @@
-/// Something that happens around a tree rather than to a process of it: the network breaks, a database starts again, a disk is full.
-///
-///     let chaos = Chaos(
-///         invariants: invariants,
-///         faults: [Fault("database-restarted") { _ in try await database.restart() }]
-///     ) {
-///         makeTree()
-///     }
-///     try await chaos.eachFault()
-///     try await chaos.storm(kills: 200)
-///     try await chaos.replay("kill app/cache & outside database-restarted")
-///
-/// It lasts from the call of its closure until that returns, so one that lasts for a while (a slow network) undoes itself at the
-/// end. The kills of the same step happen meanwhile. What came of it is judged as after a kill: when the fault is over and the
-/// tree has settled, the invariants are checked.
-///
-/// The product `AMQPTesting` has those that happen to whoever uses RabbitMQ.
-public struct Fault: Sendable {
-    /// Its name in a ``Chaos/Scenario``, such as `network-cut`. It has no `;` and no `&`.
-    public var name: String
-    /// How likely storms choose it, compared with the others. Default 1.
-    public var weight: Double
-    let inflict: @Sendable (LiveTree) async throws -> Void
+extension Chaos {
+    /// Something that happens around a tree rather than to a process of it: the network breaks, a database starts again, a disk is full.
+    ///
+    ///     let chaos = Chaos(
+    ///         invariants: invariants,
+    ///         faults: [Chaos.Fault("database-restarted") { _ in try await database.restart() }]
+    ///     ) {
+    ///         makeTree()
+    ///     }
+    ///     try await chaos.eachFault()
+    ///     try await chaos.storm(kills: 200)
+    ///     try await chaos.replay("kill app/cache & outside database-restarted")
+    ///
+    /// It lasts from the call of its closure until that returns, so one that lasts for a while (a slow network) undoes itself at the
+    /// end. The kills of the same step happen meanwhile. What came of it is judged as after a kill: when the fault is over and the
+    /// tree has settled, the invariants are checked.
+    ///
+    /// The product `AMQPTesting` has those that happen to whoever uses RabbitMQ.
+    public struct Fault: Sendable {
+        /// Its name in a ``Chaos/Scenario``, such as `network-cut`. It has no `;` and no `&`.
+        public var name: String
+        /// How likely storms choose it, compared with the others. Default 1.
+        public var weight: Double
+        let inflict: @Sendable (LiveTree) async throws -> Void
 
-    /// - Parameters:
-    ///   - name: Its name in a ``Chaos/Scenario``: no `;`, no `&`, single spaces at most.
-    ///   - weight: How likely storms choose it, compared with the others.
-    ///   - inflict: Does it, and undoes it where it has to be undone. An error that it throws is a ``Chaos/Finding``.
-    public init(_ name: String, weight: Double = 1, _ inflict: @escaping @Sendable (LiveTree) async throws -> Void) {
-        self.name = name
-        self.weight = weight
-        self.inflict = inflict
-    }
+        /// - Parameters:
+        ///   - name: Its name in a ``Chaos/Scenario``: no `;`, no `&`, single spaces at most.
+        ///   - weight: How likely storms choose it, compared with the others.
+        ///   - inflict: Does it, and undoes it where it has to be undone. An error that it throws is a ``Chaos/Finding``.
+        public init(_ name: String, weight: Double = 1, _ inflict: @escaping @Sendable (LiveTree) async throws -> Void) {
+            self.name = name
+            self.weight = weight
+            self.inflict = inflict
+        }
 
-    /// The same fault under another name, for example to tell two networks apart.
-    public func named(_ name: String) -> Fault {
-        var fault = self
-        fault.name = name
-        return fault
-    }
+        /// The same fault under another name, for example to tell two networks apart.
+        public func named(_ name: String) -> Chaos.Fault {
+            var fault = self
+            fault.name = name
+            return fault
+        }
 
-    /// The same fault with another ``weight``.
-    public func weighing(_ weight: Double) -> Fault {
-        var fault = self
-        fault.weight = weight
-        return fault
+        /// The same fault with another ``weight``.
+        public func weighted(_ weight: Double) -> Chaos.Fault {
+            var fault = self
+            fault.weight = weight
+            return fault
+        }
     }
 }
 
@@ -53,7 +55,7 @@ struct FaultUnderWay: Sendable {
     private let over: Latch
     private let task: Task<Void, any Error>
 
-    init(_ fault: Fault, _ tree: LiveTree) {
+    init(_ fault: Chaos.Fault, _ tree: LiveTree) {
         let over = Latch()
         name = fault.name
         self.over = over
@@ -67,7 +69,7 @@ struct FaultUnderWay: Sendable {
     func finding(within timeout: Duration) async -> Chaos.Finding? {
         guard await over.isOpen(within: timeout) else {
             task.cancel()
-            return .faultFailed(name, Invariant.Violation("it is not over after \(timeout)"))
+            return .faultFailed(name, Chaos.Invariant.Violation("it is not over after \(timeout)"))
         }
         switch await task.result {
         case .success: return nil

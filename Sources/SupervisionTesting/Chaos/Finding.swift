@@ -15,7 +15,7 @@ extension Chaos {
         case leak(String)
         /// The tree could not be started, or did not get ready.
         case notStarted(any Error)
-        /// A ``Fault`` could not be done, or not be undone.
+        /// A ``Chaos/Fault`` could not be done, or not be undone.
         case faultFailed(String, any Error)
 
         /// What tells one fault from another, without its details.

@@ -54,7 +54,7 @@ struct Prediction {
     }
 
     /// After how many starts that failed it is clear that trying goes on for ever.
-    static func patience(_ places: [ProcessDescription], _ key: String) -> Int {
+    static func maximumFailures(_ places: [ProcessDescription], _ key: String) -> Int {
         let all = Dictionary(places.map { ($0.key, $0) }) { first, _ in first }
         var result = 5
         var next = all[key]?.parent

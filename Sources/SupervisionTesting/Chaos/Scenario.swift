@@ -6,10 +6,10 @@ extension Chaos {
     ///     try await chaos.replay("kill app/db; crash app/cache & hang app/web; +1.5s kill app/db")
     ///
     /// `;` separates steps: the tree settles, and the invariants are checked, before the next. `&` separates the kills of one step,
-    /// which do not wait for each other. `+` is the time that passes before a kill. `outside` stands before the name of a ``Fault``
+    /// which do not wait for each other. `+` is the time that passes before a kill. `outside` stands before the name of a ``Chaos/Fault``
     /// around the tree: `kill app/db & outside network-cut`.
     public struct Scenario: Sendable, Hashable {
-        /// One process that is ended, or one ``Fault`` around the tree.
+        /// One process that is ended, or one ``Chaos/Fault`` around the tree.
         public struct Kill: Sendable, Hashable {
             /// Its path, which begins with the root's name; of a fault its name.
             public var path: String

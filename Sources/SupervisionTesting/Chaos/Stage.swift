@@ -54,7 +54,7 @@ struct Stage: Sendable {
     /// Ends these processes, waits until the tree has settled, and looks at what has become of it.
     func perform(_ kills: [Chaos.Scenario.Kill], expecting expected: Chaos.Expectation?) async -> Result {
         var result = Result()
-        var checks: [(invariant: Invariant, check: Invariant.Check)] = []
+        var checks: [(invariant: Chaos.Invariant, check: Chaos.Invariant.Check)] = []
         for invariant in chaos.invariants {
             do {
                 checks.append((invariant, try await invariant.prepare(LiveTree(supervisor))))
@@ -114,7 +114,7 @@ struct Stage: Sendable {
             )
         }
         if outcome.findings.isEmpty {
-            let scene = Invariant.Scene(tree: LiveTree(supervisor), kills: kills, effects: result.effects)
+            let scene = Chaos.Invariant.Scene(tree: LiveTree(supervisor), kills: kills, effects: result.effects)
             for (invariant, check) in checks where !result.effects.treeEnded || invariant.holdsAfterTheEnd {
                 result.checked += 1
                 do {
@@ -153,7 +153,7 @@ struct Stage: Sendable {
         let abandoned = faults.takeAbandoned()
         if !abandoned.isEmpty { findings.append(.abandoned(Set(abandoned).sorted())) }
         // A task that was cancelled needs a moment to end. Those that were abandoned have had it.
-        let limit = ContinuousClock.now + chaos.patience
+        let limit = ContinuousClock.now + chaos.stallTimeout
         while faults.tasks > faults.stubborn || faults.processes > 0, ContinuousClock.now < limit {
             try? await Task.sleep(for: .milliseconds(1))
         }
@@ -195,7 +195,7 @@ extension Stage {
         var path: String
         var pid: Pid
         /// The key whose starts fail for ever, and after how many it is clear that trying goes on.
-        var failing: (key: String, patience: Int)?
+        var failing: (key: String, maximumFailures: Int)?
     }
 
     private func end(_ place: ProcessDescription, _ pid: Pid, _ way: Chaos.Way) -> Hit {
@@ -213,7 +213,7 @@ extension Stage {
             switch failures {
             case .times(let times): faults.failStarts(of: place.key, times: times)
             case .always:
-                hit.failing = (place.key, Prediction.patience(supervisor.descriptions(), place.key))
+                hit.failing = (place.key, Prediction.maximumFailures(supervisor.descriptions(), place.key))
                 faults.failStarts(of: place.key, times: .max)
             }
             pid.crash(LiveTree.Crash())
@@ -242,7 +242,7 @@ extension Stage {
         var stall = Stall(faults.progress)
         while !(await settled.isOpen(within: Stage.interval)) {
             for hit in hits {
-                guard let (key, patience) = hit.failing, faults.failedStarts(of: key) >= patience else { continue }
+                guard let (key, maximumFailures) = hit.failing, faults.failedStarts(of: key) >= maximumFailures else { continue }
                 keepsTrying = true
                 faults.stopFailing(key)
             }
@@ -298,7 +298,7 @@ extension Stage {
         let stalledFor = stall.duration(at: faults.progress)
         // Whatever begins to end after this look has a later timer, and is given its time.
         let last = clock.lastTimer
-        if supervisor.waitsForTime || stalledFor > chaos.patience, clock.advanceToNextTimer(upTo: last) {
+        if supervisor.waitsForTime || stalledFor > chaos.stallTimeout, clock.advanceToNextTimer(upTo: last) {
             stall = Stall(faults.progress)
         }
     }

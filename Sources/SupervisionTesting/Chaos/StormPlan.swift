@@ -6,7 +6,7 @@ struct StormPlan: Sendable {
     private var random: SplitMix64
     private let processes: [LiveTree.Process]
     private let ways: [(Chaos.Way, weight: Double)]
-    private let faults: [(Fault, weight: Double)]
+    private let faults: [(Chaos.Fault, weight: Double)]
     private let share: Double
     private let pace: Chaos.Pace
     private let rest: Duration
@@ -18,7 +18,7 @@ struct StormPlan: Sendable {
         seed: UInt64,
         processes: [LiveTree.Process],
         ways: [Chaos.Way: Double],
-        faults: [Fault],
+        faults: [Chaos.Fault],
         share: Double,
         pace: Chaos.Pace,
         rest: Duration

@@ -22,7 +22,7 @@ extension Chaos {
         case hang
         /// It crashes, and cannot be started again at first, or ever.
         case failingRestart(Failures)
-        /// No process ends: a ``Fault`` of the name that stands in place of the path happens around the tree.
+        /// No process ends: a ``Chaos/Fault`` of the name that stands in place of the path happens around the tree.
         case outside
 
         /// All in which a process ends; a failing restart once, twice and always.

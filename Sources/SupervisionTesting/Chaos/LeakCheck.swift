@@ -6,26 +6,28 @@ import Musl
 import Darwin
 #endif
 
-/// What is counted before the first and after the last round.
-///
-/// The processes of a tree, its zombies and the tasks that the library started for it are always counted: they are the tree's
-/// own. Descriptors and memory belong to the OS process: count them in a test that runs alone.
-public struct LeakCheck: Sendable, Hashable {
-    /// By how much the number of open file descriptors may grow; `nil` not to count them.
-    public var descriptors: Int?
-    /// By how many bytes the resident memory may grow; `nil` not to count it. Linux only.
-    public var memory: Int?
+extension Chaos {
+    /// What is counted before the first and after the last round.
+    ///
+    /// The processes of a tree, its zombies and the tasks that the library started for it are always counted: they are the tree's
+    /// own. Descriptors and memory belong to the OS process: count them in a test that runs alone.
+    public struct LeakCheck: Sendable, Hashable {
+        /// By how much the number of open file descriptors may grow; `nil` not to count them.
+        public var descriptors: Int?
+        /// By how many bytes the resident memory may grow; `nil` not to count it. Linux only.
+        public var memory: Int?
 
-    /// A check of the tree's own, and of what is given.
-    public init(descriptors: Int? = nil, memory: Int? = nil) {
-        self.descriptors = descriptors
-        self.memory = memory
+        /// A check of the tree's own, and of what is given.
+        public init(descriptors: Int? = nil, memory: Int? = nil) {
+            self.descriptors = descriptors
+            self.memory = memory
+        }
+
+        /// Only what belongs to the tree.
+        public static let ofTheTree = Chaos.LeakCheck()
+        /// Also no more descriptors than before, and at most 64 MiB of memory.
+        public static let ofTheProcess = Chaos.LeakCheck(descriptors: 0, memory: 64 << 20)
     }
-
-    /// Only what belongs to the tree.
-    public static let ofTheTree = LeakCheck()
-    /// Also no more descriptors than before, and at most 64 MiB of memory.
-    public static let ofTheProcess = LeakCheck(descriptors: 0, memory: 64 << 20)
 }
 
 /// What the OS process holds.
@@ -38,7 +40,7 @@ struct Resources: Sendable {
     }
 
     /// What is more than allowed.
-    func leaks(since before: Resources, _ check: LeakCheck) -> [String] {
+    func leaks(since before: Resources, _ check: Chaos.LeakCheck) -> [String] {
         var leaks: [String] = []
         if let limit = check.descriptors, let descriptors, let earlier = before.descriptors,
             descriptors - earlier > limit

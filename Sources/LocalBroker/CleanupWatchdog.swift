@@ -14,10 +14,10 @@ import Musl
 /// A shell that reads its standard input, a socket whose other end only this process has. It is told of each node
 /// before that is let run. When the socket ends, since the owner closed it or is no more, it kills the node, with its
 /// group, and removes the broker's folder. It ignores the signals a terminal sends.
-final class Janitor: Sendable {
+final class CleanupWatchdog: Sendable {
     private let process: ChildProcess
     /// Our end; nil once closed.
-    private let lifeline: Mutex<CInt?>
+    private let parentPipe: Mutex<CInt?>
 
     /// Starts watching; the folder need not exist yet. With `keepsFiles`, it is left where it is at the end.
     init(folder: String, keepsFiles: Bool) throws(LocalBrokerError) {
@@ -26,7 +26,7 @@ final class Janitor: Sendable {
         do {
             self.process = try ChildProcess(
                 "/bin/sh",
-                ["-c", Self.script, "local-broker-janitor", folder, keepsFiles ? "keep" : "remove"],
+                ["-c", Self.script, "local-broker-watchdog", folder, keepsFiles ? "keep" : "remove"],
                 environment: ["PATH": "/usr/bin:/bin"],
                 output: nil,
                 descriptor: (ours: pair.child, childs: 0)
@@ -35,12 +35,12 @@ final class Janitor: Sendable {
             _ = close(pair.here)
             throw error
         }
-        self.lifeline = Mutex(pair.here)
+        self.parentPipe = Mutex(pair.here)
     }
 
     deinit { release() }
 
-    /// This process is to be killed at the end. Returns when the janitor has it in its mailbox.
+    /// This process is to be killed at the end. Returns when the watchdog has it in its mailbox.
     func adopt(_ id: pid_t) { tell("started \(id)\n") }
 
     /// This process has ended; its number may soon be another's.
@@ -48,9 +48,9 @@ final class Janitor: Sendable {
 
     /// Has it clean up, as it would if we ended. `ended` tells when it is done.
     func release() {
-        lifeline.withLock { lifeline in
-            if let descriptor = lifeline { _ = close(descriptor) }
-            lifeline = nil
+        parentPipe.withLock { parentPipe in
+            if let descriptor = parentPipe { _ = close(descriptor) }
+            parentPipe = nil
         }
     }
 
@@ -58,8 +58,8 @@ final class Janitor: Sendable {
     var ended: EventLoopFuture<ExitStatus> { process.ended }
 
     private func tell(_ line: String) {
-        lifeline.withLock { lifeline in
-            if let descriptor = lifeline { DescriptorPair.send(line, to: descriptor) }
+        parentPipe.withLock { parentPipe in
+            if let descriptor = parentPipe { DescriptorPair.send(line, to: descriptor) }
         }
     }
 

@@ -1,78 +1,82 @@
-/// What was done to a tree, and what became of it.
-public struct ChaosReport: Sendable {
-    /// One step of one scenario.
-    public struct Row: Sendable {
-        /// What was ended.
-        public var kills: [Chaos.Scenario.Kill]
-        /// What that did.
-        public var effects: Chaos.Effects
-        /// The same in words.
-        public var outcome: String
-        /// How long it took until the tree had settled.
-        public var settledAfter: Duration
-        /// By how much the manual clock was turned meanwhile.
-        public var turned: Duration
-        /// How many invariants were checked.
-        public var checked: Int
-        /// What is wrong; empty when all is well.
-        public var findings: [Chaos.Finding]
+extension Chaos {
+    /// What was done to a tree, and what became of it.
+    public struct Report: Sendable {
+        /// One step of one scenario.
+        public struct Row: Sendable {
+            /// What was ended.
+            public var kills: [Chaos.Scenario.Kill]
+            /// What that did.
+            public var effects: Chaos.Effects
+            /// The same in words.
+            public var outcome: String
+            /// How long it took until the tree had settled.
+            public var settledAfter: Duration
+            /// By how much the manual clock was turned meanwhile.
+            public var turned: Duration
+            /// How many invariants were checked.
+            public var checked: Int
+            /// What is wrong; empty when all is well.
+            public var findings: [Chaos.Finding]
 
-        init(_ kills: [Chaos.Scenario.Kill], _ result: Stage.Result) {
-            self.kills = kills
-            effects = result.effects
-            settledAfter = result.settledAfter
-            turned = result.turned
-            checked = result.checked
-            findings = result.findings
-            outcome =
-                result.targets.isEmpty && result.faults.isEmpty
-                ? "there is no such process" : result.effects.phrase(in: result.shape, targets: result.targets)
+            init(_ kills: [Chaos.Scenario.Kill], _ result: Stage.Result) {
+                self.kills = kills
+                effects = result.effects
+                settledAfter = result.settledAfter
+                turned = result.turned
+                checked = result.checked
+                findings = result.findings
+                outcome =
+                    result.targets.isEmpty && result.faults.isEmpty
+                    ? "there is no such process" : result.effects.phrase(in: result.shape, targets: result.targets)
+            }
+        }
+
+        /// A fault, by the smallest scenario that shows it.
+        public struct Failure: Sendable {
+            /// For ``Chaos/replay(_:expecting:)``.
+            public var scenario: Chaos.Scenario
+            /// What is wrong.
+            public var findings: [Chaos.Finding]
+            /// How many kills there were before what is not needed was left out.
+            public var original: Int
+            /// Whether it happened again when it was played again.
+            public var isReproducible = true
+        }
+
+        /// What was played: matrix, faults, pairs, storm or replay.
+        public var title: String
+        /// The paths of the tree, in start order.
+        public var processes: [String]
+        /// Of a storm, or of a sample of pairs.
+        public var seed: UInt64?
+        /// In the order in which it happened.
+        public var rows: [Row] = []
+        /// The faults.
+        public var failures: [Failure] = []
+        /// What the OS process holds more than before the first round, beyond what ``Chaos/LeakCheck`` allows.
+        public var leaks: [String] = []
+        /// How long all took.
+        public var duration = Duration.zero
+
+        init(title: String, processes: [String]) {
+            self.title = title
+            self.processes = processes
         }
     }
+}
 
-    /// A fault, by the smallest scenario that shows it.
-    public struct Failure: Sendable {
-        /// For ``Chaos/replay(_:expecting:)``.
-        public var scenario: Chaos.Scenario
-        /// What is wrong.
-        public var findings: [Chaos.Finding]
-        /// How many kills there were before what is not needed was left out.
-        public var original: Int
-        /// Whether it happened again when it was played again.
-        public var isReproducible = true
-    }
+extension Chaos {
+    /// Chaos found faults. Its description names each with the call that plays it again.
+    public struct Failure: Error, Sendable, CustomStringConvertible {
+        /// Everything that was played.
+        public var report: Chaos.Report
 
-    /// What was played: matrix, faults, pairs, storm or replay.
-    public var title: String
-    /// The paths of the tree, in start order.
-    public var processes: [String]
-    /// Of a storm, or of a sample of pairs.
-    public var seed: UInt64?
-    /// In the order in which it happened.
-    public var rows: [Row] = []
-    /// The faults.
-    public var failures: [Failure] = []
-    /// What the OS process holds more than before the first round, beyond what ``LeakCheck`` allows.
-    public var leaks: [String] = []
-    /// How long all took.
-    public var duration = Duration.zero
-
-    init(title: String, processes: [String]) {
-        self.title = title
-        self.processes = processes
+        /// The faults, without what went well.
+        public var description: String { report.faults }
     }
 }
 
-/// Chaos found faults. Its description names each with the call that plays it again.
-public struct ChaosFailure: Error, Sendable, CustomStringConvertible {
-    /// Everything that was played.
-    public var report: ChaosReport
-
-    /// The faults, without what went well.
-    public var description: String { report.faults }
-}
-
-extension ChaosReport: CustomStringConvertible {
+extension Chaos.Report: CustomStringConvertible {
     /// The report as text: one line a step, then the faults.
     public var description: String {
         var lines = ["\(title): \(summary)"]
