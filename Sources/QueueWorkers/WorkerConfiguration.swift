@@ -3,23 +3,23 @@ public import AMQPPool
 /// The settings of a worker.
 public struct WorkerConfiguration: Sendable {
     /// How many messages, or batches, are handled at once. Default 10.
-    public var concurrency = 10
+    public var concurrency: Int
     /// How many messages the broker may have handed over that are not settled. Default: what is handled at once.
     public var prefetch: UInt16?
     /// How long a handler may take. Then it is cancelled, and its message is tried again as after an error. Default one minute.
-    public var handlerTimeLimit: Duration = .seconds(60)
+    public var handlerTimeLimit: Duration
     /// How long a worker that is stopped waits for the handlers that run. Default 30 s.
-    public var drainTimeout: Duration = .seconds(30)
+    public var drainTimeout: Duration
     /// What a worker that is stopped does with messages that it has and has not begun.
-    public var atStop = AtStop.giveBack
+    public var atStop: AtStop
     /// Whether it declares what it needs. Default: what is missing.
-    public var declares = WorkerDeclarations.missing
+    public var declares: WorkerDeclarations
     /// What the worker's queue is when it declares it. Default: a quorum queue. A `.stream` that is told
     /// nothing begins with what is published next: see ``streamStart``.
-    public var queueType = QueueArguments.QueueType.quorum
+    public var queueType: QueueArguments.QueueType
     /// How often a message may be delivered in all without an end of its handler: the limit of a quorum queue that is declared, and
     /// looked at before a handler runs. Default 20.
-    public var deliveryLimit = 20
+    public var deliveryLimit: Int
     /// How many messages may begin in a time. Default: any number.
     public var rate: DeliveryRate?
     /// Pauses the worker when too many messages fail. Default: none.
@@ -27,26 +27,66 @@ public struct WorkerConfiguration: Sendable {
     /// Recognises messages that were handled, by their message ids. Default: none.
     public var deduplication: WorkerDeduplication?
     /// Decides about errors that are not ``DecidingError``s; nil leaves it to the retry policy.
-    public var onFailure: @Sendable (any Error, WorkerContext) -> FailureDecision? = { _, _ in nil }
+    public var onFailure: @Sendable (any Error, WorkerContext) -> FailureDecision?
     /// What stands around each message, the first outermost.
-    public var interceptors: [any WorkerInterceptor] = []
+    public var interceptors: [any WorkerInterceptor]
     /// Hears what happens to the worker. It must not block.
-    public var onEvent: @Sendable (WorkerEvent) -> Void = { _ in }
+    public var onEvent: @Sendable (WorkerEvent) -> Void
     /// Where streams begin, and other extensions of the broker.
-    public var arguments = ConsumerArguments()
+    public var arguments: ConsumerArguments
     /// Asked where to begin with a stream, each time the worker starts: also after a crash. Nil: at the ``arguments``' offset, which is the same
     /// each time. An error ends the worker.
     public var streamStart: (@Sendable () async throws -> ConsumerArguments.StreamOffset?)?
     /// Called with the offset at which a stream is to be gone on with, whenever that moves: keep it, and have ``streamStart`` return it.
-    public var onStreamOffset: @Sendable (Int64) -> Void = { _ in }
+    public var onStreamOffset: @Sendable (Int64) -> Void
     /// Whether nobody else may consume the queue.
-    public var exclusive = false
+    public var exclusive: Bool
     /// Whether messages of one key wait while one of them waits for its next attempt. Default: they do, so that their order is kept; that
     /// attempt is then made here, and not by way of the broker. Without, the others pass it.
-    public var retriesBlockKey = true
+    public var retriesBlockKey: Bool
 
-    /// The defaults.
-    public init() {}
+    /// The defaults where nothing else is given. Each parameter is the property of its name.
+    public init(
+        concurrency: Int = 10,
+        prefetch: UInt16? = nil,
+        handlerTimeLimit: Duration = .seconds(60),
+        drainTimeout: Duration = .seconds(30),
+        atStop: AtStop = AtStop.giveBack,
+        declares: WorkerDeclarations = WorkerDeclarations.missing,
+        queueType: QueueArguments.QueueType = QueueArguments.QueueType.quorum,
+        deliveryLimit: Int = 20,
+        rate: DeliveryRate? = nil,
+        killSwitch: KillSwitch? = nil,
+        deduplication: WorkerDeduplication? = nil,
+        onFailure: @escaping @Sendable (any Error, WorkerContext) -> FailureDecision? = { _, _ in nil },
+        interceptors: [any WorkerInterceptor] = [],
+        onEvent: @escaping @Sendable (WorkerEvent) -> Void = { _ in },
+        arguments: ConsumerArguments = ConsumerArguments(),
+        streamStart: (@Sendable () async throws -> ConsumerArguments.StreamOffset?)? = nil,
+        onStreamOffset: @escaping @Sendable (Int64) -> Void = { _ in },
+        exclusive: Bool = false,
+        retriesBlockKey: Bool = true
+    ) {
+        self.concurrency = concurrency
+        self.prefetch = prefetch
+        self.handlerTimeLimit = handlerTimeLimit
+        self.drainTimeout = drainTimeout
+        self.atStop = atStop
+        self.declares = declares
+        self.queueType = queueType
+        self.deliveryLimit = deliveryLimit
+        self.rate = rate
+        self.killSwitch = killSwitch
+        self.deduplication = deduplication
+        self.onFailure = onFailure
+        self.interceptors = interceptors
+        self.onEvent = onEvent
+        self.arguments = arguments
+        self.streamStart = streamStart
+        self.onStreamOffset = onStreamOffset
+        self.exclusive = exclusive
+        self.retriesBlockKey = retriesBlockKey
+    }
 
     /// What a worker that is stopped does with messages that it has and has not begun.
     public enum AtStop: Sendable, Hashable {

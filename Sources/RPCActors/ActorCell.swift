@@ -48,7 +48,7 @@ extension Child {
         // Whoever promises that it comes back: one supervisor's incarnation, once.
         let promise = OnceFor<Pid>()
         return Child(id, restart: restart, options: options) { context -> ActorCell<Act>? in
-            if restart != .temporary, promise.isNew(context.supervisor.pid) {
+            if restart.keepsSpecification, promise.isNew(context.supervisor.pid) {
                 actors.local.expect(address)
                 let supervisor = context.supervisor.pid
                 supervisor.onExit { _ in
@@ -64,13 +64,7 @@ extension Child {
                 // While everything stops, in order, requests still come until the receivers have ended, and are answered.
                 if case .shutdown = reason, root.endingReason != nil { return }
                 actors.local.remove(identity)
-                let comesBack =
-                    switch restart {
-                    case .permanent: true
-                    case .transient: reason.isAbnormal
-                    case .temporary: true
-                    }
-                if !comesBack, promise.forget(supervisor.pid) { actors.local.unexpect(address) }
+                if !restart.restarts(after: reason), promise.forget(supervisor.pid) { actors.local.unexpect(address) }
             }
             return ActorCell(actor, in: actors)
         }

@@ -7,15 +7,15 @@ public struct RPCActorConfiguration: Sendable {
     /// The connections, which everything in the system shares; not used on a pool that is shared with others.
     public var pool: PoolConfiguration
     /// How calls are made: timeout, limits, interceptors, tracing, metrics. Replies come to a queue; what concerns connections is ignored.
-    public var caller = RPCCallerConfiguration()
+    public var caller: RPCCallerConfiguration
     /// How requests for the actors of the service are run. What concerns queues, bindings and connections is ignored.
-    public var receiver = RPCReceiverConfiguration()
+    public var receiver: RPCReceiverConfiguration
     /// How many requests for the node's own and for virtual actors may run or wait for their turn at once. Default 10,000: actors that call
     /// each other wait for each other, and must not wait for a place.
-    public var nodeConcurrency = 10_000
+    public var nodeConcurrency: Int
     /// How long the broker keeps a request for a node that does not take it, before it sends it back to its caller: a call at a node that
     /// is lost ends within this time. Default 1 s; less makes requests for a node that is only busy come back too.
-    public var bounceAfter = Duration.seconds(1)
+    public var bounceAfter: Duration
 
     /// How long a call at a node waits before it is looked whether the node's queue is still there, and how long until it is looked again.
     package var nodeCheckInterval = Duration.seconds(5)
@@ -32,11 +32,23 @@ public struct RPCActorConfiguration: Sendable {
         package init() {}
     }
 
-    /// The defaults, for these endpoints.
-    public init(endpoints: [Endpoint] = []) {
-        pool = PoolConfiguration(endpoints: endpoints)
-        caller.timeout = .seconds(30)
-        receiver.concurrency = 64
+    /// The defaults where nothing else is given, for these endpoints. Each parameter is the property of its name.
+    ///
+    /// - Parameter endpoints: Those of the pool, also when that is given.
+    public init(
+        endpoints: [Endpoint] = [],
+        pool: PoolConfiguration = PoolConfiguration(endpoints: []),
+        caller: RPCCallerConfiguration = RPCCallerConfiguration(endpoints: [], timeout: .seconds(30)),
+        receiver: RPCReceiverConfiguration = RPCReceiverConfiguration(endpoints: [], concurrency: 64),
+        nodeConcurrency: Int = 10_000,
+        bounceAfter: Duration = .seconds(1)
+    ) {
+        self.pool = pool
+        if !endpoints.isEmpty { self.pool.endpoints = endpoints }
+        self.caller = caller
+        self.receiver = receiver
+        self.nodeConcurrency = nodeConcurrency
+        self.bounceAfter = bounceAfter
     }
 
     /// The exchange that sends requests back to their callers.

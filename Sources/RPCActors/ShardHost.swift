@@ -30,17 +30,17 @@ public struct VirtualActivation: Sendable, Hashable {
 /// How virtual actors of a kind are held.
 public struct VirtualActorSettings: Sendable {
     /// After how long without a call an activation is ended; the next call makes another one. Default 5 minutes.
-    public var idle = Duration.seconds(300)
+    public var idle: Duration
     /// How many requests a node takes from a shard before they are answered, 0 for as many as there are. Default 1,000.
     ///
     /// Requests that wait for their actor's turn count. When an actor calls another one of its shard while so many wait, that call waits
     /// behind them, and they wait for it: until its deadline. So with 1 an actor must not call another one of its shard at all.
-    public var prefetch: UInt16 = 1000
+    public var prefetch: UInt16
     /// Whether the shards' queues are replicated over the brokers of a cluster. Default no. Quorum queues before RabbitMQ 4 have no priorities,
     /// so a node that takes over behind many waiting requests may begin a second later.
-    public var usesQuorumQueues = false
+    public var usesQuorumQueues: Bool
     /// How long stopping waits for what runs. Default 30 s.
-    public var drainTimeout = Duration.seconds(30)
+    public var drainTimeout: Duration
 
     package var table = TableSettings()
 
@@ -52,8 +52,18 @@ public struct VirtualActorSettings: Sendable {
         package init() {}
     }
 
-    /// The defaults.
-    public init() {}
+    /// The defaults where nothing else is given. Each parameter is the property of its name.
+    public init(
+        idle: Duration = Duration.seconds(300),
+        prefetch: UInt16 = 1000,
+        usesQuorumQueues: Bool = false,
+        drainTimeout: Duration = Duration.seconds(30)
+    ) {
+        self.idle = idle
+        self.prefetch = prefetch
+        self.usesQuorumQueues = usesQuorumQueues
+        self.drainTimeout = drainTimeout
+    }
 }
 
 /// Holds this node's share of a kind of virtual actors.

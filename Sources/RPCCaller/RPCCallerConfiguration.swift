@@ -8,17 +8,17 @@ public struct RPCCallerConfiguration: Sendable {
     /// The connections and channels, and how they are opened again.
     public var pool: PoolConfiguration
     /// The names on the wire.
-    public var names = RPCNames()
+    public var names: RPCNames
     /// How long a call waits for its reply unless it says so itself. Default 5 s.
-    public var timeout: Duration = .seconds(5)
+    public var timeout: Duration
     /// How many calls and casts may be in flight at once. Default 10,000.
-    public var maximumCallsInFlight = 10_000
+    public var maximumCallsInFlight: Int
     /// What becomes of a call when as many are in flight. Default: it fails at once.
-    public var whenFull = WhenFull.failAtOnce
+    public var whenFull: WhenFull
     /// What becomes of a call to a service that exists and that nobody serves at present. Default: it waits.
-    public var whenNobodyServes = WhenNobodyServes.wait
+    public var whenNobodyServes: WhenNobodyServes
     /// Where replies come to. Default: a queue that all channels share.
-    public var replies = RPCReplies.queue
+    public var replies: RPCReplies
     /// Whether the broker confirms requests. Default yes.
     ///
     /// Without confirms a call costs the broker and the caller less, and promises less. What is lost on the way to the broker, with
@@ -26,20 +26,20 @@ public struct RPCCallerConfiguration: Sendable {
     /// ``RPCError/timeout(requestMayHaveBeenDelivered:)``, or with ``RPCError/replyQueueLost`` where replies are ``RPCReplies/direct``.
     /// A request that a full queue refuses ends in the same way. A cast returns as soon as it is on its way. That no queue takes a
     /// request is reported all the same (``RPCError/unroutable(destination:)``), to a cast only if it still waits.
-    public var confirms = true
+    public var confirms: Bool
     /// How long stopping lets calls wait for their replies, before they fail. Default 30 s.
-    public var drainTimeout: Duration = .seconds(30)
+    public var drainTimeout: Duration
     /// How many replies a channel is handed before it acknowledges. A stalled connection holds back no more. Default 256.
-    public var replyPrefetch: UInt16 = 256
+    public var replyPrefetch: UInt16
     /// How long the broker keeps a reply queue that nobody uses any more, in case it could not be deleted. Default 60 s.
-    public var replyQueueExpiry: Duration = .seconds(60)
+    public var replyQueueExpiry: Duration
     /// How many restarts the caller's tree allows before it gives up. Default: 3 in 5 s.
-    public var intensity = RestartIntensity(3, within: .seconds(5))
+    public var intensity: RestartIntensity
 
     /// What stands around each call and cast; the first is the outermost. Default: nothing.
-    public var interceptors: [any RPCCallerInterceptor] = []
+    public var interceptors: [any RPCCallerInterceptor]
     /// Whether calls become spans, and whose. Default: what `InstrumentationSystem` was bootstrapped with.
-    public var tracing = RPCTracing.automatic
+    public var tracing: RPCTracing
     /// Where metrics go; `nil` is what `MetricsSystem` was bootstrapped with when the caller is made.
     public var metricsFactory: (any MetricsFactory)?
 

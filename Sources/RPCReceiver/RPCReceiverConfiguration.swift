@@ -8,56 +8,56 @@ public struct RPCReceiverConfiguration: Sendable {
     /// The connections and channels, and how they are opened again. The receiver sets the time that stopping a channel takes.
     public var pool: PoolConfiguration
     /// The names on the wire, and whether the queue and the exchange are created when they are missing.
-    public var names = RPCNames()
+    public var names: RPCNames
     /// Which requests the service's queue takes. Default: all whose destination is the service.
     ///
     /// Bindings are only ever added: one that an earlier version of the service declared stays until somebody removes it. Without
     /// any the queue gets what is sent to it by name, through the default exchange; the requests' exchange is not touched then.
-    public var bindings: [RPCBinding] = [.service]
+    public var bindings: [RPCBinding]
     /// The queue's name, if it is not the one that ``names`` give it: for callers that know a queue and nothing of services.
     public var queue: String?
     /// Whether the queue survives a restart of the broker. Only one that somebody else declared otherwise is not. Default true.
-    public var queueIsDurable = true
+    public var queueIsDurable: Bool
     /// What the service's queue is declared with, such as `["x-queue-type": "quorum"]`. Default: nothing, so that a queue that
     /// is there already is not refused.
-    public var queueArguments = FieldTable()
+    public var queueArguments: FieldTable
     /// How many requests run at once, and how many the broker hands over before they are answered. Default 10.
-    public var concurrency = 10
+    public var concurrency: Int
     /// What becomes of calls when `concurrency` requests run. Default: they wait in the service's queue.
-    public var whenBusy = WhenBusy.leaveInQueue
+    public var whenBusy: WhenBusy
     /// Whether repetitions of a request are recognised, and answered without running its handler again. Default: not.
     public var deduplication: RPCDeduplication?
     /// How long a handler may take, whatever its caller allows. It must be shorter than the broker's consumer timeout, which is
     /// 30 minutes unless configured. Default 10 minutes.
-    public var handlerTimeLimit: Duration = .seconds(600)
+    public var handlerTimeLimit: Duration
     /// How long stopping waits for requests that are being answered. What is not answered then is redelivered. Default 30 s.
-    public var drainTimeout: Duration = .seconds(30)
+    public var drainTimeout: Duration
     /// What becomes of a request whose handler failed with an error of its own.
-    public var onFailure = RPCFailurePolicy.acknowledge
+    public var onFailure: RPCFailurePolicy
     /// How many deliveries without an answer make a request be given up, on queues that count them (quorum). Default 20.
-    public var deliveryLimit = 20
+    public var deliveryLimit: Int
     /// What the service has to answer. A receiver that misses a procedure of it, or has it with other types, does not start. Default:
     /// nothing is declared.
     public var contract: (any RPCService.Type)?
     /// Whether callers may ask what the service answers: `rpc.describe`, which `rpc describe` calls. Default true.
-    public var describesItself = true
+    public var describesItself: Bool
     /// Which queues replies are sent to. Default: any but those that requests wait in.
-    public var replyQueues = RPCReplyQueues.notRequestQueues
+    public var replyQueues: RPCReplyQueues
     /// Whether a failure of a service that a handler called, and that the handler did not catch, is handed on to this service's caller as it
     /// is. Default false: the caller gets `upstream_failure`, with the other service's code in the details.
-    public var passesUpstreamFailures = false
+    public var passesUpstreamFailures: Bool
     /// How often it is looked whether the exchange, the queue and its bindings are still there; what is missing is declared again.
     /// Default 5 s.
-    public var topologyCheckInterval: Duration = .seconds(5)
+    public var topologyCheckInterval: Duration
     /// Whether callers get the text of a handler's own error, which may tell what only the receiver should know. Default false.
-    public var exposesErrors = false
+    public var exposesErrors: Bool
     /// How many restarts the receiver's tree allows before it gives up. Default: 3 in 5 s.
-    public var intensity = RestartIntensity(3, within: .seconds(5))
+    public var intensity: RestartIntensity
 
     /// What stands around each request that is run; the first is the outermost. Default: nothing.
-    public var interceptors: [any RPCReceiverInterceptor] = []
+    public var interceptors: [any RPCReceiverInterceptor]
     /// Whether requests become spans, and whose. Default: what `InstrumentationSystem` was bootstrapped with.
-    public var tracing = RPCTracing.automatic
+    public var tracing: RPCTracing
     /// Where metrics go; `nil` is what `MetricsSystem` was bootstrapped with when the receiver is made.
     public var metricsFactory: (any MetricsFactory)?
 

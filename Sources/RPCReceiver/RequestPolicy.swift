@@ -28,7 +28,13 @@ final class RequestPolicy: Sendable {
         /// Whether the caller has given up at the deadline, rather than the receiver's own limit being reached.
         let isCallersDeadline: Bool
 
-        init(_ asked: Asked, _ message: RequestMessage, began: CompactInstant, deadline: CompactInstant, isCallersDeadline: Bool) {
+        init(
+            _ asked: Asked,
+            _ message: RequestMessage,
+            began: CompactInstant,
+            deadline: CompactInstant,
+            isCallersDeadline: Bool
+        ) {
             self.asked = asked
             self.message = message
             self.began = began

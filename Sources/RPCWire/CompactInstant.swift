@@ -23,7 +23,9 @@ package struct CompactInstant: Sendable, Hashable, Comparable {
 
     package func duration(to other: CompactInstant) -> Duration { other.sinceOrigin - sinceOrigin }
 
-    package static func + (instant: CompactInstant, duration: Duration) -> CompactInstant { CompactInstant(instant.sinceOrigin + duration) }
+    package static func + (instant: CompactInstant, duration: Duration) -> CompactInstant {
+        CompactInstant(instant.sinceOrigin + duration)
+    }
 
     package static func < (left: CompactInstant, right: CompactInstant) -> Bool { left.sinceOrigin < right.sinceOrigin }
 }

@@ -72,7 +72,8 @@ package struct Depot: Sendable {
         let depot = self
         return Chaos(
             invariants: [
-                Chaos.Invariant("every message that was confirmed was handled, in the order of its key, or parked") { _ in
+                Chaos.Invariant("every message that was confirmed was handled, in the order of its key, or parked") {
+                    _ in
                     await depot.publish(many: 30)
                 } check: { _, parcels in
                     try await depot.check(parcels)

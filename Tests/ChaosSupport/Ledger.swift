@@ -85,7 +85,9 @@ package struct Ledger: Sendable {
                 }
             case .failed(let name, let mayHaveRun):
                 if !mayHaveRun, count > 0 {
-                    throw Chaos.Invariant.Violation("\(kind) \(number) ran, and its error says that it did not: \(name)")
+                    throw Chaos.Invariant.Violation(
+                        "\(kind) \(number) ran, and its error says that it did not: \(name)"
+                    )
                 }
                 if !permits(name) { throw Chaos.Invariant.Violation("\(kind) \(number) ended with: \(name)") }
             }

@@ -169,7 +169,7 @@ struct ArchitectureTests {
             }
             for (index, line) in lines.enumerated()
             where !line.hasPrefix("//") && line.contains(#/\bTask(\.detached|\.immediateDetached)?(\(.*\))? \{/#) {
-                if line.contains(#/(= |\? |add\(|return )Task/#) { continue }
+                if line.contains(#/(= |\? |add\(|return |, )Task/#) { continue }
                 if index > 0, lines[index - 1].hasSuffix("add(") { continue }
                 let above = lines[..<index].suffix(2).joined(separator: " ")
                 let says =

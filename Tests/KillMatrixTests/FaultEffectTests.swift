@@ -33,7 +33,8 @@ struct FaultEffectTests {
                 "queue-deleted": Effect(keeps: 2),
             ]
             let faults =
-                Chaos.Fault.network(proxy, for: .milliseconds(100)) + Chaos.Fault.administration(broker, virtualHost: virtualHost)
+                Chaos.Fault.network(proxy, for: .milliseconds(100))
+                + Chaos.Fault.administration(broker, virtualHost: virtualHost)
             try await Self.play(faults, effects, BrokerView(broker, virtualHost), proxy.url(virtualHost: virtualHost))
             let queues = try await broker.queues(virtualHost: virtualHost)
             #expect(queues.isEmpty, "the queue was deleted")

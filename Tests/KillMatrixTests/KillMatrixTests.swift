@@ -143,7 +143,9 @@ struct KillMatrixTests {
 
     /// What the broker sees in the end.
     private static func view(_ view: BrokerView, _ current: Latest<RPCCaller>) -> Chaos.Invariant {
-        Chaos.Invariant("the broker has what it should, and nothing else") { _ in try await untilAsExpected(view, current) }
+        Chaos.Invariant("the broker has what it should, and nothing else") { _ in
+            try await untilAsExpected(view, current)
+        }
     }
 
     private static func untilAsExpected(_ view: BrokerView, _ current: Latest<RPCCaller>) async throws {

@@ -37,7 +37,10 @@ struct OwnTreeTests {
     func brokerFaults() async throws {
         try await TestBroker.own { broker in
             let shelf = Shelf(broker, "/")
-            let chaos = shelf.chaos(broker.url, Chaos.Fault.broker(broker, for: .milliseconds(300)) + [.brokerWiped(broker)])
+            let chaos = shelf.chaos(
+                broker.url,
+                Chaos.Fault.broker(broker, for: .milliseconds(300)) + [.brokerWiped(broker)]
+            )
             try await Matrix.play("broker-faults") { try await chaos.eachFault() }
         }
     }

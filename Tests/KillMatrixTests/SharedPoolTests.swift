@@ -56,7 +56,8 @@ struct SharedPoolTests {
             var chaos = Chaos(
                 invariants: [
                     calls,
-                    Chaos.Invariant("the broker has what it should, and nothing else") { _ in try await isAsExpected() },
+                    Chaos.Invariant("the broker has what it should, and nothing else") { _ in try await isAsExpected()
+                    },
                 ],
                 timeout: .seconds(120),
                 expecting: { kill in

@@ -32,10 +32,6 @@ struct ActorSettings {
             Setting("Child.virtual#shards") { [url] shards in
                 try await host(RPCActorConfiguration(endpoints: [try Endpoint(url: url)]), shards: shards) { _ in }
             },
-            Setting("Child.distributed#backoff") { [url] backoff in
-                let configuration = RPCActorConfiguration(endpoints: [try Endpoint(url: url)])
-                try await call(configuration, backoff: Backoff(minimum: backoff, maximum: backoff))
-            },
             Setting("RPCActorSystem.waitUntilReady#timeout", deadline: true) { [url] timeout in
                 try await host(RPCActorConfiguration(endpoints: [try Endpoint(url: url)])) { actors in
                     try await actors.waitUntilReady(timeout: timeout)
@@ -52,10 +48,9 @@ struct ActorSettings {
 private func call(
     _ configuration: RPCActorConfiguration,
     settings: VirtualActorSettings = VirtualActorSettings(),
-    backoff: Backoff? = nil,
     timeout: Duration? = nil
 ) async throws {
-    try await host(configuration, settings: settings, backoff: backoff) { actors in
+    try await host(configuration, settings: settings) { actors in
         try await actors.waitUntilReady()
         for id in [ActorAddress.service("trial", "vault"), .virtual("trial", "vaults", "1", shards: 1)] {
             let vault = try $Vault<RPCActorSystem>.resolve(id: id, using: actors)
@@ -69,7 +64,6 @@ private func host(
     _ configuration: RPCActorConfiguration,
     shards: Int = 1,
     settings: VirtualActorSettings = VirtualActorSettings(),
-    backoff: Backoff? = nil,
     _ body: (RPCActorSystem) async throws -> Void
 ) async throws {
     let actors = RPCActorSystem(service: "trial", configuration: configuration, logger: quiet) {
@@ -77,7 +71,7 @@ private func host(
     }
     let tree = Supervisor("trial", strategy: .restForOne, logger: quiet) {
         actors.supervisor
-        Child.distributed("vault", in: actors, options: ChildOptions(backoff: backoff)) { TrialVault(actorSystem: $0) }
+        Child.distributed("vault", in: actors) { TrialVault(actorSystem: $0) }
         Child.virtual("vaults", shards: shards, in: actors, settings: settings) { _ in TrialVault(actorSystem: actors) }
     }
     try await tree.start()

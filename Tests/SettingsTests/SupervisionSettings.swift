@@ -87,7 +87,9 @@ enum SupervisionSettings {
         options("backoff", \.backoff), options("startTimeout", \.startTimeout, deadline: true),
         options("killTimeout", \.killTimeout), options("heartbeatTimeout", \.heartbeatTimeout),
         Setting("ChildOptions.init#backoff") { try await useOptions(ChildOptions(backoff: $0)) },
-        Setting("ChildOptions.init#startTimeout", deadline: true) { try await useOptions(ChildOptions(startTimeout: $0)) },
+        Setting("ChildOptions.init#startTimeout", deadline: true) {
+            try await useOptions(ChildOptions(startTimeout: $0))
+        },
         Setting("ChildOptions.init#killTimeout") { try await useOptions(ChildOptions(killTimeout: $0)) },
         Setting("ChildOptions.init#heartbeatTimeout") { try await useOptions(ChildOptions(heartbeatTimeout: $0)) },
         Setting("ChildReference.call#timeout", deadline: true) { value in

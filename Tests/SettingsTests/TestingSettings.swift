@@ -209,7 +209,9 @@ struct TestingSettings {
                 try await Chaos(stallTimeout: quick, leaks: leaks, tree: tree).matrix([.crash])
             },
             Setting("Chaos.LeakCheck.init#descriptors") { (value: Int) in
-                try await Chaos(stallTimeout: quick, leaks: Chaos.LeakCheck(descriptors: value), tree: tree).matrix([.crash])
+                try await Chaos(stallTimeout: quick, leaks: Chaos.LeakCheck(descriptors: value), tree: tree).matrix([
+                    .crash
+                ])
             },
             Setting("Chaos.LeakCheck.init#memory") { (value: Int) in
                 try await Chaos(stallTimeout: quick, leaks: Chaos.LeakCheck(memory: value), tree: tree).matrix([.crash])
@@ -222,7 +224,8 @@ struct TestingSettings {
         @Sendable
         func inflict(_ fault: Chaos.Fault) async throws {
             // One that lasts for ever is given up, and says so.
-            _ = try? await Chaos(faults: [fault], timeout: .milliseconds(200), stallTimeout: quick, tree: tree).eachFault()
+            _ = try? await Chaos(faults: [fault], timeout: .milliseconds(200), stallTimeout: quick, tree: tree)
+                .eachFault()
         }
         @Sendable
         func weighted(_ fault: Chaos.Fault) async throws {

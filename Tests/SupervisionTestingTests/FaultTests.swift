@@ -119,7 +119,10 @@ struct FaultTests {
 
     @Test("come in storms as often as is asked for, the same for the same seed")
     func storms() async throws {
-        let faults = [Chaos.Fault("often", weight: 3) { _ in }, Chaos.Fault("seldom") { _ in }, Chaos.Fault("never", weight: 0) { _ in }]
+        let faults = [
+            Chaos.Fault("often", weight: 3) { _ in }, Chaos.Fault("seldom") { _ in },
+            Chaos.Fault("never", weight: 0) { _ in },
+        ]
         let chaos = self.chaos([], faults)
         let report = try await chaos.storm(seed: 5, kills: 400, faults: 0.5)
         let names = report.rows.flatMap(\.kills).filter { $0.way == .outside }.map(\.path)
@@ -184,7 +187,8 @@ struct InvariantTests {
             checked.with { $0.append("always \(ended)") }
         }
         always.holdsAfterTheEnd = true
-        let chaos = Chaos(invariants: [always, Chaos.Invariant("living") { _ in checked.with { $0.append("living") } }]) {
+        let chaos = Chaos(invariants: [always, Chaos.Invariant("living") { _ in checked.with { $0.append("living") } }])
+        {
             clock in
             Supervisor("app", logger: quiet, clock: clock) { Child("a") { Waiter($0) } }
         }

@@ -139,7 +139,6 @@ struct ProcessTimersTests {
         async let ended: Void = ending.end(context.pid, of: supervisor)
         // The time that it may take to end.
         await settle { clock.pendingTimers == 1 }
-        #expect(context.pid.isAlive)
         #expect(journal.entries == ["running"])
         journal.write("go")
         await journal.wait(for: "exited")
@@ -170,8 +169,7 @@ struct ProcessTimersTests {
             return
         }
         #expect(supervisor.abandonedChildren.map(\.path) == ["app/a"])
-        let next = try await child.call { $0.context.pid }
-        #expect(next != context.pid)
+        await settle { child.pid.map { $0 != context.pid } ?? false }
         journal.write("go")
         await settle { supervisor.abandonedChildren.isEmpty }
         await supervisor.stop()

@@ -54,12 +54,12 @@ struct ShutdownLadderTests {
     @Test("an actor that is stopped while an action of its timers runs ends when that has ended")
     func actionEnds() {
         var ladder = running(hasRun: false)
-        #expect(ladder.beginAction())
+        #expect(ladder.beginAction() == true)
         #expect(
             ladder.handle(.stop(.timeout(.seconds(5))), observesStop: false)
                 == [.markEnding, .setTimer(.seconds(1), number: 1)]
         )
-        #expect(!ladder.beginAction())
+        #expect(ladder.beginAction() == false)
         // It is ending already.
         #expect(ladder.handle(.kill, observesStop: false) == [])
         #expect(ladder.handle(.actionEnded(TestFailure("late")), observesStop: false) == [.cancelTimer, .announceExit])
@@ -69,7 +69,7 @@ struct ShutdownLadderTests {
     @Test("an action that does not end is abandoned after the kill timeout, the hook runs for it, and the reason stays")
     func actionIsAbandoned() {
         var ladder = running(hasHook: true)
-        #expect(ladder.beginAction())
+        #expect(ladder.beginAction() == true)
         #expect(ladder.handle(.taskEnded(nil), observesStop: false).contains(.runTerminate))
         #expect(ladder.handle(.terminated, observesStop: false) == [.markEnding, .setTimer(.seconds(1), number: 2)])
         #expect(ladder.fire(observesStop: false) == [.runHook, .abandon, .announceExit])
@@ -85,7 +85,8 @@ struct ShutdownLadderTests {
     @Test("an error of an action crashes the incarnation, which waits for the other actions")
     func actionCrashes() {
         var ladder = running(hasRun: false)
-        #expect(ladder.beginAction() && ladder.beginAction())
+        #expect(ladder.beginAction() == true)
+        #expect(ladder.beginAction() == true)
         #expect(
             ladder.handle(.actionEnded(TestFailure("first")), observesStop: false)
                 == [.markEnding, .setTimer(.seconds(1), number: 1)]
@@ -100,7 +101,7 @@ struct ShutdownLadderTests {
     @Test("a start that fails waits for the actions of its timers", arguments: [true, false])
     func actionWhileStarting(fails: Bool) {
         var ladder = ShutdownLadder(hasRun: true, hasHook: false, shutdown: .infinity, killTimeout: .seconds(1))
-        #expect(ladder.beginAction())
+        #expect(ladder.beginAction() == true)
         let input: ShutdownLadder.Input = fails ? .startFailed(TestFailure("start")) : .ignored
         #expect(ladder.handle(input, observesStop: false) == [.markEnding, .setTimer(.seconds(1), number: 1)])
         let last: ShutdownLadder.Action = fails ? .announceStartFailed : .announceIgnored

@@ -1,7 +1,6 @@
 /// What a consumer can be told when it begins, beyond AMQP 0-9-1: RabbitMQ's `x-` arguments, with their types.
 ///
-///     var configuration = ConsumerConfiguration()
-///     configuration.arguments.priority = 10
+///     ConsumerConfiguration(arguments: ConsumerArguments(priority: 10))
 ///
 /// They are checked before anything is sent. What is not listed here goes to ``others``.
 public struct ConsumerArguments: Sendable, Hashable {

@@ -102,11 +102,43 @@ public struct QueueArguments: Sendable, Hashable {
     /// Arguments that have no name here. They are sent as they are, after the others.
     public var others: FieldTable
 
-    /// Arguments of which only the type is set, if that.
-    public init(type: QueueType? = nil) {
+    /// Arguments of which only those that are given are set. Each parameter is the property of its name.
+    public init(
+        type: QueueType? = nil,
+        expires: Duration? = nil,
+        messageTTL: Duration? = nil,
+        deadLetterExchange: String? = nil,
+        deadLetterRoutingKey: String? = nil,
+        deadLetterStrategy: DeadLetterStrategy? = nil,
+        maximumLength: Int? = nil,
+        maximumBytes: Int? = nil,
+        overflow: Overflow? = nil,
+        maximumPriority: UInt8? = nil,
+        singleActiveConsumer: Bool = false,
+        deliveryLimit: Int? = nil,
+        initialGroupSize: Int? = nil,
+        leaderLocator: LeaderLocator? = nil,
+        maximumAge: Duration? = nil,
+        segmentBytes: Int? = nil,
+        others: FieldTable = FieldTable()
+    ) {
         self.type = type
-        singleActiveConsumer = false
-        others = FieldTable()
+        self.expires = expires
+        self.messageTTL = messageTTL
+        self.deadLetterExchange = deadLetterExchange
+        self.deadLetterRoutingKey = deadLetterRoutingKey
+        self.deadLetterStrategy = deadLetterStrategy
+        self.maximumLength = maximumLength
+        self.maximumBytes = maximumBytes
+        self.overflow = overflow
+        self.maximumPriority = maximumPriority
+        self.singleActiveConsumer = singleActiveConsumer
+        self.deliveryLimit = deliveryLimit
+        self.initialGroupSize = initialGroupSize
+        self.leaderLocator = leaderLocator
+        self.maximumAge = maximumAge
+        self.segmentBytes = segmentBytes
+        self.others = others
     }
 }
 

@@ -216,19 +216,9 @@ public actor AMQPChannel {
     /// Encodes what waits in the outbox because there was no room for it.
     ///
     /// - Returns: whether more waits.
-    func drainIfStalled(_ share: Share) -> Bool {
+    func drainIfStalled(_ share: WriteBatch.Share) -> Bool {
         if isStalled { drain(share: share) }
         return isStalled
-    }
-
-    /// How much of what waits is encoded in one turn.
-    enum Share {
-        /// As long as there is room.
-        case all
-        /// Up to the first message: what stands behind one must stay there.
-        case acknowledgements
-        /// Messages of about this many bytes, and what is between them.
-        case bytes(Int)
     }
 
     /// Encodes what waits in the outbox, as far as it may be written now.
@@ -238,7 +228,7 @@ public actor AMQPChannel {
     ///     behind a write that does not end, up to the first message: that is not written, and what it answers must not be
     ///     acknowledged.
     ///   - share: how much. What is left waits for the next turn.
-    func drain(isLast: Bool = false, share: Share = .all) {
+    func drain(isLast: Bool = false, share: WriteBatch.Share = .all) {
         // Encoding calls nobody back but `mayWrite`, which must not call back in here.
         guard !isDraining else { return }
         isDraining = true
@@ -270,7 +260,7 @@ public actor AMQPChannel {
     }
 
     /// Writes the entries from ``fetchedIndex`` on as far as that is possible now, and moves it on.
-    private func write(_ share: inout Share, isLast: Bool) -> WriteBatch.Written {
+    private func write(_ share: inout WriteBatch.Share, isLast: Bool) -> WriteBatch.Written {
         let entries = fetched[fetchedIndex...]
         let room = isLast ? .max : machine.publishRoom
         let written = connection.assumeIsolated { connection in

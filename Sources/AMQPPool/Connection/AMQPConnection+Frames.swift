@@ -30,7 +30,7 @@ extension AMQPConnection {
         _ entries: ArraySlice<ChannelOutbox.Entry>,
         of channel: UInt16,
         room: Int,
-        share: inout AMQPChannel.Share,
+        share: inout WriteBatch.Share,
         isLast: Bool
     ) -> WriteBatch.Written {
         let written = batch.append(
@@ -109,7 +109,7 @@ extension AMQPConnection {
         if !waiting.isEmpty || !batch.hasRoom { hasStalledChannel = true }
     }
 
-    private func drain(_ channel: AMQPChannel, _ share: AMQPChannel.Share) -> Bool {
+    private func drain(_ channel: AMQPChannel, _ share: WriteBatch.Share) -> Bool {
         channel.assumeIsolated { $0.drainIfStalled(share) }
     }
 

@@ -81,7 +81,7 @@ struct ConnectionStateMachine {
     var carriesChannels: Bool {
         switch phase {
         case .open, .closing: true
-        default: false
+        case .idle, .encrypting, .awaitingStart, .awaitingTune, .awaitingOpen, .ended: false
         }
     }
 

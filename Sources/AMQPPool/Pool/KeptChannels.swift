@@ -32,7 +32,7 @@ final class KeptChannels: Sendable {
                     entries[owner] = .held(channel)
                     return .success(channel)
                 case .clearing(_, let cleared): return .failure(Clearing(cleared: cleared))
-                default: return .success(nil)
+                case .free, .held, nil: return .success(nil)
                 }
             }
             switch clearing {

@@ -1,3 +1,5 @@
+internal import ConcurrencyPrimitives
+
 /// A pool's connections as they are now.
 package struct PoolLook: Sendable {
     package var state: PoolState

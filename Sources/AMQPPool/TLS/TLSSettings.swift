@@ -43,7 +43,7 @@ public struct TLSSettings: Sendable {
     }
 
     /// Whose signature counts. Default: whom the operating system trusts. A URI's `cacertfile` wins.
-    public var authorities = Authorities.system
+    public var authorities: Authorities
     /// What this side shows to a broker that asks for a certificate (`verify_peer`), and what the SASL mechanism EXTERNAL takes
     /// the user from. Default none. A URI's `certfile` and `keyfile` win.
     public var clientCertificate: ClientCertificate?
@@ -51,15 +51,27 @@ public struct TLSSettings: Sendable {
     /// are reached by an address or an alias. A URI's `server_name_indication` wins.
     public var serverName: String?
     /// What is checked. Default: everything. A URI's `verify` wins.
-    public var verification = Verification.full
+    public var verification: Verification
     /// The least version to speak. Default TLS 1.2.
-    public var minimumVersion = Version.tls12
+    public var minimumVersion: Version
 
     /// Of all copies of these settings, and so of all connections of a pool.
     let contexts = TLSContextCache()
 
-    /// The defaults.
-    public init() {}
+    /// The defaults where nothing else is given. Each parameter is the property of its name.
+    public init(
+        authorities: Authorities = Authorities.system,
+        clientCertificate: ClientCertificate? = nil,
+        serverName: String? = nil,
+        verification: Verification = Verification.full,
+        minimumVersion: Version = Version.tls12
+    ) {
+        self.authorities = authorities
+        self.clientCertificate = clientCertificate
+        self.serverName = serverName
+        self.verification = verification
+        self.minimumVersion = minimumVersion
+    }
 }
 
 /// A certificate and its private key. The key and its passphrase are in no description, mirror or error.

@@ -72,7 +72,7 @@ extension Shutdown {
 
 extension Restart {
     /// Whether a child that ended with this reason is started again (OTP's `do_restart/3`, in its order of clauses).
-    func restarts(after reason: ExitReason) -> Bool {
+    package func restarts(after reason: ExitReason) -> Bool {
         switch self {
         case .permanent: true
         case .transient: reason.isAbnormal
@@ -92,7 +92,7 @@ extension Restart {
     }
 
     /// Whether a child that has ended is remembered, so that it can be started again.
-    var keepsSpecification: Bool {
+    package var keepsSpecification: Bool {
         switch self {
         case .permanent, .transient: true
         case .temporary: false

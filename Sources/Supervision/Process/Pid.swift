@@ -19,7 +19,7 @@ public struct Pid: Sendable {
     /// - A supervisor stops its children in reverse order and then ends with `reason`.
     /// - A worker that took its ``ChildContext/stopRequest`` is asked to stop; it ends when its `run()` does.
     /// - A worker that did not is cancelled, as an Erlang process that does not trap exits.
-    /// - An actor without `run()` ends at once.
+    /// - An actor without `run()` ends at once, or when the actions of its timers that run have been cancelled and ended.
     ///
     /// ``ExitReason/normal`` is ignored, as OTP ignores it from another process. The supervisor treats the end as any other
     /// that it did not ask for.

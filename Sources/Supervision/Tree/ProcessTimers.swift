@@ -5,9 +5,9 @@ extension ChildContext {
     /// Runs `action` once after a time (OTP's `erlang:send_after/3` to oneself).
     ///
     /// The timer belongs to this incarnation: it is gone, and the action's task cancelled, as soon as the incarnation is on its
-    /// way out. The incarnation has ended when that task has, or is abandoned with it after its ``ChildOptions/killTimeout``; so an
-    /// action never runs beside the next incarnation unnoticed. Time is that of the tree's clock, so that a test turns it. An error that the action throws crashes the
-    /// incarnation, as one in OTP's `handle_info` does.
+    /// way out. The incarnation has ended when that task has, or is abandoned with it after its ``ChildOptions/killTimeout``; so
+    /// an action never runs beside the next incarnation unnoticed. Time is that of the tree's clock, so that a test turns it. An
+    /// error that the action throws crashes the incarnation, as one in OTP's `handle_info` does.
     ///
     ///     context.schedule(after: .seconds(30)) { [weak self] in await self?.expire() }
     ///

@@ -99,6 +99,8 @@ public enum TaskResult<R: Sendable>: Sendable {
     case timedOut(after: Duration)
 }
 
+extension TaskResult: Equatable where R: Equatable {}
+
 extension Child {
     /// A child that is a piece of work and needs no actor of its own: it runs until `operation` returns or throws, as a ``Worker``
     /// does.

@@ -68,7 +68,9 @@ public struct TaskOutcomes<S: Sequence & Sendable, R: Sendable>: AsyncSequence, 
         /// - Throws: ``AdministrationError`` when a task could not be started; ``CallError/timeout(child:after:)`` with
         ///   ``OnTaskTimeout/fail``; `CancellationError`.
         public func next() async throws -> Element? {
-            while running.count < outcomes.maximumConcurrency, let element = elements.next() { try await start(element) }
+            while running.count < outcomes.maximumConcurrency, let element = elements.next() {
+                try await start(element)
+            }
             guard !running.isEmpty else { return nil }
             let number: Int
             switch outcomes.order {

@@ -1,25 +1,41 @@
 /// How an observer serves its page.
 public struct ObserverConfiguration: Sendable {
     /// The address to listen on: that of this machine only, unless it is changed. Whoever can reach it can look.
-    public var host = "127.0.0.1"
+    public var host: String
     /// The port; 0 has the system choose a free one.
-    public var port = 9570
+    public var port: Int
     /// The names under which the page may be opened, besides addresses and `localhost`: a browser that was led here by another name
     /// is refused (DNS rebinding).
-    public var allowedHosts: [String] = []
+    public var allowedHosts: [String]
     /// What those who look may do.
-    public var permission = ObserverPermission.reading
+    public var permission: ObserverPermission
     /// How much of the errors that processes end with is shown.
-    public var shownErrors = ShownErrors.text
+    public var shownErrors: ShownErrors
     /// How many may look at once; one more is told to come back later.
-    public var maximumViewers = 32
+    public var maximumViewers: Int
     /// How many connections may be open at once.
-    public var maximumConnections = 128
+    public var maximumConnections: Int
     /// For how long calls are counted after the last viewer has gone, so that who loads the page again finds the last minute's numbers.
     var statisticsGrace = Duration.seconds(60)
 
-    /// The defaults: for looking, on this machine.
-    public init() {}
+    /// The defaults where nothing else is given. Each parameter is the property of its name.
+    public init(
+        host: String = "127.0.0.1",
+        port: Int = 9570,
+        allowedHosts: [String] = [],
+        permission: ObserverPermission = ObserverPermission.reading,
+        shownErrors: ShownErrors = ShownErrors.text,
+        maximumViewers: Int = 32,
+        maximumConnections: Int = 128
+    ) {
+        self.host = host
+        self.port = port
+        self.allowedHosts = allowedHosts
+        self.permission = permission
+        self.shownErrors = shownErrors
+        self.maximumViewers = maximumViewers
+        self.maximumConnections = maximumConnections
+    }
 }
 
 /// Why an observer could not be started.

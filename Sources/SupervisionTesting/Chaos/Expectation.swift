@@ -89,7 +89,9 @@ extension Chaos.Expectation {
         switch self {
         case .effects(let effects): effects.phrase(in: shape, targets: targets)
         case .oneOf(let all): all.map { $0.phrase(in: shape, targets: targets) }.joined(separator: ", or ")
-        default: description
+        case .nothing, .onlyThisChild, .group, .subtree, .everything, .removed, .supervisorGivesUp, .keepsTrying,
+            .treeEnds, .survives, .isWhole, .anything:
+            description
         }
     }
 }

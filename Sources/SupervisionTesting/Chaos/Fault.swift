@@ -27,7 +27,8 @@ extension Chaos {
         ///   - name: Its name in a ``Chaos/Scenario``: no `;`, no `&`, single spaces at most.
         ///   - weight: How likely storms choose it, compared with the others.
         ///   - inflict: Does it, and undoes it where it has to be undone. An error that it throws is a ``Chaos/Finding``.
-        public init(_ name: String, weight: Double = 1, _ inflict: @escaping @Sendable (LiveTree) async throws -> Void) {
+        public init(_ name: String, weight: Double = 1, _ inflict: @escaping @Sendable (LiveTree) async throws -> Void)
+        {
             self.name = name
             self.weight = weight
             self.inflict = inflict

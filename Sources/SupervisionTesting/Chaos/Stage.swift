@@ -242,7 +242,9 @@ extension Stage {
         var stall = Stall(faults.progress)
         while !(await settled.isOpen(within: Stage.interval)) {
             for hit in hits {
-                guard let (key, maximumFailures) = hit.failing, faults.failedStarts(of: key) >= maximumFailures else { continue }
+                guard let (key, maximumFailures) = hit.failing, faults.failedStarts(of: key) >= maximumFailures else {
+                    continue
+                }
                 keepsTrying = true
                 faults.stopFailing(key)
             }

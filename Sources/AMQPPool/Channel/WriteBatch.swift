@@ -43,6 +43,16 @@ struct WriteBatch {
 }
 
 extension WriteBatch {
+    /// How much of what waits is encoded in one turn.
+    enum Share {
+        /// As long as there is room.
+        case all
+        /// Up to the first message: what stands behind one must stay there.
+        case acknowledgements
+        /// Messages of about this many bytes, and what is between them.
+        case bytes(Int)
+    }
+
     /// What became of entries that a channel wants to write.
     struct Written {
         enum Exception {
@@ -69,13 +79,13 @@ extension WriteBatch {
     /// - Parameters:
     ///   - room: for how many messages the channel has room.
     ///   - share: how much of what waits is encoded in this turn; becomes what is left of that.
-    ///   - isLast: whether the channel is about to close. Then the bounds do not count; see ``AMQPChannel/drain(isLast:share:)``.
+    ///   - isLast: whether the channel is about to close. Then the bounds do not count; see ``AMQPChannel``.
     ///   - isOpen: whether the connection is open, and the broker reads.
     mutating func append(
         _ entries: ArraySlice<ChannelOutbox.Entry>,
         of channel: UInt16,
         room: Int,
-        share: inout AMQPChannel.Share,
+        share: inout WriteBatch.Share,
         isLast: Bool,
         isOpen: Bool,
         by encoder: FrameEncoder
@@ -152,7 +162,7 @@ extension ChannelOutbox.Entry {
     }
 }
 
-extension AMQPChannel.Share {
+extension WriteBatch.Share {
     fileprivate func allows(_ entry: ChannelOutbox.Entry) -> Bool {
         switch (self, entry) {
         case (.all, _), (_, .acknowledge), (_, .reject), (_, .giveBack): true
