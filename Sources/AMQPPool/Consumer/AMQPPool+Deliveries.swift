@@ -114,6 +114,12 @@ private final class HandedOver: DeliveredMessage {
     init(_ delivery: Delivery) {
         self.delivery = delivery
     }
+
+    /// What was delivered: all that its runner has.
+    static func of(_ item: DeliveryCore.Item) -> HandedOver? {
+        // A cast of an existential, which would do the same, costs several hundred instructions.
+        type(of: item.message) == HandedOver.self ? unsafeDowncast(item.message, to: HandedOver.self) : nil
+    }
 }
 
 extension DeliveryRunner {
@@ -126,7 +132,7 @@ extension DeliveryRunner {
         // Set below, since what is handed over knows the runner.
         let reference = Mutex<Unowned?>(nil)
         behavior.handOver = { run in
-            guard let runner = reference.withLock({ $0?.runner }), let message = run.first.message as? HandedOver else {
+            guard let runner = reference.withLock({ $0?.runner }), let message = HandedOver.of(run.first) else {
                 return
             }
             queue.append(UnsettledDelivery(delivery: message.delivery, run: run.id, runner: runner))
