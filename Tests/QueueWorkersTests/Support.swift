@@ -102,6 +102,16 @@ struct Shop: Sendable {
         for order in orders { try await whenLed { try await pool.publish(order, to: queue, id: id) } }
     }
 
+    /// Waits until the worker "orders" consumes, by what it says itself, and publishes to it.
+    func publish(numbers: ClosedRange<Int>) async throws {
+        let worker = try worker
+        try await eventually("it consumes") { worker.state == .consuming }
+        for number in numbers { try await whenLed { try await pool.publish(Order(number: number), to: "orders") } }
+    }
+
+    /// The worker "orders".
+    var worker: QueueWorker { get throws { try root.child("orders", as: QueueWorker.self).resolve() } }
+
     /// Publishes text to "orders", with properties of its own.
     func publish(text: String, _ properties: MessageProperties) async throws {
         try await eventually("orders is consumed") {

@@ -38,8 +38,14 @@ struct WorkerOrderTests {
     }
 
     private static func waitUntilAllAreHere(_ count: Int, _ shop: Shop) async throws {
-        try await eventually("all are here") {
-            try await shop.broker.queue("orders", virtualHost: shop.virtualHost)?.unacknowledged == count
+        try await eventually("all are here") { try await shop.worker.unsettled == count }
+    }
+
+    /// Waits until the last was begun, and nothing is here any more.
+    private static func waitUntilAllAreHandled(_ begun: Record<Int>, _ shop: Shop) async throws {
+        try await eventually("all are handled") {
+            guard begun.values.contains(12) else { return false }
+            return try await shop.worker.unsettled == 0
         }
     }
 
@@ -53,14 +59,14 @@ struct WorkerOrderTests {
         try await Shop.run { pool in
             Self.worker(on: pool, begun, gate, failing: failing)
         } _: { shop in
-            for number in 1...12 { try await shop.publish(Order(number: number)) }
+            try await shop.publish(numbers: 1...12)
             try await Self.waitUntilAllAreHere(12, shop)
-            let worker = try shop.root.child("orders", as: QueueWorker.self).resolve()
+            let worker = try shop.worker
             await worker.pause()
             gate.open()
             try await eventually("nothing is left here") { await worker.unsettled == 0 }
             await worker.resume()
-            try await eventually("all are handled") { try await shop.messages(in: "orders") == 0 }
+            try await Self.waitUntilAllAreHandled(begun, shop)
         }
         #expect(begun.values == (failing ? [1] : []) + Array(1...12))
     }
@@ -86,15 +92,15 @@ struct WorkerOrderTests {
                 return Shop(pool: pool, root: root, broker: broker, virtualHost: virtualHost)
             }
             let first = try await start()
-            for number in 1...12 { try await first.publish(Order(number: number)) }
+            try await first.publish(numbers: 1...12)
             try await Self.waitUntilAllAreHere(12, first)
-            let worker = try first.root.child("orders", as: QueueWorker.self).resolve()
+            let worker = try first.worker
             let stopping = Task { _ = await first.root.stop() }
             try await eventually("it stops") { worker.state == .stopping }
             gate.open()
             await stopping.value
             let second = try await start()
-            try await eventually("all are handled") { try await second.messages(in: "orders") == 0 }
+            try await Self.waitUntilAllAreHandled(begun, second)
             _ = await second.root.stop()
         }
         #expect(begun.values == (failing ? [1] : []) + Array(1...12))
@@ -128,18 +134,17 @@ struct WorkerOrderTests {
             }
             await declaring.stop()
             let first = try await start("one")
-            for number in 1...12 { try await first.publish(Order(number: number)) }
+            try await first.publish(numbers: 1...12)
             try await Self.waitUntilAllAreHere(5, first)
             let second = try await start("two")
-            try await eventually("the other waits for its turn") {
-                try await broker.consumers(virtualHost: virtualHost).count == 2
-            }
-            let worker = try first.root.child("orders", as: QueueWorker.self).resolve()
+            let other = try second.worker
+            try await eventually("the other waits for its turn") { other.state == .consuming }
+            let worker = try first.worker
             let stopping = Task { _ = await first.root.stop() }
             try await eventually("it stops") { worker.state == .stopping }
             gate.open()
             await stopping.value
-            try await eventually("all are handled") { try await second.messages(in: "orders") == 0 }
+            try await Self.waitUntilAllAreHandled(begun, second)
             _ = await second.root.stop()
         }
         #expect(begun.values == (failing ? [1] : []) + Array(1...12))
