@@ -271,7 +271,7 @@ let package = Package(
         .executableTarget(
             name: "Storm",
             dependencies: [
-                "AMQPTesting", "ChaosSupport",
+                "AMQPTesting", "ChaosSupport", "RPCCaller", "RPCReceiver", "Supervision",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Tests/Storm",

@@ -11,8 +11,11 @@ struct Storm: AsyncParsableCommand {
         abstract: "Kills processes at random, and breaks network and broker around them, while calls run."
     )
 
-    @Option(help: "For how long.")
-    var minutes = 10.0
+    @Option(help: "For how long: 10 by default. With --calls, at the most.")
+    var minutes: Double?
+
+    @Option(help: "Play the soak with so many calls instead.")
+    var calls: Int?
 
     @Option(help: "Of the first round; the next ones count on from it. Random by default.")
     var seed = UInt64.random(in: 0...999_999)
@@ -33,11 +36,14 @@ struct Storm: AsyncParsableCommand {
     var report: String?
 
     func validate() throws {
-        guard minutes > 0, kills > 0, clients > 0 else { throw ValidationError("The numbers have to be positive.") }
+        guard minutes ?? 1 > 0, calls ?? 1 > 0, kills > 0, clients > 0 else {
+            throw ValidationError("The numbers have to be positive.")
+        }
         if let replay, Chaos.Scenario(replay) == nil { throw ValidationError("Not a scenario: \(replay)") }
     }
 
     func run() async throws {
+        if let calls { return try await soak(calls) }
         let broker = try await LocalBroker.start(.init(startTimeout: .seconds(180), requestTimeout: .seconds(60)))
         let shop: any StormTree =
             workers ? try await StormDepot(broker) : StormShop(try await .open(broker, clients: clients))
@@ -60,8 +66,21 @@ struct Storm: AsyncParsableCommand {
         throw ExitCode.failure
     }
 
+    private func soak(_ calls: Int) async throws {
+        let limit: Duration = minutes.map { .seconds($0 * 60) } ?? .seconds(86_400)
+        let result = try await Soak(calls: calls, clients: clients, seed: seed, limit: limit).run()
+        let plot = report.map { URL(fileURLWithPath: $0).deletingPathExtension().appendingPathExtension("svg") }
+        let text = result.markdown(plot: plot?.lastPathComponent ?? "")
+        print(text)
+        if let report, let plot {
+            try text.write(toFile: report, atomically: true, encoding: .utf8)
+            try result.plot.write(to: plot, atomically: true, encoding: .utf8)
+        }
+        guard result.findings.isEmpty else { throw ExitCode.failure }
+    }
+
     private func rounds(_ shop: any StormTree, _ result: inout StormResult) async -> String? {
-        let end = ContinuousClock.now + .seconds(minutes * 60)
+        let end = ContinuousClock.now + .seconds((minutes ?? 10) * 60)
         var next = seed
         while ContinuousClock.now < end {
             let round = next

@@ -21,7 +21,7 @@ extension Chaos {
         public var name: String
         /// How likely storms choose it, compared with the others. Default 1.
         public var weight: Double
-        let inflict: @Sendable (LiveTree) async throws -> Void
+        package let inflict: @Sendable (LiveTree) async throws -> Void
 
         /// - Parameters:
         ///   - name: Its name in a ``Chaos/Scenario``: no `;`, no `&`, single spaces at most.
