@@ -123,7 +123,7 @@ struct Soak {
             try await view.becomes(
                 [
                     "math.rpcs: 4 consumers, 0 messages", "reply queue: 2 consumers, 0 messages",
-                    "6 connections, 8 channels",
+                    "6 connections, 6 channels",
                 ],
                 replyQueue: { caller.replyQueueName },
                 within: .seconds(120)
