@@ -134,6 +134,9 @@ public struct RPCTopologyError: Error, Sendable, Hashable, CustomStringConvertib
     /// What it was declared as, or who declared it, has to be changed.
     package var isRefusal: Bool { true }
 
+    /// As with ``AMQPError``.
+    package var mayPass: Bool { code == 541 }
+
     /// One sentence with the name and the broker's text.
     public var description: String { "the broker refuses \(subject): \(code) \(text)" }
 

@@ -29,10 +29,8 @@ struct StoryTests {
     func bootAndStop() async throws {
         try await TestBroker.withVirtualHost { _, url, _ in
             let log = StoryLog()
-            // With one connection: RabbitMQ closes one (541) when two declare a quorum queue at the same moment.
-            var configuration = try Self.configuration(url)
-            configuration.connections = 1
-            let pool = AMQPPool(configuration: configuration, logger: log.logger)
+            // Two connections, which both declare the quorum queue: RabbitMQ closes one (541) when they do so at the same moment.
+            let pool = AMQPPool(configuration: try Self.configuration(url), logger: log.logger)
             let rpc = RPCCaller(service: "checkout", on: pool)
             var settings = RPCReceiverConfiguration()
             settings.queueArguments = ["x-queue-type": .string("quorum")]
@@ -294,8 +292,6 @@ struct StoryTests {
             let log = StoryLog()
             let (begun, mayEnd) = (Signal(), Signal())
             var settings = RPCReceiverConfiguration(endpoints: [try Endpoint(url: url)])
-            // As above: two would declare the quorum queue at the same moment.
-            settings.pool.connections = 1
             settings.queueArguments = ["x-queue-type": .string("quorum")]
             let receiver = RPCReceiver(
                 service: "slow",

@@ -83,7 +83,9 @@ extension AMQPChannel {
     ///   - exclusive: for this connection only, and deleted with it; such a queue may be transient on every version.
     ///   - autoDelete: deleted when its last consumer goes.
     ///   - arguments: the broker's extensions.
-    ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
+    ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``. It begins when no other declaration of the same queue runs in this
+    ///     process, for which at most five seconds are waited: RabbitMQ closes the connection (541) of one of two that create a
+    ///     quorum queue at the same moment.
     @discardableResult
     public func declareQueue(
         _ name: String,
@@ -102,7 +104,15 @@ extension AMQPChannel {
             autoDelete: autoDelete,
             arguments: arguments
         )
-        let reply = try await operation(.queueDeclare(request), timeout: timeout)
+        let reply =
+            if passive || exclusive || name.isEmpty {
+                try await operation(.queueDeclare(request), timeout: timeout)
+            } else {
+                try await QueueDeclarations.inTurn(name, virtualHost: connection.endpoint.virtualHost) {
+                    () async throws(AMQPError) in
+                    try await operation(.queueDeclare(request), timeout: timeout)
+                }
+            }
         guard case .method(.queueDeclareOK(let queue, let messages, let consumers)) = reply else {
             throw .protocolViolation("queue.declare was answered by something else")
         }

@@ -62,6 +62,8 @@ package struct BrokerStory: Sendable {
         package var reason: String
         /// Whether no waiting repairs it.
         package var isRefusal: Bool
+        /// Whether it may be one of those that the broker does not repeat: nothing is said of the first ones in succession.
+        package var mayPass: Bool
 
         package init(connecting error: AMQPError) {
             self.init("connect", error)
@@ -75,6 +77,7 @@ package struct BrokerStory: Sendable {
             self.what = what
             reason = "\(error)"
             isRefusal = (error as? AMQPError)?.isRefusal ?? (error as? any BrokerRefusal)?.isRefusal ?? false
+            mayPass = (error as? AMQPError)?.mayPass ?? (error as? any BrokerRefusal)?.mayPass ?? false
         }
     }
 
@@ -122,6 +125,8 @@ package struct BrokerStory: Sendable {
         /// Whether its beginning was told.
         var isTold = false
         var attempts: [Int: Int] = [:]
+        /// How many failures in succession may pass.
+        var passing: [Int: Int] = [:]
         var toldReasons: Set<String> = []
         var lastLine: Instant?
     }
@@ -129,6 +134,8 @@ package struct BrokerStory: Sendable {
     /// More reasons than these, and how often they change is no news.
     private static let maximumReasons = 16
     private static let interval = Duration.seconds(60)
+    /// So often in succession it is assumed that it passes.
+    private static let maximumPassing = ChannelHistory.maximumRefusals - 1
 
     package private(set) var subject: Subject
     private var phase = Phase.new
@@ -212,15 +219,18 @@ package struct BrokerStory: Sendable {
         var outage = outage ?? Outage(since: now)
         let attempts = outage.attempts[number, default: 0] + 1
         outage.attempts[number] = attempts
+        let passing = failure.mayPass ? outage.passing[number, default: 0] + 1 : 0
+        outage.passing[number] = passing
+        let isNews = passing == 0 || passing > Self.maximumPassing
         var metadata = place
         metadata["reason"] = "\(failure.reason)"
         metadata["attempt"] = "\(attempts)"
         if let delay { metadata["retry-in"] = "\(delay.text)" }
         if up > 0 { metadata["connections"] = "\(up) of \(subject.connections)" }
         let key = (place.map { "\($0.key) \($0.value)" }.sorted() + [failure.reason]).joined(separator: " ")
-        let isNew = outage.toldReasons.count < Self.maximumReasons && outage.toldReasons.insert(key).inserted
+        let isNew = isNews && outage.toldReasons.count < Self.maximumReasons && outage.toldReasons.insert(key).inserted
         let isDue = outage.lastLine.map { $0.duration(to: now) >= Self.interval } ?? true
-        let isTold = phase == .running && (isNew || isDue)
+        let isTold = phase == .running && isNews && (isNew || isDue)
         if isTold {
             outage.isTold = true
             outage.lastLine = now
@@ -322,6 +332,13 @@ extension AMQPError {
         }
     }
 
+    /// Whether the same declaration may succeed a moment later: 541 is also what the broker says to one of two that create a queue at the
+    /// same moment, in two processes, and what a cluster says that elects.
+    package var mayPass: Bool {
+        if case .topologyRefused(_, 541, _) = cause { return true }
+        return false
+    }
+
     /// Whether somebody wanted it: a broker that is stopped or restarted says so (320), and this side closes what it does not need.
     var isOrderly: Bool {
         switch cause {
@@ -370,4 +387,6 @@ extension TLSFailure {
 /// An error of another module that says whether the broker refused what it was asked for.
 package protocol BrokerRefusal: Error {
     var isRefusal: Bool { get }
+    /// Whether the same may succeed a moment later.
+    var mayPass: Bool { get }
 }

@@ -67,6 +67,30 @@ struct BrokerStoryTests {
         )
     }
 
+    @Test("Nothing is said of a refusal as that of two that create a queue at the same moment, until it is the third")
+    func passing() {
+        let refusal = AMQPError.topologyRefused(operation: "queue.declare", code: 541, text: "INTERNAL_ERROR")
+        let beginning = "info pool started"
+        #expect(
+            lines([(0, .started), (0.1, failed(1, refusal)), (0.2, failed(1, refusal)), (0.3, up(1)), (0.3, up(2))])
+                == [beginning, "info pool connected after=300ms attempts=3 endpoint=a"]
+        )
+        // The third time it is what it says; on another connection it is another one's first time.
+        let all = lines([
+            (0, .started), (0.1, failed(1, refusal)), (0.1, failed(2, refusal)), (0.2, failed(1, refusal)),
+            (0.3, failed(1, refusal)),
+        ])
+        #expect(all.count == 2)
+        #expect(all.last?.hasPrefix("error pool cannot connect attempt=3 endpoint=a reason=") == true, "\(all)")
+        // An error of another kind between them begins the count anew, and is told.
+        #expect(
+            lines([
+                (0, .started), (0.1, failed(1, refusal)), (0.2, failed(1)), (0.3, failed(1, refusal)),
+                (0.4, failed(1, refusal)),
+            ]).map { $0.prefix(24) } == [beginning[...], "warning pool cannot conne"[...].prefix(24)]
+        )
+    }
+
     @Test("What comes before the start is known is told after it")
     func order() {
         #expect(
