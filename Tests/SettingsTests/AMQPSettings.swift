@@ -138,7 +138,8 @@ struct AMQPSettings {
             }
         }
         return [
-            of("connections", \.connections), of("channelsPerConnection", \.channelsPerConnection),
+            of("connections", \.connections), of("consumerConnections", \.consumerConnections),
+            of("channelsPerConnection", \.channelsPerConnection),
             of("maximumDedicatedChannels", \.maximumDedicatedChannels, called: "dedicated"),
             of("channelShutdown", \.channelShutdown), of("killTimeout", \.killTimeout),
             Setting("PoolConfiguration.backoff", called: "minimum", "maximum", "factor", "jitter") {

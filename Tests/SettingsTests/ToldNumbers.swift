@@ -63,6 +63,7 @@ enum ToldNumbers {
         "PoolConfiguration.init#channelShutdown": "sets the property",
         "PoolConfiguration.init#channelsPerConnection": "sets the property",
         "PoolConfiguration.init#connections": "sets the property",
+        "PoolConfiguration.init#consumerConnections": "sets the property",
         "PoolConfiguration.init#killTimeout": "sets the property",
         "PoolConfiguration.init#maximumDedicatedChannels": "sets the property",
         "QueueArguments.init#deliveryLimit": "sets the property",

@@ -92,7 +92,7 @@ public final class AMQPPool: Service, Sendable {
         let states = stateBroadcast
         let (metrics, settings) = (metrics, configuration)
         let log = BrokerLog(
-            .init(kind: "pool", name: name, connections: configuration.connectionCount),
+            .init(kind: "pool", name: name, connections: configuration.allConnectionCount),
             logger: self.logger,
             inWork: { current.value?.channels.reduce(0) { $0 + $1.outbox.size.entries } }
         )
@@ -102,6 +102,8 @@ public final class AMQPPool: Service, Sendable {
                 let registry = ChannelRegistry(
                     log: log,
                     metrics: metrics,
+                    publishing: settings.connectionCount,
+                    hasConsumers: settings.allConnectionCount > settings.connectionCount,
                     onChange: { states.update { current.poolState } }
                 )
                 guard current.claim(registry, in: context) else {
@@ -222,11 +224,11 @@ public final class AMQPPool: Service, Sendable {
         registry.value?.channels.filter(\.isReady) ?? []
     }
 
-    /// A connection that is open and not blocked, or nil when there is none in time.
+    /// A connection to consume on that is open and not blocked, or nil when there is none in time.
     func connection(within timeout: Duration) async throws -> AMQPConnection? {
         let deadline = ContinuousClock.now + timeout.bounded
         do throws(AMQPError) {
-            return try await nextConnection(before: deadline)
+            return try await nextConnection(for: .consuming, before: deadline)
         } catch {
             try Task.checkCancellation()
             // Stopped on purpose, it says so at once; it may be started again.
@@ -243,9 +245,12 @@ public final class AMQPPool: Service, Sendable {
         }
     }
 
-    func nextConnection(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPConnection {
+    func nextConnection(
+        for use: ChannelRegistry.Use = .everything,
+        before deadline: ContinuousClock.Instant
+    ) async throws(AMQPError) -> AMQPConnection {
         try await registry.wait(before: deadline) { registry throws(AMQPError) in
-            try await registry.nextConnection(before: deadline)
+            try await registry.nextConnection(for: use, before: deadline)
         }
     }
 

@@ -7,11 +7,20 @@ import Synchronization
 ///
 /// A channel leaves as soon as it is closed or its process ends. Those that wait for one are as many as the calls in flight.
 package actor ChannelRegistry {
+    /// What a connection is wanted for.
+    enum Use: Sendable {
+        case everything
+        case consuming
+    }
+
     fileprivate struct State {
         var channels: [AMQPChannel] = []
         var next = 0
         /// Open ones, for those who want a channel of their own.
         var connections: [AMQPConnection] = []
+        /// Open ones that nothing is published on, and the pool's channels on them.
+        var consumerConnections: [AMQPConnection] = []
+        var consumerChannels: [AMQPChannel] = []
         /// Those that were open once.
         var opened: Set<Int> = []
         /// The numbers of their processes.
@@ -30,6 +39,9 @@ package actor ChannelRegistry {
     }
 
     private nonisolated let state = Mutex(State())
+    /// How many connections are published on: those with higher numbers are for consuming only.
+    private nonisolated let publishing: Int
+    private nonisolated let hasConsumers: Bool
 
     /// Called when a channel or connection came, went, was blocked or unblocked.
     private nonisolated let onChange: @Sendable () -> Void
@@ -45,11 +57,15 @@ package actor ChannelRegistry {
     package init(
         log: BrokerLog? = nil,
         metrics: PoolMetrics? = nil,
+        publishing: Int = .max,
+        hasConsumers: Bool = false,
         onChange: @escaping @Sendable () -> Void = {},
         lessorsReason: @escaping @Sendable () -> AMQPError? = { nil }
     ) {
         self.log = log
         self.metrics = metrics
+        self.publishing = publishing
+        self.hasConsumers = hasConsumers
         self.onChange = onChange
         self.lessorsReason = lessorsReason
     }
@@ -62,7 +78,7 @@ package actor ChannelRegistry {
     }
 
     /// The open connections, blocked or not.
-    nonisolated var openConnections: [AMQPConnection] { state.withLock { $0.connections } }
+    nonisolated var openConnections: [AMQPConnection] { state.withLock { $0.connections + $0.consumerConnections } }
 
     /// How the pool is, as far as its channels tell.
     package nonisolated var poolState: PoolState {
@@ -101,12 +117,19 @@ package actor ChannelRegistry {
     /// Waits for a connection that is open and not blocked, each in its turn.
     ///
     /// - Throws: as ``next(before:)``.
-    nonisolated func nextConnection(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPConnection
-    {
+    nonisolated func nextConnection(
+        for use: Use = .everything,
+        before deadline: ContinuousClock.Instant
+    ) async throws(AMQPError) -> AMQPConnection {
+        // Where some are for consuming only, nothing else is consumed on.
+        let isOfConsumers = use == .consuming && hasConsumers
         while true {
-            if let connection = state.withLock({ $0.pickConnection() }) { return connection }
+            if let connection = state.withLock({ $0.pickConnection(isOfConsumers) }) { return connection }
             if isEnded { throw .notSent(.poolNotRunning) }
-            switch await wait(until: deadline, for: { $0.connections.contains(where: \.isUsable) }) {
+            let isReady: @Sendable (State) -> Bool = { state in
+                (isOfConsumers ? state.consumerConnections : state.connections).contains(where: \.isUsable)
+            }
+            switch await wait(until: deadline, for: isReady) {
             case .changed: continue
             case .cancelled: throw .notSent(.cancelled(operation: "waiting for a connection"))
             case .deadline: throw .notSent(reasonForNone)
@@ -179,13 +202,17 @@ package actor ChannelRegistry {
     /// The channel can be used, until it is closed or its process ends.
     nonisolated func add(_ channel: AMQPChannel, for pid: Pid) {
         let (isFirst, number) = state.withLock { state in
-            let isFirst = !state.channels.contains { $0.connection === channel.connection }
-            state.channels.append(channel)
+            let isFirst = !state.hasChannel(on: channel.connection)
+            if state.consumerConnections.contains(where: { $0 === channel.connection }) {
+                state.consumerChannels.append(channel)
+            } else {
+                state.channels.append(channel)
+            }
             state.report.setUp(channel.connection.endpoint)
             return (isFirst, state.numbers[ObjectIdentifier(channel.connection)])
         }
         if isFirst { log?.up(channel.connection, number: number) }
-        metrics?.connected(true)
+        metrics?.connected(!channels.isEmpty)
         let atExit = pid.onExit { [weak self, weak channel] _ in
             if let channel { self?.remove(channel) }
         }
@@ -199,9 +226,14 @@ package actor ChannelRegistry {
 
     private nonisolated func remove(_ channel: AMQPChannel) {
         let isLast = state.withLock { state in
-            guard let index = state.channels.firstIndex(where: { $0 === channel }) else { return false }
-            state.channels.remove(at: index)
-            return !state.channels.contains { $0.connection === channel.connection }
+            if let index = state.channels.firstIndex(where: { $0 === channel }) {
+                state.channels.remove(at: index)
+            } else if let index = state.consumerChannels.firstIndex(where: { $0 === channel }) {
+                state.consumerChannels.remove(at: index)
+            } else {
+                return false
+            }
+            return !state.hasChannel(on: channel.connection)
         }
         if isLast { log?.handle(.down(.init(channel.closedError ?? .channelClosed))) }
         if let metrics { metrics.connected(!channels.isEmpty) }
@@ -275,7 +307,11 @@ package actor ChannelRegistry {
 
     nonisolated func connected(_ connection: AMQPConnection, number: Int) {
         let isFirst = state.withLock { state in
-            state.connections.append(connection)
+            if number > publishing {
+                state.consumerConnections.append(connection)
+            } else {
+                state.connections.append(connection)
+            }
             state.numbers[ObjectIdentifier(connection)] = number
             return state.opened.insert(number).inserted
         }
@@ -284,6 +320,7 @@ package actor ChannelRegistry {
             metrics?.connectionEnded()
             self?.state.withLock { state in
                 state.connections.removeAll { $0 === connection }
+                state.consumerConnections.removeAll { $0 === connection }
                 if let connection { state.numbers[ObjectIdentifier(connection)] = nil }
             }
         }
@@ -300,11 +337,19 @@ extension ChannelRegistry.State {
         return nil
     }
 
-    fileprivate mutating func pickConnection() -> AMQPConnection? {
+    fileprivate mutating func pickConnection(_ isOfConsumers: Bool) -> AMQPConnection? {
+        isOfConsumers ? Self.next(of: &consumerConnections) : Self.next(of: &connections)
+    }
+
+    private static func next(of connections: inout [AMQPConnection]) -> AMQPConnection? {
         guard let index = connections.firstIndex(where: \.isUsable) else { return nil }
         let connection = connections.remove(at: index)
         connections.append(connection)
         return connection
+    }
+
+    fileprivate func hasChannel(on connection: AMQPConnection) -> Bool {
+        channels.contains { $0.connection === connection } || consumerChannels.contains { $0.connection === connection }
     }
 }
 

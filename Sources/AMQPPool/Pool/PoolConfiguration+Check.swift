@@ -8,6 +8,9 @@ extension PoolConfiguration {
     /// ``connections``, as many as there are processes for them: 1 where the settings are refused.
     package var connectionCount: Int { isSane ? max(1, connections) : 1 }
 
+    /// As many as there are processes for them, those for consuming included.
+    var allConnectionCount: Int { isSane ? connectionCount + max(0, consumerConnections) : 1 }
+
     /// ``channelsPerConnection``, as many as there are processes for them.
     var channelCount: Int { isSane ? max(1, channelsPerConnection) : 1 }
 
@@ -16,8 +19,9 @@ extension PoolConfiguration {
     var cooldown: Duration { max(backoff.maximum, .milliseconds(100)) }
 
     private var isSane: Bool {
-        connections <= Self.maximumConnections
-            && channelsPerConnection <= Self.maximumChannels / max(1, min(connections, Self.maximumConnections))
+        connections <= Self.maximumConnections && consumerConnections <= Self.maximumConnections
+            && channelsPerConnection <= Self.maximumChannels
+                / max(1, min(max(0, connections) + max(0, consumerConnections), 2 * Self.maximumConnections))
     }
 
     /// The settings of a connection of this pool: its channels, and one more for what needs a channel for itself.
@@ -33,11 +37,12 @@ extension PoolConfiguration {
         guard !endpoints.isEmpty else { throw .invalidArgument("the pool has no endpoints") }
         guard isSane else {
             throw .invalidArgument(
-                "connections (\(connections)) and channelsPerConnection (\(channelsPerConnection)) are more than "
+                "connections (\(connections)), consumerConnections (\(consumerConnections)) and "
+                    + "channelsPerConnection (\(channelsPerConnection)) are more than "
                     + "\(Self.maximumConnections) connections or \(Self.maximumChannels) channels together"
             )
         }
-        let settings = connection(number: connectionCount)
+        let settings = connection(number: allConnectionCount)
         try settings.check()
         for endpoint in endpoints { try settings.check(endpoint) }
     }

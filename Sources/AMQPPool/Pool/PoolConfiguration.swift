@@ -11,6 +11,14 @@ public struct PoolConfiguration: Sendable {
     public var shufflesEndpoints: Bool
     /// How many connections. Default 2: with one, a lost connection leaves nothing.
     public var connections: Int
+    /// How many connections more there are for what only consumes: ``Consumer``s, workers of queues,
+    /// ``AMQPPool/withDeliveries(of:prefetch:exclusive:arguments:missingQueue:onOpen:_:)``. Default 0: they use those that are published on.
+    ///
+    /// A broker with an alarm of its memory or disk stops reading from every connection that publishes, the acknowledgements on it
+    /// included. On a connection that nothing is published on it goes on: what is handled is acknowledged, and the queues whose length may
+    /// be the reason of the alarm become shorter. While the connections for consuming are lost, consumers wait for them, and do
+    /// not move to others. Callers and receivers publish on what they consume on, and are on the others.
+    public var consumerConnections: Int
     /// How many channels each connection carries. Default 1.
     public var channelsPerConnection: Int
     /// Whether the connections run on as many event loops as ``ConnectionConfiguration/eventLoopGroup`` has. Default no: the
@@ -46,6 +54,7 @@ public struct PoolConfiguration: Sendable {
         endpoints: [Endpoint],
         shufflesEndpoints: Bool = false,
         connections: Int = 2,
+        consumerConnections: Int = 0,
         channelsPerConnection: Int = 1,
         spreadsOverEventLoops: Bool = false,
         maximumDedicatedChannels: Int = 100,
@@ -60,6 +69,7 @@ public struct PoolConfiguration: Sendable {
         self.endpoints = endpoints
         self.shufflesEndpoints = shufflesEndpoints
         self.connections = connections
+        self.consumerConnections = consumerConnections
         self.channelsPerConnection = channelsPerConnection
         self.spreadsOverEventLoops = spreadsOverEventLoops
         self.maximumDedicatedChannels = maximumDedicatedChannels
@@ -88,6 +98,7 @@ public struct PoolConfiguration: Sendable {
         settings.shufflesEndpoints = pool.configuration.shufflesEndpoints
         settings.boot = pool.configuration.boot
         settings.connections = pool.configuration.connections
+        settings.consumerConnections = 0
         settings.connection = pool.configuration.connection
         settings.spreadsOverEventLoops = pool.configuration.spreadsOverEventLoops
         return settings

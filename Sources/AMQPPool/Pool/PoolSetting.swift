@@ -11,6 +11,7 @@ package enum PoolSetting: String, Setting {
     case password
     case shufflesEndpoints = "shuffle.endpoints"
     case connections
+    case consumerConnections = "consumer.connections"
     case channelsPerConnection = "channels.per.connection"
     case boot
     case connectionName = "connection.name"
@@ -26,8 +27,8 @@ package enum PoolSetting: String, Setting {
         switch self {
         // An endpoint has its password in it.
         case .endpoints, .password: true
-        case .username, .shufflesEndpoints, .connections, .channelsPerConnection, .boot, .connectionName,
-            .connectTimeout,
+        case .username, .shufflesEndpoints, .connections, .consumerConnections, .channelsPerConnection, .boot,
+            .connectionName, .connectTimeout,
             .operationTimeout, .closeTimeout, .heartbeat, .reconnectMinimum, .reconnectMaximum, .maximumMessageSize:
             false
         }
@@ -64,6 +65,7 @@ extension PoolConfiguration {
         }
         if let value = try values.bool(Key.shufflesEndpoints) { shufflesEndpoints = value }
         if let value = try values.int(Key.connections, in: 1...1000) { connections = value }
+        if let value = try values.int(Key.consumerConnections, in: 0...1000) { consumerConnections = value }
         if let value = try values.int(Key.channelsPerConnection, in: 1...2047) { channelsPerConnection = value }
         if let value = try values.word(
             Key.boot,

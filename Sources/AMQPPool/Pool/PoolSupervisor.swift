@@ -38,7 +38,7 @@ package func poolSupervisor(
 ) -> Supervisor {
     let hooks = ChannelProcess.Hooks(confirms: confirms, onOpen: onOpen, onStop: onStop, onClose: onClose)
     return Supervisor(id, strategy: .oneForOne) {
-        for number in 1...configuration.connectionCount {
+        for number in 1...configuration.allConnectionCount {
             connectionSupervisor(
                 number,
                 configuration: configuration,
