@@ -258,7 +258,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
             state.isActing = !actions.isEmpty
             return (actions, zombieHasEnded)
         }
-        if zombieHasEnded { owner.environment.metrics.zombies(owner.environment.zombies.count) }
+        if zombieHasEnded { owner.environment.metrics?.zombies(owner.environment.zombies.count) }
         while !actions.isEmpty {
             for action in actions { perform(action) }
             actions = state.withLock { state in
@@ -306,7 +306,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         case .announceStarted:
             take { $0.startTimer.take() }?.cancel()
             let launchedAt = state.withLock { $0.launchedAt }
-            owner.environment.metrics.startDuration.record(owner.environment.clock.now - launchedAt)
+            owner.environment.metrics?.startDuration.record(owner.environment.clock.now - launchedAt)
             owner.enqueue(.started(slot, generation: generation))
             if body?.run == nil { releaseTask() }
             awaitHeartbeats()

@@ -20,21 +20,20 @@ final class SupervisionMetrics: Sendable {
     let abnormalExits: Counter
     let children: Meter
     let zombies: Meter
-    /// Nothing, and no counting on the way of each event, where nobody collects metrics.
-    private let mailbox: Meter?
+    private let mailbox: Meter
     private let waiting = Atomic<Int>(0)
     let startDuration: Timer
     let restartDuration: Timer
 
-    init(tree: String) {
+    /// Nil if nobody collects metrics: then nothing is counted on the way of each event, and no clock read for it.
+    init?(tree: String) {
+        guard !(MetricsSystem.factory is NOOPMetricsHandler) else { return nil }
         let dimensions = [("tree", tree)]
         restarts = Counter(label: SupervisionMetricName.restarts.rawValue, dimensions: dimensions)
         abnormalExits = Counter(label: SupervisionMetricName.abnormalExits.rawValue, dimensions: dimensions)
         children = Meter(label: SupervisionMetricName.children.rawValue, dimensions: dimensions)
         zombies = Meter(label: SupervisionMetricName.zombies.rawValue, dimensions: dimensions)
-        mailbox =
-            MetricsSystem.factory is NOOPMetricsHandler
-            ? nil : Meter(label: SupervisionMetricName.mailbox.rawValue, dimensions: dimensions)
+        mailbox = Meter(label: SupervisionMetricName.mailbox.rawValue, dimensions: dimensions)
         startDuration = Timer(label: SupervisionMetricName.startDuration.rawValue, dimensions: dimensions)
         restartDuration = Timer(label: SupervisionMetricName.restartDuration.rawValue, dimensions: dimensions)
     }
@@ -52,7 +51,6 @@ final class SupervisionMetrics: Sendable {
 
     /// So many more events wait in the mailboxes of the tree's supervisors.
     func mailbox(_ difference: Int) {
-        guard let mailbox else { return }
         mailbox.set(waiting.add(difference, ordering: .relaxed).newValue)
     }
 

@@ -200,7 +200,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     /// Comes before the exit of this child is announced.
     func abandoned(_ child: ChildProcess) {
         environment.faults.abandoned(child)
-        environment.metrics.zombies(environment.zombies.count)
+        environment.metrics?.zombies(environment.zombies.count)
         state.withLock { state in
             guard case .child(let current) = state.childRecords[child.slot]?.incarnation, current === child else {
                 return
@@ -223,7 +223,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     // MARK: - Mailbox
 
     func enqueue(_ event: SupervisorCore.Event) {
-        environment.metrics.mailbox(1)
+        environment.metrics?.mailbox(1)
         let drains = state.withLock { state in
             state.mailbox.append(event)
             updateActivity(&state)
@@ -241,7 +241,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         var effects: [SupervisorCore.Effect] = []
         effects.reserveCapacity(4)
         while decide(&effects) {
-            environment.metrics.mailbox(-1)
+            environment.metrics?.mailbox(-1)
             emitStopping()
             for index in effects.indices { perform(effects[index], before: effects[(index + 1)...]) }
             announceArrivals(effects)
@@ -564,6 +564,7 @@ extension SupervisorProcess {
 /// What observers learn: metrics, events and logs.
 extension SupervisorProcess {
     private func measure(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
+        guard let metrics = environment.metrics else { return }
         switch report {
         case .started:
             let (isRestart, downSince) = state.withLock { state in
@@ -573,7 +574,7 @@ extension SupervisorProcess {
                 }
                 return (state.core.restarts(slot) > 0, downSince ?? nil)
             }
-            environment.metrics.childStarted(
+            metrics.childStarted(
                 isRestart: isRestart,
                 downFor: downSince.map { environment.clock.now - $0 }
             )
@@ -588,7 +589,7 @@ extension SupervisorProcess {
                     return childRecord.isCounted
                 } ?? false
             }
-            if wasCounted { environment.metrics.childEnded(reason) }
+            if wasCounted { metrics.childEnded(reason) }
         case .ignored, .startFailed, .restarting, .coolingDown, .gaveUp: return
         }
     }

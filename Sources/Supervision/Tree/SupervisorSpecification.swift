@@ -87,5 +87,5 @@ struct TreeEnvironment: Sendable {
     var activity = TreeActivity()
     var zombies = Zombies()
     var faults = FaultInjection()
-    var metrics: SupervisionMetrics
+    var metrics: SupervisionMetrics?
 }
