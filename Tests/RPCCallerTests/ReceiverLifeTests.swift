@@ -1,4 +1,5 @@
 import AMQPPool
+import BrokerSupport
 import LocalBroker
 import Logging
 import RPCCaller
@@ -6,6 +7,7 @@ import RPCReceiver
 import ServiceLifecycle
 import Supervision
 import SupervisionTesting
+import Synchronization
 import Testing
 
 /// What happens to the receiver, seen by those who call it (design parts 5 and 7).
@@ -145,6 +147,56 @@ struct ReceiverLifeTests {
                     continue
                 }
             }
+        }
+    }
+
+    @Test(
+        "a request that comes again when its caller has given up is not run: its first receiver held it for too long, and ended",
+        arguments: ["classic", "quorum"]
+    )
+    func redeliveredTooLate(_ type: String) async throws {
+        try await TestBroker.withVirtualHost { _, url, _ in
+            let endpoint = try Endpoint(url: url)
+            let ran = Mutex<[Int]>([])
+            var configuration = RPCReceiverConfiguration(endpoints: [endpoint])
+            configuration.queueArguments = ["x-queue-type": .string(type)]
+            let receiver = RPCReceiver(
+                service: "late",
+                configuration: configuration,
+                procedures: Procedures {
+                    Procedure("run") { (number: Int, _) in
+                        ran.withLock { $0.append(number) }
+                        return number
+                    }
+                }
+            )
+            // It declares its queue, and goes.
+            try await receiver.start()
+            try await receiver.waitUntilReady(timeout: .seconds(60))
+            await receiver.stop()
+            let rpc = RPCCaller(service: "caller", endpoints: [endpoint])
+            try await rpc.start()
+            try await rpc.waitUntilReady(timeout: .seconds(60))
+            let other = try await AMQPConnection.open(endpoint)
+            let channel = try await other.openChannel()
+            let call = Task {
+                await outcome { () throws(RPCError) in
+                    try await rpc.call("late", "run", 1, timeout: .milliseconds(700), as: Int.self)
+                }
+            }
+            try await eventually("the other one has the request") { try await channel.get(queue: "late.rpcs") != nil }
+            guard case .failure(.timeout(requestMayHaveBeenDelivered: true)) = await call.value else {
+                Issue.record("\(await call.value)")
+                return
+            }
+            // The broker's clock began a little later.
+            try await Task.sleep(for: .milliseconds(200))
+            await other.close()
+            try await receiver.start()
+            #expect(try await rpc.call("late", "run", 2, timeout: .seconds(60), as: Int.self) == 2)
+            #expect(ran.withLock { $0 } == [2])
+            await rpc.stop()
+            await receiver.stop()
         }
     }
 
