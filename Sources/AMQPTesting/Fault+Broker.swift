@@ -28,7 +28,9 @@ extension Chaos.Fault {
 
     /// `kill -9`, and a start with what had been written by then: `broker-killed`.
     ///
-    /// - Parameter duration: How long it is away, in addition to the seconds that its start takes.
+    /// - Parameters:
+    ///   - broker: A broker of the test's own.
+    ///   - duration: How long it is away, in addition to the seconds that its start takes.
     public static func brokerKilled(_ broker: LocalBroker, for duration: Duration = .zero) -> Chaos.Fault {
         Chaos.Fault("broker-killed") { _ in
             try await ifThere { () async throws(LocalBrokerError) in try await broker.kill() }

@@ -27,7 +27,9 @@ extension Chaos.Fault {
 
     /// The oldest connection ends: `network-cut`.
     ///
-    /// - Parameter how: By RST, or by FIN.
+    /// - Parameters:
+    ///   - proxy: What the clients are connected through.
+    ///   - how: By RST, or by FIN.
     public static func connectionCut(_ proxy: FaultProxy, _ how: FaultProxy.Cut = .reset) -> Chaos.Fault {
         Chaos.Fault("network-cut") { _ in
             if let oldest = await proxy.connections.first { await proxy.cut(how, on: .connection(oldest.id)) }

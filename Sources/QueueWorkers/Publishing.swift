@@ -43,7 +43,7 @@ extension AMQPPool {
     ///   - id: the message's id, by which a worker recognises repetitions; nil makes one up.
     ///   - headers: headers of one's own.
     ///   - timeout: nil is the pool's operation timeout.
-    /// - Throws: `RPCCodecError` if it cannot be encoded; ``AMQPPool/AMQPError`` as ``AMQPPool/AMQPPool/publish(_:properties:exchange:routingKey:mandatory:timeout:)``.
+    /// - Throws: `RPCCodecError` if it cannot be encoded; `AMQPError` as that of the pool's `publish(_:properties:exchange:routingKey:mandatory:timeout:)`.
     public func publish<Value: Codable & Sendable & SendableMetatype>(
         _ value: Value,
         to queue: String,

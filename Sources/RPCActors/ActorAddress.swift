@@ -39,6 +39,8 @@ public struct ActorAddress: Hashable, Sendable {
     /// The virtual actor of a kind for a key: see `Child.virtual`.
     ///
     /// - Parameters:
+    ///   - service: Whose nodes run it.
+    ///   - kind: Its kind.
     ///   - key: Any text, as its bytes in UTF-8: "é" written as one code point and as two are two keys, though Swift's `==` says that they
     ///     are equal.
     ///   - shards: How many shards the kind has: the same number everywhere, for as long as its queues live.

@@ -32,9 +32,8 @@ public struct RPCActorConfiguration: Sendable {
         package init() {}
     }
 
-    /// The defaults where nothing else is given, for these endpoints. Each parameter is the property of its name.
-    ///
-    /// - Parameter endpoints: Those of the pool, also when that is given.
+    /// The defaults where nothing else is given. Each parameter is the property of its name; `endpoints` are those of the pool, also when
+    /// that is given.
     public init(
         endpoints: [Endpoint] = [],
         pool: PoolConfiguration = PoolConfiguration(endpoints: []),

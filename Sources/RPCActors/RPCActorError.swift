@@ -63,7 +63,7 @@ public struct RemoteError: Error, Sendable, Hashable, CustomStringConvertible {
 /// Whatever else a method throws is an answer like any other, and the actor goes on.
 public protocol CrashingError: Error {}
 
-/// How a remote actor ended: see ``RPCActorSystem/exited(_:)``.
+/// How a remote actor ended: see `exited(_:)` of ``RPCActorSystem``.
 public enum RemoteExit: Sendable, Hashable {
     /// It came to its end, or was stopped.
     case normal

@@ -114,7 +114,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     /// - Parameters:
     ///   - service: The service that this process is a node of, or the name that its calls are made under. It must not contain any of
     ///     `!`, `@`, `#`, `/`.
-    ///   - pool: Connections that are shared with others, started before and stopped after; `nil` for its own.
+    ///   - sharedPool: Connections that are shared with others, started before and stopped after; `nil` for its own.
     ///   - configuration: The settings.
     ///   - name: The name of its supervisor.
     ///   - errors: What remote methods throw, to get it back as the type it was.

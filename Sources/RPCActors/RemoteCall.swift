@@ -27,6 +27,8 @@ public struct RemoteCall: Sendable {
     /// - Parameters:
     ///   - timeout: How long to wait for each; `nil` leaves it as it is.
     ///   - retry: Whether they are sent again when nobody knows what became of them.
+    ///   - isolation: Where the body runs: where this is called.
+    ///   - body: Makes calls.
     public static func with<Result, Failure: Error>(
         timeout: Duration? = nil,
         retry: RPCRetry = .never,

@@ -50,7 +50,7 @@ extension RPCCallerConfiguration {
     /// `docs/operations/configuration.md` lists the keys: `RPC_ENDPOINTS` and the others in the environment. Secrets are read as such, and
     /// are in no error.
     ///
-    /// - Throws: ``SettingError`` for what is missing or cannot be read.
+    /// - Throws: `SettingError` for what is missing or cannot be read.
     public init(_ config: ConfigReader) throws(SettingError) {
         try self.init(SettingValues(config))
     }

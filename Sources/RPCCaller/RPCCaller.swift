@@ -40,7 +40,7 @@ public final class RPCCaller: Service, Sendable {
     ///         let sum: Int = try await rpc.call("math", "add", [4, 9], timeout: .seconds(5))
     ///     }
     ///
-    /// What runs there must never block and must be short, as for ``AMQPPool/AMQPPool/executor``, which it is for a caller on a pool.
+    /// What runs there must never block and must be short, as for that of an `AMQPPool`, which it is for a caller on a pool.
     public let executor: any TaskExecutor
 
     let configuration: RPCCallerConfiguration

@@ -26,7 +26,10 @@ public struct RPCProcedure<Request, Response>: Sendable {
 
     /// A procedure whose requests and results are written by these codecs.
     ///
-    /// - Parameter name: The name on the wire, compared byte by byte; `nil` for a service's default procedure.
+    /// - Parameters:
+    ///   - name: The name on the wire, compared byte by byte; `nil` for a service's default procedure.
+    ///   - request: How requests are written.
+    ///   - response: How results are written.
     public init(_ name: String?, request: some RPCCodec<Request>, response: some RPCCodec<Response>) {
         self.name = name
         self.request = request
@@ -46,7 +49,9 @@ extension RPCProcedure where Request: Codable & SendableMetatype, Response: Coda
 extension RPCProcedure where Request == Response {
     /// A procedure whose requests and results are of one type, written by one codec.
     ///
-    /// - Parameter name: The name on the wire, compared byte by byte; `nil` for a service's default procedure.
+    /// - Parameters:
+    ///   - name: The name on the wire, compared byte by byte; `nil` for a service's default procedure.
+    ///   - codec: How both are written.
     public init(_ name: String?, codec: some RPCCodec<Request>) {
         self.init(name, request: codec, response: codec)
     }

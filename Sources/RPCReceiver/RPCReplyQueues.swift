@@ -5,7 +5,7 @@
 /// another service it would be a cast. A call whose reply queue is not among these is not run; it is rejected, counted
 /// (``RPCReceiverCounts/unanswerable``) and logged.
 public enum RPCReplyQueues: Sendable, Hashable {
-    /// Any queue but those that requests wait in: the receiver's own, and whatever ends as ``RPCNames/requestQueueSuffix`` says. The
+    /// Any queue but those that requests wait in: the receiver's own, and whatever ends as `RPCNames.requestQueueSuffix` says. The
     /// default. It does not know the queues of services that name theirs otherwise, nor queues of other software: with such ones in the
     /// virtual host choose one of the next two.
     case notRequestQueues

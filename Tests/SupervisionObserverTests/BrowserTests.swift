@@ -132,6 +132,29 @@ struct BrowserTests {
         }
     }
 
+    @Test("a press that follows another at once holds what is shown as well")
+    func pressedAgain() async throws {
+        try await Served.run { served in
+            try await Browser.run { browser in
+                try await browser.open(served.url)
+                try await browser.wait("\(Self.rows).length == 5")
+                // The page is busy: it sees both before it has a turn for anything else.
+                try await browser.run(
+                    """
+                    for (const name of ['pointerdown', 'pointerup', 'pointerdown']) dispatchEvent(new PointerEvent(name));
+                    window.later = false;
+                    setTimeout(() => setTimeout(() => window.later = true));
+                    """
+                )
+                try await browser.wait("later")
+                #expect(try await browser.value("isHeld(document.body)", as: Bool.self))
+                try await browser.run("dispatchEvent(new PointerEvent('pointerup'))")
+                try await browser.wait("!isHeld(document.body)")
+                try await expectClean(browser, served.url)
+            }
+        }
+    }
+
     @Test("what is being clicked on or selected stays until that is over, however much happens")
     func steady() async throws {
         try await Served.run { served in

@@ -44,7 +44,7 @@ public struct Chaos: Sendable {
     ///
     /// - Parameters:
     ///   - invariants: What holds whenever the tree has settled.
-    ///   - faults: What can happen around the tree, for ``eachFault()``, ``pairs(_:only:sample:seed:expecting:)`` and storms.
+    ///   - faults: What can happen around the tree, for ``Chaos/eachFault()``, ``Chaos/pairs(_:only:sample:seed:expecting:)`` and storms.
     ///   - timeout: After which a tree that does not settle counts as one that never will.
     ///   - stallTimeout: How long code may work on its end before a limit that stands on a manual clock passes.
     ///   - leaks: What is counted besides processes, zombies and tasks.
@@ -72,10 +72,8 @@ public struct Chaos: Sendable {
         self.leaks = leaks
     }
 
-    /// Chaos with a clock that the kit turns, a new one for each tree. The other parameters are those of the initializer for
-    /// real time.
-    ///
-    /// - Parameter tree: Makes a tree whose root takes this clock.
+    /// Chaos with a clock that the kit turns, a new one for each tree: `tree` makes a tree whose root takes this clock. The other
+    /// parameters are those of the initializer for real time.
     public init(
         invariants: [Chaos.Invariant] = [],
         faults: [Chaos.Fault] = [],
@@ -177,7 +175,7 @@ extension Chaos {
     ///   - lasting: After this time no further step begins; `nil` for all, whatever time they take.
     ///   - pace: How they follow each other.
     ///   - weights: How likely each way is; survivable ways with the same likelihood by default.
-    ///   - faults: How likely each is a ``Chaos/Fault`` instead, where there are any: from 0 to 1.
+    ///   - share: How likely each is a ``Chaos/Fault`` instead, where there are any: from 0 to 1.
     ///   - only: What may be killed.
     ///   - expecting: What should become of the tree at each step.
     /// - Throws: ``Chaos/Failure``; `CancellationError`.
@@ -209,8 +207,10 @@ extension Chaos {
 
     /// Plays a scenario in a fresh tree, for example the one that a ``Chaos/Failure`` names.
     ///
-    /// - Parameter expecting: What should become of the tree at each step; by default what its specification says where one
-    ///   process is ended alone in a fresh tree, and ``Chaos/Expectation/isWhole`` elsewhere.
+    /// - Parameters:
+    ///   - scenario: What is played.
+    ///   - expecting: What should become of the tree at each step; by default what its specification says where one process is ended
+    ///     alone in a fresh tree, and ``Chaos/Expectation/isWhole`` elsewhere.
     /// - Throws: ``Chaos/Failure``; `CancellationError`.
     @discardableResult
     public func replay(_ scenario: Scenario, expecting: Expectation? = nil) async throws -> Chaos.Report {
