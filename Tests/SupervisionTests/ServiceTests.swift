@@ -41,7 +41,10 @@ struct ServiceTests {
         let journal = Journal()
         let attempts = Mutex<Int>.Shared()
         let supervisor = Supervisor("app") {
-            Child("flaky") { _ in Flaky(journal: journal, attempts: attempts, failures: 2) }
+            // However long it takes: the time after which it is cancelled is no part of this.
+            Child("flaky", options: ChildOptions(shutdown: .infinity)) { _ in
+                Flaky(journal: journal, attempts: attempts, failures: 2)
+            }
         }
         try await supervisor.start()
         await journal.wait(for: "run 3")
@@ -53,8 +56,8 @@ struct ServiceTests {
     func inGroup() async throws {
         let journal = Journal()
         let supervisor = Supervisor("app") {
-            Child("a") { Polite($0, journal) }
-            Child("b") { Polite($0, journal) }
+            Child("a", options: ChildOptions(shutdown: .infinity)) { Polite($0, journal) }
+            Child("b", options: ChildOptions(shutdown: .infinity)) { Polite($0, journal) }
         }
         let group = ServiceGroup(configuration: .init(services: [.init(service: supervisor)], logger: quiet))
         let run = Task { try await group.run() }
