@@ -85,13 +85,21 @@ enum SupervisionSettings {
             try await startAndStop(Child("a", options: ChildOptions(shutdown: .timeout(value))) { _ in Polite() })
         },
         options("backoff", \.backoff), options("startTimeout", \.startTimeout, deadline: true),
-        options("killTimeout", \.killTimeout), options("heartbeatTimeout", \.heartbeatTimeout),
+        options("killTimeout", \.killTimeout),
+        // One that is not used: with the shortest time it is ended before it could be.
+        Setting("ChildOptions.heartbeatTimeout") { (value: Duration) in
+            var options = ChildOptions()
+            options.heartbeatTimeout = value
+            try await startAndStop(Child("a", options: options) { _ in Polite() })
+        },
         Setting("ChildOptions.init#backoff") { try await useOptions(ChildOptions(backoff: $0)) },
         Setting("ChildOptions.init#startTimeout", deadline: true) {
             try await useOptions(ChildOptions(startTimeout: $0))
         },
         Setting("ChildOptions.init#killTimeout") { try await useOptions(ChildOptions(killTimeout: $0)) },
-        Setting("ChildOptions.init#heartbeatTimeout") { try await useOptions(ChildOptions(heartbeatTimeout: $0)) },
+        Setting("ChildOptions.init#heartbeatTimeout") { (value: Duration) in
+            try await startAndStop(Child("a", options: ChildOptions(heartbeatTimeout: value)) { _ in Polite() })
+        },
         Setting("ChildReference.call#timeout", deadline: true) { value in
             try await whileRunning(Child("a") { _ in Plain() }) { root in
                 let number = try await root.child("a", as: Plain.self).call(timeout: value) { $0.number }
