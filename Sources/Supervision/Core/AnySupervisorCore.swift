@@ -1,6 +1,6 @@
-/// The core of a supervisor of either kind, for the one shell that serves both.
+/// The core of an ordered or a dynamic supervisor, behind one interface for ``SupervisorProcess``.
 struct AnySupervisorCore: Sendable {
-    // Exactly one is set. Two optionals and not an enum, so that the core is changed in place and never copied.
+    // Exactly one is set. Two optionals instead of an enum, so that the core is mutated in place and never copied.
     private var ordered: SupervisorCore?
     private var dynamic: DynamicCore?
 
@@ -12,7 +12,7 @@ struct AnySupervisorCore: Sendable {
         dynamic = core
     }
 
-    /// Appends what is to be done to `effects`.
+    /// Appends the effects of the event to `effects`.
     mutating func handle(_ event: SupervisorCore.Event, at now: Duration, _ effects: inout [SupervisorCore.Effect]) {
         if ordered?.handle(event, at: now, &effects) == nil { dynamic?.handle(event, at: now, &effects) }
     }
@@ -21,25 +21,25 @@ struct AnySupervisorCore: Sendable {
 
     var phase: SupervisorCore.Phase { ordered?.phase ?? dynamic?.phase ?? .finished }
 
-    /// How many restarts count for the intensity now.
+    /// The number of restarts that count towards the intensity at `now`.
     func restartsInWindow(at now: Duration) -> Int {
         (ordered?.window ?? dynamic?.window)?.count(at: now) ?? 0
     }
 
-    /// In start order, where there is one.
+    /// The children's slots; in start order for an ordered supervisor.
     var slots: [SupervisorCore.Slot] { ordered?.children.slots() ?? dynamic?.slots ?? [] }
 
-    /// Whether a child without a process will be started together with another.
+    /// Whether a child without a process will be started as part of a pending or running operation.
     func isAboutToStart(_ slot: SupervisorCore.Slot) -> Bool { ordered?.isAboutToStart(slot) ?? false }
 
     func slot(of id: String) -> SupervisorCore.Slot? { ordered?.children.slot(of: id) }
 
     func record(_ slot: SupervisorCore.Slot) -> SupervisorCore.Record? { ordered?.children[slot] ?? dynamic?[slot] }
 
-    /// How many incarnations of a child followed another.
+    /// How often a child has been restarted.
     func restarts(_ slot: SupervisorCore.Slot) -> Int { record(slot)?.restarts ?? 0 }
 
-    /// Why the supervisor is on its way out, `nil` while it is not.
+    /// The reason the supervisor is shutting down for, `nil` while it is not.
     var endingReason: ExitReason? {
         switch phase {
         case .killing: .killed

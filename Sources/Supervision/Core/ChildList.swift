@@ -1,6 +1,6 @@
 /// The children of one supervisor in start order: a doubly linked list over slots, with an index by id.
 ///
-/// Finding, appending and removing a child is O(1), however many there are.
+/// Lookup by id, append and remove are O(1).
 struct ChildList<Element: Sendable>: Sendable {
     typealias Slot = Int
 
@@ -34,7 +34,7 @@ struct ChildList<Element: Sendable>: Sendable {
         }
     }
 
-    /// Appends a child. `nil` when the id is taken.
+    /// Appends a child and returns its slot; `nil` when the id is taken.
     mutating func append(_ element: Element, id: String) -> Slot? {
         guard slots[id] == nil else { return nil }
         let slot: Slot

@@ -1,9 +1,9 @@
-/// How a supervisor treats a child, apart from its name and its code. Most children are treated in the same way, so that they
-/// share one.
+/// How a supervisor treats a child: everything in its specification but the id and the start closure. Most children use the default options
+/// and share one instance.
 final class ChildPolicy: Sendable {
     let restart: Restart
     let options: ChildOptions
-    /// Which ends are told elsewhere, so that nothing is logged of them above `debug`.
+    /// Which exits are reported elsewhere, so that the log has them at `debug` only.
     let isTold: (@Sendable (ExitReason) -> Bool)?
 
     private init(clamped options: ChildOptions, restart: Restart, isTold: (@Sendable (ExitReason) -> Bool)?) {
@@ -16,12 +16,12 @@ final class ChildPolicy: Sendable {
         self.init(clamped: options.clamped, restart: restart, isTold: nil)
     }
 
-    /// The same, with ends that are told elsewhere.
+    /// A copy of the policy that logs the matching exits at `debug` only.
     func withoutLogging(_ isTold: @escaping @Sendable (ExitReason) -> Bool) -> ChildPolicy {
         ChildPolicy(clamped: options, restart: restart, isTold: isTold)
     }
 
-    /// What is wrong with these settings of the child `id`, if anything.
+    /// The first problem with these settings of the child `id`, `nil` if they are valid.
     func problem(of id: String) -> String? {
         if options.significant, !restart.isEndInOrder {
             return
@@ -48,7 +48,7 @@ final class ChildPolicy: Sendable {
     private static let transient = ChildPolicy(restart: .transient, options: standardOptions)
     private static let temporary = ChildPolicy(restart: .temporary, options: standardOptions)
 
-    /// A policy with these options: the one that all children share when they are the default.
+    /// The policy with these options; with the default options, a shared instance.
     static func with(_ restart: Restart, _ options: ChildOptions) -> ChildPolicy {
         guard options == standardOptions else { return ChildPolicy(restart: restart, options: options) }
         return switch restart {

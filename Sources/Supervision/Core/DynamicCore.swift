@@ -1,10 +1,9 @@
 import ConcurrencyPrimitives
 
-/// What a dynamic supervisor decides, as a value: children of no order and no id, each on its own, started and stopped side by
-/// side (Elixir's `DynamicSupervisor`).
+/// The decisions of a dynamic supervisor, as a value: its children have no order and no id, and are started, restarted and stopped
+/// concurrently (Elixir's `DynamicSupervisor`).
 ///
-/// It speaks ``SupervisorCore``'s events and effects. Unlike OTP it serves everything at once: a start that takes long holds
-/// up neither another start nor a restart.
+/// It uses the events and effects of ``SupervisorCore``. Unlike in OTP, a slow start delays neither other starts nor restarts.
 struct DynamicCore: Sendable {
     typealias Slot = SupervisorCore.Slot
     typealias Record = SupervisorCore.Record
@@ -12,24 +11,24 @@ struct DynamicCore: Sendable {
 
     private struct Entry: Sendable {
         var record: Record
-        /// The request to answer when the start or stop that is under way is done; 0 for none.
+        /// The request to answer when the start or stop that is under way completes; 0 for none.
         var request: UInt64 = 0
-        /// Those that asked for the same stop later.
+        /// Later requests for the same stop.
         var others: [UInt64] = []
-        /// Its own restarts, where each child has an intensity of its own.
+        /// The child's own restart window, where each child has its own intensity.
         var window = BoxedOptional<RestartWindow>()
     }
 
-    /// Whose restarts are counted together.
+    /// Which restarts are counted together.
     enum IntensityScope: Sendable {
         case allChildren
-        /// Each child has the intensity for itself. `givesUp`: one that exceeds it is forgotten, and the supervisor stays.
+        /// Each child has its own intensity. `givesUp`: a child that exceeds it is removed, and the supervisor keeps running.
         case eachChild(givesUp: Bool)
     }
 
     let name: String
     let whenExceeded: WhenExceeded
-    /// How many children there may be, those that are being restarted included; `nil` for any number.
+    /// The maximum number of children, including those that are being restarted; `nil` for no limit.
     let maximumChildren: Int?
     private(set) var phase = SupervisorCore.Phase.initial
     private(set) var count = 0
@@ -39,9 +38,9 @@ struct DynamicCore: Sendable {
     private let intensity: RestartIntensity
     private(set) var window: RestartWindow
     private var restarting = 0
-    /// Those of them that wait out a delay.
+    /// How many of the restarting children are waiting for a delay.
     private var delays = 0
-    /// Children that have a process which is starting or stopping.
+    /// The number of children whose process is starting or stopping.
     private var inTransit = 0
     private var live = 0
     private var finalReason = ExitReason.shutdown()
@@ -72,7 +71,7 @@ struct DynamicCore: Sendable {
         switch phase {
         case .initial, .finished: .idle
         case .running:
-            // A child that is to be restarted and has no delay waits for its turn.
+            // A child that is restarting without a delay waits for its `retry` event.
             if inTransit > 0 || restarting > delays { .working } else { delays > 0 ? .delaying : .idle }
         case .booting, .stopping, .killing: .working
         }
@@ -82,7 +81,7 @@ struct DynamicCore: Sendable {
         entries.indices.contains(slot) ? entries[slot]?.record : nil
     }
 
-    /// The child's status, if the event that asks is of its current generation.
+    /// The child's status, `nil` if the event belongs to an earlier generation.
     private func status(_ slot: Slot, _ generation: UInt64) -> SupervisorCore.Status? {
         guard entries.indices.contains(slot), entries[slot]?.record.generation == generation else { return nil }
         return entries[slot]?.record.status
@@ -96,7 +95,7 @@ struct DynamicCore: Sendable {
         return effects
     }
 
-    /// Appends what is to be done to `todo`.
+    /// Appends the effects of the event to `todo`.
     mutating func handle(_ event: SupervisorCore.Event, at time: Duration, _ todo: inout [Effect]) {
         now = time
         swap(&effects, &todo)
@@ -148,14 +147,14 @@ extension DynamicCore {
         }
         switch record.status {
         case .running, .starting:
-            // A start that is given up has failed for whoever asked for it.
+            // An abandoned start fails the request that asked for it.
             if let asker = entries[slot]?.request, asker != 0 {
                 effects.append(.reply(asker, .startFailed(.shutdown())))
             }
             beginStop(slot)
             entries[slot]?.request = id
         case .stopping:
-            // Somebody else has asked for it. Both are answered when it is down.
+            // Another request already waits for the stop. Both are answered when the child is down.
             if entries[slot]?.request == 0 { entries[slot]?.request = id } else { entries[slot]?.others.append(id) }
         case .restarting:
             remove(slot)
@@ -210,7 +209,7 @@ extension DynamicCore {
         answer(slot, .started(slot))
     }
 
-    /// A start came to nothing: the closure threw or was killed (`failure`), or returned `nil`.
+    /// The start closure threw or was killed (`failure`), or returned `nil`.
     private mutating func startEnded(_ slot: Slot, _ generation: UInt64, failure: ExitReason?) {
         switch status(slot, generation) {
         case .stopping: stopped(slot, failure ?? .normal)
@@ -229,7 +228,7 @@ extension DynamicCore {
                 remove(slot)
             } else {
                 markRestarting(slot)
-                // Not at once: what has arrived meanwhile is served between the tries (statement 54).
+                // Retried through the mailbox, so that events that arrived in the meantime are handled between attempts (statement 54).
                 effects.append(.retry(slot, generation: generation))
             }
         case .stopped, .running, .down, .restarting, nil: return
@@ -255,7 +254,7 @@ extension DynamicCore {
         guard let settings = self[slot]?.settings else { return }
         let expected: Bool =
             switch reason {
-            // A dynamic supervisor accepts any shutdown quietly (statement 40).
+            // A dynamic supervisor treats any shutdown reason as expected (statement 40).
             case .shutdown: true
             case .normal: settings.restart.isEndInOrder
             case .killed: settings.shutdown.isKill || phase == .killing
@@ -328,7 +327,7 @@ extension DynamicCore {
         effects.append(.scheduleDelay(slot, delay: lastDelay, delay))
     }
 
-    /// False when it is one restart too many.
+    /// Counts a restart; false when the intensity is exceeded.
     private mutating func countRestart(_ slot: Slot) -> Bool {
         switch scope {
         case .allChildren: window.add(at: now)
@@ -369,7 +368,7 @@ extension DynamicCore {
 // MARK: - The end
 
 extension DynamicCore {
-    /// Stops all children side by side: it takes as long as the slowest, not as the sum (statement 39).
+    /// Stops all children concurrently: it takes as long as the slowest child (statement 39).
     private mutating func stop(_ reason: ExitReason) {
         switch phase {
         case .stopping, .killing, .finished: return

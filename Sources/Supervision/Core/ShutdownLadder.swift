@@ -1,5 +1,5 @@
-/// How one incarnation of a child comes to its end, as a value: from running, over being asked, cancelled and killed, to
-/// ended or abandoned.
+/// The shutdown of one incarnation of a child, as a state machine: running, asked to stop, cancelled, killed, and finally ended or
+/// abandoned.
 ///
 ///     stop(.timeout(T))          T                  killTimeout
 ///     |--- asked to stop --------|--- cancelled ----|--- abandoned: the exit is announced, its task is a zombie
@@ -7,19 +7,18 @@
 ///     kill()       killTimeout
 ///     |-- cancelled, kill hook --|--- abandoned
 ///
-/// A worker that never took its stop request is cancelled at once instead of asked.
+/// A worker that never took its stop request is cancelled immediately.
 ///
-/// On its way out an incarnation has one deadline at a time. What asks for an end again, however often, can bring that deadline
-/// forward and never puts it off.
+/// An incarnation that is shutting down has one deadline at a time. Further requests to stop can only bring that deadline forward.
 struct ShutdownLadder: Sendable {
     enum Step: Sendable {
         case starting
         case running
         case asked(ExitReason)
         case cancelled(ExitReason)
-        /// `run()` has ended, `terminate(reason:)` is under way.
+        /// `run()` has ended; `terminate(reason:)` is running.
         case terminating(ExitReason)
-        /// All but actions of its timers has ended.
+        /// Everything has ended except actions of its timers.
         case finishing(ExitReason)
         case ended
     }
@@ -33,13 +32,13 @@ struct ShutdownLadder: Sendable {
         case taskEnded((any Error)?)
         case terminated
         case hookReturned
-        /// An action of one of its timers has returned or thrown.
+        /// An action of a timer returned or threw.
         case actionEnded((any Error)?)
-        /// The timer of this number has fired. One that was set aside meanwhile may still do so, late.
+        /// The timer with this number fired. A timer that has been replaced may still fire late.
         case timerFired(UInt64)
         case exit(ExitReason)
         case crash(any Error)
-        /// End as if `run()` had returned.
+        /// Exit as if `run()` had returned.
         case finish
         case stop(Shutdown)
         case kill
@@ -50,12 +49,12 @@ struct ShutdownLadder: Sendable {
         case cancelTask
         case runHook
         case runTerminate
-        /// In place of the timer that was set before, if there is one. The number comes back with ``Input/timerFired(_:)``.
+        /// Replaces the timer that was set before. The number comes back with ``Input/timerFired(_:)``.
         case setTimer(Duration, number: UInt64)
         case cancelTimer
-        /// Fence it off: from here on it is not called.
+        /// Fence off the incarnation: it receives no more calls.
         case markEnding
-        /// Its task still runs and is left behind.
+        /// Its task still runs and is left behind as a zombie.
         case abandon
         case announceStarted
         case announceIgnored
@@ -69,23 +68,23 @@ struct ShutdownLadder: Sendable {
     private let policy: ChildPolicy
 
     private(set) var step = Step.starting
-    /// The reason to announce.
+    /// The exit reason to announce.
     private(set) var reason = ExitReason.normal
     private var hasStarted = false
-    /// How the end of one that never started is announced.
+    /// The announcement to make if the incarnation never starts.
     private var startAnnouncement = Action.announceStartFailed
     private(set) var isTaskRunning = true
-    /// Actions of its timers that run.
+    /// The number of timer actions that are running.
     private var runningActions = 0
     private var hook = Hook.idle
-    /// When the timer that is set will fire, `nil` while none is.
+    /// When the current timer fires, `nil` when there is none.
     private var deadline: Duration?
-    /// The number of the timer that was set last.
+    /// The number of the most recent timer.
     private(set) var lastTimer: UInt64 = 0
     private var now = Duration.zero
     private var simulatesTask = false
     private var isTerminateRunning = false
-    /// Whether a kill has come while it was terminating.
+    /// Whether a kill arrived while `terminate(reason:)` was running.
     private var isKilledWhileTerminating = false
     private var actions: [Action] = []
 
@@ -99,7 +98,7 @@ struct ShutdownLadder: Sendable {
 
     private var killTimeout: Duration { policy.options.killTimeout }
 
-    /// Whether the incarnation has not begun to exit: it is starting, up, or asked to stop.
+    /// Whether the incarnation has not begun to exit: it is starting, running or has been asked to stop.
     var isLive: Bool {
         switch step {
         case .starting, .running, .asked: true
@@ -112,10 +111,10 @@ struct ShutdownLadder: Sendable {
         return false
     }
 
-    /// Whether code of the incarnation runs that would be left behind.
+    /// Whether code of the incarnation is still running and would be left behind by abandoning it.
     var isAtWork: Bool { isTaskRunning || isTerminateRunning || runningActions > 0 }
 
-    /// How far its exit has come.
+    /// How far the exit has progressed.
     var exitProgress: ExitProgress {
         switch step {
         case .running, .ended: .none
@@ -127,7 +126,7 @@ struct ShutdownLadder: Sendable {
 
     enum ExitProgress { case none, underWay, waitsForTime }
 
-    /// Acts from now on as if a task were running. False when the incarnation is not up, or not any more.
+    /// Behaves from now on as if a task were running. Returns false when the incarnation is not running.
     mutating func simulateRunningTask() -> Bool {
         guard case .running = step, !simulatesTask else { return false }
         simulatesTask = true
@@ -136,14 +135,14 @@ struct ShutdownLadder: Sendable {
         return true
     }
 
-    /// An action of a timer is about to run. False when the incarnation is not up: then it must not.
+    /// Records that a timer action is about to run. Returns false when the incarnation is not running; the action must not run then.
     mutating func beginAction() -> Bool {
         guard isLive else { return false }
         runningActions += 1
         return true
     }
 
-    /// `observesStop`: whether the worker has taken its stop request.
+    /// - Parameter observesStop: Whether the worker has taken its stop request.
     mutating func handle(_ input: Input, observesStop: Bool, at now: Duration) -> [Action] {
         self.now = now
         switch input {
@@ -181,7 +180,7 @@ extension ShutdownLadder {
             isTaskRunning = hasRun
             announce(.announceStarted)
         case .cancelled(let reason):
-            // Too late: nobody wants it any more. What it opened is closed by its hook.
+            // The start completed too late. The hook closes what the incarnation opened.
             isTaskRunning = false
             runHook()
             if hook != .running { end(reason) }
@@ -211,8 +210,7 @@ extension ShutdownLadder {
         case .running:
             terminate(error.map(ExitReason.crashed) ?? .normal)
         case .asked(let asked):
-            // Whether it ended as asked is told by what was asked, not by the error: a cancellation it was not asked for
-            // is a crash, one that answers a request is not.
+            // A cancellation error after a stop request is the answer to that request; without a request it is a crash.
             terminate(error.map { $0 is CancellationError ? asked : .crashed($0) } ?? asked)
         case .cancelled(.killed):
             if hook != .running { end(.killed) }
@@ -271,13 +269,13 @@ extension ShutdownLadder {
             actions.append(.requestStop)
             cancel(.shutdown(), after: limit.map { $0 + killTimeout })
         case .asked, .cancelled:
-            // Somebody else had asked it; now there is a limit.
+            // The first request had no limit; this one has.
             if deadline == nil, let limit { setTimer(limit) }
         case .terminating, .finishing, .ended: return
         }
     }
 
-    /// Ends it in a way that cannot be declined: cancels it, runs the hook, waits at most the kill timeout.
+    /// Forces the incarnation to exit: cancels it, runs the kill hook, and waits at most for the kill timeout.
     private mutating func forceExit(_ reason: ExitReason) {
         switch step {
         case .starting, .running, .asked, .cancelled:
@@ -285,12 +283,12 @@ extension ShutdownLadder {
             cancel(reason, after: killTimeout)
             if hasStarted { runHook() }
         case .terminating where !isKilledWhileTerminating:
-            // It is ending already, and gets no more time than a kill gives.
+            // It is already terminating, and gets no more time than a kill would give it.
             isKilledWhileTerminating = true
             step = .terminating(reason)
             self.reason = reason
             actions.append(.markEnding)
-            // What it waits for while it terminates may be what the hook closes.
+            // `terminate(reason:)` may be waiting for a resource that the hook closes.
             runHook()
             bringForward(killTimeout)
         case .terminating, .finishing, .ended: return
@@ -302,7 +300,7 @@ extension ShutdownLadder {
         deadline = nil
         switch step {
         case .asked:
-            // The time to ask is over: from here on it is a kill, and what it holds open is closed for it.
+            // The time for a voluntary stop is over: from here on this is a kill, and the hook closes what the incarnation holds open.
             cancel(.killed, after: killTimeout)
             runHook()
         case .cancelled(let reason):
@@ -354,7 +352,7 @@ extension ShutdownLadder {
         announce(hasStarted ? .announceExit : startAnnouncement)
     }
 
-    /// Cancels the actions that run, and waits for them as long as a kill waits.
+    /// Cancels the running timer actions, and waits for them for at most the kill timeout.
     private mutating func finishing(_ reason: ExitReason) {
         if case .finishing = step { return }
         step = .finishing(reason)
@@ -362,7 +360,7 @@ extension ShutdownLadder {
         bringForward(killTimeout)
     }
 
-    /// What happens to every child, and mostly alone, so that it is not worth an array each time.
+    /// Every child goes through this, usually with a single action, so it avoids allocating an array.
     private mutating func announce(_ announcement: Action) {
         guard actions.isEmpty else { return actions.append(announcement) }
         switch announcement {
@@ -389,7 +387,7 @@ extension ShutdownLadder {
         actions.append(.setTimer(duration, number: lastTimer))
     }
 
-    /// Sets the timer, unless the one that is set fires earlier.
+    /// Sets the timer, unless the current one fires earlier.
     private mutating func bringForward(_ duration: Duration) {
         if let deadline, deadline <= now + duration { return }
         setTimer(duration)

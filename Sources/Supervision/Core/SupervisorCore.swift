@@ -1,18 +1,18 @@
 import ConcurrencyPrimitives
 import DequeModule
 
-/// Everything a supervisor decides, as a value: events in, effects out, no clock, no task, no actor.
+/// All decisions of a supervisor, as a value: events in, effects out, with no clock, task or actor.
 ///
-/// It handles one operation at a time, as OTP's `gen_server` loop does: booting, restarting a group, shutting down. An exit
-/// that arrives while an operation is under way waits in ``deferred`` for its turn, and is forgotten when the operation
-/// itself stops that child. A shutdown does not wait: it overtakes a running start.
+/// It runs one operation at a time, as OTP's `gen_server` loop does: boot, restart a group, shut down. An exit that arrives during an
+/// operation waits in ``deferred``, and is discarded if the operation itself stops that child. A shutdown does not wait: it interrupts a
+/// running start.
 ///
-/// Each start of a child has a generation of its own. Events that name another generation than the child's are dropped:
-/// that is the fence around incarnations that were abandoned.
+/// Each start of a child has its own generation. Events with another generation than the child's current one are dropped, which fences off
+/// abandoned incarnations.
 struct SupervisorCore: Sendable {
     typealias Slot = ChildList<Record>.Slot
 
-    /// What the supervisor was told to do, or learns.
+    /// A command to the supervisor, or news from a child.
     enum Event: Sendable {
         case boot
         /// The start closure returned an actor.
@@ -21,19 +21,19 @@ struct SupervisorCore: Sendable {
         case ignored(Slot, generation: UInt64)
         case startFailed(Slot, generation: UInt64, ExitReason)
         case exited(Slot, generation: UInt64, ExitReason)
-        /// A restart that had been put off is due: the delay of this number is over.
+        /// The delay with this number has elapsed, and its restart is due.
         case delayElapsed(Slot, delay: UInt64)
-        /// What ``Effect/retry(_:generation:)`` asked for.
+        /// Sent in response to ``Effect/retry(_:generation:)``.
         case retry(Slot, generation: UInt64)
-        /// An administrative call; answered with one ``Effect/reply(_:_:)``.
+        /// An administrative call; answered by one ``Effect/reply(_:_:)``.
         case request(UInt64, Request)
-        /// End in order: children in reverse, then this supervisor with the reason.
+        /// Shut down: stop the children in reverse order, then exit with the reason.
         case stop(ExitReason)
-        /// End at once: all children are killed, then this supervisor has been killed.
+        /// Kill all children, then exit as killed.
         case kill
     }
 
-    /// OTP's calls that change the children at run time.
+    /// The OTP calls that change children at run time.
     enum Request: Sendable {
         case startChild(Settings)
         /// Stops one incarnation of a dynamic child.
@@ -54,35 +54,35 @@ struct SupervisorCore: Sendable {
         case running
         case restarting
         case startFailed(ExitReason)
-        /// The supervisor is ending.
+        /// The supervisor is shutting down.
         case noProcess
-        /// The caller does not wait any more. Replied by the shell, never by a core.
+        /// The caller stopped waiting. Only the shell sends this, never a core.
         case cancelled
     }
 
-    /// What the shell has to do.
+    /// An action for the shell to carry out.
     enum Effect: Sendable {
         case start(Slot, generation: UInt64)
         case stop(Slot, generation: UInt64)
         case kill(Slot, generation: UInt64)
-        /// Bring ``Event/delayElapsed(_:delay:)`` when the time has passed. Numbers are never used again, so that a delay which was
-        /// cancelled and fires late is not taken for a later one.
+        /// Send ``Event/delayElapsed(_:delay:)`` after the duration. Numbers are never reused, so that a cancelled delay that fires late is
+        /// not mistaken for a later one.
         case scheduleDelay(Slot, delay: UInt64, Duration)
         case cancelDelay(Slot)
-        /// Bring ``Event/retry(_:generation:)`` back through the mailbox, behind what waits there.
+        /// Send ``Event/retry(_:generation:)`` back through the mailbox, behind the events that wait there.
         case retry(Slot, generation: UInt64)
         case report(Slot, Report)
-        /// The child that this request brings gets this slot.
+        /// The child added by this request gets this slot.
         case adopt(Slot, request: UInt64)
         case reply(UInt64, Reply)
         /// The child's specification and everything kept for it can be released.
         case forget(Slot, id: String)
         case booted
-        /// The last effect of a supervisor's life.
+        /// The supervisor has ended. No effect follows.
         case finished(ExitReason)
     }
 
-    /// What is worth telling an observer about one child.
+    /// Something about one child that observers may want to know.
     enum Report: Sendable {
         case started
         case ignored
@@ -94,8 +94,7 @@ struct SupervisorCore: Sendable {
         case stopped(ExitReason, expected: Bool)
     }
 
-    /// The part of a child's specification that decisions depend on. An object, so that it is shared and never copied; it
-    /// does not change.
+    /// The part of a child's specification that decisions depend on. An immutable object, so that it is shared rather than copied.
     class Settings: @unchecked Sendable {
         // Sendable: everything stored here and in the one subclass, ``ChildSpecification``, is immutable and `Sendable`.
         let id: String
@@ -113,19 +112,18 @@ struct SupervisorCore: Sendable {
     }
 
     enum Status: Sendable {
-        /// No process; the specification is kept.
+        /// There is no process; the specification is kept.
         case stopped
         case starting
         case running
-        /// Ended; the exit waits for its turn.
+        /// The process has ended; the exit waits to be handled.
         case down(ExitReason)
         case stopping
-        /// To be started again: at once, when its turn comes, or after a delay.
+        /// To be restarted: immediately, in its turn, or after a delay.
         case restarting
     }
 
-    /// What is known of one child. Small, because there may be very many: what only a child that has failed has, is kept
-    /// apart.
+    /// The state of one child. Kept small, because there may be very many; state that only a failed child needs is stored separately.
     struct Record: Sendable {
         private struct Past: Sendable {
             var restarts = 0
@@ -154,7 +152,7 @@ struct SupervisorCore: Sendable {
             set { past.update(orMake: Past()) { $0.lastExit = newValue } }
         }
 
-        /// Failures in a row, for the backoff.
+        /// Consecutive failures, for the backoff.
         var failures: Int {
             get { past.value?.failures ?? 0 }
             set { past.update(orMake: Past()) { $0.failures = newValue } }
@@ -176,7 +174,8 @@ struct SupervisorCore: Sendable {
             set { startedAtNanoseconds = newValue?.wholeNanoseconds ?? .min }
         }
 
-        /// The failures in a row, with this one: the first again after an incarnation that was healthy for long enough.
+        /// The number of consecutive failures including this one; it starts again at one after an incarnation that lived for the backoff's
+        /// `resetAfter`.
         func failuresIncludingThis(at now: Duration, _ backoff: Backoff) -> Int {
             let wasHealthy = startedAt.map { now - $0 >= backoff.resetAfter } ?? false
             return wasHealthy ? 1 : failures + 1
@@ -189,7 +188,7 @@ struct SupervisorCore: Sendable {
         var number: UInt64
     }
 
-    /// One thing at a time.
+    /// The operation under way. There is at most one.
     private struct Operation: Sendable {
         enum Purpose: Sendable {
             case boot
@@ -201,17 +200,17 @@ struct SupervisorCore: Sendable {
         }
 
         var purpose: Purpose
-        /// In start order; stopped from the end.
+        /// Children to stop, in start order; taken from the end.
         var stops: [Slot]
-        /// The start order reversed; started from the end.
+        /// Children to start, in reverse start order; taken from the end.
         var starts: [Slot]
-        /// The child whose start or stop is under way.
+        /// The child whose start or stop is being waited for.
         var waiting: Slot?
     }
 
     private enum Deferred: Sendable {
         case exit(Slot, generation: UInt64)
-        /// By id, as OTP's: when a group restart has overtaken the first of two retries and failed again, that one counts.
+        /// By id, as in OTP: if a group restart overtakes the first of two retries and fails again, the later failure counts.
         case retry(id: String)
         case delayElapsed(Slot, delay: UInt64)
         case request(UInt64, Request)
@@ -255,17 +254,17 @@ struct SupervisorCore: Sendable {
         random = SplitMix64(seed: seed)
     }
 
-    /// Adds a child to the end of the start order. `nil` when its id is taken.
+    /// Adds a child at the end of the start order. Returns `nil` when its id is taken.
     mutating func add(_ settings: Settings) -> Slot? {
         children.append(Record(settings: settings), id: settings.id)
     }
 
-    /// What a supervisor does between two events.
+    /// What a supervisor is doing between two events.
     enum Activity: Sendable {
         case idle
-        /// Nothing but to wait until the delay of a restart is over.
+        /// Only waiting for the delay of a restart.
         case delaying
-        /// Something is under way.
+        /// An operation is under way.
         case working
     }
 
@@ -284,7 +283,7 @@ struct SupervisorCore: Sendable {
         return effects
     }
 
-    /// Appends what is to be done to `todo`.
+    /// Appends the effects of the event to `todo`.
     mutating func handle(_ event: Event, at time: Duration, _ todo: inout [Effect]) {
         now = time
         swap(&effects, &todo)
@@ -296,7 +295,7 @@ struct SupervisorCore: Sendable {
         case .startFailed(let slot, let generation, let reason): startFailed(slot, generation, reason)
         case .exited(let slot, let generation, let reason): exited(slot, generation, reason)
         case .delayElapsed(let slot, let delay): delayElapsed(slot, delay)
-        // It retries through what it has deferred.
+        // An ordered supervisor retries through `deferred`.
         case .retry: break
         case .request(let id, let request): self.request(id, request)
         case .stop(let reason): stop(reason)
@@ -345,9 +344,9 @@ extension SupervisorCore {
                 let path = name + "/" + (children[slot]?.settings.id ?? "")
                 beginShutdown(.shutdown(cause: SupervisionError.failedToStart(child: path, reason: reason)))
             case .restart(let failed, _, _):
-                // The retry is this child's. The one that failed first only waits to be started again with the group.
+                // The retry belongs to this child. The one that failed first is now only a member of the group to start.
                 if failed != slot, case .restarting = children[failed]?.status { children[failed]?.status = .stopped }
-                // Retried through the queue, so that whatever arrived meanwhile is served between the tries.
+                // Retried through the queue, so that events that arrived in the meantime are handled between attempts.
                 children[slot]?.status = .restarting
                 operation = nil
                 if let id = children[slot]?.settings.id { deferred.append(.retry(id: id)) }
@@ -472,8 +471,8 @@ extension SupervisorCore {
         }
     }
 
-    /// Stops it without a restart. A retry that is pending is withdrawn; siblings that waited for it stay down until they are
-    /// started by hand, as in OTP.
+    /// Stops a child without restarting it. A pending retry is withdrawn; siblings that waited for it stay down until they are started by
+    /// hand, as in OTP.
     private mutating func terminateChild(_ id: UInt64, _ child: String) {
         guard let slot = children.slot(of: child) else {
             effects.append(.reply(id, .notFound))
@@ -512,7 +511,7 @@ extension SupervisorCore {
 // MARK: - Operations
 
 extension SupervisorCore {
-    /// Does the next step of the operation, until something has to be waited for.
+    /// Performs the operation's next steps until one has to be waited for.
     private mutating func advance() {
         while operation != nil {
             if let slot = operation?.stops.popLast() {
@@ -530,7 +529,7 @@ extension SupervisorCore {
         serveDeferred()
     }
 
-    /// True when the stop has to be waited for.
+    /// Begins to stop a child. True when the stop has to be waited for.
     private mutating func beginStop(_ slot: Slot) -> Bool {
         guard let record = children[slot] else { return false }
         switch record.status {
@@ -543,7 +542,7 @@ extension SupervisorCore {
             operation?.waiting = slot
             return true
         case .down(let reason):
-            // It ended by itself just before: its true reason counts, the queued exit finds nothing (statements 29, 38).
+            // The child ended by itself just before: its actual reason counts, and the queued exit is ignored (statements 29, 38).
             reportStopped(slot, reason)
             settleStopped(slot)
             return false
@@ -556,7 +555,7 @@ extension SupervisorCore {
         }
     }
 
-    /// True when the start has to be waited for.
+    /// Begins to start a child. True when the start has to be waited for.
     private mutating func beginStart(_ slot: Slot) -> Bool {
         switch children[slot]?.status {
         case .running, .starting, .stopping, .down, nil: return false
@@ -608,7 +607,7 @@ extension SupervisorCore {
         }
     }
 
-    /// Shuts everything down, overtaking whatever is under way.
+    /// Shuts everything down, interrupting the operation under way.
     private mutating func beginShutdown(_ reason: ExitReason) {
         phase = .stopping
         dropRequests()
@@ -622,7 +621,7 @@ extension SupervisorCore {
         effects.append(.finished(.killed))
     }
 
-    /// Takes what waited, in order of arrival, until one of them begins an operation.
+    /// Handles deferred events in order of arrival until one of them begins an operation.
     private mutating func serveDeferred() {
         guard !isServing else { return }
         isServing = true
@@ -647,7 +646,7 @@ extension SupervisorCore {
         }
     }
 
-    /// A supervisor that ends answers nobody: what waits fails at once.
+    /// A supervisor that is shutting down fails waiting requests immediately.
     private mutating func dropRequests() {
         switch operation?.purpose {
         case .startChild(let request, _), .restartChild(let request, _), .terminateChild(let request):
@@ -662,7 +661,7 @@ extension SupervisorCore {
 // MARK: - Restarts
 
 extension SupervisorCore {
-    /// A child ended by itself (OTP's `do_restart/3`).
+    /// Handles the exit of a child that ended by itself (OTP's `do_restart/3`).
     private mutating func childTerminated(_ slot: Slot, _ reason: ExitReason) {
         guard let settings = children[slot]?.settings else { return }
         effects.append(.report(slot, .exited(reason, expected: !settings.restart.reports(reason))))
@@ -685,7 +684,7 @@ extension SupervisorCore {
         }
     }
 
-    /// Counts the restart, and begins it, puts it off or gives up (OTP's `restart/2`).
+    /// Counts the restart, then begins it, delays it or gives up (OTP's `restart/2`).
     private mutating func restart(_ slot: Slot, _ reason: ExitReason) {
         var delay = backoffDelay(slot)
         var resetsIntensity = false
@@ -716,7 +715,7 @@ extension SupervisorCore {
         )
     }
 
-    /// Stops what the strategy couples to the child; then, after the delay, starts the group.
+    /// Stops the siblings that the strategy couples to the child; then, after the delay, starts the group.
     private mutating func beginGroupRestart(_ slot: Slot, after delay: Duration, resetsIntensity: Bool) {
         var delay = delay
         var resetsIntensity = resetsIntensity
@@ -733,7 +732,7 @@ extension SupervisorCore {
         case .oneForAll: group = children.slots()
         case .restForOne: group = children.slots(from: slot)
         }
-        // A restart in the group that had been put off is taken over: together they wait for what remains of it.
+        // The group takes over a delayed restart of a member: all wait for the rest of that delay.
         for other in group where other != slot {
             guard let pending = children[other]?.delay else { continue }
             delay = max(delay, pending.until - now)
@@ -743,7 +742,7 @@ extension SupervisorCore {
         operation = Operation(
             purpose: .restart(slot, after: delay, resetsIntensity: resetsIntensity),
             stops: group.filter { $0 != slot },
-            // A temporary sibling is stopped and forgotten, never started again (statement 27).
+            // A temporary sibling is stopped and removed, never restarted (statement 27).
             starts: group.reversed().filter { children[$0]?.settings.restart.keepsSpecification == true }
         )
         advance()
@@ -775,8 +774,8 @@ extension SupervisorCore {
 }
 
 extension SupervisorCore {
-    /// Whether a child that is stopped will be started: an operation has it before it, or a group restart that takes it along
-    /// has been put off or is to be retried.
+    /// Whether a stopped child will be started: by the operation under way, or by a delayed or pending retry of a group restart that
+    /// includes it.
     func isAboutToStart(_ slot: Slot) -> Bool {
         guard phase == .booting || phase == .running else { return false }
         if operation?.starts.contains(slot) == true { return true }
@@ -793,7 +792,7 @@ extension SupervisorCore {
 // MARK: - The children
 
 extension SupervisorCore {
-    /// The child's status, if the event that asks is of its current generation.
+    /// The child's status, `nil` if the event belongs to an earlier generation.
     private func status(_ slot: Slot, _ generation: UInt64) -> Status? {
         guard children[slot]?.generation == generation else { return nil }
         return children[slot]?.status
@@ -803,7 +802,7 @@ extension SupervisorCore {
         guard let settings = children[slot]?.settings else { return }
         let expected: Bool =
             switch reason {
-            // A supervisor's own cause makes it no other end than OTP's bare `shutdown`.
+            // A cause set by the supervisor itself counts as OTP's bare `shutdown`.
             case .shutdown(let cause) where cause == nil || cause is SupervisionError:
                 !settings.shutdown.isKill || settings.restart.isEndInOrder
             case .shutdown, .normal: settings.restart.isEndInOrder
@@ -813,7 +812,7 @@ extension SupervisorCore {
         effects.append(.report(slot, .stopped(reason, expected: expected)))
     }
 
-    /// The child has no process any more. A temporary one is forgotten (statement 10).
+    /// The child has no process any more. A temporary child is removed (statement 10).
     private mutating func settleStopped(_ slot: Slot) {
         guard let settings = children[slot]?.settings else { return }
         children[slot]?.status = .stopped
@@ -829,7 +828,7 @@ extension SupervisorCore {
 }
 
 extension SupervisorCore {
-    /// Why the supervisor is on its way out, `nil` while it is not.
+    /// The reason the supervisor is shutting down for, `nil` while it is not.
     var endingReason: ExitReason? {
         switch phase {
         case .killing: return .killed

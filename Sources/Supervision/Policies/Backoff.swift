@@ -8,28 +8,28 @@ import Glibc
 import Musl
 #endif
 
-/// How long a supervisor waits before it starts a failed child again.
+/// How long a supervisor waits before it restarts a failed child.
 ///
 ///     failure        1      2      3      4      5
 ///     delay (max)  100ms  200ms  400ms  800ms  1.6s  ...  maximum
 ///
-/// The n-th delay is `minimum * factor^(n-1)`, at most `maximum`; jitter then shortens it at random, so that the bound
-/// holds after jitter too. Whatever the values and the number of failures are, a delay is computed in one step and lies between
-/// zero and `maximum`; values that make no sense are refused by whatever is configured with them. An incarnation that stayed up for `resetAfter` makes the next failure the first again. The
-/// count is kept by the supervisor across incarnations.
+/// The n-th delay is `minimum * factor^(n-1)`, capped at `maximum`; jitter then shortens it at random, so that the cap also holds after
+/// jitter. A delay is computed in constant time and lies between zero and `maximum` for any values and any number of failures; invalid
+/// values are rejected by whatever is configured with them. When an incarnation has stayed up for `resetAfter`, the next failure counts as
+/// the first. The supervisor keeps the count across incarnations.
 public struct Backoff: Sendable, Hashable {
     /// The first delay.
     public var minimum: Duration
-    /// No delay is longer.
+    /// The upper bound of all delays.
     public var maximum: Duration
-    /// By how much each delay is longer than the one before, at least 1.
+    /// The growth of each delay over the one before, at least 1.
     public var factor: Double
     /// The part of the delay that is random: 0 for none, 1 for anything between zero and the delay ("full jitter").
     public var jitter: Double
-    /// How long an incarnation must have lived for the count of failures to begin anew.
+    /// How long an incarnation must have lived for the count of failures to start again.
     public var resetAfter: Duration
 
-    /// A backoff. `resetAfter` defaults to twice the maximum.
+    /// Creates a backoff. `resetAfter` defaults to twice the maximum.
     public init(
         minimum: Duration = .milliseconds(100),
         maximum: Duration = .seconds(5),
@@ -48,14 +48,14 @@ public struct Backoff: Sendable, Hashable {
     package func delay(afterFailures failures: Int, random: Double) -> Duration {
         let maximum = max(maximum.clamped, .zero)
         let steps = Double(max(failures, 1)) - 1
-        // A factor that is not a number, or under 1, is refused where the backoff is configured; here it is that of no growth.
+        // A factor that is not a number, or below 1, is rejected where the backoff is configured; here it means no growth.
         let growth = factor > 1 && steps > 0 ? pow(factor, steps) : 1
         let longest = min(minimum.scaled(by: growth), maximum)
         let randomPart = jitter > 0 ? min(jitter, 1) * random : 0
         return longest.scaled(by: 1 - randomPart)
     }
 
-    /// What is wrong with these values, if anything.
+    /// The first problem with these values, `nil` if they are valid.
     package var problem: String? {
         if minimum < .zero { return "a backoff's minimum must not be negative, but is \(minimum.clamped)" }
         if maximum < minimum {

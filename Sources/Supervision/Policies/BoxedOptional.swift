@@ -1,6 +1,6 @@
-/// An optional that takes one word while it is `nil`: for values that few of many objects have.
+/// An optional that takes one word while it is `nil`: for values that only a few of many objects have.
 struct BoxedOptional<Value: Sendable>: Sendable {
-    // At most one element. An empty array is no allocation, and a copy shares the buffer until one of both changes.
+    // At most one element. An empty array needs no allocation, and a copy shares the buffer until one of them changes.
     private var storage: [Value] = []
 
     init() {}
@@ -16,12 +16,12 @@ struct BoxedOptional<Value: Sendable>: Sendable {
         }
     }
 
-    /// Looks at the value without a copy of it, if there is one.
+    /// Calls `body` with the value without copying it, if there is one.
     func read<Result>(_ body: (Value) -> Result) -> Result? {
         storage.isEmpty ? nil : body(storage[0])
     }
 
-    /// Changes the value in place, made first if there is none.
+    /// Changes the value in place, creating it first if there is none.
     @discardableResult
     mutating func update<Result>(orMake new: @autoclosure () -> Value, _ body: (inout Value) -> Result) -> Result {
         if storage.isEmpty { storage = [new()] }

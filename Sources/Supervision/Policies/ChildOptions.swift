@@ -1,34 +1,34 @@
 import ConcurrencyPrimitives
 
-/// How a child is stopped, restarted and watched, apart from when it is restarted (``Restart``): the rest of OTP's child
-/// specification, and what Swift needs beyond it.
+/// How a child is stopped, restarted and monitored: the rest of OTP's child specification next to ``Restart``, and what Swift needs in
+/// addition.
 ///
 ///     Child("importer", options: ChildOptions(shutdown: .timeout(.seconds(30)), backoff: Backoff())) { context in
 ///         Importer(context)
 ///     }
 ///
-/// Settings that make no sense are refused when the child's tree, or the child, is started: with
-/// ``SupervisionError/invalidSpecification(_:)``, or with ``AdministrationError/invalidSpecification(_:)`` in a running tree.
+/// Invalid settings are rejected when the child's tree, or the child, is started: with ``SupervisionError/invalidSpecification(_:)``, or
+/// with ``AdministrationError/invalidSpecification(_:)`` in a running tree.
 public struct ChildOptions: Sendable, Hashable {
     /// How it is stopped. Five seconds by default, as in OTP; a timeout must not be negative.
     public var shutdown: Shutdown
-    /// Whether its end counts for the supervisor's ``AutoShutdown``. Not for a permanent child, which never ends for good.
+    /// Whether its end counts for the supervisor's ``AutoShutdown``. Invalid for a permanent child, which never ends for good.
     public var significant: Bool
     /// How long to wait before each restart; `nil` restarts at once, as OTP does.
     public var backoff: Backoff?
-    /// How long the start closure may take, more than zero; `nil` for any time, as in OTP. A closure that returns later is ended
-    /// at once.
+    /// The time limit for the start closure, more than zero; `nil` for no limit, as in OTP. If the closure returns later, the incarnation
+    /// is ended immediately.
     public var startTimeout: Duration?
-    /// How long a cancelled or killed incarnation and its kill hook may take before it is abandoned. One second by default; zero
-    /// abandons it at once.
+    /// How long a cancelled or killed incarnation and its kill hook may take before it is abandoned. One second by default; zero abandons
+    /// it immediately.
     public var killTimeout: Duration
-    /// What happens when it has to be abandoned.
+    /// What happens when an incarnation has to be abandoned.
     public var onUnstoppable: OnUnstoppable
-    /// How often the child has to call ``ChildContext/heartbeat()`` at least, more than zero: one that does not is ended with
-    /// ``SupervisionError/unresponsive(child:after:)``. `nil` for never.
+    /// The maximum time between two calls of ``ChildContext/heartbeat()``, more than zero: a child that exceeds it is ended with
+    /// ``SupervisionError/unresponsive(child:after:)``. `nil` for no heartbeat.
     public var heartbeatTimeout: Duration?
 
-    /// The options of a child. Each is described at its property.
+    /// Creates options. Each is described at its property.
     public init(
         shutdown: Shutdown = .timeout(.seconds(5)),
         significant: Bool = false,
@@ -47,7 +47,7 @@ public struct ChildOptions: Sendable, Hashable {
         self.heartbeatTimeout = heartbeatTimeout
     }
 
-    /// With durations that can be computed with.
+    /// The options with durations clamped to a range that arithmetic cannot overflow.
     var clamped: ChildOptions {
         ChildOptions(
             shutdown: shutdown.clamped,

@@ -1,4 +1,4 @@
-/// Why a process ended. OTP's exit reasons as a closed type.
+/// Why a process ended: OTP's exit reasons as a closed type.
 ///
 /// | reason | OTP | a transient child is restarted |
 /// |---|---|---|
@@ -8,18 +8,18 @@
 /// | ``crashed(_:)`` | any other term | yes |
 /// | ``noProcess`` | `noproc` | never seen by a supervisor |
 public enum ExitReason: Sendable {
-    /// It was done: `run()` returned, and nobody had asked it to.
+    /// It finished: `run()` returned without having been asked to stop.
     case normal
-    /// It was asked to end and did. With a cause it is OTP's `{shutdown, Term}`: the cause is kept on the way up the tree.
+    /// It was asked to stop, and did. With a cause this is OTP's `{shutdown, Term}`: the cause is passed on up the tree.
     case shutdown(cause: (any Error)? = nil)
-    /// It was killed, or did not end in the time its shutdown allows.
+    /// It was killed, or did not end within its shutdown timeout.
     case killed
     /// It failed with this error.
     case crashed(any Error)
-    /// There was no such process to begin with.
+    /// The process did not exist.
     case noProcess
 
-    /// Whether the process failed: not ``normal`` and not ``shutdown(cause:)``.
+    /// Whether the process failed: any reason but ``normal`` and ``shutdown(cause:)``.
     public var isAbnormal: Bool {
         switch self {
         case .normal, .shutdown: false
@@ -27,7 +27,7 @@ public enum ExitReason: Sendable {
         }
     }
 
-    /// The error that this reason carries, if it has one.
+    /// The error that the reason carries, if any.
     public var error: (any Error)? {
         switch self {
         case .shutdown(let cause): cause
@@ -38,8 +38,8 @@ public enum ExitReason: Sendable {
 }
 
 extension ExitReason: Equatable {
-    /// Whether both are the same reason. Errors are the same when they are of one type and equal; where the type is not
-    /// `Equatable`, when they describe themselves in the same words.
+    /// Whether both are the same reason. Errors are equal when they have the same type and compare equal; if the type is not `Equatable`,
+    /// when their descriptions are the same.
     public static func == (left: ExitReason, right: ExitReason) -> Bool {
         switch (left, right) {
         case (.normal, .normal), (.killed, .killed), (.noProcess, .noProcess), (.shutdown(nil), .shutdown(nil)): true

@@ -10,23 +10,23 @@ public enum Strategy: Sendable, Hashable {
     case restForOne
 }
 
-/// When a child that ended is started again.
+/// When a child that has ended is restarted.
 public enum Restart: Sendable, Hashable {
     /// Always, whatever the reason.
     case permanent
     /// Only after an abnormal exit: ``ExitReason/killed`` or ``ExitReason/crashed(_:)``.
     case transient
-    /// Never. Its specification is forgotten when it ends.
+    /// Never. Its specification is removed when it ends.
     case temporary
 }
 
-/// How a supervisor stops a child: the rungs of a ladder, from a request to abandoning it.
+/// How a supervisor stops a child.
 public enum Shutdown: Sendable, Hashable {
-    /// `Task.cancel()` and the kill hook at once.
+    /// Calls `Task.cancel()` and the kill hook immediately.
     case brutalKill
-    /// Ask; after this time cancel; after the child's kill timeout abandon it.
+    /// Asks; cancels after this time; abandons after the child's kill timeout.
     case timeout(Duration)
-    /// Ask, and wait for as long as it takes. OTP's choice for supervisors.
+    /// Asks, and waits without a limit. OTP's choice for supervisors.
     case infinity
 }
 
@@ -35,33 +35,33 @@ public enum WhenExceeded: Sendable, Hashable {
     /// End with ``SupervisionError/intensityExceeded(supervisor:child:lastReason:)`` as the cause, so that the parent
     /// decides (OTP).
     case escalate
-    /// Stay. The failed child is tried again after this time, with the restart count reset (RabbitMQ's `supervisor2`).
+    /// Keep running. The failed child is retried after this time, with the restart count reset (RabbitMQ's `supervisor2`).
     case cooldown(Duration)
 }
 
-/// What happens when a child ignores its cancellation and has to be left behind. Its incarnation is fenced off in every case.
+/// What happens when a child ignores its cancellation and has to be left behind. Its incarnation is always fenced off.
 public enum OnUnstoppable: Sendable, Hashable {
-    /// Report it, list it among ``Supervisor/abandonedChildren``, and go on as if it had ended.
+    /// Report it, list it in ``Supervisor/abandonedChildren``, and continue as if it had ended.
     case abandon
-    /// The same, and the supervisor ends with ``SupervisionError/unstoppable(child:)``, so that a larger part is started anew.
+    /// The same, and the supervisor ends with ``SupervisionError/unstoppable(child:)``, so that a larger part of the tree is restarted.
     case escalate
-    /// Write a report to standard error and end the OS process with `abort()`, so that whatever supervises that starts it
-    /// anew: the only place where this library ends the OS process.
+    /// Write a report to standard error and end the OS process with `abort()`, so that whatever supervises the OS process restarts it. This
+    /// is the only place where the library ends the OS process.
     case crashProcess
 }
 
-/// Whether a supervisor ends when its significant children have ended by themselves (OTP 24's automatic shutdown).
+/// Whether a supervisor shuts down when its significant children have ended by themselves (OTP 24's automatic shutdown).
 public enum AutoShutdown: Sendable, Hashable {
-    /// Never: only its own supervisor ends it.
+    /// Never: only its own supervisor stops it.
     case never
-    /// As soon as one significant child has ended and is not to be restarted.
+    /// As soon as one significant child has ended and is not restarted.
     case anySignificant
-    /// When no significant child is left.
+    /// When the last significant child has ended.
     case allSignificant
 }
 
 extension Shutdown {
-    /// With a timeout that can be computed with.
+    /// The shutdown with its timeout clamped to a range that arithmetic cannot overflow.
     var clamped: Shutdown {
         switch self {
         case .timeout(let timeout): .timeout(timeout.clamped)
@@ -71,7 +71,7 @@ extension Shutdown {
 }
 
 extension Restart {
-    /// Whether a child that ended with this reason is started again (OTP's `do_restart/3`, in its order of clauses).
+    /// Whether a child that ended with this reason is restarted (OTP's `do_restart/3`, in its order of clauses).
     package func restarts(after reason: ExitReason) -> Bool {
         switch self {
         case .permanent: true
@@ -80,10 +80,10 @@ extension Restart {
         }
     }
 
-    /// Whether an exit with this reason is worth a report: always for a permanent child, else when it is abnormal.
+    /// Whether an exit with this reason is reported: always for a permanent child, otherwise when it is abnormal.
     func reports(_ reason: ExitReason) -> Bool { reason.isAbnormal || !isEndInOrder }
 
-    /// Whether a child may end by itself in order. Not a permanent one, which always is to be there.
+    /// Whether a child may end by itself without that being a fault. False for a permanent child.
     var isEndInOrder: Bool {
         switch self {
         case .permanent: false
@@ -91,7 +91,7 @@ extension Restart {
         }
     }
 
-    /// Whether a child that has ended is remembered, so that it can be started again.
+    /// Whether the specification of a child that has ended is kept, so that it can be started again.
     package var keepsSpecification: Bool {
         switch self {
         case .permanent, .transient: true
@@ -101,7 +101,7 @@ extension Restart {
 }
 
 extension Shutdown {
-    /// Whether the child is killed at once, without being asked.
+    /// Whether the child is killed without being asked first.
     var isKill: Bool {
         switch self {
         case .brutalKill: true
@@ -111,7 +111,7 @@ extension Shutdown {
 }
 
 extension AutoShutdown {
-    /// Whether significant children have a meaning.
+    /// Whether the supervisor acts on the end of significant children.
     var observesChildren: Bool {
         switch self {
         case .never: false

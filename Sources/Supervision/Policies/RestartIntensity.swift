@@ -1,25 +1,24 @@
 import ConcurrencyPrimitives
 import DequeModule
 
-/// How many restarts a supervisor allows within a period, over all its children, before it gives up.
+/// How many restarts of its children a supervisor allows within a period before it gives up.
 ///
-/// Exactly ``restarts`` are allowed in any window of the length ``period``; the next one exceeds the intensity, and the
-/// child is not started again. A restart that is exactly ``period`` old still counts (OTP's `R >= Now - Period`).
-/// A group restart costs one, each retry of a failed restart costs one, normal ends of transient and temporary children
-/// cost nothing.
+/// Exactly ``restarts`` are allowed in any window of length ``period``; the next one exceeds the intensity, and the child is not restarted.
+/// A restart that is exactly ``period`` old still counts (OTP's `R >= Now - Period`). A group restart counts once, and so does each retry
+/// of a failed restart; normal exits of transient and temporary children do not count.
 public struct RestartIntensity: Sendable, Hashable {
     /// The number of restarts allowed, at least 0.
     public var restarts: Int
     /// The length of the window, more than zero.
     public var period: Duration
 
-    /// At most `restarts` restarts within `period`.
+    /// Allows at most `restarts` restarts within `period`.
     public init(_ restarts: Int, within period: Duration) {
         self.restarts = restarts
         self.period = period
     }
 
-    /// What is wrong with these values, if anything.
+    /// The first problem with these values, `nil` if they are valid.
     var problem: String? {
         if restarts < 0 { return "the restart intensity must not be negative, but is \(restarts)" }
         if period <= .zero { return "the restart period must be longer than zero, but is \(period.clamped)" }
@@ -27,8 +26,8 @@ public struct RestartIntensity: Sendable, Hashable {
     }
 }
 
-/// The restarts inside the sliding window. Adding is O(1) amortised, and never more than `restarts` times are kept; none for an
-/// intensity that nothing exceeds.
+/// The restarts inside the sliding window. Adding is amortised O(1). At most `restarts` instants are stored, and none for an intensity that
+/// cannot be exceeded.
 struct RestartWindow: Sendable {
     private let restarts: Int
     private let period: Duration
@@ -39,7 +38,7 @@ struct RestartWindow: Sendable {
         period = intensity.period.clamped
     }
 
-    /// Counts a restart at `now`. False when it is one too many.
+    /// Counts a restart at `now`. False when the intensity is exceeded.
     mutating func add(at now: Duration) -> Bool {
         if restarts == .max { return true }
         while let oldest = times.first, oldest < now - period {
@@ -50,7 +49,7 @@ struct RestartWindow: Sendable {
         return true
     }
 
-    /// How many restarts count at `now`.
+    /// The number of restarts that count at `now`.
     func count(at now: Duration) -> Int {
         times.count { $0 >= now - period }
     }

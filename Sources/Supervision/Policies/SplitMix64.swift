@@ -1,4 +1,4 @@
-/// A small seeded generator (Steele, Lea and Flood's SplitMix64), so that jitter is reproducible in tests.
+/// A small seeded random number generator (SplitMix64 by Steele, Lea and Flood), so that jitter is reproducible in tests.
 package struct SplitMix64: Sendable {
     private var state: UInt64
 

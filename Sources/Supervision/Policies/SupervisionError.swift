@@ -1,26 +1,26 @@
-/// What a supervisor reports when it cannot start, gives up or ends without having been asked to.
+/// Why a supervisor could not start, gave up, or ended without having been asked to.
 public indirect enum SupervisionError: Error, Sendable, Equatable {
-    /// The description of the tree is wrong; nothing was started. The text says what to change.
+    /// The description of the tree is invalid; nothing was started. The text says what to change.
     case invalidSpecification(String)
-    /// A child could not be started while the tree was coming up. What had been started before it was stopped, in reverse
-    /// order. `child` is its path; `reason` holds the cause, which for a nested supervisor is again this error.
+    /// A child failed to start while the tree was booting. The children started before it were stopped, in reverse order. `child` is its
+    /// path; `reason` holds the cause, which for a nested supervisor is another `failedToStart`.
     case failedToStart(child: String, reason: ExitReason)
-    /// A supervisor gave up: more restarts than its intensity allows. `lastReason` is why `child` ended the last time.
+    /// A supervisor gave up because its intensity was exceeded. `lastReason` is why `child` ended last.
     case intensityExceeded(supervisor: String, child: String, lastReason: ExitReason)
-    /// The tree ended for this reason although nobody had asked it to.
+    /// The tree ended for this reason without having been asked to.
     case exited(ExitReason)
     /// The supervisor has not been started, or has ended.
     case notRunning(supervisor: String)
     /// `start()` was called on a supervisor that is starting or running.
     case alreadyStarted(supervisor: String)
-    /// `start()` or `run()` was called on a supervisor that is a part of another's tree, which starts it. Start that tree; or
-    /// describe this one anew, to run it on its own.
+    /// `start()` or `run()` was called on a supervisor that belongs to another supervisor's tree, which starts it. Start that tree, or
+    /// describe this supervisor again to run it on its own.
     case partOfAnotherTree(supervisor: String)
     /// The start closure did not return within the child's start timeout.
     case startTimedOut(child: String, after: Duration)
-    /// The child has not said that it is alive for this long, and was killed.
+    /// The child sent no heartbeat for this long, and was killed.
     case unresponsive(child: String, after: Duration)
-    /// The child did not end although it was cancelled, and its specification asks to give up the supervisor then.
+    /// The child did not end after it was cancelled, and its specification escalates that (``OnUnstoppable/escalate``).
     case unstoppable(child: String)
 }
 
@@ -46,22 +46,22 @@ extension SupervisionError: CustomStringConvertible {
 
 /// Why a call through a ``ChildReference`` has no result.
 public enum CallError: Error, Sendable, Equatable {
-    /// There is no such child, or it is stopped and will not come back by itself. The body did not run.
+    /// There is no such child, or it is stopped and will not be restarted by itself. The body did not run.
     case noProcess(child: String)
-    /// The child is being started again. The body did not run: calling again in a moment is safe.
+    /// The child is being restarted. The body did not run: calling again later is safe.
     case restarting(child: String)
-    /// The incarnation that was called ended with this reason. The body may have run in part; its result was dropped.
+    /// The incarnation that was called ended with this reason. The body may have run partially; its result was dropped.
     case exited(child: String, ExitReason)
     /// The deadline passed. The body may still be running; its task was cancelled and its result will be dropped.
     case timeout(child: String, after: Duration)
-    /// The child had to be started for the call, and that failed. The body did not run.
+    /// The child had to be started for the call, and the start failed. The body did not run.
     case startFailed(child: String, ExitReason)
-    /// The child had to be started for the call, and there are as many as may be. The body did not run.
+    /// The child had to be started for the call, and the limit of processes is reached. The body did not run.
     case tooManyProcesses(child: String, limit: Int)
     /// The child is not an actor of the type asked for. The body did not run.
     case wrongType(child: String, expected: String, actual: String)
 
-    /// Whether the body certainly did not run, so that calling again cannot do its work twice.
+    /// Whether the body is guaranteed not to have run, so that calling again cannot do its work twice.
     public var isRetrySafe: Bool {
         switch self {
         case .noProcess, .restarting, .startFailed, .tooManyProcesses, .wrongType: true

@@ -1,22 +1,22 @@
 import ConcurrencyPrimitives
 
-/// Where supervisors take the time from, and who wakes them.
+/// The source of time and timers for supervisors.
 ///
-/// The default is ``SystemSupervisionClock``. Tests put in a clock that they turn by hand (`ManualClock` in
-/// `SupervisionTesting`): restart windows, backoffs and shutdown timeouts then pass without waiting.
+/// The default is ``SystemSupervisionClock``. Tests use a clock that they advance by hand (`ManualClock` in `SupervisionTesting`), so that
+/// restart windows, backoffs and shutdown timeouts pass without waiting.
 public protocol SupervisionClock: Sendable {
-    /// The time since some fixed moment; it never goes back.
+    /// The time since a fixed instant; it never decreases.
     var now: Duration { get }
 
-    /// Runs `action` once, when `delay` has passed, unless the timer is cancelled before. The action must not block.
+    /// Runs `action` once after `delay`, unless the timer is cancelled first. The action must not block.
     func schedule(after delay: Duration, _ action: @escaping @Sendable () -> Void) -> SupervisionTimer
 }
 
-/// A scheduled action. Cancelling it releases the action; one that has begun is not interrupted.
+/// A scheduled action. Cancelling releases the action; an action that has begun is not interrupted.
 public struct SupervisionTimer: Sendable {
     private let onCancel: @Sendable () -> Void
 
-    /// A timer that `onCancel` withdraws.
+    /// Creates a timer that `onCancel` withdraws.
     public init(onCancel: @escaping @Sendable () -> Void) {
         self.onCancel = onCancel
     }
@@ -27,10 +27,10 @@ public struct SupervisionTimer: Sendable {
     }
 }
 
-/// The monotonic clock of the system, with all timers on one thread of their own: they fire also while every thread of
-/// Swift's cooperative pool is blocked.
+/// The system's monotonic clock, with all timers on a dedicated thread: they fire even while every thread of Swift's cooperative pool is
+/// blocked.
 public final class SystemSupervisionClock: SupervisionClock {
-    /// The clock that all supervisors use unless they are given another.
+    /// The clock that supervisors use by default.
     public static let shared = SystemSupervisionClock()
 
     private init() {}

@@ -2,15 +2,14 @@ import DequeModule
 import Dispatch
 import Synchronization
 
-/// Starts the library's own work on the cooperative pool, and moves it to a thread of its own when the pool does not answer.
+/// Starts the library's own work on the cooperative pool, and moves it to a dedicated thread when the pool does not make progress.
 ///
-/// A child that blocks its thread takes it from the pool; with all of them blocked no task begins any more, and a start closure
-/// or a kill hook would wait for ever. So when the pool has begun nothing for ``maximumWait``, whatever has waited longer than
-/// that is begun by the rescue thread instead. A pool that is only busy begins one after the other, and is left alone.
-/// Only what the library starts is rescued, and only its beginning up to the end of the closure: a worker's `run()` always
-/// belongs to the pool.
+/// A child that blocks its thread takes that thread from the pool; when all are blocked no task begins any more, and a start closure or
+/// kill hook would wait forever. When the pool has begun no task for ``maximumWait``, the rescue thread begins the work that has waited
+/// longer than that. A pool that is merely busy keeps beginning tasks, and is left alone. Only work started by the library is rescued, and
+/// only until its closure ends: a worker's `run()` always runs on the pool.
 enum PoolWatch {
-    /// How long a task may wait for a pool that begins none.
+    /// How long a task may wait while the pool begins no task.
     static let maximumWait = Duration.milliseconds(20)
 
     private struct State {
@@ -19,7 +18,7 @@ enum PoolWatch {
         var begunAtLastCheck: UInt64 = 0
     }
 
-    /// How many tasks the pool has begun.
+    /// The number of tasks that the pool has begun.
     fileprivate static let begun = Atomic<UInt64>(0)
 
     private static let state = Mutex(State())
@@ -69,11 +68,11 @@ enum PoolWatch {
     }
 }
 
-/// What is launched.
+/// Work for ``PoolWatch`` to launch.
 protocol Launchable: AnyObject, Sendable {
     /// Begins the work, on the pool or the rescue thread. Returns whether there is more to do.
     func begin() async -> Bool
-    /// Does the rest, on the pool.
+    /// Does the rest of the work, on the pool.
     func resume() async
 }
 
@@ -92,12 +91,12 @@ private final class LaunchedClosure: Launchable {
     func resume() async {}
 }
 
-/// Work that is done once, by whoever claims it first, and can be cancelled wherever it runs.
+/// Work that runs once, for the first thread that claims it, and can be cancelled wherever it runs.
 final class LaunchedTask: Sendable {
     private struct State {
         var work: (any Launchable)?
         var task: Task<Void, Never>?
-        /// Those after the first: one that was rescued, one that goes on.
+        /// Tasks after the first: a rescue, or the continuation.
         var moreTasks: [Task<Void, Never>] = []
         var isCancelled = false
         var isReleased = false
@@ -111,8 +110,8 @@ final class LaunchedTask: Sendable {
 
     var hasBegun: Bool { state.withLock { $0.work == nil } }
 
-    // Detached: what the library starts must not inherit the task-local values of whoever happens to be on this thread, least
-    // of all the graceful-shutdown signal of a surrounding service group, which would stop all children at once, not in order.
+    // Detached: the library's tasks must not inherit the task-local values of the current thread's caller, above all the graceful-shutdown
+    // signal of a surrounding service group, which would stop all children at once instead of in order.
     func begin(isRescue: Bool) {
         if isRescue {
             add(
@@ -131,7 +130,7 @@ final class LaunchedTask: Sendable {
         }
     }
 
-    /// Begins the work, unless somebody else has. Returns it if there is more to do.
+    /// Begins the work, unless it has already been claimed. Returns it if there is more to do.
     private func claim() async -> (any Launchable)? {
         guard let work = state.withLock({ $0.work.take() }), await work.begin() else { return nil }
         return work
@@ -146,7 +145,7 @@ final class LaunchedTask: Sendable {
         for task in tasks.1 { task.cancel() }
     }
 
-    /// Lets go of the tasks; there is nothing left to cancel.
+    /// Releases the tasks once there is nothing left to cancel.
     func release() {
         state.withLock { state in
             state.isReleased = true
@@ -166,7 +165,7 @@ final class LaunchedTask: Sendable {
     }
 }
 
-/// One thread outside of the cooperative pool.
+/// A single thread outside the cooperative pool.
 final class RescueExecutor: TaskExecutor {
     static let shared = RescueExecutor()
 

@@ -1,19 +1,19 @@
 import ConcurrencyPrimitives
 import Synchronization
 
-/// What can be done to a process from outside.
+/// A signal sent to a process.
 enum Signal: Sendable {
     /// OTP's `exit(Pid, Reason)`.
     case exit(ExitReason)
     /// OTP's `exit(Pid, kill)`.
     case kill
-    /// `exit` with this reason that cannot be declined: what a chaos test calls a crash.
+    /// Crash with this error, without the option to decline. Used by chaos tests.
     case crash(any Error)
-    /// A process that this one is linked to has ended.
+    /// A linked process has ended.
     case linked(ExitReason)
-    /// End as if `run()` had returned.
+    /// Exit as if `run()` had returned.
     case finish
-    /// Hang, for a test: see ``Pid/hang()``.
+    /// Simulate a hang, for tests: see ``Pid/hang()``.
     case hang
 }
 
@@ -22,31 +22,31 @@ protocol SignalTarget: AnyObject, Sendable {
     func receive(_ signal: Signal)
 }
 
-/// One incarnation of a child or supervisor: identity, liveness and who wants to know of its end.
+/// One incarnation of a child or supervisor: its identity, its liveness, and the observers of its exit.
 ///
-/// It ends once. What has to be released (registered names) is released before anybody learns of the end.
+/// It ends once. What depends on it (registered names) is released before any observer learns of the exit.
 final class Process: Sendable {
     enum Phase: Sendable {
         case alive
-        /// It is not called any more; its task, hook or children have not ended yet.
+        /// It receives no more calls; its task, hook or children have not ended yet.
         case ending(ExitReason)
         case ended(ExitReason)
     }
 
     typealias Handler = @Sendable (ExitReason) -> Void
 
-    /// The handlers of the end. Most processes have none.
+    /// The handlers of the exit. Most processes have none.
     fileprivate struct Observers: Sendable {
         var cleanups: [UInt64: Handler] = [:]
         var watchers: [UInt64: Handler] = [:]
-        /// By their numbers; each of them has this process among its own.
+        /// By number. Links are symmetric.
         var links: [UInt64: Process] = [:]
         var lastToken: UInt64 = 0
     }
 
     fileprivate struct State {
         var phase = Phase.alive
-        /// Whether it has ended and its cleanups have run: from here on the end may be told.
+        /// Whether the process has ended and its cleanups have run, so that the exit may be announced.
         var isReleased = false
         var observers = BoxedOptional<Observers>()
         var target: (any SignalTarget)?
@@ -54,7 +54,7 @@ final class Process: Sendable {
 
     private static let numbers = Atomic<UInt64>(0)
 
-    /// Where it stands under its supervisor.
+    /// The position of the process under its supervisor.
     struct Place: Sendable {
         var owner: UInt64 = 0
         var slot = 0
@@ -64,7 +64,7 @@ final class Process: Sendable {
     let number: UInt64
     let place: Place
     fileprivate let state = Mutex(State())
-    /// What the phase says, for those who ask often: a lock is written to by each of them.
+    /// A copy of the phase for frequent readers, so that they do not contend for the lock.
     private let isLiving = Atomic(true)
 
     init(place: Place = Place()) {
@@ -76,7 +76,7 @@ final class Process: Sendable {
 
     var isAlive: Bool { isLiving.load(ordering: .acquiring) }
 
-    /// Why it ended or is ending, or `nil` while it is alive.
+    /// Why it ended or is ending, `nil` while it is alive.
     var exitReason: ExitReason? {
         switch phase {
         case .alive: nil
@@ -84,8 +84,8 @@ final class Process: Sendable {
         }
     }
 
-    /// Names who acts on signals. Called once, by the initializer of the target: whoever else knows the process finds a target,
-    /// and no signal has nobody. The target is held until the process has ended.
+    /// Sets the handler of signals. Called once, in the target's initializer, so that a target exists before anybody else knows the process
+    /// and no signal is lost. The target is retained until the process has ended.
     func attach(_ target: any SignalTarget) {
         state.withLock { $0.target = target }
     }
@@ -95,7 +95,7 @@ final class Process: Sendable {
         target?.receive(signal)
     }
 
-    /// Handles its signals, until it has ended.
+    /// The handler of its signals, until it has ended.
     var target: (any SignalTarget)? { state.withLock { $0.target } }
 
     func markEnding(_ reason: ExitReason) {
@@ -106,7 +106,7 @@ final class Process: Sendable {
         }
     }
 
-    /// The end. Everything after the first is dropped.
+    /// Ends the process. Only the first call has an effect.
     func finish(_ reason: ExitReason) {
         let cleanups: [UInt64: Handler]? = state.withLock { state in
             if case .ended = state.phase { return nil }
@@ -114,7 +114,7 @@ final class Process: Sendable {
             isLiving.store(false, ordering: .releasing)
             state.target = nil
             guard let cleanups = state.observers.value?.cleanups else {
-                // Nobody is there, and nobody comes between this and the next step.
+                // There are no cleanups, and the lock is held: nobody can add one before the next step.
                 state.isReleased = true
                 return nil
             }
@@ -135,14 +135,14 @@ final class Process: Sendable {
         }
     }
 
-    /// Waits until the process has ended, also in a task that is cancelled: for those who have asked it to end.
+    /// Waits until the process has ended, even in a cancelled task: for callers that have asked it to end.
     func ended() async -> ExitReason {
         await withCheckedContinuation { continuation in
             watch { continuation.resume(returning: $0) }
         }
     }
 
-    /// Calls `handler` once, after the process has ended and its names are free; at once if that has happened already.
+    /// Calls `handler` once, after the process has ended and its names are free; immediately if that has already happened.
     @discardableResult
     func watch(_ handler: @escaping Handler) -> UInt64 {
         let (token, reason) = state.withLock { state -> (UInt64, ExitReason?) in
@@ -161,7 +161,7 @@ final class Process: Sendable {
         state.withLock { $0.observers.update { _ = $0.watchers.removeValue(forKey: token) } }
     }
 
-    /// Calls `cleanup` once, before anybody is told of the end; at once if the process has ended.
+    /// Calls `cleanup` once, before the exit is announced; immediately if the process has ended.
     func addCleanup(_ cleanup: @escaping Handler) -> UInt64 {
         let (token, reason) = state.withLock { state -> (UInt64, ExitReason?) in
             if case .ended(let reason) = state.phase { return (0, reason) }
@@ -183,7 +183,7 @@ final class Process: Sendable {
 // MARK: - Links
 
 extension Process {
-    /// Those that it is linked to, no more than `limit`, and how many wait for its end.
+    /// The linked processes, at most `limit`, and the number of watchers.
     func relations(limit: Int) -> (links: [Pid], watchers: Int) {
         state.withLock { state in
             state.observers.read { observers in
@@ -192,7 +192,7 @@ extension Process {
         }
     }
 
-    /// Adds the other side; the reason instead when this process has ended.
+    /// Adds a link to the other process; returns the exit reason instead when this process has ended.
     func addLink(_ other: Process) -> ExitReason? {
         state.withLock { state in
             if case .ended(let reason) = state.phase, state.isReleased { return reason }
@@ -206,7 +206,7 @@ extension Process {
         state.withLock { $0.observers.update { $0.links.removeValue(forKey: other.number) != nil } ?? false }
     }
 
-    /// Through the trampoline, so that a long chain of linked processes ends in a loop and not in a recursion.
+    /// Sent through the trampoline, so that a long chain of linked processes is handled in a loop instead of by recursion.
     func sendLinked(_ reason: ExitReason) {
         if case .normal = reason { return }
         Trampoline.run(LinkedExit(process: self, reason: reason))

@@ -1,9 +1,9 @@
 import ConcurrencyPrimitives
 
-/// A supervisor's wish that a worker ends, for the worker to observe: what an exit signal is to an Erlang process that traps
+/// A supervisor's request that a worker stop, for the worker to observe: the counterpart of an exit signal to an Erlang process that traps
 /// exits.
 ///
-/// Taking it from ``ChildContext/stopRequest`` is what makes a worker one that is asked before it is cancelled:
+/// A worker that takes it from ``ChildContext/stopRequest`` is asked to stop before it is cancelled:
 ///
 ///     actor Flusher: Worker {
 ///         let stop: StopRequest
@@ -17,15 +17,15 @@ import ConcurrencyPrimitives
 public struct StopRequest: Sendable {
     let latch: Latch
 
-    /// Whether the worker has been asked to end.
+    /// Whether the worker has been asked to stop.
     public var isRequested: Bool { latch.isOpen }
 
-    /// Returns when the worker has been asked to end, or the waiting task is cancelled.
+    /// Returns when the worker has been asked to stop, or the waiting task is cancelled.
     public func wait() async {
         await latch.wait()
     }
 
-    /// Calls `handler` once when the worker is asked to end; at once if it has been. The handler must not block.
+    /// Calls `handler` once when the worker is asked to stop; immediately if it already has been. The handler must not block.
     public func onRequest(_ handler: @escaping @Sendable () -> Void) {
         latch.whenOpen(handler)
     }

@@ -8,11 +8,11 @@ import Glibc
 import Musl
 #endif
 
-/// Which thread of the OS process code runs on.
+/// The identity of an OS thread.
 struct ThreadIdentity: Sendable, Equatable {
     private let address: UInt
 
-    /// The one that asks.
+    /// The calling thread.
     static var current: ThreadIdentity {
         #if canImport(Darwin)
         ThreadIdentity(address: UInt(bitPattern: pthread_self()))
@@ -22,17 +22,17 @@ struct ThreadIdentity: Sendable, Equatable {
     }
 }
 
-/// Something with a mailbox that can be emptied on any thread.
+/// Something with a mailbox that can be drained on any thread.
 protocol Drainable: AnyObject, Sendable {
     /// Handles everything in the mailbox.
     func drain()
 }
 
-/// Runs supervisors on the thread that has news for them, one after the other instead of inside each other.
+/// Runs supervisors on the thread that delivers their events, one after the other instead of nested.
 ///
-/// A supervisor decides in microseconds and never blocks, so the thread that brings an exit can as well do the deciding:
-/// no hop, and no need of the cooperative pool. What one supervisor tells another meanwhile is queued here, so that the
-/// teardown of a deep tree is a loop and not a recursion.
+/// A supervisor decides in microseconds and never blocks, so the thread that delivers an exit can also run the decision, without an
+/// executor hop or the cooperative pool. Events that one supervisor sends to another in the meantime are queued here, so that the shutdown
+/// of a deep tree is a loop instead of a recursion.
 enum Trampoline {
     private struct Queue {
         var waiting: [any Drainable] = []
@@ -62,12 +62,12 @@ enum Trampoline {
 
     static func run(_ target: any Drainable) {
         guard let key = key.value else {
-            // No thread-local storage left in this OS process: deep trees then recurse, all else is the same.
+            // No thread-local storage is left in this OS process: deep trees then recurse, everything else is the same.
             target.drain()
             return
         }
         if let current = pthread_getspecific(key) {
-            // The pointer was put there by the frame below, on this thread, which is still running and holds the queue.
+            // The frame below on this thread stored the pointer; it is still running and owns the queue.
             current.assumingMemoryBound(to: Queue.self).pointee.waiting.append(target)
             return
         }

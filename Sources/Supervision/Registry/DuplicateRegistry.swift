@@ -1,10 +1,10 @@
 import Synchronization
 
-/// Groups of processes: any number of them under each key (Elixir's `Registry` with duplicate keys), for publish and subscribe
-/// within an OS process.
+/// Groups of processes, any number under each key (Elixir's `Registry` with duplicate keys), for publish and subscribe within an OS
+/// process.
 ///
-/// A process may stand under a key more than once, with other values. Its entries go when it ends, before anybody is told of
-/// the end; a process that is dead is never returned. Nothing takes an actor hop.
+/// A process may be registered under a key several times, with different values. Its entries are removed when it ends, before its exit is
+/// announced; a dead process is never returned. No method needs an actor hop.
 public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
     /// A key, its owner and its value.
     public typealias Registration = (key: Key, pid: Pid, value: Value)
@@ -25,10 +25,10 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
     private nonisolated let state = Mutex(State())
     private nonisolated let listeners = RegistryListeners<Key>()
 
-    /// An empty registry.
+    /// Creates an empty registry.
     public init() {}
 
-    /// Adds an entry for `pid` under `key`, for as long as it lives. Does nothing when it has ended.
+    /// Adds an entry for `pid` under `key` for as long as the process lives. Does nothing when it has ended.
     public nonisolated func register(_ key: Key, _ value: Value, for pid: Pid) {
         guard pid.isAlive else { return }
         let isFirst = state.withLock { state in
@@ -45,23 +45,23 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
         }
     }
 
-    /// The living entries under `key`, in the order in which they were registered.
+    /// The living entries under `key`, in the order of registration.
     public nonisolated func lookup(_ key: Key) -> [(pid: Pid, value: Value)] {
         let entries = state.withLock { $0.entries[key] ?? [] }
         return entries.filter { $0.pid.isAlive }.map { ($0.pid, $0.value) }
     }
 
-    /// Calls `body` with each living entry under `key`, on the calling task, outside of any lock.
+    /// Calls `body` with each living entry under `key`, on the calling task, outside any lock.
     public nonisolated func dispatch(_ key: Key, _ body: (Pid, Value) -> Void) {
         for (pid, value) in lookup(key) { body(pid, value) }
     }
 
-    /// Removes the entries of `pid` under `key`, or those whose value matches. `matches` is called outside of any lock.
+    /// Removes the entries of `pid` under `key` whose value matches; all of them by default. `matches` is called outside any lock.
     public nonisolated func unregister(_ key: Key, for pid: Pid, where matches: (Value) -> Bool = { _ in true }) {
         let candidates = state.withLock { $0.entries[key] ?? [] }
         let matching = Set(candidates.filter { $0.pid == pid && matches($0.value) }.map(\.number))
         guard !matching.isEmpty else { return }
-        // What is removed leaves the lock, so that the deinitializers of its values run outside.
+        // Removed entries are released outside the lock, because deinitializers of their values may run.
         let (removed, handler) = state.withLock { state -> ([Entry], ExitHandler?) in
             guard let before = state.entries[key] else { return ([], nil) }
             let after = before.filter { !matching.contains($0.number) }
@@ -77,13 +77,13 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
         if !removed.isEmpty { listeners.emit(RegistryChange(key: key, pid: pid, kind: .released)) }
     }
 
-    /// The keys that `pid` stands under.
+    /// The keys under which `pid` is registered.
     public nonisolated func keys(of pid: Pid) -> Set<Key> {
         pid.isAlive ? state.withLock { $0.keys[pid] ?? [] } : []
     }
 
-    /// Everything that living processes have registered and that matches (Elixir's `select`). Walks a copy of the table; under a
-    /// key in the order in which it was registered.
+    /// All registrations of living processes that match (Elixir's `select`), per key in the order of registration. Walks a copy of the
+    /// table.
     public nonisolated func registrations(where matches: (Registration) -> Bool = { _ in true }) -> [Registration] {
         let entries = state.withLock { $0.entries }
         return entries.flatMap { key, entries in
@@ -99,25 +99,25 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
         Set(registrations { matches($0.value) }.map(\.key))
     }
 
-    /// The values that `pid` has under `key`, in the order in which they were registered (Elixir's `values`).
+    /// The values of `pid` under `key`, in the order of registration (Elixir's `values`).
     public nonisolated func values(_ key: Key, of pid: Pid) -> [Value] {
         state.withLock { $0.entries[key] ?? [] }.filter { $0.pid == pid }.map(\.value)
     }
 
-    /// How many entries of living processes there are under `key`, or of those the ones whose value matches.
+    /// The number of entries of living processes under `key` whose value matches; all of them by default.
     public nonisolated func count(_ key: Key, where matches: (Value) -> Bool = { _ in true }) -> Int {
         lookup(key).count { matches($0.value) }
     }
 
-    /// How many entries there are under all keys. Walks the table.
+    /// The number of entries under all keys. Walks the table.
     public nonisolated var count: Int { state.withLock { $0.entries.values.reduce(0) { $0 + $1.count } } }
 
-    /// Registrations and releases from now on, those caused by an exit included. Up to 1,024 wait for a slow reader; then the
+    /// Registrations and releases from now on, including releases caused by an exit. Up to 1,024 are buffered for a slow reader; then the
     /// oldest are dropped.
     public nonisolated func changes() -> AsyncStream<RegistryChange<Key>> { listeners.subscribe() }
 
     private nonisolated func releaseAll(of pid: Pid) {
-        // As above.
+        // Released outside the lock, as above.
         let (keys, removed) = state.withLock { state in
             let keys = state.keys.removeValue(forKey: pid) ?? []
             state.handlers[pid] = nil

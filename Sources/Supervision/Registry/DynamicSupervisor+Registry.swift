@@ -1,16 +1,16 @@
 import Synchronization
 
 extension DynamicSupervisorReference {
-    /// Finds the child that is registered under `key`, or starts one and registers it: Elixir's `via` names with
-    /// `{:error, {:already_started, pid}}` taken for an answer.
+    /// Finds the child that is registered under `key`, or starts and registers one: Elixir's `via` names, with `{:error, {:already_started,
+    /// pid}}` treated as success.
     ///
-    /// However many ask at once, one child is started, and all get its reference; nothing is logged for those that come second.
-    /// The name is taken before the start closure runs, and whoever finds a child that is being started waits for it. Each
-    /// incarnation registers the name anew: between two of them it is free, and a restart that finds it taken meanwhile drops
-    /// its child (``KeyedSupervisor`` keeps the name).
+    /// However many callers ask at the same time, one child is started and all get its reference; nothing is logged for the later callers.
+    /// The name is taken before the start closure runs, and callers that find a starting child wait for it. Each incarnation registers the
+    /// name again: between two incarnations the name is free, and a restart that finds it taken drops its child (``KeyedSupervisor`` keeps
+    /// the name).
     ///
     /// - Parameters:
-    ///   - child: Its specification, of an actor of the registry's type.
+    ///   - child: Its specification. Its actor must have the registry's type.
     ///   - key: The name.
     ///   - registry: Where the name is registered, with the child's reference as the value.
     /// - Returns: The reference, or `nil` when the start closure returned `nil`.
@@ -44,7 +44,7 @@ extension DynamicSupervisorReference {
             do {
                 if let started: ChildReference<A> = try await startChild(Child(named)) { return started }
             } catch .tooManyChildren(let supervisor) {
-                // One of them may be the one that is asked for.
+                // The child that was asked for may be among those that fill the limit.
                 guard registry.lookup(key) != nil else { throw .tooManyChildren(supervisor: supervisor) }
             }
             let wasTaken = isTaken.withLock { isTaken in

@@ -1,18 +1,17 @@
 import Synchronization
 
-/// Names for processes: each key belongs to one living process at a time (Elixir's `Registry` with unique keys).
+/// Names for processes: each key belongs to at most one living process (Elixir's `Registry` with unique keys).
 ///
 ///     Child("names") { _ in Registry<String, Session>() }
 ///
-/// A key is released when its owner ends, before anybody is told of the end: whoever learns that a process is dead can take
-/// its name. A process that is dead is never returned. Registering and looking up take a lock, no actor hop; the table is as
-/// large as what is registered.
+/// A key is released when its owner ends, before the exit is announced, so that whoever learns of the exit can take the name. A dead
+/// process is never returned. Registering and looking up take a lock but need no actor hop; the table grows with what is registered.
 public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
     /// Why a key could not be registered.
     public enum RegistrationError: Error, Sendable, Equatable {
         /// The key belongs to this living process.
         case alreadyRegistered(Pid)
-        /// The process that was to own the key has ended.
+        /// The process that should own the key has ended.
         case noProcess
     }
 
@@ -25,15 +24,15 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         let pid: Pid
         @usableFromInline
         var value: Value
-        // Not the whole handler: a lookup copies the entry, and with it each reference in it.
+        // Only the token: a lookup copies the entry and retains each reference in it.
         var handlerToken: UInt64?
-        /// Another one after each change of the value.
+        /// Changes with each change of the value.
         var version: UInt64
 
         var handler: ExitHandler? { handlerToken.map { ExitHandler(process: pid.process, token: $0) } }
     }
 
-    /// A change of a value that is being computed, outside of the lock.
+    /// A change of a value that is being computed outside the lock.
     private struct Update {
         let number: UInt64
         let key: Key
@@ -46,12 +45,12 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
     struct Table: Sendable {
         @usableFromInline
         var entries: [Key: Entry] = [:]
-        /// Of entries and of updates. Never used again, so that an entry that comes back is another one.
+        /// The last number of an entry or an update. Numbers are never reused, so that a new entry for the same key is distinguishable.
         private var lastNumber: UInt64 = 0
         private var updates: [Update] = []
 
-        /// Sets an entry and returns the one that it replaces: for the caller to release outside of the lock, since the value is
-        /// the user's and may have a deinitializer.
+        /// Sets an entry and returns the one it replaces, for the caller to release outside the lock: the value belongs to the user and may
+        /// have a deinitializer.
         mutating func set(_ key: Key, _ value: Value, for pid: Pid) -> Entry? {
             let old = entries[key]
             lastNumber += 1
@@ -59,7 +58,7 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
             return old
         }
 
-        /// Begins an update of the value that `pid` has under `key`.
+        /// Begins to update the value of `pid` under `key`.
         mutating func beginUpdate(_ key: Key, for pid: Pid, on thread: ThreadIdentity) -> (
             number: UInt64, value: Value
         )? {
@@ -69,7 +68,7 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
             return (lastNumber, entry.value)
         }
 
-        /// Ends an update. The old value is to be released outside of the lock.
+        /// Ends an update. The caller releases the old value outside the lock.
         mutating func endUpdate(_ number: UInt64, _ value: Value) -> UpdateEnd {
             guard let index = updates.firstIndex(where: { $0.number == number }) else { return .gone }
             let update = updates.remove(at: index)
@@ -78,7 +77,7 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
             lastNumber += 1
             entries[update.key]?.value = value
             entries[update.key]?.version = lastNumber
-            // An update inside of another one, on the same thread, does not overtake that.
+            // A nested update on the same thread must not make the outer update start again.
             for index in updates.indices where updates[index].thread == update.thread {
                 guard updates[index].key == update.key, updates[index].version == update.version else { continue }
                 updates[index].version = lastNumber
@@ -93,12 +92,12 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
     nonisolated let table = Mutex(Table())
     private nonisolated let listeners = RegistryListeners<Key>()
 
-    /// An empty registry.
+    /// Creates an empty registry.
     public init() {}
 
     /// Registers `value` under `key` for as long as `pid` lives.
     ///
-    /// - Throws: ``RegistrationError``. A key whose owner is on its way out is taken over.
+    /// - Throws: ``RegistrationError``. A key whose owner is ending is taken over.
     public nonisolated func register(_ key: Key, _ value: Value, for pid: Pid) throws(RegistrationError) {
         guard pid.isAlive else { throw .noProcess }
         let (owner, replaced): (Pid?, Entry?) = table.withLock { table in
@@ -114,11 +113,11 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         }
     }
 
-    /// The value registered under `key` and its owner, `nil` when there is none that is alive.
+    /// The value registered under `key` and its owner, `nil` when no living process owns the key.
     @inlinable
     public final nonisolated func lookup(_ key: Key) -> (pid: Pid, value: Value)? {
-        // Inlinable, and final, which an actor's methods are not by themselves for other modules: without that nothing is
-        // specialized there, and most of a lookup is the runtime looking for generic metadata.
+        // Inlinable and final, because an actor's methods are otherwise not specialized in other modules, and most of a lookup would be
+        // spent on generic metadata.
         guard let entry = table.withLock({ $0.entries[key] }), entry.pid.isAlive else { return nil }
         return (entry.pid, entry.value)
     }
@@ -130,8 +129,8 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
 
     /// Changes the value of `key` if `pid` owns it and is alive, and returns the new one.
     ///
-    /// `change` works on a copy, outside of any lock, so that it may use the registry. It is called again when somebody else
-    /// has changed the value meanwhile; what it does itself to the value of this key is overwritten by its result.
+    /// `change` works on a copy, outside any lock, so that it may use the registry. It is called again if the value has been changed by
+    /// someone else in the meantime; a change that it makes itself to this key is overwritten by its result.
     @discardableResult
     public nonisolated func updateValue(_ key: Key, for pid: Pid, _ change: (inout Value) -> Void) -> Value? {
         let thread = ThreadIdentity.current
@@ -147,22 +146,22 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         return nil
     }
 
-    /// The keys of living processes whose value matches. Walks the table as it is when this is called, outside of any lock.
+    /// The keys of living processes whose value matches. Walks a snapshot of the table, outside any lock.
     public nonisolated func keys(where matches: (Value) -> Bool) -> [Key] {
         table.withLock { $0.entries }.filter { $0.value.pid.isAlive && matches($0.value.value) }.map(\.key)
     }
 
-    /// The keys that `pid` owns; none when it has ended or is on its way out. Walks the table.
+    /// The keys that `pid` owns; none when it is ending or has ended. Walks the table.
     public nonisolated func keys(of pid: Pid) -> [Key] {
         guard pid.isAlive else { return [] }
         return table.withLock { $0.entries }.filter { $0.value.pid == pid }.map(\.key)
     }
 
-    /// How many keys are registered, those of owners that are on their way out included.
+    /// The number of registered keys, including those of owners that are ending.
     public nonisolated var count: Int { table.withLock { $0.entries.count } }
 
-    /// Everything that living processes have registered and that matches (Elixir's `select`, `match`). Walks a copy of the table;
-    /// `matches` is called outside of any lock.
+    /// All registrations of living processes that match (Elixir's `select`, `match`). Walks a copy of the table; `matches` is called
+    /// outside any lock.
     public nonisolated func registrations(where matches: (Registration) -> Bool = { _ in true }) -> [Registration] {
         let entries = table.withLock { $0.entries }
         return entries.compactMap { key, entry in
@@ -171,13 +170,13 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         }
     }
 
-    /// How many keys of living processes have a value that matches. Walks a copy of the table.
+    /// The number of keys of living processes whose value matches. Walks a copy of the table.
     public nonisolated func count(where matches: (Value) -> Bool) -> Int { keys(where: matches).count }
 
-    /// How many keys `pid` owns. Walks the table.
+    /// The number of keys that `pid` owns. Walks the table.
     public nonisolated func count(of pid: Pid) -> Int { keys(of: pid).count }
 
-    /// Registrations and releases from now on, those caused by an exit included. Up to 1,024 wait for a slow reader; then the
+    /// Registrations and releases from now on, including releases caused by an exit. Up to 1,024 are buffered for a slow reader; then the
     /// oldest are dropped.
     public nonisolated func changes() -> AsyncStream<RegistryChange<Key>> { listeners.subscribe() }
 
@@ -196,12 +195,12 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
 // MARK: - Names instead of places
 
 extension Registry {
-    /// The process that has this name at the time of each call: what `{:via, Registry, {registry, name}}` is in Elixir.
+    /// The process that owns this name at the time of each call: Elixir's `{:via, Registry, {registry, name}}`.
     ///
-    /// A name that nobody has is ``CallError/noProcess(child:)`` and is not waited for.
+    /// When nobody owns the name, a call fails with ``CallError/noProcess(child:)`` without waiting.
     ///
     /// - Parameters:
-    ///   - name: The key, of a child that registered it for itself.
+    ///   - name: The key, registered by the child for itself.
     ///   - type: The type of the child's actor.
     public nonisolated func reference<A: Actor>(name: Key, as type: A.Type = A.self) -> ChildReference<A> {
         ChildReference(address: Address(anchor: .named({ self.lookup(name)?.pid }, path: { "\(name)" }), names: []))
@@ -209,7 +208,7 @@ extension Registry {
 }
 
 extension ChildContext {
-    /// The process that has this name in a registry: see ``Registry/reference(name:as:)``.
+    /// The process that owns this name in a registry: see ``Registry/reference(name:as:)``.
     public func reference<Key: Hashable & Sendable, Value: Sendable, A: Actor>(
         name: Key,
         in registry: Registry<Key, Value>,
@@ -231,7 +230,7 @@ public struct RegistryChange<Key: Sendable>: Sendable {
 
     /// The key.
     public var key: Key
-    /// Its owner, or the one it had.
+    /// The owner, or the previous owner after a release.
     public var pid: Pid
     /// What happened.
     public var kind: Kind

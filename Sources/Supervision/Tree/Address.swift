@@ -1,13 +1,13 @@
-/// A place in a tree, found anew at each use.
+/// A position in a tree, resolved at each use.
 struct Address: Sendable {
     enum Anchor: Sendable {
         case supervisor(SupervisorProcess)
         case root(Supervisor)
-        /// A child of a dynamic supervisor, whatever its incarnation.
+        /// A child of a dynamic supervisor, across restarts.
         case dynamic(SupervisorProcess, SupervisorCore.Slot, entry: UInt64, ChildSpecification)
-        /// The process of a key, whatever its incarnation. The path is made when somebody asks for it.
+        /// The process of a key, across restarts. The path is built only when it is needed.
         case keyed(SupervisorProcess, SupervisorCore.Slot, entry: UInt64, path: @Sendable () -> String)
-        /// The process that has a name in a registry.
+        /// The process that owns a name in a registry.
         case named(@Sendable () -> Pid?, path: @Sendable () -> String)
     }
 
@@ -41,7 +41,7 @@ struct Address: Sendable {
         }
     }
 
-    /// That process and no later incarnation, which may have another name.
+    /// Looks up exactly this process; a later incarnation may have another name.
     private static func lookUp(_ pid: Pid) -> SupervisorProcess.LookUp {
         guard let named = pid.process.child else { return .none }
         let found = named.address.lookUp()
@@ -70,7 +70,7 @@ struct Address: Sendable {
 }
 
 extension ChildProcess {
-    /// Its place, whatever the incarnation.
+    /// The position of the process, across restarts.
     var address: Address {
         switch owner.specification.kind {
         case .ordered: Address(anchor: .supervisor(owner), names: [specification.id])
@@ -80,9 +80,9 @@ extension ChildProcess {
 }
 
 extension Process {
-    /// The child that this is the process of, until it has ended; `nil` for a supervisor.
+    /// The child whose process this is, until it has ended; `nil` for a supervisor.
     var child: ChildProcess? { target as? ChildProcess }
 
-    /// The supervisor that it is; `nil` when it is none, or has ended.
+    /// The supervisor whose process this is; `nil` for a worker, or after its end.
     var supervisor: SupervisorProcess? { target as? SupervisorProcess }
 }

@@ -1,4 +1,4 @@
-/// A reply of the core, and the child that it speaks of.
+/// A reply of the core, and the child that it refers to.
 typealias AdministrationReply = (reply: SupervisorCore.Reply, child: AdministeredChild?)
 
 struct AdministeredChild: Sendable {
@@ -15,19 +15,19 @@ public enum AdministrationError: Error, Sendable, Equatable {
     case notFound(child: String)
     /// A child with this id is running, as this process.
     case alreadyStarted(child: String, Pid?)
-    /// A child with this id is known but not running: restart or delete it.
+    /// A child with this id exists but is not running: restart or delete it.
     case alreadyPresent(child: String)
-    /// A dynamic supervisor has as many children as it may have, those that are being restarted included.
+    /// The dynamic supervisor has reached `maximumChildren`, including children that are being restarted.
     case tooManyChildren(supervisor: String)
     /// The child is running: terminate it first.
     case running(child: String)
     /// The child is being restarted: terminate it first.
     case restarting(child: String)
-    /// The child's start failed. A new child's specification was dropped, a known one stays stopped.
+    /// The child failed to start. A new child's specification was dropped; an existing child stays stopped.
     case startFailed(child: String, ExitReason)
-    /// The calling task was cancelled while it waited. What it had asked for may still be done.
+    /// The calling task was cancelled while it waited. The requested change may still be made.
     case cancelled(child: String)
-    /// The specification is wrong; the text says what to change.
+    /// The specification is invalid; the text says what to change.
     case invalidSpecification(String)
 }
 
@@ -35,13 +35,13 @@ public enum AdministrationError: Error, Sendable, Equatable {
 public struct ChildInfo: Sendable {
     /// Its id among its siblings.
     public var id: String
-    /// Its process; `nil` when it is stopped or being restarted.
+    /// Its process; `nil` while it is stopped or being restarted.
     public var pid: Pid?
-    /// What it is doing.
+    /// What the child is doing.
     public var status: SupervisionTree.Status
     /// Whether it is a supervisor.
     public var isSupervisor: Bool
-    /// When it is started again.
+    /// When the child is restarted.
     public var restart: Restart
 }
 
@@ -58,10 +58,10 @@ public struct ChildCounts: Sendable, Hashable {
 }
 
 extension SupervisorReference {
-    /// Starts a child, after all others in the start order, and returns its process, or `nil` when its start closure did.
+    /// Starts a child, as the last in the start order, and returns its process; `nil` when its start closure returned `nil`.
     ///
-    /// Like every call that changes the children it waits behind a start, stop or restart that is under way, without a limit.
-    /// A shutdown of the supervisor does not wait: the call then fails with ``AdministrationError/noProcess(supervisor:)``.
+    /// Like every call that changes the children it waits, without a limit, for a start, stop or restart that is under way. A shutdown of
+    /// the supervisor does not wait: the call then fails with ``AdministrationError/noProcess(supervisor:)``.
     @discardableResult
     public func startChild(_ child: Child) async throws(AdministrationError) -> Pid? {
         if let problem = child.specification.problemInTree(under: process.specification) {
@@ -74,28 +74,27 @@ extension SupervisorReference {
         return try check(reply, administered, child.id)
     }
 
-    /// Stops a child and does not restart it. Its specification stays, unless it is temporary. Does nothing when it is
-    /// stopped; withdraws a restart that is pending.
+    /// Stops a child without restarting it. The specification is kept, unless the child is temporary. Withdraws a pending restart. Does
+    /// nothing when the child is stopped.
     public func terminateChild(_ id: String) async throws(AdministrationError) {
         let (reply, administered) = await process.administer(.terminateChild(id: id))
         _ = try check(reply, administered, id)
     }
 
-    /// Starts a stopped child again.
+    /// Starts a stopped child.
     @discardableResult
     public func restartChild(_ id: String) async throws(AdministrationError) -> Pid? {
         let (reply, administered) = await process.administer(.restartChild(id: id))
         return try check(reply, administered, id)
     }
 
-    /// Forgets a stopped child.
+    /// Removes a stopped child.
     public func deleteChild(_ id: String) async throws(AdministrationError) {
         let (reply, administered) = await process.administer(.deleteChild(id: id))
         _ = try check(reply, administered, id)
     }
 
-    /// The children, the one started last first, as OTP's `which_children` lists them. Answers also while a strategy is
-    /// running.
+    /// The children, the most recently started first, as OTP's `which_children` lists them. Returns immediately, even during a restart.
     public func whichChildren() -> [ChildInfo] {
         process.snapshot().reversed().map { child, record, incarnation, childRecord in
             let status = SupervisionTree.Status(record, exit: incarnation?.pid.exitReason)
@@ -110,7 +109,7 @@ extension SupervisorReference {
         }
     }
 
-    /// How many children there are. Answers also while a strategy is running.
+    /// The number of children. Returns immediately, even during a restart.
     public func countChildren() -> ChildCounts {
         var counts = ChildCounts(specifications: 0, active: 0, supervisors: 0, workers: 0)
         for (child, record, _, _) in process.snapshot() {
@@ -153,7 +152,7 @@ extension SupervisorProcess {
 }
 
 extension Supervisor {
-    /// The running incarnation, for administration: starting, terminating, restarting, deleting and counting children.
+    /// The running incarnation, for administration: starts, terminates, restarts, deletes and counts children.
     ///
     /// - Throws: ``SupervisionError/notRunning(supervisor:)``.
     public func reference() throws(SupervisionError) -> SupervisorReference {
@@ -163,7 +162,7 @@ extension Supervisor {
 }
 
 extension SupervisorReference {
-    /// A child that is a supervisor, by its current incarnation.
+    /// The current incarnation of a child that is a supervisor.
     public func supervisor(_ id: String) throws(CallError) -> SupervisorReference {
         switch process.lookUp(id) {
         case .supervisor(let supervisor): return SupervisorReference(process: supervisor)

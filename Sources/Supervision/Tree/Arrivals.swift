@@ -1,13 +1,13 @@
 import ConcurrencyPrimitives
 
-/// A child that is being started, or will be.
+/// A child that is starting, or will be started.
 struct PendingChild: Sendable {
     let supervisor: SupervisorProcess
     let slot: SupervisorCore.Slot
 
-    /// Returns when it may have come up or be gone: whoever waits looks again.
+    /// Returns when the child may have started or been removed: the caller looks it up again.
     ///
-    /// - Returns: False when the deadline passed first, by the tree's clock. Without one it takes as long as the start.
+    /// - Returns: False when the deadline passed first, by the tree's clock. Without a deadline it waits as long as the start takes.
     func changed(before deadline: Duration? = nil) async throws(CancellationError) -> Bool {
         let clock = supervisor.environment.clock
         let left = deadline.map { $0 - clock.now }
@@ -23,7 +23,7 @@ struct PendingChild: Sendable {
     }
 }
 
-/// The callers that wait for children to come up, by slot.
+/// The callers that wait for children to start, by slot.
 struct Arrivals {
     private var lastToken: UInt64 = 0
     private var handlers: [SupervisorCore.Slot: [UInt64: @Sendable () -> Void]] = [:]
@@ -34,7 +34,7 @@ struct Arrivals {
         return lastToken
     }
 
-    /// False when it has been called or removed.
+    /// False when the handler has already been called or removed.
     mutating func remove(_ slot: SupervisorCore.Slot, _ token: UInt64) -> Bool {
         guard handlers[slot]?.removeValue(forKey: token) != nil else { return false }
         if handlers[slot]?.isEmpty == true { handlers[slot] = nil }

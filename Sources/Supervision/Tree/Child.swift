@@ -2,31 +2,31 @@ import ConcurrencyPrimitives
 import Logging
 import ServiceLifecycle
 
-/// The specification of one child: how it is started, when it is started again and how it is stopped (OTP's child spec).
+/// The specification of one child: how it is started, when it is restarted and how it is stopped (OTP's child spec).
 ///
 ///     Supervisor("app") {
 ///         Child("counter") { _ in Counter() }
 ///         Child("flusher", restart: .transient) { context in Flusher(context) }
 ///     }
 ///
-/// The start closure runs for every incarnation; an object never runs twice. Children start one after another: the next only
-/// when the closure before has returned. Returning `nil` is OTP's `ignore`: no process, the specification is kept (that of a
-/// temporary child is dropped). Throwing fails the start: at boot the whole tree, later one attempt of a restart.
+/// The start closure runs for every incarnation; an instance never runs twice. Children start one after another: the next one starts when
+/// the previous closure has returned. Returning `nil` is OTP's `ignore`: there is no process, and the specification is kept (that of a
+/// temporary child is dropped). Throwing fails the start: while booting, that of the whole tree; later, one attempt of a restart.
 public struct Child: Sendable {
     let specification: ChildSpecification
 
-    /// Unique among its siblings; the last part of its path.
+    /// Unique among its siblings, and the last component of its path.
     public var id: String { specification.id }
 
-    /// A child that is any actor.
+    /// Creates a child from any actor.
     ///
     /// - Parameters:
     ///   - id: Unique among the siblings, not empty, without `/`.
-    ///   - restart: When it is started again.
-    ///   - options: How it is stopped, restarted and watched.
-    ///   - onKill: Closes what a killed or abandoned incarnation holds open. It runs outside the actor, and is waited for at
-    ///     most ``ChildOptions/killTimeout`` before the exit is announced.
-    ///   - start: Makes an incarnation.
+    ///   - restart: When it is restarted.
+    ///   - options: How it is stopped, restarted and monitored.
+    ///   - onKill: Closes what a killed or abandoned incarnation holds open. It runs outside the actor, for at most
+    ///     ``ChildOptions/killTimeout`` before the exit is announced.
+    ///   - start: Creates an incarnation.
     public init<A: Actor>(
         _ id: String,
         restart: Restart = .permanent,
@@ -46,7 +46,7 @@ public struct Child: Sendable {
         )
     }
 
-    /// A child that is a ``Worker``: its `run()` is its life. The parameters are those of the initializer for any actor.
+    /// Creates a child from a ``Worker``, which lives as long as its `run()`. The parameters are those of the initializer for any actor.
     public init<W: Worker>(
         _ id: String,
         restart: Restart = .permanent,
@@ -57,10 +57,10 @@ public struct Child: Sendable {
         self.init(id, restart, options, .worker(start, onKill: onKill))
     }
 
-    /// A child that is a `Service` of swift-service-lifecycle, made anew for each incarnation.
+    /// Creates a child from a `Service` of swift-service-lifecycle, which is created anew for each incarnation.
     ///
-    /// It runs in a `ServiceGroup` of its own, so that it alone can be shut down gracefully; it is asked first and cancelled
-    /// when ``ChildOptions/shutdown`` says so. The other parameters are those of the initializer for any actor.
+    /// It runs in its own `ServiceGroup`, so that it can be shut down gracefully by itself; it is asked first, and cancelled as
+    /// ``ChildOptions/shutdown`` says. The other parameters are those of the initializer for any actor.
     public init<S: Service>(
         _ id: String,
         restart: Restart = .permanent,
@@ -73,7 +73,7 @@ public struct Child: Sendable {
         }
     }
 
-    /// A child that is both a worker and a service is run as the worker.
+    /// Creates a child from a worker that is also a service; it runs as a worker.
     public init<W: Worker & Service>(
         _ id: String,
         restart: Restart = .permanent,
@@ -84,7 +84,7 @@ public struct Child: Sendable {
         self.init(id, restart, options, .worker(start, onKill: onKill))
     }
 
-    /// A child that is an actor and a service (and not a ``Worker``) is run as the service.
+    /// Creates a child from an actor that is also a service (and not a ``Worker``); it runs as a service.
     public init<S: Service & Actor>(
         _ id: String,
         restart: Restart = .permanent,
@@ -94,7 +94,7 @@ public struct Child: Sendable {
         let body = ChildSpecification.Body(
             type: S.self,
             start: .inTask { context in
-                // Taken before it runs, so that it is asked to stop and not cancelled.
+                // Taken before the service runs, so that it is asked to stop instead of cancelled.
                 _ = context.stopRequest
                 return try await start(context)
             },
@@ -110,22 +110,22 @@ public struct Child: Sendable {
         specification = ChildSpecification(id: id, policy: .with(restart, options), kind: .actor(body))
     }
 
-    /// A child that is an actor whose start closure runs at once, on the thread that has the news that it is to be started: that of
-    /// the caller of `kill()`, of a timer, or of whoever starts the child.
+    /// A child whose start closure runs inline, on the thread that triggers the start: that of the caller of `kill()`, of a timer, or of
+    /// the caller that starts the child.
     ///
     ///     Child.inline("session", restart: .temporary) { context in Session(context) }
     ///
-    /// Without a task and its turn on the thread pool, a start costs half of what it costs else: for actors that are made in a moment,
-    /// and often. Until the closure returns, its supervisor decides nothing else. So it must be short, must not block, and must not
-    /// wait for what another thread does, least of all for a lock that is held by whoever kills or starts children; it may kill
-    /// processes and register names. It sees no task-local values.
+    /// Without a task and its turn on the thread pool, a start costs half as much: use it for actors that are created quickly and often.
+    /// Its supervisor makes no other decision until the closure returns. The closure must therefore be short, must not block, and must not
+    /// wait for another thread, in particular not for a lock that is held by code that kills or starts children; it may kill processes and
+    /// register names. It sees no task-local values.
     ///
     /// - Parameters:
     ///   - id: Unique among the siblings, not empty, without `/`.
-    ///   - restart: When it is started again.
-    ///   - options: How it is stopped, restarted and watched. A ``ChildOptions/startTimeout`` is refused: nothing can interrupt
+    ///   - restart: When it is restarted.
+    ///   - options: How it is stopped, restarted and monitored. A ``ChildOptions/startTimeout`` is rejected, because nothing can interrupt
     ///     the closure.
-    ///   - start: Makes an incarnation. Before macOS 26 and its siblings it runs in a task, as that of any other child.
+    ///   - start: Creates an incarnation. Before macOS 26 and the aligned releases it runs in a task, as for any other child.
     public static func inline<A: Actor>(
         _ id: String,
         restart: Restart = .permanent,
@@ -135,7 +135,7 @@ public struct Child: Sendable {
         Child(id, restart, options, ChildSpecification.Body(type: A.self, start: .inline(start)))
     }
 
-    /// A worker has a task, in which it starts as well.
+    /// Not available: a worker has a task, and starts in it.
     @available(*, unavailable, message: "a worker starts in the task of its run(): use Child(_:start:)")
     public static func inline<W: Worker>(
         _ id: String,
@@ -146,7 +146,7 @@ public struct Child: Sendable {
         Child(id, restart: restart, options: options, start: start)
     }
 
-    /// A service has a task, in which it starts as well.
+    /// Not available: a service has a task, and starts in it.
     @available(*, unavailable, message: "a service starts in the task in which it runs: use Child(_:start:)")
     public static func inline<S: Service & Actor>(
         _ id: String,

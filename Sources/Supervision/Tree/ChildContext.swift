@@ -1,19 +1,19 @@
 import Logging
 
-/// What a start closure learns about the incarnation it makes.
+/// The context that a start closure gets for the incarnation it creates.
 public struct ChildContext: Sendable {
     let child: ChildProcess
 
     /// The child's id among its siblings.
     public var id: String { child.specification.id }
 
-    /// Where it stands in the tree: the names from the root down, separated by `/`.
+    /// The position in the tree: the names from the root down, separated by `/`.
     public var path: String { child.path }
 
     /// The identity of this incarnation.
     public var pid: Pid { Pid(process: child.process) }
 
-    /// How many incarnations there were before this one, under the same incarnation of its supervisor.
+    /// The number of incarnations before this one, under the same incarnation of the supervisor.
     public var incarnation: Int { child.incarnation }
 
     /// The tree's logger with the metadata `supervision.path` and `supervision.pid`.
@@ -24,12 +24,12 @@ public struct ChildContext: Sendable {
         return logger
     }
 
-    /// The supervisor's wish that this incarnation ends.
+    /// The supervisor's request that this incarnation stop.
     ///
-    /// Taking it, at best in the start closure, makes the worker one that is asked and given time before it is cancelled.
+    /// A worker that takes it, preferably in the start closure, is asked to stop and given time before it is cancelled.
     public var stopRequest: StopRequest { StopRequest(latch: child.stopLatch()) }
 
-    /// Says that this incarnation is alive and well, for a child with a ``ChildOptions/heartbeatTimeout``.
+    /// Reports that this incarnation is alive, for a child with a ``ChildOptions/heartbeatTimeout``.
     public func heartbeat() {
         child.heartbeat()
     }
@@ -37,15 +37,15 @@ public struct ChildContext: Sendable {
     /// The supervisor that started this incarnation.
     public var supervisor: SupervisorReference { SupervisorReference(process: child.owner) }
 
-    /// This child itself: a reference that stays valid when it is restarted, also for a child of a dynamic supervisor.
+    /// A reference to this child that stays valid across restarts, also for a child of a dynamic supervisor.
     ///
-    /// It may be handed out from the start closure; calls through it fail with ``CallError/restarting(child:)`` until the
-    /// closure has returned. The actor must not call itself through it from its own start closure.
+    /// The start closure may hand it out; calls through it fail with ``CallError/restarting(child:)`` until the closure has returned. The
+    /// actor must not call itself through it from its own start closure.
     public func reference<A: Actor>(as type: A.Type = A.self) -> ChildReference<A> {
         ChildReference(address: child.address)
     }
 
-    /// A sibling, by id: a stable reference that is resolved at each use, so that it may be taken before the sibling runs.
+    /// A stable reference to a sibling, by id. It is resolved at each use, so it can be taken before the sibling runs.
     public func reference<A: Actor>(_ id: String, as type: A.Type = A.self) -> ChildReference<A> {
         supervisor.child(id, as: type)
     }
@@ -58,7 +58,7 @@ public struct SupervisorReference: Sendable {
     /// The supervisor's id among its siblings.
     public var name: String { process.specification.name }
 
-    /// Where it stands in the tree.
+    /// The position in the tree.
     public var path: String { process.path }
 
     /// The identity of this incarnation.
@@ -74,15 +74,15 @@ public struct SupervisorReference: Sendable {
         return SupervisorReference(process: current)
     }
 
-    /// A child, or with several names a descendant: a stable reference that is resolved at each use.
+    /// A stable reference to a child, or with several names to a descendant. It is resolved at each use.
     public func child<A: Actor>(_ path: String..., as type: A.Type = A.self) -> ChildReference<A> {
         ChildReference(address: Address(anchor: .supervisor(process), names: path))
     }
 }
 
 extension SupervisorReference {
-    /// Why this incarnation has ended or is about to: known from the moment it decides to, while its children still end.
+    /// Why this incarnation has ended or is shutting down: known from the moment of that decision, while its children are still ending.
     ///
-    /// For what a child's end means to others: a channel that closes because the whole pool is stopped is no loss of its own.
+    /// It lets a child tell a shutdown from a failure: a channel that closes because the whole pool is stopped is not reported as lost.
     package var endingReason: ExitReason? { process.endingReason }
 }

@@ -7,7 +7,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var ladder: ShutdownLadder
         var actor: (any Actor)?
         var task: LaunchedTask?
-        /// Decided and not yet done. The thread that set ``isActing`` does all of them.
+        /// Decided actions that wait to be performed. The thread that set ``isActing`` performs all of them.
         var actions: [ShutdownLadder.Action] = []
         var isActing = false
         var isCancelled = false
@@ -19,10 +19,10 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var isHanging: Bool { extras.read { $0.hang.value != nil } ?? false }
     }
 
-    /// Where `terminate(reason:)` runs. In the task of `run()` when that has just ended in it, and was not cancelled.
+    /// Where `terminate(reason:)` runs: in the task of `run()` if that has just ended and was not cancelled, otherwise in a new task.
     private enum Terminator { case taskOfItsOwn, taskOfRun, taskOfRunIsTo }
 
-    /// What only few children use.
+    /// State that only a few children need.
     private struct Extras: Sendable {
         var timer: SupervisionTimer?
         var startTimer: SupervisionTimer?
@@ -37,7 +37,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var last: Duration
     }
 
-    /// What a simulated hang withholds: the stop from the incarnation, and its end from the supervisor.
+    /// What a simulated hang withholds: the stop from the incarnation, and the exit from the supervisor.
     private struct Hang: Sendable {
         var hasTask: Bool
         var isAskedToStop = false
@@ -46,9 +46,9 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     let process: Process
     let specification: ChildSpecification
-    /// The supervisor holds its children, and each of them holds it: the circle ends when the incarnation is dropped.
+    /// A reference cycle: the supervisor holds its children. It is broken when the incarnation is dropped.
     let owner: SupervisorProcess
-    /// The request that brought the child: the same for all its incarnations.
+    /// The request that added the child: the same for all its incarnations.
     let entry: UInt64
     let incarnation: Int
     let argument: (any AnyObject & Sendable)?
@@ -82,7 +82,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         process.attach(self)
     }
 
-    /// What it does; `nil` for a supervisor, which is none of these.
+    /// The child's actor; `nil` for a supervisor.
     private var body: ChildSpecification.Body? {
         guard case .actor(let body) = specification.kind else { return nil }
         return body
@@ -110,7 +110,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
     }
 
-    /// The timers of this incarnation; those of one that has ended never fire.
+    /// The timers of this incarnation. They never fire once it has ended.
     func timers() -> ProcessTimers {
         let (timers, isOver) = state.withLock { state -> (ProcessTimers, Bool) in
             let isOver = !state.ladder.isLive
@@ -135,7 +135,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         timers?.end()
     }
 
-    /// Begins to start. The supervisor hears of the outcome.
+    /// Begins the start. The outcome is sent to the supervisor.
     func launch() {
         let now = owner.environment.clock.now
         state.withLock { $0.launchedAt = now }
@@ -158,10 +158,10 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         if cancelNow { task.cancel() }
     }
 
-    /// Starts it on this thread. False where the system cannot begin a task on the thread that makes it.
+    /// Starts it on this thread. Returns false where the system cannot start a task immediately.
     private func launch(inline start: @escaping ChildSpecification.Start.Inline) -> Bool {
         guard #available(macOS 26, iOS 26, watchOS 26, tvOS 26, visionOS 26, *) else { return false }
-        // A detached task all the same: what the closure makes must not inherit the task-local values of whoever is on this thread.
+        // Detached: what the closure creates must not inherit the task-local values of the current thread's caller.
         Task.immediateDetached {
             self.owner.environment.faults.taskBegan()
             do {
@@ -175,15 +175,15 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         return true
     }
 
-    /// The start closure has returned.
+    /// The start closure returned.
     private func started(_ actor: (any Actor)?) {
         guard let actor else { return handle(.ignored) }
         state.withLock { $0.actor = actor }
         handle(.started)
     }
 
-    // These two are called one after the other and not inside each other: what is waiting in `run()` for most of its life holds
-    // no more memory than it needs.
+    // Called one after the other instead of nested, so that a task suspended in `run()`, where it spends most of its life, holds no more
+    // memory than it needs.
 
     func begin() async -> Bool {
         owner.environment.faults.taskBegan()
@@ -194,7 +194,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     func resume() async {
         var failure: (any Error)?
-        // Without an actor it has been left behind meanwhile.
+        // There is no actor if the incarnation has been abandoned in the meantime.
         if let actor, let run = body?.run {
             do { try await run(actor, ChildContext(child: self)) } catch { failure = error }
         }
@@ -222,13 +222,13 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
     }
 
-    /// Starts it. Returns whether it has a `run()` that is left to do, and is still up.
+    /// Runs the start closure. Returns whether the incarnation is still running and has a `run()`.
     private func start() async -> Bool {
         do {
             if let fault = owner.environment.faults.takeFault(key) { throw fault }
             let actor = try await body?.start(ChildContext(child: self))
             started(actor)
-            // Not when it was stopped or killed while it started: the incarnation has ended.
+            // False if it was stopped or killed while it was starting: the incarnation has ended.
             return actor != nil && body?.run != nil && state.withLock { $0.ladder.isTaskRunning }
         } catch {
             handle(.startFailed(error))
@@ -236,7 +236,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
     }
 
-    /// Decides under the lock and acts outside of it, in the order of the decisions: the first thread acts for all.
+    /// Decides under the lock and acts outside it, in the order of the decisions: the first thread acts for all.
     private func handle(_ input: ShutdownLadder.Input) {
         let now = owner.environment.clock.now
         var (actions, zombieHasEnded) = state.withLock { state -> ([ShutdownLadder.Action], Bool) in
@@ -321,10 +321,10 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
     }
 
-    /// Enters the list of zombies. False when its task has ended after all, since that was decided.
+    /// Adds the incarnation to the zombies. Returns false when its task has ended since that was decided.
     private func becomeZombie() -> Bool {
         let zombie = Zombies.Entry(path: path, process: process, type: type, since: owner.environment.clock.now)
-        // In one step with the look at the task: whoever notices that it has ended takes the entry out again.
+        // Atomic with the check of the task: whoever notices that it has ended removes the entry.
         return state.withLock { state in
             guard state.ladder.isAtWork else { return false }
             state.isAbandoned = true
@@ -333,7 +333,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
     }
 
-    /// Names are released and watchers told before the supervisor decides.
+    /// Releases names and notifies watchers before the supervisor decides.
     private func announce(_ event: SupervisorCore.Event, _ reason: ExitReason) {
         take { $0.startTimer.take() }?.cancel()
         process.finish(reason)
@@ -355,7 +355,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         task?.release()
     }
 
-    /// Takes a timer out of what few have.
+    /// Takes a timer out of the extras.
     private func take(_ timer: (inout Extras) -> SupervisionTimer?) -> SupervisionTimer? {
         state.withLock { $0.extras.update(timer) ?? nil }
     }
@@ -410,7 +410,7 @@ extension ChildProcess {
         if hangs { owner.environment.faults.hung(self) }
     }
 
-    /// Delivers everything that the hang withheld.
+    /// Delivers everything that the simulated hang withheld.
     func recover() {
         let (hang, task, stopLatch, isCancelled) = state.withLock { state in
             let extras = state.extras.value
@@ -432,7 +432,7 @@ extension ChildProcess {
 // MARK: - Heartbeats
 
 extension ChildProcess {
-    /// The child says that it is alive and well.
+    /// Records a heartbeat of the child.
     func heartbeat() {
         let now = owner.environment.clock.now
         state.withLock { state in

@@ -1,21 +1,21 @@
-/// What is kept for one child. Small, because there may be very many.
+/// The supervisor's bookkeeping for one child. Kept small, because there may be very many.
 struct ChildRecord: Sendable {
-    /// What only few children use.
+    /// State that only a few children need.
     struct Extras: Sendable {
         var delay: SupervisionTimer?
         var abandoned = 0
-        /// When the incarnation before ended.
+        /// When the previous incarnation ended.
         var downSince: Duration?
     }
 
     let specification: ChildSpecification
-    /// What its template is filled with, a ``ChildArgument``.
+    /// The argument of its template, a ``ChildArgument``.
     let argument: (any AnyObject & Sendable)?
-    /// The request that brought it, to tell it from an earlier owner of its slot.
+    /// The request that added the child, to distinguish it from an earlier owner of the slot.
     var entry: UInt64 = 0
     var incarnation: SupervisorProcess.Incarnation?
     var extras = BoxedOptional<Extras>()
-    /// Whether the metrics know of its incarnation.
+    /// Whether the incarnation is counted in the metrics.
     var isCounted = false
 
     init(_ specification: ChildSpecification, _ argument: (any AnyObject & Sendable)? = nil, entry: UInt64 = 0) {
@@ -25,7 +25,7 @@ struct ChildRecord: Sendable {
     }
 }
 
-/// By slot. As long as there have been children at a time.
+/// The records by slot. Its length is the highest number of children at one time.
 struct ChildRecords: Sendable {
     private var childRecords: [ChildRecord?] = []
 
@@ -38,7 +38,7 @@ struct ChildRecords: Sendable {
         }
     }
 
-    /// Changes what is there, if there is anything. In place, which an optional chain through the subscript would not be.
+    /// Changes the record if there is one. In place, which optional chaining through the subscript would not be.
     @discardableResult
     mutating func update<Result>(_ slot: SupervisorCore.Slot, _ body: (inout ChildRecord) -> Result) -> Result? {
         guard childRecords.indices.contains(slot) else { return nil }

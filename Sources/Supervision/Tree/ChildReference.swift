@@ -1,11 +1,10 @@
 import ConcurrencyPrimitives
 import Synchronization
 
-/// A child by its place in the tree: stays valid across restarts, and is resolved at each use.
+/// A child by its position in the tree: it stays valid across restarts, and is resolved at each use.
 ///
-/// A call through it runs on the incarnation that is alive at that moment, and never returns the result of one that died
-/// meanwhile. A direct reference to the actor bypasses all this: a call that is suspended in a killed actor would return
-/// success. Keep references, not actors.
+/// A call runs on the incarnation that is alive at that moment, and never returns the result of an incarnation that died in the meantime. A
+/// direct reference to the actor bypasses this: a call suspended in a killed actor would return success. Keep references, not actors.
 public struct ChildReference<A: Actor>: Sendable {
     let address: Address
 
@@ -20,16 +19,16 @@ public struct ChildReference<A: Actor>: Sendable {
 
     /// Runs `body` on the current incarnation.
     ///
-    /// Liveness is checked on the actor right before the body and again after it. The caller is released as soon as the
-    /// incarnation ends, the deadline passes or the calling task is cancelled, not only when the body ends; the body's task is
-    /// then cancelled and its result dropped.
+    /// The incarnation is checked for liveness on the actor right before and again after the body. The call returns as soon as the
+    /// incarnation ends, the deadline passes or the calling task is cancelled, even while the body is running; the body's task is then
+    /// cancelled and its result dropped.
     ///
     /// - Parameters:
-    ///   - timeout: The deadline, for waiting and body together; OTP's default of five seconds.
-    ///   - whileRestarting: What to do while there is no incarnation because the child is being started again.
-    ///   - body: What to do, on the actor. It is called at most once.
+    ///   - timeout: The time limit for waiting and the body together; five seconds by default, as in OTP.
+    ///   - whileRestarting: What to do while the child is being restarted and has no incarnation.
+    ///   - body: The work, which runs on the actor. It is called at most once.
     /// - Throws: ``CallError``, `CancellationError`, or what the body throws. With ``WhileRestarting/wait``,
-    ///   ``CallError/restarting(child:)`` when the deadline has passed and no incarnation had come up.
+    ///   ``CallError/restarting(child:)`` when no incarnation started before the deadline.
     public func call<R: Sendable>(
         timeout: Duration = .seconds(5),
         whileRestarting: WhileRestarting = .fail,
@@ -62,8 +61,8 @@ public struct ChildReference<A: Actor>: Sendable {
         }
     }
 
-    /// Runs `body` on one incarnation. `timeout` is what the caller had asked for, `left` what remains of it. `isLeased` tells
-    /// whether a process that may be ended as idle is kept from that already.
+    /// Runs `body` on one incarnation. `timeout` is the caller's timeout, `left` what remains of it. `isLeased` is true when the process is
+    /// already protected from being ended as idle.
     func attempt<R: Sendable>(
         _ child: ChildProcess,
         timeout: Duration,
@@ -71,15 +70,15 @@ public struct ChildReference<A: Actor>: Sendable {
         isLeased: Bool = false,
         _ body: @escaping @Sendable (isolated A) async throws -> R
     ) async throws -> CallAttempt<R> {
-        // It has ended since it was found: whoever waits for the next incarnation looks again.
+        // It has ended since the lookup: the caller looks up the next incarnation if it waits.
         guard let current = child.actor else { return .ended(.restarting(child: path), hasBegun: false) }
         let actor = try cast(current)
         let process = child.process
         let address = address
         let release = isLeased ? nil : child.owner.specification.keyed?.table.lease(child.entry)
         let race = CallRace<R>()
-        // The race cancels it when something else was first. Nobody waits for it then: its process is not its own any more, or
-        // whoever called has given up, and what it returns goes nowhere.
+        // The race cancels this task when it is decided otherwise. Nobody waits for it then: its process has ended or the caller has given
+        // up, and its result is dropped.
         race.task = Task {
             do {
                 let result = try await ChildReference.enter(actor, process, address, race, body)
@@ -100,7 +99,7 @@ public struct ChildReference<A: Actor>: Sendable {
         return await race.value()
     }
 
-    /// The actor of the current incarnation, without a hop. For modules that check liveness themselves.
+    /// The actor of the current incarnation, without an actor hop. For modules that check liveness themselves.
     package func resolve() throws(CallError) -> A {
         guard let actor = try address.child().actor else { throw .restarting(child: path) }
         return try cast(actor)
@@ -128,18 +127,18 @@ public struct ChildReference<A: Actor>: Sendable {
     }
 }
 
-/// What a call does while the child that it is for is being started again.
+/// What a call does while its child is being restarted.
 public enum WhileRestarting: Sendable, Hashable {
-    /// Fail at once with ``CallError/restarting(child:)``, for whoever wants to know.
+    /// Fail immediately with ``CallError/restarting(child:)``.
     case fail
-    /// Wait for the next incarnation, within the call's timeout. A call whose body has begun is never repeated.
+    /// Wait for the next incarnation, within the call's timeout. A call whose body has begun is never retried.
     case wait
 }
 
-/// What one attempt at a call came to.
+/// The outcome of one attempt at a call.
 enum CallAttempt<R: Sendable>: Sendable {
     case result(Result<R, any Error>)
-    /// The incarnation ended first. `hasBegun` tells whether the body has.
+    /// The incarnation ended first. `hasBegun` is true if the body had begun.
     case ended(CallError, hasBegun: Bool)
 
     func get() throws -> R {
@@ -150,7 +149,7 @@ enum CallAttempt<R: Sendable>: Sendable {
     }
 }
 
-/// The first of: the result, the exit, the deadline, the cancellation.
+/// Decides a call by the first of its result, the exit, the deadline and the cancellation.
 private final class CallRace<R: Sendable>: Sendable {
     private struct State {
         var outcome: CallAttempt<R>?
@@ -172,7 +171,7 @@ private final class CallRace<R: Sendable>: Sendable {
         }
     }
 
-    /// The body is about to run. False when the race is over.
+    /// Records that the body is about to run. False when the race is over.
     func begin() -> Bool {
         state.withLock { state in
             guard state.outcome == nil else { return false }

@@ -1,19 +1,19 @@
-/// The description of a child, from which every incarnation of it is made. It does not change, and all incarnations share it.
+/// The description of a child, immutable and shared by all its incarnations.
 final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
     // Sendable: it adds one immutable `Sendable` property.
     enum Kind: Sendable {
         case actor(Body)
-        /// Apart, so that a child that is no supervisor is not as large as the description of one.
+        /// Indirect, so that a child that is not a supervisor does not take the size of a supervisor's description.
         indirect case supervisor(SupervisorSpecification)
     }
 
-    /// How an incarnation is made.
+    /// How an incarnation is started.
     enum Start: Sendable {
         typealias Inline = @Sendable (ChildContext) throws -> (any Actor)?
 
-        /// In a task of its own.
+        /// In its own task.
         case inTask(@Sendable (ChildContext) async throws -> (any Actor)?)
-        /// On the thread of whoever brings the news that it is to be started.
+        /// On the thread that triggers the start.
         case inline(Inline)
 
         func callAsFunction(_ context: ChildContext) async throws -> (any Actor)? {
@@ -24,7 +24,7 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
         }
     }
 
-    /// The child's actor without its type: what the supervisor needs to do with it.
+    /// The type-erased actor of a child.
     struct Body: Sendable {
         typealias Run = @Sendable (any Actor, ChildContext) async throws -> Void
 
@@ -47,7 +47,7 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
             )
         }
 
-        /// The same with another start closure.
+        /// A copy with another start closure.
         func starting(_ start: @escaping @Sendable (ChildContext) async throws -> (any Actor)?) -> Body {
             var body = self
             body.start = .inTask(start)
@@ -71,13 +71,13 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
         super.init(id: id, policy: policy)
     }
 
-    /// The same with another body.
+    /// A copy with another body.
     func replacing(_ body: Body) -> ChildSpecification {
         ChildSpecification(id: id, policy: policy, kind: .actor(body))
     }
 
-    /// What is wrong with this specification under this supervisor, if anything; a supervisor's own children are looked at by
-    /// ``SupervisorSpecification/problem``.
+    /// The first problem with this specification under this supervisor, `nil` if it is valid; ``SupervisorSpecification/problem`` checks a
+    /// supervisor's own children.
     func problem(under supervisor: SupervisorSpecification) -> String? {
         if let problem { return problem }
         guard isSignificant, !supervisor.autoShutdown.observesChildren else { return nil }
@@ -85,14 +85,14 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
             + "give it an autoShutdown or make the child not significant"
     }
 
-    /// The same, and what is wrong with its descendants.
+    /// The same, including its descendants.
     func problemInTree(under supervisor: SupervisorSpecification) -> String? {
         if let problem = problem(under: supervisor) { return problem }
         if case .supervisor(let specification) = kind { return specification.problem }
         return nil
     }
 
-    /// What is wrong with this specification, if anything.
+    /// The first problem with this specification, `nil` if it is valid.
     private var problem: String? {
         if id.isEmpty { return "a child's id must not be empty" }
         if id.utf8.contains(UInt8(ascii: "/")) { return "a child's id must not contain '/', but is '\(id)'" }

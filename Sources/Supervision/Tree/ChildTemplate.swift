@@ -1,21 +1,21 @@
 import ServiceLifecycle
 
-/// What the children of one kind have in common: OTP's `simple_one_for_one`, for any dynamic supervisor.
+/// The common part of similar children: OTP's `simple_one_for_one`, for any dynamic supervisor.
 ///
 ///     let session = ChildTemplate("session", restart: .temporary) { (user: User, context) in Session(user, context) }
 ///     let reference = try await sessions.startChild(session, with: user)
 ///
-/// One description serves all of them; of each child only its argument is kept, which every incarnation of it gets again.
+/// All children share one description; per child only its argument is stored, and passed to every incarnation.
 public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
     let specification: ChildSpecification
 
-    /// A template of any actor.
+    /// Creates a template from any actor.
     ///
     /// - Parameters:
     ///   - id: A label for paths and logs, not empty, without `/`.
-    ///   - restart: When a child is started again.
-    ///   - options: How it is stopped, restarted and watched.
-    ///   - start: Makes an incarnation of the child with this argument. Returning `nil` is OTP's `ignore`; throwing fails the start.
+    ///   - restart: When a child is restarted.
+    ///   - options: How a child is stopped, restarted and monitored.
+    ///   - start: Creates an incarnation of the child with this argument. Returning `nil` is OTP's `ignore`; throwing fails the start.
     public init(
         _ id: String,
         restart: Restart = .permanent,
@@ -26,7 +26,7 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
             Child(id, restart: restart, options: options, start: ChildArgument.filling(start)).specification
     }
 
-    /// A template of a ``Worker``. The parameters are those of the initializer for any actor.
+    /// Creates a template from a ``Worker``. The parameters are those of the initializer for any actor.
     public init(
         _ id: String,
         restart: Restart = .permanent,
@@ -37,7 +37,7 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
             Child(id, restart: restart, options: options, start: ChildArgument.filling(start)).specification
     }
 
-    /// A template of a `Service` of swift-service-lifecycle. The parameters are those of the initializer for any actor.
+    /// Creates a template from a `Service` of swift-service-lifecycle. The parameters are those of the initializer for any actor.
     public init(
         _ id: String,
         restart: Restart = .permanent,
@@ -48,7 +48,7 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
             Child(id, restart: restart, options: options, start: ChildArgument.filling(start)).specification
     }
 
-    /// A child that is both a worker and a service is run as the worker.
+    /// Creates a template from a worker that is also a service; it runs as a worker.
     public init(
         _ id: String,
         restart: Restart = .permanent,
@@ -73,7 +73,7 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
         return ChildTemplate(specification: child.specification)
     }
 
-    /// A worker starts in the task of its run().
+    /// Not available: a worker starts in the task of its `run()`.
     @available(*, unavailable, message: "a worker starts in the task of its run(): use ChildTemplate(_:start:)")
     public static func inline(
         _ id: String,
@@ -84,7 +84,7 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
         ChildTemplate(id, restart: restart, options: options, start: start)
     }
 
-    /// A service starts in the task in which it runs.
+    /// Not available: a service starts in the task in which it runs.
     @available(*, unavailable, message: "a service starts in the task in which it runs: use ChildTemplate(_:start:)")
     public static func inline(
         _ id: String,
@@ -100,7 +100,7 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
     }
 }
 
-/// What a template is filled with for one child.
+/// The argument of one child of a template.
 final class ChildArgument<Value: Sendable>: Sendable {
     let value: Value
 

@@ -8,7 +8,7 @@ import Glibc
 import Musl
 #endif
 
-/// The one place where this library ends the OS process: a child that asked for it with ``OnUnstoppable/crashProcess``.
+/// Ends the OS process for a child with ``OnUnstoppable/crashProcess``: the only place in this library that does.
 enum CrashReport {
     static func endProcess(because error: SupervisionError, in supervisor: SupervisorProcess) -> Never {
         var root = supervisor

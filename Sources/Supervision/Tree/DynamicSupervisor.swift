@@ -2,7 +2,7 @@ import ConcurrencyPrimitives
 import Logging
 import ServiceLifecycle
 
-/// Supervises children that come and go at run time: Elixir's `DynamicSupervisor`.
+/// Supervises children that are started and stopped at run time: Elixir's `DynamicSupervisor`.
 ///
 ///     Supervisor("app") {
 ///         DynamicSupervisor("sessions", maximumChildren: 10_000)
@@ -10,25 +10,25 @@ import ServiceLifecycle
 ///     let sessions = try supervisor.dynamicSupervisor("sessions")
 ///     let session = try await sessions.startChild(Child("session") { context in Session(context) }, as: Session.self)
 ///
-/// Its children have no order and no ids. They are started, restarted and stopped side by side: a start that takes long holds
-/// up nobody, and stopping takes as long as the slowest child, not as the sum. A temporary child that has ended leaves nothing
-/// behind. Like ``Supervisor`` it is live at the top of a tree and a description inside another's builder.
+/// Its children have no order and no unique ids. They are started, restarted and stopped concurrently: a slow start delays no other child,
+/// and a shutdown takes as long as the slowest child. A temporary child that has ended leaves nothing behind. Like ``Supervisor`` it runs
+/// at the top of a tree, and is a description inside another supervisor's builder.
 public final class DynamicSupervisor: Service, Sendable {
     let root: Supervisor
 
     /// Describes a dynamic supervisor, which starts without children.
     ///
     /// - Parameters:
-    ///   - name: Its id among its siblings, and the first part of its children's paths. Not empty, without `/`.
-    ///   - maximumChildren: How many children there may be at once, those that are being restarted included; `nil` for any number.
-    ///   - intensity: How many restarts are allowed within a period, over all children.
-    ///   - whenExceeded: What happens when there are more.
-    ///   - restart: As a child: when its parent starts it again.
-    ///   - shutdown: As a child: how its parent stops it. The default gives its children all the time they need.
+    ///   - name: Its id among its siblings, and the first component of its children's paths. Not empty, without `/`.
+    ///   - maximumChildren: The maximum number of children, including those that are being restarted; `nil` for no limit.
+    ///   - intensity: How many restarts are allowed within a period, counted over all children.
+    ///   - whenExceeded: What happens when the intensity is exceeded.
+    ///   - restart: As a child: when its parent restarts it.
+    ///   - shutdown: As a child: how its parent stops it. By default its children have unlimited time.
     ///   - significant: As a child: whether its end counts for its parent's `autoShutdown`.
-    ///   - backoff: As a child: how long its parent waits before starting it again.
-    ///   - logger: For the whole tree, used at the root; by default one with the label `supervision`.
-    ///   - clock: For the whole tree, used at the root.
+    ///   - backoff: As a child: how long its parent waits before it restarts it.
+    ///   - logger: The logger of the whole tree, used at the root; by default one with the label `supervision`.
+    ///   - clock: The clock of the whole tree, used at the root.
     public init(
         _ name: String,
         maximumChildren: Int? = nil,
@@ -59,28 +59,28 @@ public final class DynamicSupervisor: Service, Sendable {
         )
     }
 
-    /// Starts it, without children.
+    /// Starts the supervisor, without children.
     public func start() async throws { try await root.start() }
 
-    /// Stops all children side by side, and returns when they have ended.
+    /// Stops all children concurrently, and returns when they have ended.
     public func stop() async { await root.stop() }
 
-    /// Runs it until it ends, as ``Supervisor/run()``.
+    /// Runs the supervisor until it ends, like ``Supervisor/run()``.
     public func run() async throws { try await root.run() }
 
-    /// The tree as it is now.
+    /// A snapshot of the tree.
     public func tree() -> SupervisionTree { root.tree() }
 
-    /// What happens to the children from now on.
+    /// The events of the children from now on.
     public var events: SupervisionEvents { root.events }
 
-    /// The stable reference through which children are started.
+    /// A stable reference for starting children.
     public var reference: DynamicSupervisorReference {
         DynamicSupervisorReference(address: Address(anchor: .root(root), names: []))
     }
 }
 
-/// A dynamic supervisor by its place in the tree: stays valid across restarts, and is resolved at each use.
+/// A dynamic supervisor by its position in the tree: it stays valid across restarts, and is resolved at each use.
 public struct DynamicSupervisorReference: Sendable {
     let address: Address
 
@@ -89,15 +89,15 @@ public struct DynamicSupervisorReference: Sendable {
 
     /// Starts a child and returns a stable reference to it, or `nil` when the start closure returned `nil`.
     ///
-    /// Waits until the child's start closure has returned; other starts go on meanwhile. When the calling task is cancelled
-    /// the child is not: terminate it when nobody wants it any more.
+    /// Waits until the child's start closure has returned, concurrently with other starts. Cancelling the calling task does not stop the
+    /// child: terminate it if it is not needed.
     ///
     /// - Parameters:
-    ///   - child: Its specification; the id is a label for paths and logs and need not be unique. A permanent or transient
-    ///     child keeps its reference when it is restarted, and gets a new pid.
+    ///   - child: Its specification; the id is a label for paths and logs and need not be unique. The reference of a permanent or transient
+    ///     child stays valid across restarts; the pid changes.
     ///   - type: The type of its actor.
-    /// - Throws: ``AdministrationError``: ``AdministrationError/tooManyChildren(supervisor:)`` at the limit,
-    ///   ``AdministrationError/startFailed(child:_:)`` when the start closure threw, and the child is forgotten.
+    /// - Throws: ``AdministrationError``: ``AdministrationError/tooManyChildren(supervisor:)`` at the limit;
+    ///   ``AdministrationError/startFailed(child:_:)`` when the start closure threw, and the child is removed.
     public func startChild<A: Actor>(
         _ child: Child,
         as type: A.Type = A.self
@@ -107,8 +107,7 @@ public struct DynamicSupervisorReference: Sendable {
 
     /// Starts a child of a template and returns a stable reference to it, or `nil` when the start closure returned `nil`.
     ///
-    /// The same as with a ``Child``; what all children of the template have in common is kept once for all of them, and only
-    /// `argument` for each.
+    /// As with a ``Child``, but the common part of the template's children is stored once, and only `argument` per child.
     public func startChild<Argument, A: Actor>(
         _ template: ChildTemplate<Argument, A>,
         with argument: Argument
@@ -123,19 +122,19 @@ public struct DynamicSupervisorReference: Sendable {
         try await start(child.specification).1?.pid
     }
 
-    /// Stops the child that has (or, while it is being restarted, had) this pid, and does not restart it.
+    /// Stops the child that has this pid (or had it before a restart that is under way), and does not restart it.
     ///
-    /// - Throws: ``AdministrationError/notFound(child:)`` when it is no child of this supervisor, or has ended for good.
+    /// - Throws: ``AdministrationError/notFound(child:)`` when this is not a child of this supervisor, or it has ended for good.
     public func terminateChild(_ pid: Pid) async throws(AdministrationError) {
         try await SupervisorReference(process: try resolve()).terminateChild(pid)
     }
 
-    /// The children, in no order. Answers at once.
+    /// The children, in no order. Returns immediately.
     public func whichChildren() throws(AdministrationError) -> [ChildInfo] {
         SupervisorReference(process: try resolve()).whichChildren()
     }
 
-    /// How many children there are. Answers at once.
+    /// The number of children. Returns immediately.
     public func countChildren() throws(AdministrationError) -> ChildCounts {
         SupervisorReference(process: try resolve()).countChildren()
     }
@@ -168,7 +167,7 @@ public struct DynamicSupervisorReference: Sendable {
 }
 
 extension Supervisor {
-    /// A dynamic supervisor in this tree, as a stable reference.
+    /// A stable reference to a dynamic supervisor in this tree.
     ///
     /// - Throws: ``CallError/noProcess(child:)`` when the tree has no such child.
     public func dynamicSupervisor(_ path: String...) throws(CallError) -> DynamicSupervisorReference {
@@ -179,14 +178,14 @@ extension Supervisor {
 }
 
 extension SupervisorReference {
-    /// A dynamic supervisor below this one, as a stable reference.
+    /// A stable reference to a dynamic supervisor below this one.
     public func dynamicSupervisor(_ path: String...) -> DynamicSupervisorReference {
         DynamicSupervisorReference(address: Address(anchor: .supervisor(process), names: path))
     }
 }
 
 extension ChildrenBuilder {
-    /// A nested dynamic supervisor: the description only, made anew for every incarnation.
+    /// A nested dynamic supervisor. Only its description is used, for a new instance at every start.
     public static func buildExpression(_ supervisor: DynamicSupervisor) -> [Child] {
         [supervisor.root.asChild()]
     }

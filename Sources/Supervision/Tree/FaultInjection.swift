@@ -1,15 +1,15 @@
 import Synchronization
 
-/// The failure of a start that a test made fail.
+/// The error of a start that a test made fail.
 package struct InjectedFault: Error, CustomStringConvertible {
     package init() {}
 
     package var description: String { "a fault injected by a test" }
 }
 
-/// What a test does to the processes of one tree, and what is counted for it: see the product `SupervisionTesting`.
+/// The faults that a test injects into one tree, and the counts for its assertions: see the product `SupervisionTesting`.
 ///
-/// While nothing is injected it costs one load at each start, and a few additions in the life of a process.
+/// Without injected faults it costs one atomic load per start, and a few additions in the life of a process.
 package final class FaultInjection: Sendable {
     private struct State {
         var failing: [String: Int] = [:]
@@ -25,18 +25,18 @@ package final class FaultInjection: Sendable {
     private let livingProcesses = Atomic<Int>(0)
     private let progressCount = Atomic<Int>(0)
 
-    /// From here on abandoned incarnations are remembered.
+    /// Starts to record abandoned incarnations.
     package func arm() {
         isArmed.store(true, ordering: .releasing)
     }
 
-    /// How many tasks that the library started for this tree have not ended.
+    /// The number of running tasks that the library started for this tree.
     package var tasks: Int { runningTasks.load(ordering: .acquiring) }
 
-    /// How many incarnations of children have not ended, or been abandoned.
+    /// The number of incarnations of children that have neither ended nor been abandoned.
     package var processes: Int { livingProcesses.load(ordering: .acquiring) }
 
-    /// Grows whenever the tree gets on: a task or a process of it began or ended.
+    /// Increases whenever a task or a process of the tree begins or ends.
     package var progress: Int { progressCount.load(ordering: .relaxed) }
 
     func taskBegan() {
@@ -61,7 +61,7 @@ package final class FaultInjection: Sendable {
 
     // MARK: - Starts that fail
 
-    /// The next `times` starts of the process with this key fail before its start closure is called.
+    /// Makes the next `times` starts of the process with this key fail before its start closure is called.
     package func failStarts(of key: String, times: Int) {
         arm()
         state.withLock { state in
@@ -70,12 +70,12 @@ package final class FaultInjection: Sendable {
         }
     }
 
-    /// Starts succeed again.
+    /// Lets the starts of the process with this key succeed again.
     package func stopFailing(_ key: String) {
         state.withLock { _ = $0.failing.removeValue(forKey: key) }
     }
 
-    /// How many starts have failed since ``failStarts(of:times:)``.
+    /// The number of starts that have failed since ``failStarts(of:times:)``.
     package func failedStarts(of key: String) -> Int { state.withLock { $0.failed[key] ?? 0 } }
 
     func takeFault(_ key: @autoclosure () -> String) -> InjectedFault? {
@@ -96,7 +96,7 @@ package final class FaultInjection: Sendable {
         state.withLock { $0.hung.append(child) }
     }
 
-    /// Ends what was made to hang: it hears of the stop and the cancellation that were kept from it.
+    /// Ends all simulated hangs: the processes receive the stop and the cancellation that were withheld.
     package func releaseHung() {
         let hung = state.withLock { state in
             defer { state.hung = [] }
@@ -115,10 +115,10 @@ package final class FaultInjection: Sendable {
         }
     }
 
-    /// How many incarnations have been abandoned so far although nobody made them hang.
+    /// The number of incarnations that have been abandoned without a simulated hang.
     package var stubborn: Int { state.withLock { $0.stubborn } }
 
-    /// The keys of the incarnations that were abandoned since the last call although nobody made them hang.
+    /// The keys of the incarnations that were abandoned without a simulated hang since the last call.
     package func takeAbandoned() -> [String] {
         state.withLock { state in
             defer { state.abandoned = [] }
@@ -128,7 +128,7 @@ package final class FaultInjection: Sendable {
 }
 
 extension SupervisorProcess {
-    /// The place in the tree, the same for all incarnations.
+    /// The position in the tree, the same for all incarnations.
     var key: String {
         guard let link else { return specification.name }
         return link.owner.key(of: specification.name, link.slot)
@@ -150,18 +150,18 @@ extension Pid {
         process.send(.finish)
     }
 
-    /// Makes a worker deaf: it hears of no stop and no cancellation, and its end is withheld, so that whoever stops it has to
-    /// abandon it. Nothing is blocked. Of a supervisor, every worker below it.
+    /// Simulates a worker that hangs: it sees neither stop nor cancellation, and its exit is withheld, so that its supervisor has to
+    /// abandon it. No thread is blocked. For a supervisor, applies to every worker below it.
     package func hang() {
         process.send(.hang)
     }
 }
 
 extension Supervisor {
-    /// What can be injected into the running tree, `nil` when it is not running. It outlives the tree.
+    /// The fault injection of the running tree, `nil` when it is not running. It outlives the tree.
     package var faults: FaultInjection? { current?.environment.faults }
 
-    /// The incarnations that were left behind and still run, also after the tree has ended.
+    /// The abandoned incarnations that are still running, even after the tree has ended.
     package var zombies: (@Sendable () -> [AbandonedChild])? {
         guard let environment = current?.environment else { return nil }
         return { environment.zombies.list(at: environment.clock.now) }

@@ -1,4 +1,4 @@
-/// Whether a process lives and is ready: what the probes of whatever runs it ask for.
+/// Whether a process is live and ready: the answers to the probes of an orchestrator.
 ///
 ///     let health = Health(of: pool, rpc, receiver)
 ///     health.isLive      // false: start the process again
@@ -12,20 +12,20 @@
 /// | stopping, or stopped on purpose | yes: it must not be killed while it drains | no |
 /// | a tree gave up, or could not start | no | no |
 ///
-/// Looking asks no process and waits for nothing, so a probe is answered however busy the process is. Nothing in it is a credential.
+/// Reading it asks no process and waits for nothing, so a probe is answered however busy the process is. It contains no credentials.
 public struct Health: Sendable, Hashable, Codable {
-    /// How one part of the process is.
+    /// The health of one part of the process.
     public struct Part: Sendable, Hashable, Codable {
-        /// What it is called.
+        /// The part's name.
         public var name: String
-        /// Whether it lives. What does not live does not come back by itself.
+        /// Whether the part is alive. A dead part does not come back by itself.
         public var isLive: Bool
-        /// Whether it does its work.
+        /// Whether the part does its work.
         public var isReady: Bool
-        /// Why it does not live, or is not ready; `nil` when all is well.
+        /// Why the part is dead or not ready; `nil` when it is ready.
         public var why: String?
 
-        /// A part.
+        /// Creates a part.
         public init(_ name: String, isLive: Bool = true, isReady: Bool, why: String? = nil) {
             self.name = name
             self.isLive = isLive
@@ -33,65 +33,65 @@ public struct Health: Sendable, Hashable, Codable {
             self.why = why
         }
 
-        /// One that works.
+        /// A part that works.
         public static func ready(_ name: String) -> Part { Part(name, isReady: true) }
 
-        /// One that lives and does not work at present.
+        /// A part that is alive but does not work at present.
         public static func notReady(_ name: String, why: String) -> Part { Part(name, isReady: false, why: why) }
 
-        /// One that does not come back by itself.
+        /// A part that does not come back by itself.
         public static func dead(_ name: String, why: String) -> Part {
             Part(name, isLive: false, isReady: false, why: why)
         }
     }
 
-    /// The parts that were asked, in their order.
+    /// The parts, in the order in which they were passed.
     public var parts: [Part]
 
-    /// The health of these parts now.
+    /// The current health of these parts.
     public init(of parts: any HealthReporting...) {
         self.init(parts.map(\.health))
     }
 
-    /// The health of these parts now.
+    /// The current health of these parts.
     public init(of parts: [any HealthReporting]) {
         self.init(parts.map(\.health))
     }
 
-    /// A health of these parts.
+    /// Creates a health from these parts.
     public init(_ parts: [Part]) {
         self.parts = parts
     }
 
-    /// Whether every part lives.
+    /// Whether every part is alive.
     public var isLive: Bool { parts.allSatisfy(\.isLive) }
 
-    /// Whether every part lives and does its work.
+    /// Whether every part is alive and ready.
     public var isReady: Bool { parts.allSatisfy { $0.isLive && $0.isReady } }
 
-    /// A line for each part that is not ready: its name and why.
+    /// The name and the reason of each part that is not ready, one line each.
     public var whyNot: [String] {
         parts.filter { !$0.isReady }.map { "\($0.name): \($0.why ?? "not ready")" }
     }
 }
 
 extension Health: CustomStringConvertible {
-    /// "ready", or why it is not.
+    /// "ready", or the reasons why not.
     public var description: String {
         if isReady { return "ready" }
         return (isLive ? "not ready: " : "not live: ") + whyNot.joined(separator: "; ")
     }
 }
 
-/// Something whose health can be asked for, without waiting.
+/// Something that reports its health without waiting.
 public protocol HealthReporting: Sendable {
-    /// How it is now.
+    /// The current health.
     var health: Health.Part { get }
 }
 
 extension Supervisor: HealthReporting {
-    /// How the tree is, when this is its root: ready from the moment in which all its children are up until it is to end. In another
-    /// supervisor's tree, ask the root.
+    /// The health of the tree, if this is its root: ready from the moment all its children are running until it begins to shut down. For a
+    /// supervisor inside another tree, ask the root.
     public var health: Health.Part {
         let name = specification.name
         guard let current else {
@@ -104,7 +104,7 @@ extension Supervisor: HealthReporting {
 }
 
 extension ChildReference: HealthReporting where A: HealthReporting {
-    /// How the child is; not ready while there is none.
+    /// The health of the child; not ready while it has no running incarnation.
     public var health: Health.Part {
         do {
             return try resolve().health

@@ -1,52 +1,52 @@
 import ConcurrencyPrimitives
 
-/// What one partition of a ``KeyedSupervisor`` decides, as a value: which key has a process, who waits for one, and which
-/// process may end because nobody uses it.
+/// The decisions of one partition of a ``KeyedSupervisor``, as a value: which key has a process, which calls wait for one, and which idle
+/// process may be ended.
 ///
 ///     a call        place?      start        started           leases 0 ... idleTimeout       ended
 ///     ----> queued -----> starting -----> running --------------------------------> stopping ------> gone, or
 ///             |              |             | the calls that waited get a lease          |            starting again
 ///             refused        failed        every further call takes one at once         calls wait   when calls wait
 ///
-/// A *lease* stands for one call that is under way or about to begin. A process with a lease is never chosen to end. It has no
-/// clock, no lock and no process: ``KeyedPartition`` is the shell around it.
+/// A *lease* stands for one call that is under way or about to begin. A process with a lease is never chosen to be ended. The core has no
+/// clock, lock or process: ``KeyedPartition`` is the shell around it.
 struct KeyedCore<Key: Hashable & Sendable>: Sendable {
     typealias Slot = Int
-    /// A call that waits.
+    /// A waiting call.
     typealias Waiter = UInt64
 
-    /// The process of a key, as the dynamic supervisor below knows it, whatever its incarnation.
+    /// The process of a key, as the dynamic supervisor below knows it, across restarts.
     struct Child: Sendable, Hashable {
         var slot: SupervisorCore.Slot
         var entry: UInt64
     }
 
-    /// One stay of a key in the table. A later stay in the same slot has another serial.
+    /// One period of a key in the table. A later entry in the same slot has another serial.
     struct Ticket: Sendable, Hashable {
         var slot: Slot
         var serial: UInt64
     }
 
-    /// The right to call a process. It has to be given back.
+    /// The right to call a process. It has to be released.
     struct Lease: Sendable, Hashable {
         var ticket: Ticket
         var child: Child
     }
 
-    /// What a call that asked for a process is told at once.
+    /// The immediate answer to a call that asked for a process.
     enum Answer: Sendable, Hashable {
         case lease(Lease)
-        /// One ``Action/resume(_:_:)`` will follow.
+        /// The call has to wait for one ``Action/resume(_:_:)``.
         case wait(Waiter)
         /// The supervisor is not running.
         case closed
     }
 
-    /// What a call that waited is told.
+    /// The outcome for a call that waited.
     enum Outcome: Sendable {
         case lease(Lease)
         case failed(Failure)
-        /// The process that was to be stopped has ended.
+        /// The process that had to be stopped has ended.
         case ended
     }
 
@@ -55,9 +55,9 @@ struct KeyedCore<Key: Hashable & Sendable>: Sendable {
         case startFailed(ExitReason)
         /// The start closure returned `nil`.
         case ignored
-        /// There are as many processes as there may be, and none of them can be ended.
+        /// The limit of processes is reached, and none of them can be ended.
         case tooMany
-        /// The supervisor is ending.
+        /// The supervisor is shutting down.
         case closed
     }
 
@@ -66,9 +66,9 @@ struct KeyedCore<Key: Hashable & Sendable>: Sendable {
         case admit(Ticket)
         case start(Ticket, Key)
         case stop(Child)
-        /// A process is about to end, and with it its place becomes free.
+        /// A process is about to end, which will free its place.
         case announceLeaving
-        /// A place is free. It had been announced or not.
+        /// A place is free. `wasLeaving`: whether that had been announced.
         case freePlace(wasLeaving: Bool)
         case resume(Waiter, Outcome)
         /// Call ``timerFired(at:_:)`` after this time.
@@ -90,7 +90,7 @@ struct KeyedCore<Key: Hashable & Sendable>: Sendable {
         var waiters: [Waiter] = []
         /// Callers of `stop` that wait for the end.
         var stoppers: [Waiter] = []
-        /// To be ended after the calls that are under way, whether who asked for it still waits or not.
+        /// Whether to end the process after the calls that are under way, even if the caller of `stop` no longer waits.
         var isToEnd = false
         var idleSince = Duration.zero
         var lastUse: UInt64 = 0
@@ -99,7 +99,7 @@ struct KeyedCore<Key: Hashable & Sendable>: Sendable {
         var isIdle = false
     }
 
-    /// After how long without a call a process is ended; `nil` for never.
+    /// How long a process may be idle before it is ended; `nil` for no limit.
     let idleTimeout: Duration?
     /// Whether processes need a place before they start.
     let isBounded: Bool
@@ -108,7 +108,7 @@ struct KeyedCore<Key: Hashable & Sendable>: Sendable {
     private var free: [Slot] = []
     private var slots: [Key: Slot] = [:]
     private var slotsOfChildren: [UInt64: Slot] = [:]
-    /// The idle processes, the one whose last call ended first at the head.
+    /// The list of idle processes, the one that has been idle longest at the head.
     private var firstIdle: Slot?
     private var lastIdle: Slot?
     private var hasTimer = false
@@ -120,7 +120,7 @@ struct KeyedCore<Key: Hashable & Sendable>: Sendable {
         self.isBounded = isBounded
     }
 
-    /// Every key that has a process, or is about to.
+    /// Every key that has a process or is getting one.
     var keys: [Key] {
         entries.compactMap { entry in
             guard let entry else { return nil }
@@ -140,7 +140,7 @@ struct KeyedCore<Key: Hashable & Sendable>: Sendable {
         }
     }
 
-    /// Whether the process of a key is ending, or ends after the calls that are under way.
+    /// Whether the process of a key is ending, or will end after the calls that are under way.
     func isEnding(_ key: Key) -> Bool {
         guard let slot = slots[key], let entry = entries[slot] else { return false }
         if case .stopping = entry.status { return true }
@@ -155,7 +155,7 @@ struct KeyedCore<Key: Hashable & Sendable>: Sendable {
 // MARK: - Calls
 
 extension KeyedCore {
-    /// A call wants the process of a key.
+    /// Requests the process of a key for a call.
     mutating func call(_ key: Key, _ actions: inout [Action]) -> Answer {
         guard isOpen else { return .closed }
         guard let slot = slots[key] else {
@@ -169,16 +169,15 @@ extension KeyedCore {
         return .wait(waiter)
     }
 
-    /// A lease on a process that is already known, for a call that does not come by its key. `nil` when it is about to end.
+    /// A lease on a known process, for a call that does not use its key. `nil` when the process is about to end.
     mutating func lease(on entry: UInt64) -> Lease? {
         guard let slot = slotsOfChildren[entry] else { return nil }
         return takeLease(slot)
     }
 
-    /// The process of a key for whoever does not call it: found, and used at this moment. `nil` when there is none, or it is
-    /// about to end.
+    /// The process of a key, for a use that is not a call; resets its idle time. `nil` when there is none, or it is about to end.
     mutating func touch(_ key: Key, at now: Duration, use: UInt64, _ actions: inout [Action]) -> Child? {
-        // Not the whole entry, whose copy would retain all that it holds.
+        // Reads only the status: a copy of the whole entry would retain everything in it.
         guard isOpen, let slot = slots[key], case .running(let child)? = entries[slot]?.status,
             entries[slot]?.isToEnd == false
         else { return nil }
@@ -186,7 +185,7 @@ extension KeyedCore {
         return child
     }
 
-    /// The call that had the lease has ended.
+    /// Releases the lease when its call has ended.
     mutating func release(_ lease: Lease, at now: Duration, use: UInt64, _ actions: inout [Action]) {
         guard isCurrent(lease.ticket) else { return }
         let slot = lease.ticket.slot
@@ -194,7 +193,7 @@ extension KeyedCore {
         becomeIdle(slot, at: now, use: use, &actions)
     }
 
-    /// Somebody does not wait for this key any more. False when it has been answered already.
+    /// Removes a caller that no longer waits for this key. False when it has already been answered.
     mutating func giveUp(_ waiter: Waiter, of key: Key) -> Bool {
         guard let slot = slots[key] else { return false }
         if let index = entries[slot]?.waiters.firstIndex(of: waiter) {
@@ -217,7 +216,7 @@ extension KeyedCore {
         return Lease(ticket: Ticket(slot: slot, serial: serial), child: child)
     }
 
-    /// A key enters the table, with those who wait for its process.
+    /// Adds a key to the table, with the calls that wait for its process.
     private mutating func enter(_ key: Key, _ waiters: [Waiter], _ actions: inout [Action]) {
         lastSerial += 1
         var entry = Entry(key: key, serial: lastSerial, status: isBounded ? .queued : .starting)
@@ -260,7 +259,7 @@ extension KeyedCore {
 
     mutating func started(_ ticket: Ticket, _ child: Child, at now: Duration, use: UInt64, _ actions: inout [Action]) {
         guard isCurrent(ticket), case .starting = entries[ticket.slot]?.status else {
-            // The table was closed meanwhile; its supervisor stops the child.
+            // The table has been closed in the meantime; the supervisor stops the child.
             return
         }
         let slot = ticket.slot
@@ -280,7 +279,7 @@ extension KeyedCore {
         if isBounded { actions.append(.freePlace(wasLeaving: false)) }
     }
 
-    /// The supervisor below has forgotten the child: it has ended and is not restarted.
+    /// The supervisor below has removed the child: it has ended and is not restarted.
     mutating func forgotten(_ child: UInt64, _ actions: inout [Action]) {
         guard let slot = slotsOfChildren.removeValue(forKey: child), let entry = entries[slot] else { return }
         var wasLeaving = false
@@ -291,7 +290,7 @@ extension KeyedCore {
         entries[slot] = nil
         slots[entry.key] = nil
         free.append(slot)
-        // They came while it was ending: the next process is theirs.
+        // These calls arrived while the process was ending, and get the next one.
         if !entry.waiters.isEmpty { enter(entry.key, entry.waiters, &actions) }
     }
 
@@ -309,7 +308,7 @@ extension KeyedCore {
 // MARK: - Ending processes
 
 extension KeyedCore {
-    /// Ends the process of a key, after the calls that are under way. `nil` when there is none.
+    /// Ends the process of a key after the calls that are under way. `nil` when there is none.
     mutating func stop(_ key: Key, _ actions: inout [Action]) -> Waiter? {
         guard let slot = slots[key], let entry = entries[slot] else { return nil }
         if case .queued = entry.status { return nil }
@@ -320,20 +319,20 @@ extension KeyedCore {
         return waiter
     }
 
-    /// The process that has been idle for longest, by its last use.
+    /// The process that has been idle longest, with its last use.
     var oldestIdle: (ticket: Ticket, use: UInt64)? {
         guard let slot = firstIdle, let entry = entries[slot] else { return nil }
         return (Ticket(slot: slot, serial: entry.serial), entry.lastUse)
     }
 
-    /// Ends a process to make place for another. False when it is not idle any more.
+    /// Ends a process to make room for another. False when it is no longer idle.
     mutating func evict(_ ticket: Ticket, _ actions: inout [Action]) -> Bool {
         guard isCurrent(ticket), entries[ticket.slot]?.isIdle == true else { return false }
         stop(ticket.slot, &actions)
         return true
     }
 
-    /// Ends what has been idle for long enough.
+    /// Ends the processes whose idle timeout has passed.
     mutating func timerFired(at now: Duration, _ actions: inout [Action]) {
         hasTimer = false
         guard isOpen, let idleTimeout else { return }
@@ -375,7 +374,7 @@ extension KeyedCore {
         actions.append(.stop(child))
     }
 
-    /// After the last lease: wait for the end of the idle time, or end at once when somebody asked for it.
+    /// After the last lease: starts the idle time, or ends the process if that was requested.
     private mutating func becomeIdle(_ slot: Slot, at now: Duration, use: UInt64, _ actions: inout [Action]) {
         guard case .running? = entries[slot]?.status, entries[slot]?.leases == 0 else { return }
         guard entries[slot]?.isToEnd == false else { return stop(slot, &actions) }

@@ -1,22 +1,22 @@
 import ConcurrencyPrimitives
 import Synchronization
 
-/// What the shell of a supervisor tells the table of keys that it serves.
+/// The interface of a table of keys to the supervisor process that serves it.
 protocol KeyedTable: AnyObject, Sendable {
-    /// What is wrong with its settings, if anything.
+    /// The first problem with its settings, `nil` if they are valid.
     var problem: String? { get }
-    /// A supervisor begins to serve it. False when another one does already.
+    /// A supervisor begins to serve the table. False when another one already does.
     func attach(_ process: SupervisorProcess) -> Bool
     /// The supervisor has ended.
     func detach(_ process: SupervisorProcess)
     /// A child has ended and is not restarted.
     func forgotten(_ entry: UInt64, by process: SupervisorProcess)
-    /// Keeps the child from being ended as idle until what is returned is called; `nil` when it is about to end.
+    /// Prevents the child from being ended as idle until the returned closure is called; `nil` when it is about to end.
     func lease(_ entry: UInt64) -> (@Sendable () -> Void)?
 }
 
-/// One part of the keys of a ``KeyedSupervisor``: the shell around a ``KeyedCore``, and the dynamic supervisor that it starts
-/// its processes with. Nothing but this part takes its lock.
+/// One partition of the keys of a ``KeyedSupervisor``: the shell around a ``KeyedCore``, and the dynamic supervisor that starts its
+/// processes. Only this type takes its lock.
 final class KeyedPartition<Key: Hashable & Sendable, A: Actor>: KeyedTable {
     typealias Core = KeyedCore<Key>
 
@@ -27,7 +27,7 @@ final class KeyedPartition<Key: Hashable & Sendable, A: Actor>: KeyedTable {
         var timer: SupervisionTimer?
     }
 
-    /// What ends a wait: the first of these.
+    /// What ended a wait.
     enum Waited: Sendable {
         case outcome(Core.Outcome, SupervisorProcess?)
         case timedOut
@@ -94,13 +94,13 @@ final class KeyedPartition<Key: Hashable & Sendable, A: Actor>: KeyedTable {
 
     var count: Int { state.withLock { $0.core.count } }
 
-    /// The clock of the tree, while it runs.
+    /// The clock of the tree while it runs.
     var clock: (any SupervisionClock)? { state.withLock { $0.process?.environment.clock } }
 
-    /// How many calls wait for a process.
+    /// The number of calls that wait for a process.
     var waiting: Int { state.withLock { $0.waiters.count } }
 
-    /// Whether the process of a key is ending, or ends after the calls that are under way.
+    /// Whether the process of a key is ending, or will end after the calls that are under way.
     func isStopping(_ key: Key) -> Bool { state.withLock { $0.core.isEnding(key) } }
 
     func path(of key: Key) -> String { settings.path(of: key, state.withLock { $0.process }) }
@@ -115,7 +115,7 @@ final class KeyedPartition<Key: Hashable & Sendable, A: Actor>: KeyedTable {
         )
     }
 
-    /// The process of a key, as its supervisor sees it.
+    /// The process of a key, as its supervisor knows it.
     func child(of key: Key) -> ChildProcess? {
         let found = state.withLock { state in
             state.core.child(of: key).flatMap { child in state.process.map { ($0, child) } }
@@ -126,13 +126,13 @@ final class KeyedPartition<Key: Hashable & Sendable, A: Actor>: KeyedTable {
         return running
     }
 
-    /// The living process of a key, used at this moment; `nil` when there is none, or it is starting or ending.
+    /// The living process of a key, and resets its idle time; `nil` when there is none, or it is starting or ending.
     func touch(_ key: Key) -> ChildProcess? {
         let use = settings.nextUse()
         var actions: [Core.Action] = []
         let found = state.withLock { state -> (SupervisorProcess, Core.Child)? in
             guard let process = state.process else { return nil }
-            // What nobody looks at need not be read.
+            // The clock is read only where an idle timeout needs it.
             let now = settings.idleTimeout == nil ? .zero : process.environment.clock.now
             return state.core.touch(key, at: now, use: use, &actions).map { (process, $0) }
         }
@@ -142,7 +142,7 @@ final class KeyedPartition<Key: Hashable & Sendable, A: Actor>: KeyedTable {
         return running
     }
 
-    /// The process of a key with a lease on it: found, or started and waited for.
+    /// The process of a key with a lease on it; starts it and waits for it if necessary.
     ///
     /// - Throws: ``CallError``, `CancellationError`.
     func lease(_ key: Key, within timeout: Duration, until deadline: Duration) async throws -> Leased {
@@ -177,7 +177,7 @@ final class KeyedPartition<Key: Hashable & Sendable, A: Actor>: KeyedTable {
         handle(from: leased.process) { core, actions in core.release(leased.lease, at: now, use: use, &actions) }
     }
 
-    /// The supervisor has forgotten the child of this lease, whether it has said so already or not.
+    /// The supervisor has removed the child of this lease, possibly before the notification of that has arrived.
     func isGone(_ leased: Leased) {
         forgotten(leased.lease.child.entry, by: leased.process)
     }
@@ -229,7 +229,7 @@ final class KeyedPartition<Key: Hashable & Sendable, A: Actor>: KeyedTable {
 
     // MARK: - Deciding and acting
 
-    /// Decides under the lock and acts outside of it. What comes from a supervisor that has been replaced is dropped.
+    /// Decides under the lock and acts outside it. Drops calls from a supervisor that has been replaced.
     private func handle(from process: SupervisorProcess, _ decide: (inout Core, inout [Core.Action]) -> Void) {
         var actions: [Core.Action] = []
         state.withLock { state in
@@ -291,7 +291,7 @@ final class KeyedPartition<Key: Hashable & Sendable, A: Actor>: KeyedTable {
     private func resume(_ waiter: Core.Waiter, _ outcome: Core.Outcome, _ process: SupervisorProcess) {
         let once = state.withLock { $0.waiters.removeValue(forKey: waiter) }
         if once?.set(.outcome(outcome, process)) == true { return }
-        // It had stopped waiting before it was told.
+        // The call had stopped waiting before the outcome arrived.
         if case .lease(let lease) = outcome { release(Leased(lease: lease, process: process)) }
     }
 

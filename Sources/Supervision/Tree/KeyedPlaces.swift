@@ -1,14 +1,14 @@
 import DequeModule
 
-/// The places of a bounded ``KeyedSupervisor``, as a value: each process that is starting, running or ending has one.
+/// The places of a bounded ``KeyedSupervisor``, as a value: each process that is starting, running or ending occupies one.
 ///
-/// A key without a place waits only for one that is certain to become free, so no more keys wait than processes are ending.
+/// A key waits for a place only if one is certain to become free, so at most as many keys wait as processes are ending.
 struct KeyedPlaces<Ticket: Sendable>: Sendable {
     enum Answer: Sendable {
         case granted
-        /// Granted when the next process has ended.
+        /// A place is granted when the next process has ended.
         case queued
-        /// There is none, and none is about to become free.
+        /// There is no place, and none is about to become free.
         case full
     }
 
@@ -33,12 +33,12 @@ struct KeyedPlaces<Ticket: Sendable>: Sendable {
         return .queued
     }
 
-    /// A process has been told to end.
+    /// A process has been asked to end.
     mutating func announceLeaving() {
         leaving += 1
     }
 
-    /// A process has ended. Returns who gets its place.
+    /// A process has ended. Returns the ticket that gets its place.
     mutating func free(wasLeaving: Bool) -> Ticket? {
         if wasLeaving { leaving = max(0, leaving - 1) }
         if let next = waiting.popFirst() { return next }

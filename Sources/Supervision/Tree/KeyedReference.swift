@@ -1,35 +1,33 @@
 import ConcurrencyPrimitives
 
-/// The process of one key under a ``KeyedSupervisor``: stays valid for as long as that does, whatever happens to the process.
+/// The process of one key under a ``KeyedSupervisor``: it stays valid as long as the supervisor does, whatever happens to the process.
 public struct KeyedReference<Key: Hashable & Sendable, A: Actor>: Sendable {
     /// The key.
     public let key: Key
     let partition: KeyedPartition<Key, A>
 
-    /// How often a call looks for a process after one has ended before the body began.
+    /// How often a call looks for a new process when the previous one ended before the body began.
     private static var attempts: Int { 3 }
 
-    /// The names from the tree's root down, separated by `/`; the last one is the key's label. The same for every process of the
-    /// key. Before the tree runs it begins with the keyed supervisor's name.
+    /// The names from the tree's root down, separated by `/`; the last one is the key's label. The same for every process of the key.
+    /// Before the tree runs, it begins with the keyed supervisor's name.
     public var path: String { partition.path(of: key) }
 
-    /// The current incarnation of the key's process, `nil` when there is none. Starts nothing, and counts as no use.
+    /// The current incarnation of the key's process, `nil` when there is none. Does not start a process, and does not count as a use.
     public var pid: Pid? { partition.child(of: key).map { Pid(process: $0.process) } }
 
-    /// Runs `body` on the key's process: the one that is there, or one that is started for it.
+    /// Runs `body` on the key's process, starting the process if necessary.
     ///
-    /// It is a call as ``ChildReference/call(timeout:whileRestarting:_:)``, with the same checks before and after the body. From
-    /// here until the call has ended, the process is not ended as idle. A process that is being stopped is waited for, and the
-    /// call gets the next one.
+    /// It behaves like ``ChildReference/call(timeout:whileRestarting:_:)``, with the same checks before and after the body. Until the call
+    /// has ended, the process is not ended as idle. If the process is being stopped, the call waits and runs on the next one.
     ///
     /// - Parameters:
-    ///   - timeout: The deadline, for finding, starting, waiting and the body together.
+    ///   - timeout: The time limit for finding, starting, waiting and the body together.
     ///   - whileRestarting: What to do while the process is being restarted. A first start is always waited for.
-    ///   - body: What to do, on the actor. It is called at most once.
-    /// - Throws: ``CallError``; `CancellationError`; or what the body throws. ``CallError/startFailed(child:_:)`` when the start
-    ///   failed, to everybody who waited for it; the next call tries again. ``CallError/tooManyProcesses(child:limit:)`` at the
-    ///   limit. ``CallError/noProcess(child:)`` when the supervisor is not running or is ending, and when the start closure
-    ///   returned `nil`.
+    ///   - body: The work, which runs on the actor. It is called at most once.
+    /// - Throws: ``CallError``; `CancellationError`; or what the body throws. ``CallError/startFailed(child:_:)`` when the start failed,
+    ///   for every call that waited for it; the next call tries again. ``CallError/tooManyProcesses(child:limit:)`` at the limit.
+    ///   ``CallError/noProcess(child:)`` when the supervisor is not running or is shutting down, and when the start closure returned `nil`.
     public func call<R: Sendable>(
         timeout: Duration = .seconds(5),
         whileRestarting: WhileRestarting = .wait,
@@ -40,21 +38,21 @@ public struct KeyedReference<Key: Hashable & Sendable, A: Actor>: Sendable {
         }
     }
 
-    /// The key's process: the one that is there, or one that is started. Counts as a use.
+    /// Returns the key's process, starting it if necessary. Counts as a use.
     ///
     /// - Returns: Its current incarnation, which may end at any time: to call it, use ``call(timeout:whileRestarting:_:)``.
-    /// - Throws: As ``call(timeout:whileRestarting:_:)``.
+    /// - Throws: The same errors as ``call(timeout:whileRestarting:_:)``.
     @discardableResult
     public func findOrStart(timeout: Duration = .seconds(5)) async throws -> Pid {
         if let running = partition.touch(key) { return Pid(process: running.process) }
         return try await withProcess(timeout, .wait) { _, child, _ in .result(.success(Pid(process: child.process))) }
     }
 
-    /// Ends the key's process in order, after the calls that are under way, and returns when it has ended; at once when there is
-    /// none. Calls that arrive meanwhile wait and get a new process. A process does not await this in a call of its own, which it
-    /// would wait for: it ends itself by ``Pid/exit(_:)``.
+    /// Stops the key's process after the calls that are under way, and returns when it has ended; immediately when there is none. Calls
+    /// that arrive in the meantime wait and get a new process. A process must not await this in one of its own calls, because it would wait
+    /// for itself: it ends itself by ``Pid/exit(_:)``.
     ///
-    /// - Throws: `CancellationError` when the calling task is cancelled; the process ends all the same.
+    /// - Throws: `CancellationError` when the calling task is cancelled; the process ends nevertheless.
     public func stop() async throws {
         try await partition.stop(key)
     }
@@ -78,7 +76,7 @@ public struct KeyedReference<Key: Hashable & Sendable, A: Actor>: Sendable {
         }
     }
 
-    /// Over the restarts of one process: until the call is done, or the process has ended for good.
+    /// Retries across the restarts of one process until the call is done or the process has ended for good.
     private func onProcess<R: Sendable>(
         _ leased: KeyedPartition<Key, A>.Leased,
         _ deadline: Duration,

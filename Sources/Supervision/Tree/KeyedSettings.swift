@@ -1,7 +1,7 @@
 import ConcurrencyPrimitives
 import Synchronization
 
-/// What the partitions of one ``KeyedSupervisor`` share: how a process is started, and the places for them.
+/// The state shared by the partitions of one ``KeyedSupervisor``: how a process is started, and the places.
 final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
     typealias Partition = KeyedPartition<Key, A>
 
@@ -20,7 +20,7 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
     private let body: @Sendable (Key) -> ChildSpecification.Body
     private let places: Mutex<KeyedPlaces<Applicant>>
     private let uses = Atomic<UInt64>(0)
-    /// Set once, before anybody uses it. Weak, since each of them holds this.
+    /// Set once, before the first use. Weak, because each partition holds this object.
     private let allPartitions = Mutex<[WeakPartition]>([])
 
     private struct WeakPartition {
@@ -72,11 +72,11 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
         (process?.parent?.path ?? name) + "/" + component(of: key)
     }
 
-    /// What a partition is called among those of its supervisor. No key is written like this, so that no two paths are the same.
+    /// The name of a partition among its siblings. A key is never written like this, so paths stay unique.
     static func partitionName(_ index: Int) -> String { "#\(index)" }
 
-    /// The key as a part of a path: without slashes and anything that breaks a line or its order, not empty, of bounded length,
-    /// and another one for each label up to that length.
+    /// The key as a path component: without slashes or characters that break a line or its order, not empty, of bounded length, and
+    /// injective for labels up to that length.
     private func component(of key: Key) -> String {
         let text = label(key)
         let isPlain =
@@ -96,7 +96,7 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
         return result.isEmpty ? "%" : result
     }
 
-    /// Whether it would break a line, or change the order in which a terminal shows it.
+    /// Whether the character would break a line, or change the order in which a terminal displays it.
     private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.properties.generalCategory {
         case .control, .lineSeparator, .paragraphSeparator: true
@@ -112,7 +112,7 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
         }
     }
 
-    /// Grows with each use where somebody asks which one was last.
+    /// A number that increases with each use, where the order of uses is needed.
     func nextUse() -> UInt64 {
         guard case .leastRecentlyUsed = limit else { return 0 }
         return uses.add(1, ordering: .relaxed).newValue
@@ -141,7 +141,7 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
         next.partition.admitted(next.ticket, next.process)
     }
 
-    /// Tells the process to end that has been idle for longest, over all partitions. False when none is idle.
+    /// Ends the process that has been idle longest, over all partitions. False when none is idle.
     private func evictOldest() -> Bool {
         let partitions = allPartitions.withLock { $0.compactMap(\.partition) }
         while true {
@@ -151,20 +151,20 @@ final class KeyedSettings<Key: Hashable & Sendable, A: Actor>: Sendable {
                 oldest = (partition, ticket, use)
             }
             guard let oldest else { return false }
-            // Somebody may have called it meanwhile: then another one is the oldest.
+            // It may have been called in the meantime: then another process is the oldest.
             if oldest.partition.evict(oldest.ticket) { return true }
         }
     }
 }
 
-/// How many processes a ``KeyedSupervisor`` may have at once. One that is starting, restarting or ending counts.
+/// The maximum number of processes of a ``KeyedSupervisor``. A process that is starting, restarting or ending counts.
 public enum ProcessLimit: Sendable, Hashable {
-    /// Any number.
+    /// No limit.
     case unlimited
-    /// At most so many. For one more, the idle process that was used longest ago is ended; when none is idle the call fails
-    /// with ``CallError/tooManyProcesses(child:limit:)``.
+    /// At most this many. To start one more, the least recently used idle process is ended; when none is idle, the call fails with
+    /// ``CallError/tooManyProcesses(child:limit:)``.
     case leastRecentlyUsed(Int)
-    /// At most so many. A call that would need one more fails with ``CallError/tooManyProcesses(child:limit:)``.
+    /// At most this many. A call that would need one more fails with ``CallError/tooManyProcesses(child:limit:)``.
     case refuse(Int)
 
     var maximum: Int? {

@@ -10,25 +10,25 @@ import Glibc
 import Musl
 #endif
 
-/// One supervised process for each key, found or started by the key: what `Registry` and `DynamicSupervisor` are put together
-/// for in Elixir, with the pattern `{:via, Registry, {MyRegistry, key}}`.
+/// One supervised process per key, found or started by the key: the combination of Elixir's `Registry` and `DynamicSupervisor` in the
+/// pattern `{:via, Registry, {MyRegistry, key}}`.
 ///
 ///     let tenants = KeyedSupervisor("tenants", idleTimeout: .seconds(300)) { key, context in Tenant(key, context) }
 ///     let supervisor = Supervisor("app") { tenants }
 ///     try await supervisor.start()
 ///     let total = try await tenants["ada"].call { $0.deposit(10) }
 ///
-/// A call finds the process of its key, or starts it; however many ask at once, it is started once. The process keeps its key,
-/// its path (`app/tenants/ada`) and its references when it is restarted. It is ended when nobody has called it for
-/// `idleTimeout`, and never while a call is under way or about to begin; a call that arrives while it ends waits, and gets the
-/// next one. What happens in each case is a table in <doc:ProcessesByKey>.
+/// A call finds the process of its key or starts it; concurrent calls share one start. The process keeps its key, its path
+/// (`app/tenants/ada`) and its references across restarts. It is ended after `idleTimeout` without a call, but never while a call is under
+/// way or about to begin; a call that arrives while it is ending waits and gets the next process. <doc:ProcessesByKey> has a table of all
+/// cases.
 ///
-/// Like ``Supervisor`` it is live at the top of a tree and a description inside another's builder, and it is found through this
-/// object in both cases: so it can stand in one place at a time, and a second one that starts while it runs fails with
+/// Like ``Supervisor`` it runs at the top of a tree, and is a description inside another supervisor's builder. In both cases processes are
+/// found through this object, so it can be in one place at a time: starting it a second time while it runs fails with
 /// ``SupervisionError/invalidSpecification(_:)``.
 ///
-/// The keys are spread over partitions, each with a lock and a dynamic supervisor of its own, so that threads do not stand in
-/// each other's way. The table is as large as there are processes, and those are as many as `limit` allows.
+/// The keys are spread over partitions, each with its own lock and dynamic supervisor, so that threads do not contend. The table has one
+/// entry per process, and `limit` bounds the number of processes.
 public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service, Sendable {
     let root: Supervisor
     let settings: KeyedSettings<Key, A>
@@ -37,25 +37,22 @@ public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service,
     /// Describes a keyed supervisor whose processes are actors.
     ///
     /// - Parameters:
-    ///   - name: Its id among its siblings, and the first part of its processes' paths. Not empty, without `/`.
-    ///   - limit: How many processes there may be at once, and what happens when one more is wanted.
-    ///   - idleTimeout: After how long without a call a process is ended, more than zero; `nil` for never.
-    ///   - partitions: Into how many parts the keys are split; `nil` for four times the number of cores, at most 64.
-    ///   - processRestart: When a process that ended is started again without being called. One that is not is started by the
-    ///     next call.
-    ///   - processOptions: How a process is stopped, when it is idle and with its supervisor, and how it is restarted and watched.
-    ///     By default its start closure may take 30 seconds; give options of your own such a limit too. Calls wait no longer than
-    ///     their own timeout.
+    ///   - name: Its id among its siblings, and the first component of its processes' paths. Not empty, without `/`.
+    ///   - limit: The maximum number of processes, and what happens when one more is needed.
+    ///   - idleTimeout: How long a process may go without a call before it is ended, more than zero; `nil` for no limit.
+    ///   - partitions: The number of partitions of the keys; `nil` for four times the number of cores, at most 64.
+    ///   - processRestart: When a process that ended is restarted without being called. Otherwise the next call starts a new one.
+    ///   - processOptions: How a process is stopped (when idle, and with its supervisor), restarted and monitored. The default limits its
+    ///     start closure to 30 seconds; set such a limit in your own options too. Calls wait no longer than their own timeout.
     ///   - intensity: How many restarts *of one process* are allowed within a period.
-    ///   - whenExceeded: What happens when there are more.
-    ///   - restart: As a child: when its parent starts it again, without processes.
-    ///   - shutdown: As a child: how its parent stops it. The default gives the processes all the time they need.
-    ///   - logger: For the whole tree, used at the root; by default one with the label `supervision`.
-    ///   - clock: For the whole tree, used at the root.
-    ///   - label: The key as it stands in paths, logs and events. Give one that shows no secret when the keys are such. A `/`, a
-    ///     `%`, a `#` at the beginning and characters that end a line or turn its direction are percent-encoded, and what is longer
-    ///     than 128 characters is cut.
-    ///   - start: Makes an incarnation for a key. Returning `nil` or throwing starts none.
+    ///   - whenExceeded: What happens when the intensity is exceeded.
+    ///   - restart: As a child: when its parent restarts it, without processes.
+    ///   - shutdown: As a child: how its parent stops it. By default its processes have unlimited time.
+    ///   - logger: The logger of the whole tree, used at the root; by default one with the label `supervision`.
+    ///   - clock: The clock of the whole tree, used at the root.
+    ///   - label: The key as text for paths, logs and events. If keys are secret, return a label that is not. A `/`, a `%`, a leading `#`
+    ///     and characters that end a line or change its direction are percent-encoded, and labels longer than 128 characters are cut.
+    ///   - start: Creates an incarnation for a key. If it returns `nil` or throws, no process is started.
     public convenience init(
         _ name: String,
         limit: ProcessLimit = .unlimited,
@@ -119,7 +116,7 @@ public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service,
         root = Supervisor(
             SupervisorSpecification(
                 name: name,
-                // The parts are one: what ends one of them ends all.
+                // The partitions form one unit: a failure that ends one of them ends all.
                 kind: .ordered(.oneForAll),
                 intensity: RestartIntensity(0, within: .seconds(1)),
                 whenExceeded: .escalate,
@@ -151,19 +148,19 @@ public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service,
         )
     }
 
-    /// Starts it, without processes.
+    /// Starts the supervisor, without processes.
     public func start() async throws { try await root.start() }
 
-    /// Stops all processes side by side, and returns when they have ended.
+    /// Stops all processes concurrently, and returns when they have ended.
     public func stop() async { await root.stop() }
 
-    /// Runs it until it ends, as ``Supervisor/run()``.
+    /// Runs the supervisor until it ends, like ``Supervisor/run()``.
     public func run() async throws { try await root.run() }
 
-    /// The tree as it is now, when this is the root of its tree.
+    /// A snapshot of the tree, if this is its root.
     public func tree() -> SupervisionTree { root.tree() }
 
-    /// What happens to the processes from now on, when this is the root of its tree.
+    /// The events of the processes from now on, if this is the root of its tree.
     public var events: SupervisionEvents { root.events }
 
     /// The process of a key: a stable reference, found or started at each call.
@@ -174,11 +171,11 @@ public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service,
         return KeyedReference(key: key, partition: partitions[index])
     }
 
-    /// The keys that have a process, in no order: one that is starting, restarting or ending counts. Each partition is read at
-    /// one moment.
+    /// The keys that have a process, in no order, including processes that are starting, restarting or ending. Each partition is read
+    /// atomically.
     public var keys: [Key] { partitions.flatMap(\.keys) }
 
-    /// How many keys have a process.
+    /// The number of keys that have a process.
     public var count: Int { partitions.reduce(0) { $0 + $1.count } }
 }
 
@@ -223,9 +220,9 @@ extension KeyedSupervisor where A: Worker {
 
 /// What a ``KeyedSupervisor`` does when one of its processes exceeds the restart intensity.
 public enum KeyedWhenExceeded: Sendable, Hashable {
-    /// The process is given up, and no other is touched. The next call of its key starts it anew.
+    /// The process is ended for good, and no other is affected. The next call of its key starts a new one.
     case giveUp
-    /// The process is tried again after this time, with its restart count reset. Calls wait for it meanwhile.
+    /// The process is retried after this time, with its restart count reset. Calls wait for it in the meantime.
     case cooldown(Duration)
     /// The keyed supervisor ends, with ``SupervisionError/intensityExceeded(supervisor:child:lastReason:)`` as the cause, so that
     /// its own supervisor decides.

@@ -1,17 +1,17 @@
 import Logging
 
-/// What becomes of one incarnation of a supervisor, told as it happens.
+/// A change in the life of one incarnation of a supervisor.
 package enum LifePhase: Sendable {
-    /// All children are up.
+    /// All children are running.
     case started(children: Int)
     /// It begins to stop its children, for this reason.
     case stopping(ExitReason)
-    /// It has ended, or could not start.
+    /// It has ended, or failed to start.
     case ended(ExitReason)
 }
 
 extension Supervisor {
-    /// The same supervisor, which tells what becomes of it, wherever it is put. Then it logs nothing of that itself.
+    /// A copy of the supervisor that reports its life phases to `observe`, wherever it is placed, instead of logging them.
     ///
     /// - Parameter observe: Called with the logger of the tree. Must not block.
     package func observed(_ observe: @escaping @Sendable (LifePhase, Logger) -> Void) -> Supervisor {
@@ -22,7 +22,7 @@ extension Supervisor {
 }
 
 extension Child {
-    /// The same child, some of whose ends are told by whoever made it, and need no line in the log above `debug`.
+    /// A copy of the child whose matching exits are reported elsewhere, and are logged at `debug` only.
     package func withoutLogging(_ isTold: @escaping @Sendable (ExitReason) -> Bool) -> Child {
         Child(
             ChildSpecification(

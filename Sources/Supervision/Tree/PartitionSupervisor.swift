@@ -1,28 +1,27 @@
 import Logging
 import ServiceLifecycle
 
-/// The same child several times, each responsible for a part of the keys: Elixir's `PartitionSupervisor`.
+/// Several instances of one child, each responsible for a part of the keys: Elixir's `PartitionSupervisor`.
 ///
 ///     let counters = PartitionSupervisor<Counter>("counters", partitions: 8) { id, _ in Child(id) { _ in Counter() } }
 ///     ...
 ///     try await counters.partition(for: userID, under: parent).call { $0.increment() }
 ///
-/// Where one process would be what everybody waits for, use this. It is a one_for_one supervisor whose children are called
-/// `0`, `1`, ...
+/// Use it where a single process would be a bottleneck. It is a one_for_one supervisor whose children have the ids `0`, `1`, ...
 public final class PartitionSupervisor<A: Actor>: Sendable {
-    /// The supervisor of the partitions: start it, or name it in another's builder.
+    /// The supervisor of the partitions: start it, or list it in another supervisor's builder.
     public let supervisor: Supervisor
-    /// How many partitions there are, at least 1.
+    /// The number of partitions, at least 1.
     public let partitions: Int
 
     /// Describes the partitions.
     ///
     /// - Parameters:
-    ///   - name: Its id among its siblings, and the first part of its children's paths. Not empty, without `/`.
-    ///   - partitions: How many; fewer than 1 counts as 1. More than a million are refused when it is started.
-    ///   - intensity: How many restarts are allowed within a period, over all partitions.
-    ///   - logger: For the whole tree, used at the root.
-    ///   - child: Makes the specification of one partition from its id and index.
+    ///   - name: Its id among its siblings, and the first component of its children's paths. Not empty, without `/`.
+    ///   - partitions: The number of partitions; values below 1 count as 1. More than a million are rejected at the start.
+    ///   - intensity: How many restarts are allowed within a period, counted over all partitions.
+    ///   - logger: The logger of the whole tree, used at the root.
+    ///   - child: Creates the specification of one partition from its id and index.
     public init(
         _ name: String,
         partitions: Int,
@@ -32,7 +31,7 @@ public final class PartitionSupervisor<A: Actor>: Sendable {
     ) {
         let limit = 1_000_000
         self.partitions = min(max(1, partitions), limit)
-        // Too many are not made before they are refused.
+        // Does not create the children of a number that will be rejected.
         let children = partitions > limit ? [] : (0..<self.partitions).map { child("\($0)", $0) }
         supervisor = Supervisor(
             SupervisorSpecification(
@@ -56,13 +55,13 @@ public final class PartitionSupervisor<A: Actor>: Sendable {
 }
 
 extension PartitionSupervisor {
-    /// The partition of a key, below a running supervisor that has this one as its child. The same key gives the same
-    /// partition for as long as the OS process lives.
+    /// The partition of a key, below a running supervisor that has this one as a child. The same key always maps to the same partition
+    /// within one OS process.
     public func partition(for key: some Hashable, under parent: SupervisorReference) -> ChildReference<A> {
         parent.child(supervisor.specification.name, id(for: key), as: A.self)
     }
 
-    /// The partition of a key, when this is the root of its tree.
+    /// The partition of a key, if this is the root of its tree.
     public func partition(for key: some Hashable) -> ChildReference<A> {
         ChildReference(address: Address(anchor: .root(supervisor), names: [id(for: key)]))
     }
@@ -75,7 +74,7 @@ extension PartitionSupervisor {
 }
 
 extension ChildrenBuilder {
-    /// Nested partitions: the description only, made anew for every incarnation.
+    /// Nested partitions. Only the description is used, for a new instance at every start.
     public static func buildExpression<A: Actor>(_ partitions: PartitionSupervisor<A>) -> [Child] {
         [partitions.supervisor.asChild()]
     }

@@ -2,7 +2,7 @@ import ConcurrencyPrimitives
 import Logging
 import Synchronization
 
-/// The poller that everybody writes: does its work again and again, one run at a time.
+/// A worker that does its work periodically, one run at a time.
 ///
 ///     Child("poller") { context in
 ///         PeriodicWorker(context, every: .seconds(30), jitter: 0.1, backoff: Backoff()) { context in
@@ -12,9 +12,9 @@ import Synchronization
 ///
 ///     | work |--- interval ---| work fails |- backoff -| work |--- interval ---| work | ...
 ///
-/// The interval begins when a run has ended, so that runs never overlap and never pile up, however long one takes. The next run
-/// can be asked for by hand. When the worker is asked to stop, a run that is under way is let finish, in the time that the
-/// child's shutdown allows; then it is cancelled.
+/// The interval begins when a run has ended, so runs neither overlap nor accumulate, however long one takes. ``runNow()`` starts the next
+/// run early. When the worker is asked to stop, the current run may finish within the time that the child's shutdown allows; then it is
+/// cancelled.
 public actor PeriodicWorker: Worker {
     private let context: ChildContext
     private let stop: StopRequest
@@ -23,29 +23,29 @@ public actor PeriodicWorker: Worker {
     private let firstAfter: Duration
     private let backoff: Backoff?
     private let work: @Sendable (ChildContext) async throws -> Void
-    /// What the next run waits for: the time, a request, the stop.
+    /// Wakes the loop early for a request or the stop.
     private nonisolated let bell = Mutex<OneShot<Void>?>(nil)
     /// The callers that asked for a run which has not begun. Each is suspended.
     private var requests: [OneShot<Result<Void, any Error>>] = []
     private var random = SplitMix64(seed: .random(in: .min ... .max))
     private var hasEnded = false
-    /// How many runs have ended without an error.
+    /// The number of runs that have ended without an error.
     public private(set) var successes = 0
-    /// How many runs in a row have failed, the last one included.
+    /// The number of consecutive failed runs, including the last one.
     public private(set) var failuresInARow = 0
-    /// How many callers wait for a run that has not begun.
+    /// The number of callers that wait for a run that has not begun.
     public var waitingRequests: Int { requests.count }
 
-    /// A worker that does `work` periodically.
+    /// Creates a worker that does `work` periodically.
     ///
     /// - Parameters:
-    ///   - context: That of the child which this worker is.
-    ///   - interval: How long to wait between the end of a run and the next; less than a millisecond counts as one.
-    ///   - jitter: The part of the interval that is random, 0 to 1: each wait is shortened by up to that part, so that many
-    ///     workers do not run in step.
-    ///   - firstAfter: How long to wait before the first run.
-    ///   - backoff: After a run that failed: how long to wait instead of the interval. The failure is logged as a warning. `nil`
-    ///     for a failure to crash the worker, so that its supervisor acts.
+    ///   - context: The context of this worker's child.
+    ///   - interval: The time between the end of a run and the beginning of the next; less than a millisecond counts as one.
+    ///   - jitter: The random part of the interval, 0 to 1: each wait is shortened by up to that part, so that many workers do not run in
+    ///     step.
+    ///   - firstAfter: The time before the first run.
+    ///   - backoff: How long to wait instead of the interval after a run that failed; the failure is logged as a warning. With `nil` a
+    ///     failure crashes the worker, so that its supervisor acts on it.
     ///   - work: One run.
     public init(
         _ context: ChildContext,
@@ -66,7 +66,7 @@ public actor PeriodicWorker: Worker {
 
     /// Does the work until it is asked to stop.
     ///
-    /// - Throws: What a run threw, without a backoff; ``SupervisionError/invalidSpecification(_:)`` when the backoff cannot be right.
+    /// - Throws: Without a backoff, what a run threw; ``SupervisionError/invalidSpecification(_:)`` when the backoff is invalid.
     public func run() async throws {
         if let problem = backoff?.problem { throw SupervisionError.invalidSpecification(problem) }
         defer {
@@ -100,8 +100,8 @@ public actor PeriodicWorker: Worker {
         }
     }
 
-    /// Runs the work now, and returns when that run has ended. While one is under way, another follows at once. However many ask
-    /// before it begins, it is one run. The interval begins anew after it.
+    /// Runs the work now, and returns when that run has ended. If a run is under way, another one follows immediately. All requests made
+    /// before a run begins share that run. The interval starts again after it.
     ///
     /// - Throws: What the run threw; `CancellationError` when the calling task is cancelled (the run goes on) or the worker ends.
     public func runNow() async throws {
@@ -119,7 +119,7 @@ public actor PeriodicWorker: Worker {
     private func wait(_ delay: Duration) async throws {
         let bell = OneShot<Void>()
         self.bell.withLock { $0 = bell }
-        // Looked at after the bell is hung up, so that nothing rings in between unheard.
+        // Checked after the wake-up is removed, so that no request in between is missed.
         guard requests.isEmpty, !stop.isRequested else { return try Task.checkCancellation() }
         let timer = context.child.owner.environment.clock.schedule(after: delay) { bell.set(()) }
         defer { timer.cancel() }

@@ -1,4 +1,4 @@
-/// One place of a live tree, whether it has a process or not, with what its specification says.
+/// One position in a running tree, with or without a process, and its specification.
 package struct ProcessDescription: Sendable {
     package enum Kind: Sendable {
         case worker
@@ -6,7 +6,7 @@ package struct ProcessDescription: Sendable {
         case dynamicSupervisor
     }
 
-    /// The place in the tree, the same for all incarnations.
+    /// The position in the tree, the same for all incarnations.
     package var key: String
     package var path: String
     /// The key of the supervisor above, `nil` for the root.
@@ -14,16 +14,16 @@ package struct ProcessDescription: Sendable {
     package var kind: Kind
     /// The living incarnation.
     package var pid: Pid?
-    /// Whether the supervisor above has it from its own description, and so starts it again when it is started itself.
+    /// Whether the child is part of its supervisor's static description, and so is started whenever the supervisor is.
     package var isDescribed: Bool
     package var restart: Restart
     package var isSignificant: Bool
     package var backoff: Backoff?
     package var onUnstoppable: OnUnstoppable
-    /// Of a supervisor.
+    /// Supervisors only.
     package var intensity = RestartIntensity(0, within: .seconds(1))
     package var whenExceeded = WhenExceeded.escalate
-    /// Whether a child that is restarted too often is given up, and its supervisor stays.
+    /// Whether a child that exceeds the intensity is given up while its supervisor keeps running.
     package var givesUpChild = false
 
     package var isSupervisor: Bool {
@@ -33,7 +33,7 @@ package struct ProcessDescription: Sendable {
 }
 
 extension Supervisor {
-    /// Every place of the running tree, the root first, in start order; none when it is not running.
+    /// Every position of the running tree, the root first, in start order; empty when the tree is not running.
     package func descriptions() -> [ProcessDescription] {
         guard let current else { return [] }
         var result: [ProcessDescription] = []
@@ -45,15 +45,14 @@ extension Supervisor {
         return result
     }
 
-    /// Whether nothing goes on in the tree before time passes: all that is under way are restarts that were put off and
-    /// incarnations that were made to hang.
+    /// Whether the tree makes no progress until time passes: everything under way is a delayed restart or a simulated hang.
     package var waitsForTime: Bool {
         guard let current else { return false }
         var waiting = [current]
         var waits = false
         while let next = waiting.popLast() {
             let children = next.snapshot()
-            // A child of an ordered supervisor that has failed waits for the siblings that are stopped before it is started again.
+            // A failed child of an ordered supervisor waits until the siblings in its group have stopped.
             let waitsForSiblings = next.isOrdered && children.contains { $0.1.isStopping }
             for (_, record, incarnation, _) in children {
                 switch (record.status, incarnation) {
@@ -94,7 +93,7 @@ extension SupervisorCore.Record {
     }
 }
 
-/// A place below a process that lives, or below one that is only described.
+/// A position below a running process, or below one that only has a description.
 private struct Place {
     var description: ProcessDescription
     var process: SupervisorProcess?

@@ -1,14 +1,14 @@
-/// What can be known of one process when somebody looks at it.
+/// The inspectable state of one process.
 package struct ProcessInspection: Sendable {
-    /// What its specification says, in the order in which it is to be read.
+    /// The contents of its specification, in display order.
     package var specification: [(name: String, value: String)] = []
     /// The living incarnation.
     package var pid: Pid?
-    /// Those that it is linked to.
+    /// The linked processes.
     package var links: [Pid] = []
-    /// How many wait for its end.
+    /// The number of processes and callers that monitor it.
     package var monitors = 0
-    /// The names that it has in the registries of its tree, with the registry that has each.
+    /// Its names in the registries of its tree, each with its registry.
     package var names: [(registry: String, name: String)] = []
     /// Whether its actor is ``StateReporting``.
     package var reportsState = false
@@ -17,9 +17,9 @@ package struct ProcessInspection: Sendable {
 }
 
 extension Supervisor {
-    /// Looks at the process at a path of the running tree.
+    /// Inspects the process at a path of the running tree.
     ///
-    /// - Parameter limit: How many links and names are listed at the most.
+    /// - Parameter limit: The maximum number of links and names to list.
     package func inspect(_ path: String, limit: Int = 100) -> ProcessInspection? {
         guard let current else { return nil }
         var parts = path.split(separator: "/", omittingEmptySubsequences: false)[...]
@@ -54,12 +54,12 @@ extension Supervisor {
 }
 
 extension Pid {
-    /// The actor of this incarnation; `nil` for a supervisor, before it has started, and after its end.
+    /// The actor of this incarnation; `nil` for a supervisor, before the start, and after the end.
     package var actor: (any Actor)? { process.child?.actor }
 }
 
 extension SupervisorReference {
-    /// The supervisor that this process is; `nil` when it is none, or has ended.
+    /// The supervisor with this pid; `nil` if it is a worker, or has ended.
     package init?(_ pid: Pid) {
         guard let supervisor = pid.process.supervisor else { return nil }
         self.init(process: supervisor)
@@ -104,7 +104,7 @@ extension SupervisorProcess {
                 switch incarnation {
                 case .supervisor(let supervisor)?: waiting.append(supervisor)
                 case .child(let process)?:
-                    // Before the actor is asked for, which takes a lock: there may be very many.
+                    // Checked before the actor is read, which takes a lock, because there may be very many children.
                     guard case .actor(let body) = child.kind, body.type is any NameKeeping.Type else { continue }
                     guard let keeper = process.actor as? any NameKeeping else { continue }
                     result.append((next.path(of: child.id, childRecord.entry), keeper))

@@ -2,20 +2,20 @@ import ConcurrencyPrimitives
 import Synchronization
 
 extension ChildContext {
-    /// Runs `action` once after a time (OTP's `erlang:send_after/3` to oneself).
+    /// Runs `action` once after a delay (OTP's `erlang:send_after/3` to oneself).
     ///
-    /// The timer belongs to this incarnation: it is gone, and the action's task cancelled, as soon as the incarnation is on its
-    /// way out. The incarnation has ended when that task has, or is abandoned with it after its ``ChildOptions/killTimeout``; so
-    /// an action never runs beside the next incarnation unnoticed. Time is that of the tree's clock, so that a test turns it. An
-    /// error that the action throws crashes the incarnation, as one in OTP's `handle_info` does.
+    /// The timer belongs to this incarnation: it is cancelled, together with the action's task, as soon as the incarnation begins to exit.
+    /// The incarnation ends only when that task has ended, or is abandoned with it after its ``ChildOptions/killTimeout``; so an action
+    /// never runs unnoticed next to the next incarnation. Time is the time of the tree's clock, so tests control it. An error thrown by the
+    /// action crashes the incarnation, as in OTP's `handle_info`.
     ///
     ///     context.schedule(after: .seconds(30)) { [weak self] in await self?.expire() }
     ///
     /// - Parameters:
-    ///   - delay: How long to wait; less than zero counts as zero.
-    ///   - action: What to do, in a task of its own: to touch the actor it awaits one of its methods. It must not wait for the end of
+    ///   - delay: How long to wait; negative values count as zero.
+    ///   - action: The work, in its own task: to change the actor, it awaits one of the actor's methods. It must not wait for the end of
     ///     its own incarnation, which waits for it.
-    /// - Returns: The timer, to cancel it before. Does nothing when the incarnation has ended.
+    /// - Returns: The timer, which can be cancelled. Cancelling does nothing when the incarnation has ended.
     @discardableResult
     public func schedule(
         after delay: Duration,
@@ -24,14 +24,14 @@ extension ChildContext {
         child.timers().schedule(after: delay.clamped, every: nil, action)
     }
 
-    /// Runs `action` again and again (OTP's `timer:send_interval/2`), first after one interval.
+    /// Runs `action` repeatedly (OTP's `timer:send_interval/2`), first after one interval.
     ///
-    /// The beginnings are one interval apart. A turn that comes while the action of an earlier one still runs is left out: there
-    /// is never more than one at a time. Otherwise as ``schedule(after:_:)``.
+    /// Runs begin one interval apart. A run that is due while the previous one is still in progress is skipped, so at most one runs at a
+    /// time. Otherwise it behaves like ``schedule(after:_:)``.
     ///
     /// - Parameters:
-    ///   - interval: How far apart; less than a millisecond counts as one.
-    ///   - action: What to do each time.
+    ///   - interval: The time between two beginnings; less than a millisecond counts as one.
+    ///   - action: The work of each run.
     @discardableResult
     public func schedule(
         every interval: Duration,
@@ -42,11 +42,11 @@ extension ChildContext {
     }
 }
 
-/// The timers of one incarnation. As many as it sets and does not cancel.
+/// The timers of one incarnation: all that it has set and not cancelled.
 final class ProcessTimers: Sendable {
     private struct Entry: Sendable {
         var timer: SupervisionTimer?
-        /// When it fires next.
+        /// When the timer fires next.
         var due: Duration
         let interval: Duration?
         let action: @Sendable () async throws -> Void
@@ -61,9 +61,9 @@ final class ProcessTimers: Sendable {
     }
 
     private let environment: TreeEnvironment
-    /// Whether the incarnation is up, and waits from now on for an action to end.
+    /// Begins an action; returns false when the incarnation is not running. Otherwise the incarnation waits for the action's end.
     private let begin: @Sendable () -> Bool
-    /// An action has ended, with this error.
+    /// Reports the end of an action, with its error.
     private let ended: @Sendable ((any Error)?) -> Void
     private let state = Mutex(State())
 
@@ -94,7 +94,7 @@ final class ProcessTimers: Sendable {
         return SupervisionTimer { [weak self] in self?.cancel(token) }
     }
 
-    /// The incarnation is on its way out. Nothing fires any more.
+    /// Cancels all timers when the incarnation begins to exit.
     func end() {
         let entries = state.withLock { state in
             state.hasEnded = true
@@ -130,7 +130,7 @@ final class ProcessTimers: Sendable {
             let action = entry.isRunning ? nil : entry.action
             state.entries[token]?.isRunning = true
             guard let interval = entry.interval else { return (action, nil) }
-            // After a long halt the turns that were missed are not made up for.
+            // Intervals missed during a long pause are not made up for.
             let due = max(entry.due + interval, now)
             state.entries[token]?.due = due
             return (action, due)
@@ -142,7 +142,7 @@ final class ProcessTimers: Sendable {
     private func run(_ token: UInt64, _ action: @escaping @Sendable () async throws -> Void) {
         guard begin() else { return }
         environment.faults.taskBegan()
-        // The incarnation waits for it.
+        // The incarnation waits for this task.
         let task = Task.detached { [self] in
             var failure: (any Error)?
             do {

@@ -1,8 +1,7 @@
 import Logging
 import ServiceLifecycle
 
-/// Runs one `Service` as a child: in a group of its own, which is the only public way to shut a single service down
-/// gracefully.
+/// Runs one `Service` as a child: in its own group, which is the only public way to shut down a single service gracefully.
 actor ServiceRunner: Worker {
     private let service: any Service
     private let stop: StopRequest
@@ -34,7 +33,7 @@ actor ServiceRunner: Worker {
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask {
                 await stop.wait()
-                // Not when the service has ended by itself, or is cancelled.
+                // False when the service has ended by itself or is cancelled.
                 if stop.isRequested { await group.triggerGracefulShutdown() }
             }
             defer { tasks.cancelAll() }

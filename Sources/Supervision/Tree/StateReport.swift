@@ -1,39 +1,39 @@
-/// An actor that shows its state to whoever looks after the program: OTP's `sys:get_state/2`.
+/// An actor that shows its state to operators: OTP's `sys:get_state/2`.
 ///
-/// Off by default: only an actor that conforms shows anything, and only what it chooses to. ``Pid/stateReport(timeout:)`` and
-/// the observer's page of the process ask for it, and nobody else. It is called on the actor, between two pieces of its work, so it
-/// should be quick. Show no secrets, and nothing of anybody's messages: reports go into tools and tickets.
+/// Nothing is shown by default: only an actor that conforms shows anything, and only what it chooses to. Only ``Pid/stateReport(timeout:)``
+/// and the observer's process page ask for it. The method runs on the actor, between two of its calls, so it should be quick. Show no
+/// secrets and no message contents: reports end up in tools and tickets.
 ///
 ///     extension Session: StateReporting {
 ///         func stateReport() -> StateReport { StateReport("idle", ["user": user, "messages": "\(count)"]) }
 ///     }
 public protocol StateReporting: Actor {
-    /// What it shows of its state now.
+    /// The state that the actor shows.
     func stateReport() -> StateReport
 }
 
-/// What an actor shows of its state.
+/// The state that an actor shows.
 public struct StateReport: Sendable, Hashable {
-    /// One thing that is shown.
+    /// One value of the report.
     public struct Field: Sendable, Hashable {
-        /// What it is.
+        /// The name of the value.
         public var name: String
-        /// Its value, as text.
+        /// The value as text.
         public var value: String
 
-        /// A field.
+        /// Creates a field.
         public init(name: String, value: String) {
             self.name = name
             self.value = value
         }
     }
 
-    /// The state in a few words.
+    /// A short summary of the state.
     public var summary: String
-    /// The details, in the order in which they are shown.
+    /// The details, in display order.
     public var fields: [Field]
 
-    /// A report.
+    /// Creates a report.
     public init(_ summary: String, _ fields: KeyValuePairs<String, String> = [:]) {
         self.summary = summary
         self.fields = fields.map { Field(name: $0.key, value: $0.value) }
@@ -41,22 +41,22 @@ public struct StateReport: Sendable, Hashable {
 }
 
 extension StateReport: CustomStringConvertible {
-    /// The summary, and a line for each field.
+    /// The summary, followed by one line per field.
     public var description: String {
         ([summary] + fields.map { "  \($0.name): \($0.value)" }).joined(separator: "\n")
     }
 }
 
 extension Pid {
-    /// What the process shows of its state, if its actor is ``StateReporting``.
+    /// The state that the process shows, if its actor is ``StateReporting``.
     ///
-    /// It is asked on the actor, as in a call, and so answers when it is free. Asking counts as no use of a process under a
+    /// The report is made on the actor, like a call, so it arrives when the actor is free. It does not count as a use of a process under a
     /// ``KeyedSupervisor``.
     ///
-    /// - Parameter timeout: The deadline.
+    /// - Parameter timeout: The time limit.
     /// - Throws: ``CallError``: ``CallError/wrongType(child:expected:actual:)`` when the actor shows nothing,
-    ///   ``CallError/timeout(child:after:)`` when it does not answer in time, ``CallError/noProcess(child:)`` when it has ended
-    ///   or is a supervisor, which shows itself in ``Supervisor/tree()``. `CancellationError`.
+    ///   ``CallError/timeout(child:after:)`` when it does not answer in time, ``CallError/noProcess(child:)`` when it has ended or is a
+    ///   supervisor (see ``Supervisor/tree()``). `CancellationError`.
     public func stateReport(timeout: Duration = .seconds(1)) async throws -> StateReport {
         guard let child = process.child else { throw CallError.noProcess(child: "\(self)") }
         guard let actor = child.actor else { throw CallError.restarting(child: child.path) }
@@ -78,19 +78,19 @@ extension Pid {
 }
 
 extension ChildReference {
-    /// What the current incarnation shows of its state: see ``Pid/stateReport(timeout:)``.
+    /// The state that the current incarnation shows: see ``Pid/stateReport(timeout:)``.
     public func stateReport(timeout: Duration = .seconds(1)) async throws -> StateReport {
         try await Pid(process: address.child().process).stateReport(timeout: timeout)
     }
 }
 
 extension ChildContext {
-    /// Ends this incarnation as ``ExitReason/crashed(_:)`` with this error, as if its `run()` had thrown it: for an actor without
-    /// `run()`, whose methods throw to their callers, and for what a worker learns outside of its `run()`.
+    /// Crashes this incarnation (``ExitReason/crashed(_:)``) with this error, as if its `run()` had thrown it: for an actor without
+    /// `run()`, whose methods throw to their callers, and for failures that a worker detects outside its `run()`.
     ///
-    /// It is fenced off at once: calls that are under way fail with ``CallError/exited(child:_:)``, later ones find the next
-    /// incarnation. Its task, if it has one, is cancelled. The supervisor acts as after any crash. Does nothing when the
-    /// incarnation is ending or has ended.
+    /// The incarnation is fenced off immediately: calls that are under way fail with ``CallError/exited(child:_:)``, later ones find the
+    /// next incarnation. Its task, if it has one, is cancelled. The supervisor acts as after any crash. Does nothing when the incarnation
+    /// is ending or has ended.
     public func crash(_ error: any Error) {
         child.receive(.crash(error))
     }

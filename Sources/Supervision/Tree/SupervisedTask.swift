@@ -9,8 +9,8 @@ public struct SupervisedTask<R: Sendable>: Sendable {
 
     /// What the task returned.
     ///
-    /// - Throws: ``CallError/exited(child:_:)`` with the reason when it ended without a result; `CancellationError` when the
-    ///   waiting task is cancelled, which leaves the supervised task running.
+    /// - Throws: ``CallError/exited(child:_:)`` with the reason when the task ended without a result; `CancellationError` when the waiting
+    ///   task is cancelled, which leaves the supervised task running.
     public var value: R {
         get async throws {
             switch try await outcome.value() {
@@ -21,15 +21,15 @@ public struct SupervisedTask<R: Sendable>: Sendable {
         }
     }
 
-    /// What the task returned, or why it ended without a result.
+    /// The task's result, or why it ended without one.
     ///
     /// - Throws: `CancellationError` when the waiting task is cancelled.
     public var result: TaskResult<R> {
         get async throws { try await outcome.value() }
     }
 
-    /// What has become of the task within a time: `nil` when it is still running then (Elixir's `Task.yield`). It goes on
-    /// running, and can be asked again.
+    /// Waits for the result within a time limit: `nil` when the task is still running then (Elixir's `Task.yield`). The task keeps running,
+    /// and can be asked again.
     ///
     /// - Parameter timeout: How long to wait, by the clock of the task's tree.
     /// - Throws: `CancellationError` when the waiting task is cancelled.
@@ -49,12 +49,12 @@ public struct SupervisedTask<R: Sendable>: Sendable {
         }
     }
 
-    /// Ends the task if it is still running, and returns what has become of it (Elixir's `Task.shutdown`).
+    /// Stops the task if it is still running, and returns its result (Elixir's `Task.shutdown`).
     ///
-    /// A task that was done before, or finishes in the time it is given, has its result: nothing is lost. Otherwise the result
-    /// is the reason of its end, ``ExitReason/killed`` when it had to be killed.
+    /// A task that has finished, or finishes within the time it is given, keeps its result: nothing is lost. Otherwise the result is its
+    /// exit reason, ``ExitReason/killed`` when it had to be killed.
     ///
-    /// - Parameter mode: How to end it: with a timeout it is asked (or cancelled), and killed when that has passed.
+    /// - Parameter mode: How to stop it: with a timeout it is asked (or cancelled), and killed after the timeout.
     public func shutdown(_ mode: Shutdown = .timeout(.seconds(5))) async -> TaskResult<R> {
         if let result = outcome.current { return result }
         switch mode {
@@ -74,8 +74,8 @@ public struct SupervisedTask<R: Sendable>: Sendable {
 }
 
 extension Sequence {
-    /// What has become of each of these tasks within a time, in their order: `nil` for one that is still running then (Elixir's
-    /// `Task.yield_many`). The time is one for all of them.
+    /// Waits for the results of these tasks within one common time limit, in their order: `nil` for a task that is still running then
+    /// (Elixir's `Task.yield_many`).
     ///
     /// - Throws: `CancellationError` when the waiting task is cancelled.
     public func results<R>(within timeout: Duration) async throws -> [TaskResult<R>?]
@@ -89,29 +89,29 @@ extension Sequence {
     }
 }
 
-/// What a supervised task came to.
+/// The result of a supervised task.
 public enum TaskResult<R: Sendable>: Sendable {
     /// It returned this.
     case success(R)
     /// It ended with this reason.
     case failure(ExitReason)
-    /// It took longer than an element of its stream may, and was killed.
+    /// It exceeded the time limit of its stream for one element, and was killed.
     case timedOut(after: Duration)
 }
 
 extension TaskResult: Equatable where R: Equatable {}
 
 extension Child {
-    /// A child that is a piece of work and needs no actor of its own: it runs until `operation` returns or throws, as a ``Worker``
-    /// does.
+    /// A child that consists of one operation and needs no actor of its own: like a ``Worker``, it runs until `operation` returns or
+    /// throws.
     ///
     ///     Child.task("import", restart: .transient) { context in try await importAll() }
     ///
     /// - Parameters:
     ///   - id: Unique among the siblings, not empty, without `/`.
     ///   - restart: When it is run again.
-    ///   - options: How it is stopped, restarted and watched. It is asked to stop first when `operation` takes the context's
-    ///     ``ChildContext/stopRequest``, and else cancelled at once.
+    ///   - options: How it is stopped, restarted and monitored. It is asked to stop first if `operation` takes the context's
+    ///     ``ChildContext/stopRequest``, otherwise it is cancelled immediately.
     ///   - operation: The work. It gets the context of its process.
     public static func task(
         _ id: String,
@@ -147,7 +147,7 @@ actor TaskWorker<R: Sendable>: Worker {
     }
 }
 
-/// The first of result, exit and timeout, and who waits for it.
+/// The first of result, exit and timeout, and the callers that wait for it.
 final class TaskOutcome<R: Sendable>: Sendable {
     private let once = OneShot<TaskResult<R>>()
     private let onFinish: (@Sendable () -> Void)?
@@ -158,7 +158,7 @@ final class TaskOutcome<R: Sendable>: Sendable {
 
     var current: TaskResult<R>? { once.current }
 
-    /// False when there was one before.
+    /// Sets the outcome; false when there already was one.
     @discardableResult
     func finish(_ result: TaskResult<R>) -> Bool {
         guard once.set(result) else { return false }

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// Something that happened to one child of a tree, told after it has happened.
+/// Something that happened to one child of a tree. It is published after it has happened.
 public struct SupervisionEvent: Sendable {
     /// What happened.
     public enum Kind: Sendable {
@@ -8,19 +8,19 @@ public struct SupervisionEvent: Sendable {
         case started
         /// Its start closure returned `nil`: there is no process.
         case ignored
-        /// A start failed. At boot the tree goes down with it, else it is tried again.
+        /// A start failed. While booting, the tree goes down with it; later the start is retried.
         case startFailed(ExitReason)
-        /// It ended by itself. `expected` when that is nothing to worry about for a child of its kind.
+        /// It ended by itself. `expected` is true when that is not a fault for a child of its kind.
         case exited(ExitReason, expected: Bool)
-        /// Its supervisor stopped it. `expected` when it ended as asked.
+        /// Its supervisor stopped it. `expected` is true when it ended as asked.
         case stopped(ExitReason, expected: Bool)
-        /// It will be started again after this time, together with what the strategy couples to it.
+        /// It will be restarted after this time, together with the siblings that the strategy couples to it.
         case restarting(after: Duration)
         /// The restart intensity is exceeded; the supervisor pauses for this time instead of giving up.
         case coolingDown(Duration, ExitReason)
-        /// The restart intensity is exceeded; the supervisor ends.
+        /// The restart intensity is exceeded; the supervisor shuts down.
         case gaveUp(ExitReason)
-        /// It did not end although it was cancelled: its task goes on unsupervised, fenced off.
+        /// It did not end after it was cancelled: its task continues unsupervised, fenced off.
         case abandoned
     }
 
@@ -32,29 +32,29 @@ public struct SupervisionEvent: Sendable {
     public var kind: Kind
 }
 
-/// The events of a tree from the moment of asking on.
+/// The events of a tree, from the moment of subscribing.
 ///
-/// Up to 1,024 wait for a slow reader; then the oldest are dropped, and ``dropped`` counts them.
+/// Up to 1,024 events are buffered for a slow reader; then the oldest are dropped, and ``dropped`` counts them.
 public struct SupervisionEvents: AsyncSequence, Sendable {
     let stream: AsyncStream<SupervisionEvent>
     let listener: EventListener
 
-    /// How many events the reader has missed by being slow.
+    /// The number of events that were dropped because the reader was too slow.
     public var dropped: Int { listener.dropped.load(ordering: .relaxed) }
 
-    /// What is told to the reader from now on.
+    /// Which events the reader receives from now on.
     package var interest: EventInterest {
         get { listener.interest.load(ordering: .relaxed) }
         nonmutating set { listener.interest.store(newValue, ordering: .relaxed) }
     }
 
-    /// An iterator over the events. Each event goes to one iterator only.
+    /// An iterator over the events. Each event is delivered to one iterator only.
     public func makeAsyncIterator() -> AsyncStream<SupervisionEvent>.Iterator {
         stream.makeAsyncIterator()
     }
 }
 
-/// One who listens to a tree.
+/// A subscriber to the events of a tree.
 final class EventListener: Sendable {
     let dropped = Atomic<Int>(0)
     let interest: Atomic<EventInterest>
@@ -68,9 +68,9 @@ final class EventListener: Sendable {
     }
 }
 
-/// Which events a listener wants. What nobody wants is not even made.
+/// Which events a listener wants. An event that nobody wants is not created.
 package enum EventInterest: UInt8, Sendable, AtomicRepresentable {
-    /// Only failures and what a supervisor does about them: rare, however many children come and go.
+    /// Only failures and the supervisors' reactions to them: rare, however many children are started and stopped.
     case failures
     case everything
 
@@ -91,7 +91,7 @@ extension SupervisionEvent.Kind {
     }
 }
 
-/// The events of one tree, and who listens.
+/// The events of one tree, and their listeners.
 final class EventHub: Sendable {
     static let bufferSize = 1024
 
@@ -104,7 +104,7 @@ final class EventHub: Sendable {
 
     private let state = Mutex(State())
 
-    /// Whether anybody listens to what happens to children in ordinary life, or, of those that listen, to failures only.
+    /// Whether any listener wants events of this kind.
     func isHeard(_ interest: EventInterest) -> Bool {
         state.withLock { state in
             state.listeners.values.contains { $0.listener.wants(interest) }

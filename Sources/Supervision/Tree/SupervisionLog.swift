@@ -1,7 +1,7 @@
 import ConcurrencyPrimitives
 import Logging
 
-/// What a tree logs, with stable metadata keys: OTP's error contexts as `supervision.context`.
+/// The log messages of a tree, with stable metadata keys; OTP's error contexts are in `supervision.context`.
 ///
 /// | level | context | when |
 /// |---|---|---|
@@ -13,9 +13,9 @@ import Logging
 /// | info | `progress` | the tree started, is stopping, has stopped |
 /// | debug | `progress` | a child was started, restarted or stopped |
 ///
-/// A child that is started again has one line: what ended, why, which restart this is, and after what time it comes.
+/// A child that is restarted is logged in one line: what ended, why, the number of the restart, and its delay.
 enum SupervisionLog {
-    /// The level at which a report would be logged, so that nothing is made that nobody reads.
+    /// The level at which a report would be logged, so that a message that is not logged is not created.
     static func level(of report: SupervisorCore.Report) -> Logger.Level {
         switch report {
         case .started, .ignored, .restarting, .exited(_, expected: true), .stopped(_, expected: true): .debug
@@ -24,12 +24,12 @@ enum SupervisionLog {
         }
     }
 
-    /// What a line says beside its event.
+    /// Additional contents of a log line.
     struct Details {
-        /// Which of its restarts comes next, and after what time.
+        /// The number of the next restart, and its delay.
         var attempt: Int?
         var retryIn: Duration?
-        /// Whether the end is told elsewhere.
+        /// Whether the exit is reported elsewhere.
         var isTold = false
     }
 
@@ -64,7 +64,7 @@ enum SupervisionLog {
         logger.log(level: entry.level, "\(entry.message)", metadata: metadata)
     }
 
-    /// What becomes of a whole tree.
+    /// Logs a phase of the whole tree.
     static func write(_ phase: LifePhase, supervisor: String, abandoned: Int, to logger: Logger) {
         guard .info >= logger.logLevel else { return }
         var metadata: Logger.Metadata = ["supervision.context": "progress", "supervision.supervisor": "\(supervisor)"]

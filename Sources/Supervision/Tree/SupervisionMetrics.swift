@@ -2,7 +2,7 @@ import ConcurrencyPrimitives
 import Metrics
 import Synchronization
 
-/// The metrics of a tree. `docs/observability.md` lists them, and a test compares.
+/// The names of a tree's metrics. A test compares them with `docs/observability.md`.
 package enum SupervisionMetricName: String, CaseIterable, Sendable {
     case restarts = "supervision.restarts"
     case abnormalExits = "supervision.exits.abnormal"
@@ -13,7 +13,7 @@ package enum SupervisionMetricName: String, CaseIterable, Sendable {
     case restartDuration = "supervision.restart.duration"
 }
 
-/// What a tree measures, with the dimension `tree`, its root's name.
+/// The metrics of a tree, with the dimension `tree`, its root's name.
 final class SupervisionMetrics: Sendable {
     private let alive = Atomic<Int>(0)
     let restarts: Counter
@@ -25,7 +25,7 @@ final class SupervisionMetrics: Sendable {
     let startDuration: Timer
     let restartDuration: Timer
 
-    /// Nil if nobody collects metrics: then nothing is counted on the way of each event, and no clock read for it.
+    /// Returns `nil` if no metrics are collected: then events cost no counting and no clock reading.
     init?(tree: String) {
         guard !(MetricsSystem.factory is NOOPMetricsHandler) else { return nil }
         let dimensions = [("tree", tree)]
@@ -49,7 +49,7 @@ final class SupervisionMetrics: Sendable {
         if reason.isAbnormal { abnormalExits.increment() }
     }
 
-    /// So many more events wait in the mailboxes of the tree's supervisors.
+    /// Adds to the number of events in the mailboxes of the tree's supervisors.
     func mailbox(_ difference: Int) {
         mailbox.set(waiting.add(difference, ordering: .relaxed).newValue)
     }

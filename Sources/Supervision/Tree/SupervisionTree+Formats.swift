@@ -27,8 +27,8 @@ extension SupervisionTree {
         return lines.joined(separator: "\n")
     }
 
-    /// The tree as JSON: for each node `name`, `path`, `kind`, `status`, `restarts`, `abandoned` and `children`, and where there
-    /// is one `pid`, `age` in seconds and `lastExit`.
+    /// The tree as JSON. Each node has `name`, `path`, `kind`, `status`, `restarts`, `abandoned` and `children`, and if present `pid`,
+    /// `age` in seconds and `lastExit`.
     public var json: String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

@@ -1,4 +1,4 @@
-/// A tree as it was at one moment.
+/// A snapshot of a tree.
 public struct SupervisionTree: Sendable {
     /// What a node is.
     public enum Kind: Sendable, Hashable {
@@ -10,17 +10,17 @@ public struct SupervisionTree: Sendable {
         case worker(type: String)
     }
 
-    /// What a node was doing.
+    /// The status of a node.
     public enum Status: String, Sendable, Hashable {
         /// Its start closure had not returned.
         case starting
         /// It was alive.
         case running
-        /// It had been told to end.
+        /// It had been asked to stop.
         case stopping
-        /// It was waiting to be started again.
+        /// It was waiting to be restarted.
         case restarting
-        /// There was no process.
+        /// It had no process.
         case stopped
     }
 
@@ -30,19 +30,19 @@ public struct SupervisionTree: Sendable {
     public var path: String
     /// Supervisor or worker.
     public var kind: Kind
-    /// What it was doing.
+    /// Its status.
     public var status: Status
     /// The incarnation, `nil` when there was none.
     public var pid: Pid?
-    /// How long ago its start closure returned; `nil` when it is not running, and for the root.
+    /// How long ago its start closure returned; `nil` when it was not running, and for the root.
     public var age: Duration?
-    /// How often it was started again, under the same incarnation of its supervisor.
+    /// How often it has been restarted, under the same incarnation of its supervisor.
     public var restarts: Int
-    /// Why the incarnation before ended, `nil` when there was none.
+    /// Why the previous incarnation ended, `nil` when there was none.
     public var lastExit: ExitReason?
-    /// Tasks of earlier incarnations that ignored their cancellation, as far as known.
+    /// The number of abandoned tasks of earlier incarnations that are known to be running.
     public var abandoned: Int
-    /// In start order.
+    /// The children in start order.
     public var children: [SupervisionTree]
 
     /// Every node, this one first, in start order.
@@ -58,7 +58,7 @@ public struct SupervisionTree: Sendable {
 }
 
 extension SupervisionTree: CustomStringConvertible {
-    /// The tree as text, one node a line.
+    /// The tree as text, one line per node.
     public var description: String {
         var lines: [(left: String, right: String)] = []
         append(to: &lines, first: "", rest: "")
@@ -93,7 +93,7 @@ extension SupervisionTree: CustomStringConvertible {
 }
 
 extension SupervisionTree.Status {
-    /// `exit` is why the incarnation is ending or has ended, `nil` while it is alive.
+    /// - Parameter exit: Why the incarnation is ending or has ended, `nil` while it is alive.
     init(_ record: SupervisorCore.Record, exit: ExitReason?) {
         let restart = record.settings.restart
         self =
@@ -117,7 +117,7 @@ extension SupervisionTree.Status {
 }
 
 extension SupervisorProcess {
-    /// Level by level and put together from the end: the depth of a tree costs no stack.
+    /// Built level by level and assembled from the end, so that deep trees use no stack.
     func tree() -> SupervisionTree {
         var nodes = [node()]
         var parents: [Int?] = [nil]
@@ -183,7 +183,7 @@ extension SupervisorProcess {
 }
 
 extension Supervisor {
-    /// The pid of every process in the tree with its path, the root's first.
+    /// The path and pid of every process in the tree, the root first.
     package func processes() -> [(path: String, pid: Pid, isSupervisor: Bool)] {
         tree().nodes.compactMap { node in
             guard let pid = node.pid else { return nil }

@@ -3,7 +3,7 @@ import Logging
 import ServiceLifecycle
 import Synchronization
 
-/// Starts its children in order, watches them, and starts them again by a strategy when they fail: OTP's `supervisor`.
+/// Starts its children in order, monitors them, and restarts them according to a strategy when they fail: OTP's `supervisor`.
 ///
 ///     let supervisor = Supervisor("app", strategy: .oneForOne) {
 ///         Child("counter") { _ in Counter() }
@@ -14,26 +14,26 @@ import Synchronization
 ///     try await counter.call { $0.increment() }
 ///     await supervisor.stop()
 ///
-/// At the top of a tree it is a live thing: ``start()``, ``run()``, ``stop()``. Inside the builder of another supervisor it is
-/// a description, of which its parent makes a new incarnation at every start; it cannot be started on its own then.
+/// At the top of a tree it runs by itself: ``start()``, ``run()``, ``stop()``. Inside the builder of another supervisor it is a
+/// description, from which the parent creates a new incarnation at every start; it cannot be started on its own then.
 ///
-/// It is a `Service`: in a `ServiceGroup` a graceful shutdown stops the children in reverse order, and a tree that gives up
-/// throws why.
+/// It is a `Service`: in a `ServiceGroup` a graceful shutdown stops the children in reverse order, and a tree that gives up throws the
+/// cause.
 public final class Supervisor: Service, Sendable {
     private struct State {
         var current: SupervisorProcess?
-        /// How an incarnation ended that `start()` had brought up and no `run()` has seen yet.
+        /// How an incarnation ended that was started by `start()`, until `run()` reports it.
         var ended: ExitReason?
-        /// Why the last incarnation ended, when nobody had asked it to.
+        /// Why the last incarnation ended without having been asked to.
         var failure: ExitReason?
         var rootObserver: (@Sendable (RootPhase) -> Void)?
     }
 
-    /// What becomes of a supervisor as the root of its tree.
+    /// A change in the life of a supervisor that is the root of its tree.
     package enum RootPhase: Sendable {
         /// An incarnation is about to start.
         case starting
-        /// It has ended, or could not start; there is no other one yet.
+        /// It has ended, or failed to start; no other incarnation exists yet.
         case ended(ExitReason)
     }
 
@@ -46,17 +46,17 @@ public final class Supervisor: Service, Sendable {
     /// Describes a supervisor; nothing runs before ``start()`` or ``run()``.
     ///
     /// - Parameters:
-    ///   - name: Its id among its siblings, and the first part of its children's paths. Not empty, without `/`.
+    ///   - name: Its id among its siblings, and the first component of its children's paths. Not empty, without `/`.
     ///   - strategy: Which siblings are restarted together with a failed child.
-    ///   - intensity: How many restarts are allowed within a period, over all children.
-    ///   - whenExceeded: What happens when there are more.
-    ///   - autoShutdown: Whether the end of significant children ends it.
-    ///   - restart: As a child: when its parent starts it again.
-    ///   - shutdown: As a child: how its parent stops it. The default gives its children all the time they need.
+    ///   - intensity: How many restarts are allowed within a period, counted over all children.
+    ///   - whenExceeded: What happens when the intensity is exceeded.
+    ///   - autoShutdown: Whether the end of significant children shuts it down.
+    ///   - restart: As a child: when its parent restarts it.
+    ///   - shutdown: As a child: how its parent stops it. By default its children have unlimited time.
     ///   - significant: As a child: whether its end counts for its parent's `autoShutdown`.
-    ///   - backoff: As a child: how long its parent waits before starting it again.
-    ///   - logger: For the whole tree, used at the root; by default one with the label `supervision`.
-    ///   - clock: For the whole tree, used at the root.
+    ///   - backoff: As a child: how long its parent waits before it restarts it.
+    ///   - logger: The logger of the whole tree, used at the root; by default one with the label `supervision`.
+    ///   - clock: The clock of the whole tree, used at the root.
     ///   - children: The children, in start order.
     public convenience init(
         _ name: String,
@@ -95,28 +95,29 @@ public final class Supervisor: Service, Sendable {
 
     var current: SupervisorProcess? { state.withLock { $0.current } }
 
-    /// A child in another's builder: the description only, made anew for every incarnation. From here on it is no tree of its own.
+    /// A child for another supervisor's builder. Only the description is used, for a new instance at every start. From here on the
+    /// supervisor cannot be started on its own.
     func asChild() -> Child {
         isPartOfAnotherTree.store(true, ordering: .relaxed)
         return Child(supervisor: specification)
     }
 
-    /// Why the last incarnation ended, when nobody had asked it to.
+    /// Why the last incarnation ended without having been asked to.
     var failure: ExitReason? { state.withLock { $0.failure } }
 
     /// The identity of the running incarnation, `nil` before the start and after the end.
     public var pid: Pid? { current.map { Pid(process: $0.process) } }
 
-    /// Starts the children one after another and returns when all are up.
+    /// Starts the children one after another and returns when all are running.
     ///
-    /// A start is given up when the calling task is cancelled, or is part of a `ServiceGroup` that is shut down gracefully: what
-    /// has started by then is stopped in reverse.
+    /// The start is abandoned when the calling task is cancelled, or belongs to a `ServiceGroup` that is shut down gracefully: the children
+    /// started by then are stopped in reverse order.
     ///
     /// - Throws: ``SupervisionError/invalidSpecification(_:)`` before anything is started;
-    ///   ``SupervisionError/failedToStart(child:reason:)`` when a child fails, after those started before it have been stopped
-    ///   in reverse; ``SupervisionError/alreadyStarted(supervisor:)``; ``SupervisionError/partOfAnotherTree(supervisor:)`` when it
-    ///   was named in another's builder, which starts it; `CancellationError` when the start was given up, after
-    ///   the tree has been stopped.
+    ///   ``SupervisionError/failedToStart(child:reason:)`` when a child fails, after the children started before it have been stopped in
+    ///   reverse order; ``SupervisionError/alreadyStarted(supervisor:)``; ``SupervisionError/partOfAnotherTree(supervisor:)`` when it is
+    ///   listed in another supervisor's builder, which starts it; `CancellationError` when the start was abandoned, after the tree has been
+    ///   stopped.
     public func start() async throws {
         let process = try makeProcess()
         let isGivenUp = Atomic(false)
@@ -133,20 +134,20 @@ public final class Supervisor: Service, Sendable {
         } onCancel: {
             giveUp()
         }
-        // What counts is whether the tree was asked to end, not whether the task is cancelled by now: a tree that nobody asked
-        // does not end.
+        // What counts is whether the tree was asked to stop, not whether the task has been cancelled by now: a tree that was not asked
+        // keeps running.
         if isUp, !isGivenUp.load(ordering: .acquiring) { return }
         let reason = await process.process.ended()
         throw reason.error ?? SupervisionError.exited(reason)
     }
 
-    /// Why it cannot be started as the root of a tree, if it cannot.
+    /// Why it cannot be started as the root of a tree, `nil` if it can.
     private var startProblem: SupervisionError? {
         if isPartOfAnotherTree.load(ordering: .relaxed) { return .partOfAnotherTree(supervisor: specification.name) }
         return specification.problem.map(SupervisionError.invalidSpecification)
     }
 
-    /// The next incarnation, which has not begun to start.
+    /// Creates the next incarnation, without starting it.
     private func makeProcess() throws(SupervisionError) -> SupervisorProcess {
         if let error = startProblem {
             state.withLock { $0.rootObserver }?(.ended(.shutdown(cause: error)))
@@ -176,7 +177,7 @@ public final class Supervisor: Service, Sendable {
         observer?(.starting)
         _ = process.process.addCleanup { [weak self, weak process] reason in
             guard let self, current === process else { return }
-            // Before there can be another one, so that phases come in their order.
+            // Before another incarnation can exist, so that phases arrive in order.
             observer?(.ended(reason))
             state.withLock { state in
                 state.current = nil
@@ -187,42 +188,40 @@ public final class Supervisor: Service, Sendable {
         return process
     }
 
-    /// Tells what becomes of this supervisor as the root of a tree, in order. There is one observer: whoever made it.
+    /// Reports the life phases of this supervisor as the root of a tree, in order. There is one observer, set by the creator.
     package func onRootPhase(_ observer: @escaping @Sendable (RootPhase) -> Void) {
         state.withLock { $0.rootObserver = observer }
     }
 
-    /// Stops the children in reverse start order, then the supervisor, and returns when that is done. Does nothing when it is
-    /// not running.
+    /// Stops the children in reverse start order, then the supervisor, and returns when that is done. Does nothing when it is not running.
     ///
-    /// - Returns: What would not stop and was left behind, now or earlier: empty when all is well.
+    /// - Returns: The children that ignored their cancellation and are still running, including earlier ones; empty when there are none.
     @discardableResult
     public func stop() async -> [AbandonedChild] {
         guard let process = current else { return [] }
         process.receive(.exit(.shutdown()))
         _ = await process.process.ended()
-        // Asked for, so a later run() starts anew instead of reporting it.
+        // The stop was asked for, so a later `run()` starts again instead of reporting it.
         state.withLock { $0.ended = nil }
         return process.environment.zombies.list(at: process.environment.clock.now)
     }
 
-    /// Tasks of this tree that ignored their cancellation, were left behind, and still run.
+    /// Tasks of this tree that ignored their cancellation, were abandoned, and are still running.
     public var abandonedChildren: [AbandonedChild] {
         guard let environment = current?.environment else { return [] }
         return environment.zombies.list(at: environment.clock.now)
     }
 
-    /// Runs the tree until it ends: starts it, unless ``start()`` has been called, and waits. When the tree that `start()`
-    /// brought up has ended meanwhile, throws or returns at once.
+    /// Runs the tree until it ends: starts it, unless ``start()`` has been called, and waits. If the tree that `start()` started has
+    /// already ended, it throws or returns immediately.
     ///
-    /// A graceful shutdown of the surrounding `ServiceGroup`, or the cancellation of the task, stops the tree in order and
-    /// `run()` returns, also while children are still starting; a cancellation during a graceful shutdown kills what has not
-    /// ended by then.
+    /// A graceful shutdown of the surrounding `ServiceGroup`, or the cancellation of the task, stops the tree in order and `run()` returns,
+    /// even while children are still starting; a cancellation during a graceful shutdown kills whatever has not ended by then.
     ///
     /// - Throws: ``SupervisionError/invalidSpecification(_:)``, ``SupervisionError/alreadyStarted(supervisor:)`` and
-    ///   ``SupervisionError/partOfAnotherTree(supervisor:)``, as ``start()``. When the tree ends without having been asked to: the cause that its exit carries, for example
-    ///   ``SupervisionError/failedToStart(child:reason:)`` or
-    ///   ``SupervisionError/intensityExceeded(supervisor:child:lastReason:)``, or else ``SupervisionError/exited(_:)``.
+    ///   ``SupervisionError/partOfAnotherTree(supervisor:)``, like ``start()``. When the tree ends without having been asked to: the cause
+    ///   in its exit reason, for example ``SupervisionError/failedToStart(child:reason:)`` or
+    ///   ``SupervisionError/intensityExceeded(supervisor:child:lastReason:)``, otherwise ``SupervisionError/exited(_:)``.
     public func run() async throws {
         let (current, ended) = state.withLock { state in
             defer { state.ended = nil }
@@ -255,7 +254,7 @@ public final class Supervisor: Service, Sendable {
         }
     }
 
-    /// A child, or with several names a descendant, as a stable reference.
+    /// A stable reference to a child, or with several names to a descendant.
     ///
     /// - Throws: ``CallError/noProcess(child:)`` when the tree has no such child.
     public func child<A: Actor>(_ path: String..., as type: A.Type = A.self) throws -> ChildReference<A> {
@@ -264,7 +263,7 @@ public final class Supervisor: Service, Sendable {
         throw CallError.noProcess(child: reference.path)
     }
 
-    /// Whether the description or the running tree has such a child.
+    /// Whether the description or the running tree has this child.
     func isKnown(_ path: [String]) -> Bool {
         var children = specification.children
         var live = current
@@ -282,7 +281,7 @@ public final class Supervisor: Service, Sendable {
         return false
     }
 
-    /// The tree as it is now; before the start and after the end its root is shown as stopped.
+    /// A snapshot of the tree; before the start and after the end its root is shown as stopped.
     public func tree() -> SupervisionTree {
         current?.tree()
             ?? SupervisionTree(
@@ -299,7 +298,7 @@ public final class Supervisor: Service, Sendable {
             )
     }
 
-    /// What happens in the tree from now on, until it ends. Each use is a sequence of its own. Empty when it is not running.
+    /// The events of the tree from now on, until it ends. Each access creates a separate sequence. Empty when the tree is not running.
     public var events: SupervisionEvents {
         guard let current else {
             let hub = EventHub()
@@ -311,7 +310,7 @@ public final class Supervisor: Service, Sendable {
 }
 
 extension Supervisor {
-    /// What happens in the running tree from now on, as far as it is of interest; `nil` when it is not running.
+    /// The events of the running tree from now on that match the interest; `nil` when the tree is not running.
     package func events(_ interest: EventInterest) -> SupervisionEvents? {
         current?.environment.events.subscribe(interest)
     }

@@ -3,18 +3,17 @@ import DequeModule
 import Logging
 import Synchronization
 
-/// One incarnation of a supervisor: the shell that carries out what its ``SupervisorCore`` decides.
+/// One incarnation of a supervisor: the shell that carries out the decisions of its ``SupervisorCore``.
 ///
-/// It has a mailbox and no task. Whoever brings an event handles everything that waits, on its own thread: deciding takes
-/// microseconds and blocks nobody. So an exit is acted upon also while every thread of the cooperative pool is blocked, and
-/// readers never wait behind a running strategy.
+/// It has a mailbox and no task. The thread that delivers an event handles everything in the mailbox: decisions take microseconds and never
+/// block. An exit is therefore handled even while every thread of the cooperative pool is blocked, and readers never wait for a restart.
 final class SupervisorProcess: Sendable, Drainable, SignalTarget {
-    /// How this supervisor's own supervisor knows it.
+    /// How the parent supervisor knows this supervisor.
     struct Link: Sendable {
         let owner: SupervisorProcess
         let slot: SupervisorCore.Slot
         let generation: UInt64
-        /// The request that brought it: the same for all its incarnations.
+        /// The request that added it: the same for all its incarnations.
         let entry: UInt64
     }
 
@@ -33,12 +32,12 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     enum LookUp {
         case child(ChildProcess)
         case supervisor(SupervisorProcess)
-        /// It is being started, or will be.
+        /// It is starting, or will be started.
         case restarting(PendingChild)
         case none
     }
 
-    /// A call that waits for its reply, with the child that it brings.
+    /// A call that waits for its reply, with the child that it adds.
     private final class WaitingRequest: Sendable {
         let child: ChildSpecification?
         let argument: (any AnyObject & Sendable)?
@@ -60,17 +59,17 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         var core: AnySupervisorCore
         var mailbox = Deque<SupervisorCore.Event>()
         var isDraining = false
-        /// What the tree's ``TreeActivity`` knows of this supervisor.
+        /// This supervisor's share in the tree's ``TreeActivity``.
         var activity = SupervisorCore.Activity.idle
         var childRecords = ChildRecords()
         var hasBooted = false
         var hasToldStopping = false
         var stopTimer: SupervisionTimer?
         var lastRequest: UInt64 = 0
-        /// Calls that wait for their reply. Each is a suspended task of a caller's.
+        /// Calls that wait for their reply. Each is a suspended task of a caller.
         var requests: [UInt64: WaitingRequest] = [:]
         var onBoot: (@Sendable (_ isUp: Bool) -> Void)?
-        /// The callers that wait for a child to come up, each with a suspended task.
+        /// The callers that wait for a child to start, each a suspended task.
         var arrivals = Arrivals()
     }
 
@@ -80,15 +79,15 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     let link: Link?
     let environment: TreeEnvironment
     private let state: Mutex<State>
-    /// How many wait for a child that is being started: read without the lock before they are looked for.
+    /// The number of callers in `arrivals`, readable without the lock.
     private let arrivalCount = Atomic(0)
 
     var parent: SupervisorProcess? { link?.owner }
 
-    /// Whether all its children have been up.
+    /// Whether all its children have been running.
     var hasBooted: Bool { state.withLock { $0.hasBooted } }
 
-    /// Whether anybody is told what becomes of it: the log of the tree, or whoever made it.
+    /// Whether the supervisor's life phases are reported: to the tree's log, or to an observer.
     var tellsLife: Bool { link == nil || specification.onLife != nil }
 
     init(_ specification: SupervisorSpecification, link: Link?, environment: TreeEnvironment) {
@@ -132,13 +131,13 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 
     // MARK: - Life
 
-    /// Starts the children, as a child of its own supervisor: that hears of the outcome. A signal that comes before this ends it
-    /// without a start.
+    /// Starts the children, as a child of another supervisor, which receives the outcome. A signal that arrives before this ends it without
+    /// a start.
     func launch() {
         boot(onBoot: nil)
     }
 
-    /// Starts the children and waits until all are up: true, or until it is on its way out: false.
+    /// Starts the children and waits until all are running (true) or the supervisor is shutting down (false).
     func boot() async -> Bool {
         await withCheckedContinuation { continuation in
             boot { continuation.resume(returning: $0) }
@@ -164,7 +163,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
-    /// Ends one that was made and is not needed.
+    /// Ends an incarnation that was created but is not needed.
     func discard() {
         enqueue(.stop(.shutdown()))
     }
@@ -173,7 +172,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         switch signal {
         case .exit(let reason): enqueue(.stop(reason))
         case .crash(let error): enqueue(.stop(.crashed(error)))
-        // A supervisor traps exits, and ignores those of processes that are no children of its own (statement 12).
+        // A supervisor traps exits, and ignores exit signals of processes that are not its children (statement 12).
         case .linked: return
         case .kill: enqueue(.kill)
         case .finish: enqueue(.stop(.normal))
@@ -181,7 +180,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
-    /// Stops it as a child of its own supervisor.
+    /// Stops it as a child of another supervisor.
     func stop() {
         switch specification.shutdown {
         case .brutalKill: enqueue(.kill)
@@ -197,7 +196,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
-    /// Comes before the exit of this child is announced.
+    /// Called before the exit of this child is announced.
     func abandoned(_ child: ChildProcess) {
         environment.faults.abandoned(child)
         environment.metrics?.zombies(environment.zombies.count)
@@ -217,7 +216,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
-    /// Why it has ended or is on its way out.
+    /// Why it has ended or is shutting down.
     var endingReason: ExitReason? { process.exitReason ?? state.withLock { $0.core.endingReason } }
 
     // MARK: - Mailbox
@@ -248,7 +247,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
-    /// Handles the next event. `effects` becomes what is to be done, in the same memory.
+    /// Handles the next event. `effects` is replaced by the resulting effects; its buffer is reused.
     private func decide(_ effects: inout [SupervisorCore.Effect]) -> Bool {
         state.withLock { state in
             guard let event = state.mailbox.popFirst() else {
@@ -262,7 +261,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         }
     }
 
-    /// Says that it stops, once it does: before the first of its children is stopped.
+    /// Reports the beginning of a shutdown, before the first child is stopped.
     private func emitStopping() {
         guard tellsLife else { return }
         let reason = state.withLock { state -> ExitReason? in
@@ -419,11 +418,11 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 
     /// The path of a child, the same for all its incarnations.
     func path(of id: String, _ entry: UInt64) -> String {
-        // The partitions of a keyed supervisor are no part of its processes' names.
+        // The partitions of a keyed supervisor are not part of its processes' paths.
         (specification.keyed == nil ? path : parent?.path ?? path) + "/" + name(of: id, entry)
     }
 
-    /// The ids of a dynamic supervisor's children need not be unique: the request that brought a child tells them apart.
+    /// The ids of a dynamic supervisor's children need not be unique: the request that added a child distinguishes them.
     func name(of id: String, _ entry: UInt64) -> String {
         if case .dynamic = specification.kind, specification.keyed == nil { return "\(id)#\(entry)" }
         return id
@@ -433,7 +432,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 // MARK: - Administration
 
 extension SupervisorProcess {
-    /// Hands a request to the core. It waits behind a strategy that is running, for as long as that takes, as in OTP.
+    /// Sends a request to the core. It waits for a restart that is under way, however long that takes, as in OTP.
     func administer(
         _ request: SupervisorCore.Request,
         bringing child: ChildSpecification? = nil,
@@ -458,7 +457,7 @@ extension SupervisorProcess {
         }
     }
 
-    /// The same for those who do not wait: `onReply` is called once, on the thread that has the reply.
+    /// The same without waiting: `onReply` is called once, on the thread that has the reply.
     func administer(
         _ request: SupervisorCore.Request,
         bringing child: ChildSpecification? = nil,
@@ -472,7 +471,7 @@ extension SupervisorProcess {
         enqueue(.request(id, request))
     }
 
-    /// Stops the child that a request brought, whatever its incarnation. Whoever wants to know of the end watches for it.
+    /// Stops the child that a request added, across restarts. Callers that need to know of the exit watch for it.
     func terminate(_ slot: SupervisorCore.Slot, entry: UInt64) {
         let generation = state.withLock { state -> UInt64? in
             guard state.childRecords[slot]?.entry == entry else { return nil }
@@ -480,7 +479,7 @@ extension SupervisorProcess {
         }
         guard let generation else { return }
         administer(.terminateSlot(slot, generation: generation)) { [self] reply, _ in
-            // It was restarted in between.
+            // The child was restarted in between.
             if case .notFound = reply { terminate(slot, entry: entry) }
         }
     }
@@ -504,7 +503,7 @@ extension SupervisorProcess {
 
 // MARK: - Reading
 
-/// What is read of a supervisor answers at once, also while a strategy is running.
+/// Reads of a supervisor return immediately, even during a restart.
 extension SupervisorProcess {
     func lookUp(_ id: String) -> LookUp {
         state.withLock { state in
@@ -528,7 +527,7 @@ extension SupervisorProcess {
         return .restarting(PendingChild(supervisor: self, slot: slot))
     }
 
-    /// The child that a request brought, whatever its incarnation.
+    /// The child that a request added, across restarts.
     func lookUp(slot: SupervisorCore.Slot, entry: UInt64) -> LookUp {
         state.withLock { state in
             guard let childRecord = state.childRecords[slot], childRecord.entry == entry else { return .none }
@@ -536,17 +535,17 @@ extension SupervisorProcess {
         }
     }
 
-    /// Whether there is a child with this id, whatever its state.
+    /// Whether there is a child with this id, in any state.
     func hasChild(_ id: String) -> Bool {
         state.withLock { $0.core.slot(of: id) != nil }
     }
 
-    /// How many restarts count for the intensity now.
+    /// The number of restarts that count towards the intensity at `now`.
     func restartsInWindow(at now: Duration) -> Int {
         state.withLock { $0.core.restartsInWindow(at: now) }
     }
 
-    /// The children in start order, as they are now.
+    /// The children in start order, with their current state.
     func snapshot() -> [(ChildSpecification, SupervisorCore.Record, Incarnation?, childRecord: ChildRecord)] {
         state.withLock { state in
             state.core.slots.compactMap { slot in
@@ -561,7 +560,7 @@ extension SupervisorProcess {
 
 // MARK: - Metrics, events and logs
 
-/// What observers learn: metrics, events and logs.
+/// Publishes metrics, events and logs.
 extension SupervisorProcess {
     private func measure(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report) {
         guard let metrics = environment.metrics else { return }
@@ -594,13 +593,13 @@ extension SupervisorProcess {
         }
     }
 
-    /// When the child that a report is about is started again, if that was decided together with it.
+    /// The delay until the child of a report is restarted, if that was decided together with it.
     private func nextStart(of slot: SupervisorCore.Slot, in effects: ArraySlice<SupervisorCore.Effect>) -> Duration? {
         for case .report(slot, .restarting(let delay)) in effects { return delay }
         return nil
     }
 
-    /// - Parameter next: After what time the child is started again, where that is known.
+    /// - Parameter next: The delay until the child is restarted, if known.
     private func emit(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report, next: Duration?) {
         let isLogged = environment.logger.logLevel <= SupervisionLog.level(of: report)
         guard isLogged || environment.events.isHeard(report.interest) else { return }
@@ -639,7 +638,7 @@ extension SupervisorProcess {
         SupervisionLog.write(event, supervisor: path, details, to: environment.logger)
     }
 
-    /// What becomes of this supervisor itself.
+    /// Reports a phase of this supervisor's own life.
     private func emit(_ phase: LifePhase) {
         if let onLife = specification.onLife { return onLife(phase, environment.logger) }
         guard link == nil else { return }
@@ -659,7 +658,7 @@ extension SupervisorCore.Report {
 // MARK: - Callers that wait for a child
 
 extension SupervisorProcess {
-    /// Calls `handler` once, when the child in this slot may have come up or be gone; at once when it is not on its way up.
+    /// Calls `handler` once, when the child in this slot may have started or been removed; immediately when it is not being started.
     func watchArrival(_ slot: SupervisorCore.Slot, _ handler: @escaping @Sendable () -> Void) -> UInt64 {
         let token = state.withLock { state -> UInt64? in
             guard case .restarting = lookUp(slot, state), state.core.phase != .finished else { return nil }
@@ -676,9 +675,9 @@ extension SupervisorProcess {
         }
     }
 
-    /// Wakes those whose child these effects speak of.
+    /// Wakes the callers that wait for the children of these effects.
     private func announceArrivals(_ effects: [SupervisorCore.Effect]) {
-        // A waiter is counted under the same lock under which the state changed that caused these effects.
+        // A waiter is counted under the lock under which the state changed that caused these effects.
         guard arrivalCount.load(ordering: .relaxed) > 0 else { return }
         var due: [@Sendable () -> Void] = []
         state.withLock { state in
@@ -687,7 +686,7 @@ extension SupervisorProcess {
                 case .report(let slot, _), .forget(let slot, _), .cancelDelay(let slot):
                     due += state.arrivals.take(slot)
                 case .reply(_, .done):
-                    // An ordered supervisor stops a child that waits for its restart without another word.
+                    // An ordered supervisor stops a child that waits for its restart without a separate effect.
                     if case .ordered = specification.kind { due += state.arrivals.takeAll() }
                 case .finished: due += state.arrivals.takeAll()
                 case .start, .stop, .kill, .scheduleDelay, .retry, .adopt, .reply, .booted: continue

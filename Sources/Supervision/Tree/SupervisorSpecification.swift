@@ -1,7 +1,7 @@
 import ConcurrencyPrimitives
 import Logging
 
-/// The description of a supervisor, from which every incarnation of it is made.
+/// The description of a supervisor, shared by all its incarnations.
 struct SupervisorSpecification: Sendable {
     enum Kind: Sendable {
         case ordered(Strategy)
@@ -18,11 +18,11 @@ struct SupervisorSpecification: Sendable {
     var isSignificant: Bool
     var backoff: Backoff?
     var children: [Child]
-    /// What is wrong with the settings from which this description was made, if anything.
+    /// The first problem with the settings this description was created from, `nil` if they are valid.
     var settingsProblem: String?
-    /// What makes its children those of a ``KeyedSupervisor``.
+    /// Set for a partition of a ``KeyedSupervisor``.
     var keyed: KeyedChildren?
-    /// Who is told what becomes of each incarnation.
+    /// Receives the life phases of each incarnation.
     var onLife: (@Sendable (LifePhase, Logger) -> Void)?
 
     var treeKind: SupervisionTree.Kind {
@@ -32,7 +32,8 @@ struct SupervisorSpecification: Sendable {
         }
     }
 
-    /// What is wrong with this tree, if anything (OTP's `check_childspec`, `supervisor:init/1`). A loop, however deep it is.
+    /// The first problem with this tree, `nil` if it is valid (OTP's `check_childspec`, `supervisor:init/1`). A loop, so that deep trees
+    /// use no stack.
     var problem: String? {
         var waiting = [self]
         while let next = waiting.popLast() {
@@ -53,7 +54,7 @@ struct SupervisorSpecification: Sendable {
         if case .cooldown(let pause) = whenExceeded, pause <= .zero {
             return "supervisor '\(name)': the cooldown must be longer than zero, but is \(pause.clamped)"
         }
-        // At the root these have no effect; a wrong one is a mistake there too.
+        // At the root these settings have no effect, but an invalid one is a mistake there too.
         if case .timeout(let timeout) = shutdown, timeout < .zero {
             return "the shutdown timeout of '\(name)' must not be negative, but is \(timeout.clamped)"
         }
@@ -75,11 +76,11 @@ struct SupervisorSpecification: Sendable {
 /// The children of a supervisor that is one partition of a ``KeyedSupervisor``.
 struct KeyedChildren: Sendable {
     let table: any KeyedTable
-    /// Whether a child that exceeds the intensity is forgotten, and nothing else happens.
+    /// Whether a child that exceeds the intensity is removed while its supervisor keeps running.
     let givesUpChild: Bool
 }
 
-/// What all processes of one tree share.
+/// The state shared by all processes of one tree.
 struct TreeEnvironment: Sendable {
     var clock: any SupervisionClock
     var logger: Logger

@@ -2,27 +2,27 @@ import ConcurrencyPrimitives
 import DequeModule
 import Synchronization
 
-/// In which order the outcomes of a stream come.
+/// The order of a stream's results.
 public enum TaskOrder: Sendable, Hashable {
-    /// In that of the elements: one that takes long holds up those behind it.
+    /// In the order of the elements: a slow element delays those after it.
     case ofElements
-    /// As they come to be.
+    /// In the order of completion.
     case ofCompletion
 }
 
-/// What becomes of a stream when the task of an element takes longer than it may.
+/// What happens when the task of an element exceeds the stream's time limit.
 public enum OnTaskTimeout: Sendable, Hashable {
-    /// The task is killed, its outcome is ``TaskResult/timedOut(after:)``, and the stream goes on.
+    /// The task is killed, its result is ``TaskResult/timedOut(after:)``, and the stream continues.
     case kill
     /// All tasks of the stream are killed, and it throws ``CallError/timeout(child:after:)``.
     case fail
 }
 
-/// The outcomes of one operation over many elements, each with its element.
+/// The results of one operation over many elements, each with its element.
 ///
 ///     for try await (name, result) in tasks.stream(over: names, timeout: .seconds(5), onTimeout: .kill, resolve) { ... }
 public struct TaskOutcomes<S: Sequence & Sendable, R: Sendable>: AsyncSequence, Sendable where S.Element: Sendable {
-    /// An element, and what came of it.
+    /// An element and its result.
     public typealias Element = (input: S.Element, result: TaskResult<R>)
 
     let tasks: TaskSupervisorReference
@@ -33,7 +33,7 @@ public struct TaskOutcomes<S: Sequence & Sendable, R: Sendable>: AsyncSequence, 
     let onTimeout: OnTaskTimeout
     let operation: @Sendable (S.Element) async throws -> R
 
-    /// Starts nothing before the first outcome is asked for.
+    /// Nothing is started before the first result is requested.
     public func makeAsyncIterator() -> Iterator {
         Iterator(outcomes: self)
     }
@@ -48,7 +48,7 @@ public struct TaskOutcomes<S: Sequence & Sendable, R: Sendable>: AsyncSequence, 
 
         private let outcomes: TaskOutcomes
         private var elements: S.Iterator
-        /// By their numbers, in the order of the elements.
+        /// By number, in the order of the elements.
         private var running: [Int: Running] = [:]
         private var started = 0
         private var given = 0
@@ -63,7 +63,7 @@ public struct TaskOutcomes<S: Sequence & Sendable, R: Sendable>: AsyncSequence, 
             killAll()
         }
 
-        /// The next outcome; `nil` after the last.
+        /// The next result; `nil` after the last.
         ///
         /// - Throws: ``AdministrationError`` when a task could not be started; ``CallError/timeout(child:after:)`` with
         ///   ``OnTaskTimeout/fail``; `CancellationError`.
@@ -92,7 +92,7 @@ public struct TaskOutcomes<S: Sequence & Sendable, R: Sendable>: AsyncSequence, 
         private func start(_ element: S.Element) async throws {
             let (number, operation) = (started, outcomes.operation)
             var onFinish: (@Sendable () -> Void)?
-            // In the order of the elements nobody takes the numbers out again.
+            // Only needed for the order of completion: otherwise nobody removes the numbers.
             if outcomes.order == .ofCompletion { onFinish = { [finished] in finished.add(number) } }
             let outcome = TaskOutcome<R>(onFinish: onFinish)
             let task = try await outcomes.tasks.start(
@@ -120,7 +120,7 @@ public struct TaskOutcomes<S: Sequence & Sendable, R: Sendable>: AsyncSequence, 
     }
 }
 
-/// The numbers of the tasks that have finished and have not been given to the reader: no more than run at once.
+/// The numbers of finished tasks that have not been delivered to the reader: at most as many as run concurrently.
 private final class FinishedTasks: Sendable {
     private struct State {
         var numbers: Deque<Int> = []

@@ -7,7 +7,7 @@ import ServiceLifecycle
 ///     let sum = try await tasks.async { _ in try await heavySum() }
 ///     print(try await sum.value)
 ///
-/// A task is a temporary child: its crash is reported, harms no other, and leaves nothing behind.
+/// A task is a temporary child: its crash is reported, affects no other task, and leaves nothing behind.
 public final class TaskSupervisor: Service, Sendable {
     let dynamic: DynamicSupervisor
 
@@ -30,29 +30,29 @@ public final class TaskSupervisor: Service, Sendable {
         )
     }
 
-    /// Starts it, without tasks.
+    /// Starts the supervisor, without tasks.
     public func start() async throws { try await dynamic.start() }
 
-    /// Stops all tasks side by side, and returns when they have ended.
+    /// Stops all tasks concurrently, and returns when they have ended.
     public func stop() async { await dynamic.stop() }
 
-    /// Runs it until it ends, as ``Supervisor/run()``.
+    /// Runs the supervisor until it ends, like ``Supervisor/run()``.
     public func run() async throws { try await dynamic.run() }
 
-    /// The stable reference through which tasks are started.
+    /// A stable reference for starting tasks.
     public var reference: TaskSupervisorReference { TaskSupervisorReference(dynamic: dynamic.reference) }
 }
 
-/// A task supervisor by its place in the tree: stays valid across restarts, and is resolved at each use.
+/// A task supervisor by its position in the tree: it stays valid across restarts, and is resolved at each use.
 public struct TaskSupervisorReference: Sendable {
     let dynamic: DynamicSupervisorReference
 
-    /// Starts a task that nobody waits for (Elixir's `start_child`).
+    /// Starts a task without a result (Elixir's `start_child`).
     ///
     /// - Parameters:
-    ///   - label: For paths and logs.
-    ///   - restart: A transient task is run again after a crash.
-    ///   - options: How it is stopped, when its supervisor is, and how it is restarted and watched.
+    ///   - label: The label in paths and logs.
+    ///   - restart: When the task is run again; a transient task runs again after a crash.
+    ///   - options: How it is stopped with its supervisor, restarted and monitored.
     ///   - operation: The work. It gets the context of its process.
     @discardableResult
     public func startTask(
@@ -66,12 +66,12 @@ public struct TaskSupervisorReference: Sendable {
         )
     }
 
-    /// Starts a task whose result is waited for (Elixir's `async_nolink`, or `async` with a process to link to).
+    /// Starts a task with a result (Elixir's `async_nolink`, or `async` with an owner to link to).
     ///
     /// - Parameters:
-    ///   - label: For paths and logs.
-    ///   - owner: Linked to the task: a crash of either ends the other.
-    ///   - options: How it is stopped, when its supervisor is, and how it is restarted and watched.
+    ///   - label: The label in paths and logs.
+    ///   - owner: A process to link to the task: a crash of either ends the other.
+    ///   - options: How it is stopped with its supervisor, restarted and monitored.
     ///   - operation: The work, whose result is the task's. It gets the context of its process.
     public func async<R: Sendable>(
         _ label: String = "task",
@@ -91,7 +91,7 @@ public struct TaskSupervisorReference: Sendable {
     ) async throws(AdministrationError) -> SupervisedTask<R> {
         let pid = try await dynamic.startChild(
             Child(label, restart: .temporary, options: options) { context in
-                // Before the task runs, so that its end is seen however early it comes.
+                // Registered before the task runs, so that an early end is not missed.
                 context.pid.onExit { outcome.finish(.failure($0)) }
                 if let owner { owner.link(to: context.pid) }
                 return TaskWorker(context, outcome, operation)
@@ -105,30 +105,30 @@ public struct TaskSupervisorReference: Sendable {
         (try? dynamic.address.supervisor().environment.clock) ?? SystemSupervisionClock.shared
     }
 
-    /// The tasks that are there now, in no order (Elixir's `children`).
+    /// The current tasks, in no order (Elixir's `children`).
     public func tasks() throws(AdministrationError) -> [Pid] {
         try dynamic.whichChildren().compactMap(\.pid)
     }
 
     /// Stops a task in order, and does not run it again (Elixir's `terminate_child`).
     ///
-    /// - Throws: As ``DynamicSupervisorReference/terminateChild(_:)``.
+    /// - Throws: The same errors as ``DynamicSupervisorReference/terminateChild(_:)``.
     public func terminateTask(_ pid: Pid) async throws(AdministrationError) {
         try await dynamic.terminateChild(pid)
     }
 
-    /// Runs `operation` on each element, at most `maximumConcurrency` at a time, and gives each element with what came of it
-    /// (Elixir's `async_stream_nolink`).
+    /// Runs `operation` on each element, at most `maximumConcurrency` at a time, and delivers each element with its result (Elixir's
+    /// `async_stream_nolink`).
     ///
-    /// A crash is the outcome of its element and hurts no other. Nothing runs ahead of the reader but what `maximumConcurrency`
-    /// allows. Tasks that still run when the reader stops reading are killed when the iterator goes away.
+    /// A crash is the result of its element and affects no other. At most `maximumConcurrency` tasks run ahead of the reader. When the
+    /// reader stops, the tasks that are still running are killed with the release of the iterator.
     ///
     /// - Parameters:
-    ///   - elements: What to work on.
-    ///   - maximumConcurrency: How many tasks run at once, at least 1.
-    ///   - order: Whether the outcomes come in the order of the elements, or as they come to be.
-    ///   - timeout: How long the task of one element may run, by the tree's clock; `nil` for any time.
-    ///   - onTimeout: What becomes of the stream when one takes longer. Its task is killed in either case.
+    ///   - elements: The elements.
+    ///   - maximumConcurrency: The maximum number of concurrent tasks, at least 1.
+    ///   - order: Whether results are delivered in the order of the elements or of completion.
+    ///   - timeout: The time limit for the task of one element, by the tree's clock; `nil` for no limit.
+    ///   - onTimeout: What happens to the stream when a task exceeds the limit. The task is killed in either case.
     ///   - operation: The work on one element.
     public func stream<S: Sequence & Sendable, R: Sendable>(
         over elements: S,
@@ -151,7 +151,7 @@ public struct TaskSupervisorReference: Sendable {
 }
 
 extension Supervisor {
-    /// A task supervisor in this tree, as a stable reference.
+    /// A stable reference to a task supervisor in this tree.
     ///
     /// - Throws: ``CallError/noProcess(child:)`` when the tree has no such child.
     public func taskSupervisor(_ path: String...) throws(CallError) -> TaskSupervisorReference {
@@ -162,7 +162,7 @@ extension Supervisor {
 }
 
 extension SupervisorReference {
-    /// A task supervisor below this one, as a stable reference.
+    /// A stable reference to a task supervisor below this one.
     public func taskSupervisor(_ path: String...) -> TaskSupervisorReference {
         TaskSupervisorReference(
             dynamic: DynamicSupervisorReference(address: Address(anchor: .supervisor(process), names: path))
@@ -171,7 +171,7 @@ extension SupervisorReference {
 }
 
 extension ChildrenBuilder {
-    /// A nested task supervisor: the description only, made anew for every incarnation.
+    /// A nested task supervisor. Only its description is used, for a new instance at every start.
     public static func buildExpression(_ supervisor: TaskSupervisor) -> [Child] {
         [supervisor.dynamic.root.asChild()]
     }

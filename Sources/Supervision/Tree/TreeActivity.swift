@@ -1,9 +1,9 @@
 import ConcurrencyPrimitives
 
-/// Counts what is under way in a tree: supervisors at work, processes on their way out, and, apart from these, supervisors that
-/// only wait for the delay of a restart.
+/// Counts the activity in a tree: supervisors with an operation under way, processes that are ending and, separately, supervisors that only
+/// wait for the delay of a restart.
 ///
-/// With nothing under way the tree is settled, and whoever waits for that is told: an event, not a poll.
+/// Without activity the tree is settled, and the waiting callers are resumed; nothing polls.
 final class TreeActivity: Sendable {
     private struct Counts: Sendable {
         var working = 0
@@ -16,12 +16,12 @@ final class TreeActivity: Sendable {
 
     private let counts = Monitor(Counts())
 
-    /// A process is on its way out.
+    /// A process begins to end.
     func begin() {
         change(from: .idle, to: .working)
     }
 
-    /// It has ended.
+    /// The process has ended.
     func end() {
         change(from: .working, to: .idle)
     }
@@ -41,8 +41,8 @@ final class TreeActivity: Sendable {
         }
     }
 
-    /// Returns true when nothing is under way, and with `includingDelays` no restart waits for its delay; false when the waiting
-    /// task is cancelled before.
+    /// Returns true when nothing is under way and, with `includingDelays`, no restart waits for its delay; false when the waiting task is
+    /// cancelled first.
     func settled(includingDelays: Bool) async -> Bool {
         do throws(WaitFailure) {
             return try await counts.wait { $0.isSettled(includingDelays) ? true : nil }
@@ -53,8 +53,8 @@ final class TreeActivity: Sendable {
 }
 
 extension Supervisor {
-    /// Waits until nothing is under way in the tree: no supervisor at work, no process on its way out. With `includingDelays` no
-    /// restart waits for its delay either. An event, not a poll. False when the waiting task was cancelled before.
+    /// Waits until nothing is under way in the tree: no operation of a supervisor, no process that is ending and, with `includingDelays`,
+    /// no restart that waits for its delay. Nothing polls. Returns false when the waiting task is cancelled.
     package func settled(includingDelays: Bool = false) async -> Bool {
         guard let current else { return true }
         return await current.environment.activity.settled(includingDelays: includingDelays)

@@ -1,7 +1,7 @@
-/// A tree as it was at one moment, for those who look at large trees again and again: one entry a process, and nothing is built
-/// that nobody asks for. For people there is ``SupervisionTree``.
+/// A snapshot of a tree for frequent reads of large trees: one compact entry per process, with everything else computed on demand.
+/// ``SupervisionTree`` is the readable form.
 package struct TreeSnapshot: Sendable {
-    /// What a node is.
+    /// The kind of a node.
     package enum Kind: Sendable, Equatable {
         case supervisor(Strategy)
         case dynamicSupervisor
@@ -9,7 +9,7 @@ package struct TreeSnapshot: Sendable {
         case worker(type: Int)
     }
 
-    /// How close a supervisor is to giving up.
+    /// How close a supervisor is to exceeding its intensity.
     package struct Window: Sendable, Equatable {
         /// The restarts within the last ``RestartIntensity/period``.
         package var used: Int
@@ -17,15 +17,15 @@ package struct TreeSnapshot: Sendable {
         package var whenExceeded: WhenExceeded
     }
 
-    /// A restart that was put off.
+    /// A delayed restart.
     package struct Delay: Sendable, Equatable {
         package var remaining: Duration
-        /// Whether the supervisor cools down, rather than the child's backoff being waited for.
+        /// Whether this is the supervisor's cooldown instead of the child's backoff.
         package var isCooldown: Bool
     }
 
     package struct Node: Sendable {
-        /// What it is called among its siblings, the same for all incarnations.
+        /// Its name among its siblings, the same for all incarnations.
         package var name: String
         /// The index of the supervisor above, `nil` for the root.
         package var parent: Int?
@@ -41,9 +41,9 @@ package struct TreeSnapshot: Sendable {
         package var lastExit: ExitReason?
         package var abandoned: Int
         package var delay: Delay?
-        /// Of a supervisor that runs.
+        /// Running supervisors only.
         package var window: Window?
-        /// Its id. Those of the children of a dynamic supervisor need not be unique.
+        /// Its id. The ids of a dynamic supervisor's children need not be unique.
         package var id: String
 
         package var isSupervisor: Bool {
@@ -52,14 +52,14 @@ package struct TreeSnapshot: Sendable {
         }
     }
 
-    /// The root first, each before its children, siblings in start order.
+    /// The root first, each node before its children, siblings in start order.
     package private(set) var nodes: [Node] = []
     /// The names of the workers' types.
     package private(set) var types: [String] = []
 
     package init() {}
 
-    /// The names from the root down to a node, separated by `/`: its place in the tree, the same for all incarnations.
+    /// The names from the root down to a node, separated by `/`: its position in the tree, the same for all incarnations.
     package func path(_ index: Int) -> String {
         var parts: [String] = []
         var next: Int? = index
@@ -82,7 +82,7 @@ package struct TreeSnapshot: Sendable {
         return result
     }
 
-    /// The node at a place.
+    /// The index of the node with this path.
     package func index(of path: String) -> Int? {
         guard let root = nodes.first else { return nil }
         var parts = path.split(separator: "/", omittingEmptySubsequences: false)[...]
@@ -95,7 +95,7 @@ package struct TreeSnapshot: Sendable {
         return index
     }
 
-    /// What a worker is an instance of; `nil` for a supervisor.
+    /// The type name of a worker; `nil` for a supervisor.
     package func typeName(_ node: Node) -> String? {
         guard case .worker(let type) = node.kind, types.indices.contains(type) else { return nil }
         return types[type]
@@ -103,7 +103,7 @@ package struct TreeSnapshot: Sendable {
 }
 
 extension TreeSnapshot {
-    /// Looks at a running tree. Level after level without recursion: the depth of a tree costs no stack.
+    /// Captures a running tree, level by level without recursion, so that deep trees use no stack.
     init(_ root: SupervisorProcess) {
         var builder = Builder(now: root.environment.clock.now)
         builder.add(root)
@@ -112,7 +112,7 @@ extension TreeSnapshot {
     }
 
     private struct Builder {
-        /// What waits to be added, the next one last.
+        /// Nodes that wait to be added, the next one last.
         private struct Waiting {
             var parent: Int
             var owner: SupervisorProcess
@@ -149,7 +149,7 @@ extension TreeSnapshot {
             )
             descend(into: root, at: 0)
             while let next = waiting.popLast() { add(next) }
-            // From the end: whatever belongs to a node has its own end by then.
+            // From the end, so that the ends of all descendants of a node are already known.
             for index in nodes.indices.reversed() {
                 nodes[index].end = max(nodes[index].end, index + 1)
                 if let parent = nodes[index].parent {
@@ -213,7 +213,7 @@ extension TreeSnapshot {
             switch child.kind {
             case .supervisor(let specification): return kind(of: specification)
             case .actor(let body):
-                // The name of a type is dear, and there are few types.
+                // Creating a type's name is expensive, and there are few types.
                 let id = ObjectIdentifier(body.type)
                 if let index = typeIndices[id] { return .worker(type: index) }
                 typeIndices[id] = types.count
@@ -238,7 +238,7 @@ extension Supervisor {
     /// The name of the root.
     package var name: String { specification.name }
 
-    /// The running tree now; `nil` when it is not running.
+    /// A snapshot of the running tree; `nil` when it is not running.
     package func snapshot() -> TreeSnapshot? {
         current.map { TreeSnapshot($0) }
     }

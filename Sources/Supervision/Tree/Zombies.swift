@@ -1,10 +1,10 @@
 import Synchronization
 
-/// A task that ignored its cancellation and was left behind. It is fenced off: nothing it does reaches the tree.
+/// A task that ignored its cancellation and was abandoned. It is fenced off: nothing it does reaches the tree.
 public struct AbandonedChild: Sendable {
-    /// The path of the child whose incarnation it was.
+    /// The path of the child.
     public var path: String
-    /// That incarnation.
+    /// The incarnation.
     public var pid: Pid
     /// The type of its actor.
     public var type: String
@@ -12,8 +12,8 @@ public struct AbandonedChild: Sendable {
     public var age: Duration
 }
 
-/// The tasks of a tree that were left behind and have not ended since. There is no limit to them, since nothing can end such a
-/// task: so they are counted, reported and listed.
+/// The abandoned tasks of a tree that are still running. Their number has no limit, because nothing can end such a task; they are counted,
+/// reported and listed instead.
 final class Zombies: Sendable {
     struct Entry: Sendable {
         var path: String
