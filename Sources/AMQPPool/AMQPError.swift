@@ -1,33 +1,32 @@
-/// Everything that can go wrong between this client and a broker.
+/// An error of the AMQP client or the broker.
 ///
-/// A closed list: `switch` over it without a default. ``stage`` says how far things had come, ``isRetrySafe`` whether the
-/// same request may be sent again without the broker seeing it twice. The broker's own code and text are kept as they
-/// were sent. No error ever holds a credential.
+/// A closed enum: `switch` over it without a default. ``stage`` tells which stage failed, ``isRetrySafe`` whether the same request may be
+/// sent again without the broker seeing it twice. The broker's code and text are kept as they were sent. No error contains a credential.
 public enum AMQPError: Error, Sendable, Hashable {
     // MARK: Opening a connection
 
-    /// No TCP connection: the name does not resolve, nobody listens there, or nobody answered in time.
+    /// No TCP connection: the name does not resolve, nothing listens there, or nothing answered in time.
     case connectFailed(endpoint: String, reason: String)
-    /// The endpoint is not one that can be connected to.
+    /// The endpoint is invalid.
     case invalidEndpoint(EndpointError)
-    /// The connection could not be encrypted, so nothing was sent.
+    /// The connection could not be encrypted. Nothing was sent.
     case tlsFailed(endpoint: String, TLSFailure)
-    /// The peer ended, or did not complete, the AMQP handshake. `stage` tells where.
+    /// The peer ended or did not complete the AMQP handshake, at this `stage`.
     case handshakeFailed(endpoint: String, stage: Stage, reason: String)
-    /// The broker refused the user name or the password (403).
+    /// The broker refused the user name or password (403).
     case authenticationFailed(endpoint: String, text: String)
-    /// A connection may have fewer channels than are needed: by `channel_max` of the URI, ``ConnectionConfiguration/maximumChannels``,
-    /// or the broker's `channel_max`. A pool ends with it.
+    /// The connection would have fewer channels than needed, because of the URI's `channel_max`,
+    /// ``ConnectionConfiguration/maximumChannels``, or the broker's `channel_max`. A pool ends with this error.
     case tooFewChannels(endpoint: String, limit: UInt16, needed: UInt16)
-    /// The virtual host does not exist, or the user may not use it (530, 403).
+    /// The virtual host does not exist, or the user has no access to it (530, 403).
     case virtualHostRefused(endpoint: String, virtualHost: String, code: UInt16, text: String)
-    /// No channel of the pool is ready. The last error at each endpoint that was tried says why.
+    /// No channel of the pool is ready. Contains the last error at each endpoint that was tried.
     case notConnected([EndpointFailure])
-    /// A channel was opened, and the pool's `onOpen` threw an error of its own, of which only the type is told.
+    /// A channel was opened, but the pool's `onOpen` threw an error that is not an `AMQPError`. Only its type is included.
     case setUpFailed(reason: String)
-    /// The pool was not started, was stopped, or is about to start again.
+    /// The pool has not been started, has been stopped, or is restarting.
     case poolNotRunning
-    /// The pool, or the tree that it is a part of, could not start or gave up, for this reason. It may be started again.
+    /// The pool, or the tree it belongs to, failed to start or gave up for this reason. It can be started again.
     case poolEnded(why: String)
 
     // MARK: Losing what was open
@@ -44,53 +43,52 @@ public enum AMQPError: Error, Sendable, Hashable {
     case channelClosedByBroker(code: UInt16, text: String)
     /// This side closed the channel.
     case channelClosed
-    /// The broker closed the channel for something else that was done on it: a message that another task published there.
+    /// The broker closed the channel because of another operation on it: a message that another task published.
     case channelLost(reason: String)
-    /// The broker closed the *connection* instead of doing what the operation asks for: 541 for a kind of queue that it does not
-    /// permit, 503 for a type of exchange that it does not have, 530, 540. The operation names what was refused.
+    /// The broker closed the *connection* because of this operation: 541 for a queue type that it does not permit, 503 for an exchange type
+    /// that it does not have, 530, 540. `operation` names what was refused.
     case topologyRefused(operation: String, code: UInt16, text: String)
-    /// The peer sent what AMQP 0-9-1 does not allow here. The connection is closed.
+    /// The peer violated AMQP 0-9-1. The connection is closed.
     case protocolViolation(String)
 
     // MARK: One operation
 
-    /// The broker did not answer in time. Its late answer will be absorbed.
+    /// The broker did not answer in time. A late answer is ignored.
     case timedOut(operation: String, after: Duration)
-    /// The task that waited was cancelled.
+    /// The waiting task was cancelled.
     case cancelled(operation: String)
-    /// The broker accepts no messages on this connection (memory or disk alarm), and the deadline passed meanwhile.
+    /// The broker accepts no messages on this connection (memory or disk alarm), and the deadline passed.
     case blocked(reason: String)
-    /// A bounded queue of this client is full, and was until the deadline where that is waited for.
+    /// A bounded queue of this client is full; if the operation waits for room, it stayed full until the deadline.
     case overloaded(String)
-    /// No more channels fit on this connection.
+    /// The connection cannot have more channels.
     case tooManyChannels(limit: UInt16)
-    /// An argument that the broker would punish with closing the connection. Nothing was sent.
+    /// The broker would close the connection because of this argument. Nothing was sent.
     case invalidArgument(String)
-    /// A message or argument cannot be encoded. Nothing of it was sent.
+    /// A message or argument cannot be encoded. Nothing was sent.
     case unencodable(EncodingError)
-    /// The body is larger than the configured limit. Nothing of it was sent.
+    /// The body is larger than the configured limit. Nothing was sent.
     case messageTooLarge(bytes: Int, limit: Int)
-    /// A message that was fetched has properties that cannot be accepted. It was rejected without requeue.
+    /// A fetched message has invalid properties. It was rejected without requeue.
     case propertiesRefused(String)
-    /// An outcome was asked for on a channel that is not in confirm mode. Nothing was sent.
+    /// A confirm was requested on a channel that is not in confirm mode. Nothing was sent.
     case confirmsNotSelected
-    /// No queue takes the mandatory message; `basic.return` (312 is NO_ROUTE).
+    /// The mandatory message could not be routed to a queue; `basic.return` (312 is NO_ROUTE).
     case returned(code: UInt16, text: String, exchange: String, routingKey: String)
     /// The broker did not take responsibility for the message; `basic.nack`.
     case nacked
-    /// The broker refused the message, and closed the channel for it: there is no such exchange (404), the user may not publish there
-    /// (403), or the message has another user's id (406).
+    /// The broker refused the message and closed the channel: the exchange does not exist (404), the user may not publish to it (403), or
+    /// the message has another user's id (406).
     case refused(code: UInt16, text: String, exchange: String, routingKey: String)
 
     // MARK: What became of a request
 
-    /// The broker has not taken the request, because of the cause: no byte of it left this process, or it came on a channel that
-    /// the broker had closed before.
+    /// The broker did not receive the request, because of this cause: nothing was written, or the broker had already closed the channel.
     indirect case notSent(AMQPError)
-    /// The message was written, and whether the broker took it is not known, because of the cause.
+    /// The message was written, but because of this cause it is unknown whether the broker took responsibility for it.
     indirect case unconfirmed(AMQPError)
 
-    /// How far things had come.
+    /// The stage at which an error occurred.
     public enum Stage: String, Sendable, Hashable {
         /// Resolving the name and opening the TCP connection.
         case connect
@@ -100,23 +98,23 @@ public enum AMQPError: Error, Sendable, Hashable {
         case authenticate
         /// Opening the virtual host.
         case openVirtualHost
-        /// A connection that was open.
+        /// An open connection.
         case connection
-        /// A channel that was open.
+        /// An open channel.
         case channel
         /// An operation on a channel.
         case operation
-        /// Handing a message to the broker.
+        /// Publishing a message to the broker.
         case publish
     }
 
-    /// Why one endpoint could not be connected to.
+    /// Why an endpoint could not be connected to.
     public struct EndpointFailure: Sendable, Hashable {
         /// The endpoint's host, port and virtual host.
         public let endpoint: String
-        /// The last error there; while the first attempt goes on, that it does.
+        /// The last error; while the first attempt is in progress, an error that says so.
         public let error: AMQPError
-        /// How often connecting failed there since it last worked, or 1.
+        /// The number of failed attempts since the last successful one, at least 1.
         public let attempts: Int
 
         package init(endpoint: String, error: AMQPError, attempts: Int = 1) {
@@ -128,7 +126,7 @@ public enum AMQPError: Error, Sendable, Hashable {
 }
 
 extension AMQPError {
-    /// How far things had come when this happened.
+    /// The stage at which the error occurred.
     public var stage: Stage {
         switch self {
         case .connectFailed, .invalidEndpoint, .notConnected, .poolNotRunning, .poolEnded: .connect
@@ -187,7 +185,7 @@ extension AMQPError {
         }
     }
 
-    /// Whether a channel ended with this.
+    /// Whether a channel ended with this error.
     var isEndOfChannel: Bool {
         switch self {
         case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .protocolViolation,
@@ -201,7 +199,7 @@ extension AMQPError {
         }
     }
 
-    /// The error without ``notSent(_:)`` and ``unconfirmed(_:)`` around it.
+    /// The error without the enclosing ``notSent(_:)`` or ``unconfirmed(_:)``.
     public var cause: AMQPError {
         switch self {
         case .notSent(let cause), .unconfirmed(let cause): cause.cause
@@ -217,7 +215,7 @@ extension AMQPError {
 }
 
 extension AMQPError: CustomStringConvertible {
-    /// What happened, in one sentence.
+    /// The error as a sentence.
     public var description: String {
         switch self {
         case .connectFailed(let endpoint, let reason): "cannot connect to \(endpoint): \(reason)"
@@ -270,7 +268,7 @@ extension AMQPError: CustomStringConvertible {
 }
 
 extension AMQPError.EndpointFailure: CustomStringConvertible {
-    /// The error, where it was, and how often, if more than once.
+    /// The error, the endpoint, and the number of attempts if more than one.
     public var description: String {
         let text = "\(error)"
         return (text.contains(endpoint) ? text : "\(endpoint): \(text)")

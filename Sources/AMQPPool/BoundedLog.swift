@@ -1,13 +1,13 @@
 import Logging
 import Synchronization
 
-/// What is logged of messages, no more than so many lines of a kind in a while: whoever may publish must not be able to fill the log.
-/// What was left out is counted in the next line of its kind. Control characters are escaped: nobody writes lines of their own.
+/// A log about messages that writes a bounded number of lines of each kind per period, so that publishers cannot fill the log. The next
+/// line of a kind counts the lines that were suppressed. Control characters are escaped, so that nobody can forge lines.
 package final class BoundedLog<Kind: CaseIterable & RawRepresentable & Sendable>: Sendable where Kind.RawValue == Int {
     private let budgets: Mutex<[Int: LogBudget]>
     private let suppressedKey: String
 
-    /// - Parameter suppressedKey: What the number of lines that were left out is called.
+    /// - Parameter suppressedKey: The metadata key of the number of suppressed lines.
     package init(_ kinds: Kind.Type = Kind.self, suppressedKey: String = "suppressed") {
         budgets = Mutex(
             Dictionary(Kind.allCases.map { ($0.rawValue, LogBudget()) }, uniquingKeysWith: { first, _ in first })
@@ -33,7 +33,7 @@ package final class BoundedLog<Kind: CaseIterable & RawRepresentable & Sendable>
     }
 }
 
-/// How many lines may be written: ``limit`` in each ``period``.
+/// Limits how many lines may be written: ``limit`` in each ``period``.
 package struct LogBudget: Sendable {
     package static let limit = 10
     package static let period: Duration = .seconds(10)
@@ -44,7 +44,7 @@ package struct LogBudget: Sendable {
 
     package init() {}
 
-    /// Whether a line may be written, and if so how many were left out before it.
+    /// The number of lines suppressed before this one; `nil` if it may not be written.
     package mutating func spend(at now: ContinuousClock.Instant) -> Int? {
         if let begun, begun.duration(to: now) < Self.period {
             guard spent < Self.limit else {

@@ -1,4 +1,4 @@
-/// Where a broker is and how to log in to it: a RabbitMQ URI (https://www.rabbitmq.com/docs/uri-spec and
+/// The address of a broker and the credentials for it: a RabbitMQ URI (https://www.rabbitmq.com/docs/uri-spec and
 /// https://www.rabbitmq.com/docs/uri-query-parameters).
 ///
 ///     let endpoint: Endpoint = "amqp://guest:guest@127.0.0.1:5672"
@@ -20,55 +20,55 @@
 /// | `certfile`, `keyfile` | the pool's setting | this side's certificate and key, in PEM; without a `keyfile` both are in the `certfile` |
 /// | `server_name_indication` | the host | the name the broker's certificate must have |
 ///
-/// A literal cannot throw. One that is not a valid URI keeps its ``error``, and every attempt to connect to it fails with
-/// that. A URI from the outside goes through ``init(url:)``, which throws at once.
+/// A literal cannot throw. A literal that is not a valid URI keeps its ``error``, and every attempt to connect to it fails with that. For
+/// URIs from outside use ``init(url:)``, which throws.
 ///
 /// The password is in no description, mirror or error.
 public struct Endpoint: Sendable, Hashable {
-    /// The name or address of the broker; an IPv6 address without its brackets.
+    /// The name or address of the broker; an IPv6 address without brackets.
     public let host: String
     /// The TCP port.
     public let port: Int
     /// The virtual host.
     public let virtualHost: String
-    /// The user to log in as.
+    /// The user name.
     public let username: String
     /// Whether the connection is encrypted: `amqps`.
     public let tls: Bool
-    /// The heartbeat interval to ask for: a peer that is silent for two of them is lost. The broker may ask for less, and
-    /// chooses when this is zero; only when it wants none either, there are none. `nil` if the URI does not say.
+    /// The requested heartbeat interval: a peer that is silent for two of them is considered dead. The broker may ask for less, and chooses
+    /// the interval when this is zero; there are no heartbeats only if both are zero. `nil` if not in the URI.
     public let heartbeat: Duration?
-    /// How long connecting may take. `nil` if the URI does not say.
+    /// The time limit for connecting. `nil` if not in the URI.
     public let connectionTimeout: Duration?
-    /// How many channels a connection may have at the most; 0 is no limit of the client's. `nil` if the URI does not say.
+    /// The maximum number of channels per connection; 0 for no limit of the client. `nil` if not in the URI.
     public let channelMax: UInt16?
-    /// What is wrong with the literal this endpoint was written as. `nil` if nothing is.
+    /// The problem with the literal of this endpoint, `nil` if it is valid.
     public let error: EndpointError?
 
-    /// How to encrypt and authenticate, as the URI says.
+    /// The settings of the URI for encryption and authentication.
     package let security: EndpointSecurity
     private let secret: Secret
 
     /// The password.
     package var password: String { secret.value }
 
-    /// The endpoint a URI names.
+    /// Creates an endpoint from a URI.
     ///
-    /// - Throws: ``EndpointError``, which says what is wrong and does not contain the password.
+    /// - Throws: ``EndpointError``, which says what is invalid and does not contain the password.
     public init(url: String) throws(EndpointError) {
         var parser = EndpointParser(url)
         self.init(try parser.parse(), error: nil)
     }
 
-    /// The endpoint of these parts, as they are: nothing is percent-encoded.
+    /// Creates an endpoint from its parts, which are used unchanged: nothing is percent-encoded.
     ///
     /// - Parameters:
-    ///   - host: a name or an address.
-    ///   - port: nil is 5672, with TLS 5671.
-    ///   - virtualHost: its name.
-    ///   - username: whom to log in as.
-    ///   - password: with what.
-    ///   - tls: whether to encrypt, as ``ConnectionConfiguration/tls`` says.
+    ///   - host: A name or an address.
+    ///   - port: `nil` for 5672, with TLS 5671.
+    ///   - virtualHost: The name of the virtual host.
+    ///   - username: The user name.
+    ///   - password: The password.
+    ///   - tls: Whether to encrypt, according to ``ConnectionConfiguration/tls``.
     public init(
         host: String,
         port: Int? = nil,
@@ -101,14 +101,14 @@ public struct Endpoint: Sendable, Hashable {
         self.error = error
     }
 
-    /// The SASL mechanisms to log in with, by preference: those of the URI that this client knows.
+    /// The SASL mechanisms, by preference: those of the URI that this client supports.
     var loginMechanisms: [String] {
         guard !security.mechanisms.isEmpty else { return ["PLAIN"] }
         return security.mechanisms.map { $0.uppercased() }.filter { ["PLAIN", "EXTERNAL"].contains($0) }
     }
 
-    /// Throws what makes it impossible to connect: the error of a literal, or a mechanism this client does not have. To be
-    /// called before any socket is opened.
+    /// Throws if the endpoint cannot be connected to: the error of a literal, or an unsupported mechanism. Called before any socket is
+    /// opened.
     package func checkConnectable() throws(EndpointError) {
         if let error { throw error }
         if loginMechanisms.isEmpty {
@@ -118,7 +118,7 @@ public struct Endpoint: Sendable, Hashable {
 }
 
 extension Endpoint: ExpressibleByStringLiteral {
-    /// The endpoint a URI names, or one that keeps the ``error`` and cannot be connected to.
+    /// Creates an endpoint from a URI, or one that keeps the ``error`` and cannot be connected to.
     public init(stringLiteral url: String) {
         do throws(EndpointError) {
             try self.init(url: url)
@@ -129,16 +129,16 @@ extension Endpoint: ExpressibleByStringLiteral {
 }
 
 extension Endpoint: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
-    /// The URI without user and password, for logs and errors.
+    /// The URI without user name and password, for logs and errors.
     public var redacted: String { uri(user: "") }
 
-    /// The URI with the user and without the password.
+    /// The URI with the user name and without the password.
     public var description: String { uri(user: username.isEmpty ? ":@" : percentEncoded(username) + "@") }
 
-    /// The URI with the user and without the password.
+    /// The URI with the user name and without the password.
     public var debugDescription: String { description }
 
-    /// The parts that are no secret.
+    /// The parts that are not secret.
     public var customMirror: Mirror {
         Mirror(
             self,
@@ -153,7 +153,7 @@ extension Endpoint: CustomStringConvertible, CustomDebugStringConvertible, Custo
         return "\(tls ? "amqps" : "amqp")://\(user)\(name):\(port)\(path)"
     }
 
-    /// RFC 3986: everything but unreserved characters as percent-encoded UTF-8.
+    /// Percent-encodes everything but unreserved characters (RFC 3986), as UTF-8.
     private func percentEncoded(_ text: String) -> String {
         var result = ""
         for byte in text.utf8 {
@@ -171,9 +171,9 @@ extension Endpoint: CustomStringConvertible, CustomDebugStringConvertible, Custo
     }
 }
 
-/// What a URI says about encryption and authentication.
+/// The settings of a URI for encryption and authentication.
 package struct EndpointSecurity: Sendable, Hashable {
-    /// `verify`: whether the broker's certificate is checked. `nil` if the URI does not say; then it is.
+    /// `verify`: whether the broker's certificate is verified. `nil` if not in the URI; then it is.
     package var verifyPeer: Bool?
     /// `cacertfile`
     package var caCertificateFile: String?
@@ -183,11 +183,11 @@ package struct EndpointSecurity: Sendable, Hashable {
     package var keyFile: String?
     /// `server_name_indication`
     package var serverName: String?
-    /// `auth_mechanism`, in lower case; empty if the URI does not say.
+    /// `auth_mechanism`, in lower case; empty if not in the URI.
     package var mechanisms: [String] = []
 }
 
-/// A value that prints as nothing.
+/// A value that prints as an empty string.
 private struct Secret: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
     let value: String
 

@@ -1,23 +1,23 @@
-/// What is wrong with an ``Endpoint``. Fixed by changing the configuration, never by trying again.
+/// Why an ``Endpoint`` is invalid. It is fixed by changing the configuration, never by a retry.
 ///
-/// No case contains the password, whole or in part.
+/// No case contains the password or a part of it.
 public enum EndpointError: Error, Sendable, Hashable {
-    /// It does not begin with `amqp://` or `amqps://`.
+    /// The URI does not begin with `amqp://` or `amqps://`.
     case unsupportedScheme
-    /// There is a space, control or non-ASCII character in it, perhaps the newline at the end of a file.
+    /// The URI contains a space, control or non-ASCII character, perhaps the newline at the end of a file.
     case invalidCharacter
-    /// There is a second `@`, or one after the host: a `@`, `/`, `?` or `#` in the user, password or virtual host is not
+    /// There is a second `@`, or one after the host: a `@`, `/`, `?` or `#` in the user name, password or virtual host is not
     /// percent-encoded.
     case ambiguousAt
-    /// There is a `#`; a URI of a broker has no fragment.
+    /// The URI contains a `#`; a broker's URI has no fragment.
     case fragment
-    /// A `%` is not followed by two hexadecimal digits, or what is encoded is not UTF-8.
+    /// A `%` is not followed by two hexadecimal digits, or the decoded bytes are not UTF-8.
     case invalidPercentEncoding(EndpointPart)
-    /// A NUL in a part that cannot have one.
+    /// A part contains a NUL, which is not allowed there.
     case containsNUL(EndpointPart)
-    /// A CR or LF in a part that cannot have one.
+    /// A part contains a CR or LF, which is not allowed there.
     case containsLineBreak(EndpointPart)
-    /// The host is not a name or an address.
+    /// The host is neither a name nor an address.
     case invalidHost(String)
     /// The port is not a number from 1 to 65535.
     case invalidPort(String)
@@ -25,17 +25,17 @@ public enum EndpointError: Error, Sendable, Hashable {
     case slashInVirtualHost
     /// The name of the virtual host is longer than AMQP can transmit.
     case virtualHostTooLong(bytes: Int, limit: Int)
-    /// A query parameter that RabbitMQ's URI specification does not have.
+    /// RabbitMQ's URI specification does not have this query parameter.
     case unknownParameter(String)
-    /// A query parameter stands there twice.
+    /// A query parameter is repeated.
     case repeatedParameter(String)
-    /// The value of a query parameter is not one of those it can have.
+    /// The value of a query parameter is invalid.
     case invalidParameter(name: String, expected: String)
-    /// A query parameter that has a meaning for `amqps` only.
+    /// The query parameter is valid for `amqps` only.
     case parameterNeedsTLS(String)
-    /// A query parameter that means nothing without another one.
+    /// The query parameter needs another one.
     case parameterNeeds(String, String)
-    /// None of the mechanisms asked for is one that this client has.
+    /// This client supports none of the requested mechanisms.
     case mechanismNotAvailable(String)
 }
 
@@ -54,7 +54,7 @@ public enum EndpointPart: String, Sendable, Hashable {
 }
 
 extension EndpointError: CustomStringConvertible {
-    /// What is wrong and how to write it.
+    /// What is invalid, and how to write it.
     public var description: String {
         switch self {
         case .unsupportedScheme:

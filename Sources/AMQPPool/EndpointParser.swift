@@ -1,4 +1,4 @@
-/// The parts of a URI, with the defaults of those that are absent.
+/// The parts of a URI, with the defaults for those that are absent.
 struct EndpointParts {
     var tls = false
     var host = "localhost"
@@ -11,7 +11,7 @@ struct EndpointParts {
     var channelMax: UInt16?
     var security = EndpointSecurity()
 
-    /// What makes these parts unusable, however they were written.
+    /// Why these parts are invalid, however they were written; `nil` if they are valid.
     var error: EndpointError? {
         if username.utf8.contains(0) { return .containsNUL(.username) }
         if password.utf8.contains(0) { return .containsNUL(.password) }
@@ -32,7 +32,7 @@ struct EndpointParts {
         return nil
     }
 
-    /// Whether this can be an IPv6 address, perhaps with a zone: the resolver has the last word.
+    /// Whether this may be an IPv6 address, optionally with a zone: the resolver decides.
     private static func isIPv6(_ host: String) -> Bool {
         let parts = host.split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
         guard let address = parts.first, address.count >= 2 else { return false }
@@ -40,11 +40,11 @@ struct EndpointParts {
     }
 }
 
-/// Takes a URI apart as RabbitMQ's URI specification says, more strictly where laxness could show a password.
+/// Parses a URI according to RabbitMQ's URI specification, but more strictly where laxness could reveal a password.
 ///
-/// A password with an unencoded `/`, `?`, `#` or `@` would be cut in two, and its rest end up as host, port, virtual host or
-/// parameter, which errors and logs show. Wherever it is cut, there is a `@` after it: so a second `@` and one outside of
-/// the authority are refused first, before anything can be quoted. After that all that is quoted stands after the `@`.
+/// A password with an unencoded `/`, `?`, `#` or `@` would be split, and its rest parsed as host, port, virtual host or parameter, which
+/// errors and logs show. Wherever it is split, a `@` follows: so a second `@`, and one outside the authority, are rejected first, before
+/// anything can be quoted. Everything that is quoted afterwards comes after the `@`.
 struct EndpointParser {
     private let url: String
     private var parts = EndpointParts()
@@ -54,10 +54,10 @@ struct EndpointParser {
         self.url = url
     }
 
-    /// The parts of the URI.
+    /// Parses the URI.
     mutating func parse() throws(EndpointError) -> EndpointParts {
         let rest = try scheme()
-        // From here on a character is a byte: no combining mark hides a separator.
+        // From here on a character is a byte: no combining mark can hide a separator.
         guard url.utf8.allSatisfy({ (33...126).contains($0) }) else { throw .invalidCharacter }
         let end = rest.firstIndex { "/?#".contains($0) } ?? rest.endIndex
         let authority = rest[..<end]
@@ -162,7 +162,7 @@ struct EndpointParser {
         case ("cacertfile", _): parts.security.caCertificateFile = value
         case ("certfile", _): parts.security.certificateFile = value
         case ("keyfile", _): parts.security.keyFile = value
-        // What Erlang's client takes this for: the certificate may have any name.
+        // Erlang's client interprets this as: the certificate may have any name.
         case (_, "disable"): throw .invalidParameter(name: name, expected: "a host name")
         default: parts.security.serverName = value
         }
@@ -180,7 +180,7 @@ struct EndpointParser {
         return number
     }
 
-    /// Decimal digits and nothing else: no sign, which `Int` would take.
+    /// Parses decimal digits only: `Int` would accept a sign.
     private func decimal(_ text: Substring, in range: ClosedRange<Int>) -> Int? {
         guard text.allSatisfy({ $0.isASCII && $0.isNumber }), let number = Int(text), range.contains(number) else {
             return nil

@@ -1,52 +1,51 @@
-/// Why a connection could not be encrypted. Nothing of AMQP was sent, no credential among it.
+/// Why a connection could not be encrypted. Nothing was sent over AMQP, so no credential either.
 ///
-/// A closed list. Of a certificate its public part is described, as the broker shows it to everybody; no key or passphrase is
-/// in any case.
+/// A closed enum. Only the public part of a certificate is described, as the broker presents it to everybody; no case contains a key or
+/// passphrase.
 public enum TLSFailure: Error, Sendable, Hashable {
     // MARK: The settings of this side
 
     /// A file named in the settings or the URI cannot be read.
     case unreadableFile(path: String, reason: String)
-    /// There is no certificate in PEM where one should be.
+    /// There is no PEM certificate where one is expected.
     case noCertificate(source: String)
-    /// There is no private key in PEM where one should be, or it is encrypted and the passphrase does not fit.
+    /// There is no PEM private key where one is expected, or it is encrypted and the passphrase is wrong.
     case unusableKey(source: String)
     /// The private key does not belong to the certificate.
     case keyDoesNotFitCertificate
-    /// The server name is not one that can be asked for: empty, too long, or an address.
+    /// The server name is invalid: empty, too long, or an address.
     case invalidServerName(String)
-    /// The settings are refused for another reason.
+    /// The settings are rejected for another reason.
     case invalidSettings(reason: String)
 
     // MARK: The broker's certificate
 
-    /// The broker's certificate is for other hosts than this one.
+    /// The broker's certificate is for other hosts.
     case wrongHost(expected: String, certificate: String)
-    /// The broker's certificate is not valid any more.
+    /// The broker's certificate has expired.
     case expired(certificate: String)
     /// The broker's certificate is not valid yet, or the clock of this machine is wrong.
     case notYetValid(certificate: String)
-    /// No authority that is believed has signed the broker's certificate, or one on the way to it has expired.
+    /// The broker's certificate is not signed by a trusted authority, or an intermediate certificate has expired.
     case unknownAuthority(certificate: String)
 
     // MARK: The certificate of this side
 
-    /// The broker demands a certificate, and this side has none.
+    /// The broker requires a client certificate, and there is none.
     case clientCertificateMissing
-    /// The broker does not accept the certificate of this side.
+    /// The broker does not accept the client certificate.
     case clientCertificateRefused(reason: String)
 
     // MARK: The peer
 
-    /// The peer does not speak TLS: perhaps the port is the one without encryption.
+    /// The peer does not speak TLS: perhaps the port is the unencrypted one.
     case notTLS
-    /// The two sides have no version or no cipher of TLS in common.
+    /// The two sides have no TLS version or cipher in common.
     case nothingInCommon(reason: String)
-    /// The peer ended the connection during the handshake: perhaps it does not speak TLS, or does not like the certificate it was
-    /// shown.
+    /// The peer ended the connection during the handshake: perhaps it does not speak TLS, or does not accept the client certificate.
     case endedInHandshake(reason: String)
-    /// The peer ended the connection after the handshake, and before a word of AMQP. With TLS 1.3 a broker does so that demands
-    /// a certificate it was not shown.
+    /// The peer ended the connection after the handshake, before anything was sent over AMQP. With TLS 1.3 this is how a broker refuses a
+    /// missing client certificate.
     case endedAfterHandshake(reason: String)
     /// The peer did not complete the handshake in time.
     case timedOut(after: Duration)
@@ -55,7 +54,7 @@ public enum TLSFailure: Error, Sendable, Hashable {
 }
 
 extension TLSFailure: CustomStringConvertible {
-    /// What is wrong, and what to do about it where that is clear.
+    /// What is wrong, and what to do about it if that is clear.
     public var description: String {
         switch self {
         case .unreadableFile(let path, let reason): "cannot read \(path): \(reason)"

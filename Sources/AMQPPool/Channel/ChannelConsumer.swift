@@ -1,13 +1,13 @@
-/// A consumer that the broker knows of on a channel, and who is told what comes for it.
+/// A consumer on a channel, and its callbacks.
 struct ChannelConsumer: Sendable {
     var queue = ""
     var noAck: Bool
-    /// Whether it consumes from an offset: the broker closes the connection (540) for a message of a stream that is rejected.
+    /// Whether it consumes from a stream offset: the broker closes the connection (540) if a message of a stream is rejected.
     var isOfStream = false
     var onDelivery: @Sendable (Delivery) -> Void
     var onCancel: @Sendable () -> Void
-    /// Settles what cannot be handed on; nil rejects it.
+    /// Settles deliveries that cannot be accepted; `nil` rejects them.
     var onRefused: (@Sendable (RefusedDelivery) -> Void)?
-    /// Nobody waits for its consume-ok any more: it is cancelled when that comes, and its deliveries go back.
+    /// Its caller no longer waits for consume-ok: the consumer is cancelled when consume-ok arrives, and its deliveries are requeued.
     var isAbandoned = false
 }

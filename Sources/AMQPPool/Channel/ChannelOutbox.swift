@@ -1,12 +1,12 @@
 import NIOCore
 import Synchronization
 
-/// What any thread hands to a channel: messages and acknowledgements, in one order, until the event loop fetches them.
+/// The queue of messages and acknowledgements from any thread to a channel, in one order, until the event loop fetches them.
 ///
-/// Bounded, for messages: an acknowledgement is always taken. There is one for a delivery at most, so the prefetch bounds them; one that
-/// was refused would hold its delivery, and its place in the prefetch, for ever.
+/// Messages are bounded; acknowledgements are always accepted. There is at most one acknowledgement per delivery, so the prefetch bounds
+/// them; refusing one would keep its delivery, and its place in the prefetch, forever.
 ///
-/// The first entry after the event loop had fetched all wakes it up, and no other does: one wake-up a batch.
+/// Only the first entry after a fetch wakes the event loop: one wake-up per batch.
 final class ChannelOutbox: Sendable {
     enum Entry: Sendable {
         case publish(Publish)
@@ -20,24 +20,24 @@ final class ChannelOutbox: Sendable {
     }
 
     enum Admission {
-        /// The event loop must be told.
+        /// The event loop has to be woken.
         case wakeUp
-        /// The event loop knows.
+        /// The event loop has already been woken.
         case queued
-        /// There is no room for a message now.
+        /// There is no room for a message at present.
         case full
         case closed(AMQPError)
     }
 
     private struct State {
         var entries: [Entry] = []
-        /// Entries and bytes here and fetched, but not yet written or refused.
+        /// Entries (and bytes) that are queued, or fetched but not yet written or refused.
         var count = 0
         var bytes = 0
         var isAwake = false
         var closedError: AMQPError?
 
-        /// One message always fits, however large.
+        /// A single message always fits, whatever its size.
         func hasRoom(for size: Int, _ bounds: Bounds) -> Bool {
             (bytes == 0 || bytes + size <= bounds.bytes) && count < bounds.entries
         }
@@ -49,7 +49,7 @@ final class ChannelOutbox: Sendable {
         }
     }
 
-    /// What may wait at once.
+    /// The limits of the outbox.
     struct Bounds: Sendable {
         var entries: Int
         var bytes: Int
@@ -78,7 +78,7 @@ final class ChannelOutbox: Sendable {
         }
     }
 
-    /// Takes as many of these messages as there is room for, in their order, in one turn.
+    /// Appends the first of these messages, as many as fit, in order, under one lock.
     func append(_ publishes: [Publish]) -> (taken: Int, Admission) {
         state.withLock { state in
             if let error = state.closedError { return (0, .closed(error)) }
@@ -95,13 +95,13 @@ final class ChannelOutbox: Sendable {
         }
     }
 
-    /// How many entries and bytes wait to be written.
+    /// The number of entries and bytes that wait to be written.
     var size: (entries: Int, bytes: Int) { state.withLock { ($0.count, $0.bytes) } }
 
-    /// Exchanges what was appended against an empty array, whose memory is used again.
+    /// Swaps the queued entries for an empty array, whose memory is reused.
     ///
-    /// - Parameter done: the entries fetched before that are written or refused by now, and their bytes.
-    /// - Returns: whether there was anything. If not, the next entry wakes the event loop up.
+    /// - Parameter done: The entries of earlier fetches that have been written or refused, and their bytes.
+    /// - Returns: Whether there was anything. If not, the next entry wakes the event loop.
     func fetch(into entries: inout [Entry], done: (count: Int, bytes: Int)) -> Bool {
         state.withLock { state in
             state.count -= done.count
@@ -115,7 +115,7 @@ final class ChannelOutbox: Sendable {
         }
     }
 
-    /// These entries were written or refused.
+    /// Records that entries have been written or refused.
     func done(_ done: (count: Int, bytes: Int)) {
         state.withLock { state in
             state.count -= done.count
@@ -123,7 +123,7 @@ final class ChannelOutbox: Sendable {
         }
     }
 
-    /// From now on everything is refused. Returns what was not fetched.
+    /// Refuses everything from now on. Returns the entries that were not fetched.
     func close(_ error: AMQPError) -> [Entry] {
         state.withLock { state in
             if state.closedError == nil { state.closedError = error }

@@ -1,9 +1,9 @@
-/// How a channel is.
+/// The state of a channel.
 public enum ChannelState: Sendable, Hashable {
-    /// Open for everything, as far as its connection is: see ``ConnectionState/blocked(reason:)``.
+    /// The channel is open, subject to the state of its connection: see ``ConnectionState/blocked(reason:)``.
     case open
-    /// About to close: it takes nothing more, and what is on its way still gets its outcome.
+    /// The channel is closing: it accepts nothing more, and pending operations still complete.
     case closing
-    /// Over; this is its last state. ``AMQPChannel/closedError`` tells why.
+    /// The channel is closed; this is its last state. ``AMQPChannel/closedError`` tells why.
     case closed
 }

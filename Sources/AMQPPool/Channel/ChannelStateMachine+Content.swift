@@ -1,6 +1,6 @@
 import NIOCore
 
-/// Messages from the broker, and confirms of ours.
+/// Messages from the broker, and confirms of published messages.
 extension ChannelStateMachine {
     mutating func complete(_ content: ContentAssembly.Content, _ actions: inout [Action]) {
         switch content.method {
@@ -43,7 +43,7 @@ extension ChannelStateMachine {
     ) {
         let consumer = consumers[tag]
         let isClosing = closedError != nil
-        // While closing, what must be acknowledged is requeued by the broker; what need not be would be lost.
+        // While the channel is closing, the broker requeues deliveries that need an acknowledgement; deliveries without one would be lost.
         if isClosing, consumer?.noAck != true { return }
         guard let consumer, !consumer.isAbandoned else {
             if consumer?.noAck != true, consumer?.isOfStream != true {

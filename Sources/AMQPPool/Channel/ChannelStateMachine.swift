@@ -1,32 +1,32 @@
 import DequeModule
 import NIOCore
 
-/// What one AMQP channel does, decided without a network: operations, content, confirms, consumers, closing.
+/// The state machine of one AMQP channel, without I/O: operations, content, confirms, consumers, closing.
 ///
-/// Every input appends the actions it leads to. The order of the actions is the order in which to carry them out.
+/// Every input appends the resulting actions, in the order in which they have to be performed.
 struct ChannelStateMachine {
     enum Action {
         case send(Method)
-        /// Answers the operation with this id; each id once.
+        /// Completes the operation with this id, exactly once.
         case complete(UInt64, Result<Reply, AMQPError>)
-        /// Tells a publisher what became of its message; each message once.
+        /// Delivers the outcome of a message to its publisher, exactly once.
         case settle(ConfirmTracker.Settlement)
         case deliver(ChannelConsumer, Delivery)
         /// The broker cancelled the consumer.
         case consumerCancelled(ChannelConsumer)
-        /// A message was not handed on, and rejected without requeue where it could be.
+        /// A message was not accepted, and was rejected without requeue if possible.
         case deliveryRefused(RefusedDelivery)
-        /// As ``deliveryRefused(_:)``, and the consumer settles it.
+        /// Like ``deliveryRefused(_:)``, but the consumer settles the delivery.
         case handOverRefused(ChannelConsumer, RefusedDelivery)
-        /// A return that matches no unconfirmed message.
+        /// A returned message that matches no unconfirmed message.
         case returnUnmatched(MessageProperties)
-        /// The channel has ended under its users: what waits in the outbox was not written.
+        /// The channel has ended: the entries in the outbox were not written.
         case sealed(AMQPError)
-        /// Over; everything pending was told before. Once.
+        /// The channel is closed, and everything pending has been completed. Once.
         case closed(AMQPError)
-        /// The broker has let go of the channel's id. Once.
+        /// The broker has released the channel's id. Once.
         case released
-        /// The broker broke the protocol: the connection must end.
+        /// The broker violated the protocol: the connection has to be closed.
         case failConnection(AMQPError)
     }
 
@@ -38,8 +38,8 @@ struct ChannelStateMachine {
     enum Phase {
         case opening
         case open
-        /// We sent channel.close. `crossed`: so did the broker, at the same time, because of this error. `isOver`: the
-        /// users were told; what still comes is absorbed.
+        /// We sent channel.close. `crossed`: the broker sent its own at the same time, because of this error. `isOver`: the users have been
+        /// notified; whatever still arrives is ignored.
         case closing(crossed: AMQPError?, isOver: Bool)
         case closed(AMQPError)
     }
@@ -51,9 +51,9 @@ struct ChannelStateMachine {
     var consumers: [String: ChannelConsumer] = [:]
     var isFlowing = true
     let maximumUnconfirmed: Int
-    /// Whether the broker numbers this channel's messages: from the moment confirm.select is written.
+    /// Whether the broker numbers the channel's messages: true as soon as confirm.select is written.
     private(set) var isConfirming = false
-    /// Whether the broker has closed the channel for a message, and not for an operation.
+    /// Whether the broker closed the channel because of a message instead of an operation.
     private(set) var isClosedForPublish = false
 
     init(maximumUnconfirmed: Int, maximumWaitingOperations: Int, maximumIncomingMessageSize: Int) {
@@ -64,7 +64,7 @@ struct ChannelStateMachine {
 
     // MARK: From our side
 
-    /// Why nothing can be sent any more, or nil.
+    /// Why nothing can be sent any more, `nil` if it can.
     var closedError: AMQPError? {
         switch phase {
         case .opening, .open: nil
@@ -73,18 +73,18 @@ struct ChannelStateMachine {
         }
     }
 
-    /// How many messages may be written now: none unless it is open and not stopped by the broker, and so many that no more are
-    /// unconfirmed than may be.
+    /// How many messages may be written now: 0 unless the channel is open and not stopped by the broker, and bounded by the limit of
+    /// unconfirmed messages.
     @inline(__always)
     var publishRoom: Int {
         guard case .open = phase, isFlowing else { return 0 }
         return isConfirming ? max(0, maximumUnconfirmed - confirms.count) : .max
     }
 
-    /// Messages written and not confirmed.
+    /// The number of messages written and not confirmed.
     var unconfirmed: Int { confirms.count }
 
-    /// The messages among these entries are about to be written, but for those at these places.
+    /// Records the messages among these entries, except those at these indices, right before they are written.
     mutating func published(
         _ entries: ArraySlice<ChannelOutbox.Entry>,
         but exceptions: [(index: Int, WriteBatch.Written.Exception)] = []
@@ -100,7 +100,7 @@ struct ChannelStateMachine {
         }
     }
 
-    /// Sends a request when its turn comes. The first one must be `channel.open`.
+    /// Sends a request in its turn. The first one must be `channel.open`.
     mutating func perform(_ id: UInt64, _ request: Method, _ actions: inout [Action]) {
         if let error = closedError {
             actions.append(.complete(id, .failure(.notSent(error))))
@@ -115,7 +115,7 @@ struct ChannelStateMachine {
         }
     }
 
-    /// Starts a consumer. It is known before the request is sent: its first delivery may come before the answer.
+    /// Starts a consumer. It is registered before the request is sent, because its first delivery may arrive before the answer.
     mutating func consume(_ id: UInt64, _ consume: BasicConsume, _ consumer: ChannelConsumer, _ actions: inout [Action])
     {
         guard consumers[consume.consumerTag] == nil else {
@@ -127,7 +127,7 @@ struct ChannelStateMachine {
         perform(id, .basicConsume(consume), &actions)
     }
 
-    /// Ends a consumer. One that the broker has cancelled meanwhile is cancelled: that is no error.
+    /// Cancels a consumer. If the broker has cancelled it in the meantime, this succeeds.
     mutating func cancelConsumer(_ id: UInt64, tag: String, _ actions: inout [Action]) {
         guard closedError != nil || consumers[tag] != nil else {
             actions.append(.complete(id, .success(.method(.basicCancelOK(consumerTag: tag)))))
@@ -136,7 +136,7 @@ struct ChannelStateMachine {
         perform(id, .basicCancel(consumerTag: tag, noWait: false), &actions)
     }
 
-    /// Nobody waits for the operation any more, because of `error` (a deadline, a cancelled task).
+    /// The caller no longer waits for the operation, because of `error` (a deadline, a cancelled task).
     mutating func abandon(_ id: UInt64, _ error: AMQPError, _ actions: inout [Action]) {
         switch slots.abandon(id) {
         case .unknown: break
@@ -174,7 +174,7 @@ struct ChannelStateMachine {
         actions.append(.send(.channelClose(CloseReason(replyCode: 200, replyText: "closed by the client"))))
     }
 
-    /// The broker did not answer channel.close in time. The id stays taken until it does.
+    /// The broker did not answer channel.close in time. The id stays in use until it does.
     mutating func closeTimedOut(after timeout: Duration, _ actions: inout [Action]) {
         guard case .closing(let crossed, isOver: false) = phase else { return }
         let error = crossed ?? .timedOut(operation: "channel.close", after: timeout)
@@ -184,7 +184,7 @@ struct ChannelStateMachine {
         actions.append(.closed(error))
     }
 
-    /// The connection begins its closing handshake, which takes the place of the channel's own.
+    /// The connection begins its closing handshake, which replaces the channel's own.
     mutating func connectionClosing(_ actions: inout [Action]) {
         switch phase {
         case .closing, .closed: return
@@ -194,11 +194,11 @@ struct ChannelStateMachine {
         failOperations(.connectionClosed, &actions)
     }
 
-    /// The connection is gone.
+    /// The connection has ended.
     ///
     /// - Parameters:
-    ///   - isClean: this side closed it, and the broker acknowledged that.
-    ///   - cause: the method for which the broker closed it, by its id; 0 if it named none, nil if it did not close it.
+    ///   - isClean: This side closed it, and the broker acknowledged that.
+    ///   - cause: The id of the method because of which the broker closed it; 0 if it named none, `nil` if the broker did not close it.
     mutating func connectionEnded(
         _ error: AMQPError,
         isClean: Bool,
@@ -226,7 +226,7 @@ struct ChannelStateMachine {
 
     // MARK: From the broker's side
 
-    /// Takes consecutive frames, up to one for which the connection must end.
+    /// Processes consecutive frames, up to the first that has to end the connection.
     mutating func receive(_ frames: [Frame], _ actions: inout [Action]) {
         for frame in frames {
             switch frame {
@@ -308,7 +308,7 @@ extension ChannelStateMachine {
     }
 
     mutating func answered(_ method: Method, _ reply: Reply, _ actions: inout [Action]) {
-        // After channel.close the answers to what was asked before are of no use to anybody.
+        // After channel.close nobody needs the answers to earlier requests.
         if case .closing = phase { return }
         guard let slot = slots.answer(method) else {
             return violation("unexpected \(method.name)", &actions)
@@ -338,9 +338,9 @@ extension ChannelStateMachine {
         if let next = slots.next() { send(next, &actions) }
     }
 
-    /// The end of the connection as a refusal of what this channel waits for an answer to, if it is that.
+    /// The error of the connection as a refusal of this channel's outstanding request, if it is one.
     private func topologyRefusal(_ cause: UInt32, _ error: AMQPError) -> AMQPError? {
-        // 320: somebody closed the connection on purpose, or the broker stops.
+        // 320: the connection was closed by an operator, or the broker is shutting down.
         guard let request = slots.outstanding?.request, let operation = request.topologyOperation,
             case .connectionClosedByBroker(let code, let text) = error,
             cause == request.id || (cause == 0 && code != 320)
@@ -365,7 +365,7 @@ extension ChannelStateMachine {
             phase = .closed(error)
             if reason.cause == Method.publishID {
                 isClosedForPublish = true
-                // Whoever else uses the channel learns nothing of another's message.
+                // Other users of the channel must not see the error of this message.
                 actions.append(.sealed(.lostForAnother))
                 failOperations(.lostForAnother, &actions)
                 confirms.settleAll(refused: PublishRefusal(reason), error) { actions.append(.settle($0)) }

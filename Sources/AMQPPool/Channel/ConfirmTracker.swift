@@ -1,13 +1,12 @@
 import DequeModule
 import NIOCore
 
-/// The messages of one channel that the broker has not confirmed yet, in the order in which they were published.
+/// The messages of one channel that the broker has not confirmed, in publishing order.
 ///
-/// The broker numbers them from 1 in that order. An ack or nack names one or, with `multiple`, all up to one. A return
-/// names none: it is matched by what the message was, and since returns come in the order of publishing, the search
-/// begins behind the last one that was returned.
+/// The broker numbers them from 1 in that order. An ack or nack names one or, with `multiple`, all up to one. A return has no number: it is
+/// matched by the message's properties, and since returns arrive in publishing order, the search begins after the last returned message.
 struct ConfirmTracker {
-    /// What to tell whom.
+    /// An outcome to deliver to a publisher.
     struct Settlement {
         var observer: any PublishObserver
         var attempt: Int
@@ -16,16 +15,16 @@ struct ConfirmTracker {
         func tell() { observer.published(attempt, outcome) }
     }
 
-    /// What a message is recognised by that the broker returns, or closes the channel for.
+    /// What identifies a message that the broker returns, or closes the channel for.
     struct Identity {
-        /// Only such a message can be returned.
+        /// Only mandatory messages can be returned.
         var isMandatory: Bool
         var exchange: String
         var routingKey: String
         var properties: MessageProperties
-        /// Of the body, in bytes.
+        /// The size of the body in bytes.
         var size: Int
-        /// Kept where no message id tells messages apart.
+        /// Kept only when the message has no message id to identify it.
         var body: ByteBuffer?
 
         init(_ publish: Publish) {
@@ -55,7 +54,7 @@ struct ConfirmTracker {
         case settled
     }
 
-    /// Who is told.
+    /// The recipient of the outcome.
     private struct Waiter {
         var observer: any PublishObserver
         var attempt: Int
@@ -63,18 +62,18 @@ struct ConfirmTracker {
         var hearsRefusals: Bool
     }
 
-    /// Entries from tag `base` on.
+    /// Entries from tag `base`.
     private var entries = Deque<Entry>()
     private var base: UInt64 = 1
     /// Where the search for the next returned message begins.
     private var returnCursor: UInt64 = 1
-    /// Messages without an outcome yet.
+    /// The number of messages without an outcome.
     private(set) var unsettled = 0
 
-    /// Messages not confirmed yet, and confirmed ones behind them.
+    /// The number of entries: unconfirmed messages, and confirmed ones behind them.
     var count: Int { entries.count }
 
-    /// Adds the message that is about to be written.
+    /// Adds a message that is about to be written.
     mutating func append(_ publish: Publish) {
         let waiter = publish.observer.map {
             Waiter(
@@ -88,9 +87,9 @@ struct ConfirmTracker {
         unsettled += 1
     }
 
-    /// A `basic.ack` or `basic.nack`. Tag 0 with `multiple` means all.
+    /// Handles a `basic.ack` or `basic.nack`. Tag 0 with `multiple` means all.
     ///
-    /// - Returns: whether the tag is one that was published; a broker that confirms another breaks the protocol.
+    /// - Returns: Whether the tag has been published; confirming another tag is a protocol violation.
     mutating func settle(
         _ tag: UInt64,
         multiple: Bool,
@@ -118,9 +117,9 @@ struct ConfirmTracker {
         return true
     }
 
-    /// A `basic.return`: its message gets its outcome now, and the confirm that follows is swallowed.
+    /// Handles a `basic.return`: the message gets its outcome now, and the confirm that follows is ignored.
     ///
-    /// - Returns: whether a message was found.
+    /// - Returns: Whether a message was found.
     mutating func returned(
         exchange: String,
         routingKey: String,
@@ -144,23 +143,23 @@ struct ConfirmTracker {
             ?? (0..<min(start, entries.count)).first(where: match)
         guard let found else { return false }
         report(entries[found], outcome, settled)
-        // The identity goes too: the next return of an equal message is for the next equal message.
+        // Removes the identity too: the next return of an equal message belongs to the next equal message.
         entries[found] = .settled
         returnCursor = base + UInt64(found) + 1
         return true
     }
 
-    /// Every message without an outcome gets this one.
+    /// Gives every message without an outcome this outcome.
     mutating func settleAll(with outcome: PublishOutcome, _ settled: (Settlement) -> Void) {
         for entry in entries { report(entry, outcome, settled) }
         base += UInt64(entries.count)
         entries.removeAll()
     }
 
-    /// The broker has closed the channel for one of the messages.
+    /// The broker closed the channel because of one of the messages.
     ///
-    /// It works on a channel's messages in order, and on none after that one. So of those that can be meant the last was not taken in any
-    /// case, and what came behind it was not looked at; what came before is in doubt.
+    /// The broker processes a channel's messages in order, and none after that one. The last message that matches was therefore not taken,
+    /// and the messages after it were not processed; those before it are in doubt.
     mutating func settleAll(
         refused refusal: PublishRefusal,
         _ error: AMQPError,

@@ -1,44 +1,44 @@
-/// What a consumer can be told when it begins, beyond AMQP 0-9-1: RabbitMQ's `x-` arguments, with their types.
+/// The arguments of a consumer beyond AMQP 0-9-1: RabbitMQ's `x-` arguments, with their types.
 ///
 ///     ConsumerConfiguration(arguments: ConsumerArguments(priority: 10))
 ///
-/// They are checked before anything is sent. What is not listed here goes to ``others``.
+/// They are validated before anything is sent. Arguments not listed here go to ``others``.
 public struct ConsumerArguments: Sendable, Hashable {
-    /// Where in a stream a consumer begins: `x-stream-offset`.
+    /// Where in a stream a consumer starts: `x-stream-offset`.
     public enum StreamOffset: Sendable, Hashable {
-        /// At the oldest message there is.
+        /// At the oldest message.
         case first
         /// At the last chunk of messages.
         case last
-        /// At what is published from now on. What a consumer of a stream does that is told nothing.
+        /// At the next published message. The broker's default for streams.
         case next
-        /// At the message with this number, counted from 0, or the next there is.
+        /// At the message with this number, counted from 0, or the next one that exists.
         case offset(Int64)
-        /// At what was published at this second since 1970, or later.
+        /// At the first message published at this second since 1970 or later.
         case timestamp(UInt64)
-        /// At what was published this long ago or later, in whole seconds.
+        /// At the first message published this long ago or later, in whole seconds.
         case age(Duration)
     }
 
-    /// `x-priority`: while consumers of higher priority take messages, those of lower priority get none. 0 is what a consumer
-    /// has that is told nothing.
+    /// `x-priority`: consumers of lower priority get messages only when those of higher priority cannot take them. The broker's default is
+    /// 0.
     public var priority: Int32?
-    /// `x-stream-offset`; streams only. It holds for each time consuming begins: whoever must go on where he was keeps the
-    /// offset of what he has dealt with, which is the message's header `x-stream-offset`.
+    /// `x-stream-offset`; streams only. It applies each time consuming begins: to resume, store the offset of the last handled message,
+    /// which is in the message's header `x-stream-offset`.
     public var streamOffset: StreamOffset?
-    /// Arguments that have no name here. They are sent as they are, after the others.
+    /// Arguments without a property here. They are sent unchanged, after the others.
     public var others: FieldTable
 
-    /// No arguments, or these.
+    /// Creates arguments.
     public init(priority: Int32? = nil, streamOffset: StreamOffset? = nil, others: FieldTable = FieldTable()) {
         self.priority = priority
         self.streamOffset = streamOffset
         self.others = others
     }
 
-    /// The arguments as they go over the wire, in a fixed order.
+    /// The encoded arguments, in a fixed order.
     ///
-    /// - Throws: ``AMQPError/invalidArgument(_:)``, which names the argument and what it may be.
+    /// - Throws: ``AMQPError/invalidArgument(_:)``, which names the argument and its valid values.
     public func fieldTable() throws(AMQPError) -> FieldTable {
         var table = FieldTable()
         table["x-priority"] = priority.map { .int32($0) }

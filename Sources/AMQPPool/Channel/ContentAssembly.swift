@@ -1,22 +1,22 @@
 import NIOCore
 
-/// Puts a message together from its method, header and body frames (AMQP 0-9-1, section 2.3.5).
+/// Assembles a message from its method, header and body frames (AMQP 0-9-1, section 2.3.5).
 ///
-/// A channel carries one message at a time: between the method and the last body frame nothing else may come.
+/// A channel carries one message at a time: no other frame may come between the method and the last body frame.
 struct ContentAssembly {
-    /// A complete message. The properties may have been refused; the body is there all the same.
+    /// A complete message. The body is present even if the properties were refused.
     struct Content {
         var method: Method
         var properties: Result<MessageProperties, Refusal>
         var body: ByteBuffer
     }
 
-    /// Why a message is not handed on, though the frames were in order.
+    /// Why a message with valid frames is not accepted.
     enum Refusal: Error, Equatable, CustomStringConvertible {
         case properties(RefusedProperties)
         case tooLarge(bytes: UInt64, limit: Int, MessageProperties?)
 
-        /// What can be told of the message's properties all the same.
+        /// The properties that could be read nevertheless.
         var readable: MessageProperties? {
             switch self {
             case .properties(let refused): refused.readable
@@ -32,7 +32,7 @@ struct ContentAssembly {
         }
     }
 
-    /// Frames in an order that the protocol does not allow.
+    /// Frames in an order that violates the protocol.
     struct Violation: Error, Equatable {
         var description: String
     }
@@ -46,7 +46,7 @@ struct ContentAssembly {
     private var state = State.idle
     private let maximumBodySize: Int
 
-    /// - Parameter maximumBodySize: bytes; a larger message is swallowed without being stored, and reported as refused.
+    /// - Parameter maximumBodySize: In bytes; the body of a larger message is discarded, and the message reported as refused.
     init(maximumBodySize: Int) {
         self.maximumBodySize = maximumBodySize
     }
@@ -56,13 +56,13 @@ struct ContentAssembly {
         if case .idle = state { true } else { false }
     }
 
-    /// Begins a message with a method that carries content.
+    /// Begins a message with a method that has content.
     mutating func begin(_ method: Method) throws(Violation) {
         guard case .idle = state else { throw Violation(description: "a method in the middle of a message") }
         state = .awaitingHeader(method)
     }
 
-    /// Returns the message if it has no body.
+    /// Processes the header. Returns the message if it has no body.
     mutating func header(
         bodySize: UInt64,
         _ properties: Result<MessageProperties, RefusedProperties>
@@ -83,9 +83,9 @@ struct ContentAssembly {
         return nil
     }
 
-    /// Returns the message if this frame completes it.
+    /// Processes a body frame. Returns the message if this completes it.
     mutating func body(_ bytes: ByteBuffer) throws(Violation) -> Content? {
-        // Takes the state's references, so that nothing is copied.
+        // Takes the references out of the state, so that nothing is copied.
         var current = State.idle
         swap(&current, &state)
         guard case .awaitingBody(let method, let properties, let remaining, var stored) = consume current else {

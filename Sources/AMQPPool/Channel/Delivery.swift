@@ -1,10 +1,10 @@
 public import NIOCore
 
-/// A message that the broker delivered to a consumer or answered a get with.
+/// A message that the broker delivered to a consumer, or sent in answer to a get.
 public struct Delivery: Sendable {
-    /// The consumer it was delivered to; empty for a message fetched by a get.
+    /// The tag of the consumer; empty for a message fetched by a get.
     public var consumerTag: String
-    /// What ``AMQPChannel/acknowledge(_:multiple:)`` takes. Valid on the channel it came from, and on no other.
+    /// The argument for ``AMQPChannel/acknowledge(_:multiple:)``. Valid only on the channel it was delivered on.
     public var deliveryTag: UInt64
     /// Whether it may have been delivered before.
     public var redelivered: Bool
@@ -36,43 +36,43 @@ public struct Delivery: Sendable {
     }
 }
 
-/// A delivery that is not handed on: its headers are nested too deeply or too many, its properties break the protocol, or its body
-/// is larger than ``ConnectionConfiguration/maximumIncomingMessageSize``.
+/// A delivery that is not accepted: its headers are nested too deeply or too many, its properties are malformed, or its body is larger than
+/// ``ConnectionConfiguration/maximumIncomingMessageSize``.
 package struct RefusedDelivery: Sendable {
     /// The queue it was consumed from.
     package var queue: String
-    /// Not settled yet where a consumer is given it.
+    /// Not yet settled if it is passed to a consumer.
     package var deliveryTag: UInt64
     package var redelivered: Bool
     package var exchange: String
     package var routingKey: String
-    /// All that could be read of its properties: where the headers are the reason, the others. Who sent it may be answered.
+    /// The properties that could be read: if the headers are the reason, all others. They allow a reply to the sender.
     package var properties: MessageProperties?
-    /// Why it is refused.
+    /// Why it was refused.
     package var reason: String
 }
 
-/// What a queue held when it was declared.
+/// The state of a queue when it was declared.
 public struct QueueStatus: Sendable, Hashable {
-    /// The queue's name; the broker's choice where none was given.
+    /// The queue's name; chosen by the broker if none was given.
     public var name: String
-    /// Messages ready for delivery.
+    /// The number of messages ready for delivery.
     public var messageCount: Int
-    /// Consumers of the queue.
+    /// The number of consumers of the queue.
     public var consumerCount: Int
 }
 
-/// How an exchange routes.
+/// How an exchange routes messages.
 public enum ExchangeType: Sendable, Hashable {
-    /// By equal routing keys.
+    /// To queues bound with the same routing key.
     case direct
     /// To every bound queue.
     case fanout
-    /// By patterns over the routing key's words.
+    /// By patterns over the words of the routing key.
     case topic
     /// By the message's headers.
     case headers
-    /// A type that a plugin of the broker provides.
+    /// A type provided by a plugin of the broker.
     case custom(String)
 
     var name: String {

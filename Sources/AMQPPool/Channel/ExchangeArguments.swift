@@ -1,18 +1,18 @@
-/// What an exchange can be told when it is declared, beyond AMQP 0-9-1.
+/// The arguments of an exchange beyond AMQP 0-9-1.
 public struct ExchangeArguments: Sendable, Hashable {
-    /// `alternate-exchange`: where messages go that no binding takes. One that is taken there counts as routed: it is not
-    /// returned.
+    /// `alternate-exchange`: the exchange that receives messages without a matching binding. A message routed there counts as routed, and
+    /// is not returned.
     public var alternateExchange: String?
-    /// Arguments that have no name here. They are sent as they are, after the others.
+    /// Arguments without a property here. They are sent unchanged, after the others.
     public var others: FieldTable
 
-    /// Arguments of an exchange.
+    /// Creates arguments.
     public init(alternateExchange: String? = nil, others: FieldTable = FieldTable()) {
         self.alternateExchange = alternateExchange
         self.others = others
     }
 
-    /// The arguments as they go over the wire.
+    /// The encoded arguments.
     ///
     /// - Throws: ``AMQPError/invalidArgument(_:)``, when an argument is given twice or the name is empty.
     public func fieldTable() throws(AMQPError) -> FieldTable {

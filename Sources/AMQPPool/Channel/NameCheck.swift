@@ -1,7 +1,7 @@
-/// Names that the broker would change or could not take. It strips line breaks from a name that is declared, and not from one that
-/// is bound or consumed, so a name with one is never found again.
+/// Checks for names that the broker would change or cannot accept. It strips line breaks from a declared name but not from a bound or
+/// consumed one, so a name with a line break is never found again.
 extension Method {
-    /// Why the method is not sent, by the name that is wrong; nil if none is.
+    /// Why the method cannot be sent, with the invalid name; `nil` if all names are valid.
     var nameProblem: String? {
         switch self {
         case .exchangeDeclare(let declare):
@@ -39,6 +39,6 @@ extension Method {
 }
 
 extension String {
-    /// A CR or LF. Not as a `Character`: CRLF is one of its own.
+    /// Whether the string has a CR or LF. Compares bytes, because CRLF is a single `Character`.
     var hasLineBreak: Bool { utf8.contains { $0 == 10 || $0 == 13 } }
 }

@@ -1,25 +1,25 @@
 import DequeModule
 
-/// The synchronous operations of one channel: one outstanding, a bounded queue behind it.
+/// The synchronous operations of one channel: one outstanding, and a bounded queue behind it.
 ///
-/// AMQP answers carry no id: an answer belongs to the one request that is outstanding. So a request that nobody waits for
-/// any more keeps its slot until its answer came, and the answer is absorbed instead of being taken for the next one's.
+/// AMQP answers carry no id: an answer belongs to the outstanding request. A request that nobody waits for therefore keeps its slot until
+/// its answer arrives, so that the answer is not taken for that of the next request.
 struct OperationSlots {
     struct Slot {
         var id: UInt64
         var request: Method
-        /// Whether somebody still waits for the answer.
+        /// Whether a caller still waits for the answer.
         var isWanted: Bool
     }
 
-    /// The id of operations of the channel's own, which nobody waits for.
+    /// The id of the channel's own operations, which have no caller.
     static let internalID: UInt64 = 0
 
     private(set) var outstanding: Slot?
     private var waiting = Deque<Slot>()
     private let limit: Int
 
-    /// - Parameter limit: how many operations may wait behind the outstanding one.
+    /// - Parameter limit: How many operations may wait behind the outstanding one.
     init(limit: Int) {
         self.limit = limit
     }
@@ -27,7 +27,7 @@ struct OperationSlots {
     enum Admission {
         /// Send it now.
         case send
-        /// It is sent when the ones before it were answered.
+        /// It is sent once the earlier operations have been answered.
         case queued
         /// The queue is full.
         case refused
@@ -46,11 +46,11 @@ struct OperationSlots {
     }
 
     enum Abandonment {
-        /// It was sent; its answer will be absorbed.
+        /// It has been sent; its answer will be ignored.
         case outstanding(Method)
         /// It will not be sent.
         case withdrawn(Method)
-        /// It is over already.
+        /// It has already completed.
         case unknown
     }
 
@@ -64,7 +64,7 @@ struct OperationSlots {
         return .withdrawn(waiting.remove(at: index).request)
     }
 
-    /// Takes the outstanding operation out if this is its answer.
+    /// Removes and returns the outstanding operation if this is its answer.
     mutating func answer(_ reply: Method) -> Slot? {
         guard let slot = outstanding, slot.request.isAnswered(by: reply) else { return nil }
         outstanding = nil
@@ -78,7 +78,7 @@ struct OperationSlots {
         return slot.request
     }
 
-    /// Empties the slots: the one that was sent, and those that were not.
+    /// Empties the slots: the sent operation, and the unsent ones.
     mutating func removeAll() -> (sent: Slot?, unsent: Deque<Slot>) {
         defer {
             outstanding = nil
@@ -89,7 +89,7 @@ struct OperationSlots {
 }
 
 extension Method {
-    /// Whether `reply` is what the broker answers this request with.
+    /// Whether `reply` is the broker's answer to this request.
     func isAnswered(by reply: Method) -> Bool {
         switch (self, reply) {
         case (.channelOpen, .channelOpenOK), (.channelFlow, .channelFlowOK),

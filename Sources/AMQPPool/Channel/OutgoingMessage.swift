@@ -1,19 +1,19 @@
 public import NIOCore
 
-/// A message to be published, and where: for publishing many at once.
+/// A message and its destination, for publishing many at once.
 public struct OutgoingMessage: Sendable {
-    /// The message itself.
+    /// The body.
     public var body: ByteBuffer
     /// Its properties.
     public var properties: MessageProperties
-    /// Where to; empty for the default exchange, which routes by queue name.
+    /// The exchange; empty for the default exchange, which routes by queue name.
     public var exchange: String
-    /// What the exchange routes by.
+    /// The routing key.
     public var routingKey: String
-    /// Whether a message that no queue takes is an error.
+    /// Whether a message that cannot be routed to a queue is an error.
     public var mandatory: Bool
 
-    /// A message for an exchange, or for a queue by its name.
+    /// Creates a message for an exchange, or for a queue by its name.
     public init(
         _ body: ByteBuffer,
         properties: MessageProperties = MessageProperties(),
@@ -30,9 +30,9 @@ public struct OutgoingMessage: Sendable {
 }
 
 extension OutgoingMessage {
-    /// Where it goes to, for people: the exchange, or with the default one the queue.
+    /// The readable destination: the exchange or, with the default exchange, the queue.
     package var destination: String { exchange.isEmpty ? routingKey : exchange }
 
-    /// As it is sent.
+    /// The method that publishes the message.
     var method: Method { .basicPublish(exchange: exchange, routingKey: routingKey, mandatory: mandatory) }
 }

@@ -1,22 +1,23 @@
 package import NIOCore
 
-/// One message to publish, as ``AMQPChannel/submit(_:)`` takes it.
+/// A message to publish, for ``AMQPChannel/submit(_:)``.
 package struct Publish: Sendable {
     package var exchange: String
     package var routingKey: String
-    /// Whether the broker returns a message that no queue takes.
+    /// Whether the broker returns a message that cannot be routed to a queue.
     package var mandatory: Bool
     package var properties: MessageProperties
     package var body: ByteBuffer
-    /// Hears what becomes of it. Without one the message is sent and forgotten.
+    /// Receives the outcome. Without an observer the outcome is ignored.
     package var observer: (any PublishObserver)?
-    /// Tells the observer which of its messages this is.
+    /// The observer's number for the message.
     package var attempt: Int
-    /// Whether the observer hears of failures only: not of ``PublishOutcome/confirmed``, ``PublishOutcome/presumedDelivered``,
-    /// ``PublishOutcome/sent``. For those who learn by an answer that it arrived.
+    /// Whether the observer is notified of failures only, not of ``PublishOutcome/confirmed``, ``PublishOutcome/presumedDelivered`` and
+    /// ``PublishOutcome/sent``. For callers that learn of the arrival by a reply.
     package var tellsFailuresOnly: Bool
-    /// Whether the observer hears what is known when the broker closes the channel for a message: ``PublishOutcome/refused(_:)`` for that
-    /// one, and ``PublishOutcome/notWritten(_:)`` for what came behind it. Otherwise all of them are ``PublishOutcome/unknown(_:)``.
+    /// Whether the observer gets the detailed outcome when the broker closes the channel because of a message:
+    /// ``PublishOutcome/refused(_:)`` for that one, and ``PublishOutcome/notWritten(_:)`` for the messages after it. Otherwise all of them
+    /// are ``PublishOutcome/unknown(_:)``.
     package var tellsRefusals = false
 
     package init(
@@ -39,7 +40,7 @@ package struct Publish: Sendable {
         self.tellsFailuresOnly = tellsFailuresOnly
     }
 
-    /// A message whose outcome is told to a closure.
+    /// Creates a message whose outcome is passed to a closure.
     package init(
         exchange: String,
         routingKey: String,
@@ -64,15 +65,15 @@ package struct Publish: Sendable {
     }
 }
 
-/// Who hears what becomes of a message. Both are called on the event loop.
+/// The recipient of a message's outcome. Both methods are called on the event loop.
 ///
-/// An object, since closures would have to be made for each message.
+/// An object, because closures would have to be created for each message.
 package protocol PublishObserver: AnyObject, Sendable {
-    /// Asked right before the message is encoded; `false` withdraws it (``PublishOutcome/notWritten(_:)``).
+    /// Called right before the message is encoded; `false` withdraws it (``PublishOutcome/notWritten(_:)``).
     ///
-    /// For messages that waited in the outbox of a blocked or stuck connection until nobody wanted them any more.
+    /// For messages that waited in the outbox of a blocked or stuck connection until nobody needed them any more.
     func mayWrite(_ attempt: Int) -> Bool
-    /// Called exactly once for each message, but as ``Publish/tellsFailuresOnly`` has it.
+    /// Called exactly once for each message, subject to ``Publish/tellsFailuresOnly``.
     func published(_ attempt: Int, _ outcome: PublishOutcome)
 }
 
@@ -90,24 +91,23 @@ private final class PublishClosures: PublishObserver {
     func published(_ attempt: Int, _ outcome: PublishOutcome) { self.outcome(outcome) }
 }
 
-/// What became of a published message. Each message has exactly one; on a channel without confirms its own ends with ``sent``.
+/// The outcome of a published message, exactly one per message; on a channel without confirms it is ``sent`` at best.
 package enum PublishOutcome: Sendable {
     /// The broker took responsibility for it.
     case confirmed
     /// The broker declined responsibility for it.
     case nacked
-    /// Mandatory, and no queue takes it. The confirm that follows is not reported.
+    /// The message was mandatory and could not be routed to a queue. The confirm that follows is not reported.
     case returned(code: UInt16, text: String)
-    /// Unconfirmed when this side closed the channel or the connection by a completed handshake: the broker had routed
-    /// it by then, and would have returned it.
+    /// Unconfirmed when this side closed the channel or connection by a completed handshake: the broker had routed it by then, or would
+    /// have returned it.
     case presumedDelivered
-    /// Encoded to be written, on a channel without confirms: no more will be heard of it, but of a return. See
-    /// ``AMQPChannel/onReturn(_:)``.
+    /// Encoded for writing on a channel without confirms. Nothing more is reported except a return: see ``AMQPChannel/onReturn(_:)``.
     case sent
-    /// No byte of it left, or the broker had closed the channel before it came: safe to send again, elsewhere too.
+    /// Nothing was written, or the broker had already closed the channel: it is safe to send the message again, on any channel.
     case notWritten(AMQPError)
-    /// Written and unconfirmed when the connection or the channel was lost.
+    /// Written and unconfirmed when the connection or channel was lost.
     case unknown(AMQPError)
-    /// Refused here before anything was sent, or by the broker (``Publish/tellsRefusals``); sending it again would be refused again.
+    /// Refused before anything was sent, or by the broker (``Publish/tellsRefusals``); it would be refused again.
     case refused(AMQPError)
 }

@@ -1,18 +1,18 @@
-/// Why the broker closed a channel for a message that was published on it, and for which messages it would do so again.
+/// Why the broker closed a channel because of a published message, and which other messages it would refuse.
 package struct PublishRefusal {
-    /// What the refused messages have in common.
+    /// The common property of the refused messages.
     enum Ground: Hashable {
-        /// There is no such exchange, or the user may not publish there.
+        /// The exchange does not exist, or the user may not publish to it.
         case exchange(String)
-        /// The user may not publish with this routing key there.
+        /// The user may not publish with this routing key to this exchange.
         case topic(exchange: String, routingKey: String)
-        /// It is not the user who is logged in.
+        /// The message's user id is not the connected user.
         case user(String)
-        /// It is larger than the broker takes, by its settings.
+        /// The body exceeds the broker's configured limit.
         case size(limit: Int)
-        /// Known of one message only.
+        /// Known for a single message only.
         case message(exchange: String, routingKey: String, userID: String?)
-        /// The broker's text does not tell.
+        /// The broker's text does not say.
         case unknown
     }
 
@@ -30,7 +30,7 @@ package struct PublishRefusal {
         ground = Self.ground(text)
     }
 
-    /// `rabbit_channel`, `rabbit_access_control` and `rabbit_exchange` have had these texts since 3.8.
+    /// The texts of `rabbit_channel`, `rabbit_access_control` and `rabbit_exchange` since 3.8.
     private static func ground(_ text: String) -> Ground {
         if let limit = messageLimit(in: text) { return .size(limit: limit) }
         if let user = quoted(after: "user_id property set to '", before: "' but authenticated user", in: text) {
@@ -44,7 +44,7 @@ package struct PublishRefusal {
         return .exchange(exchange)
     }
 
-    /// Reads "message size 2000 is larger than configured max size 1000"; the wording differs between versions of RabbitMQ.
+    /// Parses "message size 2000 is larger than configured max size 1000"; the wording differs between versions of RabbitMQ.
     package static func messageLimit(in text: String) -> Int? {
         guard let start = text.firstRange(of: "message size ") else { return nil }
         let numbers = text[start.upperBound...].split { !$0.isASCII || !$0.isNumber }.compactMap { Int($0) }
@@ -61,7 +61,7 @@ package struct PublishRefusal {
 }
 
 extension PublishRefusal.Ground {
-    /// Whether the message is one of those that are refused. Of ``unknown`` none is known to be.
+    /// Whether the message would be refused for the same reason. Never true for ``unknown``.
     func matches(exchange: String, routingKey: String, userID: String?, size: Int) -> Bool {
         switch self {
         case .exchange(let name): name == exchange
@@ -84,7 +84,7 @@ extension PublishRefusal.Ground {
 }
 
 extension AMQPError {
-    /// For whoever uses a channel that the broker closes for somebody else's message.
+    /// The error for other users of a channel that the broker closed because of a message.
     static var lostForAnother: AMQPError {
         .channelLost(reason: "the broker closed it for a message that something else published on it")
     }

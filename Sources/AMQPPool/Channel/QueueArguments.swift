@@ -1,16 +1,16 @@
-/// What a queue can be told when it is declared, beyond AMQP 0-9-1: RabbitMQ's `x-` arguments, with their types.
+/// The arguments of a queue beyond AMQP 0-9-1: RabbitMQ's `x-` arguments, with their types.
 ///
 ///     var arguments = QueueArguments(type: .quorum)
 ///     arguments.deadLetterExchange = "failed"
 ///     arguments.deliveryLimit = 5
 ///     try await channel.declareQueue("orders", arguments: arguments)
 ///
-/// They are checked before anything is sent, as the broker would refuse them (406) and close the channel: numbers within
-/// their ranges, and no argument the type of queue does not have. Refused as well is what the broker accepts and then
-/// does not do. What is not listed here goes to ``others``.
+/// They are validated before anything is sent, because the broker would refuse them (406) and close the channel: numbers must be in range,
+/// and arguments must suit the queue type. Combinations that the broker accepts but ignores are rejected too. Arguments not listed here go
+/// to ``others``.
 ///
-/// A queue that exists must be declared with the same arguments as before. What may change later, as limits do, is better
-/// set by a policy of the broker's.
+/// An existing queue must be declared with the same arguments. Settings that may change later, such as limits, are better set by a policy
+/// of the broker.
 ///
 /// | | classic | quorum | stream |
 /// |---|---|---|---|
@@ -21,88 +21,89 @@
 /// | ``deadLetterStrategy``, ``deliveryLimit``, ``initialGroupSize`` | no | yes | no |
 /// | ``maximumAge``, ``segmentBytes`` | no | no | yes |
 public struct QueueArguments: Sendable, Hashable {
-    /// How the broker keeps the messages: `x-queue-type`.
+    /// How the broker stores the messages: `x-queue-type`.
     public enum QueueType: String, Sendable, Hashable, CaseIterable {
-        /// On one node; gone with it, or unavailable until it is back if it is durable.
+        /// On one node. If the node fails, a durable queue is unavailable until it is back; any other queue is lost.
         case classic
-        /// Replicated by consensus: goes on as long as a majority of its nodes does. Durable always.
+        /// Replicated by consensus: available while a majority of its nodes is. Always durable.
         case quorum
-        /// A replicated log that is read without being emptied. Durable always.
+        /// A replicated log; reading does not remove messages. Always durable.
         case stream
     }
 
-    /// What happens to a message that a full queue has no room for: `x-overflow`.
+    /// What happens to a message when the queue is full: `x-overflow`.
     public enum Overflow: String, Sendable, Hashable, CaseIterable {
-        /// The oldest message makes room, and is dead-lettered. What a queue does that is told nothing.
+        /// The oldest message is removed and dead-lettered. The broker's default.
         case dropHead = "drop-head"
-        /// The new one is refused: ``AMQPError/nacked`` with confirms, silently dropped without.
+        /// The new message is refused: ``AMQPError/nacked`` with confirms, silently dropped without.
         case rejectPublish = "reject-publish"
-        /// The new one is refused, and dead-lettered. Classic queues only.
+        /// The new message is refused and dead-lettered. Classic queues only.
         case rejectPublishDeadLetter = "reject-publish-dlx"
     }
 
-    /// What dead-lettering promises: `x-dead-letter-strategy`.
+    /// The guarantee of dead-lettering: `x-dead-letter-strategy`.
     public enum DeadLetterStrategy: String, Sendable, Hashable, CaseIterable {
-        /// A message can be lost on its way to the dead letter exchange. What a queue does that is told nothing.
+        /// A message can be lost on its way to the dead letter exchange. The broker's default.
         case atMostOnce = "at-most-once"
-        /// A message stays until where it was routed to has confirmed it.
+        /// A message is kept until the queues it is routed to have confirmed it.
         ///
-        /// Only with ``QueueType/quorum``, ``Overflow/rejectPublish`` and a dead letter exchange: without one of these the
-        /// broker takes the argument and does not do it, so that is refused here.
+        /// Requires ``QueueType/quorum``, ``Overflow/rejectPublish`` and a dead letter exchange: otherwise the broker accepts the argument
+        /// and ignores it, so it is rejected here.
         case atLeastOnce = "at-least-once"
     }
 
-    /// Where in a cluster the leader begins: `x-queue-leader-locator`.
+    /// On which node of a cluster the leader is placed: `x-queue-leader-locator`.
     public enum LeaderLocator: String, Sendable, Hashable, CaseIterable {
-        /// On the node that this client is connected to. What a queue does that is told nothing.
+        /// On the node that this client is connected to. The broker's default.
         case clientLocal = "client-local"
-        /// Where there are fewer leaders than elsewhere.
+        /// On a node with fewer leaders than others.
         case balanced
     }
 
-    /// `x-queue-type`; nil is the virtual host's default, classic if it has none.
+    /// `x-queue-type`; `nil` for the virtual host's default, which is classic unless configured.
     public var type: QueueType?
-    /// `x-expires`: the queue is deleted after it was not used for this long. 1 ms to 49 days; parts of a millisecond are
-    /// rounded up, as in every duration here.
+    /// `x-expires`: the queue is deleted after it has been unused for this long. 1 ms to 49 days; fractions of a millisecond are rounded
+    /// up, as in every duration here.
     public var expires: Duration?
-    /// `x-message-ttl`: a message is dropped, or dead-lettered, after it waited for this long. Up to 49 days; 0 drops what
-    /// cannot be delivered at once.
+    /// `x-message-ttl`: a message is dropped or dead-lettered after it has waited for this long. Up to 49 days; 0 drops messages that
+    /// cannot be delivered immediately.
     public var messageTTL: Duration?
-    /// `x-dead-letter-exchange`: where what is rejected, expired or dropped goes. Empty is the default exchange.
+    /// `x-dead-letter-exchange`: the exchange for rejected, expired and dropped messages. Empty for the default exchange.
     public var deadLetterExchange: String?
-    /// `x-dead-letter-routing-key`: the routing key it goes with, in place of its own. Needs ``deadLetterExchange``.
+    /// `x-dead-letter-routing-key`: replaces the routing key of dead-lettered messages. Needs ``deadLetterExchange``.
     public var deadLetterRoutingKey: String?
     /// `x-dead-letter-strategy`
     public var deadLetterStrategy: DeadLetterStrategy?
-    /// `x-max-length`: how many messages wait at the most.
+    /// `x-max-length`: the maximum number of waiting messages.
     public var maximumLength: Int?
-    /// `x-max-length-bytes`: how many bytes of bodies wait at the most.
+    /// `x-max-length-bytes`: the maximum number of bytes of waiting bodies.
     public var maximumBytes: Int?
     /// `x-overflow`
     public var overflow: Overflow?
-    /// `x-max-priority`: messages have priorities from 0 to this. Each costs memory: stay below 10.
+    /// `x-max-priority`: messages have priorities from 0 to this. Each level costs memory: stay below 10.
     public var maximumPriority: UInt8?
-    /// `x-single-active-consumer`: one consumer gets all messages, another one takes over when it goes.
+    /// `x-single-active-consumer`: one consumer gets all messages; when it ends, another one takes over.
     public var singleActiveConsumer: Bool
-    /// `x-delivery-limit`: a message that was redelivered this often is dropped, or dead-lettered. -1 is no limit, from RabbitMQ 4.0
-    /// on: there a queue that is declared without a limit has one of 20, and drops without a word what has no dead letter exchange. So
-    /// a consumer that requeues for ever, or dead-letters after more than 20 attempts, needs -1 or more than its attempts.
+    /// `x-delivery-limit`: a message that has been redelivered this often is dropped or dead-lettered. -1, available since RabbitMQ 4.0,
+    /// means no limit: since then a queue declared without a limit has a limit of 20, and silently drops messages without a dead letter
+    /// exchange. A consumer that requeues forever, or dead-letters after more than 20 attempts, therefore needs -1 or a limit above its
+    /// attempts.
     ///
-    /// What counts as redelivered differs: `basic.reject`, a lost channel or connection and a cancelled consumer count on every
-    /// version, `basic.nack` up to 4.2 only. ``AMQPChannel/reject(_:requeue:)`` sends the former.
+    /// What counts as redelivered depends on the version: `basic.reject`, a lost channel or connection and a cancelled consumer always
+    /// count, `basic.nack` only up to 4.2. ``AMQPChannel/reject(_:requeue:)`` sends `basic.reject`.
     public var deliveryLimit: Int?
-    /// `x-quorum-initial-group-size`: on how many nodes a quorum queue begins.
+    /// `x-quorum-initial-group-size`: the number of nodes that a quorum queue starts with.
     public var initialGroupSize: Int?
     /// `x-queue-leader-locator`
     public var leaderLocator: LeaderLocator?
-    /// `x-max-age`: how long a stream keeps a message at the least, in whole seconds.
+    /// `x-max-age`: the minimum time that a stream keeps a message, in whole seconds.
     public var maximumAge: Duration?
-    /// `x-stream-max-segment-size-bytes`: how large the files of a stream are. It can drop whole ones only.
+    /// `x-stream-max-segment-size-bytes`: the size of a stream's segment files. Only whole segments are deleted.
     public var segmentBytes: Int?
-    /// Arguments that have no name here. They are sent as they are, after the others.
+    /// Arguments without a property here. They are sent unchanged, after the others.
     public var others: FieldTable
 
-    /// Arguments of which only those that are given are set. Each parameter is the property of its name.
+    /// Creates arguments. Each parameter sets the property of its name; arguments that are `nil` are not sent.
     public init(
         type: QueueType? = nil,
         expires: Duration? = nil,
@@ -143,9 +144,9 @@ public struct QueueArguments: Sendable, Hashable {
 }
 
 extension QueueArguments {
-    /// The arguments as they go over the wire, in a fixed order.
+    /// The encoded arguments, in a fixed order.
     ///
-    /// - Throws: ``AMQPError/invalidArgument(_:)``, which names the argument and what it may be.
+    /// - Throws: ``AMQPError/invalidArgument(_:)``, which names the argument and its valid values.
     public func fieldTable() throws(AMQPError) -> FieldTable {
         try check()
         var table = FieldTable()
@@ -172,7 +173,7 @@ extension QueueArguments {
         return table
     }
 
-    /// What the kinds of queues do not have, and what goes only together.
+    /// Rejects arguments that the queue type does not have, and incomplete combinations.
     private func check() throws(AMQPError) {
         let isClassic = type == nil || type == .classic
         try require(deadLetterRoutingKey == nil || deadLetterExchange != nil) {
@@ -210,7 +211,7 @@ private func require(_ condition: Bool, _ text: () -> String) throws(AMQPError) 
     guard condition else { throw .invalidArgument(text()) }
 }
 
-/// The broker's timers end at 2^32 - 1 milliseconds.
+/// The maximum of the broker's timers: 2^32 - 1 milliseconds.
 private let longestTimer: Int64 = 4_294_967_295
 
 private func milliseconds(_ value: Duration?, _ name: String, from least: Int64) throws(AMQPError) -> FieldValue? {
@@ -231,7 +232,7 @@ private func count(_ value: Int?, _ name: String, from least: Int) throws(AMQPEr
     return .int64(Int64(value))
 }
 
-/// A stream's age is a text of a number and a unit; seconds are the smallest.
+/// A stream's age is text with a number and a unit; seconds are the smallest unit.
 private func age(_ value: Duration?) throws(AMQPError) -> FieldValue? {
     guard let value else { return nil }
     let (seconds, attoseconds) = value.components

@@ -1,9 +1,9 @@
 internal import ConcurrencyPrimitives
 
-/// Declarations of one queue go one after another in this process.
+/// Serializes declarations of the same queue within this process.
 ///
-/// RabbitMQ closes the connection (541) of one of two that create the same quorum queue at the same moment, which the connections of a pool
-/// would do at the first boot. Waiting is a courtesy and bounded: a declaration whose predecessor takes too long goes ahead.
+/// RabbitMQ closes the connection (541) of one of two clients that create the same quorum queue at the same moment, which the connections
+/// of a pool would do at the first start. The wait is bounded: a declaration proceeds when its predecessor takes too long.
 enum QueueDeclarations {
     private struct Queue: Hashable {
         var virtualHost: String
@@ -14,7 +14,7 @@ enum QueueDeclarations {
 
     private static let underway = Monitor<Set<Queue>>([])
 
-    /// Runs `declare` when no other one of this queue runs.
+    /// Runs `declare` when no other declaration of this queue is running.
     nonisolated(nonsending) static func inTurn<Reply>(
         _ name: String,
         virtualHost: String,

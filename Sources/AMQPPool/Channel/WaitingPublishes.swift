@@ -1,18 +1,18 @@
 import DequeModule
 
-/// Messages whose publishers wait for room in the outbox, in the order in which they came.
+/// Messages whose publishers wait for room in the outbox, in order of arrival.
 ///
-/// As many as there are tasks that publish; each holds its own message, as its task does.
+/// There is one per publishing task, which holds the message anyway.
 struct WaitingPublishes {
     private var publishes: [UInt64: Publish] = [:]
-    /// With ids of some that wait no longer.
+    /// May contain ids that no longer wait.
     private var order = Deque<UInt64>()
 
     var isEmpty: Bool { publishes.isEmpty }
 
     var count: Int { publishes.count }
 
-    /// The one whose turn it is.
+    /// The message whose turn it is.
     var first: Publish? {
         mutating get {
             while let id = order.first {
@@ -23,27 +23,27 @@ struct WaitingPublishes {
         }
     }
 
-    /// - Parameter id: greater than all before.
+    /// - Parameter id: Greater than all ids before.
     mutating func append(_ publish: Publish, _ id: UInt64) {
         publishes[id] = publish
         order.append(id)
     }
 
-    /// Takes the first one out.
+    /// Removes the first message.
     mutating func removeFirst() {
         _ = first
         if let id = order.popFirst() { publishes[id] = nil }
     }
 
-    /// This one waits no longer. Returns whether it did.
+    /// Removes a message whose publisher no longer waits. Returns whether it was waiting.
     mutating func remove(_ id: UInt64) -> Bool {
         guard publishes.removeValue(forKey: id) != nil else { return false }
-        // Those that give up behind one that does not must not pile up.
+        // Ids that gave up behind one that still waits must not accumulate.
         if order.count > 2 * publishes.count + 64 { order.removeAll { publishes[$0] == nil } }
         return true
     }
 
-    /// Takes all out, in their order.
+    /// Removes and returns all messages, in order.
     mutating func removeAll() -> [Publish] {
         defer {
             publishes = [:]

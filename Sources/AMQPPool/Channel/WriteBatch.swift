@@ -1,25 +1,24 @@
 import NIOCore
 
-/// Collects what is written at the end of a tick, and lets one write at a time onto the socket.
+/// Collects the writes of an event loop tick, with at most one write to the socket at a time.
 ///
-/// Nothing is handed to the socket while it has not taken the write before completely. So what is still in an outbox when
-/// the connection ends was certainly not sent, and only what was encoded is in doubt. The memory of the write before last is
-/// used again.
+/// Nothing is passed to the socket before it has taken the previous write completely. Entries still in an outbox when the connection ends
+/// were therefore certainly not sent, and only encoded ones are in doubt. The memory of the write before the previous one is reused.
 struct WriteBatch {
-    /// From this many bytes on no more messages are encoded before what is there was written.
+    /// From this size in bytes, no more messages are encoded until the batch has been written.
     static let limit = 1 << 20
 
     private var filling = ByteBuffer()
     private var writing = ByteBuffer()
     private(set) var isWriting = false
 
-    /// Whether there is room for messages. Other methods are always taken: they are few.
+    /// Whether there is room for messages. Other methods are always accepted: they are few.
     var hasRoom: Bool { !isWriting && filling.readableBytes < Self.limit }
 
-    /// The bytes that wait to be written.
+    /// The number of bytes that wait to be written.
     var size: Int { filling.readableBytes }
 
-    /// Whether something waits to be written, and may be.
+    /// Whether there is something to write, and no write is in progress.
     var isDue: Bool { !isWriting && filling.readableBytes > 0 }
 
     /// Encodes into the batch.
@@ -27,7 +26,7 @@ struct WriteBatch {
         try encode(&filling)
     }
 
-    /// What to write now, until ``finished()``; nil if nothing is due.
+    /// The bytes to write now, until ``finished()``; `nil` if nothing is due.
     mutating func begin() -> ByteBuffer? {
         guard isDue else { return nil }
         isWriting = true
@@ -43,44 +42,44 @@ struct WriteBatch {
 }
 
 extension WriteBatch {
-    /// How much of what waits is encoded in one turn.
+    /// How much of the waiting entries is encoded in one turn.
     enum Share {
-        /// As long as there is room.
+        /// As much as there is room for.
         case all
-        /// Up to the first message: what stands behind one must stay there.
+        /// Up to the first message; entries after a message must not overtake it.
         case acknowledgements
-        /// Messages of about this many bytes, and what is between them.
+        /// Messages of about this many bytes, and the entries between them.
         case bytes(Int)
     }
 
-    /// What became of entries that a channel wants to write.
+    /// The outcome of writing a channel's entries.
     struct Written {
         enum Exception {
-            /// Its observer does not want it any more.
+            /// Its observer has withdrawn it.
             case unwanted
             case refused(EncodingError)
         }
 
-        /// How many were dealt with, from the first on.
+        /// The number of processed entries, from the first.
         var count = 0
         /// The bytes of their bodies.
         var bytes = 0
-        /// Those of them that were not written.
+        /// The processed entries that were not written.
         var exceptions: [(index: Int, Exception)] = []
-        /// Whether the next has to wait for the socket, or for the broker to read on.
+        /// Whether the next entry has to wait for the socket, or for the broker to read again.
         var lacksRoom = false
     }
 
     /// Encodes entries up to the first that has to wait.
     ///
-    /// All in one go: who owns the batch, and who runs on the event loop, is checked once, and not for each of them. So an observer that is
-    /// asked whether it wants its message written must not call back in here.
+    /// In one call, so that ownership of the batch and the event loop are checked once instead of per entry. An observer that is asked
+    /// whether to write its message must therefore not call back into this.
     ///
     /// - Parameters:
-    ///   - room: for how many messages the channel has room.
-    ///   - share: how much of what waits is encoded in this turn; becomes what is left of that.
-    ///   - isLast: whether the channel is about to close. Then the bounds do not count; see ``AMQPChannel``.
-    ///   - isOpen: whether the connection is open, and the broker reads.
+    ///   - room: How many messages the channel has room for.
+    ///   - share: How much is encoded in this turn; reduced by what was encoded.
+    ///   - isLast: Whether the channel is about to close. The limits do not apply then; see ``AMQPChannel``.
+    ///   - isOpen: Whether the connection is open and the broker is reading.
     mutating func append(
         _ entries: ArraySlice<ChannelOutbox.Entry>,
         of channel: UInt16,
@@ -151,7 +150,7 @@ extension WriteBatch {
 }
 
 extension ChannelOutbox.Entry {
-    /// What is written of it, unless it is a message.
+    /// The method to write; `nil` for a message.
     fileprivate var method: Method? {
         switch self {
         case .publish: nil

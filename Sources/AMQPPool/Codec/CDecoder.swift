@@ -1,7 +1,7 @@
 import CRabbitMQ
 import NIOCore
 
-/// Decodes methods and properties with librabbitmq and copies the results into Swift values.
+/// Decodes methods and properties with librabbitmq, and copies the results into Swift values.
 struct CDecoder: ~Copyable {
     private var memory = CMemory()
     var consumerTag = RecentString()
@@ -9,7 +9,7 @@ struct CDecoder: ~Copyable {
     private var contentType = RecentString()
     private var replyTo = RecentString()
 
-    /// A message's properties; `bytes` is what follows the body size in a content header.
+    /// Decodes a message's properties; `bytes` is what follows the body size in a content header.
     mutating func properties(_ bytes: ByteBuffer) -> Result<MessageProperties, RefusedProperties> {
         do throws(PropertiesError) {
             try TableCheck.properties(bytes.readableBytesUInt8Span)
@@ -19,7 +19,7 @@ struct CDecoder: ~Copyable {
         return decodeProperties(bytes)
     }
 
-    /// The properties without the headers, if these are why they are refused.
+    /// The properties without the headers, if the headers are the reason for the refusal.
     private mutating func withoutHeaders(_ bytes: ByteBuffer, _ reason: PropertiesError) -> MessageProperties? {
         switch reason {
         case .nestedTooDeeply, .tooManyFields: break
@@ -52,14 +52,14 @@ struct CDecoder: ~Copyable {
         }
     }
 
-    /// A method; `arguments` is what follows its id. `nil` if they do not decode.
+    /// Decodes a method; `arguments` is what follows its id. `nil` if they cannot be decoded.
     mutating func method(id: UInt32, arguments: ByteBuffer) -> Method? {
         if let layout = TableLayout(id), !layout.accepts(arguments.readableBytesUInt8Span) { return nil }
         memory.recycle()
         return arguments.withUnsafeReadableBytes { decodeMethod(id, $0) }
     }
 
-    /// Runs librabbitmq's decoder for a method's arguments.
+    /// Runs librabbitmq's decoder for the arguments of a method.
     mutating func decode<Arguments>(
         _ id: UInt32,
         _ arguments: UnsafeRawBufferPointer,
@@ -69,9 +69,9 @@ struct CDecoder: ~Copyable {
     }
 }
 
-/// Where the table is among the arguments of a method that has one. No method has two.
+/// The position of the table among the arguments of a method that has one. No method has two.
 private struct TableLayout {
-    /// Bytes of integers, then short strings, then bytes of flags, then the table.
+    /// First integers, then short strings, then flags, then the table; sizes in bytes.
     var integers: Int
     var shortStrings: Int
     var flags: Int
@@ -106,7 +106,7 @@ private struct TableLayout {
 }
 
 extension MessageProperties.Fields {
-    /// Copies what librabbitmq decoded. `nil` if the headers have a kind that is not one `TableCheck` lets pass.
+    /// Copies what librabbitmq decoded. `nil` if a header is of a kind that `TableCheck` does not accept.
     fileprivate init?(
         _ decoded: amqp_basic_properties_t,
         _ recentContentType: inout RecentString,
@@ -134,7 +134,7 @@ extension MessageProperties.Fields {
             expiration = decoded.expiration.text
         }
         if flags & AMQP_BASIC_MESSAGE_ID_FLAG != 0 {
-            // Those of a call are the same.
+            // In a call both ids are the same string.
             if let correlationID, decoded.message_id.isEqual(decoded.correlation_id) {
                 messageID = correlationID
             } else {
@@ -151,7 +151,7 @@ extension MessageProperties.Fields {
 }
 
 extension FieldTable {
-    /// Copies what librabbitmq decoded. `nil` if a kind is not one `TableCheck` lets pass.
+    /// Copies what librabbitmq decoded. `nil` if an entry is of a kind that `TableCheck` does not accept.
     init?(_ decoded: amqp_table_t) {
         var entries: [Entry] = []
         entries.reserveCapacity(Int(decoded.num_entries))
@@ -164,7 +164,7 @@ extension FieldTable {
 }
 
 extension FieldValue {
-    /// Copies what librabbitmq decoded. `nil` if the kind is not one `TableCheck` lets pass.
+    /// Copies what librabbitmq decoded. `nil` if the value is of a kind that `TableCheck` does not accept.
     fileprivate init?(_ field: amqp_field_value_t) {
         switch field.kind {
         case UInt8(ascii: "S"): self = field.value.bytes.string.map { .string($0) } ?? .bytes(field.value.bytes.array)

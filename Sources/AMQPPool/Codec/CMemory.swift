@@ -1,22 +1,21 @@
 import CRabbitMQ
 import NIOCore
 
-// Every unsafe operation of the codec is in this file. Why they are safe:
+// This file contains all unsafe operations of the codec. Why they are safe:
 //
-// - `CMemory` is librabbitmq's own allocator. What it hands out is aligned to 8 bytes (no structure used here needs more)
-//   and stays where it is until `recycle()` or `deinit`. It is not copyable, so no block is freed twice.
-// - Frames are written into as many bytes as `minimumWritableBytes` asks a buffer for: all that stands before a payload and behind it
-//   included. A buffer gives no less.
-// - Encoding: the structures given to librabbitmq point only into such blocks, filled from Swift values with the length
-//   they have, and the encoder recycles only at the start of the next message. librabbitmq writes no more than the
-//   length it is given, which is that of the buffer's free space or less.
-// - Decoding: librabbitmq's results point into the frame's bytes and into such blocks. `CDecoder` uses them only within
-//   the `withUnsafeReadableBytes` of that frame, and what it returns holds copies. It reads a union's member only as the
-//   `kind` beside it says, and properties only as their `_flags` say (recycled blocks are not zeroed).
-// - `TableCheck` has passed over every table before librabbitmq decodes it, so its recursion and its entry counts have
-//   a limit and `num_entries` entries were written.
+// - `CMemory` is librabbitmq's own allocator. Its blocks are aligned to 8 bytes (no structure used here needs more) and stay in place until
+//   `recycle()` or `deinit`. It is not copyable, so no block is freed twice.
+// - Frames are written into `minimumWritableBytes` reserved bytes of a buffer, which cover the payload and everything before and after it.
+// - Encoding: the structures passed to librabbitmq point only into these blocks, filled from Swift values with their actual length, and the
+//   encoder recycles only at the start of the next message. librabbitmq writes at most the length it is given, which does not exceed the
+//   free space of the buffer.
+// - Decoding: librabbitmq's results point into the frame's bytes and into these blocks. `CDecoder` uses them only within the
+//   `withUnsafeReadableBytes` of that frame, and returns copies. It reads a union's member only according to its `kind`, and properties
+//   only according to their `_flags` (recycled blocks are not zeroed).
+// - `TableCheck` validates every table before librabbitmq decodes it, so recursion and entry counts are bounded and `num_entries` entries
+//   were written.
 
-/// librabbitmq's block allocator: everything allocated is freed together. Owned by one encoder or decoder.
+/// librabbitmq's block allocator: all allocations are freed together. Owned by one encoder or decoder.
 struct CMemory: ~Copyable {
     private var pool = amqp_pool_t()
 
@@ -25,12 +24,12 @@ struct CMemory: ~Copyable {
     }
 
     deinit {
-        // The pool has no pointer to itself, so a copy of its record frees its blocks.
+        // The pool contains no pointer to itself, so a copy of its struct frees its blocks.
         var last = pool
         empty_amqp_pool(&last)
     }
 
-    /// Forgets everything allocated. Keeps up to 16 pages (64 kB) for what comes next.
+    /// Frees all allocations. Keeps up to 16 pages (64 kB) for reuse.
     mutating func recycle() {
         if pool.pages.num_blocks > 16 {
             empty_amqp_pool(&pool)
@@ -39,7 +38,7 @@ struct CMemory: ~Copyable {
         }
     }
 
-    /// Runs one of librabbitmq's decoders. `nil` when it refuses the bytes.
+    /// Runs one of librabbitmq's decoders. `nil` when it rejects the bytes.
     mutating func decode<Decoded>(
         _ bytes: UnsafeRawBufferPointer,
         as type: Decoded.Type,
@@ -51,7 +50,7 @@ struct CMemory: ~Copyable {
         return decoded.load(as: Decoded.self)
     }
 
-    /// Room for `count` values, not initialized. `nil` for none.
+    /// Uninitialized room for `count` values; `nil` for 0.
     mutating func allocate<Element>(
         _ count: Int,
         of type: Element.Type
@@ -74,7 +73,7 @@ struct CMemory: ~Copyable {
     /// A copy of a string's UTF-8.
     mutating func copy(_ string: String) throws(EncodingError) -> amqp_bytes_t {
         var string = string
-        // The closures of the standard library do not carry typed errors.
+        // The closures of the standard library do not support typed throws.
         let result = string.withUTF8 { utf8 -> Result<amqp_bytes_t, EncodingError> in
             do throws(EncodingError) {
                 return .success(try copy(UnsafeRawBufferPointer(utf8)))
@@ -99,14 +98,14 @@ struct CMemory: ~Copyable {
 }
 
 extension ByteBuffer {
-    /// Appends a frame: what begins its payload, and what one of librabbitmq's encoders writes behind that, at most `limit` bytes. `false`,
-    /// and nothing appended, when it refuses or there is not enough room.
+    /// Appends a frame: the beginning of its payload, and what one of librabbitmq's encoders writes after it, at most `limit` bytes.
+    /// Returns `false` without appending anything when the encoder fails or there is not enough room.
     ///
-    /// At once, since a buffer checks each access.
+    /// In one access, because a buffer checks each of them.
     ///
     /// - Parameters:
     ///   - first: The first four bytes of the payload.
-    ///   - second: The next eight, if they are not librabbitmq's.
+    ///   - second: The next eight bytes, unless librabbitmq writes them.
     mutating func appendFrame<Value>(
         _ type: CInt,
         channel: UInt16,
@@ -160,9 +159,9 @@ extension ByteBuffer {
 extension amqp_bytes_t {
     private var buffer: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: bytes, count: len) }
 
-    /// Whether there is a NUL among the bytes, or what may begin one of ``ShortString``'s escapes.
+    /// Whether the bytes contain a NUL, or a byte that may begin an escape of ``ShortString``.
     var special: (containsNUL: Bool, mayHaveEscapes: Bool) {
-        // Without a branch in it the loop takes many bytes at a time.
+        // Without a branch the loop is vectorized.
         var (nul, escape): (UInt8, UInt8) = (0, 0)
         for byte in buffer {
             nul |= byte == 0 ? 1 : 0
@@ -176,16 +175,16 @@ extension amqp_bytes_t {
         buffer.isEqual(other.buffer)
     }
 
-    /// Whether these are the bytes of a text.
+    /// Whether these are the UTF-8 bytes of a text.
     func isEqual(_ text: String) -> Bool {
         guard text.utf8.count == len else { return false }
         return text.utf8.withContiguousStorageIfAvailable { buffer.isEqual(UnsafeRawBufferPointer($0)) }
             ?? text.utf8.elementsEqual(buffer)
     }
 
-    /// A copy as text, in which each byte has its place: see ``ShortString``.
+    /// A copy as text that preserves every byte: see ``ShortString``.
     var text: String {
-        // Nearly all names and ids are ASCII.
+        // Fast path: nearly all names and ids are ASCII.
         var (all, least) = (UInt8.min, UInt8.max)
         for byte in buffer {
             all |= byte
@@ -201,7 +200,7 @@ extension amqp_bytes_t {
         return isASCII ? repairedString : String(validating: buffer.assumingMemoryBound(to: UInt8.self), as: UTF8.self)
     }
 
-    /// A copy as text for people, in which what is not UTF-8 stands as U+FFFD.
+    /// A copy as readable text, with U+FFFD for invalid UTF-8.
     var repairedString: String { String(decoding: buffer, as: UTF8.self) }
 
     /// A copy of the bytes.
@@ -223,7 +222,7 @@ extension amqp_array_t {
 }
 
 extension UnsafeRawBufferPointer {
-    /// Whether both have the same bytes: by words, and then by bytes. `elementsEqual` takes several times as long.
+    /// Whether both have the same bytes: compared by words, then by bytes. `elementsEqual` takes several times as long.
     fileprivate func isEqual(_ other: UnsafeRawBufferPointer) -> Bool {
         guard count == other.count else { return false }
         var offset = 0

@@ -1,35 +1,34 @@
-/// Why something was not sent: it cannot be put into AMQP frames, or the broker would close the channel for it.
+/// Why something was not sent: it cannot be encoded as AMQP frames, or the broker would close the channel because of it.
 ///
-/// Found before the first byte is written, so the connection and the channel are as they were, and nothing was sent.
-/// Sending the same thing again fails again.
+/// Detected before the first byte is written, so the connection and channel are unchanged. Sending the same thing again fails again.
 public enum EncodingError: Error, Sendable, Hashable {
-    /// A name or property is longer than a short string may be. `bytes` counts UTF-8, not characters.
+    /// A name or property is longer than a short string may be. `bytes` counts UTF-8 bytes, not characters.
     case shortStringTooLong(field: String, bytes: Int, limit: Int)
-    /// A name or property contains the character NUL, which AMQP 0-9-1 (section 4.2.5.3) forbids in short strings.
+    /// A name or property contains a NUL, which AMQP 0-9-1 (section 4.2.5.3) forbids in short strings.
     case containsNUL(field: String)
-    /// The properties with their headers do not fit into one frame, and AMQP cannot split them. Counting stopped at
-    /// `bytes`; `limit` is the room there is.
+    /// The properties with their headers do not fit into one frame, and AMQP cannot split them. Counting stopped at `bytes`; `limit` is the
+    /// available room.
     case headersTooLarge(bytes: Int, limit: Int)
     /// The arguments of a declaration, binding or other method do not fit into one frame.
     case argumentsTooLarge(bytes: Int, limit: Int)
-    /// Tables and arrays are nested within each other more than `limit` levels deep.
+    /// Tables and arrays are nested more than `limit` levels deep.
     case nestedTooDeeply(limit: Int)
-    /// More than `limit` values in the headers or arguments, those within tables and arrays included.
+    /// The headers or arguments have more than `limit` values, including those in nested tables and arrays.
     case tooManyFields(limit: Int)
-    /// A floating-point number is infinite or NaN: RabbitMQ cannot read it, and closes the connection.
+    /// A floating-point number is infinite or NaN: RabbitMQ cannot decode it, and closes the connection.
     case notFinite
     /// An expiration must be 0 to 4294967295 milliseconds in decimal digits; the broker closes the channel for any other.
     case invalidExpiration(String)
-    /// The headers `CC` and `BCC` name further routing keys in an array; the broker closes the channel for any other value.
+    /// The headers `CC` and `BCC` must be arrays of further routing keys; the broker closes the channel for any other value.
     case invalidCopies(header: String)
-    /// A method that carries no content was given some, or it is not one this client can send.
+    /// Content was given with a method that carries none, or this client cannot send the method.
     case unsupportedMethod(String)
-    /// No memory was left to encode it in.
+    /// Memory for encoding could not be allocated.
     case outOfMemory
 }
 
 extension EncodingError: CustomStringConvertible {
-    /// What is wrong, with the name of the field and the limit.
+    /// The error as a sentence, with the name of the field and the limit.
     public var description: String {
         switch self {
         case .shortStringTooLong(let field, let bytes, let limit):

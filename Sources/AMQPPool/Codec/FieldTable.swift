@@ -1,4 +1,4 @@
-/// A value in a message's headers or in the arguments of a declaration: AMQP 0-9-1's field types with RabbitMQ's letters.
+/// A value in a message's headers or in the arguments of a declaration: AMQP 0-9-1's field types with RabbitMQ's type letters.
 public enum FieldValue: Sendable, Hashable {
     /// `t`
     case bool(Bool)
@@ -16,7 +16,7 @@ public enum FieldValue: Sendable, Hashable {
     case uint32(UInt32)
     /// `l`
     case int64(Int64)
-    /// `L`. Up to `Int64.max` it is sent, and so arrives, as ``int64(_:)``. RabbitMQ from 4.0 on delivers a greater one as a
+    /// `L`. Values up to `Int64.max` are sent, and so arrive, as ``int64(_:)``. RabbitMQ 4.0 and later deliver a greater value as a
     /// negative ``int64(_:)``, without an error.
     case uint64(UInt64)
     /// `f`
@@ -27,7 +27,7 @@ public enum FieldValue: Sendable, Hashable {
     case decimal(scale: UInt8, value: UInt32)
     /// `S`, a long string of UTF-8 text.
     case string(String)
-    /// `x`; also what an `S` that is not UTF-8 decodes to.
+    /// `x`; also used for a decoded `S` that is not UTF-8.
     case bytes([UInt8])
     /// `A`
     case array([FieldValue])
@@ -41,9 +41,9 @@ public enum FieldValue: Sendable, Hashable {
 
 /// A field table: named values in the order in which they were written.
 ///
-/// Keys are at most 255 bytes, kept as they come: see ``ShortString``. A table is as large as one frame at the most, so looking a key up walks it.
+/// Keys are at most 255 bytes and preserved byte for byte: see ``ShortString``. A table fits into one frame, so lookup is a linear search.
 public struct FieldTable: Sendable, Hashable {
-    /// The entries, in order. A key that stands twice is looked up as its first entry.
+    /// The entries, in order. For a repeated key, lookup returns the first entry.
     public private(set) var entries: [Entry]
 
     /// One named value.
@@ -53,19 +53,19 @@ public struct FieldTable: Sendable, Hashable {
         /// The field's value.
         public var value: FieldValue
 
-        /// An entry of a table.
+        /// Creates an entry.
         public init(key: String, value: FieldValue) {
             self.key = key
             self.value = value
         }
     }
 
-    /// An empty table.
+    /// Creates an empty table.
     public init() {
         entries = []
     }
 
-    /// A table of these entries, in this order.
+    /// Creates a table of these entries, in this order.
     public init(entries: [Entry]) {
         self.entries = entries
     }
@@ -73,7 +73,7 @@ public struct FieldTable: Sendable, Hashable {
     /// Whether the table has no entry.
     public var isEmpty: Bool { entries.isEmpty }
 
-    /// The value of the first entry with this key. Setting replaces it, appends it, or with `nil` removes it.
+    /// The value of the first entry with this key. Setting it replaces or appends the entry; `nil` removes it.
     public subscript(key: String) -> FieldValue? {
         get { entries.first { $0.key == key }?.value }
         set {
@@ -89,17 +89,17 @@ public struct FieldTable: Sendable, Hashable {
 }
 
 extension FieldTable: ExpressibleByDictionaryLiteral {
-    /// A table written as a dictionary literal, in its order.
+    /// Creates a table from a dictionary literal, in its order.
     public init(dictionaryLiteral elements: (String, FieldValue)...) {
         entries = elements.map { Entry(key: $0.0, value: $0.1) }
     }
 }
 
 extension FieldValue: ExpressibleByStringLiteral, ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral {
-    /// A long string.
+    /// Creates a long string.
     public init(stringLiteral value: String) { self = .string(value) }
-    /// A boolean.
+    /// Creates a boolean.
     public init(booleanLiteral value: Bool) { self = .bool(value) }
-    /// A 64-bit integer.
+    /// Creates a 64-bit integer.
     public init(integerLiteral value: Int64) { self = .int64(value) }
 }

@@ -3,13 +3,13 @@ import NIOCore
 /// One AMQP frame, decoded (AMQP 0-9-1, section 2.3).
 enum Frame: Sendable, Equatable {
     case method(channel: UInt16, Method)
-    /// A content header. Properties that cannot be accepted (nested too deeply, undefined flags) are a value, not the end
-    /// of the connection: the message is refused, the channel goes on.
+    /// A content header. Unacceptable properties (nested too deeply, undefined flags) are a value instead of a connection error: the
+    /// message is refused, and the channel continues.
     case header(channel: UInt16, bodySize: UInt64, Result<MessageProperties, RefusedProperties>)
     case body(channel: UInt16, ByteBuffer)
     case heartbeat
 
-    /// The channel it came on; 0 is the connection itself.
+    /// The channel number; 0 is the connection itself.
     var channel: UInt16 {
         switch self {
         case .method(let channel, _), .header(let channel, _, _), .body(let channel, _): channel
@@ -26,12 +26,12 @@ enum PropertiesError: Error, Sendable, Equatable {
     case tooManyFields
     /// A flag bit is set that AMQP 0-9-1 does not define, or a second flag word follows.
     case undefinedFlags
-    /// The bytes do not decode: truncated, a length that contradicts another, an unknown kind of field, or bytes left over.
+    /// The bytes cannot be decoded: they are truncated, a length contradicts another, a field has an unknown kind, or bytes are left over.
     case malformed
 }
 
 extension PropertiesError: CustomStringConvertible {
-    /// What is wrong with them.
+    /// A readable reason.
     var description: String {
         switch self {
         case .nestedTooDeeply: "the headers are nested more than \(FrameDecoder.maximumNesting) levels deep"
@@ -45,34 +45,34 @@ extension PropertiesError: CustomStringConvertible {
 /// The properties of an incoming message that were not decoded.
 struct RefusedProperties: Error, Sendable, Equatable {
     var reason: PropertiesError
-    /// All of them but the headers, where these are the reason.
+    /// All properties except the headers, if the headers are the reason.
     var readable: MessageProperties?
 }
 
-/// Why the stream of frames cannot be followed any further. The connection must be closed: nothing after it is reliable.
+/// Why the stream of frames cannot be decoded any further. The connection must be closed, because nothing after this point is reliable.
 enum FrameError: Error, Sendable, Equatable {
-    /// A frame larger than negotiated: its size and the limit, with the 8 bytes of framing.
+    /// A frame is larger than negotiated. Both sizes include the 8 bytes of framing.
     case oversized(bytes: UInt64, limit: UInt32)
     /// The octet after a frame is not 0xCE.
     case missingFrameEnd(found: UInt8)
-    /// Not a type AMQP 0-9-1 defines: the peer probably does not speak AMQP (TLS, HTTP, AMQP 1.0).
+    /// A frame type that AMQP 0-9-1 does not define: the peer probably does not speak AMQP (TLS, HTTP, AMQP 1.0).
     case unknownType(UInt8)
-    /// The peer answered with a protocol header: it refuses AMQP 0-9-1 and names what it speaks.
+    /// The peer answered with a protocol header: it refuses AMQP 0-9-1 and names the protocol it speaks.
     case protocolRefused(identifier: UInt8, major: UInt8, minor: UInt8, revision: UInt8)
-    /// The arguments of a method do not decode. `id` is 0 when not even the id was there.
+    /// The arguments of a method cannot be decoded. `id` is 0 when even the id is missing.
     case malformedMethod(id: UInt32)
-    /// A method of the connection class outside of channel 0, or any other on channel 0.
+    /// A method of the connection class outside channel 0, or any other on channel 0.
     case methodOnWrongChannel(id: UInt32, channel: UInt16)
     /// A content header that is too short, or not of the basic class.
     case malformedHeader(channel: UInt16)
     /// A content header or body on channel 0.
     case contentOnChannelZero
-    /// A heartbeat with a payload or outside of channel 0.
+    /// A heartbeat with a payload, or outside channel 0.
     case malformedHeartbeat
 }
 
 extension FrameError: CustomStringConvertible {
-    /// What arrived and what should have.
+    /// What arrived, and what was expected.
     var description: String {
         switch self {
         case .oversized(let bytes, let limit):

@@ -1,21 +1,20 @@
 import CRabbitMQ
 import NIOCore
 
-/// Writes methods, messages and heartbeats as AMQP frames (AMQP 0-9-1, section 2.3).
+/// Encodes methods, messages and heartbeats as AMQP frames (AMQP 0-9-1, section 2.3).
 ///
-/// All or nothing: whatever cannot be sent is found before the caller sees a byte of it, and on a throw the buffer reads
-/// as it did before. Every frame is at most ``maximumFrameSize`` bytes.
+/// All or nothing: on an error the buffer is unchanged. Every frame is at most ``maximumFrameSize`` bytes.
 ///
 /// Not thread-safe: it belongs to one connection.
 final class FrameEncoder {
-    /// What a client sends first: "AMQP", then protocol 0, version 0-9-1.
+    /// The first bytes that a client sends: "AMQP", then protocol 0, version 0-9-1.
     static let protocolHeader: [UInt8] = Array("AMQP".utf8) + [0, 0, 9, 1]
     /// Type, channel and size before the payload, and 0xCE after it.
     static let overhead = 8
     /// AMQP's minimum for a negotiated frame size.
     static let minimumFrameSize: UInt32 = 4096
 
-    /// The largest frame to write, with its 8 bytes of framing. Less than 4096 counts as 4096, which every peer accepts.
+    /// The largest frame to write, including the 8 bytes of framing. Values below 4096 count as 4096, which every peer accepts.
     var maximumFrameSize: UInt32 {
         get { UInt32(writer.maximumPayload + Self.overhead) }
         set { writer.maximumPayload = Int(max(newValue, Self.minimumFrameSize)) - Self.overhead }
@@ -23,12 +22,12 @@ final class FrameEncoder {
 
     private var writer: FrameWriter
 
-    /// An encoder that writes frames of at most this size, with their 8 bytes of framing.
+    /// Creates an encoder with this maximum frame size, including the 8 bytes of framing.
     init(maximumFrameSize: UInt32) {
         writer = FrameWriter(maximumPayload: Int(max(maximumFrameSize, Self.minimumFrameSize)) - Self.overhead)
     }
 
-    /// Appends a heartbeat.
+    /// Appends a heartbeat frame.
     func encodeHeartbeat(into buffer: inout ByteBuffer) {
         buffer.writeMultipleIntegers(UInt8(AMQP_FRAME_HEARTBEAT), UInt16(0), UInt32(0), UInt8(AMQP_FRAME_END))
     }
@@ -44,8 +43,7 @@ final class FrameEncoder {
         }
     }
 
-    /// Appends a method with its content: the method's frame, the header's, and as many body frames as it takes; none for
-    /// an empty body.
+    /// Appends a method with its content: the method frame, the header frame, and as many body frames as needed; none for an empty body.
     func encode(
         _ method: Method,
         channel: UInt16,

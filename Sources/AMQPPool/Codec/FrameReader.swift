@@ -1,7 +1,7 @@
 import CRabbitMQ
 import NIOCore
 
-/// What a ``FrameDecoder`` does, as a value: so the checks of exclusive access cost once a frame, not at every step.
+/// The implementation of ``FrameDecoder`` as a value, so that exclusive access is checked once per frame instead of at every step.
 struct FrameReader: ~Copyable {
     var maximumFrameSize: UInt32
     private var buffer = ByteBuffer()
@@ -25,7 +25,7 @@ struct FrameReader: ~Copyable {
         return try frame(start)
     }
 
-    /// Appends the next frames, as long as they are of one channel, and at most so many.
+    /// Appends the next complete frames, at most `most`, as long as they belong to one channel.
     mutating func next(_ most: Int, into frames: inout [Frame]) throws(FrameError) {
         var channel: UInt16?
         for _ in 0..<most {
@@ -36,16 +36,16 @@ struct FrameReader: ~Copyable {
         }
     }
 
-    /// The integers of a frame, read at once: a buffer checks each access.
+    /// The integers of a frame, read in one access, because a buffer checks each of them.
     private struct Start {
         var type: UInt8
         var channel: UInt16
-        /// That of the payload.
+        /// The size of the payload.
         var size: UInt32
-        /// The octet behind the payload; nil: it has not arrived.
+        /// The octet after the payload; `nil` if it has not arrived.
         var end: UInt8?
-        /// The first four and the next eight bytes of the payload, 0 where it has not so many: a method's id; the class and weight of a
-        /// content's header, and the size of its body.
+        /// The first four and the next eight bytes of the payload, 0 where it is shorter: a method's id, or the class, weight and body size
+        /// of a content header.
         var first: UInt32 = 0
         var second: UInt64 = 0
     }
@@ -90,7 +90,7 @@ struct FrameReader: ~Copyable {
         }
     }
 
-    /// The payload of the frame that begins here, from this byte on; nil if it has not so many.
+    /// The payload of the frame that begins here, from this offset; `nil` if it is shorter.
     private func payload(_ start: Start, from offset: Int) -> ByteBuffer? {
         let begin = buffer.readerIndex + FrameEncoder.overhead - 1
         return buffer.getSlice(at: begin + offset, length: Int(start.size) - offset)
@@ -121,8 +121,8 @@ struct FrameReader: ~Copyable {
         return .header(channel: start.channel, bodySize: start.second, decoder.properties(properties))
     }
 
-    /// A body is a slice of what was read from the socket, unless it is a small part of it: then it is a copy, so that a
-    /// message that is kept does not keep all that arrived with it.
+    /// A body is a slice of the bytes read from the socket, unless it is a small part of them: then it is copied, so that a retained
+    /// message does not retain everything that arrived with it.
     private func body(_ start: Start) throws(FrameError) -> Frame? {
         guard start.channel != 0 else { throw .contentOnChannelZero }
         guard let payload = payload(start, from: 0) else { return nil }

@@ -1,11 +1,11 @@
 import CRabbitMQ
 import NIOCore
 
-/// What a ``FrameEncoder`` does, as a value: so the checks of exclusive access cost once a message, not once a field.
+/// The implementation of ``FrameEncoder`` as a value, so that exclusive access is checked once per message instead of once per field.
 ///
-/// Of what a throwing function has written until it threw, ``FrameEncoder`` takes everything back.
+/// If a throwing function fails, ``FrameEncoder`` removes what it has written.
 struct FrameWriter: ~Copyable {
-    /// The room in one frame.
+    /// The maximum payload of a frame.
     var maximumPayload: Int
     var tables = TableEncoder()
 
@@ -13,13 +13,13 @@ struct FrameWriter: ~Copyable {
         self.maximumPayload = maximumPayload
     }
 
-    /// Appends a method's frame.
+    /// Appends the frame of a method.
     mutating func writeMethod(_ method: Method, channel: UInt16, into buffer: inout ByteBuffer) throws(EncodingError) {
         tables.begin(room: maximumPayload - MemoryLayout<UInt32>.size)
         try encodeArguments(of: method, channel: channel, into: &buffer)
     }
 
-    /// Appends a method's frame, its content's header and body.
+    /// Appends the frames of a method, its content header and body.
     mutating func writeMessage(
         _ method: Method,
         _ properties: MessageProperties,
@@ -41,7 +41,7 @@ struct FrameWriter: ~Copyable {
         channel: UInt16,
         into buffer: inout ByteBuffer
     ) throws(EncodingError) {
-        // 32 bytes are more than the integers and flags of any method.
+        // 32 bytes exceed the integers and flags of any method.
         let room = min(maximumPayload - MemoryLayout.size(ofValue: id), tables.size + 32)
         let isEncoded = buffer.appendFrame(AMQP_FRAME_METHOD, channel: channel, id, arguments, limit: room) {
             amqp_encode_method(id, $0, $1)
@@ -49,12 +49,12 @@ struct FrameWriter: ~Copyable {
         guard isEncoded else { throw .argumentsTooLarge(bytes: tables.size, limit: room) }
     }
 
-    /// Appends the frame of a method that has no arguments.
+    /// Appends the frame of a method without arguments.
     mutating func write(_ id: UInt32, channel: UInt16, into buffer: inout ByteBuffer) {
         buffer.writeMultipleIntegers(UInt8(AMQP_FRAME_METHOD), channel, UInt32(4), id, UInt8(AMQP_FRAME_END))
     }
 
-    /// Appends `connection.update-secret`, which librabbitmq does not know before 0.12.
+    /// Appends `connection.update-secret`, which librabbitmq supports only since 0.12.
     mutating func writeUpdateSecret(
         _ newSecret: [UInt8],
         reason: String,
@@ -84,7 +84,7 @@ struct FrameWriter: ~Copyable {
         channel: UInt16,
         into buffer: inout ByteBuffer
     ) throws(EncodingError) {
-        // Behind the class, a weight of 0, and the size.
+        // After the class, a weight of 0, and the size.
         let room = maximumPayload - 12
         tables.begin(room: room)
         let encoded: amqp_basic_properties_t
@@ -93,7 +93,7 @@ struct FrameWriter: ~Copyable {
         } catch .argumentsTooLarge(let bytes, _) {
             throw .headersTooLarge(bytes: bytes, limit: room)
         }
-        // 16 bytes are more than the flags and integers among the properties.
+        // 16 bytes exceed the flags and integers among the properties.
         let limit = min(room, tables.size + 16)
         let isEncoded = buffer.appendFrame(
             AMQP_FRAME_HEADER,

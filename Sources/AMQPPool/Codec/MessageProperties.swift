@@ -1,8 +1,8 @@
-/// A message's properties (AMQP 0-9-1, section 1.8.2). Every string is at most 255 bytes, which
-/// need not be UTF-8 where another client wrote them: ``ShortString`` says how they are kept, and sent on as they came.
+/// A message's properties (AMQP 0-9-1, section 1.8.2). Every string is at most 255 bytes. Strings written by other clients need not be
+/// UTF-8: ``ShortString`` describes how their bytes are preserved.
 public struct MessageProperties: Sendable, Hashable {
-    /// One reference to pass from hand to hand, on a way on which a message changes hands a dozen times, instead of ten strings.
-    /// It is never written to: whoever changes a property gets a box of his own.
+    /// One reference instead of ten strings, because a message is passed on a dozen times. It is never mutated: changing a property creates
+    /// a new box.
     private var box: Box
 
     /// The MIME type of the body.
@@ -15,7 +15,7 @@ public struct MessageProperties: Sendable, Hashable {
         get { fields.contentEncoding }
         set { fields.contentEncoding = newValue }
     }
-    /// Application headers, and what a headers exchange matches on.
+    /// Application headers; a headers exchange matches on them.
     public var headers: FieldTable {
         get { fields.headers }
         set { fields.headers = newValue }
@@ -30,12 +30,12 @@ public struct MessageProperties: Sendable, Hashable {
         get { fields.priority }
         set { fields.priority = newValue }
     }
-    /// Ties a reply to its request.
+    /// Correlates a reply with its request.
     public var correlationID: String? {
         get { fields.correlationID }
         set { fields.correlationID = newValue }
     }
-    /// The queue that replies go to.
+    /// The queue for replies.
     public var replyTo: String? {
         get { fields.replyTo }
         set { fields.replyTo = newValue }
@@ -55,12 +55,12 @@ public struct MessageProperties: Sendable, Hashable {
         get { fields.timestamp }
         set { fields.timestamp = newValue }
     }
-    /// The application's name for this kind of message.
+    /// The application's name for the type of the message.
     public var type: String? {
         get { fields.type }
         set { fields.type = newValue }
     }
-    /// The name of the publishing user; the broker closes the channel when it is not the user who is logged in.
+    /// The name of the publishing user; the broker closes the channel if it is not the connected user.
     public var userID: String? {
         get { fields.userID }
         set { fields.userID = newValue }
@@ -71,7 +71,7 @@ public struct MessageProperties: Sendable, Hashable {
         set { fields.appID = newValue }
     }
 
-    /// Properties with these values; what is not named is not sent.
+    /// Creates properties. Those that are `nil` are not sent.
     public init(
         contentType: String? = nil,
         contentEncoding: String? = nil,
@@ -115,17 +115,17 @@ public struct MessageProperties: Sendable, Hashable {
         set { box = Box(newValue) }
     }
 
-    /// Whether all of them are equal.
+    /// Whether all properties are equal.
     public static func == (left: MessageProperties, right: MessageProperties) -> Bool {
         left.box === right.box || left.fields == right.fields
     }
 
-    /// Hashes all of them.
+    /// Hashes all properties.
     public func hash(into hasher: inout Hasher) {
         hasher.combine(fields)
     }
 
-    /// What the properties are.
+    /// The stored properties.
     struct Fields: Sendable, Hashable {
         var contentType: String?
         var contentEncoding: String?
@@ -160,6 +160,6 @@ public enum DeliveryMode: UInt8, Sendable, Hashable {
 }
 
 extension MessageProperties {
-    /// The headers with further routing keys: the broker copies a message to each.
+    /// The headers with further routing keys: the broker routes a copy of the message by each.
     static let copyHeaders = ["CC", "BCC"]
 }

@@ -1,7 +1,6 @@
-/// The AMQP 0-9-1 methods this client sends or understands, as values (AMQP 0-9-1, sections 1.4 to 1.9).
+/// The AMQP 0-9-1 methods that this client sends or understands, as values (AMQP 0-9-1, sections 1.4 to 1.9).
 ///
-/// Field names are the specification's. Everything is copied out of the decoder's memory, so a method may outlive the
-/// frame it came in.
+/// Field names are the specification's. Everything is copied out of the decoder's memory, so a method may outlive its frame.
 enum Method: Sendable, Equatable {
     // connection
     case connectionStart(ConnectionStart)
@@ -78,7 +77,7 @@ enum Method: Sendable, Equatable {
     case confirmSelect
     case confirmSelectOK
 
-    /// A method this client has no use for (`tx`, `access`, ...), named by its class and method id.
+    /// A method that this client does not use (`tx`, `access`, ...), with its class and method id.
     case unsupported(id: UInt32)
 
     /// Whether a content header and body frames follow this method.
@@ -100,7 +99,7 @@ enum Method: Sendable, Equatable {
     }
 }
 
-/// What the broker says of itself in `connection.start`.
+/// The broker's `connection.start`.
 struct ConnectionStart: Sendable, Equatable {
     var versionMajor: UInt8
     var versionMinor: UInt8
@@ -110,14 +109,14 @@ struct ConnectionStart: Sendable, Equatable {
     var locales: String
 }
 
-/// Why a connection or channel is closed: AMQP's reply code and text, and the method that caused it (0 for none).
+/// Why a connection or channel is closed: the reply code and text, and the method that caused it (0 for none).
 struct CloseReason: Sendable, Equatable {
     var replyCode: UInt16
     var replyText: String
     var classID: UInt16 = 0
     var methodID: UInt16 = 0
 
-    /// The method that caused it, as ``Method/id`` has it.
+    /// The id of the method that caused it, like ``Method/id``.
     var cause: UInt32 { UInt32(classID) << 16 | UInt32(methodID) }
 }
 

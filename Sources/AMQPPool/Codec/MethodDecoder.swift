@@ -2,7 +2,7 @@ import CRabbitMQ
 import NIOCore
 
 extension CDecoder {
-    /// Decodes a method's arguments and copies them. `nil` if librabbitmq refuses them.
+    /// Decodes a method's arguments and copies them. `nil` if librabbitmq rejects them.
     mutating func decodeMethod(_ id: UInt32, _ arguments: UnsafeRawBufferPointer) -> Method? {
         switch id {
         case AMQP_BASIC_DELIVER_METHOD:
@@ -188,7 +188,7 @@ extension CDecoder {
         }
     }
 
-    /// The methods a broker receives: only peers in tests decode them.
+    /// Decodes the methods that a broker receives; used only by peers in tests.
     private mutating func decodeRequest(_ id: UInt32, _ arguments: UnsafeRawBufferPointer) -> Method? {
         switch id {
         case AMQP_CHANNEL_OPEN_METHOD:

@@ -305,6 +305,6 @@ extension FrameWriter {
 }
 
 extension Bool {
-    /// As librabbitmq's `amqp_boolean_t`.
+    /// The value as librabbitmq's `amqp_boolean_t`.
     fileprivate var flag: amqp_boolean_t { self ? 1 : 0 }
 }

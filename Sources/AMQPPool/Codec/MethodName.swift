@@ -1,7 +1,7 @@
 import CRabbitMQ
 
 extension Method {
-    /// `connection.update-secret`, which librabbitmq does not know before 0.12.
+    /// `connection.update-secret`, which librabbitmq supports only since 0.12.
     static let updateSecretID: UInt32 = 0x000A_0046
     /// `connection.update-secret-ok`.
     static let updateSecretOKID: UInt32 = 0x000A_0047
@@ -12,7 +12,7 @@ extension Method {
     /// The class id and the method id, as on the wire.
     var id: UInt32 { identity.id }
 
-    /// The specification's name, such as `basic.publish`.
+    /// The specification's name, for example `basic.publish`.
     var name: String {
         if case .unsupported(let id) = self { return "method \(id >> 16).\(id & 0xFFFF)" }
         return identity.name.description
@@ -83,7 +83,7 @@ extension Method {
 }
 
 extension Method {
-    /// What it asks of the broker's topology, with the names of what it is about; nil if it is about none.
+    /// A description of a topology operation with its names; `nil` for other methods.
     var topologyOperation: String? {
         switch self {
         case .exchangeDeclare(let declare): "\(name) of \"\(declare.exchange)\""
@@ -111,7 +111,7 @@ extension Method {
     }
 }
 
-/// A method is described by its name alone: `connection.start-ok` carries the password.
+/// A method is described by its name only, because `connection.start-ok` contains the password.
 extension Method: CustomStringConvertible, CustomDebugStringConvertible {
     var description: String { name }
     var debugDescription: String { name }

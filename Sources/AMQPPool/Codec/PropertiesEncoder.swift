@@ -1,7 +1,7 @@
 import CRabbitMQ
 
 extension TableEncoder {
-    /// A message's properties as librabbitmq's structure. Call ``begin(room:)`` first.
+    /// The properties of a message as librabbitmq's structure. Call ``begin(room:)`` first.
     mutating func properties(_ properties: MessageProperties) throws(EncodingError) -> amqp_basic_properties_t {
         let properties = properties.fields
         var result = amqp_basic_properties_t()
@@ -62,7 +62,7 @@ extension TableEncoder {
         return result
     }
 
-    /// `rabbit_basic` closes the channel with 406, in a text that does not say for which message, when they are no arrays.
+    /// If they are not arrays, `rabbit_basic` closes the channel with 406 and a text that does not identify the message.
     private func checkCopies(_ headers: FieldTable) throws(EncodingError) {
         for header in MessageProperties.copyHeaders {
             switch headers[header] {
@@ -72,8 +72,8 @@ extension TableEncoder {
         }
     }
 
-    /// What the broker takes as an expiration: `rabbit_basic` parses decimal digits and refuses more than an Erlang timer
-    /// can count, and closes the channel with 406 for anything else.
+    /// Whether the broker accepts the expiration: `rabbit_basic` parses decimal digits up to the maximum of an Erlang timer, and closes the
+    /// channel with 406 for anything else.
     private static func isExpiration(_ text: String) -> Bool {
         guard !text.isEmpty, text.utf8.count <= 255 else { return false }
         var milliseconds: UInt64 = 0

@@ -1,8 +1,8 @@
 import CRabbitMQ
 
-/// A string that most messages of a connection repeat: the last one, as long as the same bytes come.
+/// Caches a string that most messages of a connection repeat: the last one, while the same bytes arrive.
 ///
-/// Making a string of more than 15 bytes costs several times what comparing it does.
+/// Creating a string of more than 15 bytes costs several times as much as comparing it.
 struct RecentString {
     private var last = ""
 
@@ -10,7 +10,7 @@ struct RecentString {
     mutating func text(_ bytes: amqp_bytes_t) -> String {
         if bytes.isEqual(last) { return last }
         let text = bytes.text
-        // The UTF-8 of what stands for other bytes would be taken for them.
+        // The UTF-8 of an escape would be mistaken for the bytes it stands for.
         if !ShortString.hasEscapes(text) { last = text }
         return text
     }

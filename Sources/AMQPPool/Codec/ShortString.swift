@@ -1,20 +1,19 @@
-/// AMQP's short strings as text: names, ids, routing keys and the keys of tables are up to 255 *bytes*, and nearly always UTF-8.
+/// The conversion of AMQP's short strings to text. Names, ids, routing keys and table keys are up to 255 *bytes*, and nearly always UTF-8.
 ///
-/// What is UTF-8 is the text that it is. In anything else, each byte that is not (and a NUL, which other clients can send) stands
-/// as one character of Unicode's last private range: `U+10FF00` plus the byte. What is sent is made of text by the same rule. So every
-/// id and name that came from elsewhere can be compared, kept and sent back, and is byte for byte what it was; and two that
-/// differ stay different.
+/// UTF-8 is decoded as usual. Each byte that is not UTF-8 (and a NUL, which other clients can send) becomes one character of Unicode's last
+/// private-use range: `U+10FF00` plus the byte. Text is encoded by the inverse rule. Every id and name of another client can therefore be
+/// compared, stored and sent back byte for byte, and different ones stay different.
 ///
 ///     ShortString.text(of: [0x61, 0xFF])          // "a\u{10FFFF}"
 ///     ShortString.bytes(of: "a\u{10FFFF}")        // [0x61, 0xFF]
 ///
-/// UTF-8 that has characters of that range itself is taken for bytes too.
+/// UTF-8 that itself contains characters of that range is escaped byte by byte too.
 public enum ShortString {
     private static let escapes: ClosedRange<UInt32> = 0x10FF00...0x10FFFF
-    /// The first byte of the UTF-8 of what is in ``escapes``, and of little else.
+    /// The first byte of the UTF-8 of the characters in ``escapes``, and of few others.
     static let firstByteOfEscapes: UInt8 = 0xF4
 
-    /// The text that stands for these bytes.
+    /// The text for these bytes.
     public static func text(of bytes: some Sequence<UInt8>) -> String {
         let bytes = Array(bytes)
         if !bytes.contains(0), let text = String(validating: bytes, as: UTF8.self), !hasEscapes(text) { return text }
@@ -32,7 +31,7 @@ public enum ShortString {
         return String(scalars)
     }
 
-    /// The bytes that this text stands for.
+    /// The bytes for this text.
     public static func bytes(of text: String) -> [UInt8] {
         guard hasEscapes(text) else { return Array(text.utf8) }
         var bytes: [UInt8] = []
@@ -46,7 +45,7 @@ public enum ShortString {
         return bytes
     }
 
-    /// Whether the text stands for other bytes than its UTF-8.
+    /// Whether the text contains escapes, so that its bytes differ from its UTF-8.
     static func hasEscapes(_ text: String) -> Bool {
         text.utf8.contains(firstByteOfEscapes) && text.unicodeScalars.contains { escapes.contains($0.value) }
     }

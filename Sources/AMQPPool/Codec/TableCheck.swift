@@ -1,15 +1,15 @@
-/// Looks at incoming tables and properties before librabbitmq's decoder does, in memory-safe Swift.
+/// Validates incoming tables and properties before librabbitmq's decoder reads them, in memory-safe Swift.
 ///
-/// That decoder (0.11) checks every read against the end of the frame and refuses unknown kinds, but it
+/// That decoder (0.11) checks every read against the end of the frame and rejects unknown kinds, but it
 /// - recurses into tables and arrays without a limit: 128 kB of nesting is more than 20,000 C stack frames;
 /// - shifts by more than the width of its flags when a third flag word follows, which is undefined behaviour;
-/// - takes a table's length as where to stop looking for entries, not as a bound: the last entry may reach past it, and
-///   the values of a table nested in it may belong to its parent;
+/// - uses a table's length to stop looking for entries, not as a bound: the last entry may extend past it, and the values of a nested table
+///   may belong to its parent;
 /// - allocates 24 to 40 bytes for a value that may take one byte on the wire.
 ///
-/// What passes here has none of these: every table and array ends exactly where its length says, within the one around
-/// it, at most ``FrameDecoder/maximumNesting`` levels deep, with at most ``FrameDecoder/maximumFields`` values, and every
-/// value is of a kind in the list below. The outermost table is the first level.
+/// Validated input has none of these problems: every table and array ends exactly where its length says, within the enclosing one, at most
+/// ``FrameDecoder/maximumNesting`` levels deep, with at most ``FrameDecoder/maximumFields`` values, and every value has one of the kinds
+/// listed below. The outermost table is the first level.
 struct TableCheck {
     private(set) var offset: Int
     private var fields = 0
@@ -18,12 +18,12 @@ struct TableCheck {
         self.offset = offset
     }
 
-    /// Passes over one table with its length.
+    /// Validates one table, including its length.
     mutating func table(in bytes: Span<UInt8>, level: Int = 1) throws(PropertiesError) {
         try table(in: bytes, end: bytes.count, level: level)
     }
 
-    /// Passes over all of a message's properties, which must end with `bytes`.
+    /// Validates all properties of a message, which must end with `bytes`.
     static func properties(_ bytes: Span<UInt8>) throws(PropertiesError) {
         var check = TableCheck(at: 0)
         let flags = try check.integer(in: bytes, end: bytes.count, width: 2)
@@ -39,10 +39,10 @@ struct TableCheck {
         guard check.offset == bytes.count else { throw .malformed }
     }
 
-    /// The place of ``MessageProperties/headers`` among the flags.
+    /// The index of ``MessageProperties/headers`` among the flags.
     static let headersFlag = 13
 
-    /// Where the header table of a message's properties begins and ends, whatever is in it.
+    /// Where the header table of a message's properties begins and ends, regardless of its contents.
     static func headers(_ bytes: Span<UInt8>) throws(PropertiesError) -> (start: Int, end: Int) {
         var check = TableCheck(at: 0)
         let flags = try check.integer(in: bytes, end: bytes.count, width: 2)
@@ -56,12 +56,12 @@ struct TableCheck {
         return (start, check.offset)
     }
 
-    /// Passes over a short string.
+    /// Skips a short string.
     mutating func shortString(in bytes: Span<UInt8>) throws(PropertiesError) {
         try skip(integer(in: bytes, end: bytes.count, width: 1), end: bytes.count)
     }
 
-    /// Passes over `count` bytes. `count` comes from the wire: it is compared with what is left, never added first.
+    /// Skips `count` bytes. `count` comes from the wire: it is compared with the remaining length before it is added.
     mutating func skip(_ count: Int, end: Int) throws(PropertiesError) {
         guard count <= end - offset else { throw .malformed }
         offset += count

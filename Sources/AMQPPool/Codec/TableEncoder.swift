@@ -1,17 +1,17 @@
 import CRabbitMQ
 
-/// Turns strings and tables into librabbitmq's structures, and refuses what must not be sent.
+/// Converts strings and tables into librabbitmq's structures, and rejects what must not be sent.
 ///
-/// librabbitmq (0.11) cuts the length of a table's key to 8 bits and writes all of it, recurses without a limit and lets
-/// everything else through that fits: so all checks are here. Nothing is copied that does not fit into the frame.
+/// librabbitmq (0.11) truncates the length of a table's key to 8 bits but writes the whole key, recurses without a limit, and does not
+/// validate anything else: all checks are here. Nothing is copied that does not fit into the frame.
 struct TableEncoder: ~Copyable {
     private var memory = CMemory()
     private var fields = 0
-    /// The encoded size of the strings and tables taken since ``begin(room:)``.
+    /// The encoded size of the strings and tables added since ``begin(room:)``.
     private(set) var size = 0
     private(set) var room = 0
 
-    /// Starts the arguments of a method or the properties of a message, for which there is room in a frame for `room` bytes.
+    /// Begins the arguments of a method or the properties of a message, for which a frame has `room` bytes.
     mutating func begin(room: Int) {
         memory.recycle()
         fields = 0
@@ -19,7 +19,7 @@ struct TableEncoder: ~Copyable {
         self.room = room
     }
 
-    /// A short string: at most 255 bytes without NUL, unless its text stands for bytes that came from elsewhere (``ShortString``).
+    /// A short string: at most 255 bytes without NUL, unless its text contains escapes of another client's bytes (``ShortString``).
     mutating func shortString(_ string: String, _ field: @autoclosure () -> String) throws(EncodingError)
         -> amqp_bytes_t
     {
@@ -94,7 +94,7 @@ struct TableEncoder: ~Copyable {
         try take(4)
     }
 
-    /// Counts bytes that will be written, before anything is copied for them.
+    /// Counts bytes to be written, before anything is copied for them.
     private mutating func take(_ count: Int) throws(EncodingError) {
         size += count
         guard size <= room else { throw .argumentsTooLarge(bytes: size, limit: room) }
@@ -137,7 +137,7 @@ struct TableEncoder: ~Copyable {
             field.kind = UInt8(ascii: "l")
             field.value.i64 = integer
         case .uint64(let integer):
-            // RabbitMQ from 4.0 on delivers an `L` as an `l`, so as far as that goes it is one from the beginning.
+            // RabbitMQ 4.0 and later deliver an `L` as an `l`, so values that fit are sent as `l`.
             try take(8)
             field.kind = UInt8(ascii: integer <= UInt64(Int64.max) ? "l" : "L")
             field.value.u64 = integer

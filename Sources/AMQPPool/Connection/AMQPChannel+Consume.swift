@@ -1,23 +1,23 @@
 extension AMQPChannel {
     /// Starts a consumer and returns its tag.
     ///
-    /// Both callbacks run on the event loop and must not block; the first delivery may come before this returns. After
-    /// `onCancel` nothing is delivered. Neither is called for the end of the channel: see ``waitUntilClosed()``.
+    /// Both callbacks run on the event loop and must not block; the first delivery may arrive before this method returns. After `onCancel`
+    /// nothing is delivered. Neither is called when the channel ends: see ``waitUntilClosed()``.
     ///
     /// - Parameters:
-    ///   - queue: the queue to consume.
-    ///   - tag: the consumer's name on this channel; nil makes one up.
-    ///   - noAck: whether a delivery counts as acknowledged as soon as it is sent; the prefetch does not limit it then.
-    ///   - exclusive: whether nobody else may consume the queue.
-    ///   - arguments: the broker's extensions, such as `x-priority`.
-    ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
-    ///   - onDelivery: called for each delivery, in order.
-    ///   - onCancel: called when the broker cancels the consumer: the queue was deleted, or its node failed.
-    /// A message that cannot be handed on (``ConnectionConfiguration/maximumIncomingMessageSize``; headers nested more than 16
-    /// levels deep) is rejected without requeue, counted (``refusedDeliveries``) and logged with the queue.
+    ///   - queue: The queue to consume.
+    ///   - tag: The consumer's name on this channel; `nil` generates one.
+    ///   - noAck: Whether a delivery counts as acknowledged as soon as it is sent; the prefetch does not limit such deliveries.
+    ///   - exclusive: Whether nobody else may consume the queue.
+    ///   - arguments: Extensions of the broker, for example `x-priority`.
+    ///   - timeout: The time limit; `nil` for ``ConnectionConfiguration/operationTimeout``.
+    ///   - onDelivery: Called for each delivery, in order.
+    ///   - onCancel: Called when the broker cancels the consumer, because the queue was deleted or its node failed. A message that cannot
+    ///     be accepted (``ConnectionConfiguration/maximumIncomingMessageSize``; headers nested more than 16 levels deep) is rejected
+    ///     without requeue, counted (``refusedDeliveries``) and logged with the queue.
     ///
-    /// - Throws: the ``AMQPError`` that closed the channel (404: no such queue; 403: it is consumed exclusively), or why there
-    ///   was no answer. A consumer that starts after its caller has given up is cancelled, and its deliveries go back.
+    /// - Throws: The ``AMQPError`` that closed the channel (404: the queue does not exist; 403: it is consumed exclusively), or why there
+    ///   was no answer. If the consumer starts after the caller has given up, it is cancelled and its deliveries are requeued.
     @discardableResult
     public func consume(
         queue: String,
@@ -42,10 +42,10 @@ extension AMQPChannel {
         )
     }
 
-    /// Starts a consumer that settles also what cannot be handed on.
+    /// Starts a consumer that also settles deliveries that cannot be accepted.
     ///
-    /// - Parameter onRefused: called on the event loop for each such delivery, in order with the others; it must be settled. Nil
-    ///   rejects them.
+    /// - Parameter onRefused: Called on the event loop for each such delivery, in order with the others; it has to settle the delivery.
+    ///   `nil` rejects them.
     package func consume(
         queue: String,
         tag: String? = nil,
@@ -79,7 +79,7 @@ extension AMQPChannel {
         return tag
     }
 
-    /// Ends a consumer. Deliveries already on their way still come until this returns.
+    /// Cancels a consumer. Deliveries already sent by the broker still arrive until this returns.
     public func cancel(_ tag: String, timeout: Duration? = nil) async throws(AMQPError) {
         let request = Method.basicCancel(consumerTag: tag, noWait: false)
         _ = try await operation(request, timeout: timeout) { machine, id, actions in
@@ -87,7 +87,7 @@ extension AMQPChannel {
         }
     }
 
-    /// Fetches one message, or nil when the queue has none. Consuming is far cheaper.
+    /// Fetches one message; `nil` when the queue is empty. Consuming is far cheaper.
     public func get(
         queue: String,
         noAck: Bool = false,
@@ -98,7 +98,7 @@ extension AMQPChannel {
         return delivery
     }
 
-    /// Limits how many deliveries each consumer started from now on may have unacknowledged. 0 is no limit.
+    /// Limits the number of unacknowledged deliveries of each consumer started from now on. 0 means no limit.
     public func setPrefetch(_ count: UInt16, timeout: Duration? = nil) async throws(AMQPError) {
         _ = try await operation(
             .basicQos(prefetchSize: 0, prefetchCount: count, global: false),
@@ -107,10 +107,10 @@ extension AMQPChannel {
         prefetch = count
     }
 
-    /// Puts everything that was delivered on this channel and is not acknowledged back into its queues, for anybody
-    /// (`basic.recover` with requeue; RabbitMQ supports no other).
+    /// Requeues everything that was delivered on this channel and is not acknowledged, for any consumer (`basic.recover` with requeue, the
+    /// only form that RabbitMQ supports).
     public func recover(timeout: Duration? = nil) async throws(AMQPError) {
-        // Acknowledgements that wait would come behind it, for deliveries which are none of this channel's any more.
+        // Waiting acknowledgements must not follow it: their deliveries would no longer belong to this channel.
         drain(isLast: true)
         _ = try await operation(.basicRecover(requeue: true), timeout: timeout)
     }

@@ -8,28 +8,29 @@ struct PendingPublish {
     var exchange: String
     var routingKey: String
     var isWritten = false
-    /// When, if that is measured.
+    /// When it was written, if that is measured.
     var written: ContinuousClock.Instant?
 }
 
 extension AMQPChannel {
     /// Publishes a message and waits until the broker has confirmed it. The first call puts the channel into confirm mode.
     ///
-    /// A blocked or stuck connection holds the message back, no longer than the timeout. Of all messages of the channel at most
-    /// ``ConnectionConfiguration/maximumOutboxEntries`` and ``ConnectionConfiguration/maximumOutboxBytes`` are taken over before they
-    /// are written: what comes then waits for room, first come, first served, no longer than the timeout either.
+    /// A blocked or stuck connection delays the message until the timeout at most. The channel accepts at most
+    /// ``ConnectionConfiguration/maximumOutboxEntries`` and ``ConnectionConfiguration/maximumOutboxBytes`` of unwritten messages; further
+    /// messages wait for room in order of arrival, also until the timeout at most.
     ///
     /// - Parameters:
-    ///   - body: the message; at most ``ConnectionConfiguration/maximumMessageSize`` bytes.
-    ///   - properties: its properties.
-    ///   - exchange: where to; empty for the default exchange, which routes by queue name.
-    ///   - routingKey: what the exchange routes by.
-    ///   - mandatory: whether a message that no queue takes is an error.
-    ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
-    /// - Throws: ``AMQPError/returned(code:text:exchange:routingKey:)``, ``AMQPError/nacked``,
-    ///   ``AMQPError/refused(code:text:exchange:routingKey:)``, for which the broker closes the channel; ``AMQPError/notSent(_:)`` with
-    ///   the cause when no byte of it was written, which is ``AMQPError/overloaded(_:)`` when there was no room in time; ``AMQPError/unconfirmed(_:)`` with the cause when it was written, and
-    ///   whether the broker took it is not known.
+    ///   - body: The message; at most ``ConnectionConfiguration/maximumMessageSize`` bytes.
+    ///   - properties: Its properties.
+    ///   - exchange: The exchange; empty for the default exchange, which routes by queue name.
+    ///   - routingKey: The routing key.
+    ///   - mandatory: Whether a message that cannot be routed to a queue is an error.
+    ///   - timeout: The time limit; `nil` for ``ConnectionConfiguration/operationTimeout``.
+    /// - Throws: ``AMQPError/returned(code:text:exchange:routingKey:)``, ``AMQPError/nacked``, or
+    ///   ``AMQPError/refused(code:text:exchange:routingKey:)``, for which the broker closes the channel; ``AMQPError/notSent(_:)`` with the
+    ///   cause when nothing was written, which is ``AMQPError/overloaded(_:)`` when there was no room in time;
+    ///   ``AMQPError/unconfirmed(_:)`` with the cause when the message was written but it is unknown whether the broker took responsibility
+    ///   for it.
     public func publish(
         _ body: ByteBuffer,
         properties: MessageProperties = MessageProperties(),
@@ -56,7 +57,7 @@ extension AMQPChannel {
         }
     }
 
-    /// The same, for those who measure it themselves.
+    /// The same without metrics, for callers that measure it themselves.
     func publishUnmeasured(_ message: OutgoingMessage, timeout: Duration?) async throws(AMQPError) {
         if let problem = message.method.nameProblem { throw .notSent(.invalidArgument(problem)) }
         if !isConfirming { try await selectConfirms(timeout: timeout) }
@@ -101,7 +102,7 @@ extension AMQPChannel {
         }
     }
 
-    /// There is room in the outbox again.
+    /// Admits waiting messages when the outbox has room again.
     func admitWaitingPublishes() {
         while let publish = waitingPublishes.first {
             let offer = offer(publish)
@@ -134,7 +135,7 @@ extension AMQPChannel {
         pending.continuation.resume(returning: result)
     }
 
-    /// Its publisher waits no longer. If it waits in the outbox, it is not sent; if it was sent, its outcome finds nobody.
+    /// The publisher no longer waits. If the message is still in the outbox, it is not sent; if it was sent, its outcome is ignored.
     private func abandonPublish(_ id: UInt64, _ error: AMQPError) {
         guard let pending = publishes.removeValue(forKey: id) else { return }
         pending.deadline.cancel()
@@ -150,8 +151,8 @@ extension AMQPChannel {
         }
     }
 
-    /// Hands a message over from any thread, without waiting. The event loop is woken up once a batch, and writes all that
-    /// was submitted meanwhile at once. The outcome is delivered on the event loop, exactly once.
+    /// Submits a message from any thread, without waiting. The event loop is woken once per batch, and writes everything submitted by then
+    /// in one go. The outcome is delivered on the event loop, exactly once.
     package nonisolated func submit(_ publish: Publish) {
         switch offer(publish) {
         case .taken: break
@@ -160,7 +161,7 @@ extension AMQPChannel {
         }
     }
 
-    /// Hands over as many as there is room for, at once. Returns how many that were; also those whose outcome is told already.
+    /// Submits as many messages as there is room for. Returns their number, including those whose outcome has already been delivered.
     func offer(_ publishes: [Publish]) -> Int {
         let (taken, admission) = outbox.append(publishes)
         switch admission {
@@ -176,7 +177,7 @@ extension AMQPChannel {
     private enum Offer {
         case taken
         case full
-        /// With what has become of it.
+        /// The message already has its outcome.
         case refused(PublishOutcome)
     }
 
@@ -193,26 +194,27 @@ extension AMQPChannel {
         }
     }
 
-    /// Acknowledges a delivery of this channel, from any thread, without waiting. Does nothing once the channel is closed:
-    /// the broker has requeued the delivery by then.
+    /// Acknowledges a delivery of this channel, from any thread, without waiting. Does nothing when the channel is closed: the broker has
+    /// requeued the delivery by then.
     ///
     /// - Parameters:
-    ///   - deliveryTag: the delivery's.
-    ///   - multiple: also all deliveries of this channel before it. Not for consumers that work on several at once.
+    ///   - deliveryTag: The tag of the delivery.
+    ///   - multiple: Whether to acknowledge all earlier deliveries of this channel too. Not for consumers that handle several deliveries
+    ///     concurrently.
     public nonisolated func acknowledge(_ deliveryTag: UInt64, multiple: Bool = false) {
         if case .wakeUp = outbox.append(.acknowledge(deliveryTag: deliveryTag, multiple: multiple)) {
             onEventLoop { $0.drain() }
         }
     }
 
-    /// Rejects a delivery of this channel, from any thread, without waiting. Does nothing once the channel is closed.
+    /// Rejects a delivery of this channel, from any thread, without waiting. Does nothing when the channel is closed.
     ///
-    /// Sends `basic.reject`, which a quorum queue counts against its delivery limit on every version of RabbitMQ; `basic.nack`, which
-    /// asks for the same, is not counted from 4.3 on, so a message that is always given back with it never ends.
+    /// Sends `basic.reject`, which a quorum queue counts towards its delivery limit on every version of RabbitMQ. The otherwise equivalent
+    /// `basic.nack` is not counted since 4.3, so a message that is always returned with it would be redelivered forever.
     ///
     /// - Parameters:
-    ///   - deliveryTag: the delivery's.
-    ///   - requeue: whether the broker delivers it again; if not, it is dead-lettered or dropped.
+    ///   - deliveryTag: The tag of the delivery.
+    ///   - requeue: Whether the broker redelivers it; if not, it is dead-lettered or dropped.
     public nonisolated func reject(_ deliveryTag: UInt64, requeue: Bool) {
         if case .wakeUp = outbox.append(.reject(deliveryTag: deliveryTag, requeue: requeue)) {
             onEventLoop { $0.drain() }
@@ -221,8 +223,8 @@ extension AMQPChannel {
 }
 
 extension AMQPChannel {
-    /// Gives back a delivery of this channel that nobody has tried, from any thread, without waiting: `basic.nack`, which from
-    /// RabbitMQ 4.3 on is not counted as a delivery.
+    /// Returns an untried delivery of this channel to the broker, from any thread, without waiting: `basic.nack`, which is not counted as a
+    /// delivery since RabbitMQ 4.3.
     package nonisolated func giveBack(_ deliveryTag: UInt64) {
         if case .wakeUp = outbox.append(.giveBack(deliveryTag: deliveryTag)) { onEventLoop { $0.drain() } }
     }
@@ -233,9 +235,9 @@ extension AMQPError {
 }
 
 extension PublishOutcome {
-    /// What its publisher is told.
+    /// The result for its publisher.
     ///
-    /// - Parameter closedError: why the channel is over, if it is.
+    /// - Parameter closedError: Why the channel is closed, if it is.
     func result(
         exchange: String,
         routingKey: String,
@@ -251,7 +253,7 @@ extension PublishOutcome {
         case .notWritten(let error), .refused(let error): .failure(.notSent(error))
         case .unknown(let error): .failure(.unconfirmed(error))
         case .sent: .failure(.unconfirmed(.confirmsNotSelected))
-        // Routed, but perhaps not on disk yet: less than a confirm.
+        // Routed, but perhaps not on disk yet: a weaker guarantee than a confirm.
         case .presumedDelivered: .failure(.unconfirmed(closedError()))
         }
     }

@@ -3,15 +3,15 @@ import NIOCore
 import Synchronization
 
 extension AMQPChannel {
-    /// Publishes messages in this order, written at once, and waits until the broker has told the outcome of each. It costs a fraction
-    /// of publishing them one by one. The first call puts the channel into confirm mode.
+    /// Publishes messages in this order, written in one go, and waits for the outcome of each. It costs a fraction of publishing them one
+    /// by one. The first call puts the channel into confirm mode.
     ///
     /// - Parameters:
-    ///   - messages: what to publish. What the channel has no room for waits, as a single message does.
-    ///   - timeout: for all of them together; nil is ``ConnectionConfiguration/operationTimeout``.
-    /// - Returns: what became of each, at its place: success when the broker has confirmed it, otherwise an error as
-    ///   ``publish(_:properties:exchange:routingKey:mandatory:timeout:)`` throws it. One that fails stops none of the others, but for
-    ///   one that the broker refuses: it closes the channel for that, and what came behind it is ``AMQPError/notSent(_:)``.
+    ///   - messages: The messages. Those that the channel has no room for wait, like a single message.
+    ///   - timeout: The time limit for all of them together; `nil` for ``ConnectionConfiguration/operationTimeout``.
+    /// - Returns: The outcome of each message, at its index: success when the broker has confirmed it, otherwise an error like those thrown
+    ///   by ``publish(_:properties:exchange:routingKey:mandatory:timeout:)``. A failed message does not affect the others, unless the
+    ///   broker refuses it: it closes the channel, and the messages after it are ``AMQPError/notSent(_:)``.
     public func publish(
         contentsOf messages: [OutgoingMessage],
         timeout: Duration? = nil
@@ -23,7 +23,7 @@ extension AMQPChannel {
         return results
     }
 
-    /// The same, for those who measure it themselves.
+    /// The same without metrics, for callers that measure it themselves.
     func publishUnmeasured(_ messages: [OutgoingMessage], timeout: Duration?) async -> [Result<Void, AMQPError>] {
         guard !messages.isEmpty else { return [] }
         if !isConfirming {
@@ -86,7 +86,7 @@ extension AMQPChannel {
         }
     }
 
-    /// Its publisher waits no longer. What waits is not sent; what was sent, its outcome finds nobody.
+    /// The publisher no longer waits. Waiting messages are not sent; the outcomes of sent ones are ignored.
     private func abandon(_ batch: PublishBatch, _ error: AMQPError) {
         var unsent = error
         if case .timedOut = error, let reason = connection.blockedReason { unsent = .blocked(reason: reason) }
@@ -96,13 +96,13 @@ extension AMQPChannel {
 
 /// Messages whose publisher waits for the outcomes of all of them.
 ///
-/// As large as what was handed over. All of it happens on the event loop of the channel; the lock is never contended.
+/// Its size is that of the caller's array. Everything happens on the channel's event loop; the lock is never contended.
 private final class PublishBatch: PublishObserver {
     private struct Entry {
         var exchange: String
         var routingKey: String
         var isWritten = false
-        /// Its place among those that wait for room.
+        /// Its id among the messages that wait for room.
         var waiting: UInt64?
         var outcome: PublishOutcome?
     }
@@ -133,7 +133,7 @@ private final class PublishBatch: PublishObserver {
         )
     }
 
-    /// The message waits for room in the outbox.
+    /// Records that the message waits for room in the outbox.
     func waits(_ index: Int, as id: UInt64) {
         state.withLock { $0.entries[index].waiting = id }
     }
@@ -150,7 +150,7 @@ private final class PublishBatch: PublishObserver {
         state.withLock { $0.end(index, outcome) }?()
     }
 
-    /// Calls this once, when each message has its outcome.
+    /// Calls `end` once, when every message has its outcome.
     func whenAllHaveEnded(_ end: @escaping @Sendable () -> Void) {
         let isOver = state.withLock { state in
             if state.left > 0 { state.end = end }
@@ -159,9 +159,9 @@ private final class PublishBatch: PublishObserver {
         if isOver { end() }
     }
 
-    /// Ends all that have no outcome yet.
+    /// Completes all messages that have no outcome.
     ///
-    /// - Parameter giveUp: takes out one that waits for room; whether it did.
+    /// - Parameter giveUp: Removes a message that waits for room; returns whether it did.
     func abandon(written: AMQPError, unsent: AMQPError, giveUp: (UInt64) -> Bool) {
         let end = state.withLock { state -> (@Sendable () -> Void)? in
             var end: (@Sendable () -> Void)?

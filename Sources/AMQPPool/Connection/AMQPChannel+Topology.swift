@@ -1,19 +1,19 @@
 import Synchronization
 
-/// Declaring what messages go through. Every method throws the ``AMQPError`` that closed the channel
-/// (``AMQPError/channelClosedByBroker(code:text:)`` with 404, 405, 406, 403) or why there was no answer.
+/// Declares and binds exchanges and queues. Every method throws the ``AMQPError`` that closed the channel
+/// (``AMQPError/channelClosedByBroker(code:text:)`` with 404, 405, 406, 403) or says why there was no answer.
 extension AMQPChannel {
-    /// Declares an exchange; if it exists with other settings, the broker closes the channel (406).
+    /// Declares an exchange. If it exists with other settings, the broker closes the channel (406).
     ///
     /// - Parameters:
-    ///   - name: its name.
-    ///   - type: how it routes.
-    ///   - passive: only checks that it exists (404 if not); needs no right to configure.
-    ///   - durable: survives a restart of the broker.
-    ///   - autoDelete: deleted when its last binding goes.
-    ///   - isInternal: takes messages from other exchanges only.
-    ///   - arguments: the broker's extensions.
-    ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
+    ///   - name: The exchange's name.
+    ///   - type: How it routes messages.
+    ///   - passive: Only checks that it exists (404 if not); needs no permission to configure.
+    ///   - durable: Whether it survives a restart of the broker.
+    ///   - autoDelete: Whether it is deleted with its last binding.
+    ///   - isInternal: Whether it accepts messages from other exchanges only.
+    ///   - arguments: Extensions of the broker.
+    ///   - timeout: The time limit; `nil` for ``ConnectionConfiguration/operationTimeout``.
     public func declareExchange(
         _ name: String,
         type: ExchangeType = .direct,
@@ -73,19 +73,20 @@ extension AMQPChannel {
         )
     }
 
-    /// Declares a queue and tells what it holds; if it exists with other settings, the broker closes the channel (406).
+    /// Declares a queue and returns its status. If it exists with other settings, the broker closes the channel (406).
     ///
     /// - Parameters:
-    ///   - name: empty lets the broker choose; the status has its choice.
-    ///   - passive: only checks that it exists (404 if not); needs no right to configure.
-    ///   - durable: survives a restart of the broker. RabbitMQ 4.3 closes the *connection* (541) of whoever declares a queue
-    ///     that is neither durable nor exclusive, unless its configuration permits such queues.
-    ///   - exclusive: for this connection only, and deleted with it; such a queue may be transient on every version.
-    ///   - autoDelete: deleted when its last consumer goes.
-    ///   - arguments: the broker's extensions.
-    ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``. It begins when no other declaration of the same queue runs in this
-    ///     process, for which at most five seconds are waited: RabbitMQ closes the connection (541) of one of two that create a
-    ///     quorum queue at the same moment.
+    ///   - name: The queue's name; empty lets the broker choose one, which is in the status.
+    ///   - passive: Only checks that it exists (404 if not); needs no permission to configure.
+    ///   - durable: Whether it survives a restart of the broker. RabbitMQ 4.3 closes the *connection* (541) when a queue is declared that
+    ///     is neither durable nor exclusive, unless its configuration permits such queues.
+    ///   - exclusive: Whether only this connection can use it, and it is deleted with the connection; such a queue may be transient on
+    ///     every version.
+    ///   - autoDelete: Whether it is deleted with its last consumer.
+    ///   - arguments: Extensions of the broker.
+    ///   - timeout: The time limit; `nil` for ``ConnectionConfiguration/operationTimeout``. It begins when no other declaration of the same
+    ///     queue is running in this process, which is awaited for at most five seconds: RabbitMQ closes the connection (541) of one of two
+    ///     clients that create a quorum queue at the same moment.
     @discardableResult
     public func declareQueue(
         _ name: String,
@@ -124,7 +125,7 @@ extension AMQPChannel {
         return QueueStatus(name: queue, messageCount: Int(messages), consumerCount: Int(consumers))
     }
 
-    /// Deletes a queue and returns how many messages went with it.
+    /// Deletes a queue and returns the number of messages deleted with it.
     @discardableResult
     public func deleteQueue(
         _ name: String,
@@ -137,7 +138,7 @@ extension AMQPChannel {
         return Int(count)
     }
 
-    /// Drops all messages of a queue that are ready, and returns how many.
+    /// Drops all ready messages of a queue, and returns their number.
     @discardableResult
     public func purgeQueue(_ name: String, timeout: Duration? = nil) async throws(AMQPError) -> Int {
         let reply = try await operation(.queuePurge(queue: name), timeout: timeout)
@@ -173,7 +174,7 @@ extension AMQPChannel {
         )
     }
 
-    /// Puts the channel into confirm mode: from now on the broker confirms each message.
+    /// Puts the channel into confirm mode: the broker confirms each message from now on.
     public func selectConfirms(timeout: Duration? = nil) async throws(AMQPError) {
         guard !isConfirming else { return }
         _ = try await operation(.confirmSelect, timeout: timeout)

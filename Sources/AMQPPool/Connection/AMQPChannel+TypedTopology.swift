@@ -1,17 +1,17 @@
-/// Declaring and binding with typed arguments. What they say wrong is an ``AMQPError/invalidArgument(_:)`` before anything is
-/// sent: the broker would close the channel.
+/// Declares and binds with typed arguments. Invalid arguments throw ``AMQPError/invalidArgument(_:)`` before anything is sent, because the
+/// broker would close the channel.
 extension AMQPChannel {
-    /// Declares a queue and tells what it holds; if it exists with other settings, the broker closes the channel (406).
+    /// Declares a queue and returns its status. If it exists with other settings, the broker closes the channel (406).
     ///
-    /// Durable unless told otherwise: a queue that is neither durable nor exclusive is refused from RabbitMQ 4.3 on.
+    /// The queue is durable by default: RabbitMQ 4.3 and later refuse a queue that is neither durable nor exclusive.
     ///
     /// - Parameters:
-    ///   - name: empty lets the broker choose; the status has its choice.
-    ///   - durable: survives a restart of the broker. Quorum queues and streams always do.
-    ///   - exclusive: for this connection only, and deleted with it. Classic queues only.
-    ///   - autoDelete: deleted when its last consumer goes. Classic queues only.
-    ///   - arguments: the broker's extensions.
-    ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
+    ///   - name: The queue's name; empty lets the broker choose one, which is in the status.
+    ///   - durable: Whether it survives a restart of the broker. Quorum queues and streams always do.
+    ///   - exclusive: Whether only this connection can use it, and it is deleted with the connection. Classic queues only.
+    ///   - autoDelete: Whether it is deleted with its last consumer. Classic queues only.
+    ///   - arguments: Extensions of the broker.
+    ///   - timeout: The time limit; `nil` for ``ConnectionConfiguration/operationTimeout``.
     @discardableResult
     public func declareQueue(
         _ name: String,
@@ -35,7 +35,7 @@ extension AMQPChannel {
         )
     }
 
-    /// Declares an exchange; if it exists with other settings, the broker closes the channel (406).
+    /// Declares an exchange. If it exists with other settings, the broker closes the channel (406).
     public func declareExchange(
         _ name: String,
         type: ExchangeType = .direct,
@@ -56,7 +56,7 @@ extension AMQPChannel {
         )
     }
 
-    /// Routes messages with these headers from a headers exchange to a queue.
+    /// Routes messages that match the headers from a headers exchange to a queue.
     public func bindQueue(
         _ queue: String,
         to exchange: String,
@@ -66,7 +66,7 @@ extension AMQPChannel {
         try await bindQueue(queue, to: exchange, arguments: try headers.fieldTable(), timeout: timeout)
     }
 
-    /// Removes a binding that was made for these headers.
+    /// Removes a binding that was created with these headers.
     public func unbindQueue(
         _ queue: String,
         from exchange: String,
@@ -76,7 +76,7 @@ extension AMQPChannel {
         try await unbindQueue(queue, from: exchange, arguments: try headers.fieldTable(), timeout: timeout)
     }
 
-    /// Routes messages with these headers from a headers exchange to another exchange.
+    /// Routes messages that match the headers from a headers exchange to another exchange.
     public func bindExchange(
         _ destination: String,
         to source: String,

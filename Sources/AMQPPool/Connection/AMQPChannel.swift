@@ -3,20 +3,19 @@ import Logging
 package import NIOCore
 import Synchronization
 
-/// One AMQP channel: an independent conversation on a connection.
+/// An AMQP channel: an independent session on a connection.
 ///
-/// Its executor is its connection's event loop. It is over when this side closes it, when the broker does (any error of an
-/// operation is one: 404, 406, ...), or when its connection ends; it does not come back. Operations run one at a time, in
-/// the order in which they were called.
+/// Its executor is its connection's event loop. The channel ends when this side closes it, when the broker closes it (for any error of an
+/// operation: 404, 406, ...), or when its connection ends; it is not reopened. Operations run one at a time, in the order of the calls.
 public actor AMQPChannel {
-    /// The connection it belongs to.
+    /// The channel's connection.
     public nonisolated let connection: AMQPConnection
-    /// Its number on the connection. A later channel may have the same.
+    /// The channel's number on the connection. Numbers are reused.
     public nonisolated let number: UInt16
     nonisolated let outbox: ChannelOutbox
     nonisolated let end = OneShot<AMQPError>()
     nonisolated let stateBroadcast = StateBroadcast(ChannelState.open)
-    /// Of the queues that were declared here, what type the declaration named.
+    /// The queue types in the declarations on this channel.
     nonisolated let declaredTypes = Mutex<[String: QueueArguments.QueueType]>([:])
     private nonisolated let isSealed = Atomic(false)
     private nonisolated let closedForPublish = Atomic(false)
@@ -25,9 +24,9 @@ public actor AMQPChannel {
     private var operations: [UInt64: Operation] = [:]
     private var lastOperation = OperationSlots.internalID
     private var closeDeadline: CloseDeadline?
-    /// The memory of the actions before, used again for the next.
+    /// The memory of the previous actions, for reuse.
     private var spareActions: [ChannelStateMachine.Action] = []
-    /// Entries of the outbox that were fetched, from `fetchedIndex` on still to be written.
+    /// Entries fetched from the outbox; those from `fetchedIndex` still have to be written.
     private var fetched: [ChannelOutbox.Entry] = []
     private var fetchedIndex = 0
     private var isDraining = false
@@ -36,12 +35,12 @@ public actor AMQPChannel {
     var lastPublish: UInt64 = 0
     var waitingPublishes = WaitingPublishes()
 
-    /// Deliveries that were not handed on because their headers, properties or size are not accepted. Each is logged with its
-    /// queue, unless there are more than one a second.
+    /// The number of deliveries that were not accepted because of their headers, properties or size. Each is logged with its queue, at most
+    /// one a second.
     public private(set) var refusedDeliveries = 0
     private var nextRefusalLog: ContinuousClock.Instant?
     private var unloggedRefusals = 0
-    /// Returned messages that match no unconfirmed one.
+    /// The number of returned messages that match no unconfirmed message.
     package private(set) var unmatchedReturns = 0
     private var returnHandler: (@Sendable (MessageProperties) -> Void)?
 
@@ -50,7 +49,7 @@ public actor AMQPChannel {
         var deadline: Scheduled<Void>
     }
 
-    /// The event loop.
+    /// The connection's event loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor { connection.unownedExecutor }
 
     package nonisolated var eventLoop: any EventLoop { connection.eventLoop }
@@ -72,38 +71,38 @@ public actor AMQPChannel {
         _ = try await operation(.channelOpen, timeout: timeout)
     }
 
-    /// Whether the broker confirms this channel's messages.
+    /// Whether the channel is in confirm mode.
     public var isConfirming: Bool { machine.isConfirming }
 
-    /// Messages written and not confirmed yet.
+    /// The number of messages written and not yet confirmed.
     public var unconfirmed: Int { machine.unconfirmed }
 
-    /// What was last asked for with ``setPrefetch(_:timeout:)``; `nil` before.
+    /// The last value set by ``setPrefetch(_:timeout:)``; `nil` before.
     var prefetch: UInt16?
 
-    /// How many consumers it has.
+    /// The number of consumers.
     var consumerCount: Int { machine.consumers.count }
 
-    /// Operations that somebody waits for.
+    /// The number of operations that callers wait for.
     var pendingOperations: Int { operations.count }
 
     // MARK: Closing
 
-    /// Closes by handshake: what was submitted before is written first, messages that are unconfirmed when the broker
-    /// acknowledges count as delivered, operations that are pending fail.
+    /// Closes the channel by handshake: submitted messages are written first, messages that are unconfirmed when the broker acknowledges
+    /// count as delivered, and pending operations fail.
     ///
-    /// Returns when the channel is over: after `timeout` at the latest, or a second later if the event loop is stuck. Of several
-    /// who close it the least patient counts. A cancelled task returns at once, while the handshake goes on. What consumers did
-    /// not acknowledge is requeued by the broker.
+    /// Returns when the channel is closed: after `timeout` at the latest, or a second later if the event loop is stuck. With several
+    /// callers the earliest deadline counts. A cancelled task returns immediately while the handshake continues. The broker requeues the
+    /// consumers' unacknowledged deliveries.
     ///
-    /// - Parameter timeout: nil is ``ConnectionConfiguration/closeTimeout``.
+    /// - Parameter timeout: `nil` is ``ConnectionConfiguration/closeTimeout``.
     public nonisolated func close(timeout: Duration? = nil) async {
         let timeout = (timeout ?? configuration.closeTimeout).bounded
         onEventLoop { $0.beginClose(timeout: timeout) }
         _ = await end.wait(atMost: timeout + .seconds(1))
     }
 
-    /// Begins to close by handshake, as ``close(timeout:)`` does, for those who wait for nothing: the event loop ends it within
+    /// Begins to close by handshake, like ``close(timeout:)``, without waiting: the event loop completes it within
     /// ``ConnectionConfiguration/closeTimeout``.
     package nonisolated func beginClose() {
         let timeout = configuration.closeTimeout.bounded
@@ -120,31 +119,31 @@ public actor AMQPChannel {
         }
     }
 
-    /// Waits until the channel is over, and tells why: ``AMQPError/channelClosed`` when this side closed it. Returns nil
-    /// only when the task was cancelled before.
+    /// Waits until the channel is closed, and returns why: ``AMQPError/channelClosed`` when this side closed it. Returns `nil` only when
+    /// the task was cancelled first.
     public nonisolated func waitUntilClosed() async -> AMQPError? {
         await end.wait()
     }
 
-    /// Why the channel is over, or nil while it is open.
+    /// Why the channel is closed, `nil` while it is open.
     public nonisolated var closedError: AMQPError? { end.current }
 
-    /// Whether the broker has closed the channel for a message, and not for an operation.
+    /// Whether the broker closed the channel because of a message instead of an operation.
     nonisolated var isClosedForPublish: Bool { closedForPublish.load(ordering: .acquiring) }
 
     /// Whether the channel is open and its connection not blocked.
     package nonisolated var isReady: Bool { !isSealed.load(ordering: .acquiring) && !connection.isBlocked }
 
-    /// Whether it takes nothing more.
+    /// Whether it accepts nothing more.
     nonisolated var isClosing: Bool { isSealed.load(ordering: .acquiring) }
 
-    /// Runs when the channel is over: on the event loop, or at once if it is over already. Must not block.
+    /// Calls `handler` when the channel is closed: on the event loop, or immediately if it is already closed. It must not block.
     package nonisolated func onClosed(_ handler: @escaping @Sendable (AMQPError) -> Void) {
         end.whenSet(handler)
     }
 
-    /// Runs on the event loop for each returned message that waits for no confirm, with its properties: on a channel without confirms,
-    /// all that are mandatory and that no queue takes. Must not block.
+    /// Sets a handler for returned messages that wait for no confirm, called with their properties on the event loop: on a channel without
+    /// confirms, all mandatory messages that cannot be routed. It must not block.
     package func onReturn(_ handler: @escaping @Sendable (MessageProperties) -> Void) {
         returnHandler = handler
     }
@@ -181,7 +180,7 @@ public actor AMQPChannel {
         return try result.get()
     }
 
-    /// Why the request cannot be encoded, found out before anything depends on its being sent.
+    /// Why the request cannot be encoded. Checked before anything depends on its being sent.
     private func refusal(of request: Method) -> EncodingError? {
         connection.assumeIsolated { $0.refusal(of: request) }
     }
@@ -192,14 +191,14 @@ public actor AMQPChannel {
 
     // MARK: Frames
 
-    /// Takes consecutive frames, until one of them ends the connection.
+    /// Processes consecutive frames, up to one that ends the connection.
     func receive(_ frames: [Frame]) {
         drive { $0.receive(frames, &$1) }
         if connection.isOver { return }
         if isStalled { drain() }
     }
 
-    /// The connection begins to close: what waits is written, nothing more is taken.
+    /// Prepares for the close of the connection: writes what waits, and accepts nothing more.
     func connectionClosing() {
         guard machine.closedError == nil else { return }
         drainBeforeClose()
@@ -213,23 +212,23 @@ public actor AMQPChannel {
 
     // MARK: The outbox
 
-    /// Encodes what waits in the outbox because there was no room for it.
+    /// Encodes entries that were left in the outbox for lack of room.
     ///
-    /// - Returns: whether more waits.
+    /// - Returns: Whether more entries wait.
     func drainIfStalled(_ share: WriteBatch.Share) -> Bool {
         if isStalled { drain(share: share) }
         return isStalled
     }
 
-    /// Encodes what waits in the outbox, as far as it may be written now.
+    /// Encodes entries of the outbox, as far as they may be written now.
     ///
     /// - Parameters:
-    ///   - isLast: the channel is about to close. Then the bounds do not count, and acknowledgements are written also
-    ///     behind a write that does not end, up to the first message: that is not written, and what it answers must not be
+    ///   - isLast: Whether the channel is about to close. The limits do not apply then, and acknowledgements are written even while another
+    ///     write is in progress, up to the first message: that message is not written, and the delivery it answers must not be
     ///     acknowledged.
-    ///   - share: how much. What is left waits for the next turn.
+    ///   - share: How much to encode. The rest waits for the next turn.
     func drain(isLast: Bool = false, share: WriteBatch.Share = .all) {
-        // Encoding calls nobody back but `mayWrite`, which must not call back in here.
+        // Encoding calls nothing but `mayWrite`, which must not call back into this.
         guard !isDraining else { return }
         isDraining = true
         defer {
@@ -245,7 +244,7 @@ public actor AMQPChannel {
                 let written = write(&share, isLast: isLast)
                 done.count += written.count
                 done.bytes += written.bytes
-                // What it was told may have sealed the channel: then nothing is left.
+                // An observer may have caused the channel to be sealed: then nothing is left.
                 guard written.count > 0 || fetchedIndex == fetched.count else {
                     isStalled = true
                     fetched.removeSubrange(..<fetchedIndex)
@@ -259,14 +258,14 @@ public actor AMQPChannel {
         } while outbox.fetch(into: &fetched, done: done)
     }
 
-    /// Writes the entries from ``fetchedIndex`` on as far as that is possible now, and moves it on.
+    /// Writes the entries from ``fetchedIndex`` as far as that is possible now, and advances it.
     private func write(_ share: inout WriteBatch.Share, isLast: Bool) -> WriteBatch.Written {
         let entries = fetched[fetchedIndex...]
         let room = isLast ? .max : machine.publishRoom
         let written = connection.assumeIsolated { connection in
             connection.send(entries, of: number, room: room, share: &share, isLast: isLast)
         }
-        // Before anybody is told: what follows from that must not find them here any more.
+        // Removed before observers are notified, because their reactions must not find them here.
         let dealtWith = entries.prefix(written.count)
         fetchedIndex += written.count
         let isConfirming = machine.isConfirming
@@ -275,7 +274,7 @@ public actor AMQPChannel {
         return written
     }
 
-    /// Tells what is known at once: that a message was not written, or, without confirms, that it was.
+    /// Delivers outcomes that are known immediately: the message was not written or, without confirms, it was.
     private func tell(
         _ entries: ArraySlice<ChannelOutbox.Entry>,
         _ exceptions: [(index: Int, WriteBatch.Written.Exception)],
@@ -295,12 +294,12 @@ public actor AMQPChannel {
         }
     }
 
-    /// Writes all that waits in the outbox; nothing while the broker reads nothing.
+    /// Writes everything in the outbox; nothing while the broker does not read.
     private func drainBeforeClose() {
         if !connection.isBlocked { drain(isLast: true) }
     }
 
-    /// Fails what waits in the outbox, and refuses what comes later.
+    /// Fails the entries in the outbox, and refuses later ones.
     private func seal(_ error: AMQPError) {
         isSealed.store(true, ordering: .releasing)
         stateBroadcast.update { .closing }
@@ -356,7 +355,7 @@ public actor AMQPChannel {
     private func refusedDelivery(_ refused: RefusedDelivery) {
         refusedDeliveries += 1
         let now = ContinuousClock.now
-        // Whoever may publish must not be able to fill the log.
+        // Publishers must not be able to fill the log.
         if let next = nextRefusalLog, now < next {
             unloggedRefusals += 1
             return
@@ -374,13 +373,13 @@ public actor AMQPChannel {
     }
 
     private func send(_ method: Method) {
-        // Requests were checked before; the rest has nothing that could be refused.
+        // Requests were checked before; nothing else can be refused.
         if let error = connection.assumeIsolated({ $0.send(method, channel: number) }) {
             connection.assumeIsolated { $0.fail(.unencodable(error)) }
         }
     }
 
-    /// Runs on the event loop, after what is running there now.
+    /// Runs `body` on the event loop, after what is currently running there.
     nonisolated func onEventLoop(_ body: @escaping @Sendable (isolated AMQPChannel) -> Void) {
         eventLoop.execute { self.assumeIsolated { body($0) } }
     }

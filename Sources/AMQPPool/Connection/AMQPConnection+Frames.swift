@@ -4,14 +4,14 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// What runs on the event loop: writing, reading, and carrying out what the state machine decides.
+/// The event loop side: writes, reads, and performs the actions of the state machine.
 extension AMQPConnection {
     // MARK: Writing
 
-    /// Whether the socket has taken everything so far, and the broker reads.
+    /// Whether the socket has taken everything so far, and the broker is reading.
     var isFlowing: Bool { machine.isOpen && machine.blockedReason == nil && !batch.isWriting }
 
-    /// Encodes a method, which is written at the end of this tick; or tells why it cannot be encoded.
+    /// Encodes a method, which is written at the end of this tick; returns why if it cannot be encoded.
     func send(_ method: Method, channel: UInt16) -> EncodingError? {
         do throws(EncodingError) {
             try batch.append { buffer throws(EncodingError) in
@@ -24,8 +24,8 @@ extension AMQPConnection {
         }
     }
 
-    /// Encodes what a channel has to write, which is written at the end of this tick, up to the first entry that has to wait: the
-    /// channel is called as soon as there may be room.
+    /// Encodes a channel's entries, which are written at the end of this tick, up to the first entry that has to wait: the channel is
+    /// called again when there may be room.
     func send(
         _ entries: ArraySlice<ChannelOutbox.Entry>,
         of channel: UInt16,
@@ -47,7 +47,7 @@ extension AMQPConnection {
         return written
     }
 
-    /// Why a request cannot be encoded, if so.
+    /// Why a request cannot be encoded, `nil` if it can.
     func refusal(of method: Method) -> EncodingError? {
         var scratch = ByteBuffer()
         do {
@@ -73,7 +73,7 @@ extension AMQPConnection {
     }
 
     private func wrote(_ result: Result<Void, any Error>) {
-        // A write that failed is followed by the end of the transport; nothing may be written behind it.
+        // After a failed write the transport ends; nothing may be written any more.
         guard case .success = result else { return }
         batch.finished()
         machine.wrote(at: .now)
@@ -81,9 +81,9 @@ extension AMQPConnection {
         drainChannels()
     }
 
-    /// Lets the channels that found no room write: first the acknowledgements that nothing stands before, then messages, each channel
-    /// an equal share in turn until there is no room. So one that publishes more than the socket takes keeps nobody waiting for
-    /// longer than one write.
+    /// Lets the channels that found no room write: first the acknowledgements at the head of their queues, then messages, an equal share
+    /// per channel in turn until there is no room. A channel that publishes more than the socket takes therefore delays others by one write
+    /// at most.
     private func drainChannels() {
         guard hasStalledChannel, isFlowing else { return }
         hasStalledChannel = false
@@ -91,7 +91,7 @@ extension AMQPConnection {
         let inTurn = channels.suffix(from: min(nextDrained, channels.count)) + channels.prefix(nextDrained)
         for case let channel? in inTurn {
             if drain(channel, .acknowledgements) { waiting.append(channel) }
-            // What a channel does may end others, and the connection.
+            // A channel's actions may end other channels and the connection.
             guard isFlowing else { return }
         }
         let share = max(WriteBatch.limit / max(1, waiting.count), 16_384)
@@ -99,9 +99,9 @@ extension AMQPConnection {
             var rest: [AMQPChannel] = []
             for channel in waiting where isFlowing && batch.hasRoom {
                 let size = batch.size
-                // One that wrote nothing waits for something else than room.
+                // A channel that wrote nothing waits for something other than room.
                 if drain(channel, .bytes(share)), batch.size > size { rest.append(channel) }
-                // The next write begins behind the last one that had its turn.
+                // The next write begins after the last channel that had its turn.
                 nextDrained = Int(channel.number) + 1
             }
             waiting = rest
@@ -120,7 +120,7 @@ extension AMQPConnection {
         isReading = true
         machine.read(at: .now)
         decoder.append(bytes)
-        // Those of one channel, which are handed to it together.
+        // Consecutive frames of one channel, which are passed to it together.
         var frames: [Frame] = []
         do throws(FrameError) {
             repeat {
@@ -139,15 +139,15 @@ extension AMQPConnection {
         if !isFlushScheduled { flush() }
     }
 
-    /// A frame of the connection's own.
+    /// Processes a frame of the connection itself.
     private func receive(_ frame: Frame) {
         if case .method(_, let method) = frame { drive { $0.receive(method, now: .now, &$1) } }
     }
 
-    /// How many frames a channel is handed at once: entering it costs as much as the work for one.
+    /// The maximum number of frames passed to a channel at once: entering the channel costs as much as processing one frame.
     private static let maximumFrames = 64
 
-    /// Hands frames to their channel.
+    /// Passes frames to their channel.
     private func handOver(_ frames: [Frame]) {
         guard !isOver, let number = frames.first?.channel else { return }
         guard number != 0 else {
@@ -163,7 +163,7 @@ extension AMQPConnection {
         return nil
     }
 
-    /// The peer broke the protocol.
+    /// Closes the connection because the peer violated the protocol.
     func fail(_ error: AMQPError) {
         drive { $0.fail(error, &$1) }
     }
@@ -179,7 +179,7 @@ extension AMQPConnection {
         openDeadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
             self.assumeIsolated { connection in connection.drive { $0.openTimedOut(after: timeout, &$1) } }
         }
-        // The name is resolved here, and its addresses are tried in turn until one answers (RFC 8305).
+        // Resolves the name, and tries its addresses in turn until one answers (RFC 8305).
         ClientBootstrap(group: eventLoop)
             .resolver(addresses.resolver(configuration.makeResolver?(eventLoop), on: eventLoop))
             .connectTimeout(TimeAmount(timeout))
@@ -233,7 +233,7 @@ extension AMQPConnection {
         case .send(let method):
             if let error = send(method, channel: 0) { abort(.unencodable(error)) }
         case .sendHeartbeat:
-            // Behind a write that does not end, it would only pile up.
+            // While a write is stuck, heartbeats would only accumulate.
             guard !batch.isWriting else { break }
             batch.append { encoder.encodeHeartbeat(into: &$0) }
             requestFlush()
@@ -295,7 +295,7 @@ extension AMQPConnection {
         stateBroadcast.finish(.closed)
     }
 
-    /// Closes the transport after what is still to be said, and within a second.
+    /// Closes the transport after the pending writes, within a second.
     private func closeTransport() {
         guard let transport else { return }
         self.transport = nil

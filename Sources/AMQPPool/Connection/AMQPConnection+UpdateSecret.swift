@@ -1,9 +1,9 @@
 internal import ConcurrencyPrimitives
 import NIOCore
 
-/// Calls of ``AMQPConnection/updateSecret(_:reason:timeout:)`` on their way, in order: the answers carry no id.
+/// Pending calls of ``AMQPConnection/updateSecret(_:reason:timeout:)``, in order, because the answers carry no id.
 struct SecretUpdates {
-    /// More would have to wait for an answer that does not come.
+    /// The limit of calls that wait for an answer which may never come.
     static let limit = 16
 
     typealias Continuation = CheckedContinuation<Result<Void, AMQPError>, Never>
@@ -22,7 +22,7 @@ struct SecretUpdates {
         calls.append((id, continuation))
     }
 
-    /// Nobody waits for it any more. Its answer is absorbed.
+    /// The caller no longer waits. The answer will be ignored.
     mutating func abandon(_ id: UInt64) -> Continuation? {
         guard let index = calls.firstIndex(where: { $0.id == id }) else { return nil }
         defer { calls[index].continuation = nil }
@@ -40,16 +40,16 @@ struct SecretUpdates {
 }
 
 extension AMQPConnection {
-    /// Replaces the secret that the connection was opened with, before it expires (`connection.update-secret`): with OAuth 2 the
-    /// token. Whoever logged in with a password has no need of it.
+    /// Replaces the secret that the connection was opened with, before it expires (`connection.update-secret`): with OAuth 2, the token.
+    /// Not needed with a password.
     ///
     /// The secret is in no error or description.
     ///
     /// - Parameters:
-    ///   - secret: the new one.
-    ///   - reason: for the broker's log; at most 255 bytes.
-    ///   - timeout: nil is ``ConnectionConfiguration/operationTimeout``.
-    /// - Throws: what ended the connection: a broker that refuses the secret closes it. ``AMQPError/unencodable(_:)``,
+    ///   - secret: The new secret.
+    ///   - reason: The reason for the broker's log; at most 255 bytes.
+    ///   - timeout: The time limit; `nil` for ``ConnectionConfiguration/operationTimeout``.
+    /// - Throws: The error that ended the connection (a broker that refuses the secret closes it), ``AMQPError/unencodable(_:)``,
     ///   ``AMQPError/overloaded(_:)``, ``AMQPError/timedOut(operation:after:)`` or ``AMQPError/cancelled(operation:)``.
     public func updateSecret(
         _ secret: String,

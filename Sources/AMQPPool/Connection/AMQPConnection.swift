@@ -4,17 +4,17 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// One AMQP connection over one TCP connection, from the handshake to the close.
+/// An AMQP connection over one TCP connection, from the handshake to the close.
 ///
-/// Its executor is its NIO event loop, as that of its channels is: an `await` between them does not suspend. It stays open
-/// until ``close(timeout:)``, the broker or the network ends it; it does not come back. When it ends, every operation and
-/// every message of its channels that is pending gets its outcome, exactly once.
+/// Its executor is its NIO event loop, which its channels share: an `await` between them does not switch threads. It stays open until
+/// ``close(timeout:)``, the broker or the network ends it; it is not reopened. When it ends, every pending operation and message of its
+/// channels gets its outcome, exactly once.
 public actor AMQPConnection {
-    /// Where the connection was opened to.
+    /// The endpoint of the connection.
     public nonisolated let endpoint: Endpoint
-    /// Until when what it logged in with is valid; nil is for ever.
+    /// How long its credentials are valid; `nil` if they do not expire.
     nonisolated let credentialsLease: CredentialsLease?
-    /// The user that logged in. With a client's certificate the broker may know it under another name.
+    /// The user that logged in. With a client certificate the broker may know it under another name.
     public nonisolated let username: String
     nonisolated let configuration: ConnectionConfiguration
     nonisolated let eventLoop: any EventLoop
@@ -36,7 +36,7 @@ public actor AMQPConnection {
     let decoder: FrameDecoder
     let encoder: FrameEncoder
     var ids: ChannelIDs
-    /// By channel number. A channel stays until the broker has let go of its number.
+    /// By channel number. A channel stays until the broker has released its number.
     var channels: [AMQPChannel?] = []
     var opening: CheckedContinuation<Result<Void, AMQPError>, Never>?
     var openDeadline: Scheduled<Void>?
@@ -47,9 +47,9 @@ public actor AMQPConnection {
     var secretUpdates = SecretUpdates()
     var isFlushScheduled = false
     var isReading = false
-    /// A channel found no room, and waits to be called.
+    /// Whether a channel found no room, and waits to be called.
     var hasStalledChannel = false
-    /// Where the next round of those that wait begins, so that none that always has more to write keeps others from their turn.
+    /// The channel number at which the next round begins, so that a channel with constant traffic does not starve others.
     var nextDrained = 0
 
     /// The event loop.
@@ -72,10 +72,10 @@ public actor AMQPConnection {
         credentialsLease = CredentialsLease(credentials)
         eventLoop = configuration.eventLoopGroup.next()
         executor = eventLoop.executor
-        // Whole seconds on the wire; a fraction is not rounded to 0, which would leave the choice to the broker.
+        // Whole seconds on the wire; a fraction must not be rounded to 0, which would leave the choice to the broker.
         let (seconds, fraction) = (endpoint.heartbeat ?? configuration.heartbeat).components
         let heartbeat = min(seconds, 65_535) + (fraction > 0 ? 1 : 0)
-        // RabbitMQ's minimum from 4.1 on: it drops a connection that is tuned below it.
+        // RabbitMQ's minimum since 4.1: it drops connections with a smaller frame size.
         let frameMax = max(8192, configuration.maximumFrameSize)
         let channelMax = endpoint.channelMax ?? configuration.maximumChannels
         machine = ConnectionStateMachine(
@@ -102,15 +102,14 @@ public actor AMQPConnection {
 
     /// Connects, authenticates and opens the virtual host.
     ///
-    /// The name is resolved anew, and the files of TLS are read anew if they have changed. Takes at most ``ConnectionConfiguration/connectTimeout``, and as long again for a
-    /// ``CredentialsProvider``; ends early when the task is cancelled. At most 64 attempts run at once in this process: the
-    /// time of one that waits for its turn begins with that.
+    /// The name is resolved again for each connection, and the files for TLS are read again if they have changed. Takes at most
+    /// ``ConnectionConfiguration/connectTimeout``, and as long again for a ``CredentialsProvider``; ends early when the task is cancelled.
+    /// At most 64 attempts run concurrently in this process: the time limit of a waiting attempt begins with its turn.
     ///
     /// - Throws: ``AMQPError/connectFailed(endpoint:reason:)``, ``AMQPError/tlsFailed(endpoint:_:)``,
-    ///   ``AMQPError/authenticationFailed(endpoint:text:)``,
-    ///   ``AMQPError/virtualHostRefused(endpoint:virtualHost:code:text:)``,
-    ///   ``AMQPError/handshakeFailed(endpoint:stage:reason:)``, ``AMQPError/invalidEndpoint(_:)``,
-    ///   ``AMQPError/invalidArgument(_:)`` for a setting that cannot be, or ``AMQPError/cancelled(operation:)``.
+    ///   ``AMQPError/authenticationFailed(endpoint:text:)``, ``AMQPError/virtualHostRefused(endpoint:virtualHost:code:text:)``,
+    ///   ``AMQPError/handshakeFailed(endpoint:stage:reason:)``, ``AMQPError/invalidEndpoint(_:)``, ``AMQPError/invalidArgument(_:)`` for an
+    ///   invalid setting, or ``AMQPError/cancelled(operation:)``.
     public static func open(
         _ endpoint: Endpoint,
         configuration: ConnectionConfiguration = ConnectionConfiguration(),
@@ -119,7 +118,7 @@ public actor AMQPConnection {
         try await open(endpoint, configuration: configuration, addresses: AddressWalk(), logger: logger)
     }
 
-    /// The same, of several attempts: each begins with another address of the host than the one before.
+    /// The same for repeated attempts: each begins with another address of the host than the one before.
     static func open(
         _ endpoint: Endpoint,
         configuration: ConnectionConfiguration,
@@ -174,14 +173,13 @@ public actor AMQPConnection {
         try result.get()
     }
 
-    /// Closes by handshake: what was submitted before is written first, messages that are unconfirmed when the broker
-    /// acknowledges count as delivered, and everything else that is pending fails.
+    /// Closes the connection by handshake: submitted messages are written first, messages that are unconfirmed when the broker acknowledges
+    /// count as delivered, and everything else that is pending fails.
     ///
-    /// Returns when the connection is over: after `timeout` at the latest, also on a socket that is stuck, or a second later if
-    /// the event loop is. Of several who close it the least patient counts. A cancelled task returns at once, while the handshake
-    /// goes on.
+    /// Returns when the connection is closed: after `timeout` at the latest, even if the socket is stuck, or a second later if the event
+    /// loop is. With several callers the earliest deadline counts. A cancelled task returns immediately while the handshake continues.
     ///
-    /// - Parameter timeout: nil is ``ConnectionConfiguration/closeTimeout``.
+    /// - Parameter timeout: `nil` is ``ConnectionConfiguration/closeTimeout``.
     public nonisolated func close(timeout: Duration? = nil) async {
         let timeout = (timeout ?? configuration.closeTimeout).bounded
         onEventLoop { $0.beginClose(timeout: timeout) }
@@ -201,36 +199,36 @@ public actor AMQPConnection {
         }
     }
 
-    /// Waits until the connection is over, and tells why. Returns nil only when the task was cancelled before.
+    /// Waits until the connection is closed, and returns why. Returns `nil` only when the task was cancelled first.
     public nonisolated func waitUntilClosed() async -> AMQPError? {
         await end.wait()
     }
 
-    /// Why the connection is over, or nil while it is open.
+    /// Why the connection is closed, `nil` while it is open.
     public nonisolated var closedError: AMQPError? { end.current }
 
-    /// The same as ``closedError`` being there, for those who ask often.
+    /// Whether ``closedError`` is set, for frequent reads.
     nonisolated var isOver: Bool { over.load(ordering: .acquiring) }
 
-    /// Whether the connection is over or on its way there: what happens to its channels is a consequence.
+    /// Whether the connection is closed or closing: errors of its channels are then a consequence.
     nonisolated var isEnding: Bool { ending.load(ordering: .acquiring) }
 
-    /// Runs when the connection is over: on the event loop, or at once if it is over already. Must not block.
+    /// Calls `handler` when the connection is closed: on the event loop, or immediately if it is already closed. It must not block.
     package nonisolated func onClosed(_ handler: @escaping @Sendable (AMQPError) -> Void) {
         end.whenSet(handler)
     }
 
-    /// Why the broker accepts no messages at present (`connection.blocked`), or nil.
+    /// Why the broker accepts no messages at present (`connection.blocked`); `nil` if it does.
     public nonisolated var blockedReason: String? { blocked.withLock { $0 } }
 
     nonisolated var isBlocked: Bool { blockedFlag.load(ordering: .acquiring) }
 
-    /// Runs on the event loop each time the broker stops accepting messages, or accepts them again. Must not block.
+    /// Calls `handler` on the event loop each time the broker stops accepting messages, or accepts them again. It must not block.
     nonisolated func onBlockedChanged(_ handler: @escaping @Sendable () -> Void) {
         blockedHandlers.withLock { $0.append(handler) }
     }
 
-    /// Whether nobody else tells when the broker stops accepting messages.
+    /// Whether nobody else reports that the broker stops accepting messages.
     nonisolated var isAlone: Bool { blockedHandlers.withLock { $0.isEmpty } }
 
     func setBlocked(_ reason: String?) {
@@ -245,14 +243,14 @@ public actor AMQPConnection {
 
     /// Opens a channel.
     ///
-    /// - Parameter timeout: nil is ``ConnectionConfiguration/operationTimeout``.
-    /// - Throws: what ended the connection, ``AMQPError/tooManyChannels(limit:)``, ``AMQPError/timedOut(operation:after:)``
-    ///   or ``AMQPError/cancelled(operation:)``; then the channel is closed again as soon as the broker answers.
+    /// - Parameter timeout: `nil` is ``ConnectionConfiguration/operationTimeout``.
+    /// - Throws: The error that ended the connection, ``AMQPError/tooManyChannels(limit:)``, ``AMQPError/timedOut(operation:after:)`` or
+    ///   ``AMQPError/cancelled(operation:)``; if the broker opens the channel later, it is closed again.
     public func openChannel(timeout: Duration? = nil) async throws(AMQPError) -> AMQPChannel {
         try await openChannel(timeout: timeout, outbox: ChannelOutbox.Bounds(configuration))
     }
 
-    /// The same with other bounds for what waits to be written than the connection's.
+    /// The same with other limits of the outbox than the connection's.
     func openChannel(timeout: Duration? = nil, outbox: ChannelOutbox.Bounds) async throws(AMQPError) -> AMQPChannel {
         if let error = end.current { throw .notSent(error) }
         guard machine.isOpen else { throw .notSent(.connectionClosed) }
@@ -265,8 +263,8 @@ public actor AMQPConnection {
         return channel
     }
 
-    /// Runs the body with a channel of its own, which is closed afterwards: for what may fail and thereby close the channel,
-    /// such as a passive declare of what may not exist (404).
+    /// Runs the body with a new channel, which is closed afterwards: for operations that may fail and thereby close the channel, such as a
+    /// passive declaration (404).
     package func withTemporaryChannel<Value: Sendable>(
         _ body: @Sendable (AMQPChannel) async throws(AMQPError) -> Value
     ) async throws(AMQPError) -> Value {
@@ -281,7 +279,7 @@ public actor AMQPConnection {
         }
     }
 
-    /// The broker has let go of a channel's number.
+    /// Frees a channel's number after the broker has released it.
     func released(_ number: UInt16) {
         guard Int(number) < channels.count else { return }
         if channels[Int(number)] != nil { configuration.metrics?.channels(-1) }
@@ -289,7 +287,7 @@ public actor AMQPConnection {
         ids.release(number)
     }
 
-    /// Runs on the event loop, after what is running there now.
+    /// Runs `body` on the event loop, after what is currently running there.
     nonisolated func onEventLoop(_ body: @escaping @Sendable (isolated AMQPConnection) -> Void) {
         eventLoop.execute { self.assumeIsolated { body($0) } }
     }

@@ -1,22 +1,22 @@
 internal import ConcurrencyPrimitives
 import Synchronization
 
-/// Which broker a connection was opened to, and what both sides agreed on.
+/// The broker of a connection, and the negotiated parameters.
 public struct BrokerIdentity: Sendable {
-    /// What the broker says of itself: `product`, `version`, `cluster_name`, `platform`, `capabilities` and more.
+    /// The broker's properties: `product`, `version`, `cluster_name`, `platform`, `capabilities` and more.
     public let serverProperties: FieldTable
-    /// How many channels the connection may have; 0 is no limit.
+    /// The maximum number of channels of the connection; 0 means no limit.
     public let maximumChannels: UInt16
-    /// The largest frame, in bytes; 0 is no limit.
+    /// The largest frame, in bytes; 0 means no limit.
     public let maximumFrameSize: UInt32
-    /// The heartbeat interval; zero is none.
+    /// The heartbeat interval; zero means none.
     public let heartbeat: Duration
-    /// When the connection was open.
+    /// When the connection was opened.
     public let connectedAt: ContinuousClock.Instant
 
-    /// The broker's product, such as `RabbitMQ`.
+    /// The broker's product, for example `RabbitMQ`.
     public var product: String? { serverProperties.text("product") }
-    /// The broker's version, such as `4.0.5`.
+    /// The broker's version, for example `4.0.5`.
     public var version: String? { serverProperties.text("version") }
     /// The name of the broker's cluster.
     public var clusterName: String? { serverProperties.text("cluster_name") }
@@ -29,7 +29,7 @@ extension FieldTable {
 }
 
 extension AMQPConnection {
-    /// Which broker the connection is to, and what was agreed on with it.
+    /// The broker of the connection, and the negotiated parameters.
     public nonisolated var broker: BrokerIdentity {
         identity.current
             ?? BrokerIdentity(
@@ -41,7 +41,7 @@ extension AMQPConnection {
             )
     }
 
-    /// The handshake is done.
+    /// Records the broker's identity after the handshake.
     func identify() {
         guard let agreed = machine.negotiated else { return }
         identity.set(

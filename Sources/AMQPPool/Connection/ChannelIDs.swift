@@ -8,7 +8,7 @@ struct ChannelIDs {
         self.limit = limit
     }
 
-    /// A number that is not in use, or nil when all are.
+    /// An unused number; `nil` when all are in use.
     mutating func allocate() -> UInt16? {
         if let id = freed.popLast() { return id }
         guard highest < limit else { return nil }
@@ -16,7 +16,7 @@ struct ChannelIDs {
         return highest
     }
 
-    /// Gives back a number that ``allocate()`` returned, once.
+    /// Frees a number returned by ``allocate()``. Called once per number.
     mutating func release(_ id: UInt16) {
         freed.append(id)
     }

@@ -1,11 +1,11 @@
 import NIOCore
 
-/// When a closing handshake is given up: at the earliest of the moments that those who close have named.
+/// When a closing handshake is given up: at the earliest deadline of all callers.
 struct CloseDeadline {
     private let instant: NIODeadline
     private let scheduled: Scheduled<Void>
 
-    /// - Parameter current: what was agreed on before, which stays if it is earlier.
+    /// - Parameter current: The deadline so far, which is kept if it is earlier.
     init(
         after timeout: Duration,
         unlessBefore current: CloseDeadline?,

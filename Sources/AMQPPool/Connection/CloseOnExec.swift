@@ -9,10 +9,10 @@ import Musl
 #endif
 
 extension NIOCore.Channel {
-    /// Keeps the socket from processes that this one starts. One that inherits it keeps the connection open after the end of this
-    /// process, and the broker keeps what was delivered on it, until heartbeats fail.
+    /// Keeps the socket from being inherited by child OS processes. An inherited socket would keep the connection open after the end of
+    /// this process, and the broker would keep its deliveries until heartbeats fail.
     ///
-    /// On the channel's event loop.
+    /// Called on the channel's event loop.
     package func closeOnExec() throws {
         try pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { descriptor in
             let flags = fcntl(descriptor, F_GETFD)

@@ -3,16 +3,16 @@ import DequeModule
 import Supervision
 import Synchronization
 
-/// How many of something there are at once: the others wait for their turn, in the order in which they came.
+/// Limits how many operations run concurrently: others wait for their turn, in order of arrival.
 ///
-/// Those that wait are as many as the tasks which ask.
+/// There is one waiter per suspended task.
 final class ConcurrencyLimit: Sendable {
-    /// Attempts to connect, for the whole process. When a broker comes back, a process with many connections would otherwise
-    /// meet it with all of them at once, TLS and password hashing included.
+    /// Limits connection attempts of the whole process. When a broker comes back, it would otherwise get all attempts of a process with
+    /// many connections at once, including TLS and password hashing.
     static let connecting = ConcurrencyLimit(64)
 
     enum Admission {
-        /// To be given back by ``release()``.
+        /// The slot has to be returned by ``release()``.
         case admitted
         case deadline
         case cancelled
@@ -29,9 +29,9 @@ final class ConcurrencyLimit: Sendable {
         state = Mutex(State(free: max(1, limit)))
     }
 
-    /// Waits for a turn.
+    /// Waits for a slot.
     ///
-    /// - Parameter deadline: nil is none.
+    /// - Parameter deadline: The time limit; `nil` for none.
     func acquire(before deadline: ContinuousClock.Instant? = nil) async -> Admission {
         let turn = state.withLock { state -> OneShot<Bool>? in
             guard state.free == 0 else {

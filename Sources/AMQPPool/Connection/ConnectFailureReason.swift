@@ -9,10 +9,9 @@ import Glibc
 import Musl
 #endif
 
-/// Why no TCP connection came about, in the few words a person needs: "connection refused".
+/// A short, readable reason for a failed TCP connection, for example "connection refused".
 ///
-/// NIO reports every address it tried, each with the system call and the error number. Here are the different reasons
-/// among them, each once.
+/// NIO reports every address it tried, each with the system call and the error number. The result lists the distinct reasons.
 func connectFailureReason(_ error: any Error) -> String {
     switch error {
     case let error as NIOConnectionError:
@@ -26,7 +25,7 @@ func connectFailureReason(_ error: any Error) -> String {
     }
 }
 
-/// Without an attempt there was no address: what the resolver says is not more than that.
+/// Without an attempt there was no address: the resolver gives no further reason.
 private func reason(ofAttempts errors: [any Error]) -> String {
     var reasons: [String] = []
     for reason in errors.lazy.map(connectFailureReason) where !reasons.contains(reason) { reasons.append(reason) }
@@ -38,7 +37,7 @@ private func reason(ofSystemError code: CInt) -> String {
     if code == EMFILE {
         return "too many open files: the limit of this process is too low (ulimit -n), or something leaks"
     }
-    // The system's texts are sentences of their own: "Connection refused", "No route to host".
+    // The system's texts are capitalised: "Connection refused", "No route to host".
     let text = String(cString: strerror(code))
     return text.prefix(1).lowercased() + text.dropFirst()
 }

@@ -1,17 +1,17 @@
 extension ConnectionConfiguration {
-    /// The longest name of a connection. Before the connection is tuned, all that a client says of itself goes into one frame of
-    /// 4096 bytes.
+    /// The longest name of a connection. Before the frame size is negotiated, all client properties have to fit into one frame of 4096
+    /// bytes.
     static let maximumNameBytes = 1000
 
-    /// Throws what is wrong with the settings, before any socket is opened.
+    /// Throws if a setting is invalid, before any socket is opened.
     func check() throws(AMQPError) {
-        // With none of these nothing could ever be sent: who publishes would wait for room that never comes.
+        // With a limit of 0 nothing could ever be sent: publishers would wait for room that never comes.
         try Self.check("maximumUnconfirmed", maximumUnconfirmed, atLeast: 1)
         try Self.check("maximumOutboxEntries", maximumOutboxEntries, atLeast: 1)
         try Self.check("maximumOutboxBytes", maximumOutboxBytes, atLeast: 0)
         try Self.check("maximumWaitingOperations", maximumWaitingOperations, atLeast: 0)
         try Self.check("maximumMessageSize", maximumMessageSize, atLeast: 0)
-        // Each message that arrives would be rejected, and lost.
+        // Every arriving message would be rejected and lost.
         try Self.check("maximumIncomingMessageSize", maximumIncomingMessageSize, atLeast: 0)
         guard let name else { return }
         let bytes = name.utf8.count
@@ -28,7 +28,7 @@ extension ConnectionConfiguration {
         throw .invalidArgument("\(setting) must be at least \(minimum), but is \(value)")
     }
 
-    /// Throws if connections to the endpoint have fewer channels than are needed.
+    /// Throws if connections to the endpoint would have fewer channels than needed.
     func check(_ endpoint: Endpoint) throws(AMQPError) {
         let limit = endpoint.channelMax ?? maximumChannels
         guard limit == 0 || limit >= requiredChannels else {

@@ -3,7 +3,7 @@ import NIOPosix
 import NIOSSL
 import NIOTLS
 
-/// Hands what the transport says to the connection. Runs on the connection's event loop, which is its executor.
+/// Passes the events of the transport to the connection. Runs on the connection's event loop, which is its executor.
 final class ConnectionHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
@@ -43,7 +43,7 @@ final class ConnectionHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // The first one is the cause.
+        // The first error is the cause.
         if failure == nil, let tls {
             failure = TLSFailure(
                 error,
@@ -57,7 +57,7 @@ final class ConnectionHandler: ChannelInboundHandler {
         } else if error is IOError {
             reason = connectFailureReason(error)
         } else if case NIOSSLError.uncleanShutdown = error {
-            // The same as the end of a connection without TLS.
+            // Handled like the end of a connection without TLS.
         } else {
             reason = "\(error)"
         }

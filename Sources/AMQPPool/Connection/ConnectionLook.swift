@@ -1,37 +1,37 @@
 internal import ConcurrencyPrimitives
 
-/// A connection as it is now, for those who look at it.
+/// A snapshot of a connection for inspection.
 package struct ConnectionLook: Sendable {
     package var name: String?
-    /// Without credentials.
+    /// The endpoint, without credentials.
     package var endpoint: String
     package var isClosing: Bool
     /// Why the broker accepts no messages at present.
     package var blockedReason: String?
-    /// Those in use, dedicated ones included. Empty when the event loop did not answer.
+    /// The channels in use, including dedicated ones. Empty when the event loop did not answer.
     package var channels: [ChannelLook] = []
     /// Whether the event loop answered.
     package var isAnswering = false
 }
 
-/// A channel as it is now.
+/// A snapshot of a channel for inspection.
 package struct ChannelLook: Sendable {
     package var number: UInt16
     package var isClosing: Bool
     package var isConfirming: Bool
     package var unconfirmed: Int
-    /// Messages and acknowledgements that wait to be written, and the messages' bytes.
+    /// The number of messages and acknowledgements that wait to be written, and the bytes of the messages.
     package var outbox: (entries: Int, bytes: Int)
-    /// Publishers that wait for room in the outbox.
+    /// The number of publishers that wait for room in the outbox.
     package var waitingPublishers: Int
-    /// Operations, such as declaring a queue, that wait for the broker's answer.
+    /// The number of operations, such as declarations, that wait for the broker's answer.
     package var operations: Int
     package var consumers: Int
     package var prefetch: UInt16?
 }
 
 extension AMQPConnection {
-    /// Asks the event loop, and waits no longer than this: what is known without it comes in any case.
+    /// Takes a snapshot on the event loop, waiting at most `timeout`; data that needs no event loop is always included.
     package nonisolated func look(within timeout: Duration) async -> ConnectionLook {
         var look = ConnectionLook(
             name: configuration.name,

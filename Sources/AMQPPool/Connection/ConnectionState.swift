@@ -1,23 +1,23 @@
 internal import ConcurrencyPrimitives
 
-/// How a connection is.
+/// The state of a connection.
 public enum ConnectionState: Sendable, Hashable {
-    /// Open for everything.
+    /// The connection is open.
     case open
     /// The broker accepts no messages at present, for this reason.
     case blocked(reason: String)
-    /// Over; this is its last state. ``AMQPConnection/closedError`` tells why.
+    /// The connection is closed; this is its last state. ``AMQPConnection/closedError`` tells why.
     case closed
 }
 
 extension AMQPConnection {
-    /// The connection's state now, and each change; ends after ``ConnectionState/closed``. At most 16 wait to be taken, then the
-    /// oldest are lost.
+    /// The current state of the connection, and each change; ends after ``ConnectionState/closed``. At most 16 states are buffered, then
+    /// the oldest are dropped.
     public nonisolated var states: AsyncStream<ConnectionState> { stateBroadcast.stream }
 }
 
 extension AMQPChannel {
-    /// The channel's state now, and each change; ends after ``ChannelState/closed``. At most 16 wait to be taken, then the
-    /// oldest are lost.
+    /// The current state of the channel, and each change; ends after ``ChannelState/closed``. At most 16 states are buffered, then the
+    /// oldest are dropped.
     public nonisolated var states: AsyncStream<ChannelState> { stateBroadcast.stream }
 }

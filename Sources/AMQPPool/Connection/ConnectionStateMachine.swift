@@ -1,5 +1,5 @@
-/// What one AMQP connection does on channel 0, decided without a network: handshake, negotiation, heartbeats, blocking,
-/// closing. Time comes in with the inputs.
+/// The state machine of an AMQP connection on channel 0, without I/O: handshake, negotiation, heartbeats, blocking, closing. Time is passed
+/// with the inputs.
 struct ConnectionStateMachine {
     typealias Instant = ContinuousClock.Instant
 
@@ -7,27 +7,27 @@ struct ConnectionStateMachine {
         case sendProtocolHeader
         case send(Method)
         case sendHeartbeat
-        /// Both sides have agreed; the frames that follow obey this.
+        /// The parameters are negotiated, and apply to the frames that follow.
         case negotiated(Negotiated)
         /// The connection is ready for channels.
         case opened
         case blocked(reason: String)
         case unblocked
-        /// The broker has taken the new secret.
+        /// The broker has accepted the new secret.
         case secretUpdated
-        /// Over. Everything pending fails with the error; `isClean` when this side closed it and the broker acknowledged.
-        /// The transport is closed after what was sent before. Once.
+        /// The connection has ended. Everything pending fails with the error; `isClean` when this side closed it and the broker
+        /// acknowledged. The transport is closed after pending writes. Once.
         case ended(AMQPError, isClean: Bool)
     }
 
     struct Negotiated: Equatable {
         var channelMax: UInt16
         var frameMax: UInt32
-        /// Zero: none.
+        /// Zero means none.
         var heartbeat: Duration
     }
 
-    /// What to say in the handshake. Holds the password until it was sent.
+    /// The client's data for the handshake. Contains the password until it has been sent.
     struct Login {
         var endpoint: String
         var virtualHost: String
@@ -35,10 +35,10 @@ struct ConnectionStateMachine {
         var password: String
         var connectionName: String?
         var channelMax: UInt16
-        /// With fewer channels the connection is of no use.
+        /// With fewer channels the connection is useless.
         var requiredChannels: UInt16 = 1
         var frameMax: UInt32
-        /// In seconds; 0 asks for none.
+        /// In seconds; 0 requests none.
         var heartbeat: UInt16
         /// SASL mechanisms by preference.
         var mechanisms = ["PLAIN"]
@@ -62,10 +62,10 @@ struct ConnectionStateMachine {
     private var heartbeats: HeartbeatMonitor?
     private var credentialBytes = 0
     private(set) var blockedReason: String?
-    /// What the broker says of itself, and what was agreed on with it, once it has.
+    /// The broker's properties and the negotiated parameters, once known.
     private(set) var serverProperties = FieldTable()
     private(set) var negotiated: Negotiated?
-    /// The method for which the broker closed the connection, by its id; 0 if it named none, nil if it did not close it.
+    /// The id of the method because of which the broker closed the connection; 0 if it named none, `nil` if the broker did not close it.
     private(set) var closeCause: UInt32?
 
     init(login: Login) {
@@ -77,7 +77,7 @@ struct ConnectionStateMachine {
         if case .open = phase { true } else { false }
     }
 
-    /// Whether frames of channels may be handled: also while closing, for the returns and confirms that still come.
+    /// Whether frames of channels may be processed: also while closing, for returns and confirms that still arrive.
     var carriesChannels: Bool {
         switch phase {
         case .open, .closing: true
@@ -85,20 +85,20 @@ struct ConnectionStateMachine {
         }
     }
 
-    /// When ``tick(now:_:)`` is due, if at all.
+    /// When ``tick(now:_:)`` is due; `nil` if it is not.
     func nextTick(after now: Instant) -> Instant? {
         heartbeats?.nextCheck(after: now)
     }
 
     // MARK: Inputs
 
-    /// There is a TCP connection.
+    /// The TCP connection is established.
     mutating func connected(_ actions: inout [Action]) {
         guard case .idle = phase else { return }
         if login.isEncrypted { phase = .encrypting } else { greet(&actions) }
     }
 
-    /// The TLS handshake is done, and the peer is who it should be.
+    /// The TLS handshake is complete, and the peer is verified.
     mutating func encrypted(_ actions: inout [Action]) {
         guard case .encrypting = phase else { return }
         greet(&actions)
@@ -120,7 +120,7 @@ struct ConnectionStateMachine {
         }
     }
 
-    /// A method on channel 0.
+    /// A method arrived on channel 0.
     mutating func receive(_ method: Method, now: Instant, _ actions: inout [Action]) {
         switch (phase, method) {
         case (.ended, _): break
@@ -147,7 +147,7 @@ struct ConnectionStateMachine {
         }
     }
 
-    /// This side wants to end the connection.
+    /// Begins to close the connection.
     mutating func close(_ actions: inout [Action]) {
         switch phase {
         case .open:
@@ -163,7 +163,7 @@ struct ConnectionStateMachine {
         end(error, &actions)
     }
 
-    /// The peer broke the protocol, here or on a channel: it is told why, and not waited for.
+    /// Closes the connection because the peer violated the protocol, here or on a channel: sends the reason, without waiting for an answer.
     mutating func fail(_ error: AMQPError, _ actions: inout [Action]) {
         guard carriesChannels, case .protocolViolation(let what) = error else { return end(error, &actions) }
         let text = String(decoding: "UNEXPECTED_FRAME - \(what)".utf8.prefix(255), as: UTF8.self)
@@ -173,24 +173,24 @@ struct ConnectionStateMachine {
 
     /// The TCP connection ended, or could not be opened.
     ///
-    /// - Parameter failure: what TLS said about it, if it did.
+    /// - Parameter failure: The TLS failure, if there was one.
     mutating func transportClosed(reason: String, tls failure: TLSFailure? = nil, _ actions: inout [Action]) {
         switch phase {
         case .ended: break
         case .idle: end(.connectFailed(endpoint: login.endpoint, reason: reason), &actions)
         case .encrypting: end(tlsFailed(failure ?? .endedInHandshake(reason: reason)), &actions)
-        // With TLS 1.3 the handshake is over for the client before the broker has looked at its certificate.
+        // With TLS 1.3 the handshake is complete for the client before the broker has verified its certificate.
         case .awaitingStart where login.isEncrypted:
             end(tlsFailed(failure ?? .endedAfterHandshake(reason: reason)), &actions)
         case .awaitingStart, .awaitingTune: end(handshakeFailed(.authenticate, reason + sizeHint), &actions)
         case .awaitingOpen: end(handshakeFailed(.openVirtualHost, reason), &actions)
         case .open: end(.connectionLost(reason: reason), &actions)
-        // The broker may close its side right after its close-ok was lost on the way: nothing proves it had routed all.
+        // The broker may close its side right after its close-ok was lost on the way: nothing proves that it had routed everything.
         case .closing: end(.connectionLost(reason: reason), &actions)
         }
     }
 
-    /// The deadline for opening passed.
+    /// The deadline for opening has passed.
     mutating func openTimedOut(after timeout: Duration, _ actions: inout [Action]) {
         let reason = "not answered within \(timeout)"
         switch phase {
@@ -216,7 +216,7 @@ struct ConnectionStateMachine {
             let reason = "the broker does not offer \(wanted) authentication, but: \(start.mechanisms)"
             return end(handshakeFailed(.authenticate, reason), &actions)
         }
-        // With EXTERNAL the broker takes the user from the client's certificate.
+        // With EXTERNAL the broker takes the user from the client certificate.
         let response =
             mechanism == "EXTERNAL" ? [] : [0] + Array(login.username.utf8) + [0] + Array(login.password.utf8)
         credentialBytes = response.count
@@ -234,7 +234,7 @@ struct ConnectionStateMachine {
         )
     }
 
-    /// A broker says nothing about what does not fit into the first frame.
+    /// A broker gives no reason when the first frame is too large.
     private var sizeHint: String {
         let bytes = credentialBytes + (login.connectionName?.utf8.count ?? 0)
         guard bytes > 3500 else { return "" }
@@ -287,7 +287,7 @@ struct ConnectionStateMachine {
         actions.append(.send(.connectionOpen(virtualHost: login.virtualHost)))
     }
 
-    /// The lesser of two limits, where 0 means no limit.
+    /// The smaller of two limits, where 0 means no limit.
     private static func agree<Limit: FixedWidthInteger>(_ ours: Limit, _ theirs: Limit) -> Limit {
         ours == 0 || theirs == 0 ? max(ours, theirs) : min(ours, theirs)
     }

@@ -1,29 +1,30 @@
 internal import ConcurrencyPrimitives
 import Supervision
 
-/// What to log in with. The password is in no description, mirror or error.
+/// A user name and a secret. The password is in no description, mirror or error.
 public struct Credentials: Sendable {
-    /// The user.
+    /// The user name.
     public var username: String
-    /// How long they are valid, from when the ``CredentialsProvider`` returned them; nil is for ever.
+    /// How long they are valid, counted from when the ``CredentialsProvider`` returned them; `nil` if they do not expire.
     public var validFor: Duration?
     let password: String
 
-    /// A user and its password, or with OAuth 2 any name and the token.
+    /// Creates credentials from a user name and a password, or with OAuth 2 from any name and the token.
     public init(username: String, password: String) {
         self.username = username
         self.password = password
     }
 
-    /// Credentials that expire, as a token of OAuth 2 does.
+    /// Creates credentials that expire, for example an OAuth 2 token.
     ///
-    /// A pool asks its ``CredentialsProvider`` again when four fifths of that time are over, and tells the broker the new secret on the
-    /// open connection (`connection.update-secret`). Where that has not worked when they expire, it closes the connection and connects anew.
+    /// When four fifths of the time have passed, a pool calls its ``CredentialsProvider`` again, and sends the new secret to the broker on
+    /// the open connection (`connection.update-secret`). If that has not succeeded when they expire, it closes the connection and connects
+    /// again.
     ///
     /// - Parameters:
-    ///   - username: with OAuth 2 any name.
-    ///   - password: the token.
-    ///   - validFor: for how long from now: what the authorization server calls `expires_in`.
+    ///   - username: With OAuth 2, any name.
+    ///   - password: The token.
+    ///   - validFor: How long they are valid from now: the `expires_in` of the authorization server.
     public init(username: String, password: String, validFor: Duration) {
         self.username = username
         self.password = password
@@ -32,29 +33,29 @@ public struct Credentials: Sendable {
 }
 
 extension Credentials: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
-    /// The user.
+    /// The user name.
     public var description: String { username }
 
-    /// The user.
+    /// The user name.
     public var debugDescription: String { username }
 
-    /// The user.
+    /// The user name.
     public var customMirror: Mirror { Mirror(self, children: ["username": username]) }
 }
 
-/// Where credentials come from that are not in the URI, or change: asked at each attempt to connect, and so after each loss of
-/// a connection; by a pool also before they expire.
+/// Provides credentials that are not in the URI, or that change: called at each attempt to connect, and so after each loss of a connection;
+/// by a pool also before they expire.
 ///
 ///     configuration.credentials = CredentialsProvider { endpoint in
 ///         Credentials(username: "shop", password: try await vault.token(for: endpoint.host))
 ///     }
 ///
-/// It has ``ConnectionConfiguration/connectTimeout``, is cancelled after that, and not waited for. When it throws, the attempt
-/// has failed; of its error only the type is shown.
+/// Its time limit is ``ConnectionConfiguration/connectTimeout``; after that it is cancelled and not waited for. When it throws, the attempt
+/// fails; only the type of its error is shown.
 public struct CredentialsProvider: Sendable {
     private let provide: @Sendable (Endpoint) async throws -> Credentials
 
-    /// A provider that runs this closure.
+    /// Creates a provider that runs this closure.
     public init(_ provide: @escaping @Sendable (Endpoint) async throws -> Credentials) {
         self.provide = provide
     }

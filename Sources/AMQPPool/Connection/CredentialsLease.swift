@@ -1,20 +1,20 @@
 internal import ConcurrencyPrimitives
 
-/// From when and how long credentials are valid.
+/// When credentials became valid, and how long they are.
 struct CredentialsLease: Sendable {
     private let begun = ContinuousClock.now
     private let lifetime: Duration
 
-    /// From now; nil for those that do not expire.
+    /// A lease that begins now; `nil` for credentials that do not expire.
     init?(_ credentials: Credentials) {
         guard let lifetime = credentials.validFor else { return nil }
         self.lifetime = lifetime.bounded
     }
 
     var expiry: ContinuousClock.Instant { begun + lifetime }
-    /// When to ask for the next ones.
+    /// When to renew the credentials.
     var renewal: ContinuousClock.Instant { begun + max(lifetime / 5 * 4, Self.minimumPause) }
 
-    /// The least time between two questions.
+    /// The minimum time between two renewals.
     static let minimumPause = Duration.seconds(1)
 }

@@ -1,5 +1,5 @@
-/// Heartbeats in both directions (AMQP 0-9-1, section 4.2.7): one is due when nothing was written for half the interval,
-/// and the peer counts as dead when nothing arrived for two intervals.
+/// Heartbeats in both directions (AMQP 0-9-1, section 4.2.7): one is due when nothing was written for half the interval, and the peer is
+/// considered dead when nothing arrived for two intervals.
 struct HeartbeatMonitor {
     typealias Instant = ContinuousClock.Instant
 
@@ -19,10 +19,10 @@ struct HeartbeatMonitor {
         lastWritten = now
     }
 
-    /// Anything arrived.
+    /// Records that something arrived.
     mutating func read(at now: Instant) { lastRead = now }
 
-    /// Anything was written.
+    /// Records that something was written.
     mutating func wrote(at now: Instant) { lastWritten = now }
 
     func check(at now: Instant) -> Verdict {
@@ -31,11 +31,11 @@ struct HeartbeatMonitor {
         return .fine
     }
 
-    /// When to check next.
+    /// The time of the next check.
     func nextCheck(after now: Instant) -> Instant {
         let sendDue = lastWritten + interval / 2
         let silenceDue = lastRead + interval * 2
-        // A heartbeat that is due but cannot be written (the peer does not read) is looked at again later, not at once.
+        // A heartbeat that is due but cannot be written (the peer does not read) is checked again later, to avoid a busy loop.
         return min(sendDue > now ? sendDue : now + interval / 2, silenceDue)
     }
 }

@@ -1,9 +1,9 @@
 import NIOCore
 
 extension Publish {
-    /// Why a channel of a connection with these settings would refuse the message before a byte of it is sent; `nil`: it would not.
+    /// Why a channel of a connection with these settings would refuse the message before sending anything; `nil` if it would not.
     ///
-    /// For what takes the place of a channel where there is no broker. The frames are as large as the settings ask for.
+    /// For stand-ins of a channel without a broker. The maximum frame size is that of the settings.
     package func refusal(by configuration: ConnectionConfiguration) -> AMQPError? {
         guard body.readableBytes <= configuration.maximumMessageSize else {
             return .messageTooLarge(bytes: body.readableBytes, limit: configuration.maximumMessageSize)
@@ -11,7 +11,7 @@ extension Publish {
         let encoder = FrameEncoder(maximumFrameSize: configuration.maximumFrameSize)
         var scratch = ByteBuffer()
         do throws(EncodingError) {
-            // Nothing of a body can be refused but its size.
+            // Only the size of a body can be refused.
             try encoder.encode(
                 .basicPublish(exchange: exchange, routingKey: routingKey, mandatory: mandatory),
                 channel: 1,

@@ -3,7 +3,7 @@ import Supervision
 import Synchronization
 
 extension AMQPPool {
-    /// The messages of a queue, one after another: for those who want no handler and no child of a supervisor.
+    /// Consumes a queue as a sequence of messages, without a handler or a supervised child.
     ///
     ///     try await pool.withDeliveries(of: "orders", prefetch: 20) { deliveries in
     ///         for await order in deliveries {
@@ -12,20 +12,20 @@ extension AMQPPool {
     ///         }
     ///     }
     ///
-    /// Each is to be acknowledged or rejected: `prefetch` that are not, and no more come. The sequence survives what a
-    /// ``Consumer`` survives, without a word: a delivery may come twice, and an acknowledgement may come to nothing. It ends
-    /// when the task is cancelled. When the body ends, the broker takes back what was not settled.
+    /// Each delivery has to be acknowledged or rejected: while `prefetch` deliveries are unsettled, no more arrive. The sequence survives
+    /// the same failures as a ``Consumer``, silently: a delivery may be repeated, and an acknowledgement may be lost. It ends when the task
+    /// is cancelled. When the body ends, unsettled deliveries return to the broker.
     ///
     /// - Parameters:
-    ///   - queue: the queue to consume.
-    ///   - prefetch: how many deliveries may be unsettled, at least 1; also the bound of those that wait here.
-    ///   - exclusive: whether nobody else may consume the queue. If it is taken, this waits, and takes over.
-    ///   - arguments: the broker's extensions, as a priority.
-    ///   - missingQueue: what to do while the queue is not there.
-    ///   - onOpen: declares what is needed, before each time consuming begins.
-    ///   - body: takes the deliveries. Several tasks may share them.
-    /// - Throws: what the body throws, or what ended the sequence: what `onOpen` throws, or the broker's refusal of what it
-    ///   declares (403, 406).
+    ///   - queue: The queue to consume.
+    ///   - prefetch: The maximum number of unsettled deliveries, at least 1; it also bounds the deliveries buffered here.
+    ///   - exclusive: Whether nobody else may consume the queue. If another consumer has it, this one waits and takes over.
+    ///   - arguments: Extensions of the broker, for example a priority.
+    ///   - missingQueue: What to do while the queue does not exist.
+    ///   - onOpen: Declares what is needed, each time before consuming begins.
+    ///   - body: Processes the deliveries. Several tasks may share them.
+    /// - Throws: What the body throws, or the error that ended the sequence: what `onOpen` throws, or the broker's refusal of its
+    ///   declarations (403, 406).
     public func withDeliveries<Result: Sendable>(
         of queue: String,
         prefetch: UInt16 = 10,
@@ -89,17 +89,17 @@ extension AMQPPool {
     public struct Deliveries: AsyncSequence, Sendable {
         let queue: DeliveryQueue
 
-        /// The deliveries that nobody else has taken.
+        /// An iterator over the deliveries that nobody else has taken.
         public func makeAsyncIterator() -> Iterator { Iterator(queue: queue) }
 
-        /// Takes one delivery after another.
+        /// Iterates over deliveries.
         public struct Iterator: AsyncIteratorProtocol {
             let queue: DeliveryQueue
 
-            /// Waits for the next delivery; nil when there will be none, or the task is cancelled.
+            /// Waits for the next delivery; `nil` when the sequence has ended, or the task is cancelled.
             public mutating func next() async -> UnsettledDelivery? { await queue.next() }
 
-            /// Waits for the next delivery; nil when there will be none, or the task is cancelled.
+            /// Waits for the next delivery; `nil` when the sequence has ended, or the task is cancelled.
             public mutating func next(isolation actor: isolated (any Actor)?) async -> UnsettledDelivery? {
                 await queue.next()
             }
@@ -107,7 +107,7 @@ extension AMQPPool {
     }
 }
 
-/// A delivery that somebody takes, and settles himself.
+/// A delivery that its receiver settles.
 private final class HandedOver: DeliveredMessage {
     let delivery: Delivery
 
@@ -115,21 +115,21 @@ private final class HandedOver: DeliveredMessage {
         self.delivery = delivery
     }
 
-    /// What was delivered: all that its runner has.
+    /// The message of a run, which has only one.
     static func of(_ item: DeliveryCore.Item) -> HandedOver? {
-        // A cast of an existential, which would do the same, costs several hundred instructions.
+        // A cast of an existential would do the same, but costs several hundred instructions.
         type(of: item.message) == HandedOver.self ? unsafeDowncast(item.message, to: HandedOver.self) : nil
     }
 }
 
 extension DeliveryRunner {
-    /// A runner whose deliveries somebody takes, and settles himself.
+    /// A runner that passes its deliveries to the queue, whose readers settle them.
     fileprivate static func handingOver(to queue: DeliveryQueue) -> DeliveryRunner {
         var settings = Core.Settings()
         settings.concurrency = .max
         settings.zombies = .unknown
         var behavior = Behavior(handle: { _ in [] })
-        // Set below, since what is handed over knows the runner.
+        // Set below, because the closure refers to the runner.
         let reference = Mutex<Unowned?>(nil)
         behavior.handOver = { run in
             guard let runner = reference.withLock({ $0?.runner }), let message = HandedOver.of(run.first) else {

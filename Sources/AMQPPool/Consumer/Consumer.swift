@@ -3,7 +3,7 @@ import Logging
 public import Supervision
 import Synchronization
 
-/// The fault-tolerant consumer: keeps a queue consumed, whatever becomes of connection, channel, queue, or itself.
+/// A fault-tolerant consumer: keeps consuming a queue across failures of the connection, the channel, the queue, and the consumer itself.
 ///
 ///     let pool = AMQPPool(endpoints: ["amqp://guest:guest@127.0.0.1:5672"])
 ///     let shop = Supervisor("shop") {
@@ -15,28 +15,27 @@ import Synchronization
 ///         }
 ///     }
 ///
-/// A message is acknowledged when the handler returns; when it throws, ``ConsumerConfiguration/onFailure`` decides. At least
-/// once: whatever was not acknowledged is delivered again.
+/// A message is acknowledged when the handler returns; when it throws, ``ConsumerConfiguration/onFailure`` decides. Delivery is at least
+/// once: messages that were not acknowledged are delivered again.
 ///
 /// | what happens | what it does |
 /// |---|---|
-/// | no connection | waits; that is no failure |
-/// | the connection or the channel is lost | cancels the handlers that run, and goes on with another channel |
+/// | there is no connection | waits; this does not count as a failure |
+/// | the connection or the channel is lost | cancels the running handlers, and continues on another channel |
 /// | the broker cancels the consumer (queue deleted, failover) | runs `onOpen` and consumes again, on the same channel |
-/// | the queue is missing (404) | tries again, after a backoff; ``ConsumerConfiguration/missingQueue`` can set an end to that |
-/// | the broker does not answer about the queue | tries again on another channel: from RabbitMQ 4.0 on that is what a queue whose node is down does |
-/// | the queue is taken exclusively | tries again, after a backoff |
-/// | the broker refuses what `onOpen` declares (403, 406), the first time | throws: a mistake in the configuration |
-/// | it crashes or is killed, and restarts | gets the same channel back; what it had not acknowledged is requeued |
-/// | a handler takes too long | cancels it, lets the next begin, and decides as if it had thrown |
-/// | more handlers ignore their cancellation than may run | begins no more until some have ended |
-/// | it is stopped | cancels the consumer, gives back what was not begun, waits for the handlers, acknowledges, closes the channel |
+/// | the queue is missing (404) | retries after a backoff; ``ConsumerConfiguration/missingQueue`` can limit that |
+/// | the broker does not answer about the queue | retries on another channel: since RabbitMQ 4.0 this means that the queue's node is down |
+/// | another consumer has the queue exclusively | retries after a backoff |
+/// | the broker refuses the first declaration of `onOpen` (403, 406) | throws: this is a configuration error |
+/// | it crashes or is killed, and restarts | gets the same channel back; its unacknowledged deliveries are requeued |
+/// | a handler exceeds its time limit | cancels it, starts the next one, and decides as if it had thrown |
+/// | more handlers than the concurrency ignore their cancellation | starts no more until some have ended |
+/// | it is stopped | cancels the consumer, requeues deliveries that were not started, waits for the handlers, acknowledges, closes the channel |
 ///
-/// A handler must not wait for the consumer, or a supervisor above it, to stop: they wait for the handler. Stop from a task of its
-/// own.
+/// A handler must not wait for the consumer, or a supervisor above it, to stop: they wait for the handler. Stop them from a separate task.
 ///
-/// Its channel is its own, on a connection of the pool. The broker stops reading from a connection that publishes while it has
-/// a memory alarm, and with it the acknowledgements: consumers that must go on then need a pool of their own.
+/// The consumer has its own channel, on a connection of the pool. During a memory alarm the broker stops reading from connections that
+/// publish, including their acknowledgements: consumers that must continue then need their own pool.
 public actor Consumer: Worker {
     private let log: BrokerLog
     private let queue: String
@@ -47,7 +46,7 @@ public actor Consumer: Worker {
     private let loop: ConsumerLoop
     private let runner: DeliveryRunner
 
-    /// A delivery, and what is known of the attempts before.
+    /// A delivery, and the known number of earlier attempts.
     fileprivate final class Arrival: DeliveredMessage {
         let delivery: Delivery
         let type: QueueArguments.QueueType?
@@ -60,16 +59,16 @@ public actor Consumer: Worker {
         }
     }
 
-    /// One incarnation, for the start closure of a `Child`. ``Supervision/Child/consumer(_:of:on:configuration:restart:onOpen:handler:)``
-    /// also sets a `shutdown` that leaves time to drain.
+    /// Creates one incarnation, in the start closure of a `Child`.
+    /// ``Supervision/Child/consumer(_:of:on:configuration:restart:onOpen:handler:)`` also sets a `shutdown` that leaves time to drain.
     ///
     /// - Parameters:
-    ///   - context: the child's. Its path is the name under which the channel is kept for the next incarnation.
-    ///   - queue: the queue to consume.
-    ///   - pool: whose connections to use. It may be started later, and restart.
-    ///   - configuration: the settings.
-    ///   - onOpen: declares what is needed, before each time consuming begins.
-    ///   - handler: called for each delivery, several at once. It is cancelled when its message is not ours any more.
+    ///   - context: The child's context. Its path is the name under which the channel is kept for the next incarnation.
+    ///   - queue: The queue to consume.
+    ///   - pool: The pool whose connections to use. It may be started later, and restarted.
+    ///   - configuration: The settings.
+    ///   - onOpen: Declares what is needed, each time before consuming begins.
+    ///   - handler: Called for each delivery, several concurrently. It is cancelled when its message no longer belongs to this consumer.
     public init(
         _ context: ChildContext,
         of queue: String,
@@ -157,7 +156,7 @@ public actor Consumer: Worker {
 
     /// Consumes until it is asked to stop, and then drains.
     ///
-    /// - Throws: ``AMQPError/invalidArgument(_:)`` for a setting that cannot be meant, and what ends consuming: see ``Consumer``.
+    /// - Throws: ``AMQPError/invalidArgument(_:)`` for an invalid setting, and the errors that end consuming: see ``Consumer``.
     public func run() async throws {
         try configuration.check()
         log.handle(.started)
@@ -191,27 +190,27 @@ public actor Consumer: Worker {
     }
 }
 
-/// How a consumer is.
+/// The state of a consumer.
 public enum ConsumerState: Sendable, Hashable {
-    /// It runs, and its queue is not consumed: the broker is gone, or the queue is missing or taken.
+    /// It is running, but not consuming: there is no connection, or the queue is missing or exclusively consumed by another.
     case waiting
-    /// It gets messages of its queue.
+    /// It is consuming its queue.
     case consuming
-    /// It takes nothing more, and waits for the handlers that run.
+    /// It accepts no more deliveries, and waits for the running handlers.
     case stopping
 }
 
 extension Consumer: HealthReporting {
-    /// How it is now, asked without waiting for it.
+    /// The current state, read without an actor hop.
     public nonisolated var state: ConsumerState {
         if log.isStopping { return .stopping }
         return loop.look.isConsuming ? .consuming : .waiting
     }
 
-    /// Whether it gets messages of its queue.
+    /// Whether it is consuming.
     public nonisolated var isReady: Bool { state == .consuming }
 
-    /// Whether it works, and if not, why. Through its reference: `Health(of: pool, try shop.child("orders", as: Consumer.self))`.
+    /// Whether it works, and why not. Use it through a reference: `Health(of: pool, try shop.child("orders", as: Consumer.self))`.
     public nonisolated var health: Health.Part {
         switch state {
         case .consuming: .ready(context.path)
@@ -225,13 +224,13 @@ extension Consumer: HealthReporting {
     }
 }
 
-/// A handler was cancelled since it took longer than ``ConsumerConfiguration/handlerTimeLimit``.
+/// The error of a handler that was cancelled because it exceeded ``ConsumerConfiguration/handlerTimeLimit``.
 struct HandlerTimeLimitExceeded: Error, CustomStringConvertible {
     var description: String { "the handler took longer than it may" }
 }
 
 extension Consumer {
-    /// Decides what becomes of what was not handled, and says so.
+    /// Decides about failed messages, and logs the decisions.
     fileprivate final class Failures: Sendable {
         private enum LogKind: Int, CaseIterable { case givenUp, notHandled, notPublished }
 
@@ -253,11 +252,11 @@ extension Consumer {
         }
 
         func succeeded() {
-            // Written only when it changes: it is shared by all handlers.
+            // Written only when it changes, because all handlers share it.
             if inRow.load(ordering: .relaxed) != 0 { inRow.store(0, ordering: .relaxed) }
         }
 
-        /// Whether it was delivered too often to be tried again.
+        /// Decides about a message that has been delivered too often to be tried again.
         func decide(arrived arrival: Arrival) -> Disposition? {
             guard let disposition = configuration.onFailure.decide(arrived: arrival.attempts) else { return nil }
             let reason = "delivered \(arrival.attempts.number - 1) times without an end"
@@ -295,7 +294,7 @@ extension Consumer {
             return final
         }
 
-        /// Which message it is, which attempt of how many, and what becomes of it.
+        /// The message's id, its attempt, and the decision, as log metadata.
         private func metadata(
             _ arrival: Arrival,
             attempt: Int,
@@ -328,7 +327,7 @@ extension Consumer {
             return .forward(forward)
         }
 
-        /// Consuming has begun.
+        /// Records that consuming has begun.
         func consuming(_ type: QueueArguments.QueueType?) {
             guard type != .quorum, type != .stream, !hasWarned.exchange(true, ordering: .relaxed) else { return }
             logger.warning(
@@ -371,34 +370,35 @@ extension Consumer {
 }
 
 extension MessageProperties {
-    /// What a copy of a message has, that is published in its place: not what would have the broker refuse it, or send it to others again.
+    /// The properties for a copy that is published instead of the message, without those that would make the broker refuse it or route it
+    /// elsewhere again.
     package var forwarded: MessageProperties {
         var copy = self
-        // The broker demands our own name there.
+        // The broker requires our own user name there.
         copy.userID = nil
-        // It would run out where the copy is to be kept.
+        // The copy would expire in the queue that is meant to keep it.
         copy.expiration = nil
         for header in Self.copyHeaders { copy.headers[header] = nil }
         return copy
     }
 }
 
-/// A message that the decoder of a typed consumer refused. It is rejected, whatever the policy: trying again changes nothing.
+/// The error of a message that a typed consumer could not decode. It is rejected, whatever the policy, because a retry cannot succeed.
 struct UndecodableMessage: Error {
     let reason: any Error
 }
 
 extension Child {
-    /// A ``Consumer`` as a child, which is given the time to drain when it is stopped.
+    /// A ``Consumer`` as a child, with a shutdown timeout that leaves time to drain.
     ///
     /// - Parameters:
-    ///   - id: unique among the siblings. With the path above it, the name under which its channel is kept.
-    ///   - queue: the queue to consume.
-    ///   - pool: whose connections to use. To be stopped after its consumers, it stands before them.
-    ///   - configuration: the settings.
-    ///   - restart: when it is started again.
-    ///   - onOpen: declares what is needed, before each time consuming begins.
-    ///   - handler: called for each delivery, several at once. It is cancelled when its message is not ours any more.
+    ///   - id: Unique among the siblings. With the supervisor's path, it is the name under which the channel is kept.
+    ///   - queue: The queue to consume.
+    ///   - pool: The pool whose connections to use. List it before its consumers, so that it is stopped after them.
+    ///   - configuration: The settings.
+    ///   - restart: When it is restarted.
+    ///   - onOpen: Declares what is needed, each time before consuming begins.
+    ///   - handler: Called for each delivery, several concurrently. It is cancelled when its message no longer belongs to this consumer.
     public static func consumer(
         _ id: String,
         of queue: String,
@@ -425,18 +425,18 @@ extension Child {
         )
     }
 
-    /// A ``Consumer`` of messages of one type. A message that `decode` throws for is rejected, and so dead-lettered where its
-    /// queue has an exchange for that.
+    /// A ``Consumer`` of messages of one type. A message for which `decode` throws is rejected, and so dead-lettered if its queue has a
+    /// dead letter exchange.
     ///
     /// - Parameters:
-    ///   - id: unique among the siblings.
-    ///   - queue: the queue to consume.
-    ///   - pool: whose connections to use. To be stopped after its consumers, it stands before them.
-    ///   - configuration: the settings.
-    ///   - restart: when it is started again.
-    ///   - onOpen: declares what is needed, before each time consuming begins.
-    ///   - decode: makes a message of a delivery.
-    ///   - handler: called for each message.
+    ///   - id: Unique among the siblings.
+    ///   - queue: The queue to consume.
+    ///   - pool: The pool whose connections to use. List it before its consumers, so that it is stopped after them.
+    ///   - configuration: The settings.
+    ///   - restart: When it is restarted.
+    ///   - onOpen: Declares what is needed, each time before consuming begins.
+    ///   - decode: Decodes the message of a delivery.
+    ///   - handler: Called for each message.
     public static func consumer<Message: Sendable>(
         _ id: String,
         of queue: String,
@@ -460,7 +460,7 @@ extension Child {
 }
 
 extension Disposition {
-    /// For people, in logs.
+    /// The decision as text for logs.
     package var text: String {
         switch self {
         case .acknowledge: "it is acknowledged"
@@ -475,7 +475,7 @@ extension Disposition {
         }
     }
 
-    /// Whether nobody tries it again.
+    /// Whether the message is not tried again.
     fileprivate var isFinal: Bool {
         switch self {
         case .acknowledge, .reject, .forward, .settled: true
@@ -483,7 +483,7 @@ extension Disposition {
         }
     }
 
-    /// What became of a message, in one word of a few, for metrics.
+    /// The decision as one of a fixed set of values, for metrics.
     fileprivate var outcome: String {
         switch self {
         case .acknowledge, .settled: "success"

@@ -3,30 +3,30 @@ import Logging
 package import Supervision
 import Synchronization
 
-/// Keeps a queue consumed: waits for a channel of its own, sets it up, consumes, and begins again whenever that ends.
+/// Keeps consuming a queue: waits for a connection, opens and sets up its own channel, consumes, and starts again whenever that ends.
 package final class ConsumerLoop: Sendable {
     package struct Settings: Sendable {
         package var queue: String
-        /// Under what name the channel is kept; nil keeps none.
+        /// The name under which the channel is kept; `nil` if it is not.
         package var owner: String?
         package var prefetch: UInt16
         package var exclusive = false
         package var arguments = ConsumerArguments()
-        /// What the queue is; nil if that is not known.
+        /// The type of the queue; `nil` if unknown.
         package var queueType: QueueArguments.QueueType?
         package var missingQueue = MissingQueuePolicy.wait
-        /// Asked where a stream begins, when consuming begins for the first time.
+        /// Returns where a stream starts, when consuming begins for the first time.
         package var streamStart: (@Sendable () async throws -> ConsumerArguments.StreamOffset?)?
         package var backoff: Backoff
         package var onOpen: @Sendable (AMQPChannel) async throws -> Void
         package var log: BrokerLog
-        /// Whether an error of `onOpen` is one that somebody else may repair meanwhile.
+        /// Whether an error of `onOpen` may be resolved by someone else in the meantime.
         package var isTransient: @Sendable (any Error) -> Bool = { _ in false }
-        /// Called when consuming is not possible at present. `isMissing`: something that it needs is not there.
+        /// Called when consuming is not possible at present. `isMissing`: something that it needs does not exist.
         package var onInterruption: @Sendable (_ reason: String, _ isMissing: Bool) -> Void = { _, _ in }
-        /// Called each time consuming has begun, with what is known of the queue.
+        /// Called each time consuming has begun, with the type of the queue if known.
         package var onConsuming: @Sendable (QueueArguments.QueueType?) -> Void = { _ in }
-        /// Up to where a stream is dealt with.
+        /// Called with the offset up to which a stream has been settled.
         package var onOffset: @Sendable (Int64) -> Void = { _ in }
 
         package init(
@@ -48,20 +48,20 @@ package final class ConsumerLoop: Sendable {
 
     private struct State {
         var session: ConsumerSession?
-        /// Where it was open last. What is exclusive to a connection is found there only.
+        /// The connection of the last channel. Exclusive queues exist only there.
         var connection: AMQPConnection?
-        /// Where a stream goes on.
+        /// Where to continue in a stream.
         var offset: Int64?
         var prefetch: UInt16
         var isPaused = false
-        /// Whether it was told that it consumes.
+        /// Whether it was reported to be consuming.
         var isUp = false
-        /// What was started last, whether it has ended or not.
+        /// The consumer that was started last, even if it has ended.
         var consuming: ConsumerSession.Consuming?
         var resumed: OneShot<Void>?
         /// Why consuming is not possible at present.
         var problem: String?
-        /// Its owner has ended: what is opened from now on is closed at once.
+        /// The owner has ended: channels opened from now on are closed immediately.
         var isOver = false
     }
 
@@ -84,7 +84,7 @@ package final class ConsumerLoop: Sendable {
         state = Mutex(State(prefetch: settings.prefetch))
     }
 
-    /// Whether it consumes; why not, where something prevents it; the prefetch.
+    /// Whether it is consuming, the reason why not if known, and the prefetch.
     package var look: (isConsuming: Bool, interruption: String?, prefetch: UInt16) {
         state.withLock { state in
             let isOpen = state.session.map { $0.channel.closedError == nil } ?? false
@@ -97,9 +97,9 @@ package final class ConsumerLoop: Sendable {
 
     /// Consumes until the task is cancelled.
     ///
-    /// - Throws: `CancellationError`; what `onOpen` throws by itself; arguments that cannot be sent; the broker's refusal of what
-    ///   it declares (403, 406) when it was never accepted before, which is a mistake that no waiting repairs; and its answer that
-    ///   there is no queue, if the policy says so.
+    /// - Throws: `CancellationError`; an error of `onOpen` itself; arguments that cannot be sent; the broker's refusal of a declaration
+    ///   (403, 406) that was never accepted before, which is a configuration error; and the broker's answer that the queue does not exist,
+    ///   if the policy says so.
     package func run() async throws {
         var failures = 0
         var wasOpen = false
@@ -121,7 +121,7 @@ package final class ConsumerLoop: Sendable {
                 try Task.checkCancellation()
                 if let error = error as? AMQPError {
                     guard !error.isMistake, wasOpen || ![403, 406].contains(error.replyCode) else { throw error }
-                    // From 4.0 on a broker does not answer about a queue whose node is down, and its channel does nothing else.
+                    // A broker from 4.0 on does not answer about a queue whose node is down, and its channel is blocked.
                     if error.isTimeout { await discard(session) }
                     if error.replyCode == 404 || error.isTimeout {
                         missingSince = missingSince ?? .now
@@ -152,10 +152,10 @@ package final class ConsumerLoop: Sendable {
         }
     }
 
-    /// Whether the log has been told that it consumes, and not that it does not any more.
+    /// Whether the last log message said that it is consuming.
     package var isUp: Bool { state.withLock { $0.isUp } }
 
-    /// Returns whether that is new.
+    /// Returns whether this is a change.
     private func setUp(_ isUp: Bool) -> Bool {
         state.withLock { state in
             defer { state.isUp = isUp }
@@ -178,7 +178,7 @@ package final class ConsumerLoop: Sendable {
         on session: ConsumerSession
     ) async throws -> OneShot<ConsumerSession.Interruption> {
         let (prefetch, settledOffset) = state.withLock { ($0.prefetch, $0.offset) }
-        // As long as the channel is the same, what has come is handled.
+        // While the channel is the same, messages that have arrived are still handled.
         let offset = session.nextOffset ?? settledOffset
         try await session.channel.setPrefetch(prefetch)
         let declared = session.channel.declaredTypes.withLock { $0[settings.queue] }
@@ -186,9 +186,9 @@ package final class ConsumerLoop: Sendable {
         var arguments = settings.arguments
         if offset == nil, let start = settings.streamStart { arguments.streamOffset = try await start() }
         if arguments.streamOffset != nil { type = .stream }
-        // What a stream does that is told nothing. Said, the channel knows, too, that it is one.
+        // The broker's default for a stream. Set explicitly, so that the channel knows that it is a stream.
         if type == .stream, arguments.streamOffset == nil { arguments.streamOffset = .next }
-        // Where it was when its channel was lost, and not where it began.
+        // Continues where the lost channel was, instead of at the start.
         if let offset { arguments.streamOffset = .offset(offset) }
         let consuming = try await session.consume(
             settings.queue,
@@ -196,7 +196,7 @@ package final class ConsumerLoop: Sendable {
             exclusive: settings.exclusive,
             arguments: arguments.fieldTable()
         )
-        // Who has changed something meanwhile has not seen this consumer.
+        // A change that was made in the meantime did not reach this consumer.
         let (isPaused, isOutdated) = state.withLock { state in
             state.consuming = consuming
             state.problem = nil
@@ -208,7 +208,7 @@ package final class ConsumerLoop: Sendable {
         return consuming.interruption
     }
 
-    /// The channel as before, the one that an earlier incarnation left, or a new one.
+    /// The same channel as before, the one left by an earlier incarnation, or a new one.
     private func session() async throws -> ConsumerSession {
         if let session = state.withLock({ $0.session }), session.channel.closedError == nil { return session }
         while true {
@@ -231,7 +231,7 @@ package final class ConsumerLoop: Sendable {
         }
     }
 
-    /// The connection as before as long as it is open: an exclusive queue is nowhere else.
+    /// The same connection as before while it is open, because an exclusive queue exists only there.
     private func connection() async throws -> AMQPConnection? {
         let before = state.withLock { $0.connection }
         if let before, before.closedError == nil, !before.isBlocked { return before }
@@ -266,13 +266,13 @@ package final class ConsumerLoop: Sendable {
         state.withLock { if $0.session === session { $0.session = nil } }
         session.end()
         if let owner = settings.owner { pool.keptChannels.forget(session.channel, of: owner) }
-        // It has to wait for nothing: what comes later is absorbed.
+        // Nothing has to wait for the close: later deliveries are ignored.
         session.channel.beginClose()
     }
 
     // MARK: Run time
 
-    /// Consumes no more until ``resume()``: what was not begun is given back.
+    /// Stops consuming until ``resume()``: deliveries that have not been started are returned to the broker.
     package func pause() async {
         await reconfigure { state in
             state.isPaused = true
@@ -289,7 +289,7 @@ package final class ConsumerLoop: Sendable {
         resumed?.set(())
     }
 
-    /// How many deliveries may be unsettled from now on. Consuming begins anew; what is being handled is not disturbed.
+    /// Changes the maximum number of unsettled deliveries. The consumer is started again; running handlers are not affected.
     package func setPrefetch(_ prefetch: UInt16) async {
         await reconfigure { $0.prefetch = max(1, prefetch) }
     }
@@ -299,7 +299,7 @@ package final class ConsumerLoop: Sendable {
             change(&state)
             return (state.session, state.consuming)
         }
-        // A channel that is over has told so.
+        // A closed channel has already reported its end.
         guard let session, let consuming, session.channel.closedError == nil else { return }
         await session.reconfigure(consuming)
     }
@@ -312,27 +312,27 @@ package final class ConsumerLoop: Sendable {
 
     // MARK: Ending
 
-    /// What its deliveries come from at present.
+    /// The current source of its deliveries.
     package var source: DeliveryCore.Source? { state.withLock { $0.session }?.source }
 
-    /// Takes nothing more in. ``run()`` must have ended.
+    /// Accepts no more deliveries. ``run()`` must have ended.
     package func cancel(timeout: Duration) async {
         guard let session = state.withLock({ $0.session }), session.channel.closedError == nil else { return }
         await session.cancel(timeout: timeout)
     }
 
-    /// Over, as intended: the channel is closed, and the broker requeues what is unsettled on it.
+    /// Closes the channel in order; the broker requeues its unsettled deliveries.
     package func close() async {
         guard let channel = end()?.session.channel else { return }
         if let owner = settings.owner { pool.keptChannels.forget(channel, of: owner) }
         await channel.close()
     }
 
-    /// Its process has ended, whichever way. After ``close()`` this does nothing.
+    /// Called when the process has ended, for any reason. Does nothing after ``close()``.
     package func ended(_ reason: ExitReason) {
         let mayBeStream = state.withLock { $0.session }?.mayBeStream ?? false
         guard let (session, begun) = end() else { return }
-        // A stream takes nothing back, and asking it to closes the connection.
+        // A stream cannot requeue, and asking it to closes the connection.
         guard let owner = settings.owner, reason.isAbnormal, !mayBeStream else { return release(session.channel) }
         pool.keptChannels.leave(session.channel, consumer: session.tag, begun: begun, of: owner)
     }
@@ -353,9 +353,10 @@ package final class ConsumerLoop: Sendable {
 }
 
 extension AMQPPool {
-    /// Whether a queue that is being consumed is a stream. Streams count no consumers: a passive declaration shows none.
+    /// Whether a queue that is being consumed is a stream. Streams do not count consumers: a passive declaration shows none.
     ///
-    /// What cannot be found out is taken for one: to a stream, anything but an acknowledgement ends the connection.
+    /// If that cannot be determined, the queue is treated as a stream, because anything but an acknowledgement closes the connection of a
+    /// stream's consumer.
     fileprivate func isStream(_ queue: String) async -> Bool {
         let status = try? await withDedicatedChannel { try await $0.declareQueue(queue, passive: true) }
         return status.map { $0.consumerCount == 0 } ?? true
@@ -363,7 +364,7 @@ extension AMQPPool {
 }
 
 extension AMQPError {
-    /// Wrong whenever it is tried.
+    /// Whether it fails each time it is tried.
     fileprivate var isMistake: Bool {
         switch cause {
         case .invalidArgument, .unencodable: true

@@ -3,14 +3,14 @@ import NIOCore
 import Supervision
 import Synchronization
 
-/// What a consumer makes of a delivery before it is its turn.
+/// What a consumer decides about a delivery on its arrival.
 package struct PreparedDelivery: Sendable {
     package var message: any DeliveredMessage
-    /// Messages of one are handled one after another, or in batches of their own.
+    /// Messages of one partition are handled one after another, or in separate batches.
     package var partition: Int?
-    /// Which attempt this is.
+    /// The number of the attempt.
     package var attempt = 1
-    /// What becomes of it without being handled.
+    /// The decision about a delivery that is not handled.
     package var disposition: Disposition?
 
     package init(_ message: any DeliveredMessage) {
@@ -18,11 +18,11 @@ package struct PreparedDelivery: Sendable {
     }
 }
 
-/// One consumer incarnation on one channel: it brings what is delivered to the runner, and settlements back.
+/// One consumer on one channel: passes deliveries to the runner, and settlements back.
 ///
-/// Once it is over, nothing reaches the channel through it any more: what it has not settled is the next one's.
+/// When it has ended, nothing reaches the channel through it: its unsettled deliveries belong to the next session.
 final class ConsumerSession: DeliverySource {
-    /// Why the broker delivers nothing more.
+    /// Why the broker stopped delivering.
     enum Interruption: Sendable {
         case cancelledByBroker
         case channelEnded(AMQPError)
@@ -30,7 +30,7 @@ final class ConsumerSession: DeliverySource {
         case reconfigured
     }
 
-    /// One consumer at the broker.
+    /// One consumer on the broker.
     struct Consuming: Sendable {
         let tag: String
         let interruption: OneShot<Interruption>
@@ -39,19 +39,19 @@ final class ConsumerSession: DeliverySource {
     private struct State {
         var source: UInt64 = 0
         var tag: String?
-        /// What the queue is said to be; nil when nobody knows.
+        /// The declared type of the queue; `nil` if unknown.
         var declaredType: QueueArguments.QueueType?
         var isProbing = false
         var offsets: StreamOffsets?
         var unsettled = UnsettledTags()
-        /// Nothing reaches the channel any more.
+        /// Nothing is sent to the channel any more.
         var isOver = false
     }
 
     let channel: AMQPChannel
     private let runner: DeliveryRunner
     private let prepare: @Sendable (Delivery, QueueArguments.QueueType?) -> PreparedDelivery
-    /// Finds out whether the queue is a stream.
+    /// Determines whether the queue is a stream.
     private let isStream: @Sendable () async -> Bool
     private let onOffset: @Sendable (Int64) -> Void
     private let state = Mutex(State())
@@ -73,20 +73,20 @@ final class ConsumerSession: DeliverySource {
         channel.onClosed { [runner] _ in runner.close(source) }
     }
 
-    /// The consumer at the broker.
+    /// The consumer's tag on the broker.
     var tag: String? { state.withLock { $0.tag } }
 
     var source: UInt64 { state.withLock { $0.source } }
 
-    /// Behind what of a stream has come here, and is handled here, whatever consumer it came to.
+    /// The offset after the last message of a stream that arrived here and is handled here, whichever consumer received it.
     var nextOffset: Int64? { state.withLock { $0.offsets?.afterLast } }
 
-    /// Whether the broker closes the connection for anything but an acknowledgement.
+    /// Whether the broker might close the connection for anything but an acknowledgement.
     var mayBeStream: Bool { runner.kind(of: source) != .queue }
 
     // MARK: Consuming
 
-    /// Starts a consumer, and returns what tells when it has ended.
+    /// Starts a consumer, and returns the handle that tells when it has ended.
     func consume(
         _ name: String,
         type: QueueArguments.QueueType?,
@@ -94,7 +94,7 @@ final class ConsumerSession: DeliverySource {
         arguments: FieldTable
     ) async throws(AMQPError) -> Consuming {
         let interruption = OneShot<Interruption>()
-        // Known before it is sent, so that it can be cancelled whatever happens meanwhile.
+        // Chosen before the request is sent, so that the consumer can be cancelled whatever happens.
         let tag = "swift-consumer-\(UInt64.random(in: .min ... .max))"
         let source = state.withLock { state in
             state.tag = tag
@@ -133,7 +133,7 @@ final class ConsumerSession: DeliverySource {
         runner.deliver(prepare(delivery, type), from: source, tag: delivery.deliveryTag)
     }
 
-    /// A delivery that cannot be accepted: it is rejected, where there is such a thing.
+    /// Handles a delivery that cannot be accepted: it is rejected if the queue supports that.
     private func refused(_ refused: RefusedDelivery) {
         let (source, type, mustProbe) = state.withLock { state in
             let mustProbe = state.declaredType == nil && !state.isProbing
@@ -156,11 +156,11 @@ final class ConsumerSession: DeliverySource {
         runner.deliver(prepared, from: source, tag: refused.deliveryTag)
     }
 
-    /// Brokers mark what they deliver of a stream, but publishers can write that mark too: it is found out, and nothing but
-    /// acknowledgements is sent before.
+    /// Brokers mark deliveries of a stream, but publishers can forge the mark: the type is determined, and until then only acknowledgements
+    /// are sent.
     private func probe(_ source: UInt64) {
         runner.determined(source, .undetermined)
-        // Nobody waits for it: until it has ended nothing is rejected, and its operation has a timeout.
+        // Not awaited: until it has ended nothing is rejected, and its operation has a timeout.
         Task.detached { [self] in
             let isStream = await isStream()
             state.withLock { state in
@@ -201,20 +201,20 @@ final class ConsumerSession: DeliverySource {
 
     // MARK: Ending
 
-    /// Cancels the consumer that was started last. When that fails, the channel is over, or about to be closed for it.
+    /// Cancels the consumer that was started last. If that fails, the channel is closed or about to be closed.
     func cancel(timeout: Duration) async {
         if let tag { try? await channel.cancel(tag, timeout: timeout) }
     }
 
-    /// Cancels this consumer, and none that was started meanwhile, so that it is started anew with what has changed.
+    /// Cancels this consumer, unless another one was started in the meantime, so that it is started again with the new settings.
     func reconfigure(_ consuming: Consuming) async {
         try? await channel.cancel(consuming.tag, timeout: .seconds(10))
         consuming.interruption.set(.reconfigured)
     }
 
-    /// Nothing goes to the channel any more; what is being handled is cancelled.
+    /// Sends nothing more to the channel, and cancels running handlers.
     ///
-    /// - Returns: The tags of those whose handling had begun.
+    /// - Returns: The tags of the deliveries whose handling had begun.
     @discardableResult
     func end() -> [UInt64] {
         let source = state.withLock { state in

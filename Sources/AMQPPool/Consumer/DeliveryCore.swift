@@ -3,14 +3,14 @@ import DequeModule
 import HeapModule
 package import Supervision
 
-/// What was delivered, as whoever handles it sees it. An object, so that the core and the runner move one pointer around and are not
-/// generic: other modules could not specialize them.
+/// A delivered message, as seen by its handler. An object, so that the core and the runner pass one pointer and need not be generic: other
+/// modules could not specialize them.
 package protocol DeliveredMessage: AnyObject, Sendable {}
 
-/// Decides about every delivery: when it runs, when its time is over, and what the broker is told about it. Messages of consumers and
-/// workers and requests of receivers are deliveries.
+/// Decides about every delivery: when it runs, when its time limit passes, and how it is settled. Messages of consumers and workers and
+/// requests of receivers are deliveries.
 ///
-/// A pure value: it takes what happens and the time, and returns actions, which ``DeliveryRunner`` carries out in their order.
+/// A pure value: inputs and the time in, actions out, which ``DeliveryRunner`` performs in order.
 ///
 /// ```
 ///            ┌── key is busy, batch is not full ──┐         ┌──── pause ◀── retry ───┐
@@ -21,90 +21,90 @@ package protocol DeliveredMessage: AnyObject, Sendable {}
 ///                                                     its channel is lost: gone, the broker delivers it again
 /// ```
 ///
-/// Taking an entry out is the right to settle it, so a delivery is settled at most once whatever races.
+/// Only the removal of an entry settles it, so a delivery is settled at most once, whatever races.
 package struct DeliveryCore: Sendable {
-    /// Names a delivery within its runner.
+    /// Identifies a delivery within its runner.
     package typealias Key = UInt64
-    /// Names one run of a handler.
+    /// Identifies one run of a handler.
     package typealias RunID = UInt64
-    /// Names the channel a delivery came on.
+    /// Identifies the channel of a delivery.
     package typealias Source = UInt64
 
     package struct Settings: Sendable {
-        /// How many handlers run at once.
+        /// How many handlers run concurrently.
         package var concurrency = 10
-        /// How long a handler may run; nil for any time.
+        /// The time limit of a handler; `nil` for none.
         package var timeLimit: Duration?
-        /// How many messages are handled together, at the most.
+        /// The maximum number of messages handled together.
         package var batchSize = 1
         /// How long the first message of a batch waits for others.
         package var batchDelay = Duration.zero
-        /// Whether messages of one key are handled one after another. If not, keys only keep batches apart.
+        /// Whether messages of one key are handled one after another. Otherwise keys only separate batches.
         package var isOrdered = true
-        /// How many messages may begin in a time.
+        /// How many messages may start per interval.
         package var rate: DeliveryRate?
-        /// Stops handling when too many messages fail.
+        /// Pauses handling when too many messages fail.
         package var killSwitch: KillSwitch?
-        /// What follows from handlers that run on although their messages are given up.
+        /// The effect of handlers that keep running after their messages were given up.
         package var zombies = Zombies.limit
-        /// How many deliveries may wait for a place, of those that may be refused. If nil, all wait.
+        /// The limit of waiting deliveries, among those that may be refused; `nil` for no limit.
         package var maximumWaiting: Int?
-        /// The pauses between attempts to publish a message that was handled or given up.
+        /// The delays between attempts to publish a message that was handled or given up.
         package var publishBackoff = Backoff(minimum: .milliseconds(100), maximum: .seconds(30), jitter: 0.5)
 
         package init() {}
     }
 
-    /// What follows from handlers that run on although their messages are given up.
+    /// The effect of handlers that keep running after their messages were given up.
     package enum Zombies: Sendable, Hashable {
-        /// Nobody says when they end, so they are not counted.
+        /// Nobody reports their end, so they are not counted.
         case unknown
-        /// They are counted, and whoever listens does something about it.
+        /// They are counted, and the listener acts on the count.
         case counted
-        /// When there are more of them than places, nothing more begins.
+        /// When there are more of them than slots, nothing more starts.
         case limit
     }
 
-    /// What the queue at the other end of a channel understands.
+    /// Which settlements the queue behind a channel supports.
     package enum SourceKind: Sendable, Hashable {
         case queue
-        /// It knows acknowledgements only.
+        /// It supports acknowledgements only.
         case stream
-        /// It looks like a stream, and somebody is finding out.
+        /// It looks like a stream, and is being checked.
         case undetermined
     }
 
     package struct Item: Sendable {
         package let key: Key
         package let message: any DeliveredMessage
-        /// 1 for the first.
+        /// 1 for the first attempt.
         package let attempt: Int
     }
 
     package enum Action: Sendable {
         case run(RunID, Item, rest: [Item])
-        /// It has a place again, after ``suspended(_:at:_:)``.
+        /// It has a slot again, after ``suspended(_:at:_:)``.
         case resume(RunID)
         case cancel(RunID)
-        /// The time of this message is over: ``decided(_:_:at:_:)`` says what becomes of it. `nil`: it never ran.
+        /// The time limit of this message has passed: ``decided(_:_:at:_:)`` decides about it. `nil`: it never ran.
         case decide(Item, RunID?)
         /// Its channel is lost.
         case lost(Item, RunID?)
         case settle(any DeliverySource, tag: UInt64, Settlement)
-        /// Whoever decided tells the broker.
+        /// The decider settles the delivery itself.
         case carryOut(@Sendable () -> Void)
         indirect case publish(Key, Forward)
-        /// Nobody needs to know any more what becomes of it: if it is not sent, it need not be.
+        /// Nobody needs the outcome any more: if the message has not been sent, it need not be.
         case withdraw(Key)
-        /// Too large a share of the messages failed: nothing begins for this long.
+        /// Too large a share of the messages failed: nothing starts for this long.
         case tripped(for: Duration)
-        /// Handling begins again after that.
+        /// Handling starts again after that.
         case recovered
-        /// How many handlers run on although their messages are given up.
+        /// The number of handlers that are running after their messages were given up.
         case zombies(Int)
     }
 
-    /// How publishing in place of a message has ended.
+    /// The outcome of publishing a message instead of a delivered one.
     package enum Publication: Sendable {
         case confirmed
         case failed
@@ -119,15 +119,15 @@ package struct DeliveryCore: Sendable {
     }
 
     private enum Phase: Sendable {
-        /// For a place, its key, or the rest of its batch.
+        /// Waiting for a slot, for its key, or for the rest of its batch.
         case waiting
         case running(RunID)
-        /// Waits for this to be due; the serial tells it from pauses before.
+        /// Waiting for this to be due; the serial distinguishes it from earlier delays.
         case pausing(Next, serial: UInt64)
         indirect case publishing(Forward, failures: Int)
-        /// Its time is over, and it is not decided yet what becomes of it.
+        /// Its time limit has passed, and the decision is pending.
         case undecided
-        /// Decided, but not to be said before its source is known.
+        /// Decided, but the settlement waits until the kind of its source is known.
         case undetermined(Settlement)
     }
 
@@ -137,12 +137,12 @@ package struct DeliveryCore: Sendable {
         let tag: UInt64
         var partition: Int?
         var attempt: Int
-        /// When its time is over.
+        /// When its time limit passes.
         var due: Duration?
         var wasRun = false
-        /// Others of its key wait until it is settled.
+        /// Others with its key wait until it is settled.
         var holdsKey = false
-        /// It is given back in place of being run, or tried again here.
+        /// It is returned to the broker instead of being run or retried.
         var isLeaving = false
         var phase = Phase.waiting
     }
@@ -150,28 +150,28 @@ package struct DeliveryCore: Sendable {
     private struct Run: Sendable {
         let first: Key
         let rest: [Key]
-        /// The key whose others wait until it has ended.
+        /// The key whose other messages wait until it has ended.
         let partition: Int?
         var stage = Stage.running
     }
 
-    /// How far a run is.
+    /// The stage of a run.
     package enum Stage: Sendable, Hashable {
-        /// For a place.
+        /// Waiting for a slot.
         case waiting
         case running
-        /// It has begun and waits, without a place, for something else than its own work.
+        /// It has started, and waits, without a slot, for something other than its own work.
         case suspended
-        /// It has what it waited for, and waits for a place.
+        /// Its wait is over, and it waits for a slot.
         case resuming
-        /// It was suspended for what is there already.
+        /// It was released before it was suspended.
         case released
         case zombie
 
         var hasPlace: Bool { self == .running || self == .released }
     }
 
-    /// What is to have the next place.
+    /// The candidate for the next slot.
     private enum Turn: Sendable {
         case begin(Run)
         case resume(RunID)
@@ -179,21 +179,21 @@ package struct DeliveryCore: Sendable {
 
     private struct SourceState: Sendable {
         var kind: SourceKind
-        /// `nil`: whoever decides tells the broker.
+        /// `nil`: the decider settles the delivery itself.
         let target: (any DeliverySource)?
     }
 
-    /// Messages of one key.
+    /// The messages of one key.
     private struct Partition: Sendable {
-        /// Those that are ready, running, or will be tried again.
+        /// The number of messages that are ready, running, or waiting for a retry.
         var live = 0
         var zombies = 0
         var waiting = Deque<Key>()
-        /// When the first that waits has waited long enough.
+        /// When the first waiting message has waited long enough.
         var due: Duration?
     }
 
-    /// Something to look at when its time has come, unless it has become something else by then.
+    /// A deadline to check, unless it has become obsolete by then.
     private struct Alarm: Sendable, Comparable {
         enum Subject: Sendable, Equatable {
             case pause(Key)
@@ -212,20 +212,20 @@ package struct DeliveryCore: Sendable {
 
     private enum Stopping: Sendable {
         case no
-        /// Nothing new begins.
+        /// Nothing new starts.
         case holding
-        /// What has not begun is given back; with `finishing` it is handled.
+        /// Deliveries that have not started are returned to the broker or, with `finishing`, handled.
         case draining(finishing: Bool)
     }
 
     private var settings: Settings
-    /// The time of what happened last.
+    /// The time of the last input.
     private var now = Duration.zero
     private var entries: [Key: Entry] = [:]
     private var sources: [Source: SourceState] = [:]
     private var runs: [RunID: Run] = [:]
     private var ready = Deque<Turn>()
-    /// By key. Those without one are under nil, where batches are collected.
+    /// By key. Messages without a key are under `nil`, where batches are collected.
     private var partitions: [Int?: Partition] = [:]
     private var alarms = Heap<Alarm>()
     private var lastKey: Key = 0
@@ -245,24 +245,24 @@ package struct DeliveryCore: Sendable {
         tokens = settings.rate.map { DeliveryRate.Tokens($0) }
     }
 
-    /// How many deliveries are not settled.
+    /// The number of unsettled deliveries.
     package var count: Int { entries.count }
 
-    /// How many handlers run whose messages are not given up.
+    /// The number of running handlers whose messages have not been given up.
     package var running: Int { runningCount }
 
-    /// How many deliveries wait for a place.
+    /// The number of deliveries that wait for a slot.
     package var waiting: Int { waitingCount }
 
-    /// How far a run is; `nil` when it has ended, or nobody waits for its end.
+    /// The stage of a run; `nil` when it has ended or been abandoned.
     package func stage(of run: RunID) -> Stage? { runs[run]?.stage }
 
-    /// Whether this is published, and nobody has said how that ended.
+    /// Whether this is being published, without an outcome so far.
     package func isPublishing(_ key: Key) -> Bool {
         if case .publishing? = entries[key]?.phase { true } else { false }
     }
 
-    /// The deliveries that came first. Walks all.
+    /// The oldest deliveries. Walks all.
     package func oldest(_ limit: Int) -> [(message: any DeliveredMessage, stage: Stage)] {
         entries.keys.sorted().prefix(max(0, limit)).compactMap { key in
             guard let entry = entries[key] else { return nil }
@@ -283,10 +283,10 @@ package struct DeliveryCore: Sendable {
         return look
     }
 
-    /// Whether it still waits to hear about a delivery of this source.
+    /// Whether it has no unsettled delivery of this source.
     package func isIdle(_ source: Source) -> Bool { !entries.values.contains { $0.source == source } }
 
-    /// Whether all that is here waits: nothing is being handled, and nothing is on its way to the broker.
+    /// Whether all deliveries wait: none is being handled or settled.
     package var isResting: Bool {
         !entries.values.contains { entry in
             switch entry.phase {
@@ -300,7 +300,7 @@ package struct DeliveryCore: Sendable {
 
     /// A channel begins to deliver.
     ///
-    /// - Parameter target: who is told what becomes of its deliveries. `nil`: whoever decides tells the broker.
+    /// - Parameter target: Receives the settlements of its deliveries. `nil`: the decider settles them itself.
     package mutating func opened(_ source: Source, _ kind: SourceKind, for target: (any DeliverySource)?) {
         guard !hasEnded else { return }
         sources[source] = SourceState(kind: kind, target: target)
@@ -308,7 +308,7 @@ package struct DeliveryCore: Sendable {
 
     package func kind(of source: Source) -> SourceKind? { sources[source]?.kind }
 
-    /// What a source is has been found out, or is being found out.
+    /// The kind of a source has been determined, or is being determined.
     package mutating func determined(_ source: Source, _ kind: SourceKind, at time: Duration, _ actions: inout [Action])
     {
         guard sources[source] != nil else { return }
@@ -316,7 +316,7 @@ package struct DeliveryCore: Sendable {
         sources[source]?.kind = kind
         guard kind != .undetermined else { return }
         for key in entries.keys.sorted() where entries[key]?.source == source {
-            // Nothing goes back to a stream.
+            // Nothing can be returned to a stream.
             if kind == .stream { change(key) { $0.isLeaving = false } }
             if case .undetermined(let settlement)? = entries[key]?.phase { settle(key, settlement, &actions) }
         }
@@ -326,12 +326,12 @@ package struct DeliveryCore: Sendable {
     /// A message was delivered.
     ///
     /// - Parameters:
-    ///   - partition: the messages of one are handled one after another, or in batches of their own.
-    ///   - attempt: which attempt this is, with those that are known from before.
-    ///   - timeLeft: after how long its time is over, whether it has begun by then or waits. It never begins after that.
-    ///   - mayBeRefused: whether it is one of those that ``Settings/maximumWaiting`` is for.
-    ///   - disposition: what becomes of it without being handled, if that is known already.
-    /// - Returns: `false` when it is refused: too many wait.
+    ///   - partition: Messages of one partition are handled one after another, or in separate batches.
+    ///   - attempt: The number of the attempt, including known earlier ones.
+    ///   - timeLeft: After this time its time limit passes, whether it is running or waiting. It never starts after that.
+    ///   - mayBeRefused: Whether ``Settings/maximumWaiting`` applies to it.
+    ///   - disposition: The decision about it, if it is not to be handled.
+    /// - Returns: `false` when it is refused because too many are waiting.
     package mutating func arrived(
         _ message: any DeliveredMessage,
         from source: Source,
@@ -344,7 +344,7 @@ package struct DeliveryCore: Sendable {
         at time: Duration,
         _ actions: inout [Action]
     ) -> Bool {
-        // What comes behind the loss of its channel is delivered again.
+        // Deliveries that arrive after the loss of their channel are redelivered.
         guard sources[source] != nil else { return true }
         if mayBeRefused, let limit = settings.maximumWaiting, runningCount >= settings.concurrency,
             waitingCount >= limit
@@ -371,7 +371,7 @@ package struct DeliveryCore: Sendable {
 
     /// A handler has ended.
     ///
-    /// - Parameter dispositions: what becomes of its messages, by their place in the run. One that is not there was not handled.
+    /// - Parameter dispositions: The decisions about its messages, by their index in the run. A message without a decision was not handled.
     package mutating func ended(
         _ id: RunID,
         _ dispositions: Dispositions,
@@ -410,7 +410,7 @@ package struct DeliveryCore: Sendable {
         apply(disposition, to: key, &actions)
     }
 
-    /// A handler waits for something else than its own work: others have its place meanwhile.
+    /// A handler waits for something other than its own work: its slot is free in the meantime.
     package mutating func suspended(_ id: RunID, at time: Duration, _ actions: inout [Action]) {
         now = time
         switch runs[id]?.stage {
@@ -425,7 +425,7 @@ package struct DeliveryCore: Sendable {
         }
     }
 
-    /// What a handler waits for is there, or will have been when it waits: it goes on when it has a place.
+    /// The wait of a handler is over, or will be when it begins: it resumes when it has a slot.
     package mutating func released(_ id: RunID, at time: Duration, _ actions: inout [Action]) {
         now = time
         switch runs[id]?.stage {
@@ -439,7 +439,7 @@ package struct DeliveryCore: Sendable {
         }
     }
 
-    /// What becomes of a message whose time is over.
+    /// The decision about a message whose time limit has passed.
     package mutating func decided(
         _ key: Key,
         _ disposition: Disposition,
@@ -448,14 +448,14 @@ package struct DeliveryCore: Sendable {
     ) {
         guard case .undecided? = entries[key]?.phase else { return }
         now = time
-        // Who has it tried again although its time is over gives it time.
+        // A retry after the time limit removes the limit.
         if let due = entries[key]?.due, due <= now { change(key) { $0.due = nil } }
         record(disposition, &actions)
         apply(disposition, to: key, &actions)
         startReady(&actions)
     }
 
-    /// Publishing in place of a message has ended.
+    /// Publishing instead of a message has ended.
     package mutating func published(
         _ key: Key,
         _ publication: Publication,
@@ -475,9 +475,9 @@ package struct DeliveryCore: Sendable {
         startReady(&actions)
     }
 
-    /// A channel is lost: its deliveries come again, and nobody may settle them.
+    /// A channel is lost: its deliveries will be redelivered, and must not be settled.
     ///
-    /// - Returns: The tags of those whose handling had begun.
+    /// - Returns: The tags of the deliveries whose handling had begun.
     @discardableResult
     package mutating func closed(_ source: Source, at time: Duration, _ actions: inout [Action]) -> [UInt64] {
         guard sources.removeValue(forKey: source) != nil else { return [] }
@@ -524,7 +524,7 @@ package struct DeliveryCore: Sendable {
         startReady(&actions)
     }
 
-    /// When ``tick(at:_:)`` is to be called next.
+    /// When ``tick(at:_:)`` has to be called next.
     package var nextWake: Duration? {
         var next = alarms.min?.due
         func consider(_ due: Duration?) {
@@ -538,13 +538,13 @@ package struct DeliveryCore: Sendable {
         return next
     }
 
-    /// The end: nothing is settled any more, and nothing new comes in.
+    /// Ends everything: nothing is settled any more, and nothing new is accepted.
     package mutating func closeAll(at time: Duration, _ actions: inout [Action]) {
         hasEnded = true
         for source in Array(sources.keys) { closed(source, at: time, &actions) }
     }
 
-    /// Begins nothing more. What comes waits until it is given back, or ``release(at:_:)``.
+    /// Starts nothing more. Arriving deliveries wait until they are returned to the broker, or ``release(at:_:)``.
     package mutating func hold() {
         if case .no = stopping { stopping = .holding }
     }
@@ -556,11 +556,12 @@ package struct DeliveryCore: Sendable {
         startReady(&actions)
     }
 
-    /// Gives back what is not being handled, in the order in which it came. No consumer may be there any more: the broker would deliver it
-    /// here again. What waits for another message of its key follows when that is settled, since it may have to go back first.
+    /// Returns deliveries that are not being handled to the broker, in order of arrival. The consumer must have been cancelled, because the
+    /// broker would deliver them here again. A delivery that waits for another message of its key follows when that one is settled, since
+    /// that one may have to be returned first.
     ///
-    /// - Parameter source: whose deliveries, for good; nil is all for the moment. A stream takes nothing back: what is here of it is handled
-    ///   later, or comes again with the next consumer if there is none here any more.
+    /// - Parameter source: Whose deliveries, permanently; `nil` for all, for now. A stream cannot take deliveries back: they are handled
+    ///   later, or are redelivered to the next consumer if there is none here any more.
     package mutating func giveBack(_ source: Source? = nil, _ actions: inout [Action]) {
         for key in entries.keys.sorted() {
             guard let entry = entries[key], source == nil || entry.source == source else { continue }
@@ -576,12 +577,12 @@ package struct DeliveryCore: Sendable {
         }
     }
 
-    /// A message that waits goes back.
+    /// Returns a waiting message to the broker.
     private mutating func leave(_ key: Key, _ actions: inout [Action]) {
         settle(key, entries[key]?.wasRun == true ? .requeue : .giveBack, &actions)
     }
 
-    /// Stops for good. What waits is given back, or with `finishing` handled.
+    /// Stops for good. Waiting deliveries are returned to the broker or, with `finishing`, handled.
     package mutating func drain(finishing: Bool, at time: Duration, _ actions: inout [Action]) {
         now = time
         stopping = .draining(finishing: finishing)
@@ -593,21 +594,21 @@ package struct DeliveryCore: Sendable {
         startReady(&actions)
     }
 
-    /// Begins no handler, or begins them again.
+    /// Pauses or resumes starting handlers.
     package mutating func setPaused(_ paused: Bool, at time: Duration, _ actions: inout [Action]) {
         now = time
         isPaused = paused
         startReady(&actions)
     }
 
-    /// How many handlers run at once from now on. Those that run stay.
+    /// Changes how many handlers run concurrently. Running handlers are not affected.
     package mutating func setConcurrency(_ concurrency: Int, at time: Duration, _ actions: inout [Action]) {
         now = time
         settings.concurrency = max(1, concurrency)
         startReady(&actions)
     }
 
-    /// How many messages may begin in a time from now on.
+    /// Changes how many messages may start per interval.
     package mutating func setRate(_ rate: DeliveryRate?, at time: Duration, _ actions: inout [Action]) {
         now = time
         settings.rate = rate
@@ -615,7 +616,7 @@ package struct DeliveryCore: Sendable {
         startReady(&actions)
     }
 
-    /// Settings and errors of handlers say how long, so it is brought into bounds.
+    /// Delays come from settings and from errors of handlers, so they are clamped.
     private func time(after delay: Duration) -> Duration { now + delay.bounded }
 
     // MARK: Waiting
@@ -632,7 +633,7 @@ package struct DeliveryCore: Sendable {
         !settings.isOrdered || partition == nil || (state.live == 0 && state.zombies == 0)
     }
 
-    /// Whether another message of its key is being dealt with.
+    /// Whether another message of its key is being processed.
     private func isBehindOthers(_ entry: Entry) -> Bool {
         settings.isOrdered && entry.partition != nil && !entry.holdsKey && partitions[entry.partition]?.live ?? 0 > 0
     }
@@ -650,7 +651,7 @@ package struct DeliveryCore: Sendable {
         advance(partition, &actions)
     }
 
-    /// Makes what waits under a key ready, if it is its turn, or gives it back.
+    /// Makes the first waiting message of a key ready, if it is its turn, or returns it to the broker.
     private mutating func advance(_ partition: Int?, _ actions: inout [Action]) {
         while let state = partitions[partition], state.live == 0, let first = firstWaiting(of: state),
             entries[first]?.isLeaving == true
@@ -675,7 +676,7 @@ package struct DeliveryCore: Sendable {
         set(state, of: partition)
     }
 
-    /// The first that waits, unless what becomes of it is decided and cannot be said yet: then the others wait for that.
+    /// The first waiting message, unless its settlement is decided but cannot be sent yet: then the others wait for that.
     private func firstWaiting(of state: Partition) -> Key? {
         guard let first = state.waiting.first, case .waiting? = entries[first]?.phase else { return nil }
         return first
@@ -709,7 +710,7 @@ package struct DeliveryCore: Sendable {
         }
         guard !isPaused, trippedUntil == nil else { return false }
         guard runningCount < settings.concurrency else { return false }
-        // Zombies take no place, but more of them than there are places stop the rest until some have ended.
+        // Zombies occupy no slot, but when there are more of them than slots, nothing starts until some have ended.
         if settings.zombies == .limit, zombieCount > settings.concurrency { return false }
         return tokens?.hasOne(at: now) ?? true
     }
@@ -723,7 +724,7 @@ package struct DeliveryCore: Sendable {
             guard let item = begin(next.first, id) else { return }
             first = item
         } else {
-            // Of a batch that waited for a place, some may have gone with their channel.
+            // Some messages of a waiting batch may have been lost with their channel.
             var items = ([next.first] + next.rest).compactMap { begin($0, id) }
             guard !items.isEmpty else { return }
             first = items.removeFirst()
@@ -795,17 +796,17 @@ package struct DeliveryCore: Sendable {
         switch (settlement, source?.kind) {
         case (.acknowledge, _), (.reject, .queue), (_, nil): say(settlement)
         case (.requeue, .queue), (.giveBack, .queue):
-            // What waits behind it, by its key, must not pass it.
+            // Messages of the same key that wait behind it must not overtake it.
             if settings.isOrdered, entry.partition != nil, let waiting = partitions[entry.partition]?.waiting {
                 for next in waiting.reversed() where next > key && entries[next]?.source == entry.source {
-                    // And so does all before it.
+                    // Everything before it is returned too.
                     if entries[next]?.isLeaving == true { break }
                     change(next) { $0.isLeaving = true }
                 }
             }
             say(settlement)
         case (.reject, .stream): say(.acknowledge)
-        // A stream delivers nothing again: it is tried again here, unless nothing is any more.
+        // A stream does not redeliver: the message is retried here, unless the runner has ended.
         case (.requeue, .stream), (.giveBack, .stream):
             if isStopping || entry.isLeaving { return remove(key, &actions) }
             if case .requeue = settlement { change(key) { $0.attempt += 1 } }
@@ -816,7 +817,7 @@ package struct DeliveryCore: Sendable {
         }
     }
 
-    /// A delivery that waits for a place becomes something else.
+    /// A delivery that waits for a slot changes its state.
     private mutating func leaveLine(_ key: Key) {
         if case .waiting? = entries[key]?.phase { waitingCount -= 1 }
     }
@@ -829,7 +830,7 @@ package struct DeliveryCore: Sendable {
         if entries[key]?.holdsKey != true, partitions[partition]?.waiting.contains(key) == true {
             return advance(partition, &actions)
         }
-        // It holds its key, but an attempt before may not have ended: never do two of one key run at once.
+        // It holds its key, but an earlier attempt may still be running: two of one key never run concurrently.
         if entries[key]?.holdsKey == true, let zombies = partitions[partition]?.zombies, zombies > 0 {
             change(key) { $0.holdsKey = false }
             partitions[partition]?.live -= 1
@@ -864,7 +865,7 @@ package struct DeliveryCore: Sendable {
         if case .deadline(let key) = subject { change(key) { $0.due = due } }
         lastSerial += 1
         alarms.insert(Alarm(due: due, serial: lastSerial, subject: subject))
-        // What ends before its time is not searched for.
+        // Alarms of deliveries that ended early are not searched for; they are removed in bulk.
         if alarms.count > 2 * entries.count + 64 {
             alarms = Heap(alarms.unordered.filter { isCurrent($0) })
         }
@@ -889,7 +890,7 @@ package struct DeliveryCore: Sendable {
         }
     }
 
-    /// The time of a delivery is over, wherever it is.
+    /// The time limit of a delivery has passed, in whatever state it is.
     private mutating func expire(delivery key: Key, _ actions: inout [Action]) {
         guard let entry = entries[key] else { return }
         let item = Item(key: key, message: entry.message, attempt: entry.attempt)
@@ -897,7 +898,7 @@ package struct DeliveryCore: Sendable {
         case .waiting:
             if let index = partitions[entry.partition]?.waiting.firstIndex(of: key) {
                 partitions[entry.partition]?.waiting.remove(at: index)
-                // It holds nothing of its key.
+                // It no longer holds its key.
                 change(key) { $0.partition = nil }
             }
             leaveLine(key)
@@ -910,18 +911,18 @@ package struct DeliveryCore: Sendable {
         case .pausing(.retry, _):
             change(key) { $0.phase = .undecided }
             actions.append(.decide(item, nil))
-        // What becomes of it is decided.
+        // The decision has been made.
         case .pausing(.requeue, _), .pausing(.publish, _), .publishing, .undecided, .undetermined: break
         }
     }
 
-    /// Does not wait for a handler any longer. It holds its key until it ends.
+    /// Stops waiting for a handler. The run holds its key until it ends.
     private mutating func abandon(_ id: RunID, _ actions: inout [Action]) {
         guard let run = runs[id], run.stage != .zombie else { return }
         if run.stage == .resuming { waitingCount -= 1 }
         if run.stage.hasPlace { runningCount -= 1 }
         actions.append(.cancel(id))
-        // One that waits for others ends at once when it is cancelled.
+        // A handler that waits for others ends as soon as it is cancelled.
         guard settings.zombies != .unknown, run.stage.hasPlace else {
             runs[id] = nil
             return
@@ -939,7 +940,7 @@ package struct DeliveryCore: Sendable {
         }
     }
 
-    /// In place: an optional chain through the subscript allocates each time.
+    /// In place: optional chaining through the subscript allocates each time.
     private mutating func change(_ key: Key, _ body: (inout Entry) -> Void) {
         if let index = entries.index(forKey: key) { body(&entries.values[index]) }
     }

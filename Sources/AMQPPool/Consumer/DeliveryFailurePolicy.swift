@@ -1,55 +1,54 @@
 import Supervision
 
-/// What becomes of a message whose handler has thrown or has run out of time.
+/// What happens to a message whose handler threw or exceeded its time limit.
 ///
-/// None of them loops hot: whatever comes again comes after a delay that grows with the attempts (see
-/// ``ConsumerConfiguration/retryBackoff``), during which the message counts against the prefetch.
+/// No policy causes a busy loop: a retry is delayed by a backoff that grows with the attempts (see ``ConsumerConfiguration/retryBackoff``),
+/// during which the message counts against the prefetch.
 ///
-/// Brokers count deliveries, not failures: one that ended with a crash, a lost connection or a stop of the consumer counts for
-/// ``requeueOnce`` and ``deadLetterAfter(_:)`` too. Only quorum queues count; there the count is looked at before the handler runs, so
-/// it holds also for a message that ends the process. Nobody counts the deliveries of a classic queue: a message that ends the process
-/// each time is delivered for ever. Declare a quorum queue with a delivery limit where that can happen.
+/// Brokers count deliveries, not failures: a delivery that ended with a crash, a lost connection or a stop of the consumer also counts for
+/// ``requeueOnce`` and ``deadLetterAfter(_:)``. Only quorum queues count; there the count is checked before the handler runs, so it also
+/// limits a message that crashes the process. Deliveries of a classic queue are not counted: a message that crashes the process each time
+/// is redelivered forever. Declare a quorum queue with a delivery limit where that can happen.
 ///
 /// | | classic queue | quorum queue | stream |
 /// |---|---|---|---|
-/// | ``requeue`` | without an end | until the queue's own limit: 20 deliveries from RabbitMQ 4.0 on unless it is declared with another, and then dead-lettered or dropped | again in place, without an end |
-/// | ``requeueOnce`` | the second attempt is the last | the same, by the broker's count | once more in place |
-/// | ``deadLetterAfter(_:)`` | counted here; a crash begins anew at the second | counted by the broker | counted here; a crash begins anew |
-/// | what is rejected | dead-lettered, or dropped where the queue has no dead letter exchange | the same | logged and passed, since a stream cannot reject |
+/// | ``requeue`` | without a limit | until the queue's own limit (since RabbitMQ 4.0, 20 deliveries by default), then dead-lettered or dropped | retried in place, without a limit |
+/// | ``requeueOnce`` | the second attempt is the last | the same, by the broker's count | retried once in place |
+/// | ``deadLetterAfter(_:)`` | counted here; after a crash, starts again at the second | counted by the broker | counted here; starts again after a crash |
+/// | a rejected message is | dead-lettered, or dropped if the queue has no dead letter exchange | the same | logged and skipped, since a stream cannot reject |
 ///
-/// With ``ConsumerConfiguration/deadLetters`` what would be rejected is published there first, whatever the queue.
+/// With ``ConsumerConfiguration/deadLetters``, a message that would be rejected is published there first, for any type of queue.
 public enum DeliveryFailurePolicy: Sendable, Hashable {
-    /// It is acknowledged: the handler has seen to it, and nobody gets it again.
+    /// It is acknowledged: the handler has dealt with it, and it is not delivered again.
     case ack
-    /// It is rejected: it goes to the queue's dead letter exchange, or is dropped where there is none.
+    /// It is rejected: it goes to the queue's dead letter exchange, or is dropped if there is none.
     case reject
-    /// It is delivered again, without an end. A message that can never be handled comes again and again, with the backoff's
-    /// maximum between two attempts.
+    /// It is redelivered without a limit. A message that can never be handled comes back again and again, at last at the maximum backoff.
     case requeue
-    /// It is delivered once more, and rejected when it fails again.
+    /// It is redelivered once, and rejected when it fails again.
     case requeueOnce
-    /// It is tried this often in all, at least once, and then rejected.
+    /// It is tried this often in total, at least once, and then rejected.
     ///
-    /// A quorum queue counts the attempts itself (`x-delivery-count`), and gets the message back between two of them. With other
-    /// queues it stays here, unacknowledged, and is counted here.
+    /// A quorum queue counts the attempts itself (`x-delivery-count`), and gets the message back between them. For other queues the message
+    /// stays here, unacknowledged, and the attempts are counted here.
     case deadLetterAfter(Int)
 }
 
-/// What is known about the attempts before, when a delivery comes.
+/// What is known about earlier attempts when a delivery arrives.
 struct DeliveryAttempts: Sendable, Hashable {
-    /// Which attempt this is, as far as is known.
+    /// The number of this attempt, as far as known.
     let number: Int
-    /// Whether the broker counts them.
+    /// Whether the broker counts the attempts.
     let isCounted: Bool
-    /// Whether the count was written by somebody else than the broker.
+    /// Whether the count was not written by the broker.
     let isForged: Bool
 
-    /// - Parameter type: what the queue is; nil if that is not known.
+    /// - Parameter type: The type of the queue; `nil` if unknown.
     init(_ delivery: Delivery, from type: QueueArguments.QueueType?) {
         let count = delivery.properties.headers["x-delivery-count"]?.count
         switch type {
         case .quorum:
-            // From 4.3 on, one that came back untried has no count.
+            // Since 4.3, a delivery that was returned untried has no count.
             number = delivery.redelivered ? (count ?? 0) + 1 : 1
             isCounted = true
             isForged = false
@@ -58,7 +57,7 @@ struct DeliveryAttempts: Sendable, Hashable {
             isCounted = false
             isForged = false
         case nil:
-            // Only quorum queues write it, and only when they deliver again.
+            // Only quorum queues write the count, and only on redelivery.
             isForged = count != nil && !delivery.redelivered
             isCounted = count.map { $0 > 0 } ?? false && delivery.redelivered
             number = delivery.redelivered ? (count.map { $0 + 1 } ?? 2) : 1
@@ -67,7 +66,7 @@ struct DeliveryAttempts: Sendable, Hashable {
 }
 
 extension DeliveryFailurePolicy {
-    /// How often a message is tried in all; `nil`: without an end, or as the queue has it.
+    /// The total number of attempts; `nil` for no limit, or the queue's own.
     var attempts: Int? {
         switch self {
         case .ack, .reject: 1
@@ -76,7 +75,7 @@ extension DeliveryFailurePolicy {
         case .deadLetterAfter(let limit): max(1, limit)
         }
     }
-    /// What becomes of a delivery before it is handled: it has been tried too often, by the broker's count.
+    /// Decides about a delivery before it is handled, if the broker has counted too many attempts.
     func decide(arrived attempts: DeliveryAttempts) -> Disposition? {
         guard attempts.isCounted else { return nil }
         switch self {
@@ -87,10 +86,9 @@ extension DeliveryFailurePolicy {
     }
 
     /// - Parameters:
-    ///   - attempt: which one failed, with those in place.
-    ///   - failuresInRow: how many deliveries of this consumer have failed since one did not: stands in for the
-    ///     attempts where nobody counts them.
-    ///   - backoff: the pause after so many failures.
+    ///   - attempt: The number of the failed attempt, including retries in this consumer.
+    ///   - failuresInRow: The number of consecutive failed deliveries of this consumer; replaces the attempts where nobody counts them.
+    ///   - backoff: The delay after that many failures.
     func decide(
         failed attempts: DeliveryAttempts,
         attempt: Int,
@@ -107,7 +105,7 @@ extension DeliveryFailurePolicy {
             return attempt > 1 || redelivered ? .reject : .requeue(after: backoff(1))
         case .deadLetterAfter(let limit):
             if attempt >= limit { return .reject }
-            // An unknown queue gets it back once, and shows thereby whether it counts.
+            // A queue of unknown type gets the message back once, which shows whether it counts.
             let goesBack = attempts.isCounted || (type == nil && attempt == 1 && !attempts.isForged)
             return goesBack ? .requeue(after: backoff(attempt)) : .retry(after: backoff(attempt))
         }
@@ -115,7 +113,7 @@ extension DeliveryFailurePolicy {
 }
 
 extension FieldValue {
-    /// The value as a count, if it is a whole number that can be one.
+    /// The value as a count, if it is a valid whole number.
     package var count: Int? {
         let number: Int? =
             switch self {
@@ -129,7 +127,7 @@ extension FieldValue {
             case .uint64(let value): Int(exactly: value)
             case .bool, .float, .double, .decimal, .string, .bytes, .array, .timestamp, .table, .void: nil
             }
-        // From outside: a number so large that one more overflows is no count.
+        // Untrusted input: a number so large that adding one overflows is not a count.
         return number.flatMap { (0..<Int(Int32.max)).contains($0) ? $0 : nil }
     }
 }

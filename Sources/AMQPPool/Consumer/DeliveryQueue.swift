@@ -1,7 +1,7 @@
 import DequeModule
 import Synchronization
 
-/// What was delivered and nobody has taken yet. As long as the prefetch at the most, since all of it is unacknowledged.
+/// Delivered messages that nobody has taken. Bounded by the prefetch, since all of them are unacknowledged.
 final class DeliveryQueue: Sendable {
     private struct State {
         var entries = Deque<UnsettledDelivery>()
@@ -22,9 +22,9 @@ final class DeliveryQueue: Sendable {
         waiter?.resume(returning: delivery)
     }
 
-    /// Waits for a delivery. Returns nil when there will be none, or the task is cancelled.
+    /// Waits for a delivery. Returns `nil` when the queue has ended, or the task is cancelled.
     func next() async -> UnsettledDelivery? {
-        // Most of the time one is there: to be ready to wait costs as much as taking it.
+        // Fast path: usually there is one, and preparing to wait costs as much as taking it.
         if !Task.isCancelled, let delivery = state.withLock({ $0.entries.popFirst() }) { return delivery }
         let id = state.withLock { state in
             state.lastWaiter += 1
@@ -46,12 +46,12 @@ final class DeliveryQueue: Sendable {
         }
     }
 
-    /// Takes out one that nobody has taken.
+    /// Removes a delivery that nobody has taken.
     func remove(_ run: UInt64) {
         state.withLock { state in state.entries.removeAll { $0.run == run } }
     }
 
-    /// Those who wait, and come later, get nothing more.
+    /// Ends the queue: current and later waiters get nothing more.
     func finish() {
         let waiters = state.withLock { state in
             state.isFinished = true

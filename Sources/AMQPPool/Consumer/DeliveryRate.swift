@@ -1,26 +1,27 @@
 internal import ConcurrencyPrimitives
 
-/// How many messages may begin in a time. The first as many may begin at once.
+/// How many messages may start per interval. As many may start at once.
 public struct DeliveryRate: Sendable, Hashable {
-    /// How many messages.
+    /// The number of messages.
     public var count: Int
-    /// In what time.
+    /// The interval.
     public var interval: Duration
 
-    /// This many messages in this time.
+    /// Creates a rate of this many messages per interval.
     public init(_ count: Int, in interval: Duration) {
         self.count = count
         self.interval = interval
     }
 
-    /// What is wrong with these values, if anything.
+    /// The first problem with these values, `nil` if they are valid.
     package var problem: String? {
         if count < 1 { return "a rate is at least one message, not \(count)" }
         if interval <= .zero { return "a rate's interval is longer than nothing, not \(interval)" }
         return nil
     }
 
-    /// How many messages may begin now: refilled steadily, up to ``count``. A batch may overdraw it, and is paid off before the next.
+    /// The number of messages that may start now: refilled continuously, up to ``count``. A batch may overdraw it, which is made up for
+    /// before the next one.
     struct Tokens: Sendable {
         private let rate: DeliveryRate
         private var count: Double
@@ -39,7 +40,7 @@ public struct DeliveryRate: Sendable, Hashable {
         mutating func hasOne(at now: Duration) -> Bool {
             count = tokens(at: now)
             time = now
-            // A refill that is due may fall short of a whole one by rounding.
+            // A refill may fall short of a whole token by rounding.
             return count >= 1 - 1e-6
         }
 
@@ -48,7 +49,7 @@ public struct DeliveryRate: Sendable, Hashable {
             time = now
         }
 
-        /// When there is one again; nil when there is.
+        /// When there is a token again; `nil` if there is one.
         var nextDue: Duration? {
             guard let time, count < 1 else { return nil }
             return time + rate.interval * ((1 - count) / Double(rate.count))

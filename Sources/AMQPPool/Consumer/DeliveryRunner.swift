@@ -2,11 +2,11 @@ internal import ConcurrencyPrimitives
 package import Supervision
 import Synchronization
 
-/// Where deliveries come from, and who is told what becomes of them.
+/// The origin of deliveries, which receives their settlements.
 package protocol DeliverySource: AnyObject, Sendable {
-    /// Called by any thread, without a lock. What comes after the end of the source, as its owner sees it, is to be left alone.
+    /// Called on any thread, without a lock. Calls after the end of the source must have no effect.
     func settle(_ tag: UInt64, _ settlement: Settlement)
-    /// The same for several that are acknowledged together.
+    /// Acknowledges several deliveries together.
     func acknowledge(_ tags: [UInt64])
 }
 
@@ -16,7 +16,7 @@ extension DeliverySource {
     }
 }
 
-/// One run of a handler: a message, or a batch.
+/// One run of a handler, with one message or a batch.
 package struct DeliveryRun: Sendable {
     package let id: DeliveryCore.RunID
     package let first: DeliveryCore.Item
@@ -25,39 +25,40 @@ package struct DeliveryRun: Sendable {
     package var items: [DeliveryCore.Item] { [first] + rest }
 }
 
-/// Carries out what ``DeliveryCore`` decides: starts and cancels tasks of handlers, tells the broker, publishes, sets the timer. Consumers,
-/// workers and receivers are policies over it.
+/// Performs the actions of ``DeliveryCore``: starts and cancels tasks of handlers, settles deliveries, publishes, sets the timer.
+/// Consumers, workers and receivers are policies on top of it.
 ///
-/// Under its lock it only decides. What was decided is done after it: to make a task or to send something wakes another thread, and
-/// that thread needs the lock next.
+/// It only decides under its lock, and acts after releasing it: creating a task or sending something wakes another thread, which needs the
+/// lock next.
 package final class DeliveryRunner: Sendable {
     package typealias Core = DeliveryCore
 
-    /// The policy: what whoever uses it brings along.
+    /// The policy of the runner's user.
     package struct Behavior: Sendable {
-        /// Handles messages, and says what becomes of each, in their order. Its task is cancelled when they are not ours any more.
+        /// Handles messages, and returns the decision about each, in order. Its task is cancelled when they no longer belong to this
+        /// consumer.
         package var handle: @Sendable (DeliveryRun) async -> Dispositions
-        /// What becomes of a message whose time is over. `run`: the one that was to handle it; `nil` if it never ran.
+        /// Decides about a message whose time limit has passed. `run`: the run that should have handled it; `nil` if it never ran.
         package var onTimeLimit: @Sendable (DeliveryCore.Item, _ run: DeliveryCore.RunID?) -> Disposition = { _, _ in
             .requeue(after: .zero)
         }
-        /// Whether ``onTimeLimit`` asks its user, and so has to be called in a task. If not, it is called by the timer, also while all
-        /// threads for tasks are blocked.
+        /// Whether ``onTimeLimit`` calls user code, and so needs a task. Otherwise the timer calls it, even while all threads of the pool
+        /// are blocked.
         package var asksAtTimeLimit = true
-        /// Where the handler of a run begins.
+        /// How the handler of a run starts.
         package var beginning: @Sendable (DeliveryRun) -> Beginning = { _ in .inTask }
-        /// Takes the run over instead: whoever has it ends it by ``DeliveryRunner/end(_:_:)``.
+        /// Takes over the run: its new owner ends it by ``DeliveryRunner/end(_:_:)``.
         package var handOver: (@Sendable (DeliveryRun) -> Void)?
-        /// A handler that was suspended has its place again.
+        /// Called when a suspended handler has its slot again.
         package var resume: @Sendable (DeliveryCore.RunID) -> Void = { _ in }
-        /// A message is not ours any more: its channel is lost.
+        /// Called when a message is lost with its channel.
         package var onLost: @Sendable (DeliveryCore.Item) -> Void = { _ in }
-        /// A message that a run was to handle is not ours any more. May be called more than once.
+        /// Called when a message of a run no longer belongs to this consumer; possibly more than once.
         package var takeBack: @Sendable (DeliveryCore.Item, _ run: DeliveryCore.RunID) -> Void = { _, _ in }
-        /// Publishes a message in place of one that was delivered, and returns when the broker has it. It is called again, after a
-        /// pause, when it throws.
+        /// Publishes a message instead of a delivered one, and returns when the broker has confirmed it. It is retried after a delay when
+        /// it throws.
         package var publish: @Sendable (Forward) async throws -> Void = { _ in }
-        /// Hears of what happens, in its order. Called under a lock: it must not ask the runner anything.
+        /// Receives events in order. Called under a lock: it must not call the runner.
         package var onEvent: @Sendable (Event) -> Void = { _ in }
 
         package init(handle: @escaping @Sendable (DeliveryRun) async -> Dispositions) {
@@ -66,12 +67,12 @@ package final class DeliveryRunner: Sendable {
     }
 
     package enum Beginning: Sendable {
-        /// In a task, when a thread of the pool has a turn for it.
+        /// In a task on the pool.
         case inTask
-        /// In a task that begins on the thread that is here, until it waits for something for the first time. The closure runs what
-        /// it is given: that part.
+        /// In a task that starts on the current thread, until its first suspension. The closure has to run its argument, which is that
+        /// part.
         case atOnce(@Sendable (() -> Void) -> Void)
-        /// It has been handled, without a task.
+        /// It has been handled without a task.
         case handled(Dispositions)
     }
 
@@ -81,7 +82,7 @@ package final class DeliveryRunner: Sendable {
         case recovered
         case zombies(Int)
         case publishFailed(Forward, any Error)
-        /// Nothing is here any more.
+        /// Nothing is left.
         case idle
     }
 
@@ -91,9 +92,9 @@ package final class DeliveryRunner: Sendable {
         var tasks: [Core.RunID: Task<Void, Never>] = [:]
         var publishing: [Core.Key: Task<Void, Never>] = [:]
         var wake: (due: Duration, timer: SupervisionTimer)?
-        /// The memory of the actions before, used again.
+        /// The memory of the previous actions, for reuse.
         var spareActions: [Core.Action] = []
-        /// How much that was decided is being carried out, or is under way elsewhere.
+        /// The number of decisions that are being performed, or are under way elsewhere.
         var settling = 0
         var isBusy = false
         var idleWaiters: [(isMet: @Sendable (borrowing Core) -> Bool, isIdle: OneShot<Bool>)] = []
@@ -113,14 +114,14 @@ package final class DeliveryRunner: Sendable {
         self.clock = clock
     }
 
-    /// How many deliveries are not settled.
+    /// The number of unsettled deliveries.
     package var count: Int { state.withLock { $0.core.count } }
-    /// How many handlers run whose messages are not given up.
+    /// The number of running handlers whose messages have not been given up.
     package var running: Int { state.withLock { $0.core.running } }
-    /// How many handlers run on although their messages are given up.
+    /// The number of handlers that are running after their messages were given up.
     package var zombieCount: Int { state.withLock { $0.core.zombieCount } }
 
-    /// The deliveries that came first, and how many run and wait.
+    /// The oldest deliveries, and the numbers of running and waiting ones.
     package func look(
         oldest limit: Int
     ) -> (oldest: [(message: any DeliveredMessage, stage: Core.Stage)], running: Int, waiting: Int) {
@@ -134,7 +135,7 @@ package final class DeliveryRunner: Sendable {
 
     // MARK: Sources
 
-    /// Begins to take deliveries of a source. It is held until ``close(_:)``.
+    /// Begins to accept deliveries of a source, which is retained until ``close(_:)``.
     package func open(_ source: any DeliverySource, _ kind: Core.SourceKind) -> Core.Source {
         state.withLock { state in
             state.lastSource += 1
@@ -143,7 +144,7 @@ package final class DeliveryRunner: Sendable {
         }
     }
 
-    /// Begins to take deliveries of a queue through a channel that whoever decides talks to himself.
+    /// Begins to accept deliveries of a channel that the decider settles itself.
     package func open(_ source: Core.Source) {
         state.withLock { $0.core.opened(source, .queue, for: nil) }
     }
@@ -169,7 +170,7 @@ package final class DeliveryRunner: Sendable {
         }
     }
 
-    /// Takes a delivery whose time is over after `timeLeft`. `false`: it may be refused, and too many wait.
+    /// Accepts a delivery whose time limit passes after `timeLeft`. Returns `false` if it may be refused and too many are waiting.
     package func deliver(
         _ message: any DeliveredMessage,
         from source: Core.Source,
@@ -191,9 +192,9 @@ package final class DeliveryRunner: Sendable {
         return isTaken
     }
 
-    /// Nothing is told to the source any more; handlers of its deliveries are cancelled.
+    /// Ends a source: nothing more is settled, and handlers of its deliveries are cancelled.
     ///
-    /// - Returns: The tags of those whose handling had begun.
+    /// - Returns: The tags of the deliveries whose handling had begun.
     @discardableResult
     package func close(_ source: Core.Source) -> [UInt64] {
         var begun: [UInt64] = []
@@ -201,14 +202,14 @@ package final class DeliveryRunner: Sendable {
         return begun
     }
 
-    /// The end: handlers are cancelled, nothing is settled any more, and nothing new is taken.
+    /// Ends everything: handlers are cancelled, nothing is settled any more, and nothing new is accepted.
     package func closeAll() {
         drive { $0.closeAll(at: $1, &$2) }
     }
 
     // MARK: Handling
 
-    /// Whoever took a run over has ended it.
+    /// The owner of a run that was taken over has ended it.
     package func end(_ run: Core.RunID, _ dispositions: Dispositions) {
         drive { $0.ended(run, dispositions, at: $1, &$2) }
     }
@@ -217,12 +218,12 @@ package final class DeliveryRunner: Sendable {
         drive(taskOf: run) { core, now, actions in core.ended(run, dispositions, at: now, &actions) }
     }
 
-    /// A handler waits for something else than its own work: others have its place until ``Behavior/resume`` is called.
+    /// A handler waits for something other than its own work: its slot is free until ``Behavior/resume`` is called.
     package func suspend(_ run: Core.RunID) {
         drive { $0.suspended(run, at: $1, &$2) }
     }
 
-    /// What a handler waits for, or is about to wait for, is there.
+    /// The current or next wait of a handler is over.
     package func release(_ run: Core.RunID) {
         drive { $0.released(run, at: $1, &$2) }
     }
@@ -257,13 +258,13 @@ package final class DeliveryRunner: Sendable {
         drive { $0.setRate(rate, at: $1, &$2) }
     }
 
-    /// Waits until no delivery is left unsettled, of one source or at all, and what was decided has been carried out. `false`: not in
-    /// time, or the task was cancelled.
+    /// Waits until no delivery is unsettled, of one source or of all, and all decisions have been performed. `false`: not in time, or the
+    /// task was cancelled.
     package func idle(_ source: Core.Source? = nil, atMost timeout: Duration) async -> Bool {
         await wait(atMost: timeout) { core in source.map { core.isIdle($0) } ?? (core.count == 0) }
     }
 
-    /// Waits until nothing is being handled, and what was decided has been carried out. `false` as for ``idle(_:atMost:)``.
+    /// Waits until nothing is being handled, and all decisions have been performed. `false` as for ``idle(_:atMost:)``.
     package func resting(atMost timeout: Duration) async -> Bool {
         await wait(atMost: timeout) { $0.isResting }
     }
@@ -280,7 +281,7 @@ package final class DeliveryRunner: Sendable {
         return result
     }
 
-    /// Something is being settled elsewhere: nothing is idle before ``endSettling()``.
+    /// A delivery is being settled elsewhere: the runner is not idle before ``endSettling()``.
     package func beginSettling() {
         state.withLock { $0.settling += 1 }
     }
@@ -326,7 +327,7 @@ package final class DeliveryRunner: Sendable {
         if !actions.isEmpty { perform(&actions) }
     }
 
-    /// What happened, told in its order.
+    /// Emits the event of an action, in order.
     private func emit(_ action: Core.Action) {
         switch action {
         case .run(_, _, let rest): behavior.onEvent(.began(1 + rest.count))
@@ -350,7 +351,7 @@ package final class DeliveryRunner: Sendable {
             state.wake = nil
             return
         }
-        // An earlier one looks what is next.
+        // The earlier wake-up sets the next one.
         if let wake = state.wake, wake.due <= due { return }
         state.wake?.timer.cancel()
         let timer = clock.schedule(after: due - now) { [weak self] in self?.wake(at: due) }
@@ -402,7 +403,7 @@ package final class DeliveryRunner: Sendable {
         if isGivenUp, let begun { takeBack(begun.run, begun.task) }
     }
 
-    /// What a source acknowledges from a place on, up to the first action that is something else.
+    /// The acknowledgements for one source from an index on, up to the first other action.
     private static func acknowledgements(
         by source: any DeliverySource,
         from index: Int,
@@ -416,15 +417,15 @@ package final class DeliveryRunner: Sendable {
         return tags
     }
 
-    /// Returns what is under way now, unless that has ended by itself.
+    /// Starts a run. Returns what is under way, unless it has already ended by itself.
     private func begin(_ run: DeliveryRun) -> (run: DeliveryRun, task: Task<Void, Never>?)? {
         if let handOver = behavior.handOver {
             handOver(run)
             return (run, nil)
         }
-        // Detached: it must not inherit anything from whoever happens to run here.
+        // Detached: it must not inherit task-local values of the current thread's caller.
         let handle = { @Sendable [self] in
-            // Given up before it got its turn.
+            // Given up before it started.
             let dispositions = Task.isCancelled ? [] : await behavior.handle(run)
             ended(run.id, dispositions)
         }
@@ -446,11 +447,11 @@ package final class DeliveryRunner: Sendable {
         if state.withLock({ adopt(run, task, &$0) }) { takeBack(run, task) }
     }
 
-    /// It may have ended, or been given up, before its task is known here. Returns whether it was given up, as far as can be told.
+    /// Stores the task of a run, which may have ended or been given up by now. Returns whether it was given up, as far as known.
     private func adopt(_ run: DeliveryRun, _ task: Task<Void, Never>?, _ state: inout State) -> Bool {
         switch state.core.stage(of: run.id) {
         case .zombie: return true
-        // One that was handed over has no end of its own.
+        // A run that was taken over has no task.
         case nil: return task == nil
         case .waiting, .running, .suspended, .resuming, .released:
             if let task { state.tasks[run.id] = task }
@@ -468,7 +469,7 @@ package final class DeliveryRunner: Sendable {
             let disposition = behavior.onTimeLimit(item, run)
             drive { $0.decided(item.key, disposition, at: $1, &$2) }
         }
-        // Nobody waits for it: it decides once, and what it decides of a delivery that is over has no effect.
+        // Not awaited: it decides once, and a decision about a settled delivery has no effect.
         if behavior.asksAtTimeLimit { Task.detached { decide() } } else { decide() }
     }
 
@@ -497,7 +498,7 @@ package final class DeliveryRunner: Sendable {
 }
 
 extension AMQPPool {
-    /// Publishes in place of a message that was delivered, and returns when the broker has it in a queue.
+    /// Publishes instead of a delivered message, and returns when the broker has confirmed it.
     package func publish(_ forward: Forward) async throws {
         try await publish(
             forward.body,
@@ -510,7 +511,7 @@ extension AMQPPool {
 }
 
 extension AMQPError {
-    /// Whether publishing this fails whenever it is tried.
+    /// Whether publishing this fails each time it is tried.
     fileprivate var isPermanent: Bool {
         switch cause {
         case .unencodable, .messageTooLarge, .invalidArgument: true

@@ -1,22 +1,22 @@
 package import NIOCore
 
-/// What becomes of a delivery after an attempt to handle it.
+/// The decision about a delivery after an attempt to handle it.
 package enum Disposition: Sendable {
-    /// It is done with.
+    /// It is acknowledged.
     case acknowledge
-    /// It goes to the queue's dead letter exchange, or is dropped where there is none. A stream has neither: there it is passed.
+    /// It goes to the queue's dead letter exchange, or is dropped if there is none. A message of a stream, which has neither, is skipped.
     case reject
-    /// The broker delivers it again, to anybody, after this pause.
+    /// The broker redelivers it, to any consumer, after this delay.
     case requeue(after: Duration)
-    /// It is tried again here, after this pause. It stays unacknowledged meanwhile.
+    /// It is retried here after this delay, and stays unacknowledged in the meantime.
     case retry(after: Duration)
-    /// It is acknowledged once the broker has confirmed these copies. Until then publishing is tried again.
+    /// It is acknowledged once the broker has confirmed these copies. Publishing them is retried until then.
     indirect case forward(Forward)
-    /// Whoever decided tells the broker himself, in his own way: this is called once, if the delivery is still ours then.
+    /// The decider settles the delivery itself: this closure is called once, if the delivery still belongs to this consumer.
     case settled(@Sendable () -> Void)
 }
 
-/// What becomes of the messages of a run, by their place in it.
+/// The decisions about the messages of a run, by index.
 package struct Dispositions: Sendable, ExpressibleByArrayLiteral {
     package var first: Disposition?
     package var rest: [Disposition]
@@ -35,7 +35,7 @@ package struct Dispositions: Sendable, ExpressibleByArrayLiteral {
     }
 }
 
-/// A message to publish in place of one that was delivered.
+/// A message to publish instead of a delivered one.
 package struct Forward: Sendable {
     package var exchange: String
     package var routingKey: String

@@ -1,21 +1,21 @@
 internal import ConcurrencyPrimitives
 import DequeModule
 
-/// Pauses a consumer when too large a share of its messages fails, in place of failing the whole queue: most likely the fault is not in
+/// Pauses a consumer when too large a share of its messages fails, instead of failing the whole queue: the fault is then probably not in
 /// the messages.
 public struct KillSwitch: Sendable {
-    /// The share of failures, of 1, from which it pauses.
+    /// The share of failures, from 0 to 1, at which it pauses.
     public var share: Double
-    /// How many messages must have ended within the window for the share to mean something.
+    /// The minimum number of messages in the window for the share to be significant.
     public var minimum: Int
-    /// How far back it looks.
+    /// The length of the window.
     public var window: Duration
     /// How long the consumer pauses.
     public var pause: Duration
     private var outcomes = Deque<(time: Duration, isSuccess: Bool)>()
     private var failures = 0
 
-    /// A switch that pauses when of at least `minimum` messages within the window this share has failed.
+    /// Creates a switch that pauses when this share of at least `minimum` messages within the window has failed.
     public init(
         share: Double = 0.5,
         minimum: Int = 20,
@@ -28,7 +28,7 @@ public struct KillSwitch: Sendable {
         self.pause = pause
     }
 
-    /// What is wrong with these values, if anything.
+    /// The first problem with these values, `nil` if they are valid.
     package var problem: String? {
         if !(share > 0 && share <= 1) { return "a kill switch's share is more than 0 and at most 1, not \(share)" }
         if minimum < 1 || minimum > Self.limit {
@@ -39,10 +39,10 @@ public struct KillSwitch: Sendable {
         return nil
     }
 
-    /// No more outcomes than this are remembered.
+    /// The maximum number of stored outcomes.
     static let limit = 10_000
 
-    /// A message has ended. Returns how long to pause, when it was one failure too many.
+    /// Records the outcome of a message. Returns how long to pause, if this failure reaches the share.
     mutating func record(isSuccess: Bool, at now: Duration) -> Duration? {
         outcomes.append((now, isSuccess))
         if !isSuccess { failures += 1 }
@@ -54,7 +54,7 @@ public struct KillSwitch: Sendable {
         return Double(failures) >= share * Double(outcomes.count) ? pause : nil
     }
 
-    /// Forgets what was.
+    /// Removes all outcomes.
     mutating func reset() {
         outcomes.removeAll()
         failures = 0

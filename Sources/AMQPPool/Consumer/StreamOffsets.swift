@@ -1,13 +1,13 @@
 import HeapModule
 
-/// Up to where a stream has been dealt with: all before ``next`` is settled.
+/// The progress in a stream: everything before ``next`` is settled.
 struct StreamOffsets: Sendable {
     private var offsets: [UInt64: Int64] = [:]
     private var unsettled = Heap<Int64>()
     private var settled: Set<Int64> = []
-    /// Where consuming goes on; nil before anything came.
+    /// Where to continue; `nil` before the first message.
     private(set) var next: Int64?
-    /// Behind what came last; nil before anything came.
+    /// The offset after the last received message; `nil` before the first.
     private(set) var afterLast: Int64?
 
     mutating func delivered(_ tag: UInt64, _ offset: Int64) {
@@ -17,7 +17,7 @@ struct StreamOffsets: Sendable {
         afterLast = offset + 1
     }
 
-    /// Returns where consuming goes on, when that has moved.
+    /// Returns where to continue, if that has changed.
     mutating func settled(_ tag: UInt64) -> Int64? {
         guard let offset = offsets.removeValue(forKey: tag) else { return nil }
         settled.insert(offset)
@@ -33,7 +33,7 @@ struct StreamOffsets: Sendable {
 extension Delivery {
     static let streamOffsetHeader = "x-stream-offset"
 
-    /// Its place in the stream, if it came from one: brokers write it, and publishers can.
+    /// The offset in the stream. Brokers write it, and publishers can forge it.
     package var streamOffset: Int64? {
         guard case .int64(let offset)? = properties.headers[Self.streamOffsetHeader], (0..<Int64.max).contains(offset)
         else { return nil }

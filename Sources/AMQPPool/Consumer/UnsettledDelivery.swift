@@ -1,24 +1,24 @@
-/// A delivery that the broker waits to hear about.
+/// A delivery that has not been settled.
 ///
-/// The first of ``acknowledge()`` and ``reject(requeue:)`` counts. Both do nothing once the channel it came on is lost: the
-/// broker delivers the message again.
+/// The first call of ``acknowledge()`` or ``reject(requeue:)`` counts. Both do nothing when the channel has been lost: the broker
+/// redelivers the message.
 public struct UnsettledDelivery: Sendable {
     /// The message.
     public let delivery: Delivery
     let run: UInt64
     let runner: DeliveryRunner
 
-    /// The message was dealt with. Any thread, without waiting.
+    /// Acknowledges the message. Callable on any thread; does not wait.
     public func acknowledge() {
         runner.end(run, [.acknowledge])
     }
 
-    /// The message is not wanted. Any thread, without waiting.
+    /// Rejects the message. Callable on any thread; does not wait.
     ///
-    /// A stream knows no rejecting, and nothing of it is sent there: the message is passed, or with `requeue` comes again from here.
+    /// A stream does not support rejecting, so nothing is sent: the message is skipped or, with `requeue`, delivered again locally.
     ///
-    /// - Parameter requeue: whether the broker delivers it again, at once: a message that can never be dealt with would go
-    ///   round and round. If not, it is dead-lettered or dropped.
+    /// - Parameter requeue: Whether the broker redelivers it, immediately: a message that can never be handled would loop. If not, it is
+    ///   dead-lettered or dropped.
     public func reject(requeue: Bool) {
         runner.end(run, [requeue ? .requeue(after: .zero) : .reject])
     }

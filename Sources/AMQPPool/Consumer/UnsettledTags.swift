@@ -1,24 +1,25 @@
 import DequeModule
 
-/// Which deliveries of a channel are not settled, so that acknowledgements of the first of them can be one frame.
+/// The unsettled deliveries of a channel, so that acknowledging the first of them takes one frame.
 ///
-/// A broker takes an acknowledgement of several to mean all before it that it has not heard of. So one covers nothing but what is
-/// acknowledged with it, and what was settled before.
+/// A broker applies an acknowledgement of several deliveries to all unsettled ones before it. An acknowledgement therefore covers only
+/// deliveries that are acknowledged with it or have been settled before.
 struct UnsettledTags: Sendable {
-    /// An acknowledgement to be sent.
+    /// An acknowledgement to send.
     struct Acknowledgement: Sendable, Hashable {
         var tag: UInt64
         var multiple = false
     }
 
-    /// More than a channel may have unsettled: one that waits for long, and many that come and go behind it.
+    /// More than a channel can have unsettled: one delivery that waits for long, and many that come and go after it.
     static let limit = 4 * Int(UInt16.max)
 
-    /// The first that is not settled, or the next that comes. A channel numbers its deliveries from 1 on, one after another.
+    /// The first unsettled delivery, or the next one to arrive. A channel numbers its deliveries consecutively from 1.
     private var first: UInt64 = 1
-    /// Of those from the first on, whether they are settled.
+    /// Whether the deliveries from the first on are settled.
     private var isSettled = Deque<Bool>()
-    /// Others than these may be unsettled on the channel: from before, or fetched. From now on each has a frame of its own.
+    /// Whether other deliveries may be unsettled on the channel: earlier or fetched ones. From then on each acknowledgement has its own
+    /// frame.
     private var isLost = false
 
     mutating func delivered(_ tag: UInt64) {
@@ -31,13 +32,13 @@ struct UnsettledTags: Sendable {
         isSettled.append(false)
     }
 
-    /// One is settled by itself.
+    /// A single delivery is settled.
     mutating func settled(_ tag: UInt64) {
         note(tag)
         removeSettled()
     }
 
-    /// These are acknowledged. Returns what is to be sent for that.
+    /// These deliveries are acknowledged. Returns the frames to send.
     mutating func acknowledged(_ tags: [UInt64]) -> [Acknowledgement] {
         let before = first
         for tag in tags { note(tag) }

@@ -1,12 +1,12 @@
-/// A worker of queues as it is now, for those who look at it: nothing of what its messages carry.
+/// A snapshot of a worker for inspection, without contents of messages.
 package struct WorkerLook: Sendable {
-    /// One of its queues.
+    /// One of the worker's queues.
     package struct Queue: Sendable {
         package var name: String
-        /// Where what could not be handled is kept.
+        /// The queue for messages that could not be handled.
         package var failed: String
         package var isConsuming: Bool
-        /// Why it does not consume.
+        /// Why it is not consuming.
         package var interruption: String?
 
         package init(name: String, failed: String, isConsuming: Bool, interruption: String?) {
@@ -25,27 +25,27 @@ package struct WorkerLook: Sendable {
     package init() {}
 }
 
-/// How many messages became what, in one incarnation of a worker.
+/// The numbers of messages by outcome, in one incarnation of a worker.
 package struct WorkerCounts: Sendable, Equatable {
     package var handled = 0
-    /// Attempts that failed: what became of the message is counted below.
+    /// Failed attempts; the outcomes of their messages are counted below.
     package var failed = 0
     package var retried = 0
     package var parked = 0
     package var rejected = 0
     package var discarded = 0
-    /// Recognised as handled before.
+    /// Recognised as already handled.
     package var repeated = 0
-    /// Of a type that nobody handles.
+    /// Of a type without a handler.
     package var unhandled = 0
 
     package init() {}
 }
 
-/// What a consumer's handlers do now.
+/// A snapshot of a consumer's handlers.
 package struct DeliveryLook: Sendable {
     package var isPaused = false
-    /// How long the kill switch lets nothing begin.
+    /// How long the kill switch still lets nothing start.
     package var tripped: Duration?
     package var concurrency = 0
     package var rate: DeliveryRate?
@@ -56,10 +56,10 @@ package struct DeliveryLook: Sendable {
     package init() {}
 }
 
-/// An actor that works on queues, and can be looked at and paused by somebody who knows nothing else of it.
+/// An actor that works on queues, and can be inspected and paused through this interface.
 package protocol ObservableWorker: Actor {
     nonisolated func look() -> WorkerLook
-    /// What the broker says of a queue.
+    /// The broker's status of a queue.
     nonisolated func status(ofQueue queue: String) async -> QueueStatus?
     func pause() async
     func resume() async

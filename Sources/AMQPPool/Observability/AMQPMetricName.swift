@@ -1,4 +1,4 @@
-/// The metrics of pools, consumers and workers. `docs/observability.md` lists them, and a test compares.
+/// The names of the metrics of pools, consumers and workers. A test compares them with `docs/observability.md`.
 package enum AMQPMetricName: String, CaseIterable, Sendable {
     case operationDuration = "messaging.client.operation.duration"
     case confirmDuration = "amqp.client.confirm.duration"

@@ -1,44 +1,44 @@
 public import Tracing
 
-/// Whether messages become spans, and whose.
+/// Whether messages are traced, and by which tracer.
 ///
-/// With a tracer, each message that a pool publishes is a span of kind producer, and each that is handled one of kind consumer, the child of
-/// that. A call is a span of kind client, and a request that is answered one of kind server. The trace context travels in the message's
-/// headers, `traceparent` and `tracestate` with a tracer that speaks W3C Trace Context, and a handler's own spans, calls and messages are
-/// children of its message's.
+/// With a tracer, each published message is a span of kind producer, and each handled message one of kind consumer, its child. A call is a
+/// span of kind client, and an answered request one of kind server. The trace context is in the message's headers: `traceparent` and
+/// `tracestate` with a tracer for W3C Trace Context. A handler's own spans, calls and messages are children of its message's span.
 public enum AMQPTracing: Sendable {
-    /// What `InstrumentationSystem` was bootstrapped with when the pool, caller or receiver is made; nothing, at no cost, if it was not.
+    /// The tracer that `InstrumentationSystem` was bootstrapped with when the pool, caller or receiver is created; none, at no cost, if it
+    /// was not.
     case automatic
-    /// No spans, and no context in headers.
+    /// No spans, and no trace context in headers.
     case disabled
-    /// This tracer, whatever `InstrumentationSystem` says.
+    /// This tracer, regardless of `InstrumentationSystem`.
     case tracer(any Tracer)
 
-    /// What to trace with, if anything.
+    /// The tracer and instrument to use, `nil` for none.
     package var resolved: Instruments? {
         switch self {
         case .disabled: return nil
         case .tracer(let tracer): return Instruments(tracer: tracer, instrument: tracer)
         case .automatic:
             let instrument = InstrumentationSystem.instrument
-            // An instrument that is no tracer still carries context from one side to the other.
+            // An instrument that is not a tracer still propagates context.
             if instrument is NoOpInstrument || instrument is NoOpTracer { return nil }
             return Instruments(tracer: InstrumentationSystem.tracer, instrument: instrument)
         }
     }
 }
 
-/// A tracer, and the instrument that carries context across.
+/// A tracer, and the instrument that propagates context.
 package struct Instruments: Sendable {
     package let tracer: any Tracer
     package let instrument: any Instrument
 
-    /// Writes the context into the headers of a message.
+    /// Injects the context into the headers of a message.
     package func inject(_ context: ServiceContext, into headers: inout FieldTable) {
         instrument.inject(context, into: &headers, using: HeaderInjector())
     }
 
-    /// Adds to the context what the headers of a message say.
+    /// Extracts the context from the headers of a message.
     package func extract(from headers: FieldTable, into context: inout ServiceContext) {
         instrument.extract(headers, into: &context, using: HeaderExtractor())
     }
@@ -58,7 +58,7 @@ private struct HeaderExtractor: Extractor {
 }
 
 extension Span {
-    /// That it failed: the kind of error, never its text, which may quote what was sent.
+    /// Records the type of an error, never its text, which may quote what was sent.
     package func fail(_ type: String) {
         attributes[MessageSpanAttribute.errorType.rawValue] = type
         setStatus(SpanStatus(code: .error, message: type))

@@ -2,7 +2,7 @@ internal import ConcurrencyPrimitives
 package import Metrics
 import Synchronization
 
-/// What a consumer or worker measures, by OpenTelemetry's conventions for messaging. `docs/observability.md` lists it.
+/// The metrics of a consumer or worker, by OpenTelemetry's conventions for messaging. `docs/observability.md` lists them.
 package final class ConsumerMetrics: Sendable {
     private let consumed: Counter
     private let inFlight: Meter
@@ -13,7 +13,7 @@ package final class ConsumerMetrics: Sendable {
     private let factory: any MetricsFactory
     private let durations = Mutex<[String: Timer]>([:])
 
-    /// Nil if nobody collects metrics.
+    /// Returns `nil` if no metrics are collected.
     package init?(queue: String, factory: (any MetricsFactory)? = nil) {
         guard let factory = activeMetricsFactory(factory) else { return nil }
         self.factory = factory
@@ -29,24 +29,24 @@ package final class ConsumerMetrics: Sendable {
         [(AMQPMetricDimension.system.rawValue, "rabbitmq"), (AMQPMetricDimension.destination.rawValue, queue)]
     }
 
-    /// So many begin to be handled.
+    /// Records that this many messages begin to be handled.
     package func began(_ count: Int) {
         consumed.increment(by: count)
         inFlight.set(running.add(count, ordering: .relaxed).newValue)
     }
 
-    /// One was handled, with this outcome: one of a few.
+    /// Records that a message was handled, with one of a fixed set of outcomes.
     package func ended(_ outcome: String, after duration: Duration) {
         left(1)
         record(outcome, after: duration)
     }
 
-    /// So many are not handled any more.
+    /// Records that this many messages are no longer being handled.
     package func left(_ count: Int) {
         inFlight.set(running.subtract(count, ordering: .relaxed).newValue)
     }
 
-    /// What became of a message.
+    /// Records the outcome of a message.
     package func record(_ outcome: String, after duration: Duration) {
         let timer = durations.withLock { timers in
             if let timer = timers[outcome] { return timer }
@@ -58,9 +58,9 @@ package final class ConsumerMetrics: Sendable {
         timer.recordNanoseconds(duration.wholeNanoseconds)
     }
 
-    /// So many handlers run on although they were cancelled.
+    /// Records the number of handlers that are running after they were cancelled.
     package func zombies(_ count: Int) { zombies.set(count) }
 
-    /// So many may be handed over and unsettled.
+    /// Records the maximum number of unsettled deliveries.
     package func prefetch(_ count: Int) { prefetch.set(count) }
 }

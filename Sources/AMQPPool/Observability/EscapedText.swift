@@ -1,9 +1,10 @@
 package import Logging
 
 extension String {
-    /// Whether it has a character that RabbitMQ removes from names (CR, LF), or that AMQP does not take (NUL), or another of that kind.
+    /// Whether it contains a character that RabbitMQ removes from names (CR, LF), that AMQP does not allow (NUL), or another control
+    /// character.
     package var hasControlCharacter: Bool {
-        // Without a branch in it the loop takes many bytes at a time.
+        // Without a branch the loop is vectorized.
         utf8.withContiguousStorageIfAvailable { bytes in
             var found: UInt8 = 0
             for byte in bytes { found |= (byte < 0x20 ? 1 : 0) | (byte == 0x7f ? 1 : 0) }
@@ -11,7 +12,7 @@ extension String {
         } ?? utf8.contains { $0 < 0x20 || $0 == 0x7f }
     }
 
-    /// The same for people and terminals: control characters are written as Swift writes them in source.
+    /// The text for terminals: control characters are escaped as in Swift source.
     package var escaped: String {
         if utf8.allSatisfy({ 0x20 <= $0 && $0 < 0x7f }) { return self }
         guard unicodeScalars.contains(where: \.isControl) else { return self }
@@ -20,7 +21,7 @@ extension String {
         }
     }
 
-    /// The same JSON text, with such characters written as JSON does.
+    /// The JSON text with control characters escaped as in JSON.
     package var escapedAsJSON: String {
         guard unicodeScalars.contains(where: \.isControl) else { return self }
         return unicodeScalars.reduce(into: "") { text, scalar in
@@ -32,7 +33,7 @@ extension String {
         }
     }
 
-    /// The same, with its line breaks and tabs as they are: for text of several lines.
+    /// The text with control characters escaped, except line breaks and tabs: for text of several lines.
     package var escapedButLines: String {
         unicodeScalars.reduce(into: "") { text, scalar in
             let isKept = !scalar.isControl || scalar == "\n" || scalar == "\t"
@@ -42,8 +43,8 @@ extension String {
 }
 
 extension Unicode.Scalar {
-    /// Whether a terminal may take it for a command, or a reader be misled by it: control characters (C0, C1, DEL), line and paragraph
-    /// separators, and those that change the direction of text.
+    /// Whether a terminal may interpret it, or a reader be misled by it: control characters (C0, C1, DEL), line and paragraph separators,
+    /// and characters that change the direction of text.
     fileprivate var isControl: Bool {
         switch properties.generalCategory {
         case .control, .lineSeparator, .paragraphSeparator: true
@@ -54,7 +55,7 @@ extension Unicode.Scalar {
 }
 
 extension Logger.Metadata {
-    /// The same for a log of lines: what comes from publishers must not be able to write lines of its own into it.
+    /// The metadata with control characters escaped, so that publishers cannot forge log lines.
     package var escaped: Logger.Metadata {
         mapValues { value in
             switch value {

@@ -1,4 +1,4 @@
-/// The attributes of the spans of messages: OpenTelemetry's semantic conventions for messaging with RabbitMQ.
+/// The attributes of message spans: OpenTelemetry's semantic conventions for messaging with RabbitMQ.
 package enum MessageSpanAttribute: String, CaseIterable, Sendable {
     case system = "messaging.system"
     case operationName = "messaging.operation.name"

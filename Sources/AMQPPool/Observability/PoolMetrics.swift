@@ -2,16 +2,16 @@ internal import ConcurrencyPrimitives
 package import Metrics
 import Synchronization
 
-/// Where metrics go: the factory that was given, or the one that `MetricsSystem` was bootstrapped with. `nil`, so that nothing is
-/// measured, when that is none.
+/// The factory for metrics: the given one, or the one that `MetricsSystem` was bootstrapped with. `nil`, so that nothing is measured, if
+/// there is none.
 package func activeMetricsFactory(_ given: (any MetricsFactory)?) -> (any MetricsFactory)? {
     let factory = given ?? MetricsSystem.factory
     return factory is NOOPMetricsHandler ? nil : factory
 }
 
-/// What is measured of the connections of a pool, and of what is published on them: `docs/observability.md`.
+/// The metrics of a pool's connections, and of messages published on them: see `docs/observability.md`.
 package final class PoolMetrics: Sendable {
-    /// How many of something there are now.
+    /// The current number of something.
     private final class Level: Sendable {
         private let meter: Meter
         private let count = Atomic(0)
@@ -47,7 +47,8 @@ package final class PoolMetrics: Sendable {
         }
     }
 
-    /// No more destinations are kept apart: those after are counted under `_OTHER`, so that names from outside cannot fill the memory.
+    /// The maximum number of distinct destinations: later ones are counted under `_OTHER`, so that names from outside cannot fill the
+    /// memory.
     package static let maximumDestinations = 1000
 
     private let pool: String
@@ -63,7 +64,7 @@ package final class PoolMetrics: Sendable {
     private let reconnects: Counter
     private let failures = Mutex<[String: Counter]>([:])
 
-    /// Nil if nobody collects metrics.
+    /// Returns `nil` if no metrics are collected.
     package init?(pool: String, factory: (any MetricsFactory)?) {
         guard let factory = activeMetricsFactory(factory) else { return nil }
         self.pool = pool
@@ -148,14 +149,14 @@ package final class PoolMetrics: Sendable {
         }
     }
 
-    /// A message that was written then was confirmed, or refused, now.
+    /// Records that a message written at this instant was confirmed or refused now.
     func confirmed(since written: ContinuousClock.Instant) {
         confirms.recordNanoseconds(written.duration(to: .now).wholeNanoseconds)
     }
 }
 
 extension AMQPError {
-    /// What became of a message, in one word of a few.
+    /// The outcome of a message, one of a fixed set of values.
     package var publishOutcome: String {
         switch self {
         case .returned: "returned"

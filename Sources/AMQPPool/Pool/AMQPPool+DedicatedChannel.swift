@@ -1,8 +1,8 @@
 internal import ConcurrencyPrimitives
 
 extension AMQPPool {
-    /// Runs the body with a channel that nobody else uses: for a transaction of several operations, a prefetch or consumer of
-    /// one's own, or what may fail and thereby close the channel, such as a passive declare of what may not exist (404).
+    /// Runs the body with a channel that nobody else uses: for several dependent operations, a separate prefetch or consumer, or operations
+    /// that may fail and thereby close the channel, such as a passive declaration (404).
     ///
     ///     let exists = try await pool.withDedicatedChannel { channel in
     ///         do {
@@ -13,19 +13,20 @@ extension AMQPPool {
     ///         }
     ///     }
     ///
-    /// The channel is opened for this body, on a connection that is open and not blocked, each connection in its turn, and
-    /// closed on every path: when the body returns, throws, or is cancelled. What the body does with it afterwards fails. What it
-    /// consumed and did not acknowledge, the broker delivers again. A channel that is lost does not come back within the body.
+    /// The channel is opened for this body, on a connection that is open and not blocked (round robin), and is always closed: when the body
+    /// returns, throws, or is cancelled. Later operations on it fail. The broker redelivers what it consumed and did not acknowledge. A
+    /// lost channel is not reopened within the body.
     ///
-    /// It costs two round trips, one of them afterwards; publishing and declaring need none of it, see ``withChannel(timeout:isolation:_:)``.
+    /// It costs two round trips, one of them afterwards; publishing and declaring do not need it, see
+    /// ``withChannel(timeout:isolation:_:)``.
     ///
     /// - Parameters:
-    ///   - timeout: how long to wait for a channel, all included; nil is ``ConnectionConfiguration/operationTimeout``. At most
-    ///     ``PoolConfiguration/maximumDedicatedChannels`` bodies run at once, the others wait for their turn, first come, first
-    ///     served.
-    ///   - isolation: where the body runs: where this is called.
-    ///   - body: what to do with the channel.
-    /// - Throws: what the body throws; ``AMQPError/overloaded(_:)`` when it was never its turn, or as
+    ///   - timeout: The time limit for the wait for a channel, including its opening; `nil` for
+    ///     ``ConnectionConfiguration/operationTimeout``. At most ``PoolConfiguration/maximumDedicatedChannels`` bodies run concurrently;
+    ///     others wait for their turn in order of arrival.
+    ///   - isolation: The isolation of the body: the caller's.
+    ///   - body: What to do with the channel.
+    /// - Throws: What the body throws; ``AMQPError/overloaded(_:)`` when its turn did not come in time, or the errors of
     ///   ``waitUntilReady(timeout:)``, each inside ``AMQPError/notSent(_:)``.
     @discardableResult
     public func withDedicatedChannel<Result: Sendable>(
@@ -44,7 +45,7 @@ extension AMQPPool {
         }
     }
 
-    /// A channel that gives its place back when it is over.
+    /// Opens a channel that frees its slot when it is closed.
     private func dedicatedChannel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel {
         switch await dedicatedChannels.acquire(before: deadline) {
         case .admitted: break
@@ -67,7 +68,7 @@ extension AMQPPool {
             do throws(AMQPError) {
                 return try await connection.openChannel(timeout: ContinuousClock.now.duration(to: deadline))
             } catch {
-                // The connection was lost meanwhile, and is not found again.
+                // The connection was lost in the meantime; the registry does not return it again.
                 guard error.cause.isEndOfChannel, ContinuousClock.now < deadline else { throw error.asNotSent }
             }
         }

@@ -4,24 +4,22 @@ import Supervision
 import Synchronization
 
 extension AMQPPool {
-    /// Publishes a message on any channel that is ready and waits until the broker has confirmed it.
+    /// Publishes a message on any ready channel and waits until the broker has confirmed it.
     ///
-    /// A message that the broker refuses closes the channel it is on. So that it does not take the messages of others with it, the
-    /// first one to each exchange goes on a channel of its own, which costs two round trips once, and so does each after a refusal:
-    /// one at a time, with a pause of up to a second, until the broker takes it. Who publishes the like meanwhile waits for the outcome
-    /// of that, and shares a refusal.
+    /// The broker closes the channel of a message that it refuses. To protect other messages, the first message to each exchange is
+    /// published on a separate channel, which costs two round trips once, and so is each message after a refusal: one at a time, with a
+    /// delay of up to a second, until the broker accepts it. Similar messages wait for that outcome, and share a refusal.
     ///
     /// - Parameters:
-    ///   - body: the message; at most ``ConnectionConfiguration/maximumMessageSize`` bytes.
-    ///   - properties: its properties.
-    ///   - exchange: where to; empty for the default exchange, which routes by queue name.
-    ///   - routingKey: what the exchange routes by.
-    ///   - mandatory: whether a message that no queue takes is an error.
-    ///   - timeout: for both, the wait for a channel and that for the confirm; nil is
-    ///     ``ConnectionConfiguration/operationTimeout``.
-    /// - Throws: as ``AMQPChannel/publish(_:properties:exchange:routingKey:mandatory:timeout:)``, and as
-    ///   ``waitUntilReady(timeout:)``. A message that a lost channel did not write any more goes to another one, within the
-    ///   timeout; one that was written is never sent again.
+    ///   - body: The message; at most ``ConnectionConfiguration/maximumMessageSize`` bytes.
+    ///   - properties: Its properties.
+    ///   - exchange: The exchange; empty for the default exchange, which routes by queue name.
+    ///   - routingKey: The routing key.
+    ///   - mandatory: Whether a message that cannot be routed to a queue is an error.
+    ///   - timeout: The time limit for the channel and the confirm together; `nil` for ``ConnectionConfiguration/operationTimeout``.
+    /// - Throws: The errors of ``AMQPChannel/publish(_:properties:exchange:routingKey:mandatory:timeout:)`` and
+    ///   ``waitUntilReady(timeout:)``. A message that was not written before its channel was lost is published on another one, within the
+    ///   timeout; a written message is never sent again.
     public func publish(
         _ body: ByteBuffer,
         properties: MessageProperties = MessageProperties(),
@@ -41,7 +39,7 @@ extension AMQPPool {
         try await publishObserved(message, before: .now + timeout, timeout)
     }
 
-    /// Publishes within a span, and measures it, if anybody wants to know.
+    /// Publishes within a span and records metrics, where they are enabled.
     private func publishObserved(
         _ message: OutgoingMessage,
         before deadline: ContinuousClock.Instant,
@@ -66,7 +64,7 @@ extension AMQPPool {
         try result.get()
     }
 
-    /// - Parameter timeout: what the deadline was made of, to be told.
+    /// - Parameter timeout: The timeout behind the deadline, for error messages.
     func publish(
         _ message: OutgoingMessage,
         before deadline: ContinuousClock.Instant,
@@ -81,7 +79,7 @@ extension AMQPPool {
                         try await message.publish(on: channel(before: deadline), before: deadline)
                     }
                 } catch {
-                    // A lost channel takes nothing more, so the registry does not return it again.
+                    // A lost channel accepts nothing more, so the registry does not return it again.
                     guard case .notSent(let cause) = error, cause.isEndOfChannel, ContinuousClock.now < deadline else {
                         throw error
                     }
@@ -103,7 +101,7 @@ extension AMQPPool {
         }
     }
 
-    /// Publishes the message on a channel of its own, which it may close.
+    /// Publishes the message on a separate channel, which it may close.
     private func publishAlone(
         _ message: OutgoingMessage,
         on ground: PublishRefusal.Ground,
@@ -128,7 +126,7 @@ extension AMQPPool {
         do throws(AMQPError) {
             channel = try await channelBesideReadyOne(before: deadline)
         } catch {
-            // Where no channel is left for this, it goes with the others.
+            // If the connection cannot open another channel, the message shares one.
             guard case .tooManyChannels = error.cause, refusal == nil else { throw error }
             channel = try await self.channel(before: deadline)
             return try await publishScreen.noting(message) { () async throws(AMQPError) in
@@ -144,7 +142,7 @@ extension AMQPPool {
             result = .failure(error)
             publishScreen.tried(ground, RefusedPublishes.Trial(error))
         }
-        // Told already: who waits for the outcome need not wait for the end of the channel.
+        // Already delivered: those who wait for the outcome need not wait for the channel to close.
         trial = nil
         await channel.close()
         try result.get()
@@ -152,7 +150,7 @@ extension AMQPPool {
 }
 
 extension AMQPPool {
-    /// A channel for one message, on the connection of a channel that is ready: so what `onOpen` declares is there.
+    /// Opens a channel for one message, on the connection of a ready channel, so that everything declared by `onOpen` exists.
     private func channelBesideReadyOne(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel
     {
         while true {
@@ -160,7 +158,7 @@ extension AMQPPool {
             do throws(AMQPError) {
                 return try await ready.connection.openChannel(timeout: ContinuousClock.now.duration(to: deadline))
             } catch {
-                // The connection was lost meanwhile, and its channels are not found again.
+                // The connection was lost in the meantime; the registry does not return its channels again.
                 guard error.cause.isEndOfChannel, ContinuousClock.now < deadline else { throw error.asNotSent }
             }
         }
@@ -190,7 +188,7 @@ final class PublishScreen: Sendable {
         }
     }
 
-    /// Runs the publish of a message on a channel that others use too, and remembers its refusal.
+    /// Publishes a message on a shared channel, and records its refusal.
     func noting(
         _ message: OutgoingMessage,
         _ publish: () async throws(AMQPError) -> Void
@@ -203,13 +201,13 @@ final class PublishScreen: Sendable {
         }
     }
 
-    /// Remembers that a message on a channel that others use too was refused, if it was.
+    /// Records that a message on a shared channel was refused, if it was.
     func failed(_ message: OutgoingMessage, _ error: AMQPError) {
         guard let ground = error.refusalGround(of: message), ground.matches(message) else { return }
         state.withLock { $0.refused(ground, error.cause, at: .now) }
     }
 
-    /// Whether the message may go on a channel that others use too, without being tried first.
+    /// Whether the message may be published on a shared channel without a separate trial.
     func shares(_ message: OutgoingMessage) -> Bool {
         state.withLock { state in
             state.shares(
@@ -227,11 +225,11 @@ final class PublishScreen: Sendable {
 }
 
 extension RefusedPublishes.Trial {
-    /// What the outcome of a message says about the next one like it.
+    /// What the outcome of a message implies for similar messages.
     init(_ error: AMQPError) {
         switch error {
         case .refused: self = .refused(error)
-        // The exchange is there, and takes messages.
+        // The exchange exists, and accepts messages.
         case .returned, .nacked: self = .accepted
         case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed, .tooFewChannels,
             .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .connectionLost,
@@ -256,7 +254,7 @@ extension PublishRefusal.Ground {
 }
 
 extension AMQPError {
-    /// What the broker refused, when it closed a channel for a message: this one, or one that was on the channel with it.
+    /// Why the broker closed a channel because of a message: this one, or another one on the same channel.
     func refusalGround(of message: OutgoingMessage) -> PublishRefusal.Ground? {
         switch self {
         case .refused(let code, let text, _, _):
@@ -279,7 +277,7 @@ extension AMQPError {
         }
     }
 
-    /// A refusal as that of another message.
+    /// The refusal of another message, as an error of this one.
     func of(_ message: OutgoingMessage) -> AMQPError {
         switch self {
         case .refused(let code, let text, _, _), .channelClosedByBroker(let code, let text):

@@ -2,23 +2,24 @@ internal import ConcurrencyPrimitives
 import Tracing
 
 extension AMQPPool {
-    /// Publishes messages in this order, written at once, and waits until the broker has told the outcome of each. It costs a fraction
-    /// of publishing them one by one.
+    /// Publishes messages in this order, written in one go, and waits for the outcome of each. It costs a fraction of publishing them one
+    /// by one.
     ///
     ///     let results = await pool.publish(contentsOf: orders.map { OutgoingMessage($0, routingKey: "orders", mandatory: true) })
     ///     for (order, result) in zip(orders, results) {
     ///         if case .failure(let error) = result { print(order, error) }
     ///     }
     ///
-    /// All go over one channel while it lives. What a lost channel did not write any more goes over another one, within the timeout;
-    /// what was written is never sent again. A message to an exchange that has taken none yet goes first and alone, as with
-    /// ``publish(_:properties:exchange:routingKey:mandatory:timeout:)``, and those behind it wait for that.
+    /// All are published on one channel while it lives. Messages that were not written before it was lost are published on another one,
+    /// within the timeout; written messages are never sent again. A message to an exchange that has not accepted one yet is published first
+    /// on a separate channel, as by ``publish(_:properties:exchange:routingKey:mandatory:timeout:)``, and the messages after it wait for
+    /// that.
     ///
     /// - Parameters:
-    ///   - messages: what to publish. All of them are held until the last has its outcome.
-    ///   - timeout: for all of them together; nil is ``ConnectionConfiguration/operationTimeout``.
-    /// - Returns: what became of each, at its place: success when the broker has confirmed it, otherwise an error as
-    ///   ``publish(_:properties:exchange:routingKey:mandatory:timeout:)`` throws it. One that fails stops none of the others.
+    ///   - messages: The messages. All of them are retained until the last has its outcome.
+    ///   - timeout: The time limit for all of them together; `nil` for ``ConnectionConfiguration/operationTimeout``.
+    /// - Returns: The outcome of each message, at its index: success when the broker has confirmed it, otherwise an error like those thrown
+    ///   by ``publish(_:properties:exchange:routingKey:mandatory:timeout:)``. A failed message does not affect the others.
     public func publish(
         contentsOf messages: [OutgoingMessage],
         timeout: Duration? = nil
@@ -56,7 +57,7 @@ extension AMQPPool {
             if together.isEmpty {
                 let index = left.removeFirst()
                 results[index] = await result(of: messages[index], before: deadline, timeout)
-                // Those of its kind would be refused one after another, with a pause before each.
+                // Similar messages would be refused one after another, each after a delay.
                 guard case .failure(let error) = results[index], case .refused = error,
                     let ground = error.refusalGround(of: messages[index])
                 else { continue }
@@ -74,7 +75,7 @@ extension AMQPPool {
                 results[index] = outcome
                 guard case .failure(let error) = outcome else { continue }
                 publishScreen.failed(messages[index], error)
-                // A lost channel takes nothing more, so the registry does not return it again.
+                // A lost channel accepts nothing more, so the registry does not return it again.
                 if case .notSent(let cause) = error, cause.isEndOfChannel, ContinuousClock.now < deadline {
                     again.append(index)
                 }

@@ -2,11 +2,10 @@ internal import ConcurrencyPrimitives
 public import Supervision
 
 extension AMQPPool: HealthReporting {
-    /// Its connections that are open, each with where it leads to, since when, and what was agreed on with the broker:
-    /// ``AMQPConnection/endpoint`` and ``AMQPConnection/broker``.
+    /// The open connections, each with its endpoint and its broker: ``AMQPConnection/endpoint`` and ``AMQPConnection/broker``.
     public var connections: [AMQPConnection] { registry.value?.openConnections ?? [] }
 
-    /// Whether it works, and if not, what was tried and failed.
+    /// Whether the pool works, and if not, which attempts failed.
     public var health: Health.Part {
         let name = supervisor.name
         return switch state {
@@ -18,7 +17,7 @@ extension AMQPPool: HealthReporting {
 }
 
 extension Health.Part {
-    /// One that does not run, because its tree has ended for this reason, if it has.
+    /// The health of something that is not running because its tree has ended, with the reason if there is one.
     package static func absent(_ name: String, because reason: ExitReason?) -> Health.Part {
         switch reason {
         case nil: .notReady(name, why: "starting, or not started yet")

@@ -14,47 +14,47 @@ import Synchronization
 ///     try await pool.publish(ByteBuffer(string: "42"), routingKey: "orders", mandatory: true)
 ///     await pool.stop()
 ///
-/// It comes up at once and connects in the background. What broker and network do to it is repaired in the background too:
-/// an operation waits for a channel no longer than its timeout, and then says why there is none. It is a `Service`; to make
-/// it part of a larger tree, put its ``supervisor`` into another supervisor's children.
+/// It starts immediately and connects in the background. Failures of the broker and the network are also repaired in the background: an
+/// operation waits for a channel until its timeout at most, and then throws why there is none. A pool is a `Service`; to make it part of a
+/// larger tree, list its ``supervisor`` among another supervisor's children.
 public final class AMQPPool: Service, Sendable {
-    /// The tree of the pool.
+    /// The pool's supervision tree.
     public let supervisor: Supervisor
-    /// Runs tasks on the event loop of the pool's connections, for code that exchanges very many small messages: a message is written
-    /// where it was made, and its outcome resumes the task that waits for it, without waking another thread.
+    /// Runs tasks on the event loop of the pool's connections, for code that exchanges very many small messages: a message is written by
+    /// the thread that created it, and its outcome resumes the waiting task without waking another thread.
     ///
     ///     try await withTaskExecutorPreference(pool.executor) {
     ///         for order in orders { try await pool.publish(order, routingKey: "orders") }
     ///     }
     ///
-    /// What runs there must never block and must be short: while it runs, the connections do nothing, neither deliveries nor
+    /// Code on this executor must be short and never block: while it runs, the connections process nothing, neither deliveries nor
     /// heartbeats. A part of a task that holds the event loop for more than 5 ms is logged as a warning, at most once a minute. The event
-    /// loop group must outlive the tasks: a group of your own that is shut down never resumes them. With
-    /// ``PoolConfiguration/spreadsOverEventLoops`` it is one event loop of several.
+    /// loop group must outlive the tasks: after a custom group is shut down they are never resumed. With
+    /// ``PoolConfiguration/spreadsOverEventLoops`` this is one of several event loops.
     public let executor: any TaskExecutor
     package let configuration: PoolConfiguration
-    /// What callers and receivers that share this pool open their channels on.
+    /// The connections, for callers and receivers that share this pool and open their channels on them.
     package let leases: ConnectionLeases
     let registry: CurrentIncarnation<ChannelRegistry>
     let dedicatedChannels: ConcurrencyLimit
     let publishScreen = PublishScreen()
-    /// Of consumers; they outlive these as well as the processes of the pool, but not the connection they are on.
+    /// The consumers' channels; they outlive consumers and the processes of the pool, but not their connection.
     let keptChannels = KeptChannels()
     let logger: Logger
-    /// What is measured of it, and with what it traces, if anything.
+    /// The pool's metrics and tracer, if any.
     let metrics: PoolMetrics?
     package let instruments: Instruments?
     let stateBroadcast = StateBroadcast(PoolState.stopped)
 
-    /// Describes a pool; nothing runs before ``start()`` or ``run()``.
+    /// Creates a pool; nothing runs before ``start()`` or ``run()``.
     ///
     /// - Parameters:
-    ///   - endpoints: the brokers to connect to, walked round robin.
-    ///   - connections: how many connections.
-    ///   - channelsPerConnection: how many channels on each.
-    ///   - logger: for the whole pool.
-    ///   - onOpen: sets up each channel that was opened, before it is used: declares, consumes. It runs again whenever a
-    ///     channel is opened anew. The broker refusing it (403, 406) at the first time ends the pool: ``run()`` throws.
+    ///   - endpoints: The brokers to connect to, tried round robin.
+    ///   - connections: The number of connections.
+    ///   - channelsPerConnection: The number of channels per connection.
+    ///   - logger: The logger of the whole pool.
+    ///   - onOpen: Sets up each new channel before it is used: declares, consumes. It runs again whenever a channel is reopened. If the
+    ///     broker refuses its first run (403, 406), the pool ends: ``run()`` throws.
     public convenience init(
         endpoints: [Endpoint],
         connections: Int = 2,
@@ -68,7 +68,7 @@ public final class AMQPPool: Service, Sendable {
         self.init(configuration: configuration, logger: logger, onOpen: onOpen)
     }
 
-    /// Describes a pool with these settings; nothing runs before ``start()`` or ``run()``.
+    /// Creates a pool with these settings; nothing runs before ``start()`` or ``run()``.
     public init(
         _ name: String = "amqp-pool",
         configuration: PoolConfiguration,
@@ -86,7 +86,7 @@ public final class AMQPPool: Service, Sendable {
         let leases = ConnectionLeases(count: configuration.connectionCount)
         self.leases = leases
         dedicatedChannels = ConcurrencyLimit(configuration.maximumDedicatedChannels)
-        // As many wait as there are tasks that use the pool; each is one of theirs.
+        // There is one waiter per task that uses the pool.
         let current = CurrentIncarnation<ChannelRegistry>(limit: .max)
         registry = current
         let states = stateBroadcast
@@ -112,7 +112,7 @@ public final class AMQPPool: Service, Sendable {
                     )
                 }
                 states.update { current.poolState }
-                // In this order: who is told that it has ended must not find it again.
+                // In this order: callers that are notified of the end must not find the registry again.
                 context.pid.onExit { _ in
                     current.clear(registry)
                     states.update { current.poolState }
@@ -136,21 +136,21 @@ public final class AMQPPool: Service, Sendable {
         supervisor.onRootPhase { current.follow($0) }
     }
 
-    /// Starts the tree; connecting goes on in the background. See ``waitUntilReady(timeout:)``.
+    /// Starts the tree; connecting continues in the background. See ``waitUntilReady(timeout:)``.
     ///
-    /// - Throws: ``AMQPError/invalidArgument(_:)`` or ``AMQPError/tooFewChannels(endpoint:limit:needed:)``, inside the error of the
-    ///   tree, when the settings cannot be, or the pool runs already: on its own or as a part of a tree.
+    /// - Throws: ``AMQPError/invalidArgument(_:)`` or ``AMQPError/tooFewChannels(endpoint:limit:needed:)``, inside the error of the tree,
+    ///   when the settings are invalid; or an error of the tree when the pool is already running, by itself or as part of a tree.
     public func start() async throws {
         try await supervisor.start()
     }
 
-    /// Runs until the surrounding task is cancelled or shut down gracefully. Throws why the pool gave up, if it did, or as
+    /// Runs until the surrounding task is cancelled or shut down gracefully. Throws why the pool gave up, if it did, and the errors of
     /// ``start()``.
     public func run() async throws {
         try await supervisor.run()
     }
 
-    /// Stops in order: channels close, then connections.
+    /// Stops the pool in order: closes the channels, then the connections.
     public func stop() async {
         registry.stop()
         await supervisor.stop()
@@ -158,21 +158,20 @@ public final class AMQPPool: Service, Sendable {
 
     /// Waits until a channel is ready.
     ///
-    /// - Throws: ``AMQPError/notConnected(_:)`` with what was tried at each endpoint and why it failed (refused, TLS, credentials,
-    ///   virtual host, set-up), ``AMQPError/blocked(reason:)``, ``AMQPError/poolNotRunning`` or
-    ///   ``AMQPError/cancelled(operation:)``; each inside ``AMQPError/notSent(_:)``. None has a credential in it.
+    /// - Throws: ``AMQPError/notConnected(_:)`` with the failure at each endpoint (refused, TLS, credentials, virtual host, set-up),
+    ///   ``AMQPError/blocked(reason:)``, ``AMQPError/poolNotRunning`` or ``AMQPError/cancelled(operation:)``; each inside
+    ///   ``AMQPError/notSent(_:)``. None contains a credential.
     public func waitUntilReady(timeout: Duration = .seconds(10)) async throws(AMQPError) {
         _ = try await channel(before: .now + timeout.bounded)
     }
 
-    /// Runs the body with a channel of the pool that is ready: to declare, bind, consume. Others use the channel too, and an
-    /// operation that the broker refuses closes it for all; it is opened again. See also
-    /// ``withDedicatedChannel(timeout:isolation:_:)``.
+    /// Runs the body with a ready channel of the pool: to declare, bind, consume. The channel is shared, and an operation that the broker
+    /// refuses closes it for all users; it is reopened. See also ``withDedicatedChannel(timeout:isolation:_:)``.
     ///
     /// - Parameters:
-    ///   - timeout: how long to wait for a channel; nil is ``ConnectionConfiguration/operationTimeout``.
-    ///   - isolation: where the body runs: where this is called.
-    ///   - body: what to do with the channel.
+    ///   - timeout: How long to wait for a channel; `nil` for ``ConnectionConfiguration/operationTimeout``.
+    ///   - isolation: The isolation of the body: the caller's.
+    ///   - body: What to do with the channel.
     @discardableResult
     public func withChannel<Result: Sendable>(
         timeout: Duration? = nil,
@@ -182,10 +181,10 @@ public final class AMQPPool: Service, Sendable {
         try await body(channel(before: .now + (timeout ?? operationTimeout).bounded))
     }
 
-    /// Replaces the secret on all connections that are open, before it expires; see ``AMQPConnection/updateSecret(_:reason:timeout:)``.
-    /// Connections opened later take theirs from the endpoint or the ``CredentialsProvider``: that must know the new one first.
+    /// Replaces the secret on all open connections, before it expires; see ``AMQPConnection/updateSecret(_:reason:timeout:)``. Later
+    /// connections take theirs from the endpoint or the ``CredentialsProvider``, which must return the new one by then.
     ///
-    /// - Throws: the first error, after every connection was told.
+    /// - Throws: The first error, after the attempt on every connection.
     public func updateSecret(
         _ secret: String,
         reason: String = "the secret is renewed",
@@ -210,35 +209,35 @@ public final class AMQPPool: Service, Sendable {
         if let error = errors.first { throw error }
     }
 
-    /// How the pool is now; see ``states`` for the changes.
+    /// The current state of the pool; ``states`` has the changes.
     public var state: PoolState { registry.poolState }
 
     /// Whether a channel is ready.
     public var isReady: Bool { state == .ready }
 
-    /// Why there is no connection now.
+    /// Why there is no connection at present.
     package var reasonForNoConnection: AMQPError { registry.value?.reasonForNone ?? .poolNotRunning }
 
-    /// The channels that are set up and ready.
+    /// The ready channels.
     package var readyChannels: [AMQPChannel] {
         registry.value?.channels.filter(\.isReady) ?? []
     }
 
-    /// A connection to consume on that is open and not blocked, or nil when there is none in time.
+    /// A connection for consuming that is open and not blocked; `nil` when there is none in time.
     func connection(within timeout: Duration) async throws -> AMQPConnection? {
         let deadline = ContinuousClock.now + timeout.bounded
         do throws(AMQPError) {
             return try await nextConnection(for: .consuming, before: deadline)
         } catch {
             try Task.checkCancellation()
-            // Stopped on purpose, it says so at once; it may be started again.
+            // After a deliberate stop the wait fails immediately; the pool may be started again.
             try await Task.sleep(for: min(max(.zero, ContinuousClock.now.duration(to: deadline)), .milliseconds(100)))
             return nil
         }
     }
 
     func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel {
-        // Without waiting when there is one.
+        // Fast path without waiting.
         if let channel = registry.value?.pick() { return channel }
         return try await registry.wait(before: deadline) { registry throws(AMQPError) in
             try await registry.next(before: deadline)
@@ -254,14 +253,14 @@ public final class AMQPPool: Service, Sendable {
         }
     }
 
-    /// How many wait for a channel or a connection.
+    /// The number of tasks that wait for a channel or a connection.
     var waiting: Int { registry.value?.waiting ?? 0 }
 
     var operationTimeout: Duration { configuration.connection.operationTimeout }
 }
 
 extension SupervisorReference {
-    /// The nearest supervisor above with this name, or this one.
+    /// The nearest supervisor with this name, from this one up.
     fileprivate func ancestor(named name: String) -> SupervisorReference? {
         var current: SupervisorReference? = self
         while let supervisor = current, supervisor.name != name { current = supervisor.parent }

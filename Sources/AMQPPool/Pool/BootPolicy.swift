@@ -1,14 +1,15 @@
-/// What a pool does when a broker refuses it for good before it was ever connected: the credentials, the virtual host, the certificate.
+/// What a pool does when a broker permanently refuses it before the first connection: because of the credentials, the virtual host, or the
+/// certificate.
 public enum BootPolicy: Sendable, Hashable {
-    /// It keeps trying, and the log says at level `error` what is refused. The default.
+    /// It keeps trying, and logs the refusal at level `error`. The default.
     ///
-    /// What a broker refuses now it may accept in a moment, without anybody having made a mistake here: one that is starting does not
-    /// know its users and virtual hosts before its definitions are imported, and one whose authentication backend is down refuses
-    /// everybody. A process that ended for it would be started again by whatever runs it, and again, each time more slowly.
+    /// A broker may accept a moment later what it refuses now, without a configuration error: a starting broker does not know its users and
+    /// virtual hosts before its definitions are imported, and one whose authentication backend is down refuses everybody. A process that
+    /// ended for this would be restarted again and again, each time after a longer delay.
     case keepTrying
     /// The pool ends, and `run()` throws the refusal (``AMQPError/authenticationFailed(endpoint:text:)``,
     /// ``AMQPError/virtualHostRefused(endpoint:virtualHost:code:text:)``, ``AMQPError/tlsFailed(endpoint:_:)``,
-    /// ``AMQPError/invalidEndpoint(_:)``), as soon as each endpoint was tried, none could be connected to, and one refused: for deployments
-    /// that should fail where a person looks. Once it was connected, it keeps trying.
+    /// ``AMQPError/invalidEndpoint(_:)``), as soon as each endpoint has been tried, none could be connected to, and one refused: for
+    /// deployments that should fail visibly. After the first successful connection it keeps trying.
     case failWhenRefused
 }

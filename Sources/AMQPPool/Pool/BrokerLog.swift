@@ -3,8 +3,8 @@ package import Logging
 package import Supervision
 import Synchronization
 
-/// Writes what a ``BrokerStory`` decides, in the order of the events. One for the life of a pool, caller, receiver or worker, over all
-/// incarnations of its tree.
+/// Writes the log lines that a ``BrokerStory`` decides on, in the order of the events. One object for the life of a pool, caller, receiver
+/// or worker, over all incarnations of its tree.
 package final class BrokerLog: Sendable {
     private struct State {
         var story: BrokerStory
@@ -14,9 +14,9 @@ package final class BrokerLog: Sendable {
     }
 
     private let state: Mutex<State>
-    /// What a line that says where it is connected to says beside that.
+    /// Additional metadata of lines about a connection.
     private let details: @Sendable () -> Logger.Metadata
-    /// How much is in work, when it begins to stop.
+    /// The number of messages in work when it begins to stop.
     private let inWork: @Sendable () -> Int?
 
     package init(
@@ -30,18 +30,18 @@ package final class BrokerLog: Sendable {
         self.inWork = inWork
     }
 
-    /// Writes into this from now on: the logger of the tree that it runs in.
+    /// Sets the logger of the tree it runs in.
     package func use(_ logger: Logger) {
         state.withLock { $0.logger = logger }
     }
 
-    /// How many of its connections, or queues, work now.
+    /// The number of working connections or queues.
     package var up: Int { state.withLock { $0.story.up } }
 
-    /// Whether it is on its way out.
+    /// Whether it is stopping.
     package var isStopping: Bool { state.withLock { $0.story.isStopping } }
 
-    /// What became of the supervisor that all of it is under.
+    /// Follows the life phases of its top supervisor.
     package func follow(_ phase: LifePhase, _ logger: Logger) {
         use(logger)
         switch phase {
@@ -51,7 +51,7 @@ package final class BrokerLog: Sendable {
         }
     }
 
-    /// A connection works, and something is done on it.
+    /// A connection works and is in use.
     func up(_ connection: AMQPConnection, number: Int?, also more: Logger.Metadata = [:]) {
         let place = connection.place.merging(details()) { $1 }.merging(more) { $1 }
         handle(.up(number: number, place: place))
@@ -67,7 +67,7 @@ package final class BrokerLog: Sendable {
             state.isWriting = true
             return true
         }
-        // Outside of the lock, and one after the other: a handler of logs may be slow, or need the broker itself.
+        // Outside the lock, one after the other: a log handler may be slow, or may itself use the broker.
         while writes {
             let next = state.withLock { state -> (Logger, BrokerStory.Line)? in
                 let next = state.unwritten.next(of: state.story.subject)
@@ -80,7 +80,7 @@ package final class BrokerLog: Sendable {
     }
 }
 
-/// The lines that wait for a handler of logs that is slow: the newest ``limit``, and how many older ones were left out.
+/// Lines that wait for a slow log handler: the newest ``limit``, and the number of dropped older ones.
 private struct UnwrittenLines {
     static let limit = 256
 
@@ -96,7 +96,7 @@ private struct UnwrittenLines {
         lines.append((logger, line))
     }
 
-    /// The oldest, or what stands for those that were before it.
+    /// The oldest line, or a replacement for the dropped ones before it.
     mutating func next(of subject: BrokerStory.Subject) -> (Logger, BrokerStory.Line)? {
         guard let (count, logger) = leftOut else { return lines.popFirst() }
         leftOut = nil
@@ -110,7 +110,7 @@ private struct UnwrittenLines {
 }
 
 extension AMQPConnection {
-    /// Where it is connected to, and as whom, for the log.
+    /// The endpoint and user of the connection, as log metadata.
     package nonisolated var place: Logger.Metadata {
         let broker = broker
         return [

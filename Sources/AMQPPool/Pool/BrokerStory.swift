@@ -2,23 +2,23 @@ internal import ConcurrencyPrimitives
 package import Logging
 package import Supervision
 
-/// Decides which lines the log gets about something that lives on connections to a broker, as a value: events and the time in, lines out.
+/// Decides which lines are logged about something that depends on connections to a broker, as a value: events and the time in, lines out.
 ///
-/// Each change of its state is one line at `info` or above. An outage has a beginning and an end; between them there is a line when a new
-/// reason is seen, else at most one a minute. Single attempts are `debug`.
+/// Each change of state is one line at `info` or above. An outage has a beginning and an end; in between there is a line for each new
+/// reason, otherwise at most one a minute. Single attempts are logged at `debug`.
 package struct BrokerStory: Sendable {
     package typealias Instant = ContinuousClock.Instant
 
-    /// What the lines are about.
+    /// The subject of the lines.
     package struct Subject: Sendable {
         /// "pool", "caller", "receiver", "worker"
         package var kind: String
         package var name: String
-        /// What it is while it works: "connected", "serving".
+        /// Its state while it works: "connected", "serving".
         package var working: String
-        /// How many connections it has.
+        /// Its number of connections.
         package var connections: Int
-        /// Whether it opens them itself. If not, whoever does tells of the attempts.
+        /// Whether it opens the connections itself. Otherwise the attempts are reported by whatever does.
         package var opensConnections: Bool
 
         package init(
@@ -38,31 +38,31 @@ package struct BrokerStory: Sendable {
 
     package enum Event: Sendable {
         case started
-        /// An attempt on the connection of this number came to nothing.
+        /// An attempt on the connection with this number failed.
         case failed(number: Int, place: Logger.Metadata, Failure, retryIn: Duration?)
-        /// One more connection works. `place` says where, and as whom.
+        /// One more connection works. `place`: its endpoint and user.
         case up(number: Int?, place: Logger.Metadata)
-        /// One connection less works.
+        /// One connection fewer works.
         case down(Loss)
-        /// It is to have so many connections from now on. `lost`: one that worked is not meant any more.
+        /// The number of connections has changed. `lost`: a working one is no longer used.
         case resized(Int, lost: Bool)
         /// The broker accepts no messages on any connection, for this reason; `nil`: it does again.
         case blocked(String?)
-        /// It begins to stop, and has so much in work.
+        /// It begins to stop, with this number of messages in work.
         case stopping(inWork: Int?)
         case stopped(ExitReason)
-        /// Something else that is told of it: "paused".
+        /// Another event of it: "paused".
         case note(Logger.Level, String, Logger.Metadata)
     }
 
-    /// What came of an attempt.
+    /// A failed attempt.
     package struct Failure: Sendable {
-        /// What it was about: "connect", "set up its channel".
+        /// The attempted action: "connect", "set up its channel".
         package var what: String
         package var reason: String
-        /// Whether no waiting repairs it.
+        /// Whether waiting cannot resolve it.
         package var isRefusal: Bool
-        /// Whether it may be one of those that the broker does not repeat: nothing is said of the first ones in succession.
+        /// Whether it may be temporary: the first consecutive ones are not logged.
         package var mayPass: Bool
 
         package init(connecting error: AMQPError) {
@@ -81,12 +81,12 @@ package struct BrokerStory: Sendable {
         }
     }
 
-    /// Why something does not work any more.
+    /// Why something no longer works.
     package struct Loss: Sendable {
         package var reason: String
-        /// Whether somebody wanted it.
+        /// Whether it was intended.
         package var isOrderly: Bool
-        /// What of several is lost, and what if it was the last: "a connection", "the broker".
+        /// What is lost: "a connection", or if it was the last one, "the broker".
         package var one: String
         package var all: String
 
@@ -122,19 +122,19 @@ package struct BrokerStory: Sendable {
     private struct Outage {
         var since: Instant
         var loss: Loss?
-        /// Whether its beginning was told.
+        /// Whether its beginning has been logged.
         var isTold = false
         var attempts: [Int: Int] = [:]
-        /// How many failures in succession may pass.
+        /// The number of consecutive temporary failures, by connection.
         var passing: [Int: Int] = [:]
         var toldReasons: Set<String> = []
         var lastLine: Instant?
     }
 
-    /// More reasons than these, and how often they change is no news.
+    /// The maximum number of distinct reasons per outage; further changes are not logged.
     private static let maximumReasons = 16
     private static let interval = Duration.seconds(60)
-    /// So often in succession it is assumed that it passes.
+    /// The number of consecutive failures that are assumed to be temporary.
     private static let maximumPassing = ChannelHistory.maximumRefusals - 1
 
     package private(set) var subject: Subject
@@ -149,10 +149,10 @@ package struct BrokerStory: Sendable {
         self.subject = subject
     }
 
-    /// Whether it is on its way out.
+    /// Whether it is stopping.
     package var isStopping: Bool { phase == .stopping || phase == .stopped }
 
-    /// What is to be logged for what has happened.
+    /// Returns the lines to log for an event.
     package mutating func handle(_ event: Event, at now: Instant) -> [Line] {
         lines = []
         switch event {
@@ -184,7 +184,7 @@ package struct BrokerStory: Sendable {
         }
     }
 
-    /// What happens first begins it; what a stop overtakes does not begin it again.
+    /// The first event begins an outage; one during a stop does not.
     private mutating func beginUnlessStopping(at now: Instant) {
         if phase != .stopping { started(at: now) }
     }
@@ -269,7 +269,7 @@ package struct BrokerStory: Sendable {
             say(.info, "\(subject.kind) has all connections again", metadata)
         } else if let loss = outage.loss {
             metadata["reason"] = "\(loss.reason)"
-            // With the loss in it: nothing was said of that, since it did no harm.
+            // One line for the loss as well: it was not logged, because it caused no harm.
             say(.info, "\(subject.kind) has lost \(loss.one) and has it again", metadata)
         }
     }
@@ -315,8 +315,8 @@ package struct BrokerStory: Sendable {
 }
 
 extension AMQPError {
-    /// Whether the broker, or this side, will say the same however often it is asked, until somebody changes something: credentials, the
-    /// virtual host, certificates, settings.
+    /// Whether the broker or the client gives the same answer until somebody changes something: credentials, the virtual host,
+    /// certificates, settings.
     package var isRefusal: Bool {
         switch cause {
         case .authenticationFailed, .virtualHostRefused, .invalidEndpoint, .invalidArgument, .tooFewChannels: true
@@ -332,14 +332,15 @@ extension AMQPError {
         }
     }
 
-    /// Whether the same declaration may succeed a moment later: 541 is also what the broker says to one of two that create a queue at the
-    /// same moment, in two processes, and what a cluster says that elects.
+    /// Whether the same declaration may succeed a moment later: 541 is also the answer to one of two processes that create a queue at the
+    /// same moment, and of a cluster during an election.
     package var mayPass: Bool {
         if case .topologyRefused(_, 541, _) = cause { return true }
         return false
     }
 
-    /// Whether somebody wanted it: a broker that is stopped or restarted says so (320), and this side closes what it does not need.
+    /// Whether it was intended: a broker that is stopped or restarted says so (320), and this side closes connections that it does not
+    /// need.
     var isOrderly: Bool {
         switch cause {
         case .connectionClosedByBroker(let code, _): code == 320
@@ -353,7 +354,7 @@ extension AMQPError {
         }
     }
 
-    /// Whether a connection ended with this.
+    /// Whether a connection ended with this error.
     package var isEndOfConnection: Bool {
         switch cause {
         case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .protocolViolation,
@@ -371,7 +372,7 @@ extension AMQPError {
 }
 
 extension TLSFailure {
-    /// Whether no waiting repairs it.
+    /// Whether waiting cannot resolve it.
     fileprivate var isRefusal: Bool {
         switch self {
         case .unreadableFile, .noCertificate, .unusableKey, .keyDoesNotFitCertificate, .invalidServerName,
@@ -384,7 +385,7 @@ extension TLSFailure {
     }
 }
 
-/// An error of another module that says whether the broker refused what it was asked for.
+/// An error of another module that tells whether the broker refused a request.
 package protocol BrokerRefusal: Error {
     var isRefusal: Bool { get }
     /// Whether the same may succeed a moment later.

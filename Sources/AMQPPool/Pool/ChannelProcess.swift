@@ -3,14 +3,14 @@ import Logging
 package import Supervision
 import Synchronization
 
-/// The supervised channel: comes up at once, waits for its connection, opens, sets itself up, and registers.
+/// The supervised channel: starts immediately, waits for its connection, opens, runs the set-up, and registers.
 ///
-/// It ends when the broker closes the channel, except for a message that was published on it: then it opens another at once. It does not end because its connection did: then it only waits to be stopped,
-/// which its supervisor does (rest for one).
+/// It ends when the broker closes the channel, unless that was because of a published message: then it opens another one immediately. It
+/// does not end because its connection did: then it only waits to be stopped by its supervisor (rest for one).
 package actor ChannelProcess: Worker {
-    /// What a pool does with its channels.
+    /// The pool's callbacks for its channels.
     struct Hooks: Sendable {
-        /// Whether channels are in confirm mode when they are handed on.
+        /// Whether channels are in confirm mode before they are used.
         var confirms: Bool
         var onOpen: @Sendable (AMQPChannel, ChildContext) async throws -> Void
         var onStop: (@Sendable (AMQPChannel) async -> Void)?
@@ -19,7 +19,7 @@ package actor ChannelProcess: Worker {
 
     private struct State {
         var channel: AMQPChannel?
-        /// Killed: what is opened from now on is closed at once.
+        /// Killed: channels opened from now on are closed immediately.
         var isFenced = false
     }
 
@@ -33,7 +33,7 @@ package actor ChannelProcess: Worker {
     private let shutdown: Duration
     private let killTimeout: Duration
     private nonisolated let state = Mutex(State())
-    /// Fires when the work that a stop waits for is done, or is not waited for any more.
+    /// Fires when the work that a stop waits for is done or abandoned.
     private nonisolated let worked = OneShot<Void>()
 
     init(
@@ -64,7 +64,7 @@ package actor ChannelProcess: Worker {
     }
 
     package func run() async throws {
-        // No process is there only between the end of the connection and the moment in which this one is stopped for it.
+        // There is no process only between the end of the connection and the stop of this one because of it.
         guard let process = try? connection.resolve(), let connection = await process.opened.wait() else {
             return try await waitToBeStopped()
         }
@@ -80,7 +80,7 @@ package actor ChannelProcess: Worker {
                 history.opened()
                 registry.add(channel, for: context.pid)
                 guard let error = await channel.waitUntilClosed() else { throw CancellationError() }
-                // One wrong message is no fault of the channel's: others need it back at once.
+                // One invalid message is not a fault of the channel: other users need it back immediately.
                 guard channel.isClosedForPublish, !connection.isEnding else { throw error }
                 context.logger.warning("the broker closed a channel for a message", metadata: ["error": "\(error)"])
                 failures = begun.duration(to: .now) < .seconds(1) ? failures + 1 : 0
@@ -90,13 +90,13 @@ package actor ChannelProcess: Worker {
                 try Task.checkCancellation()
             }
         } catch {
-            // Looked at before all else. Where the broker closes the connection for it, that may have this process stopped for the end of
-            // the connection before it hears of its own channel's.
+            // Checked first: if the broker closes the connection because of the declaration, this process may be stopped because of the
+            // connection before it learns of its channel's error.
             let refusal = isOpen ? nil : topologyRefusal()
             let isStopped = Task.isCancelled
             let own: (any Error)? = isStopped || connection.isEnding ? nil : error
             let told = refusal ?? reasonOfBroker(error) ?? connection.closedError.flatMap { reasonOfBroker($0) }
-            // A connection that the broker closed for a reason while the channel was opened: those who wait want to know the reason.
+            // The broker closed the connection for a reason while the channel was being opened: waiting callers need that reason.
             if !isOpen, let reason: any Error = told ?? own {
                 registry.failedToSetUp(connection, reason)
                 history.told()
@@ -105,7 +105,7 @@ package actor ChannelProcess: Worker {
             if connection.isEnding, refusal == nil { return try await waitToBeStopped() }
             if let refusal {
                 if history.isMistake(refusal) {
-                    // Not the root of the tree that the pool may be a part of: whoever has the pool decides what follows.
+                    // Not the root of the tree that contains the pool: the pool's owner decides what follows.
                     (poolOwner ?? context.supervisor.root).pid.exit(.shutdown(cause: refusal))
                     return try await waitToBeStopped()
                 }
@@ -115,8 +115,8 @@ package actor ChannelProcess: Worker {
         }
     }
 
-    /// Takes no longer than ``PoolConfiguration/channelShutdown``, whatever the broker, the network and `onStop` do; and once it is
-    /// killed, no longer than that takes.
+    /// Takes at most ``PoolConfiguration/channelShutdown``, whatever the broker, the network and `onStop` do; and after a kill, at most the
+    /// kill timeout.
     package func terminate(reason: ExitReason) async {
         guard let channel else { return }
         let deadline = ContinuousClock.now + shutdown
@@ -133,7 +133,7 @@ package actor ChannelProcess: Worker {
         await channel.close(timeout: min(closeTimeout, max(closing, ContinuousClock.now.duration(to: deadline))))
     }
 
-    /// The kill hook: not on this actor, which may be stuck, but on the event loop.
+    /// The kill hook. It does not run on this actor, which may be stuck, but on the event loop.
     nonisolated func killed() async {
         let channel = state.withLock { state in
             state.isFenced = true
@@ -158,13 +158,13 @@ package actor ChannelProcess: Worker {
         return channel
     }
 
-    /// The supervisor above the pool: this channel's supervisor, the connection's and the pool's are between.
+    /// The supervisor above the pool: the supervisors of the channel, the connection and the pool are in between.
     private var poolOwner: SupervisorReference? {
         context.supervisor.parent?.parent?.parent
     }
 
-    /// Why the broker closed the whole connection while the channel was opened, as it does for one channel more than the user may
-    /// open. 320 is somebody's purpose, or a broker that stops.
+    /// Why the broker closed the whole connection while the channel was being opened, for example because of the user's channel limit. 320
+    /// means an operator's action, or a broker that is shutting down.
     private func reasonOfBroker(_ error: any Error) -> AMQPError? {
         guard let error = error as? AMQPError, case .connectionClosedByBroker(let code, _) = error.cause, code != 320
         else {
@@ -173,7 +173,7 @@ package actor ChannelProcess: Worker {
         return error
     }
 
-    /// What the broker refused while the channel was set up, whatever `onOpen` made of it.
+    /// What the broker refused while the channel was being set up, even if `onOpen` hid the error.
     private func topologyRefusal() -> AMQPError? {
         switch state.withLock({ $0.channel })?.closedError {
         case .channelClosedByBroker(let code, let text)? where code == 403 || code == 406:
@@ -190,7 +190,7 @@ package actor ChannelProcess: Worker {
     }
 }
 
-/// What became of a channel of the pool across its incarnations.
+/// The history of a pool's channel across its incarnations.
 final class ChannelHistory: Sendable {
     private struct State {
         var wasOpen = false
@@ -198,8 +198,8 @@ final class ChannelHistory: Sendable {
         var isEndTold = false
     }
 
-    /// So often in succession the broker closes the connection for an operation before that is a mistake. A cluster that is being
-    /// started, or elects, also answers with 541 what it would do a moment later.
+    /// How often in succession the broker has to close the connection because of an operation before that counts as a configuration error.
+    /// A cluster that is starting, or electing a leader, also answers 541 for operations that would succeed a moment later.
     static let maximumRefusals = 3
 
     private let state = Mutex(State())
@@ -212,16 +212,16 @@ final class ChannelHistory: Sendable {
         }
     }
 
-    /// The pool tells why it could not be set up.
+    /// Records that the pool has reported the failure of the set-up.
     func told() {
         state.withLock { $0.isEndTold = true }
     }
 
-    /// Whether the pool tells why the channel ended.
+    /// Whether the pool reports the end of the channel.
     var isEndTold: Bool { state.withLock { $0.isEndTold } }
 
-    /// Whether the refusal is a mistake in the configuration, which no restart repairs. Once the channel has been open, it is
-    /// a fault of the environment.
+    /// Whether the refusal is a configuration error, which no restart repairs. Once the channel has been open, it is a fault of the
+    /// environment.
     func isMistake(_ refusal: AMQPError) -> Bool {
         state.withLock { state in
             if state.wasOpen { return false }

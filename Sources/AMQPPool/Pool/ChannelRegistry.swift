@@ -3,11 +3,11 @@ import NIOCore
 import Supervision
 import Synchronization
 
-/// The channels of a pool that are ready for use: looked up under a lock, without a hop through any process.
+/// The ready channels of a pool, for lookup under a lock, without an actor hop.
 ///
-/// A channel leaves as soon as it is closed or its process ends. Those that wait for one are as many as the calls in flight.
+/// A channel is removed as soon as it is closed or its process ends. There is one waiter per call in flight.
 package actor ChannelRegistry {
-    /// What a connection is wanted for.
+    /// What a connection is needed for.
     enum Use: Sendable {
         case everything
         case consuming
@@ -16,12 +16,12 @@ package actor ChannelRegistry {
     fileprivate struct State {
         var channels: [AMQPChannel] = []
         var next = 0
-        /// Open ones, for those who want a channel of their own.
+        /// Open connections, for dedicated channels.
         var connections: [AMQPConnection] = []
-        /// Open ones that nothing is published on, and the pool's channels on them.
+        /// Open connections for consuming only, and the pool's channels on them.
         var consumerConnections: [AMQPConnection] = []
         var consumerChannels: [AMQPChannel] = []
-        /// Those that were open once.
+        /// The connections that have been open once.
         var opened: Set<Int> = []
         /// The numbers of their processes.
         var numbers: [ObjectIdentifier: Int] = [:]
@@ -39,19 +39,19 @@ package actor ChannelRegistry {
     }
 
     private nonisolated let state = Mutex(State())
-    /// How many connections are published on: those with higher numbers are for consuming only.
+    /// The number of connections for publishing: those with higher numbers are for consuming only.
     private nonisolated let publishing: Int
     private nonisolated let hasConsumers: Bool
 
-    /// Called when a channel or connection came, went, was blocked or unblocked.
+    /// Called when a channel or connection was added, removed, blocked or unblocked.
     private nonisolated let onChange: @Sendable () -> Void
 
-    /// Why there is no connection, where another pool of this process opens them.
+    /// Why there is no connection, when another pool of this process opens them.
     private nonisolated let lessorsReason: @Sendable () -> AMQPError?
 
-    /// What the log is told.
+    /// The log of the pool.
     private nonisolated let log: BrokerLog?
-    /// What is measured of the connections, where they are opened here.
+    /// The metrics of the connections, if they are opened here.
     private nonisolated let metrics: PoolMetrics?
 
     package init(
@@ -72,7 +72,7 @@ package actor ChannelRegistry {
 
     // MARK: Looking up
 
-    /// A channel that is ready: open, and its connection not blocked. Round robin.
+    /// A ready channel: open, on a connection that is not blocked. Round robin.
     package nonisolated func pick() -> AMQPChannel? {
         state.withLock { $0.pick() }
     }
@@ -80,7 +80,7 @@ package actor ChannelRegistry {
     /// The open connections, blocked or not.
     nonisolated var openConnections: [AMQPConnection] { state.withLock { $0.connections + $0.consumerConnections } }
 
-    /// How the pool is, as far as its channels tell.
+    /// The state of the pool, derived from its channels.
     package nonisolated var poolState: PoolState {
         let channels = channels
         if channels.contains(where: \.isReady) { return .ready }
@@ -90,16 +90,16 @@ package actor ChannelRegistry {
     /// All channels, ready or not.
     package nonisolated var channels: [AMQPChannel] { state.withLock { $0.channels } }
 
-    /// The last error at each endpoint that could not be connected to since it last could.
+    /// The last error at each endpoint since its last success.
     package nonisolated var failures: [AMQPError.EndpointFailure] {
         state.withLock { $0.report.failures(at: .now) }
     }
 
-    /// Waits for a channel that is ready.
+    /// Waits for a ready channel.
     ///
-    /// - Throws: at the deadline ``AMQPError/notConnected(_:)``, which tells what failed at each endpoint, or
-    ///   ``AMQPError/blocked(reason:)``; ``AMQPError/poolNotRunning`` when the registry has ended;
-    ///   ``AMQPError/cancelled(operation:)``. Each inside ``AMQPError/notSent(_:)``.
+    /// - Throws: At the deadline ``AMQPError/notConnected(_:)``, with the failure at each endpoint, or ``AMQPError/blocked(reason:)``;
+    ///   ``AMQPError/poolNotRunning`` when the registry has ended; ``AMQPError/cancelled(operation:)``. Each inside
+    ///   ``AMQPError/notSent(_:)``.
     package nonisolated func next(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel {
         while true {
             if let channel = pick() { return channel }
@@ -114,14 +114,14 @@ package actor ChannelRegistry {
         }
     }
 
-    /// Waits for a connection that is open and not blocked, each in its turn.
+    /// Waits for a connection that is open and not blocked, round robin.
     ///
-    /// - Throws: as ``next(before:)``.
+    /// - Throws: The errors of ``next(before:)``.
     nonisolated func nextConnection(
         for use: Use = .everything,
         before deadline: ContinuousClock.Instant
     ) async throws(AMQPError) -> AMQPConnection {
-        // Where some are for consuming only, nothing else is consumed on.
+        // If some connections are for consuming only, the others are not used for it.
         let isOfConsumers = use == .consuming && hasConsumers
         while true {
             if let connection = state.withLock({ $0.pickConnection(isOfConsumers) }) { return connection }
@@ -160,7 +160,7 @@ package actor ChannelRegistry {
         defer { timer.cancel() }
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                // Looked at under the lock: what becomes ready after this wakes the waiter.
+                // Checked under the lock: a channel that becomes ready later wakes the waiter.
                 let wake: Wake? = state.withLock { state in
                     if Task.isCancelled { return .cancelled }
                     if ContinuousClock.now >= deadline { return .deadline }
@@ -179,7 +179,7 @@ package actor ChannelRegistry {
         state.withLock { $0.waiters.removeValue(forKey: id) }?.resume(returning: wake)
     }
 
-    /// How many wait.
+    /// The number of waiters.
     package nonisolated var waiting: Int { state.withLock { $0.waiters.count } }
 
     // MARK: The end
@@ -187,8 +187,8 @@ package actor ChannelRegistry {
     /// Whether nothing is added any more: ``next(before:)`` throws ``AMQPError/poolNotRunning`` then.
     package nonisolated var isEnded: Bool { state.withLock { $0.isEnded } }
 
-    /// Ends with this process, its own: what comes later is added to the registry of the next incarnation, and who waits for it here
-    /// would wait in vain.
+    /// Ends the registry with its process: later channels are added to the registry of the next incarnation, and waiters here would wait in
+    /// vain.
     package nonisolated func ends(with pid: Pid) {
         pid.onExit { [weak self] _ in
             guard let self else { return }
@@ -199,7 +199,7 @@ package actor ChannelRegistry {
 
     // MARK: What the processes report
 
-    /// The channel can be used, until it is closed or its process ends.
+    /// Adds a channel for use, until it is closed or its process ends.
     nonisolated func add(_ channel: AMQPChannel, for pid: Pid) {
         let (isFirst, number) = state.withLock { state in
             let isFirst = !state.hasChannel(on: channel.connection)
@@ -240,7 +240,7 @@ package actor ChannelRegistry {
         onChange()
     }
 
-    /// A channel may have become ready, or not ready: those who wait look again.
+    /// The readiness of a channel may have changed: wakes the waiters to check.
     nonisolated func readinessChanged() {
         onChange()
         let waiters = state.withLock { state in
@@ -254,7 +254,7 @@ package actor ChannelRegistry {
         state.withLock { $0.report.began(endpoint, at: now) }
     }
 
-    /// An attempt to connect is over: nil if this side gave it up.
+    /// An attempt to connect has ended; `nil` if this side gave it up.
     nonisolated func ended(
         _ endpoint: Endpoint,
         begun: ContinuousClock.Instant,
@@ -263,7 +263,7 @@ package actor ChannelRegistry {
         state.withLock { $0.report.ended(endpoint, begun: begun, result) }
     }
 
-    /// The log is told of an attempt that came to nothing.
+    /// Logs a failed attempt.
     nonisolated func attemptFailed(_ number: Int, at endpoint: Endpoint, _ error: AMQPError, retryIn: Duration?) {
         metrics?.connectFailed(error)
         log?.handle(
@@ -276,12 +276,12 @@ package actor ChannelRegistry {
         )
     }
 
-    /// Whether each of these endpoints was tried in vain, and none ever worked.
+    /// Whether each of these endpoints has failed, and none ever worked.
     nonisolated func refusesBoot(of endpoints: [Endpoint]) -> Bool {
         state.withLock { $0.report.hasFailed(at: endpoints) }
     }
 
-    /// A channel was opened and could not be made ready.
+    /// A channel was opened but its set-up failed.
     nonisolated func failedToSetUp(_ connection: AMQPConnection, _ error: any Error) {
         let reason = error as? AMQPError ?? .setUpFailed(reason: "it threw \(type(of: error))")
         let number = state.withLock { state in
@@ -294,7 +294,7 @@ package actor ChannelRegistry {
         )
     }
 
-    /// The broker has stopped to accept messages on a connection, or accepts them again.
+    /// The broker has stopped accepting messages on a connection, or accepts them again.
     nonisolated func blockedChanged() {
         let reason = state.withLock { state -> String? in
             let reasons = state.connections.map(\.blockedReason)
@@ -354,6 +354,6 @@ extension ChannelRegistry.State {
 }
 
 extension AMQPConnection {
-    /// Open, not about to close, and not blocked.
+    /// Open, not closing, and not blocked.
     fileprivate nonisolated var isUsable: Bool { !isEnding && !isBlocked }
 }

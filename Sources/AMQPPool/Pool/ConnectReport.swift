@@ -1,4 +1,4 @@
-/// What was tried in vain at each endpoint since it last worked, for the errors of those who wait.
+/// The failed attempts at each endpoint since its last success, for the errors of waiting callers.
 struct ConnectReport {
     typealias Instant = ContinuousClock.Instant
 
@@ -7,20 +7,20 @@ struct ConnectReport {
         var failures = 0
         var hasWorked = false
         var lastError: AMQPError?
-        /// Why a connected channel could not be made ready; goes when one could.
+        /// Why a channel could not be set up; removed when one was.
         var setUpError: AMQPError?
-        /// When the attempts began that go on now.
+        /// When the attempts in progress began.
         var running: [Instant] = []
     }
 
-    /// As many as the pool has endpoints.
+    /// One entry per endpoint of the pool.
     private var entries: [Entry] = []
 
     mutating func began(_ endpoint: Endpoint, at now: Instant) {
         change(endpoint) { $0.running.append(now) }
     }
 
-    /// The attempt that began then is over: nil if it was given up by this side.
+    /// An attempt has ended, which began at this instant; `nil` if this side gave it up.
     mutating func ended(_ endpoint: Endpoint, begun: Instant, _ result: Result<Void, AMQPError>?) {
         change(endpoint) { entry in
             if let index = entry.running.firstIndex(of: begun) { entry.running.remove(at: index) }
@@ -45,7 +45,7 @@ struct ConnectReport {
         change(endpoint) { $0.setUpError = nil }
     }
 
-    /// The endpoints at which something failed or has not ended, in the order in which they were tried first.
+    /// The endpoints with a failure or an attempt in progress, in the order of their first attempt.
     func failures(at now: Instant) -> [AMQPError.EndpointFailure] {
         entries.compactMap { entry in
             let name = entry.endpoint.redacted
@@ -59,7 +59,7 @@ struct ConnectReport {
         }
     }
 
-    /// Whether each of these was tried in vain, and none ever worked.
+    /// Whether each of these endpoints has failed, and none ever worked.
     func hasFailed(at endpoints: [Endpoint]) -> Bool {
         endpoints.allSatisfy { endpoint in
             guard let entry = entries.first(where: { $0.endpoint == endpoint }) else { return false }

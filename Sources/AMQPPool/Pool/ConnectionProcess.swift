@@ -3,15 +3,15 @@ import Logging
 package import Supervision
 import Synchronization
 
-/// The supervised connection: comes up at once, connects in the background, ends when the open connection is lost.
+/// The supervised connection: starts immediately, connects in the background, ends when the open connection is lost.
 ///
-/// While it cannot connect it is alive and tries for ever: an outage is no failure of this process. Stopped, it closes by
-/// handshake; killed, its kill hook does. One that leases the connection of another pool waits until that is open, and leaves it
-/// open when it ends itself: the channels on it are closed by their own processes.
+/// While it cannot connect it stays alive and retries forever: an outage is not a failure of this process. When it is stopped, it closes
+/// the connection by handshake; when it is killed, its kill hook does. A process that leases the connection of another pool waits until
+/// that is open, and leaves it open when it ends: the channels on it are closed by their own processes.
 package actor ConnectionProcess: Worker {
     private struct State {
         var connection: AMQPConnection?
-        /// Killed: what is opened from now on is closed at once.
+        /// Killed: connections opened from now on are closed immediately.
         var isFenced = false
     }
 
@@ -78,7 +78,7 @@ package actor ConnectionProcess: Worker {
         if let error = await closed(connection) { throw error }
     }
 
-    /// Waits until the connection is over, and renews what it logged in with meanwhile.
+    /// Waits until the connection is closed, and renews its credentials in the meantime.
     private nonisolated func closed(_ connection: AMQPConnection) async -> AMQPError? {
         guard case .own = source,
             let renewal = CredentialsRenewal(of: connection, configuration: configuration, logger: logger)
@@ -94,7 +94,7 @@ package actor ConnectionProcess: Worker {
         if let connection { await close(connection) }
     }
 
-    /// The kill hook: not on this actor, which may be stuck, but on the event loop.
+    /// The kill hook. It does not run on this actor, which may be stuck, but on the event loop.
     nonisolated func killed() async {
         let connection = state.withLock { state in
             state.isFenced = true
@@ -131,7 +131,7 @@ package actor ConnectionProcess: Worker {
                 try Task.checkCancellation()
                 if isRefusedForGood(error) {
                     registry.attemptFailed(number, at: endpoint, error, retryIn: nil)
-                    // As for a topology that is refused: no waiting repairs it, and whoever has the pool decides what follows.
+                    // As for a refused topology: waiting cannot resolve it, and the pool's owner decides what follows.
                     (context.supervisor.parent?.parent ?? context.supervisor.root).pid.exit(.shutdown(cause: error))
                     _ = await OneShot<Never>().wait()
                     try Task.checkCancellation()
@@ -146,7 +146,7 @@ package actor ConnectionProcess: Worker {
 }
 
 extension ConnectionProcess {
-    /// Whether the pool ends with this.
+    /// Whether the pool ends with this error.
     private func isRefusedForGood(_ error: AMQPError) -> Bool {
         if case .tooFewChannels = error { return true }
         guard bootPolicy == .failWhenRefused, error.isRefusal else { return false }
@@ -154,7 +154,7 @@ extension ConnectionProcess {
     }
 }
 
-/// Walks a list of endpoints round robin, across the incarnations of a connection.
+/// Iterates over a list of endpoints round robin, across the incarnations of a connection.
 final class EndpointRotation: Sendable {
     private struct State {
         var endpoints: [(Endpoint, AddressWalk)]
@@ -165,8 +165,8 @@ final class EndpointRotation: Sendable {
     private let shuffles: Bool
 
     /// - Parameters:
-    ///   - offset: where to begin, so that several connections spread over the list.
-    ///   - shuffles: whether each round has another order; then the offset does not matter.
+    ///   - offset: Where to begin, so that several connections spread over the list.
+    ///   - shuffles: Whether each round has another order; the offset is irrelevant then.
     init?(_ endpoints: [Endpoint], offset: Int, shuffles: Bool = false) {
         guard !endpoints.isEmpty else { return nil }
         self.shuffles = shuffles
@@ -175,7 +175,7 @@ final class EndpointRotation: Sendable {
         )
     }
 
-    /// The endpoint of the next attempt, and where among its addresses the attempts are.
+    /// The endpoint of the next attempt, and the position among its addresses.
     func next() -> (Endpoint, AddressWalk) {
         state.withLock { state in
             if shuffles, state.index == 0 { state.endpoints.shuffle() }

@@ -2,7 +2,8 @@ package import Logging
 package import Metrics
 package import Supervision
 
-/// What a caller or receiver measures and logs of its connections: they are its own, or leased from a pool that reports for itself.
+/// The metrics and log of the connections of a caller or receiver: its own connections, or connections leased from a pool that reports
+/// itself.
 package struct ConnectionReports: Sendable {
     package let log: BrokerLog
     private let metrics: PoolMetrics?
@@ -10,9 +11,9 @@ package struct ConnectionReports: Sendable {
 
     /// - Parameters:
     ///   - kind: "caller", "receiver".
-    ///   - working: what it is while it works.
-    ///   - pool: whose connections these are, by their name. It measures into the same.
-    ///   - lessor: the pool that connections are leased from, if they are.
+    ///   - working: Its state while it works.
+    ///   - pool: The pool whose connections these are, by name; metrics are recorded under it.
+    ///   - lessor: The pool that connections are leased from, if any.
     package init(
         _ kind: String,
         _ name: String,
@@ -41,7 +42,7 @@ package struct ConnectionReports: Sendable {
         log = BrokerLog(subject, logger: logger, details: details, inWork: inWork)
     }
 
-    /// The registry of one incarnation, which reports here and ends with its process.
+    /// Creates the registry of one incarnation, which reports here and ends with its process.
     package func registry(_ context: ChildContext, onChange: @escaping @Sendable () -> Void) -> ChannelRegistry {
         log.use(context.supervisor.logger)
         let registry = ChannelRegistry(

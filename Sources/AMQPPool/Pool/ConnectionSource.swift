@@ -2,19 +2,19 @@ internal import ConcurrencyPrimitives
 
 /// Where the connections of a pool's subtree come from.
 package enum ConnectionSource: Sendable {
-    /// They are opened here, and closed here. Others may lease them.
+    /// They are opened and closed here. Others may lease them.
     case own(ConnectionLeases? = nil)
-    /// They belong to another pool of this process, which has as many. A process that leases one opens its own channels on it, ends
-    /// when the connection is lost, and never closes it.
+    /// They belong to another pool of this process, which has as many. A process that leases one opens its own channels on it, ends when
+    /// the connection is lost, and never closes it.
     case leased(ConnectionLeases)
 }
 
-/// The open connections of a pool by their numbers, over all incarnations of its processes.
+/// The open connections of a pool by number, over all incarnations of its processes.
 package final class ConnectionLeases: Sendable {
     private let connections: [CurrentIncarnation<AMQPConnection>]
 
     init(count: Int) {
-        // Those that wait are processes of this program's own trees, one for each connection.
+        // The waiters are processes of this program's trees, one per connection.
         connections = (0..<max(1, count)).map { _ in CurrentIncarnation(limit: .max) }
     }
 
@@ -27,7 +27,7 @@ package final class ConnectionLeases: Sendable {
         }
     }
 
-    /// The connection with this number, as soon as it is open.
+    /// Waits for the connection with this number to be open.
     ///
     /// - Throws: `CancellationError`.
     func lease(number: Int) async throws -> AMQPConnection {

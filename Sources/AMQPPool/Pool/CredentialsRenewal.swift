@@ -1,13 +1,13 @@
 internal import ConcurrencyPrimitives
 import Logging
 
-/// Renews what a connection logged in with before it expires.
+/// Renews a connection's credentials before they expire.
 struct CredentialsRenewal: Sendable {
     private enum Outcome {
-        /// Nil: for ever.
+        /// `nil`: they do not expire.
         case renewed(CredentialsLease?)
         case expired
-        /// Nobody needs them any more.
+        /// They are no longer needed.
         case over
     }
 
@@ -17,7 +17,7 @@ struct CredentialsRenewal: Sendable {
     private let timeout: Duration
     private let logger: Logger
 
-    /// Nil where nothing expires, or nobody can be asked.
+    /// Returns `nil` if nothing expires, or there is no provider.
     init?(of connection: AMQPConnection, configuration: ConnectionConfiguration, logger: Logger) {
         guard let provider = configuration.credentials, let lease = connection.credentialsLease else { return nil }
         self.connection = connection
@@ -27,10 +27,10 @@ struct CredentialsRenewal: Sendable {
         self.logger = logger
     }
 
-    /// Until the task is cancelled, the connection is over, or what it has does not expire any more.
+    /// Runs until the task is cancelled, the connection is closed, or its credentials do not expire any more.
     ///
-    /// What has expired is of no use: whether a broker closes the connection then, or only refuses each operation, depends on its
-    /// version. So the connection is closed, and the next one logs in anew.
+    /// Whether a broker closes a connection with expired credentials, or only refuses each operation, depends on its version. The
+    /// connection is therefore closed, and the next one logs in again.
     func run() async {
         var lease = lease
         while await sleep(until: lease.renewal) {

@@ -5,18 +5,17 @@ package import Supervision
 extension Current where Value == ChannelRegistry, Source == Pid, Reason == ExitReason {
     var poolState: PoolState { value?.poolState ?? .stopped }
 
-    /// The registry, waited for until the deadline: while the pool starts, or starts again.
+    /// The registry, waiting until the deadline while the pool starts or restarts.
     ///
-    /// - Throws: ``AMQPError/poolNotRunning`` at the deadline, or at once when the pool was stopped; ``AMQPError/poolEnded(why:)`` at
-    ///   once when it could not start or gave up;
-    ///   ``AMQPError/cancelled(operation:)``. Each inside ``AMQPError/notSent(_:)``.
+    /// - Throws: ``AMQPError/poolNotRunning`` at the deadline, or immediately when the pool was stopped; ``AMQPError/poolEnded(why:)``
+    ///   immediately when it failed to start or gave up; ``AMQPError/cancelled(operation:)``. Each inside ``AMQPError/notSent(_:)``.
     func registry(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> ChannelRegistry {
         do throws(Absence) {
             return try await value(before: deadline)
         } catch {
             switch error {
             case .ended(let reason):
-                // Who tries again at once must not keep the thread from those who would start the pool.
+                // A caller that retries immediately must not keep the thread from the pool's start.
                 await Task.yield()
                 throw .notSent(.ended(reason))
             case .deadline: throw .notSent(.poolNotRunning)
@@ -26,9 +25,9 @@ extension Current where Value == ChannelRegistry, Source == Pid, Reason == ExitR
         }
     }
 
-    /// What is waited for in a registry. When that one ends meanwhile, the wait goes on in the next one.
+    /// Waits for something in a registry. When the registry ends in the meantime, the wait continues in the next one.
     ///
-    /// - Throws: as ``registry(before:)``, and what `find` throws.
+    /// - Throws: The errors of ``registry(before:)``, and what `find` throws.
     func wait<Found>(
         before deadline: ContinuousClock.Instant,
         for find: (ChannelRegistry) async throws(AMQPError) -> Found
@@ -45,7 +44,7 @@ extension Current where Value == ChannelRegistry, Source == Pid, Reason == ExitR
 }
 
 extension AMQPError {
-    /// What whoever needs a tree is told when that has ended for this reason.
+    /// The error for callers that need a tree which has ended for this reason.
     package static func ended(_ reason: ExitReason) -> AMQPError {
         switch reason {
         case .normal, .shutdown(nil): .poolNotRunning

@@ -2,7 +2,7 @@ import Logging
 package import NIOCore
 import Synchronization
 
-/// Runs the parts of tasks on an event loop. NIO has executors for actors only.
+/// Runs the jobs of tasks on an event loop. NIO has executors for actors only.
 package final class EventLoopExecutor: TaskExecutor {
     private let eventLoop: any EventLoop
     private let watch: LoopWatch
@@ -22,9 +22,9 @@ package final class EventLoopExecutor: TaskExecutor {
     }
 }
 
-/// Warns when something holds an event loop for too long: all connections of the loop wait meanwhile.
+/// Warns when something holds an event loop for too long, because all connections of the loop wait in the meantime.
 package final class LoopWatch: Sendable {
-    /// How long may be held without a word.
+    /// How long the event loop may be held without a warning.
     package static let limit = TimeAmount.milliseconds(5)
     private static let interval = TimeAmount.minutes(1)
 

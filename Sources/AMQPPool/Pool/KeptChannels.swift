@@ -2,12 +2,12 @@ internal import ConcurrencyPrimitives
 import Supervision
 import Synchronization
 
-/// The channels that belong to one consumer each, and outlive its incarnations: one that crashed leaves its channel here, and
-/// the next takes it over, without a consumer on it and with everything unacknowledged requeued.
+/// The channels of consumers that outlive an incarnation: a crashed consumer leaves its channel here, and the next incarnation takes it
+/// over, without a consumer on it and with all unacknowledged deliveries requeued.
 final class KeptChannels: Sendable {
     private enum Entry {
         case held(AMQPChannel)
-        /// Being cleared of what its consumer left behind.
+        /// The consumer and deliveries of its previous owner are being removed.
         case clearing(AMQPChannel, OneShot<Void>)
         case free(AMQPChannel, OneShot<Void>)
 
@@ -23,7 +23,7 @@ final class KeptChannels: Sendable {
 
     private let entries = Mutex<[String: Entry]>([:])
 
-    /// The channel that an earlier incarnation left, once it is clear; nil when there is none.
+    /// The channel of an earlier incarnation, once it is cleared; `nil` when there is none.
     func take(for owner: String) async -> AMQPChannel? {
         while true {
             let clearing = entries.withLock { entries -> Result<AMQPChannel?, Clearing> in
@@ -47,7 +47,7 @@ final class KeptChannels: Sendable {
         let cleared: OneShot<Void>
     }
 
-    /// The owner has opened this channel. One that somebody else of the same name holds stays that one's.
+    /// Registers the channel that its owner has opened. A channel held by another owner of the same name stays registered.
     func hold(_ channel: AMQPChannel, for owner: String) {
         entries.withLock { entries in
             if let other = entries[owner]?.channel, other.closedError == nil { return }
@@ -55,15 +55,15 @@ final class KeptChannels: Sendable {
         }
     }
 
-    /// The owner is done with its channel, which it closes.
+    /// The owner is closing its channel.
     func forget(_ channel: AMQPChannel, of owner: String) {
         entries.withLock { entries in
             if entries[owner]?.channel === channel { entries[owner] = nil }
         }
     }
 
-    /// The owner has crashed. Its consumer is cancelled, then everything unacknowledged is requeued: what had been begun as tried, so that
-    /// the broker counts it (from RabbitMQ 4.3 on it counts neither `basic.recover` nor `basic.nack`).
+    /// The owner has crashed. Its consumer is cancelled, then all unacknowledged deliveries are requeued: started ones by a reject, so that
+    /// the broker counts them (since RabbitMQ 4.3 it counts neither `basic.recover` nor `basic.nack`).
     func leave(_ channel: AMQPChannel, consumer tag: String?, begun: [UInt64], of owner: String) {
         let cleared = OneShot<Void>()
         let isKept = entries.withLock { entries in
@@ -71,7 +71,7 @@ final class KeptChannels: Sendable {
             entries[owner] = .clearing(channel, cleared)
             return true
         }
-        // Whoever takes the channel over waits for it, and nobody else: it is bounded by the channel's operation timeout.
+        // Awaited only by the next owner: it is bounded by the channel's operation timeout.
         Task.detached { [self] in
             guard isKept else { return await channel.close() }
             do throws(AMQPError) {
@@ -91,7 +91,7 @@ final class KeptChannels: Sendable {
     private func closeLater(_ channel: AMQPChannel, _ cleared: OneShot<Void>, of owner: String) {
         _ = SystemSupervisionClock.shared.schedule(after: Self.keepTime) { [weak self] in
             let isUnclaimed = self?.entries.withLock { entries in
-                // The same crash's: it may have been taken over and left again meanwhile.
+                // Of the same crash: the channel may have been taken over and left again in the meantime.
                 guard case .free(_, let current) = entries[owner], current === cleared else { return false }
                 entries[owner] = nil
                 return true

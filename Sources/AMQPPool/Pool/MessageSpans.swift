@@ -2,7 +2,7 @@ import NIOCore
 package import Tracing
 
 extension Instruments {
-    /// Publishes a message within a span of kind producer, whose context goes into the message's headers.
+    /// Publishes a message within a span of kind producer, whose context is injected into the message's headers.
     func publishing(
         _ message: OutgoingMessage,
         _ publish: (OutgoingMessage) async throws(AMQPError) -> Void
@@ -18,9 +18,9 @@ extension Instruments {
         }
     }
 
-    /// A span of kind producer, whose context goes into the message's headers.
+    /// Begins a span of kind producer, whose context is injected into the message's headers.
     func beginPublishing(_ message: inout OutgoingMessage) -> any Span {
-        // One that is published in another's place, or later than it was made, belongs to what its headers say.
+        // A message that is published instead of another one, or later than it was created, belongs to the context in its headers.
         var parent = ServiceContext.current ?? .topLevel
         if ServiceContext.current == nil { extract(from: message.properties.headers, into: &parent) }
         let span = tracer.startSpan("publish \(message.destination)", context: parent, ofKind: .producer)
@@ -35,7 +35,7 @@ extension Instruments {
         return span
     }
 
-    /// Handles a message within a span of kind consumer, the child of what its headers say.
+    /// Handles a message within a span of kind consumer, the child of the context in its headers.
     package func handling<Result>(
         _ delivery: Delivery,
         from queue: String,
@@ -53,7 +53,7 @@ extension Instruments {
 }
 
 extension Span {
-    /// What every span of a message says.
+    /// The attributes of every message span.
     package func describe(
         _ properties: MessageProperties,
         _ body: ByteBuffer,
@@ -69,7 +69,7 @@ extension Span {
         if let id = properties.correlationID { attributes[MessageSpanAttribute.conversationID.rawValue] = id }
     }
 
-    /// The same of a message that has no properties of its own.
+    /// The same for a message without its own properties.
     package func describe(
         messageID: String?,
         bodySize: Int,

@@ -1,21 +1,20 @@
 import Supervision
 
 extension PoolConfiguration {
-    /// More connections, or channels of all connections together, are a mistake.
+    /// A larger number of connections, or of channels of all connections together, is a mistake.
     static let maximumConnections = 1000
     static let maximumChannels = 100_000
 
-    /// ``connections``, as many as there are processes for them: 1 where the settings are refused.
+    /// The number of processes for ``connections``: 1 if the settings are invalid.
     package var connectionCount: Int { isSane ? max(1, connections) : 1 }
 
-    /// As many as there are processes for them, those for consuming included.
+    /// The number of processes for all connections, including those for consuming.
     var allConnectionCount: Int { isSane ? connectionCount + max(0, consumerConnections) : 1 }
 
-    /// ``channelsPerConnection``, as many as there are processes for them.
+    /// The number of processes for ``channelsPerConnection``.
     var channelCount: Int { isSane ? max(1, channelsPerConnection) : 1 }
 
-    /// How long a supervisor of connections or channels that fail without an end lets them be: without any time it would not let
-    /// them be at all.
+    /// The cooldown of the supervisors of connections and channels that fail repeatedly; never zero, which would mean no cooldown.
     var cooldown: Duration { max(backoff.maximum, .milliseconds(100)) }
 
     private var isSane: Bool {
@@ -24,7 +23,7 @@ extension PoolConfiguration {
                 / max(1, min(max(0, connections) + max(0, consumerConnections), 2 * Self.maximumConnections))
     }
 
-    /// The settings of a connection of this pool: its channels, and one more for what needs a channel for itself.
+    /// The settings of a connection of this pool: its channels, and one more for operations that need a separate channel.
     func connection(number: Int) -> ConnectionConfiguration {
         var settings = connection
         settings.name = settings.name.map { "\($0)-\(number)" }
@@ -32,7 +31,7 @@ extension PoolConfiguration {
         return settings
     }
 
-    /// Throws what is wrong with the settings, before any socket is opened.
+    /// Throws if a setting is invalid, before any socket is opened.
     func check() throws(AMQPError) {
         guard !endpoints.isEmpty else { throw .invalidArgument("the pool has no endpoints") }
         guard isSane else {

@@ -4,52 +4,53 @@ public import Supervision
 
 /// The settings of a pool.
 public struct PoolConfiguration: Sendable {
-    /// The brokers to connect to. Each connection walks the list round robin, one endpoint an attempt.
+    /// The brokers to connect to. Each connection tries them round robin, one endpoint per attempt.
     public var endpoints: [Endpoint]
-    /// Whether each connection walks the list in an order of its own, shuffled anew for each round, so that the connections of
-    /// many processes spread over the brokers. Default no.
+    /// Whether each connection shuffles the endpoints for each round, so that the connections of many processes spread over the brokers.
+    /// Default false.
     public var shufflesEndpoints: Bool
-    /// How many connections. Default 2: with one, a lost connection leaves nothing.
+    /// The number of connections. Default 2: with only one, its loss would leave no connection.
     public var connections: Int
-    /// How many connections more there are for what only consumes: ``Consumer``s, workers of queues,
-    /// ``AMQPPool/withDeliveries(of:prefetch:exclusive:arguments:missingQueue:onOpen:_:)``. Default 0: they use those that are published on.
+    /// The number of additional connections that are used for consuming only: by ``Consumer``s, queue workers, and
+    /// ``AMQPPool/withDeliveries(of:prefetch:exclusive:arguments:missingQueue:onOpen:_:)``. Default 0: they use the connections for
+    /// publishing.
     ///
-    /// A broker with an alarm of its memory or disk stops reading from every connection that publishes, the acknowledgements on it
-    /// included. On a connection that nothing is published on it goes on: what is handled is acknowledged, and the queues whose length may
-    /// be the reason of the alarm become shorter. While the connections for consuming are lost, consumers wait for them, and do
-    /// not move to others. Callers and receivers publish on what they consume on, and are on the others.
+    /// During a memory or disk alarm a broker stops reading from every connection that publishes, including the acknowledgements on it.
+    /// Connections that only consume keep working: handled messages are acknowledged, and the queues that may have caused the alarm become
+    /// shorter. While these connections are lost, consumers wait for them, and do not use others. Callers and receivers publish on the
+    /// connections they consume on, and use the others.
     public var consumerConnections: Int
-    /// How many channels each connection carries. Default 1.
+    /// The number of channels per connection. Default 1.
     public var channelsPerConnection: Int
-    /// Whether the connections run on as many event loops as ``ConnectionConfiguration/eventLoopGroup`` has. Default no: the
-    /// connections of a pool share one of them, and what waits for replies and deadlines is on it too, so that a message meets one
-    /// thread and not several. One loop moves what one core can, a hundred thousand small messages a second and more; set this where large
-    /// messages or encryption need more than a core.
+    /// Whether the connections spread over all event loops of ``ConnectionConfiguration/eventLoopGroup``. Default false: the connections of
+    /// a pool share one event loop, which also handles replies and deadlines, so that a message is processed by one thread instead of
+    /// several. One event loop is limited by one core, at a hundred thousand small messages a second and more; enable this when large
+    /// messages or encryption need more than one core.
     public var spreadsOverEventLoops: Bool
-    /// How many bodies of ``AMQPPool/withDedicatedChannel(timeout:isolation:_:)`` may have a channel at once; more wait for their
-    /// turn. Default 100, far below the 2047 channels that a broker allows a connection.
+    /// The maximum number of concurrent bodies of ``AMQPPool/withDedicatedChannel(timeout:isolation:_:)``; further ones wait for their
+    /// turn. Default 100, far below the 2047 channels that a broker allows per connection.
     public var maximumDedicatedChannels: Int
-    /// The settings of each connection. Its name gets the connection's number behind it.
+    /// The settings of each connection. The connection's number is appended to its name.
     public var connection: ConnectionConfiguration
-    /// How long to wait between attempts to connect, and before a lost connection or channel is opened again. Default:
-    /// 100 ms to 5 s, with full jitter.
+    /// How long to wait between attempts to connect, and before a lost connection or channel is reopened. Default: 100 ms to 5 s, with full
+    /// jitter.
     public var backoff: Backoff
-    /// What a broker's refusal at the first connect means: see ``BootPolicy``. Default: it keeps trying.
+    /// What to do when a broker refuses the first connection: see ``BootPolicy``. Default: keep trying.
     public var boot: BootPolicy
-    /// How long a channel that is stopped may take to finish its work and close. Half of it at most is kept for closing, and what
-    /// is unfinished then is left. Default 5 s.
+    /// How long a channel that is stopped may take to finish its work and close. At most half of it is reserved for closing; unfinished
+    /// work is abandoned then. Default 5 s.
     public var channelShutdown: Duration
-    /// How long a killed connection or channel may take for its closing handshake. When the broker does not answer in this
-    /// time, what is unconfirmed is in doubt. Default 1 s.
+    /// How long a killed connection or channel may take for its closing handshake. If the broker does not answer in this time, unconfirmed
+    /// messages are in doubt. Default 1 s.
     public var killTimeout: Duration
 
-    /// Whether what the pool publishes and consumers handle becomes spans, and whose. Default: what `InstrumentationSystem` was
-    /// bootstrapped with when the pool is made.
+    /// Whether published and handled messages are traced, and by which tracer. Default: the tracer that `InstrumentationSystem` was
+    /// bootstrapped with when the pool is created.
     public var tracing: AMQPTracing
-    /// Where metrics go; `nil` is what `MetricsSystem` was bootstrapped with when the pool is made.
+    /// The factory for metrics; `nil` for the one that `MetricsSystem` was bootstrapped with when the pool is created.
     public var metricsFactory: (any MetricsFactory)?
 
-    /// The defaults where nothing else is given, for these endpoints. Each parameter is the property of its name.
+    /// Creates a configuration for these endpoints. Each parameter sets the property of its name.
     public init(
         endpoints: [Endpoint],
         shufflesEndpoints: Bool = false,
@@ -82,7 +83,7 @@ public struct PoolConfiguration: Sendable {
         self.metricsFactory = metricsFactory
     }
 
-    /// These settings with the event loop chosen that the pool's connections share, unless they are to spread.
+    /// These settings with the pool's shared event loop chosen, unless its connections spread.
     package func withEventLoop() -> PoolConfiguration {
         guard !spreadsOverEventLoops else { return self }
         var settings = self
@@ -90,7 +91,7 @@ public struct PoolConfiguration: Sendable {
         return settings
     }
 
-    /// These settings for channels on the connections of another pool: what concerns connections is as it is there.
+    /// These settings for channels on the connections of another pool, with that pool's connection settings.
     package func onConnections(of pool: AMQPPool?) -> PoolConfiguration {
         guard let pool else { return withEventLoop() }
         var settings = self

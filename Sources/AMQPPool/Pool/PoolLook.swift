@@ -1,17 +1,17 @@
 internal import ConcurrencyPrimitives
 
-/// A pool's connections as they are now.
+/// A snapshot of a pool's connections.
 package struct PoolLook: Sendable {
     package var state: PoolState
     package var connections: [ConnectionLook]
-    /// What could not be connected to, and why, without credentials.
+    /// The endpoints that could not be connected to, and why, without credentials.
     package var failures: [String]
-    /// How many wait for a channel or a connection.
+    /// The number of tasks that wait for a channel or a connection.
     package var waiting: Int
 }
 
 extension ChannelRegistry {
-    /// - Parameter timeout: How long to wait for the event loops; what does not answer in time is said to do so.
+    /// - Parameter timeout: How long to wait for the event loops; a connection that does not answer in time is marked as not answering.
     package nonisolated func look(within timeout: Duration = .milliseconds(300)) async -> PoolLook {
         let connections = openConnections
         let looks = await withTaskGroup(of: (Int, ConnectionLook).self) { group in
@@ -30,7 +30,7 @@ extension ChannelRegistry {
 }
 
 extension ChannelRegistry {
-    /// What the broker says of a queue, asked on a channel of its own; `nil` when there is no such queue, or no answer.
+    /// The broker's status of a queue, requested on a separate channel; `nil` when the queue does not exist, or there is no answer.
     package nonisolated func status(ofQueue queue: String) async -> QueueStatus? {
         guard let connection = openConnections.first(where: { !$0.isEnding }) else { return nil }
         return try? await connection.withTemporaryChannel { channel throws(AMQPError) in
@@ -40,6 +40,6 @@ extension ChannelRegistry {
 }
 
 extension AMQPPool {
-    /// Its channels and connections; `nil` while it does not run.
+    /// Its channels and connections; `nil` while it is not running.
     package var channelRegistry: ChannelRegistry? { registry.value }
 }

@@ -4,7 +4,8 @@ import Supervision
 public import Configuration
 #endif
 
-/// The settings of a pool that the configuration of a process can carry. `docs/operations/configuration.md` lists them, and a test compares.
+/// The settings of a pool that can be read from the configuration of the process. A test compares them with
+/// `docs/operations/configuration.md`.
 package enum PoolSetting: String, Setting {
     case endpoints
     case username
@@ -25,7 +26,7 @@ package enum PoolSetting: String, Setting {
 
     package var isSecret: Bool {
         switch self {
-        // An endpoint has its password in it.
+        // An endpoint contains its password.
         case .endpoints, .password: true
         case .username, .shufflesEndpoints, .connections, .consumerConnections, .channelsPerConnection, .boot,
             .connectionName, .connectTimeout,
@@ -36,7 +37,7 @@ package enum PoolSetting: String, Setting {
 }
 
 extension PoolConfiguration {
-    /// The settings that are there; the defaults for the others.
+    /// Reads settings, with defaults for absent ones.
     package init(_ values: SettingValues) throws(SettingError) {
         guard let urls = values.strings(PoolSetting.endpoints) else {
             throw .missing(key: PoolSetting.endpoints.rawValue)
@@ -53,7 +54,7 @@ extension PoolConfiguration {
         try read(values)
     }
 
-    /// What does not concern where the brokers are.
+    /// Reads the settings other than the endpoints.
     package mutating func read(_ values: SettingValues) throws(SettingError) {
         typealias Key = PoolSetting
         if let username = values.string(Key.username), let password = values.string(Key.password) {
@@ -88,21 +89,21 @@ extension PoolConfiguration {
 
 #if Configuration
 extension PoolConfiguration {
-    /// The settings that a configuration has, and the defaults for the others.
+    /// Reads settings from a configuration, with defaults for absent ones.
     ///
     ///     let config = ConfigReader(provider: EnvironmentVariablesProvider())
     ///     let pool = AMQPPool(configuration: try PoolConfiguration(config.scoped(to: "amqp")))   // AMQP_ENDPOINTS, ...
     ///
-    /// `docs/operations/configuration.md` lists the keys. Secrets are read as such, and are in no error.
+    /// `docs/operations/configuration.md` lists the keys. Secrets are read as secrets, and are in no error.
     ///
-    /// - Throws: ``SettingError`` for what is missing or cannot be read.
+    /// - Throws: ``SettingError`` for a missing or invalid setting.
     public init(_ config: ConfigReader) throws(SettingError) {
         try self.init(SettingValues(config))
     }
 }
 
 extension SettingValues {
-    /// What a reader has, whatever type its provider has it in.
+    /// The values of a reader, whatever type its provider stores them in.
     package init(_ config: ConfigReader) {
         self.init(
             text: { key, isSecret in

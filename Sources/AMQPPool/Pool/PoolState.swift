@@ -1,10 +1,10 @@
 internal import ConcurrencyPrimitives
 
-/// How a pool is.
+/// The state of a pool.
 public enum PoolState: Sendable, Hashable {
-    /// It does not run: not started, stopped, or about to start again.
+    /// It is not running: not started, stopped, or restarting.
     case stopped
-    /// It runs, and no channel is ready. What failed so far is in the error of ``AMQPPool/waitUntilReady(timeout:)``.
+    /// It is running, but no channel is ready. The error of ``AMQPPool/waitUntilReady(timeout:)`` has the failures so far.
     case connecting
     /// A channel is ready.
     case ready
@@ -13,6 +13,6 @@ public enum PoolState: Sendable, Hashable {
 }
 
 extension AMQPPool {
-    /// The pool's state now, and each change. Does not end. At most 16 wait to be taken, then the oldest are lost.
+    /// The current state of the pool, and each change. Does not end. At most 16 states are buffered, then the oldest are dropped.
     public var states: AsyncStream<PoolState> { stateBroadcast.stream }
 }

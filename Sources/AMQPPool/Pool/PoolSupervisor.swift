@@ -11,21 +11,21 @@ package import Supervision
 ///     |     `- channel-n
 ///     `- connection-supervisor-m
 ///
-/// What broker and network do never climbs: connections and channels are opened again after a backoff, and the supervisors
-/// of both cool down instead of giving up. Except for one thing: a topology that the broker refuses (403, 406) when a
-/// channel is set up for the first time is a mistake in the configuration. Then the supervisor above the pool is told to exit with
-/// `.shutdown(cause:)` and the ``AMQPError`` in it.
+/// Failures of the broker and the network are never escalated: connections and channels are reopened after a backoff, and their supervisors
+/// cool down instead of giving up. There is one exception: a topology that the broker refuses (403, 406) when a channel is set up for the
+/// first time is a configuration error. Then the supervisor above the pool is asked to exit with `.shutdown(cause:)`, with the
+/// ``AMQPError`` as the cause.
 ///
 /// - Parameters:
-///   - id: the name of the supervisor.
-///   - configuration: how many of what, and where to.
-///   - source: whether the connections are opened here or leased from another pool of this process.
-///   - registry: finds the registry that the channels register in, for each incarnation.
-///   - onOpen: sets up each channel that was opened, before it is registered: declares, consumes. The channel is in confirm
-///     mode. If it throws, the channel is opened again after a backoff.
-///   - onStop: called before a channel that is open is closed because its process is stopped: time to finish work, bounded by
-///     ``PoolConfiguration/channelShutdown``. Not called for one that is killed or lost.
-///   - onClose: called on the event loop when a channel that was opened is over, for whatever reason. Must not block.
+///   - id: The name of the supervisor.
+///   - configuration: The numbers of connections and channels, and the endpoints.
+///   - source: Whether the connections are opened here or leased from another pool of this process.
+///   - registry: Finds the registry for the channels, for each incarnation.
+///   - onOpen: Sets up each new channel before it is registered: declares, consumes. The channel is in confirm mode. If it throws, the
+///     channel is opened again after a backoff.
+///   - onStop: Called before an open channel is closed because its process is stopped: time to finish work, bounded by
+///     ``PoolConfiguration/channelShutdown``. Not called for a channel that is killed or lost.
+///   - onClose: Called on the event loop when an opened channel is closed, for any reason. Must not block.
 package func poolSupervisor(
     _ id: String = "pool",
     configuration: PoolConfiguration,
@@ -50,8 +50,8 @@ package func poolSupervisor(
     }
 }
 
-/// What a supervisor waits longer than closing may take. Closing ends by itself in its time, or a second later when the event loop is
-/// stuck; this is for a machine that is so busy that what is due does not run.
+/// How much longer than closing a supervisor waits. Closing takes at most its own timeout, plus a second when the event loop is stuck; the
+/// margin is for a machine that is so busy that timers are late.
 private let closeMargin = Duration.seconds(3)
 
 private func connectionSupervisor(
@@ -98,7 +98,7 @@ private func connectionSupervisor(
                 )
             }
         )
-        // A connection that is lost is told by the pool.
+        // The pool reports the loss of a connection.
         .withoutLogging { reason in (reason.error as? AMQPError)?.isEndOfConnection ?? false }
         Supervisor(
             "channel-supervisor",

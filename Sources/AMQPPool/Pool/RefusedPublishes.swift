@@ -1,31 +1,31 @@
 internal import ConcurrencyPrimitives
 
-/// Which messages of a pool go on the channels that all share, and which are tried alone first.
+/// Decides which messages of a pool are published on the shared channels, and which on a separate channel first.
 ///
-/// The broker closes a channel for a message to an exchange that does not exist, and what others have published on it is in doubt. So
-/// the first message to each exchange goes on a channel of its own, and so does what was refused once: one at a time, with a growing
-/// pause, until the broker takes it. Decided without a clock or a network.
+/// The broker closes a channel because of a message to an exchange that does not exist, and other messages on that channel are in doubt.
+/// The first message to each exchange is therefore published on a separate channel, and so are messages like one that was refused: one at a
+/// time, with a growing delay, until the broker accepts one. It uses no clock or I/O.
 struct RefusedPublishes {
     typealias Ground = PublishRefusal.Ground
     typealias Instant = ContinuousClock.Instant
 
-    /// What the next message on these grounds has to do.
+    /// How the next message of a kind has to be published.
     enum Admission {
-        /// It goes on a channel that others use too.
+        /// On a shared channel.
         case shared
-        /// It is the one that is tried, alone, not before this moment. Whatever comes of it is told to ``tried(_:_:at:)``.
+        /// As a trial, on a separate channel, not before this instant. Its outcome is passed to ``tried(_:_:at:)``.
         case alone(Ground, notBefore: Instant, refusal: AMQPError?)
-        /// One is being tried; what becomes of that is told to this.
+        /// After the trial that is in progress, whose outcome is passed to this.
         case wait(OneShot<Trial>, refusal: AMQPError?)
     }
 
-    /// What became of a message that was tried alone.
+    /// The outcome of a trial.
     enum Trial: Sendable {
-        /// The broker works on messages like this.
+        /// The broker accepts messages like this.
         case accepted
-        /// It is refused still.
+        /// It is still refused.
         case refused(AMQPError)
-        /// Nobody knows: it was not sent, or the connection was lost.
+        /// Unknown: it was not sent, or the connection was lost.
         case unknown
     }
 
@@ -33,7 +33,7 @@ struct RefusedPublishes {
         var failures = 0
         var lastRefusal: AMQPError?
         var notBefore: Instant
-        /// Told when the trial that goes on has ended; nil when none does.
+        /// Completed when the trial in progress has ended; `nil` if there is none.
         var trial: OneShot<Trial>?
         var lastUse: Instant
 
@@ -45,25 +45,25 @@ struct RefusedPublishes {
         }
     }
 
-    /// What is known of more than this is forgotten, and learned again.
+    /// The maximum number of entries; older knowledge is dropped, and learned again.
     static let maximumEntries = 1024
     static let maximumExchanges = 4096
     private static let shortestPause = Duration.milliseconds(20)
     private static let longestPause = Duration.seconds(1)
 
     private var entries: [Ground: Entry] = [:]
-    /// Exchanges that have taken a message.
+    /// Exchanges that have accepted a message.
     private var exchanges: Set<String> = []
-    /// The largest body that the broker takes, since it has refused a larger one.
+    /// The largest body that the broker accepts, once it has refused a larger one.
     private var sizeLimit: Int?
 
-    /// How many grounds are known.
+    /// The number of known grounds.
     var count: Int { entries.count }
 
-    /// Whether messages to the default exchange need not be looked at.
+    /// Whether messages to the default exchange need no check.
     var isEmpty: Bool { entries.isEmpty }
 
-    /// Decides about a message.
+    /// Decides how to publish a message.
     mutating func admit(
         exchange: String,
         routingKey: String,
@@ -76,7 +76,7 @@ struct RefusedPublishes {
         return admit(.exchange(exchange), at: now)
     }
 
-    /// Whether ``admit(exchange:routingKey:userID:size:at:)`` would say ``Admission/shared``.
+    /// Whether ``admit(exchange:routingKey:userID:size:at:)`` would return ``Admission/shared``.
     func shares(exchange: String, routingKey: String, userID: String?, size: Int) -> Bool {
         known(exchange, routingKey, userID, size) == nil && (exchange.isEmpty || exchanges.contains(exchange))
     }
@@ -102,7 +102,7 @@ struct RefusedPublishes {
         return .alone(ground, notBefore: max(now, entry.notBefore), refusal: entry.lastRefusal)
     }
 
-    /// The message that was tried alone has had its turn.
+    /// The trial of a message has ended.
     mutating func tried(_ ground: Ground, _ trial: Trial, at now: Instant) {
         guard var entry = entries[ground] else { return }
         let ended = entry.trial
@@ -120,7 +120,7 @@ struct RefusedPublishes {
         ended?.set(trial)
     }
 
-    /// A message on a channel that others use too was refused.
+    /// A message on a shared channel was refused.
     mutating func refused(_ ground: Ground, _ error: AMQPError, at now: Instant) {
         guard ground != .unknown else { return }
         makeRoom()

@@ -1,15 +1,15 @@
 internal import ConcurrencyPrimitives
 
-/// What is wrong with a setting that came from the configuration of the process.
+/// An invalid or missing setting in the configuration of the process.
 public enum SettingError: Error, Sendable, Hashable {
-    /// It has to be there.
+    /// A required setting is missing.
     case missing(key: String)
-    /// It cannot be read. `value` is nil where it may be a secret.
+    /// It cannot be parsed. `value` is `nil` if it may be a secret.
     case invalid(key: String, value: String?, expected: String)
 }
 
 extension SettingError: CustomStringConvertible {
-    /// Which setting, its name in the environment, and what it should be. Never a secret.
+    /// The setting, its name in the environment, and the expected value. Never a secret.
     public var description: String {
         switch self {
         case .missing(let key): "the setting \"\(key)\" (in the environment \(Self.variable(key))) is missing"
@@ -19,17 +19,17 @@ extension SettingError: CustomStringConvertible {
         }
     }
 
-    /// The name of a key behind the prefix of its scope, as the environment has it.
+    /// The environment variable of a key behind the prefix of its scope.
     package static func variable(_ key: String) -> String {
         "…_" + key.uppercased().map { $0 == "." ? "_" : String($0) }.joined()
     }
 }
 
-/// The settings of a process, wherever they come from: a value for a key, as whatever it is written.
+/// The settings of a process, from any source, as text values by key.
 package struct SettingValues: Sendable {
-    /// The value as it is written.
+    /// The text of a value.
     package var text: @Sendable (_ key: String, _ isSecret: Bool) -> String?
-    /// The value, where what it comes from has lists. Else its parts, by commas.
+    /// The elements of a value, if the source has lists; otherwise its parts, separated by commas.
     package var list: @Sendable (_ key: String, _ isSecret: Bool) -> [String]?
 
     package init(
@@ -99,7 +99,7 @@ package struct SettingValues: Sendable {
     }
 }
 
-/// The settings of one kind of thing, each by its key.
+/// The settings of one component, by key.
 package protocol Setting: RawRepresentable<String>, CaseIterable, Sendable {
     var isSecret: Bool { get }
 }
@@ -109,7 +109,7 @@ extension Setting {
 }
 
 extension Duration {
-    /// "250ms", "1.5s", "2m", "1h"; a number alone is seconds.
+    /// Parses "250ms", "1.5s", "2m", "1h"; a number alone is in seconds.
     fileprivate init?(setting text: String) {
         let number = text.prefix { $0.isNumber || $0 == "." }
         let seconds: Double

@@ -8,18 +8,18 @@ import Glibc
 #elseif canImport(Musl)
 import Musl
 #endif
-// Where the compiler, depending on which files it compiles together, says that `timespec` comes from.
+// Depending on which files are compiled together, the compiler attributes `timespec` to this module.
 #if os(Linux) && canImport(SwiftOverlayShims)
 import SwiftOverlayShims
 #endif
 
-/// What attempts to connect have in common: the certificates and keys they were given, read and checked.
+/// A cache of TLS contexts for connection attempts: parsed and validated certificates and keys.
 ///
-/// Reading those of the operating system takes some 10 ms of processor time, which a pool that cannot connect would spend on each
-/// attempt. So they are kept for as long as the files are what they were. Never more than a few: one is needed for each set of
-/// settings that the endpoints of a pool have.
+/// Reading the operating system's certificates takes some 10 ms of processor time, which a pool that cannot connect would spend on each
+/// attempt. A context is therefore kept while its files are unchanged. There are only a few: one for each set of settings that the
+/// endpoints of a pool have.
 final class TLSContextCache: Sendable {
-    /// What a context is made of.
+    /// What a context is created from.
     struct Ingredients: Hashable {
         var authorities: TLSSettings.Authorities
         var verification: TLSSettings.Verification
@@ -46,21 +46,22 @@ final class TLSContextCache: Sendable {
 
     static let limit = 8
 
-    /// The one used last is the last.
+    /// The most recently used entry is the last.
     private let entries = Mutex<[Entry]>([])
     private let minimumAge: Duration
 
-    /// - Parameter minimumAge: how long ago a file must have changed for another change to be noticed: file systems count in steps.
+    /// - Parameter minimumAge: The minimum age of a file's last change before a context is cached: file systems have a limited time
+    ///   resolution, so a further change could go unnoticed.
     init(minimumAge: Duration = .seconds(2)) {
         self.minimumAge = minimumAge
     }
 
-    /// How many contexts are kept.
+    /// The number of cached contexts.
     var count: Int { entries.withLock { $0.count } }
 
-    /// The context for these ingredients: the one made before, or a new one if there is none or a file has changed.
+    /// The context for these ingredients: the cached one, or a new one if there is none or a file has changed.
     ///
-    /// Looks at the files, and reads them if it must: not for an event loop.
+    /// Checks files, and reads them if necessary: must not be called on an event loop.
     func context(
         for ingredients: Ingredients,
         make: () throws(TLSFailure) -> NIOSSLContext
@@ -69,7 +70,7 @@ final class TLSContextCache: Sendable {
         let files = paths.map(FileState.init)
         if let context = take(ingredients, files) { return context }
         let context = try make()
-        // Not if one was about to change: what was read may be older or younger than what was looked at.
+        // Not cached if a file changed recently: its content may not match the checked state.
         if files.allSatisfy({ $0.age >= minimumAge }), paths.map(FileState.init) == files {
             entries.withLock { entries in
                 entries.removeAll { $0.ingredients == ingredients }
@@ -96,7 +97,7 @@ extension TLSContextCache.Ingredients {
     fileprivate var paths: [String] {
         var paths: [String] =
             switch authorities {
-            // Where NIOSSL looks for them on Linux; elsewhere the operating system is asked at each handshake.
+            // The locations in which NIOSSL looks on Linux; elsewhere the operating system is asked at each handshake.
             case .system:
                 [
                     "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs",
@@ -110,18 +111,18 @@ extension TLSContextCache.Ingredients {
     }
 }
 
-/// By what a file that has changed is known.
+/// What identifies the version of a file.
 private struct FileState: Equatable {
     private var device: UInt64 = 0
     private var inode: UInt64 = 0
     private var size: Int64 = 0
-    /// In nanoseconds, of its content and of all else about it.
+    /// In nanoseconds, of the content and of the metadata.
     private var modified: Int64 = 0
     private var changed: Int64 = 0
 
     init(_ path: String) {
         var status = stat()
-        // A file that is not there is known by that.
+        // A missing file is identified by all zeros.
         guard stat(path, &status) == 0 else { return }
         device = UInt64(truncatingIfNeeded: status.st_dev)
         inode = UInt64(truncatingIfNeeded: status.st_ino)
@@ -135,7 +136,7 @@ private struct FileState: Equatable {
         #endif
     }
 
-    /// How long ago it changed last.
+    /// The time since its last change.
     var age: Duration {
         var now = timespec()
         clock_gettime(CLOCK_REALTIME, &now)

@@ -10,12 +10,12 @@ import Musl
 #endif
 
 extension TLSFailure {
-    /// What an error of NIOSSL during or right after the handshake means; nil when it is not one of NIOSSL's.
+    /// The meaning of an error of NIOSSL during or right after the handshake; `nil` when it is not one of NIOSSL's.
     ///
     /// - Parameters:
-    ///   - host: the name or address that the certificate should be for.
-    ///   - certificate: the peer's, as far as it came.
-    ///   - hasClientCertificate: whether this side had one to show.
+    ///   - host: The name or address that the certificate should be for.
+    ///   - certificate: The peer's certificate, if it arrived.
+    ///   - hasClientCertificate: Whether this side had a certificate to present.
     init?(_ error: any Error, host: String, certificate: NIOSSLCertificate?, hasClientCertificate: Bool) {
         if let error = error as? NIOSSLExtraError {
             guard error == .failedToValidateHostname || error == .serverHostnameImpossibleToMatch else {
@@ -45,7 +45,7 @@ extension TLSFailure {
         }
     }
 
-    /// Why the certificate is not believed. BoringSSL tells only that it is not.
+    /// Why the certificate is not trusted. BoringSSL only reports that it is not.
     private init(untrusted certificate: NIOSSLCertificate?) {
         let now = time(nil)
         let text = describe(certificate)
@@ -57,14 +57,14 @@ extension TLSFailure {
     }
 }
 
-/// The peer's words: printable, and not without end.
+/// The peer's text, printable and of bounded length.
 private func describe(_ certificate: NIOSSLCertificate?) -> String {
     guard let certificate else { return "no certificate" }
     let printable = certificate.description.unicodeScalars.map { (32...126).contains($0.value) ? Character($0) : "?" }
     return String(printable.prefix(400))
 }
 
-/// BoringSSL's name for what went wrong; nil if the error is none of TLS.
+/// BoringSSL's name of the error; `nil` if it is not a TLS error.
 private func reason(of error: any Error) -> String? {
     switch error {
     case NIOSSLError.handshakeFailed(let error): reason(of: error)

@@ -12,24 +12,24 @@ import Glibc
 #elseif canImport(Musl)
 import Musl
 #endif
-// Where the compiler, depending on which files it compiles together, says that `stat` comes from.
+// Depending on which files are compiled together, the compiler attributes `stat` to this module.
 #if os(Linux) && canImport(SwiftOverlayShims)
 import SwiftOverlayShims
 #endif
 
-/// What one attempt to connect needs for TLS: made from the settings and files of that moment.
+/// The TLS state of one connection attempt, created from the current settings and files.
 struct TLSSession: Sendable {
     let context: NIOSSLContext
-    /// The name that is sent, and that the certificate must have; nil for an address, which is checked against the certificate
-    /// but cannot be sent (RFC 6066, section 3).
+    /// The name that is sent, and that the certificate must have; `nil` for an address, which is compared with the certificate but cannot
+    /// be sent (RFC 6066, section 3).
     let serverName: String?
-    /// The same, if the certificate must have it.
+    /// The name that the certificate must have, if that is verified.
     let nameToVerify: String?
-    /// What the certificate must be for, to be named in an error.
+    /// What the certificate must be for, for errors.
     let host: String
     let hasClientCertificate: Bool
 
-    /// Looks at the files, and reads them, on a thread of their own.
+    /// Checks the files, and reads them if necessary, on a separate thread.
     ///
     /// - Throws: ``AMQPError/tlsFailed(endpoint:_:)``, ``AMQPError/cancelled(operation:)``.
     static func make(
@@ -62,7 +62,7 @@ struct TLSSession: Sendable {
         }
     }
 
-    /// Looks at files, and reads them if they have changed.
+    /// Checks the files, and reads them if they have changed.
     init(host: String, _ settings: TLSSettings) throws(TLSFailure) {
         let isAddress = Self.isAddress(host)
         if let name = settings.serverName, Self.isAddress(name) || !(1...255).contains(name.utf8.count) {
@@ -104,19 +104,19 @@ struct TLSSession: Sendable {
         }
     }
 
-    /// Whether the certificate is for the name that it must have, if it must have one. One that cannot be read is not.
+    /// Whether the certificate is for the required name, if there is one. False for a certificate that cannot be parsed.
     func accepts(_ certificate: NIOSSLCertificate?) -> Bool {
         guard let name = nameToVerify else { return true }
         return certificate.map { ServerIdentity.isFor(name, $0) } ?? false
     }
 
-    /// The handler to put in front of all others.
+    /// The handler to insert before all others.
     func makeHandler() throws -> NIOSSLClientHandler {
         try NIOSSLClientHandler(context: context, serverHostname: serverName)
     }
 
     private static func isAddress(_ host: String) -> Bool {
-        // A zone is none of the certificate's business.
+        // A certificate does not contain a zone.
         let address = host.split(separator: "%", maxSplits: 1).first.map(String.init) ?? host
         return (try? SocketAddress(ipAddress: address, port: 0)) != nil
     }
@@ -129,7 +129,7 @@ struct TLSSession: Sendable {
         case .pem(let text): return .certificates(try certificates(.pem(text)))
         case .file(let path):
             try checkReadable(path)
-            // A folder is looked into when a certificate needs it.
+            // A folder is searched when a certificate is verified.
             return isFolder(path) ? .file(path) : .certificates(try certificates(.file(path)))
         }
     }
@@ -165,7 +165,7 @@ struct TLSSession: Sendable {
 }
 
 extension ClientCertificate.Source {
-    /// What to call it in an error: a text may be a key.
+    /// The name of the source for errors: text may be a key.
     fileprivate var name: String {
         switch self {
         case .file(let path): path
@@ -173,7 +173,7 @@ extension ClientCertificate.Source {
         }
     }
 
-    /// Certificates and keys are small; what is larger is none of them.
+    /// The maximum size of a file: certificates and keys are small.
     private static var limit: Int { 4 << 20 }
 
     /// Never empty, which NIOSSL does not expect.

@@ -8,9 +8,9 @@
 /// |---|---|---|
 /// | not started yet, or starting | yes | no |
 /// | works | yes | yes |
-/// | the broker is gone, refuses the credentials, or accepts no messages | yes: nothing would be better after a restart | no |
-/// | stopping, or stopped on purpose | yes: it must not be killed while it drains | no |
-/// | a tree gave up, or could not start | no | no |
+/// | the broker is unreachable, refuses the credentials, or accepts no messages | yes: a restart would not help | no |
+/// | stopping, or stopped deliberately | yes: it must not be killed while it drains | no |
+/// | a tree gave up, or failed to start | no | no |
 ///
 /// Reading it asks no process and waits for nothing, so a probe is answered however busy the process is. It contains no credentials.
 public struct Health: Sendable, Hashable, Codable {
