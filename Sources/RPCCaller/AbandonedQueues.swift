@@ -1,18 +1,18 @@
 import AMQPPool
 import Synchronization
 
-/// Reply queues that were given up and may still be on the broker.
+/// Abandoned reply queues that may still exist on the broker.
 ///
-/// Mostly the broker has deleted them with their last consumer. Two kinds it has not: one that was declared and never consumed,
-/// because its channel died in between, and one that a restart of the broker brought back. `x-expires` ends both after a
-/// while; the next channel that is opened ends them at once.
+/// The broker usually deletes a reply queue with its last consumer. It does not in two cases: a queue that was declared but never consumed,
+/// because its channel ended in between, and a queue restored by a restart of the broker. `x-expires` deletes both after a while; the next
+/// channel that is opened deletes them immediately.
 final class AbandonedQueues: Sendable {
-    /// More are left to `x-expires`.
+    /// Queues beyond the limit are left to `x-expires`.
     private static let limit = 100
 
     private let names = Mutex<[String]>([])
 
-    /// The queue of this name is given up.
+    /// Adds an abandoned queue.
     func add(_ name: String) {
         names.withLock { names in
             if names.count == Self.limit { names.removeFirst() }
@@ -20,8 +20,8 @@ final class AbandonedQueues: Sendable {
         }
     }
 
-    /// Deletes what was given up, on a channel of its own: what the broker says to that must not end another. What it refuses to
-    /// delete is left to `x-expires`; what it could not be asked is left to the next channel.
+    /// Deletes the abandoned queues on a separate channel, because the broker may close it in answer. A queue that the broker refuses to
+    /// delete is left to `x-expires`; a queue that could not be deleted for lack of a connection is left to the next channel.
     func delete(on connection: AMQPConnection) async {
         while let name = names.withLock({ $0.popLast() }) {
             guard let channel = try? await connection.openChannel() else { return add(name) }

@@ -1,8 +1,8 @@
 import RPCWire
 
-/// What a call wants besides its request.
+/// The options of a call apart from its request.
 struct CallOptions: Sendable {
-    /// The queue that it goes into through the default exchange, instead of to whoever takes the requests of its destination.
+    /// The queue to send to through the default exchange, instead of routing by the destination.
     var queue: String?
     var retry = RPCRetry.never
 }

@@ -5,9 +5,9 @@ import NIOCore
 import RPCWire
 import Synchronization
 
-/// Attaching channels to the reply queue, and moving them when it is lost.
+/// Attaches channels to the reply queue, and moves them when it is lost.
 extension CallTable {
-    /// Makes a channel of the pool ready for calls: returns when replies reach us through it.
+    /// Makes a channel of the pool ready for calls: returns when replies can arrive through it.
     func open(_ channel: AMQPChannel) async throws {
         do {
             try await prepare(channel)
@@ -35,14 +35,15 @@ extension CallTable {
         switch settings.replies {
         case .direct: try await consumeDirectReplies(on: channel)
         case .queue:
-            // First, so that once calls work nothing of the past is left; and again for what was given up meanwhile.
+            // First, so that no old queue is left once calls work; and again for queues abandoned in the meantime.
             await abandoned.delete(on: channel.connection)
             try await attach(channel)
             await abandoned.delete(on: channel.connection)
         }
     }
 
-    /// Replies to what is sent on this channel come on this channel, and are not acknowledged: the broker keeps none of them.
+    /// Consumes `amq.rabbitmq.reply-to`: replies to requests sent on this channel arrive on this channel, unacknowledged; the broker stores
+    /// none of them.
     private func consumeDirectReplies(on channel: AMQPChannel) async throws {
         let queue = RPCReplies.directQueue
         do throws(AMQPError) {
@@ -50,7 +51,7 @@ extension CallTable {
                 queue: queue,
                 noAck: true,
                 onDelivery: { [weak self] delivery in self?.replied(delivery) },
-                // Its replies cannot come any more. The process that holds the channel makes a new one.
+                // Its replies cannot arrive any more. The channel's process opens a new one.
                 onCancel: { channel.beginClose() }
             )
         } catch {
@@ -58,12 +59,12 @@ extension CallTable {
         }
     }
 
-    /// Declares and consumes the reply queue, under a name that is still the one when both are done.
+    /// Declares and consumes the reply queue, and repeats that if the name has changed in the meantime.
     private func attach(_ channel: AMQPChannel) async throws {
         let id = ObjectIdentifier(channel)
         while true {
             let begun = state.withLock { state -> (ReplyQueueState<ObjectIdentifier>.Attempt, String?)? in
-                // After the end of the table nobody would consume what is declared.
+                // After the end of the table nobody would consume the declared queue.
                 guard !state.pending.isClosed, let tag = state.channels[id].map(\.tag) else { return nil }
                 state.channels[id]?.tag = nil
                 return (state.replyQueue.begin(id), tag)
@@ -77,18 +78,18 @@ extension CallTable {
                     state.withLock { $0.channels[id]?.tag = tag }
                     if apply({ $0.replyQueue.consumes(id, attempt) }) == .proceed { return }
                 }
-                // The name was given up meanwhile, and this declare may have brought its queue to life again.
+                // The name was abandoned in the meantime, and this declaration may have recreated its queue.
                 abandoned.add(attempt.name)
             } catch {
-                // So may one whose channel ended before it consumed: known when the broker is done with the channel.
+                // The same holds for a name whose channel ended before it consumed: known when the channel is closed.
                 channel.onClosed { [self] _ in abandonIfGivenUp(attempt.name) }
                 throw error
             }
         }
     }
 
-    /// The table has ended, and the channel is about to be closed. One that was still on its way to consume the reply queue may have
-    /// declared it anew, after the last consumer was gone: nobody would delete it.
+    /// Called when the table has ended and the channel is about to be closed. A channel that was still attaching may have redeclared the
+    /// reply queue after the last consumer was gone, and nobody else would delete it.
     func abandonReplyQueue(of channel: AMQPChannel) async {
         let id = ObjectIdentifier(channel)
         switch settings.replies {
@@ -147,9 +148,9 @@ extension CallTable {
         return RPCTopologyError.named("queue", queue, error)
     }
 
-    /// A channel is over.
+    /// Handles the end of a channel.
     private func closed(_ id: ObjectIdentifier, _ number: UInt32) {
-        // What waits while the caller stops is not over yet, as long as another channel is there.
+        // While the caller is stopping, waiting calls go on as long as another channel exists.
         if state.withLock({ !$0.pending.isDraining }) { closeIfDependencyEnded() }
         switch settings.replies {
         case .queue:
@@ -166,7 +167,7 @@ extension CallTable {
         }
     }
 
-    /// Lets the state of the reply queue decide, and does what follows.
+    /// Applies an event to the state of the reply queue, and performs the resulting actions.
     @discardableResult
     private func apply(
         _ decide: (inout State) -> (ReplyQueueState<ObjectIdentifier>.Step, [ReplyQueueState<ObjectIdentifier>.Action])
@@ -183,7 +184,7 @@ extension CallTable {
                 case .lost(let name):
                     abandoned.add(name)
                     lost = (name, state.replyQueue.name, state.pending.repliesLost { $0.withdraw() })
-                // After the end of the table there is nothing to move for.
+                // After the end of the table there is nothing to move to.
                 case .move(let id) where !state.pending.isClosed:
                     moving += state.channels[id].map { [$0.channel] } ?? []
                 case .move: break
@@ -194,7 +195,7 @@ extension CallTable {
         }
         if let lost {
             logger.log(
-                // A caller that ends lets go of its queue: nothing to notice.
+                // A caller that ends abandons its queue: not worth a notice.
                 level: isEnding ? .debug : .notice,
                 "the reply queue is lost",
                 metadata: ["queue": "\(lost.name)", "next": "\(lost.next)", "calls": "\(lost.calls.ended.count)"]
@@ -217,9 +218,9 @@ extension CallTable {
         sendQueued()
     }
 
-    /// Attaches a channel to the new name. One that cannot be is closed: the process that holds it makes a new one.
+    /// Attaches a channel to the new name. A channel that cannot be attached is closed; its process opens a new one.
     private func move(_ channel: AMQPChannel) {
-        // Nobody waits for it: it ends with the channel, and each of its operations within the operation timeout.
+        // Not awaited: it ends with the channel, and each of its operations within the operation timeout.
         Task.detached { [self] in
             do {
                 try await attach(channel)
@@ -232,7 +233,7 @@ extension CallTable {
     }
 }
 
-/// Acknowledges replies in batches: everything that one read of the socket brought with one frame.
+/// Acknowledges replies in batches: all replies of one read from the socket with one frame.
 private final class ReplyAcknowledgements: Sendable {
     private let channel: AMQPChannel
     private let last = Mutex<UInt64?>(nil)
@@ -241,7 +242,8 @@ private final class ReplyAcknowledgements: Sendable {
         self.channel = channel
     }
 
-    /// Called on the event loop, in order. The channel has no other consumer, so "all before it" are replies handed over.
+    /// Called on the event loop, in order. The channel has no other consumer, so an acknowledgement with `multiple` covers only processed
+    /// replies.
     func add(_ tag: UInt64) {
         let isFirst = last.withLock { last in
             defer { last = tag }
@@ -259,7 +261,7 @@ private final class ReplyAcknowledgements: Sendable {
 }
 
 extension CallTable {
-    /// Where replies come to, for the log.
+    /// Where replies arrive, for the log.
     var replyDetails: Logger.Metadata {
         switch settings.replies {
         case .queue: ["replies": "\(state.withLock { $0.replyQueue.name })"]

@@ -4,7 +4,7 @@ import NIOCore
 import RPCWire
 import Synchronization
 
-/// How what was taken in gets to a channel, and what its outcome there means.
+/// Sends accepted calls on channels, and handles the outcomes.
 extension CallTable {
     /// A call that is to be written now.
     struct Taken {
@@ -46,14 +46,14 @@ extension CallTable {
         )
     }
 
-    /// No queue took a message that waits for no confirm, on the event loop.
+    /// Handles a returned message that waits for no confirm, on the event loop.
     func returned(_ properties: MessageProperties) {
         guard let id = properties.messageID.flatMap(RequestID.init) else { return }
         let decision = release { $0.pending.returned(id) }
         carryOut(decision, failing: { .unroutable(destination: $0.request.destination) })
     }
 
-    /// The outcome of a publish, on the event loop.
+    /// Handles the outcome of a publish, on the event loop.
     func published(_ call: PendingCall, _ attempt: Int, _ outcome: PublishOutcome) {
         let error: RPCError
         let kept: PendingTable<PendingCall>.Outcome
@@ -67,14 +67,14 @@ extension CallTable {
         case .returned: (kept, error) = (.returned, .unroutable(destination: call.request.destination))
         case .unknown(let cause):
             if let limit = brokerLimit.learn(from: cause), call.request.body.readableBytes > limit {
-                // It is this message that the broker closed the channel for.
+                // The broker closed the channel because of this message.
                 let error = AMQPError.messageTooLarge(bytes: call.request.body.readableBytes, limit: limit)
                 return published(call, attempt, .refused(error))
             }
             if let text = cause.refusal(
                 ofWritingTo: call.options.queue == nil ? settings.names.exchange : "amq.default"
             ) {
-                // Rights are looked up when a channel writes to an exchange for the first time, so nothing of it went through.
+                // Permissions are checked when a channel first writes to an exchange, so nothing was routed.
                 (kept, error) = (.refused, .accessRefused(text))
                 break
             }
@@ -98,7 +98,7 @@ extension CallTable {
         case .ended(let ending): ending.call.end(.failed(error(ending.call).after(ending.doubt)))
         case .retry(let retry): pause(retry, error(retry.call))
         case .sendAgain(let id, let attempts):
-            // A channel that is ending refuses at once; the registry learns of its end a moment later.
+            // A closing channel refuses immediately; the registry learns of its end a moment later.
             let delay: TimeAmount = attempts < 3 ? .zero : .milliseconds(Int64(min(100, 1 << min(attempts, 7))))
             if delay == .zero {
                 enqueue(id)
@@ -116,7 +116,7 @@ extension CallTable {
         release { $0.pending.outcome(outcome, of: call.id, attempt: attempt) }
     }
 
-    /// Lets a call that may be sent again wait for its next attempt, or ends it when there is no time for that.
+    /// Delays the next attempt of a call that may be sent again, or ends the call when there is no time for that.
     func pause(_ retry: PendingTable<PendingCall>.Retry, _ error: RPCError) {
         let delay = retry.call.options.retry.delay(after: retry.attempts)
         counters.retried()
@@ -134,11 +134,11 @@ extension CallTable {
         sendQueued()
     }
 
-    /// Sends what stands in line, as long as there are channels.
+    /// Sends the calls in the wait queue, as long as there are channels.
     func sendQueued(first: AMQPChannel? = nil) {
         var given = first
-        // A channel is picked only for a call that takes its turn: picked in vain, it would leave every second turn, and with it each
-        // attempt of a call that is sent again, to the same one of two.
+        // A channel is picked only for a call that will be sent: picking one in vain would skip every second turn, so that with two
+        // channels each retry would get the same one.
         while state.withLock({ $0.wantsChannel }), let channel = given ?? registry.pick() {
             given = nil
             let next = state.withLock { state -> Taken? in
@@ -152,7 +152,7 @@ extension CallTable {
         startWaitingForChannel()
     }
 
-    /// Waits for a channel on behalf of everything in line: one task, however many wait.
+    /// Waits for a channel on behalf of the wait queue: one task, however many calls wait.
     func startWaitingForChannel() {
         let isStarting = state.withLock { state in
             guard !state.isWaitingForChannel, state.wantsChannel else { return false }
@@ -160,7 +160,7 @@ extension CallTable {
             return true
         }
         guard isStarting else { return }
-        // Detached: it must not inherit the priority, the cancellation or the locals of a call.
+        // Detached: it must not inherit the priority, the cancellation or the task-local values of a call.
         let channelWaiter = Task.detached { [weak self, registry] in
             while !Task.isCancelled, !registry.isEnded {
                 let channel = try? await registry.next(before: .now + .seconds(60))
@@ -186,8 +186,8 @@ extension CallTable {
 }
 
 extension CallTable.State {
-    /// How a reply to a message on this channel reaches us: the name that it is sent to, and the route whose end takes it with it.
-    /// `nil`: not at present.
+    /// How replies to a message on this channel arrive: the name to send them to, and the route that they are lost with. `nil`: not at
+    /// present.
     func route(through channel: AMQPChannel) -> (replyTo: String, route: UInt32)? {
         switch replies {
         case .queue: replyQueue.isConsumed ? (replyQueue.name, 0) : nil
@@ -197,7 +197,7 @@ extension CallTable.State {
 }
 
 extension AMQPError {
-    /// The broker's words, if this is its refusal to let the user write to an exchange.
+    /// The broker's text, if this is its refusal of the permission to write to an exchange.
     func refusal(ofWritingTo exchange: String) -> String? {
         guard case .channelClosedByBroker(403, let text) = cause, text.contains("exchange '\(exchange)'") else {
             return nil

@@ -6,11 +6,11 @@ import RPCWire
 import Supervision
 import Synchronization
 
-/// The calls of one incarnation of a caller, shared by every thread that calls and every event loop that answers.
+/// The calls of one incarnation of a caller, shared by all calling threads and all event loops that deliver replies.
 ///
-/// The decisions are those of ``PendingTable`` and ``ReplyQueueState``, both behind one lock: so a call that is handed to a channel
-/// has the name of a reply queue that was alive at that moment, and the loss of the queue finds either the call or nothing of it.
-/// What follows from a decision is done outside the lock.
+/// Decisions are made by ``PendingTable`` and ``ReplyQueueState``, both behind one lock: a call that is passed to a channel therefore
+/// carries the name of a reply queue that was alive at that moment, and the loss of the queue either covers the call completely or not at
+/// all. Actions are performed outside the lock.
 final class CallTable: Sendable {
     struct State {
         var pending: PendingTable<PendingCall>
@@ -21,7 +21,7 @@ final class CallTable: Sendable {
         var isWaitingForChannel = false
         var channelWaiter: Task<Void, Never>?
 
-        /// Whether a reply to what is sent now would reach us.
+        /// Whether a reply to a request sent now would arrive.
         var canBeAnswered: Bool {
             switch replies {
             case .queue: replyQueue.isConsumed
@@ -29,13 +29,13 @@ final class CallTable: Sendable {
             }
         }
 
-        /// Whether what stands in line could be sent, were there a channel.
+        /// Whether the wait queue could be sent if there were a channel.
         var wantsChannel: Bool { pending.hasQueued && canBeAnswered }
     }
 
     struct AttachedChannel {
         let channel: AMQPChannel
-        /// Names it among all channels of this table.
+        /// Identifies it among all channels of this table.
         let number: UInt32
         /// Its consumer of the reply queue, current or not.
         var tag: String?
@@ -48,16 +48,15 @@ final class CallTable: Sendable {
     let brokerLimit: BrokerMessageLimit
     let settings: Settings
     let logger: Logger
-    /// Open when nothing waits any more, after draining has begun.
+    /// Opens when no calls wait any more, after draining has begun.
     let drained = OneShot<Void>()
     let changed: @Sendable () -> Void
-    /// Why the last channel that was connected could not be made ready, if it could not.
+    /// Why the last connected channel could not be set up, if it could not.
     let setUpFailure = Mutex<String?>(nil)
     let registry: ChannelRegistry
     let eventLoop: any EventLoop
     private let timer = Mutex<DeadlineTimer?>(nil)
-    /// The supervisors that this incarnation does not outlive, from the root down; their end explains everything else that
-    /// happens then.
+    /// The supervisors that this incarnation ends with, from the root down; their end is the cause of everything else that happens then.
     private let dependencies = Mutex<[SupervisorReference]>([])
 
     struct Settings: Sendable {
@@ -105,12 +104,12 @@ final class CallTable: Sendable {
         self.timer.withLock { $0 = timer }
     }
 
-    /// How many calls wait.
+    /// The number of waiting calls.
     var count: Int { state.withLock { $0.pending.count } }
 
     // MARK: A call begins
 
-    /// Takes a call in and sends it, or lets it wait for a channel.
+    /// Accepts a call and sends it, or lets it wait for a channel.
     func begin(_ call: PendingCall) {
         let channel = registry.pick()
         let now = CompactInstant.now
@@ -137,7 +136,7 @@ final class CallTable: Sendable {
         case .success: break
         }
         timer.withLock { $0 }?.arm(call.deadline)
-        // A cancellation before the entry was there found nothing to take out.
+        // A cancellation before the entry existed found nothing to remove.
         if Task.isCancelled { cancel(call.id) }
         if case .success(let taken?) = taken, let channel {
             send(taken, on: channel)
@@ -146,13 +145,13 @@ final class CallTable: Sendable {
         }
     }
 
-    /// Ends a call whose task was cancelled, wherever it is.
+    /// Ends a call whose task was cancelled, in whatever phase it is.
     func cancel(_ id: RequestID) {
         guard let ending = release({ $0.pending.remove(id) }) else { return }
         ending.call.fail(inDoubt: ending.doubt != nil) { .cancelled(requestMayHaveBeenDelivered: $0) }
     }
 
-    /// Lets entries leave under the lock, and then does what becomes possible by that.
+    /// Removes entries under the lock, and then sends calls that can be sent because of that.
     func release<Released>(_ body: (inout State) -> Released) -> Released {
         let (released, mayServe, isDrained) = state.withLock { state in
             let released = body(&state)
@@ -169,7 +168,7 @@ final class CallTable: Sendable {
 
     // MARK: Answers
 
-    /// A reply, on the event loop.
+    /// Handles a reply, on the event loop.
     func replied(_ delivery: Delivery) {
         let reply = ReplyMessage(properties: delivery.properties, body: delivery.body)
         let id = reply.correlationID.flatMap(RequestID.init)
@@ -200,11 +199,11 @@ final class CallTable: Sendable {
             }
         }
         guard !unsent.isEmpty else { return }
-        // Those whose calls it ends wait for it, and nobody else: it asks, and waits for nothing.
+        // Not awaited: only the calls that it ends depend on it, and it does not block.
         Task.detached { [self, unsent] in
             let why = await whyNotReady()
             for ending in unsent {
-                // Until now its message may still have been written.
+                // Until now its message could still have been written.
                 ending.call.fail(inDoubt: false) { mayHaveBeenDelivered in
                     guard !mayHaveBeenDelivered, let why else {
                         return .timeout(requestMayHaveBeenDelivered: mayHaveBeenDelivered)
@@ -215,7 +214,7 @@ final class CallTable: Sendable {
         }
     }
 
-    /// What keeps calls from being sent, in the words of whoever knows; `nil`: nothing does.
+    /// Why calls cannot be sent, `nil` if they can.
     private func whyNotReady() async -> RPCError? {
         do throws(AMQPError) {
             _ = try await registry.next(before: .now)
@@ -228,8 +227,8 @@ final class CallTable: Sendable {
 
     // MARK: The end
 
-    /// A supervisor without which this incarnation ends: when it does, every waiting call is told why at once, before anything
-    /// that follows from it (closing channels, a lost reply queue) is taken for the cause.
+    /// Registers a supervisor that this incarnation ends with: when it ends, every waiting call is failed with that reason immediately,
+    /// before consequences (closing channels, a lost reply queue) are mistaken for the cause.
     func depends(on supervisor: SupervisorReference) {
         let isNew = dependencies.withLock { supervisors in
             guard !supervisors.contains(where: { $0.pid == supervisor.pid }) else { return false }
@@ -239,7 +238,7 @@ final class CallTable: Sendable {
         if isNew { supervisor.pid.onExit { [weak self] in self?.close($0) } }
     }
 
-    /// Ends every call, and takes no more in.
+    /// Ends every call, and accepts no more.
     func close(_ reason: ExitReason) {
         let (endings, channelWaiter) = state.withLock { state in
             defer { state.channelWaiter = nil }
@@ -262,14 +261,14 @@ final class CallTable: Sendable {
         }
     }
 
-    /// Ends every call if a supervisor that this incarnation rests on has ended or is about to.
+    /// Ends every call if a supervisor that this incarnation depends on has ended or is shutting down.
     func closeIfDependencyEnded() {
         let reason = dependencies.withLock { $0.lazy.compactMap(\.endingReason).first }
         if let reason { close(reason) }
     }
 
-    /// What a call is told that comes when only those before it are let end. When the caller alone ends, inside a larger tree, it is
-    /// started anew, and the call waits for that, within its deadline.
+    /// How a call ends that arrives while earlier ones are being drained. If only the caller ends, inside a larger tree, it is restarted,
+    /// and the call waits for that, within its deadline.
     private var refusal: PendingCall.Ending {
         var above = dependencies.withLock { $0.first }?.parent
         guard above != nil else { return .failed(.stopping) }
@@ -280,9 +279,8 @@ final class CallTable: Sendable {
         return .notAccepted
     }
 
-    /// A channel is about to be closed because its process is stopped. When it is because the whole caller is, nothing new is taken
-    /// in, and what waits may come to its end, until the deadline. When only a part of the tree is started anew, there is nothing to
-    /// wait for.
+    /// Called when a channel is about to be closed because its process is stopped. If the whole caller is stopping, no new calls are
+    /// accepted, and waiting ones may complete until the deadline. If only a part of the tree is restarting, there is nothing to wait for.
     func drain(_ channel: AMQPChannel, within timeout: Duration) async {
         guard case .shutdown(cause: nil)? = dependencies.withLock({ $0.first?.endingReason }) else { return }
         for ending in release({ $0.pending.drain() }) { ending.call.end(refusal) }

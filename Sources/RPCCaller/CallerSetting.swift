@@ -5,8 +5,8 @@ public import Configuration
 import AMQPPool
 #endif
 
-/// The settings of a caller that the configuration of a process can carry, beside those of its pool. `docs/operations/configuration.md`
-/// lists them, and a test compares.
+/// The settings of a caller that can be read from the configuration of the process, besides those of its pool. A test compares them with
+/// `docs/operations/configuration.md`.
 package enum CallerSetting: String, Setting {
     case timeout
     case maximumCallsInFlight = "maximum.calls.in.flight"
@@ -23,7 +23,7 @@ extension RPCCallerConfiguration {
         try read(values)
     }
 
-    /// What does not concern connections.
+    /// Reads the settings other than those of connections.
     package mutating func read(_ values: SettingValues) throws(SettingError) {
         typealias Key = CallerSetting
         if let value = try values.duration(Key.timeout) { timeout = value }
@@ -42,20 +42,20 @@ extension RPCCallerConfiguration {
 
 #if Configuration
 extension RPCCallerConfiguration {
-    /// The settings that a configuration has, and the defaults for the others.
+    /// Reads settings from a configuration, with defaults for absent ones.
     ///
     ///     let config = ConfigReader(provider: EnvironmentVariablesProvider())
     ///     let rpc = RPCCaller(service: "checkout", configuration: try RPCCallerConfiguration(config.scoped(to: "rpc")))
     ///
-    /// `docs/operations/configuration.md` lists the keys: `RPC_ENDPOINTS` and the others in the environment. Secrets are read as such, and
+    /// `docs/operations/configuration.md` lists the keys, in the environment `RPC_ENDPOINTS` and so on. Secrets are read as secrets, and
     /// are in no error.
     ///
-    /// - Throws: `SettingError` for what is missing or cannot be read.
+    /// - Throws: `SettingError` for a missing or invalid setting.
     public init(_ config: ConfigReader) throws(SettingError) {
         try self.init(SettingValues(config))
     }
 
-    /// The same for a caller on a pool that others share: whose endpoints and connections are the pool's.
+    /// Reads settings for a caller on a shared pool, which has its own endpoints and connections.
     public init(onSharedPool config: ConfigReader) throws(SettingError) {
         self.init()
         try read(SettingValues(config))

@@ -5,9 +5,10 @@ import NIOCore
 import RPCWire
 import Supervision
 
-/// The caller's tree (one for all): when one of the three ends, calls and channels no longer know of each other, so all begin anew.
+/// The caller's tree (one for all): when one of the three children ends, calls and channels have lost track of each other, so all are
+/// restarted.
 ///
-/// On a shared pool it is the same tree with the same guarantees: its channels are its own, and only the connections are leased.
+/// On a shared pool the tree and its guarantees are the same: it has its own channels, and only the connections are leased.
 func callerSupervisor(
     _ name: String,
     service: String,
@@ -20,7 +21,7 @@ func callerSupervisor(
 ) -> Supervisor {
     var pool = configuration.pool
     if pool.connection.name == nil { pool.connection.name = "\(service)-caller" }
-    // Draining first, then letting go of a reply queue that was being declared, closing after it.
+    // First draining, then abandoning a reply queue that was being declared, then closing.
     pool.channelShutdown = configuration.drainTimeout.bounded + pool.connection.closeTimeout.bounded * 2
     let eventLoopGroup = pool.connection.eventLoopGroup
     let drainTimeout = configuration.drainTimeout.bounded
@@ -37,7 +38,7 @@ func callerSupervisor(
     )
     let opening = FirstOpen()
     let abandoned = AbandonedQueues()
-    // Kept over all incarnations: what the broker refuses it refuses again.
+    // Kept over all incarnations, because the broker's limit stays the same.
     let brokerLimit = BrokerMessageLimit()
     let reports = ConnectionReports(
         "caller",

@@ -2,7 +2,7 @@ import AMQPPool
 import NIOCore
 import RPCWire
 
-/// What a call sends, and until when: an ``RPCRequest`` as it goes from hand to hand, with a size that the compiler knows.
+/// The contents and the deadline of a call: an ``RPCRequest`` in a form whose size the compiler knows.
 struct OutgoingRequest: Sendable {
     var kind: CallKind
     var destination: String
@@ -14,7 +14,7 @@ struct OutgoingRequest: Sendable {
 }
 
 extension OutgoingRequest {
-    /// What the interceptors made of it.
+    /// Creates the request from the interceptors' result.
     init(_ request: RPCRequest) {
         self.init(
             kind: request.kind == .call ? .call : .cast,
@@ -27,7 +27,7 @@ extension OutgoingRequest {
         )
     }
 
-    /// The same for interceptors.
+    /// The request for interceptors.
     func request(_ id: RequestID) -> RPCRequest {
         RPCRequest(
             kind: kind == .call ? .call : .cast,

@@ -4,24 +4,24 @@ import RPCWire
 import Supervision
 import Synchronization
 
-/// One call, cast or wait for readiness, from the moment it is made until its task is resumed.
+/// A call, cast or wait for readiness, from its beginning until its task is resumed.
 final class PendingCall: Sendable {
     /// How it ended.
     enum Ending: Sendable {
         case reply(ReplyMessage)
-        /// A confirmed cast, or readiness.
+        /// A cast was confirmed, or a channel is ready.
         case done
         case failed(RPCError)
-        /// The table ended while the call was in it. What may be sent again, may so by the next table.
+        /// The table ended with the call in it. If the call may be sent again, the next table may do so.
         case restarted(ExitReason, requestMayHaveBeenDelivered: Bool, retriesLeft: Int)
-        /// The table had ended before it took the call in: nothing was sent, and the next table may take it.
+        /// The table had ended before it accepted the call: nothing was sent, and the next table may accept it.
         case notAccepted
     }
 
     let id: RequestID
     let request: OutgoingRequest
     let options: CallOptions
-    /// Which it is in until it has ended.
+    /// The table that contains it until it has ended.
     private let table: CallTable
     private let mark = Atomic(WriteMark.first)
     private let continuation: PendingContinuation
@@ -45,18 +45,18 @@ final class PendingCall: Sendable {
 
     // MARK: What was written of it
 
-    /// An attempt begins: only its message may be written from now on.
+    /// Begins an attempt: only its message may be written from now on.
     func begin(attempt: Int) {
-        // The first begins with the call.
+        // The first attempt begins with the call.
         if attempt > 1 { _ = change { $0.begin(UInt32(truncatingIfNeeded: attempt)) } }
     }
 
-    /// Takes the message of the current attempt back. `false`: it was written, or the call has ended.
+    /// Withdraws the message of the current attempt. `false`: it has been written, or the call has ended.
     func withdraw() -> Bool {
         change { $0.withdraw() }
     }
 
-    /// Whether the message of the current attempt was written.
+    /// Whether the message of the current attempt has been written.
     var isWritten: Bool { mark.load(ordering: .relaxed).isWritten }
 
     fileprivate func change(_ change: (inout WriteMark) -> Bool) -> Bool {
@@ -76,19 +76,19 @@ final class PendingCall: Sendable {
 
     // MARK: Its end
 
-    /// Resumes its task. Whoever took the entry out of the table calls this, and so nobody calls it twice.
+    /// Resumes its task. Called by whoever removed the entry from the table, so at most once.
     func end(_ ending: Ending) {
         _ = end()
         continuation.resume(returning: ending)
     }
 
-    /// Ends it with an error that depends on whether its request left this process, in this attempt or one before it.
+    /// Ends it with an error that depends on whether its request left this process, in this attempt or an earlier one.
     func fail(inDoubt: Bool, _ error: (_ requestMayHaveBeenDelivered: Bool) -> RPCError) {
         let wasWritten = end()
         continuation.resume(returning: .failed(error(wasWritten || inDoubt)))
     }
 
-    /// Ends it because its table has: only a call, or a cast, of which something was written is in doubt.
+    /// Ends it because its table has ended: only a call or cast that has been written is in doubt.
     func end(restarted reason: ExitReason, inDoubt: Bool, retriesLeft: Int) {
         let wasWritten = end()
         let mayHaveBeenDelivered = wasWritten || inDoubt
@@ -101,7 +101,7 @@ final class PendingCall: Sendable {
         )
     }
 
-    /// From now on nothing of it is written. Returns whether the message of the current attempt was.
+    /// Prevents any further write. Returns whether the message of the current attempt has been written.
     private func end() -> Bool {
         var wasWritten = false
         _ = change { mark in
@@ -113,11 +113,11 @@ final class PendingCall: Sendable {
 
     // MARK: Its message
 
-    /// The properties of its message as it goes out now.
+    /// The properties of its message at this moment.
     func properties(replyTo: String, remaining: Duration) -> MessageProperties {
         let id = id.description
         return RequestMessage.properties(
-            // Who answers a plain queue need not know anything of services.
+            // Servers of a plain queue need not know about services.
             destination: options.queue == nil ? request.destination : nil,
             procedure: request.procedure,
             correlationID: id,
@@ -131,8 +131,7 @@ final class PendingCall: Sendable {
 }
 
 extension PendingCall: PublishObserver {
-    /// Asked on the event loop right before the message of an attempt is encoded: whether it is still wanted. If so it counts as
-    /// written.
+    /// Called on the event loop right before the message of an attempt is encoded: whether it is still wanted. If so, it counts as written.
     func mayWrite(_ attempt: Int) -> Bool {
         change { $0.write(UInt32(truncatingIfNeeded: attempt)) }
     }
@@ -142,8 +141,8 @@ extension PendingCall: PublishObserver {
     }
 }
 
-/// Which attempt of a call may be written, whether it was, and whether the call has ended: in one word, so that the thread that
-/// ends a call and the event loop that writes it agree on what happened first.
+/// Which attempt of a call may be written, whether it has been, and whether the call has ended: in one atomic word, so that the thread that
+/// ends a call and the event loop that writes it agree on the order.
 ///
 /// ```
 /// attempt n, unwritten ── write(n) ──▶ attempt n, written ── begin(n + 1) ──▶ attempt n + 1, unwritten
@@ -207,16 +206,16 @@ struct WriteMark: AtomicRepresentable, Equatable {
 }
 
 #if DEBUG
-/// Checked where tests run: a call that is resumed twice or never is found there.
+/// Checked in debug builds: finds a call that is resumed twice or never.
 typealias PendingContinuation = CheckedContinuation<PendingCall.Ending, Never>
 #else
-/// Unchecked: an entry is in the table once, and each way out of the table resumes it.
+/// Unchecked: an entry is in the table once, and each removal resumes it.
 typealias PendingContinuation = UnsafeContinuation<PendingCall.Ending, Never>
 #endif
 
 extension RPCError {
-    /// This error of the last attempt, unless it would say that nothing was processed although an earlier attempt may have been: then
-    /// what became of that one.
+    /// This error of the last attempt, unless it would say that nothing was processed although an earlier attempt may have been: then the
+    /// error of that attempt.
     func after(_ doubt: PendingTable<PendingCall>.Doubt?) -> RPCError {
         guard let doubt, !requestMayHaveBeenProcessed else { return self }
         return switch doubt {

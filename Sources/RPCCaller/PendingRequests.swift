@@ -3,17 +3,17 @@ import ConcurrencyPrimitives
 import RPCWire
 import Supervision
 
-/// The process that owns the waiting calls and the reply queue's name: the caller's heart.
+/// The process that owns the waiting calls and the name of the reply queue.
 ///
-/// It has no `run()`: its life is its place in the tree. When it ends, every waiting call is told why, and the rest of the caller
-/// is started anew around the next one (one for all), with another reply queue. The table itself sits behind a lock, so that
-/// no call hops through this actor.
+/// It has no `run()`: it lives until its supervisor stops it. When it ends, every waiting call fails with the reason, and the rest of the
+/// caller is restarted with the next incarnation (one for all) and another reply queue. The table is behind a lock, so that no call needs a
+/// hop to this actor.
 actor PendingRequests {
     nonisolated let table: CallTable
 
     init(_ table: CallTable, current: CurrentIncarnation<CallTable>, context: ChildContext, registry: Pid?) {
         self.table = table
-        // In this order: who is told that the table has ended must not find it again.
+        // In this order: callers that are notified of the end of the table must not find it again.
         context.pid.onExit { reason in
             current.clear(table)
             table.closeIfDependencyEnded()

@@ -2,11 +2,10 @@ import DequeModule
 import RPCWire
 import Supervision
 
-/// Every call that waits, by its id: what it waits for, until when, and what an event means for it.
+/// All waiting calls by id: what each waits for, until when, and what an event means for it.
 ///
-/// A pure value: it decides, and whoever holds it acts. Taking an entry out is the right to resume its waiter, so each waiter
-/// is resumed at most once whatever races: a reply with a timeout, a cancellation with a return, the end of the table with
-/// everything.
+/// A pure value: it decides, and the owner acts. Removing an entry is the right to resume its waiter, so each waiter is resumed at most
+/// once whatever races: a reply with a timeout, a cancellation with a return, the end of the table with everything.
 ///
 /// ```
 ///                ┌── notWritten, withdrawn ──┐
@@ -17,17 +16,17 @@ import Supervision
 ///                └────────────────┴─────────▶ deadline | cancelled | end of the table
 /// ```
 ///
-/// A confirm ends a cast; for a call it says nothing that would have to be remembered, and it may come after the reply.
+/// A confirm ends a cast; for a call it is ignored, and it may arrive after the reply.
 ///
-/// It is bounded twice: no more than `limit` are submitted at once, and no more than `overflow` wait in addition to as many.
+/// It has two limits: at most `limit` entries are submitted at once, and at most `overflow` more may wait.
 struct PendingTable<Call: Sendable>: Sendable {
     typealias Kind = CallKind
 
-    /// Where an entry is.
+    /// The phase of an entry.
     fileprivate enum Phase: Sendable {
-        /// Not sent, or to be sent again. It waits for a channel, for a reply queue that is consumed, or for a place.
+        /// Not sent, or to be sent again. It waits for a channel, for a consumed reply queue, or for a slot.
         case waiting
-        /// Handed to a channel.
+        /// Passed to a channel.
         case submitted
     }
 
@@ -40,34 +39,34 @@ struct PendingTable<Call: Sendable>: Sendable {
         var doubt: Doubt?
         var retriesLeft: Int16
         var attempts: Int32 = 0
-        /// The channel whose end takes the reply with it; 0: there is none.
+        /// The channel with whose end the reply is lost; 0 for none.
         var route: UInt32 = 0
     }
 
-    /// Why an earlier attempt may have been delivered although nothing was heard of it.
+    /// Why an earlier attempt may have been delivered, although its outcome is unknown.
     enum Doubt: Sendable, Equatable {
         case connectionLost
         case repliesLost
     }
 
-    /// Why nothing more is taken in.
+    /// Why nothing more is accepted.
     enum Refusal: Error, Sendable, Equatable {
         case overloaded(limit: Int)
-        /// It only lets what waits come to its end.
+        /// Waiting entries may complete, but no new ones are accepted.
         case draining
         case closed
     }
 
-    /// A message to hand to a channel now.
+    /// A message to pass to a channel now.
     struct Submission: Sendable {
         let id: RequestID
         let call: Call
         let remaining: Duration
-        /// Counts from 1. The outcome of an attempt that is not the current one means nothing.
+        /// Counted from 1. The outcome of an attempt other than the current one is ignored.
         let attempt: Int
     }
 
-    /// What became of a submitted message (`PublishOutcome`, without what does not matter here).
+    /// The outcome of a submitted message (`PublishOutcome`, reduced to what matters here).
     enum Outcome: Sendable {
         case confirmed
         case presumedDelivered
@@ -78,19 +77,19 @@ struct PendingTable<Call: Sendable>: Sendable {
         case refused
     }
 
-    /// What an outcome means.
+    /// What follows from an outcome.
     enum Decision: Sendable {
-        /// Nothing: the entry goes on waiting, or is gone.
+        /// Nothing: the entry keeps waiting, or has been removed.
         case none
-        /// The entry is out, and its waiter is told.
+        /// The entry has been removed, and its waiter is resumed.
         case ended(Ending)
         /// It waits for a channel again. `attempts` were made so far, none of which wrote anything.
         case sendAgain(RequestID, attempts: Int)
-        /// It is one of those that may be sent once more, after a pause.
+        /// It may be retried, after a delay.
         case retry(Retry)
     }
 
-    /// An entry that waits until it is lined up again, after a pause. A reply to what was sent before still ends it.
+    /// An entry that waits for the delay before its retry. A reply to an earlier attempt still ends it.
     struct Retry: Sendable {
         let id: RequestID
         let call: Call
@@ -105,14 +104,14 @@ struct PendingTable<Call: Sendable>: Sendable {
         /// How often it was submitted.
         let attempts: Int
         let retriesLeft: Int
-        /// Whether, and why, one of the attempts before the last may have been delivered.
+        /// Why one of the attempts before the last may have been delivered; `nil` if none may.
         let doubt: Doubt?
     }
 
-    /// What the loss of the place where replies come to means.
+    /// The consequences of the loss of a route for replies.
     struct RepliesLost: Sendable {
         var ended: [Ending] = []
-        /// Their messages were not written, and are no more: they wait to be lined up, and nobody has to know.
+        /// Their messages were not written and have been withdrawn: they wait to be enqueued, and no waiter is affected.
         var withdrawn: [RequestID] = []
         var retries: [Retry] = []
     }
@@ -124,35 +123,35 @@ struct PendingTable<Call: Sendable>: Sendable {
     private let limit: Int
     private let overflow: Int
     private(set) var isDraining = false
-    /// Whether it has ended.
+    /// Whether the table has ended.
     private(set) var isClosed = false
 
     /// - Parameters:
     ///   - limit: How many may be in flight.
-    ///   - overflow: How many may wait for a place then.
+    ///   - overflow: How many more may wait for a slot.
     init(limit: Int, overflow: Int = 0) {
         self.limit = max(1, limit)
         self.overflow = max(0, overflow)
     }
 
-    /// How many entries wait.
+    /// The number of entries.
     var count: Int { entries.count }
 
-    /// Whether as many are in flight as may be.
+    /// Whether the limit of entries in flight is reached.
     var isFull: Bool { submitted >= limit }
 
-    /// How much it holds of anything, leftovers of what has ended included.
+    /// The size of its largest collection, including leftovers of ended entries.
     var remembered: Int { max(entries.count, line.count, deadlines.count) }
 
-    /// The next deadline to look at.
+    /// The next deadline to check.
     var earliestDeadline: CompactInstant? { deadlines.earliest }
 
     // MARK: Looking at it
 
-    /// How many are with a channel.
+    /// The number of entries passed to a channel.
     var submittedCount: Int { submitted }
 
-    /// The calls and casts that have waited longest. Walks the table.
+    /// The oldest calls and casts. Walks the table.
     func oldest(
         _ limit: Int,
         at now: CompactInstant,
@@ -167,9 +166,9 @@ struct PendingTable<Call: Sendable>: Sendable {
 
     // MARK: Coming and going
 
-    /// Takes in a new entry, which waits until it is taken for submission.
+    /// Adds a new entry, which waits until it is taken for submission.
     ///
-    /// Done before its message goes anywhere, so that the fastest reply finds it.
+    /// Called before its message is sent, so that the fastest reply finds it.
     mutating func begin(
         _ id: RequestID,
         kind: Kind,
@@ -189,8 +188,8 @@ struct PendingTable<Call: Sendable>: Sendable {
         deadlines.insert(id, at: deadline)
     }
 
-    /// The same, and then takes it for submission at once, when there is a way for it, a place, and nobody that it would
-    /// overtake. Otherwise it stands in line.
+    /// The same, and then takes it for submission immediately when there is a route, a slot, and no entry to overtake. Otherwise it is
+    /// enqueued.
     mutating func begin(
         _ id: RequestID,
         kind: Kind,
@@ -222,11 +221,11 @@ struct PendingTable<Call: Sendable>: Sendable {
     private func admit() throws(Refusal) {
         if isClosed { throw .closed }
         if isDraining { throw .draining }
-        // Subtracted, since the sum may be more than an integer holds.
+        // Subtracted, because the sum could overflow.
         guard entries.count - limit < overflow else { throw .overloaded(limit: limit) }
     }
 
-    /// Takes an entry out, for a reply or a cancellation. `nil`: it has ended already, or never was.
+    /// Removes an entry for a reply or a cancellation. `nil`: it has already ended, or never existed.
     mutating func remove(_ id: RequestID) -> Ending? {
         entries.index(forKey: id).map { remove(at: $0) }
     }
@@ -238,13 +237,13 @@ struct PendingTable<Call: Sendable>: Sendable {
         return Ending(entry)
     }
 
-    /// Takes out the call that a reply is for. A cast or a readiness waits for none: its id in a reply is forged.
+    /// Removes the call that a reply is for. A cast or a readiness waits for no reply: its id in a reply is forged.
     mutating func reply(to id: RequestID) -> Ending? {
         guard let index = entries.index(forKey: id), entries[index].value.kind == .call else { return nil }
         return remove(at: index)
     }
 
-    /// Takes out everything whose deadline has passed.
+    /// Removes all entries whose deadline has passed.
     mutating func expire(at now: CompactInstant) -> [Ending] {
         var expired: [Ending] = []
         while let id = deadlines.popDue(at: now) {
@@ -253,8 +252,8 @@ struct PendingTable<Call: Sendable>: Sendable {
         return expired
     }
 
-    /// No reply will come any more to what was sent by this route, or by any: calls that were handed to a channel end, wait to be sent
-    /// again, or go back into the line when `withdraw` says that their message was never written.
+    /// Replies to requests sent by this route, or by any, are lost: calls that were passed to a channel end, wait for a retry, or are
+    /// enqueued again if `withdraw` says that their message was never written.
     mutating func repliesLost(route: UInt32? = nil, withdraw: (Call) -> Bool) -> RepliesLost {
         var lost = RepliesLost()
         for (id, entry) in entries where entry.kind == .call && entry.phase == .submitted {
@@ -271,14 +270,14 @@ struct PendingTable<Call: Sendable>: Sendable {
         return lost
     }
 
-    /// From now on nothing new comes in; what is there goes on. Returns those who wait for readiness: it will not come.
+    /// Accepts no new entries from now on; existing ones continue. Returns those that wait for readiness, which will not come.
     mutating func drain() -> [Ending] {
         isDraining = true
         let ids = entries.lazy.filter { $0.value.kind == .readiness }.map(\.key)
         return Array(ids).compactMap { remove($0) }
     }
 
-    /// The end of the table: every entry ends, and nothing new comes in.
+    /// Ends the table: every entry ends, and no new ones are accepted.
     mutating func close() -> [Ending] {
         isClosed = true
         let endings = entries.values.map { Ending($0) }
@@ -291,7 +290,7 @@ struct PendingTable<Call: Sendable>: Sendable {
 
     // MARK: Sending
 
-    /// Takes an entry to be handed to a channel. `nil`: it has ended, is on its way already, or there is no place for it.
+    /// Takes an entry to pass it to a channel. `nil`: it has ended, is already in flight, or there is no slot for it.
     mutating func take(_ id: RequestID, route: UInt32 = 0, now: CompactInstant) -> Submission? {
         guard submitted < limit, var entry = entries[id], entry.phase == .waiting else { return nil }
         defer { entries[id] = entry }
@@ -316,23 +315,23 @@ struct PendingTable<Call: Sendable>: Sendable {
         )
     }
 
-    /// Puts a waiting entry at the end of the line for a channel.
+    /// Appends a waiting entry to the queue for a channel.
     mutating func enqueue(_ id: RequestID) {
         guard let entry = entries[id], entry.phase == .waiting else { return }
         line.append(id)
-        // Entries that ended while they stood in line are dropped when they are reached; many of them at once here.
+        // Entries that end while queued are removed when they are reached; in bulk here if there are many.
         if line.count > 2 * entries.count + 64 {
             line = Deque(line.filter { entries[$0]?.phase == .waiting })
         }
     }
 
-    /// Whether anything stands in line that there is a place for.
+    /// Whether there is a queued entry, and a slot for it.
     var hasQueued: Bool { !line.isEmpty && submitted < limit }
 
-    /// Whether a new entry may overtake nobody.
+    /// Whether a new entry would overtake none.
     var isQueueEmpty: Bool { line.isEmpty }
 
-    /// Takes the first in line that still waits.
+    /// Takes the first queued entry that still waits.
     mutating func takeFirstQueued(route: UInt32 = 0, now: CompactInstant) -> Submission? {
         guard submitted < limit else { return nil }
         while let id = line.popFirst() {
@@ -341,7 +340,7 @@ struct PendingTable<Call: Sendable>: Sendable {
         return nil
     }
 
-    /// The broker's, or the channel's, answer to a submitted message. There is one for each attempt.
+    /// Handles the broker's or the channel's answer to a submitted message. There is one per attempt.
     mutating func outcome(_ outcome: Outcome, of id: RequestID, attempt: Int) -> Decision {
         guard let entry = entries[id], entry.phase == .submitted, Int(entry.attempts) == attempt else { return .none }
         switch outcome {
@@ -358,7 +357,7 @@ struct PendingTable<Call: Sendable>: Sendable {
         }
     }
 
-    /// The broker returned a message of which no more than the id is known: the one that was submitted last.
+    /// The broker returned a message of which only the id is known: that of the last submission.
     mutating func returned(_ id: RequestID) -> Decision {
         guard let entry = entries[id] else { return .none }
         return outcome(.returned, of: id, attempt: Int(entry.attempts))

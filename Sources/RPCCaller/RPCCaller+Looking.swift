@@ -3,31 +3,31 @@ import ConcurrencyPrimitives
 import RPCWire
 import Synchronization
 
-/// A caller as it is now, for those who look at it: nothing of what its calls carry.
+/// A snapshot of a caller for inspection, without contents of calls.
 package struct RPCCallerLook: Sendable {
     package var service: String
     package var state: RPCCallerState
     package var replyQueue: String?
-    /// How many channels consume the reply queue.
+    /// The number of channels that consume the reply queue.
     package var replyConsumers: Int
     package var maximumCallsInFlight: Int
     package var waiting: Int
     package var submitted: Int
     package var counts: RPCCallerCounts
-    /// The oldest of those that wait.
+    /// The oldest waiting calls.
     package var oldest: [CallInFlight]
-    /// While somebody watches.
+    /// Set while somebody watches.
     package var statistics: CallStatistics?
 }
 
 extension RPCCaller {
-    /// What its calls do, counted while somebody watches.
+    /// The activity of its calls, counted while somebody watches.
     package var observation: CallObservation { counters.observation }
 
-    /// Its channels and connections; `nil` while it does not run.
+    /// Its channels and connections; `nil` while it is not running.
     package var channelRegistry: ChannelRegistry? { current.value?.registry }
 
-    /// - Parameter limit: How many of the oldest calls to list.
+    /// - Parameter limit: The maximum number of oldest calls to list.
     package func look(oldest limit: Int = 50) -> RPCCallerLook {
         var look = RPCCallerLook(
             service: service,

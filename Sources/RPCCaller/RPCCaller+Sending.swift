@@ -6,7 +6,7 @@ import RPCWire
 import Supervision
 import Synchronization
 
-/// What happens between the arguments of a call and its result.
+/// Everything between the arguments of a call and its result.
 extension RPCCaller {
     // MARK: Sending
 
@@ -43,9 +43,9 @@ extension RPCCaller {
         }
     }
 
-    /// Calls with a body that is encoded already and headers of its own, and returns the reply as it came.
+    /// Calls with an encoded body and additional headers, and returns the reply undecoded.
     ///
-    /// - Parameter isQueue: Whether the destination is a queue, to be reached through the default exchange.
+    /// - Parameter isQueue: Whether the destination is a queue, addressed through the default exchange.
     package nonisolated(nonsending) func call(
         _ destination: String,
         isQueue: Bool,
@@ -69,7 +69,7 @@ extension RPCCaller {
         )
     }
 
-    /// Sends a request, through the interceptors if there are any, and waits for what it waits for.
+    /// Sends a request through the interceptors, and waits for its outcome.
     nonisolated(nonsending) func send(
         _ kind: CallKind,
         _ destination: String,
@@ -100,8 +100,8 @@ extension RPCCaller {
         } catch {
             if let start { counters.ended(destination, procedure, since: start, error: error) }
             logger.debug("a call failed", metadata: Self.metadata(request, id, error))
-            // Many fail at once, and whoever calls again at once would never let go of its thread: those that repair what the
-            // calls fail for need it too.
+            // If many calls fail at once and their callers retry immediately, they would never give up their threads: the recovery from the
+            // failure needs them too.
             await Task.yield()
             throw error
         }
@@ -170,14 +170,14 @@ extension RPCCaller {
         return reply.result
     }
 
-    /// RabbitMQ removes line breaks from the names of queues, and would find another than was meant.
+    /// RabbitMQ removes line breaks from queue names, and would address another queue than intended.
     private static func check(_ name: String, _ what: String) throws(RPCError) {
         guard !name.hasControlCharacter else {
             throw .invalidRequest("\"\(name.escaped)\" is no name for a \(what): it has a control character")
         }
     }
 
-    /// The end of a call that is made now: its own timeout, or what is left of the request that this task works for.
+    /// The deadline of a call that is made now: its own timeout, or the remaining time of the request that this task handles.
     func deadline(after timeout: Duration) throws(RPCError) -> CompactInstant {
         if Task.isCancelled { throw .cancelled(requestMayHaveBeenDelivered: false) }
         let now = CompactInstant.now
@@ -197,7 +197,7 @@ extension RPCCaller {
         }
         var options = options
         var ended: CallTable?
-        // What became of it in a table that has ended, when it may be sent again by the next.
+        // Its outcome in a table that has ended, when the next table may send it again.
         var doubt: RPCError?
         while true {
             let table: CallTable
@@ -210,7 +210,7 @@ extension RPCCaller {
             case .notAccepted: ended = table
             case .failed(let error):
                 throw doubt.flatMap { error.requestMayHaveBeenProcessed ? nil : $0 } ?? error
-            // Whether it is ready is asked of whatever comes next.
+            // Readiness is checked again with the next table.
             case .restarted where request.kind == .readiness: ended = table
             case .restarted(let reason, let mayHaveBeenDelivered, let retriesLeft):
                 let mayHaveBeenDelivered = mayHaveBeenDelivered || doubt != nil
@@ -229,7 +229,7 @@ extension RPCCaller {
         otherThan ended: CallTable?,
         before deadline: CompactInstant
     ) async throws(RPCError) -> CallTable {
-        // The one that took the last call is nearly always the one. When it has ended, it says so.
+        // Fast path: usually the table of the last call is still current. If it has ended, it says so.
         if let table = lastTable.withLock({ $0 }), table !== ended { return table }
         lastTable.withLock { $0 = nil }
         do throws(CurrentIncarnation<CallTable>.Absence) {
@@ -281,7 +281,7 @@ private nonisolated(nonsending) func withPendingContinuation(
     #endif
 }
 
-/// The ids of one call that is intercepted: an interceptor that sends again sends another request.
+/// The ids of one intercepted call: an interceptor that sends again sends another request.
 private final class RequestIDs: Sendable {
     private let first: RequestID
     private let isUsed = Atomic(false)
@@ -304,7 +304,7 @@ extension RPCReply {
         return try decode { () throws(RPCCodecError) in try JSON.decode(Output.self, from: body) }
     }
 
-    /// The result of a call, as the declaration has it.
+    /// The result of a call with a declaration.
     func decoded<Response>(by codec: any RPCCodec<Response>) throws(RPCError) -> Response {
         guard codec.accepts(contentType) else {
             throw .unexpectedContentType(contentType ?? "", expected: codec.contentType)

@@ -3,16 +3,16 @@ import ConcurrencyPrimitives
 public import Supervision
 
 extension RPCCaller: HealthReporting {
-    /// How it is now. ``states`` tells each change.
+    /// The current state; ``states`` has the changes.
     public var state: RPCCallerState {
         if wire != nil { return .ready }
         return current.value?.callerState ?? .stopped
     }
 
-    /// Whether a call would be sent at once.
+    /// Whether a call would be sent immediately.
     public var isReady: Bool { state == .ready }
 
-    /// Whether it works, and if not, what was tried and failed.
+    /// Whether it works, and if not, which attempts failed.
     public var health: Health.Part {
         let name = supervisor.name
         return switch state {

@@ -8,7 +8,7 @@ public import ServiceLifecycle
 public import Supervision
 import Synchronization
 
-/// Calls procedures of other services over RabbitMQ, as a supervision tree that survives what can be survived.
+/// Calls procedures of other services over RabbitMQ, as a fault-tolerant supervision tree.
 ///
 ///     let rpc = RPCCaller(service: "checkout", endpoints: ["amqp://guest:guest@127.0.0.1:5672"])
 ///     try await rpc.start()
@@ -21,51 +21,51 @@ import Synchronization
 ///     |- pending                     the waiting calls; owns the reply queue's name
 ///     `- pool                        connections, channels: each consumes the reply queue
 ///
-/// It comes up at once and connects in the background; a call made meanwhile waits, no longer than its own deadline. Every call
-/// ends exactly once, with its result or an ``RPCError`` that says whether the request may have been processed. A channel or
-/// connection that is killed or lost takes no waiting call with it while another connection lives; the end of the pending
-/// table fails them all at once.
+/// It starts immediately and connects in the background; a call made in the meantime waits, until its own deadline at most. Every call ends
+/// exactly once, with its result or an ``RPCError`` that tells whether the request may have been processed. The loss of a channel or
+/// connection ends no waiting call while another connection lives; the end of the pending table fails all of them immediately.
 ///
-/// It is a `Service`. To make it part of a larger tree, put its ``supervisor`` among another supervisor's children.
+/// It is a `Service`. To make it part of a larger tree, list its ``supervisor`` among another supervisor's children.
 public final class RPCCaller: Service, Sendable {
-    /// The name under which the service's reply queues can be recognised.
+    /// The name of the calling service, which its reply queues begin with.
     public let service: String
-    /// The live tree: start, stop, events, and what "kill the process" tests aim at.
+    /// The supervision tree: start it, stop it, observe its events, and kill its processes in tests.
     public let supervisor: Supervisor
 
-    /// Runs tasks on the event loop of the caller's connections, for code that makes very many calls: a call is written where it was
-    /// made, and its reply resumes the task that waits for it, without waking another thread. It takes a third off what a call costs.
+    /// Runs tasks on the event loop of the caller's connections, for code that makes very many calls: a call is written by the thread that
+    /// makes it, and its reply resumes the waiting task without waking another thread. It saves a third of the cost of a call.
     ///
     ///     try await withTaskExecutorPreference(rpc.executor) {
     ///         let sum: Int = try await rpc.call("math", "add", [4, 9], timeout: .seconds(5))
     ///     }
     ///
-    /// What runs there must never block and must be short, as for that of an `AMQPPool`, which it is for a caller on a pool.
+    /// Code on this executor must be short and never block, as for that of an `AMQPPool`; for a caller on a pool, it is the pool's
+    /// executor.
     public let executor: any TaskExecutor
 
     let configuration: RPCCallerConfiguration
     let current: CurrentIncarnation<CallTable>
-    /// What ``current`` said last: that is generic code of another module, and not for each call.
+    /// The last value of ``current``: reading that calls generic code of another module, which is too slow for each call.
     let lastTable = Mutex<CallTable?>(nil)
     private let stateBroadcast: CallerStates
     let counters: CallerCounters
     let logger: Logger
-    /// Ours, then those that were configured.
+    /// The library's interceptors, then the configured ones.
     let interceptors: [any RPCCallerInterceptor]
-    /// Takes the broker's place in unit tests.
+    /// Replaces the broker in unit tests.
     let wire: (any RPCWireReplacement)?
 
-    /// Describes a caller; nothing runs before ``start()`` or ``run()``.
+    /// Creates a caller; nothing runs before ``start()`` or ``run()``.
     ///
     /// - Parameters:
-    ///   - service: The calling service: its reply queues begin with it. At most 200 bytes.
-    ///   - endpoints: The brokers to connect to, walked round robin.
-    ///   - logger: For the whole tree.
+    ///   - service: The calling service: its reply queues begin with this name. At most 200 bytes.
+    ///   - endpoints: The brokers to connect to, tried round robin.
+    ///   - logger: The logger of the whole tree.
     public convenience init(service: String, endpoints: [Endpoint], logger: Logger? = nil) {
         self.init(service: service, configuration: RPCCallerConfiguration(endpoints: endpoints), logger: logger)
     }
 
-    /// Describes a caller with these settings; nothing runs before ``start()`` or ``run()``.
+    /// Creates a caller with these settings; nothing runs before ``start()`` or ``run()``.
     public convenience init(
         service: String,
         configuration: RPCCallerConfiguration,
@@ -75,8 +75,8 @@ public final class RPCCaller: Service, Sendable {
         self.init(service: service, configuration: configuration, on: nil, name: name, logger: logger, wire: nil)
     }
 
-    /// Describes a caller that opens its channels on the connections of a pool, which others share: a process that calls, answers and
-    /// publishes has the pool's two connections and not six.
+    /// Creates a caller that opens its channels on the connections of a shared pool: a process that calls, answers and publishes then has
+    /// two connections instead of six.
     ///
     ///     let pool = AMQPPool(endpoints: endpoints)
     ///     let rpc = RPCCaller(service: "checkout", on: pool)
@@ -85,18 +85,18 @@ public final class RPCCaller: Service, Sendable {
     ///         rpc.supervisor
     ///     }
     ///
-    /// Its channels are its own, in its own tree, with all the guarantees of a caller with connections of its own: what ends in it,
-    /// or is killed, takes its channels and its reply queue with it and nothing of the pool; a connection that the pool loses is as
-    /// one that the caller loses. Start the pool before the caller and stop it after: while the pool does not run, calls wait, and then
-    /// fail with ``RPCError/notConnected(why:)``.
+    /// It has its own channels in its own tree, with all the guarantees of a caller with its own connections: if something in it ends or is
+    /// killed, that affects its channels and its reply queue but not the pool, and the loss of a connection of the pool has the effect of
+    /// losing its own. Start the pool before the caller and stop it after: while the pool is not running, calls wait, and then fail with
+    /// ``RPCError/notConnected(why:)``.
     ///
     /// - Parameters:
-    ///   - service: The calling service: its reply queues begin with it. At most 200 bytes.
-    ///   - pool: Whose connections it uses.
-    ///   - configuration: Its settings. Of ``RPCCallerConfiguration/pool`` those count that concern channels and how they are opened
-    ///     again; endpoints, connections and their settings are the pool's.
+    ///   - service: The calling service: its reply queues begin with this name. At most 200 bytes.
+    ///   - pool: The pool whose connections it uses.
+    ///   - configuration: The settings. Of ``RPCCallerConfiguration/pool`` only those for channels and their reopening apply; endpoints,
+    ///     connections and their settings are the pool's.
     ///   - name: The name of its supervisor.
-    ///   - logger: For the whole tree.
+    ///   - logger: The logger of the whole tree.
     public convenience init(
         service: String,
         on pool: AMQPPool,
@@ -107,7 +107,7 @@ public final class RPCCaller: Service, Sendable {
         self.init(service: service, configuration: configuration, on: pool, name: name, logger: logger, wire: nil)
     }
 
-    /// The same, with something else in the broker's place: then the tree is empty, and what calls need is there at once.
+    /// The same with a replacement of the broker: the tree is empty, and calls need not wait for anything.
     package init(
         service: String,
         configuration: RPCCallerConfiguration,
@@ -157,18 +157,18 @@ public final class RPCCaller: Service, Sendable {
 
     // MARK: Running
 
-    /// Starts the tree and returns when it is up, connected or not: ``waitUntilReady(timeout:)`` waits for that.
+    /// Starts the tree and returns when it is running, connected or not: ``waitUntilReady(timeout:)`` waits for a connection.
     public func start() async throws {
         try await supervisor.start()
     }
 
-    /// Stops taking calls, lets those that wait end, and closes.
+    /// Accepts no more calls, lets waiting calls complete, and closes.
     ///
-    /// The same happens when the tree that it is a part of stops. When it ends and that tree goes on, it is started anew: calls made
-    /// meanwhile wait for that, within their deadlines.
+    /// The same happens when the enclosing tree stops. If the caller ends while that tree keeps running, it is restarted: calls made in the
+    /// meantime wait for that, within their deadlines.
     ///
-    /// New calls fail at once with ``RPCError/notConnected(why:)``, until it is started again. Those that wait get their replies,
-    /// within ``RPCCallerConfiguration/drainTimeout``; what waits longer, or cannot be sent because nothing is connected, fails with
+    /// New calls fail immediately with ``RPCError/notConnected(why:)``, until it is started again. Waiting calls get their replies within
+    /// ``RPCCallerConfiguration/drainTimeout``; calls that wait longer, or cannot be sent because there is no connection, fail with
     /// ``RPCError/callerRestarted(_:requestMayHaveBeenDelivered:)``.
     public func stop() async {
         current.stop()
@@ -177,15 +177,15 @@ public final class RPCCaller: Service, Sendable {
 
     /// Runs the tree until a graceful shutdown, the cancellation of the task, or its own end.
     ///
-    /// - Throws: Why it ended, when nobody asked it to: an `RPCTopologyError` when the broker refuses the exchange or the
-    ///   reply queue at the first open, or what made the tree give up.
+    /// - Throws: Why it ended without having been asked to: an `RPCTopologyError` when the broker refuses the exchange or the reply queue
+    ///   at the first open, or the error for which the tree gave up.
     public func run() async throws {
         try await supervisor.run()
     }
 
-    /// Waits until a call could be sent at once.
+    /// Waits until a call could be sent immediately.
     ///
-    /// - Throws: ``RPCError/notConnected(why:)`` with what was tried and failed when the time is over, ``RPCError/blocked(why:)``,
+    /// - Throws: ``RPCError/notConnected(why:)`` with the failed attempts after the timeout, ``RPCError/blocked(why:)``,
     ///   ``RPCError/cancelled(requestMayHaveBeenDelivered:)``.
     public nonisolated(nonsending) func waitUntilReady(timeout: Duration = .seconds(30)) async throws(RPCError) {
         let request = OutgoingRequest(kind: .readiness, destination: "", deadline: try deadline(after: timeout))
@@ -193,16 +193,16 @@ public final class RPCCaller: Service, Sendable {
         _ = try await perform(RequestID(), request, CallOptions())
     }
 
-    /// The caller's state now, and each change. Does not end. At most 16 wait to be taken, then the oldest are lost.
+    /// The current state of the caller, and each change. Does not end. At most 16 states are buffered, then the oldest are dropped.
     public var states: AsyncStream<RPCCallerState> { stateBroadcast.stream }
 
     // MARK: Looking at it
 
-    /// The tree as it is now.
+    /// A snapshot of the tree.
     public func tree() -> SupervisionTree { supervisor.tree() }
 
-    /// The queue that replies come to now; `nil` while the tree is not running, and with ``RPCReplies/direct``. It changes when the queue is lost, and with
-    /// each incarnation of the pending table.
+    /// The current reply queue; `nil` while the tree is not running, and with ``RPCReplies/direct``. It changes when the queue is lost, and
+    /// with each incarnation of the pending table.
     public var replyQueueName: String? {
         switch configuration.replies {
         case .queue: current.value?.state.withLock { $0.replyQueue.name }
@@ -210,10 +210,10 @@ public final class RPCCaller: Service, Sendable {
         }
     }
 
-    /// How many calls and casts wait.
+    /// The number of waiting calls and casts.
     public var pendingCount: Int { current.value?.count ?? 0 }
 
-    /// What was counted since this object was made.
+    /// The counts since this object was created.
     public var counts: RPCCallerCounts { counters.current }
 
     // MARK: Calling
@@ -222,14 +222,14 @@ public final class RPCCaller: Service, Sendable {
     ///
     /// - Parameters:
     ///   - destination: The service.
-    ///   - procedure: Its procedure.
-    ///   - argument: What the procedure takes, as JSON: any `Encodable`, also a lone number or string.
-    ///   - timeout: How long to wait for the reply, from now on; the request is dropped by the broker and the handler cancelled
-    ///     when it is over. `nil` is ``RPCCallerConfiguration/timeout``. In a handler the call ends at the handler's own deadline at
-    ///     the latest: see `RPCDeadline`.
-    ///   - retry: Whether it is sent again when nobody knows what became of it.
-    ///   - type: The type of the result, where it is not clear from the context.
-    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
+    ///   - procedure: The procedure.
+    ///   - argument: The argument, sent as JSON: any `Encodable`, including a single number or string.
+    ///   - timeout: How long to wait for the reply, from now on; after that the broker drops the request, and the handler is cancelled.
+    ///     `nil` for ``RPCCallerConfiguration/timeout``. In a handler the call ends at the handler's own deadline at the latest: see
+    ///     `RPCDeadline`.
+    ///   - retry: Whether it is sent again when its outcome is unknown.
+    ///   - type: The type of the result, if it is not clear from the context.
+    /// - Throws: ``RPCError``: each case tells whether the request may have been processed.
     public nonisolated(nonsending) func call<Output: Decodable>(
         _ destination: String,
         _ procedure: String,
@@ -241,15 +241,15 @@ public final class RPCCaller: Service, Sendable {
         try await sendJSON(.call, destination, procedure, argument, timeout: timeout, CallOptions(retry: retry)).json()
     }
 
-    /// Calls a procedure whose declaration both sides share, and returns its result.
+    /// Calls a procedure with a shared declaration, and returns its result.
     ///
     /// - Parameters:
     ///   - destination: The service.
-    ///   - procedure: Its procedure: the declaration says the types, and how they are written.
-    ///   - argument: What the procedure takes.
-    ///   - timeout: As ``call(_:_:_:timeout:retry:as:)`` has it.
-    ///   - retry: Whether it is sent again when nobody knows what became of it.
-    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
+    ///   - procedure: The declaration of the procedure, with its types and codecs.
+    ///   - argument: The argument.
+    ///   - timeout: As for ``call(_:_:_:timeout:retry:as:)``.
+    ///   - retry: Whether it is sent again when its outcome is unknown.
+    /// - Throws: ``RPCError``: each case tells whether the request may have been processed.
     public nonisolated(nonsending) func call<Request, Response>(
         _ destination: String,
         _ procedure: RPCProcedure<Request, Response>,
@@ -262,15 +262,15 @@ public final class RPCCaller: Service, Sendable {
             .decoded(by: procedure.response)
     }
 
-    /// Calls a procedure of a service whose contract both sides share, and returns its result.
+    /// Calls a procedure of a service with a shared contract, and returns its result.
     ///
     /// - Parameters:
-    ///   - service: The service: its contract says the name.
+    ///   - service: The contract of the service, with its name.
     ///   - procedure: One of its procedures.
-    ///   - argument: What the procedure takes.
-    ///   - timeout: As ``call(_:_:_:timeout:retry:as:)`` has it.
-    ///   - retry: Whether it is sent again when nobody knows what became of it.
-    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
+    ///   - argument: The argument.
+    ///   - timeout: As for ``call(_:_:_:timeout:retry:as:)``.
+    ///   - retry: Whether it is sent again when its outcome is unknown.
+    /// - Throws: ``RPCError``: each case tells whether the request may have been processed.
     public nonisolated(nonsending) func call<Service: RPCService, Request, Response>(
         _ service: Service.Type,
         _ procedure: RPCProcedure<Request, Response>,
@@ -281,10 +281,9 @@ public final class RPCCaller: Service, Sendable {
         try await call(Service.name, procedure, argument, timeout: timeout, retry: retry)
     }
 
-    /// Sends a request that is not answered to a service whose contract both sides share, and returns when the broker has taken it over for
-    /// good.
+    /// Sends a request without a reply to a service with a shared contract, and returns when the broker has confirmed it.
     ///
-    /// - Throws: ``RPCError``, as ``call(_:_:_:timeout:retry:as:)`` does, without those that concern replies.
+    /// - Throws: ``RPCError``, as for ``call(_:_:_:timeout:retry:as:)``, except the cases about replies.
     public nonisolated(nonsending) func cast<Service: RPCService, Request, Response>(
         _ service: Service.Type,
         _ procedure: RPCProcedure<Request, Response>,
@@ -295,9 +294,9 @@ public final class RPCCaller: Service, Sendable {
         try await cast(Service.name, procedure, argument, timeout: timeout, retry: retry)
     }
 
-    /// Asks a service what it answers.
+    /// Asks a service for the description of its procedures.
     ///
-    /// - Throws: ``RPCError``; `RPCFailure.Code.unknownProcedure` from a receiver that is told not to say so.
+    /// - Throws: ``RPCError``; with `RPCFailure.Code.unknownProcedure` from a receiver that does not describe itself.
     public nonisolated(nonsending) func describe(
         _ destination: String,
         timeout: Duration? = nil
@@ -305,15 +304,15 @@ public final class RPCCaller: Service, Sendable {
         try await call(destination, RPCServiceDescription.procedure, .null, timeout: timeout)
     }
 
-    /// Sends a request that is not answered, and returns when the broker has taken it over for good.
+    /// Sends a request without a reply, and returns when the broker has confirmed it.
     ///
     /// - Parameters:
     ///   - destination: The service.
-    ///   - procedure: Its procedure.
-    ///   - argument: What the procedure takes.
-    ///   - timeout: How long to wait for the broker. `nil` is ``RPCCallerConfiguration/timeout``.
-    ///   - retry: Whether it is sent again when nobody knows what became of it.
-    /// - Throws: ``RPCError``, as ``call(_:_:_:timeout:retry:as:)`` does, without those that concern replies.
+    ///   - procedure: The procedure.
+    ///   - argument: The argument.
+    ///   - timeout: How long to wait for the broker. `nil` for ``RPCCallerConfiguration/timeout``.
+    ///   - retry: Whether it is sent again when its outcome is unknown.
+    /// - Throws: ``RPCError``, as for ``call(_:_:_:timeout:retry:as:)``, except the cases about replies.
     public nonisolated(nonsending) func cast(
         _ destination: String,
         _ procedure: String,
@@ -324,15 +323,15 @@ public final class RPCCaller: Service, Sendable {
         _ = try await sendJSON(.cast, destination, procedure, argument, timeout: timeout, CallOptions(retry: retry))
     }
 
-    /// Sends a request to a declared procedure that is not answered, and returns when the broker has taken it over for good.
+    /// Sends a request without a reply to a declared procedure, and returns when the broker has confirmed it.
     ///
     /// - Parameters:
     ///   - destination: The service.
-    ///   - procedure: Its procedure.
-    ///   - argument: What the procedure takes.
-    ///   - timeout: How long to wait for the broker. `nil` is ``RPCCallerConfiguration/timeout``.
-    ///   - retry: Whether it is sent again when nobody knows what became of it.
-    /// - Throws: ``RPCError``, as ``call(_:_:_:timeout:retry:as:)`` does, without those that concern replies.
+    ///   - procedure: The declaration of the procedure.
+    ///   - argument: The argument.
+    ///   - timeout: How long to wait for the broker. `nil` for ``RPCCallerConfiguration/timeout``.
+    ///   - retry: Whether it is sent again when its outcome is unknown.
+    /// - Throws: ``RPCError``, as for ``call(_:_:_:timeout:retry:as:)``, except the cases about replies.
     public nonisolated(nonsending) func cast<Request, Response>(
         _ destination: String,
         _ procedure: RPCProcedure<Request, Response>,
@@ -344,17 +343,17 @@ public final class RPCCaller: Service, Sendable {
         _ = try await sendDeclared(.cast, destination, procedure, argument, timeout: timeout, options)
     }
 
-    /// Calls whoever answers the requests in a queue, through the default exchange: a server that knows queues and nothing of services,
-    /// such as one of RabbitMQ's tutorial.
+    /// Calls the server of a queue through the default exchange: a server that knows nothing about services, such as that of RabbitMQ's
+    /// tutorial.
     ///
     /// - Parameters:
-    ///   - queue: The queue's name. One that does not exist is ``RPCError/unroutable(destination:)``.
-    ///   - procedure: What the server expects, if anything, in the header `procedure`.
-    ///   - argument: What the server takes, as JSON.
-    ///   - timeout: As ``call(_:_:_:timeout:retry:as:)`` has it.
-    ///   - retry: Whether it is sent again when nobody knows what became of it.
-    ///   - type: The type of the result, where it is not clear from the context.
-    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
+    ///   - queue: The queue's name. If it does not exist, the call fails with ``RPCError/unroutable(destination:)``.
+    ///   - procedure: The value of the header `procedure`, if the server expects one.
+    ///   - argument: The argument, sent as JSON.
+    ///   - timeout: As for ``call(_:_:_:timeout:retry:as:)``.
+    ///   - retry: Whether it is sent again when its outcome is unknown.
+    ///   - type: The type of the result, if it is not clear from the context.
+    /// - Throws: ``RPCError``: each case tells whether the request may have been processed.
     public nonisolated(nonsending) func callQueue<Output: Decodable>(
         _ queue: String,
         _ procedure: String? = nil,
@@ -367,12 +366,11 @@ public final class RPCCaller: Service, Sendable {
         return try await sendJSON(.call, queue, procedure, argument, timeout: timeout, options).json()
     }
 
-    /// Calls whoever answers the requests in a queue, as a declaration that both sides share has it: with a `TextCodec`, for
-    /// example, a server that takes and gives plain text.
+    /// Calls the server of a queue with a shared declaration: with a `TextCodec`, for example, a server that exchanges plain text.
     ///
-    /// The declaration's name goes into the header `procedure`; without a name there is no such header.
+    /// The declaration's name is sent in the header `procedure`; without a name there is no such header.
     ///
-    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
+    /// - Throws: ``RPCError``: each case tells whether the request may have been processed.
     public nonisolated(nonsending) func callQueue<Request, Response>(
         _ queue: String,
         _ procedure: RPCProcedure<Request, Response>,

@@ -2,18 +2,18 @@ import AMQPPool
 import RPCWire
 import Synchronization
 
-/// How a caller is.
+/// The state of a caller.
 public enum RPCCallerState: Sendable, Hashable {
-    /// It does not run: not started, stopped, or about to start again.
+    /// It is not running: not started, stopped, or restarting.
     case stopped
-    /// It runs, and a call would wait: no channel is ready, or replies would not reach it. What failed so far is in the error of
-    /// ``RPCCaller/waitUntilReady(timeout:)``.
+    /// It is running, but a call would wait: no channel is ready, or replies would not arrive. The error of
+    /// ``RPCCaller/waitUntilReady(timeout:)`` has the failures so far.
     case connecting
-    /// A call would be sent at once.
+    /// A call would be sent immediately.
     case ready
     /// It is connected, but the broker accepts no messages at present.
     case blocked
-    /// It takes no new calls, and waits for those in flight.
+    /// It accepts no new calls, and waits for those in flight.
     case stopping
 }
 

@@ -1,6 +1,6 @@
 public import Supervision
 
-/// Whether a call is sent again when nobody knows what became of it.
+/// Whether a call is sent again when its outcome is unknown.
 ///
 ///     let total = try await rpc.call("stock", "count", "book", retry: .idempotent(attempts: 3), as: Int.self)
 ///
@@ -11,24 +11,23 @@ public import Supervision
 /// | connection lost, unconfirmed | yes: the outcome is not known |
 /// | reply queue lost, caller restarted | yes: the outcome is not known |
 /// | returned (no such service), refused by the broker | yes: it was not delivered |
-/// | an answer, an error of the receiver included | no: the outcome is known |
-/// | the deadline, a cancellation | no: there is no time, or no wish |
-/// | refused here | no: it would be refused again |
+/// | an answer, including an error of the receiver | no: the outcome is known |
+/// | the deadline, a cancellation | no: nobody waits any more |
+/// | refused by the client | no: it would be refused again |
 ///
-/// Each attempt has the same message id, so a receiver with a deduplication answers a repetition without running its handler
-/// again, and an answer to any of the attempts ends the call. All attempts share the call's deadline. A request of which no byte was
-/// written is always sent through another channel; that is no attempt.
+/// All attempts have the same message id, so a receiver with deduplication answers a repeated request without running its handler again,
+/// and an answer to any attempt ends the call. All attempts share the call's deadline. A request that was not written is always sent on
+/// another channel; that does not count as an attempt.
 public indirect enum RPCRetry: Sendable, Hashable {
-    /// Not: the error says whether the request may have been processed.
+    /// Never: the error tells whether the request may have been processed.
     case never
-    /// The procedure may run more than once for one call: it is sent up to `attempts` times in all, after delays that this backoff
-    /// gives.
+    /// The procedure may run more than once per call: it is sent up to `attempts` times in total, with delays according to the backoff.
     case idempotent(
         attempts: Int = 3,
         backoff: Backoff = Backoff(minimum: .milliseconds(50), maximum: .seconds(1))
     )
 
-    /// How many times more than once it may be sent.
+    /// The maximum number of retries after the first attempt.
     var retries: Int {
         switch self {
         case .never: 0
@@ -36,7 +35,7 @@ public indirect enum RPCRetry: Sendable, Hashable {
         }
     }
 
-    /// The same with no more than this many retries.
+    /// The same policy with at most this many retries.
     func limited(toRetries retries: Int) -> RPCRetry {
         switch self {
         case .never: self
@@ -44,7 +43,7 @@ public indirect enum RPCRetry: Sendable, Hashable {
         }
     }
 
-    /// How long to wait before the attempt that follows this many.
+    /// The delay after this many attempts.
     func delay(after attempts: Int) -> Duration {
         switch self {
         case .never: .zero

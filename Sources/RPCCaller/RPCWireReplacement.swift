@@ -1,10 +1,10 @@
 import RPCWire
 
-/// What takes the place of the broker where there is none: in users' unit tests.
+/// A replacement of the broker for users' unit tests.
 package protocol RPCWireReplacement: Sendable {
-    /// Takes a request where it goes, and waits for the reply until the deadline; a cast's is `nil`.
+    /// Delivers a request, and waits for the reply until the deadline; `nil` for a cast.
     ///
-    /// - Parameter queue: The queue it goes to, if it goes to one instead of to whoever takes its destination's requests.
+    /// - Parameter queue: The queue to deliver to, instead of routing by the destination.
     func send(
         _ message: RequestMessage,
         queue: String?,

@@ -1,16 +1,16 @@
-/// The reply queue's name, and when it has to change.
+/// The name of the reply queue, and when it has to change.
 ///
-/// A reply queue lives in the broker as long as somebody consumes it (`auto_delete`), and the name lives as long as the queue:
-/// what was asked under a name whose queue is gone gets no reply, and a queue of the same name that comes back later is another
-/// queue. So the name is given up, and every waiting call with it, when
+/// A reply queue exists on the broker as long as it is consumed (`auto_delete`), and the name is valid as long as the queue exists:
+/// requests sent under a name whose queue is gone get no reply, and a later queue of the same name is another queue. The name is therefore
+/// abandoned, and every waiting call with it, when
 ///
 /// - no channel of ours consumes it any more,
 /// - the broker cancelled a consumer of it (deleted, or its node failed over),
-/// - the broker says 404 for it ("home node is down": redeclaring the name fails until that node is back), or
-/// - a `declare-ok` reports no consumer though one of ours was consuming when the declare was sent: the broker had let go of that
-///   consumer, and with it of the queue, before we learned of it.
+/// - the broker answers 404 for it ("home node is down": redeclaring the name fails until that node is back), or
+/// - a `declare-ok` reports no consumer although one of ours was consuming when the declare was sent: the broker had dropped that consumer,
+///   and with it the queue, before we learned of it.
 ///
-/// Each channel attaches in two steps, declare and consume, and asks after each whether the name it works on is still the one:
+/// Each channel attaches in two steps, declare and consume, and checks after each whether the name is still current:
 ///
 /// ```
 /// begin ──▶ declare ──▶ declared ──▶ consume ──▶ consuming
@@ -18,11 +18,11 @@
 ///   └──────── .again ◀─────┴────────────────────────┘   the name changed meanwhile
 /// ```
 struct ReplyQueueState<ChannelID: Hashable & Sendable>: Sendable {
-    /// The name that replies go to. It is of use only while ``isConsumed``.
+    /// The name for replies. Only usable while ``isConsumed``.
     private(set) var name: String
-    /// Who consumes the queue of the current name.
+    /// The channels that consume the queue of the current name.
     private(set) var consuming: Set<ChannelID> = []
-    /// Who is on the way to consume it.
+    /// The channels that are attaching to it.
     private var attaching: Set<ChannelID> = []
     private let makeName: @Sendable () -> String
 
@@ -31,7 +31,7 @@ struct ReplyQueueState<ChannelID: Hashable & Sendable>: Sendable {
         name = makeName()
     }
 
-    /// Whether a reply sent to ``name`` would reach us.
+    /// Whether a reply sent to ``name`` would arrive.
     var isConsumed: Bool { !consuming.isEmpty }
 
     /// What a channel knew when it sent its declare.
@@ -40,20 +40,20 @@ struct ReplyQueueState<ChannelID: Hashable & Sendable>: Sendable {
         let othersConsumed: Bool
     }
 
-    /// What a channel does next.
+    /// The next step of a channel.
     enum Step: Sendable, Equatable {
         case proceed
-        /// Begin again: the name changed, or the channel is not known (any more).
+        /// Begin again: the name has changed, or the channel is unknown.
         case again
     }
 
-    /// What has to be done outside.
+    /// An action for the owner.
     enum Action: Sendable, Equatable {
-        /// No reply to this name will come any more: every call that waits for one fails.
+        /// No reply to this name will arrive any more: every call that waits for one fails.
         case lost(name: String)
-        /// This channel consumes a queue that is given up: it cancels that consumer and attaches to the new name.
+        /// This channel consumes an abandoned queue: it has to cancel that consumer and attach to the new name.
         case move(ChannelID)
-        /// Replies reach us from now on: what waited for that can be sent.
+        /// Replies arrive from now on: calls that waited for that can be sent.
         case usable
     }
 
@@ -77,18 +77,18 @@ struct ReplyQueueState<ChannelID: Hashable & Sendable>: Sendable {
         return (.proceed, consuming.count == 1 ? [.usable] : [])
     }
 
-    /// The broker cancelled a channel's consumer of this queue: perhaps before that channel has read the answer to its consume.
+    /// The broker cancelled a channel's consumer of this queue, perhaps before that channel has read the answer to its consume.
     mutating func cancelled(_ channel: ChannelID, name: String) -> [Action] {
         guard name == self.name, consuming.contains(channel) || attaching.contains(channel) else { return [] }
         return lose()
     }
 
-    /// The broker does not have this queue (404), or cannot get at it.
+    /// The broker does not have this queue (404), or cannot access it.
     mutating func missing(name: String) -> [Action] {
         name == self.name ? lose() : []
     }
 
-    /// A channel is gone.
+    /// A channel has ended.
     mutating func closed(_ channel: ChannelID) -> [Action] {
         attaching.remove(channel)
         guard consuming.remove(channel) != nil, consuming.isEmpty else { return [] }

@@ -2,23 +2,23 @@ import AMQPPool
 import RPCWire
 import Synchronization
 
-/// Who is served at present, as the broker said within the last second.
+/// A cache of which services have a consumer, according to the broker within the last second.
 final class ServedDestinations: Sendable {
     private struct Look {
         let time: CompactInstant
         let look: Task<Bool, Never>
     }
 
-    /// How long an answer is believed.
+    /// How long an answer is valid.
     private static let age: Duration = .seconds(1)
-    /// How many destinations are remembered.
+    /// The maximum number of cached destinations.
     private static let limit = 1000
 
     private let looks = Mutex<[String: Look]>([:])
 
-    /// Whether the service's queue exists and nobody consumes it. Those who ask at the same time ask once.
+    /// Whether the service's queue exists without a consumer. Concurrent callers share one request.
     ///
-    /// - Parameter consumers: asks the broker; `nil` where it does not know.
+    /// - Parameter consumers: Asks the broker; `nil` if it does not know.
     func isUnserved(
         _ destination: String,
         before deadline: CompactInstant,
@@ -42,15 +42,15 @@ final class ServedDestinations: Sendable {
 }
 
 extension CallTable {
-    /// Whether a service's queue exists and nobody consumes it.
+    /// Whether a service's queue exists without a consumer.
     func isUnserved(_ destination: String, before deadline: CompactInstant) async -> Bool {
         await served.isUnserved(destination, before: deadline) { [registry, settings] timeout in
-            // Not connected: that is what the call will be told.
+            // Not connected: the call itself will fail with that.
             guard let connection = registry.pick()?.connection,
                 let channel = try? await connection.openChannel(timeout: timeout)
             else { return nil }
             let queue = settings.names.requestQueue(of: destination)
-            // Its name is one that only this caller's side assumes: a queue that is not there says nothing.
+            // The name is only this caller's assumption: a missing queue means nothing.
             let answer = try? await channel.declareQueue(queue, passive: true, timeout: timeout)
             await channel.close()
             return answer?.consumerCount

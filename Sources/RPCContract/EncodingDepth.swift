@@ -1,11 +1,11 @@
-/// Refuses values that nest too deeply to be encoded, before a recursive encoder overflows the stack with them.
+/// Rejects values that are nested too deeply to be encoded, before a recursive encoder overflows the stack.
 ///
-/// It is an `Encoder` that writes nothing and counts. A decoder of JSON stops at the same depth.
+/// It is an `Encoder` that only counts. A JSON decoder stops at the same depth.
 package enum EncodingDepth {
-    /// As Foundation's decoder of JSON has it.
+    /// The limit of Foundation's JSON decoder.
     static let limit = 512
 
-    /// - Throws: When the value nests more than ``limit`` levels deep, or what its `encode(to:)` throws.
+    /// - Throws: When the value is nested more than ``limit`` levels deep, or what its `encode(to:)` throws.
     package static func check<Value: Encodable>(_ value: Value) throws {
         if isPlain(Value.self) { return }
         let excess = Excess()
@@ -15,18 +15,18 @@ package enum EncodingDepth {
 
     private static var tooDeep: RPCCodecError { RPCCodecError("the value is nested deeper than \(limit) levels") }
 
-    /// Whether a container was opened too deeply, where nothing can be thrown.
+    /// Records that a container was nested too deeply, where nothing can be thrown.
     private final class Excess {
         var isReached = false
     }
 
-    /// How deep it is, in what is written and in calls.
+    /// The current depth, in the output and in calls.
     private struct Place {
         let excess: Excess
         var depth = 1
         var calls = 0
 
-        /// In a container inside of this one.
+        /// The position in a nested container.
         var nested: Place {
             if depth >= limit { excess.isReached = true }
             var place = self
@@ -34,9 +34,9 @@ package enum EncodingDepth {
             return place
         }
 
-        /// In a value that stands here.
+        /// Descends into a value at this position.
         ///
-        /// - Parameter isNested: whether it stands in a container, and not in the value's own stead.
+        /// - Parameter isNested: Whether the value is in a container, instead of being the value itself.
         func step<Value: Encodable>(into value: Value, isNested: Bool) throws {
             if isPlain(Value.self) { return }
             var place = self
@@ -47,9 +47,9 @@ package enum EncodingDepth {
         }
     }
 
-    /// Values that are known to hold no others, and are encoded in the coder's own way anyhow.
+    /// Whether values of this type contain no others, and need no check.
     private static func isPlain(_ type: Any.Type) -> Bool {
-        // The type is compared: to cast the value costs a hundred times as much.
+        // Compares types: casting the value costs a hundred times as much.
         type == String.self || type == Int.self || type == Double.self || type == Bool.self || type == [Int].self
             || type == [String].self || type == [Double].self || type == Int64.self || type == UInt64.self
             || type == [UInt8].self

@@ -2,27 +2,27 @@ import Foundation
 public import NIOCore
 import NIOFoundationCompat
 
-/// JSON of any `Codable` value, lone numbers, strings and `null` included: the default of every call and procedure.
+/// JSON of any `Codable` value, including single numbers, strings and `null`: the default of every call and procedure.
 ///
-/// Object keys are sorted, so equal values have equal bytes. Dates and data are as `Codable` writes them unless their type says
-/// otherwise: seconds since 2001, and base64.
+/// Object keys are sorted, so equal values have equal bytes. Dates and data are encoded as by `Codable`: as seconds since 2001, and as
+/// base64.
 public struct JSONCodec<Value: Codable & SendableMetatype>: RPCCodec {
-    /// The codec of this type.
+    /// Creates the codec.
     public init() {}
 
     /// `application/json`
     public var contentType: String { JSON.contentType }
 
-    /// The value as JSON.
+    /// Encodes the value as JSON.
     ///
-    /// - Throws: What cannot be written, such as a number that is infinite, and where it stands.
+    /// - Throws: Which value cannot be encoded, for example an infinite number, and its position.
     public func encode(_ value: Value) throws(RPCCodecError) -> ByteBuffer {
         try JSON.encode(value)
     }
 
-    /// The value that this JSON says.
+    /// Decodes a value from JSON.
     ///
-    /// - Throws: What is wrong, and where it stands.
+    /// - Throws: What is invalid, and its position.
     public func decode(_ bytes: ByteBuffer) throws(RPCCodecError) -> Value {
         try JSON.decode(Value.self, from: bytes)
     }
@@ -33,11 +33,11 @@ extension RPCCodec {
     public static func json<Value>() -> Self where Self == JSONCodec<Value> { JSONCodec() }
 }
 
-/// JSON of values whose type is known only where they are written or read.
+/// JSON of values whose type is known only at the call.
 package enum JSON {
     package static let contentType = "application/json"
 
-    // Making a coder costs more than encoding a small value. They are Sendable, and nobody changes their options.
+    // Creating a coder costs more than encoding a small value. They are Sendable, and their options are never changed.
     private static let encoder = {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -45,7 +45,7 @@ package enum JSON {
     }()
     private static let decoder = JSONDecoder()
 
-    /// Whether bytes of this content type are JSON; those without one are.
+    /// Whether the content type is JSON or absent.
     package static func accepts(contentType: String?) -> Bool {
         contentType.map { MediaType.isSame($0, Self.contentType) } ?? true
     }

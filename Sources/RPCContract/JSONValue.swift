@@ -3,8 +3,8 @@ import NIOCore
 
 /// Any JSON value, for code that passes JSON on without a type for it.
 ///
-/// Whole numbers that fit in 64 bits stay whole; every other number is a `Double`. An object does not keep the order of
-/// its members, and is written with sorted keys.
+/// Integers that fit in 64 bits stay integers; every other number is a `Double`. An object does not keep the order of its members, and is
+/// encoded with sorted keys.
 public enum JSONValue: Sendable, Hashable {
     /// `null`
     case null
@@ -21,7 +21,7 @@ public enum JSONValue: Sendable, Hashable {
     /// An object.
     case object([String: JSONValue])
 
-    /// The value that this JSON text says, which may be a lone number, string or `null`.
+    /// Parses JSON text, which may be a single number, string or `null`.
     ///
     /// - Throws: A `DecodingError` when the text is not JSON.
     public init(parsing text: String) throws {
@@ -30,7 +30,7 @@ public enum JSONValue: Sendable, Hashable {
 }
 
 extension JSONValue: Codable {
-    /// Decodes whatever stands there.
+    /// Decodes any value.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         if container.decodeNil() {
@@ -66,8 +66,8 @@ extension JSONValue: Codable {
 }
 
 extension JSONValue: CustomStringConvertible {
-    /// The value as JSON text on one line, with sorted keys. What JSON cannot write (a number that is infinite or not a number, more than
-    /// 512 levels) is `null`.
+    /// The value as JSON text on one line, with sorted keys. Values that JSON cannot represent (an infinite number or NaN, more than 512
+    /// levels) become `null`.
     public var description: String {
         (try? JSON.encode(self)).map { String(buffer: $0) } ?? "null"
     }
@@ -88,7 +88,7 @@ extension JSONValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, Expre
     public init(stringLiteral value: String) { self = .string(value) }
     /// An array.
     public init(arrayLiteral elements: JSONValue...) { self = .array(elements) }
-    /// An object; of a key that stands twice, the last value counts.
+    /// An object; for a repeated key, the last value is used.
     public init(dictionaryLiteral elements: (String, JSONValue)...) {
         self = .object(Dictionary(elements) { _, last in last })
     }

@@ -1,8 +1,8 @@
-/// Media types as `content_type` names them: `type/subtype; parameter=value`.
+/// Media types as in `content_type`: `type/subtype; parameter=value`.
 enum MediaType {
-    /// Whether two name the same type, whatever their parameters and case.
+    /// Whether both are the same type, ignoring parameters and case.
     static func isSame(_ left: String, _ right: String) -> Bool {
-        // Mostly they are written alike.
+        // Fast path: usually they are written identically.
         left == right || essence(of: left) == essence(of: right)
     }
 

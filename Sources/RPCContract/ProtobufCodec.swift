@@ -4,23 +4,23 @@ public import NIOCore
 import NIOFoundationCompat
 public import SwiftProtobuf
 
-/// Protocol Buffers in their binary form. Part of the library only with the package trait `Protobuf`.
+/// Protocol Buffers in binary form. Available only with the package trait `Protobuf`.
 ///
 ///     static let quote = RPCProcedure<Quote_Request, Quote_Response>("quote")
 public struct ProtobufCodec<Value: Message & SendableMetatype>: RPCCodec {
-    /// The codec of this message.
+    /// Creates the codec.
     public init() {}
 
     /// `application/x-protobuf`
     public var contentType: String { "application/x-protobuf" }
 
-    /// Any of the names that Protocol Buffers go by.
+    /// Accepts any of the common names of Protocol Buffers.
     public func accepts(contentType: String) -> Bool {
         ["application/x-protobuf", "application/protobuf", "application/vnd.google.protobuf"]
             .contains(MediaType.essence(of: contentType))
     }
 
-    /// The message's binary form.
+    /// Encodes the message in binary form.
     ///
     /// - Throws: When a required field (of proto2) is missing.
     public func encode(_ value: Value) throws(RPCCodecError) -> ByteBuffer {
@@ -32,9 +32,9 @@ public struct ProtobufCodec<Value: Message & SendableMetatype>: RPCCodec {
         }
     }
 
-    /// The message that these bytes say.
+    /// Decodes a message.
     ///
-    /// - Throws: When they are not one, or nest deeper than 100 levels.
+    /// - Throws: When the bytes are not a message, or are nested more than 100 levels deep.
     public func decode(_ bytes: ByteBuffer) throws(RPCCodecError) -> Value {
         do {
             return try Value(serializedBytes: Data(buffer: bytes, byteTransferStrategy: .automatic))
@@ -45,12 +45,12 @@ public struct ProtobufCodec<Value: Message & SendableMetatype>: RPCCodec {
 }
 
 extension RPCCodec {
-    /// Protocol Buffers in their binary form.
+    /// Protocol Buffers in binary form.
     public static func protobuf<Value>() -> Self where Self == ProtobufCodec<Value> { ProtobufCodec() }
 }
 
 extension RPCProcedure where Request: Message & SendableMetatype, Response: Message & SendableMetatype {
-    /// A procedure that takes and returns Protocol Buffers.
+    /// Creates a procedure with Protocol Buffers as argument and result.
     ///
     /// - Parameter name: The name on the wire, compared byte by byte; `nil` for a service's default procedure.
     public init(_ name: String?) {

@@ -1,59 +1,59 @@
 public import NIOCore
 
-/// How the values of one type become the bytes of a message, and what `content_type` says of them.
+/// The encoding of values of one type, and its `content_type`.
 ///
-/// Ready made: ``JSONCodec`` for `Codable` types (the default everywhere), ``BytesCodec`` and ``TextCodec`` for those who write
-/// the bytes themselves, and, with the package trait `Protobuf`, `ProtobufCodec`. Your own is a struct, mostly without stored
-/// properties.
+/// Available codecs: ``JSONCodec`` for `Codable` types (the default everywhere), ``BytesCodec`` and ``TextCodec`` for raw bytes and text,
+/// and, with the package trait `Protobuf`, `ProtobufCodec`. A custom codec is a struct, usually without stored properties.
 ///
-/// A codec is called once for each message, on the task that calls or answers. It must not block.
+/// A codec is called once per message, on the task that calls or answers. It must not block.
 public protocol RPCCodec<Value>: Sendable {
-    /// What it writes and reads.
+    /// The type that it encodes and decodes.
     associatedtype Value
 
-    /// What messages of this codec carry as `content_type`, at most 255 bytes: a media type, such as `application/json`.
+    /// The `content_type` of encoded messages, at most 255 bytes: a media type, for example `application/json`.
     var contentType: String { get }
 
-    /// Whether this codec reads bytes of that `content_type`.
+    /// Whether this codec decodes bytes of that `content_type`.
     ///
-    /// It is asked only when the message has one: foreign clients often leave it out, and then the bytes are what the procedure
-    /// takes. The default compares media types without regard to case and to parameters (RFC 9110, section 8.3.1).
+    /// Called only when the message has a content type: other clients often omit it, and then the bytes are assumed to be what the
+    /// procedure expects. The default compares media types without regard to case and parameters (RFC 9110, section 8.3.1).
     func accepts(contentType: String) -> Bool
 
-    /// The bytes of a value.
+    /// Encodes a value.
     ///
-    /// - Throws: An ``RPCCodecError`` that tells what is wrong with the value without quoting it: it is logged, and sent.
+    /// - Throws: An ``RPCCodecError`` that says what is invalid without quoting the value, because it is logged and sent.
     func encode(_ value: Value) throws(RPCCodecError) -> ByteBuffer
 
-    /// The value that these bytes say. They come from the network: anything may stand in them.
+    /// Decodes a value. The bytes come from the network and are untrusted.
     ///
-    /// - Throws: An ``RPCCodecError`` that tells what is wrong with the bytes without quoting them: it is logged, and sent.
+    /// - Throws: An ``RPCCodecError`` that says what is invalid without quoting the bytes, because it is logged and sent.
     func decode(_ bytes: ByteBuffer) throws(RPCCodecError) -> Value
 }
 
 extension RPCCodec {
-    /// Whether it is the same media type, whatever its parameters.
+    /// Whether it is the same media type, ignoring parameters.
     public func accepts(contentType: String) -> Bool {
         MediaType.isSame(contentType, self.contentType)
     }
 
-    /// Whether a message is for this codec: one without a content type is.
+    /// Whether this codec decodes a message with this content type, or without one.
     package func accepts(_ contentType: String?) -> Bool {
         contentType.map(accepts(contentType:)) ?? true
     }
 }
 
-/// Why a value did not become bytes, or bytes no value: where in the value, and what was wrong. It does not quote the payload.
+/// Why a value could not be encoded or decoded: the position, and the problem. It does not quote the payload.
 public struct RPCCodecError: Error, Sendable, Hashable, CustomStringConvertible {
-    /// One sentence for logs and for the other side.
+    /// The error as a sentence, for logs and for the other side.
     public let description: String
 
-    /// An error with these words. They are logged and sent to the other side: they must not quote the payload.
+    /// Creates an error with this text. It is logged and sent to the other side, so it must not quote the payload.
     public init(_ description: String) {
         self.description = description
     }
 
-    /// What `Codable` complains about, by place and type; of any other error its type alone, since its text may quote the payload.
+    /// Creates an error from an error of `Codable`, with its position and type; of any other error only the type is used, because its text
+    /// may quote the payload.
     public init(_ error: any Error) {
         switch error {
         case let error as RPCCodecError: self = error

@@ -1,29 +1,29 @@
-/// An error that crosses the wire: what a handler throws to tell its caller, and what the caller gets.
+/// An error that crosses the wire: thrown by a handler to its caller.
 ///
-/// A handler that throws an `RPCFailure` sends exactly this. Every other error becomes ``Code-swift.struct/internalError``
-/// without its text, which may hold what only the receiver should know.
+/// A handler that throws an `RPCFailure` sends exactly this. Every other error becomes ``Code-swift.struct/internalError`` without its
+/// text, which may contain internals of the receiver.
 public struct RPCFailure: Error, Sendable, Hashable {
-    /// What kind of failure it is.
+    /// The kind of failure.
     public var code: Code
     /// What happened, for people.
     public var message: String
-    /// What happened, for programs: any JSON the receiver wants to add.
+    /// What happened, for programs: any JSON that the receiver adds.
     public var details: JSONValue?
 
-    /// A failure to be sent to the caller.
+    /// Creates a failure for the caller.
     public init(code: Code, message: String, details: JSONValue? = nil) {
         self.code = code
         self.message = message
         self.details = details
     }
 
-    /// The kind of a failure: a name that both sides agree on. Services add their own; the ones below are the library's.
+    /// The kind of a failure: a name that both sides agree on. Services add their own; the library's are listed below.
     public struct Code: RawRepresentable, Sendable, Hashable, ExpressibleByStringLiteral, CustomStringConvertible {
-        /// The name as it stands on the wire.
+        /// The name on the wire.
         public let rawValue: String
-        /// A code of this name.
+        /// Creates a code with this name.
         public init(rawValue: String) { self.rawValue = rawValue }
-        /// A code of this name.
+        /// Creates a code with this name.
         public init(stringLiteral value: String) { rawValue = value }
         /// The name.
         public var description: String { rawValue }
@@ -31,48 +31,48 @@ public struct RPCFailure: Error, Sendable, Hashable {
 }
 
 extension RPCFailure.Code {
-    /// The broker sent the request back.
+    /// The broker returned the request.
     package static let bounced: Self = "bounced"
 
     /// The receiver has no procedure of this name. Nothing ran.
     public static let unknownProcedure: Self = "unknown_procedure"
-    /// The request's argument or headers are not what the procedure takes. Nothing ran.
+    /// The request's argument or headers are invalid for the procedure. Nothing ran.
     public static let undecodableRequest: Self = "undecodable_request"
-    /// The request is written in another content type than the procedure takes. Nothing ran.
+    /// The content type of the request is not the procedure's. Nothing ran.
     public static let unsupportedContentType: Self = "unsupported_content_type"
-    /// The handler threw an error of its own. The request was processed, wholly or in part.
+    /// The handler threw an error of its own. The request was processed, completely or partially.
     public static let internalError: Self = "internal"
-    /// The handler returned a value that cannot be encoded, or that is larger than a message may be. The request was processed.
+    /// The handler returned a value that cannot be encoded, or is larger than a message may be. The request was processed.
     public static let unencodableResult: Self = "unencodable_result"
-    /// The handler took longer than the receiver allows and was cancelled. The request may have been processed.
+    /// The handler exceeded the receiver's time limit and was cancelled. The request may have been processed.
     public static let handlerTimeout: Self = "handler_timeout"
-    /// The receiver has too much to do and took nothing of it on. Nothing ran; another attempt later may succeed.
+    /// The receiver is overloaded and did not accept the request. Nothing ran; a later attempt may succeed.
     public static let overloaded: Self = "overloaded"
     /// The request was delivered too often without being answered. It may have been processed.
     public static let poison: Self = "poison"
-    /// A service that the receiver called for this request is not there. See ``RPCFailure/requestMayHaveBeenProcessed``.
+    /// A service that the receiver called for this request does not exist. See ``RPCFailure/requestMayHaveBeenProcessed``.
     public static let upstreamUnroutable: Self = "upstream_unroutable"
     /// A service that the receiver called for this request did not answer in time.
     public static let upstreamTimeout: Self = "upstream_timeout"
     /// A service that the receiver called for this request answered with a failure, whose code is in the details.
     public static let upstreamFailure: Self = "upstream_failure"
-    /// The receiver's call to another service was cancelled, or its caller ended.
+    /// The receiver's call to another service was cancelled, or the receiver's own RPC caller ended.
     public static let upstreamCancelled: Self = "upstream_cancelled"
     /// The receiver could not reach another service, or its answer was lost.
     public static let upstreamUnavailable: Self = "upstream_unavailable"
-    /// The receiver has too many calls to other services under way, or the broker took no more.
+    /// The receiver has too many calls to other services in flight, or the broker accepted no more.
     public static let upstreamOverloaded: Self = "upstream_overloaded"
-    /// The receiver's call to another service was wrong, or it could not read the answer.
+    /// The receiver's call to another service was invalid, or it could not decode the answer.
     public static let upstreamMistake: Self = "upstream_mistake"
 }
 
 extension RPCFailure {
     package static let mayHaveBeenProcessedKey = "request_may_have_been_processed"
 
-    /// Whether the request that failed in this way may have been processed, as far as the code tells.
+    /// Whether the request that failed may have been processed, according to the code.
     ///
-    /// Of a call that failed further upstream the details tell: a handler that lets the error of its own call through says that it has
-    /// done nothing else of consequence. One that has done so catches it, and throws a failure of its own.
+    /// For a call that failed upstream the details decide: a handler that does not catch the error of its own call asserts that it has done
+    /// nothing else of consequence. Otherwise it has to catch the error and throw its own failure.
     public var requestMayHaveBeenProcessed: Bool {
         switch code {
         case .unknownProcedure, .undecodableRequest, .unsupportedContentType, .overloaded: return false
@@ -89,7 +89,7 @@ extension RPCFailure {
 }
 
 extension RPCFailure.Code {
-    /// Whether it is one of those above, and not a service's own.
+    /// Whether this is one of the library's codes instead of a service's own.
     package var isOfTheLibrary: Bool {
         switch self {
         case .unknownProcedure, .undecodableRequest, .unsupportedContentType, .internalError, .unencodableResult,
@@ -111,7 +111,7 @@ extension RPCFailure: Codable {
         case code, message, details
     }
 
-    /// Reads `{"code", "message", "details"}`; a missing message is empty.
+    /// Decodes `{"code", "message", "details"}`; a missing message is empty.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         code = Code(rawValue: try container.decode(String.self, forKey: .code))
@@ -119,7 +119,7 @@ extension RPCFailure: Codable {
         details = try container.decodeIfPresent(JSONValue.self, forKey: .details)
     }
 
-    /// Writes `{"code", "message", "details"}`, without `details` when there are none.
+    /// Encodes `{"code", "message", "details"}`, without `details` when there are none.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(code.rawValue, forKey: .code)

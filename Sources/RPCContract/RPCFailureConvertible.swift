@@ -1,4 +1,4 @@
-/// An error that says itself what a caller learns of it, when a handler throws it.
+/// An error that defines the failure that a caller gets when a handler throws it.
 ///
 ///     struct OutOfStock: Error, RPCFailureConvertible {
 ///         var left: Int
@@ -9,14 +9,13 @@
 ///
 /// An error that is neither this nor an ``RPCFailure`` stays with the receiver: its caller gets `internal`.
 public protocol RPCFailureConvertible: Error {
-    /// What is sent to the caller.
+    /// The failure for the caller.
     var rpcFailure: RPCFailure { get }
-    /// The failure of another service that this error only carries, for receivers that hand such failures on as they are. The default is
-    /// `nil`.
+    /// The failure of another service that this error wraps, for receivers that pass such failures on. The default is `nil`.
     var upstreamFailure: RPCFailure? { get }
 }
 
 extension RPCFailureConvertible {
-    /// None.
+    /// No failure.
     public var upstreamFailure: RPCFailure? { nil }
 }

@@ -1,5 +1,5 @@
-/// The declaration of a procedure, shared by the services that call it and the service that answers it: its name, its types and
-/// how they are written. So caller and receiver cannot disagree, and the compiler checks both.
+/// The declaration of a procedure, shared by its callers and the service that answers it: its name, its types and their codecs. Caller and
+/// receiver cannot disagree, and the compiler checks both.
 ///
 ///     enum Math {
 ///         static let add = RPCProcedure<[Int], Int>("add")
@@ -8,8 +8,8 @@
 ///     let sum = try await rpc.call("math", Math.add, [4, 9])         // the caller
 ///     Procedure(Math.add) { numbers, _ in numbers.reduce(0, +) }      // the receiver
 ///
-/// Put the declarations, and the types they name, into a module that both services import. Declared as a static member of the type
-/// itself, a procedure can be written with a leading dot:
+/// Put the declarations, and their types, into a module that both services import. A procedure declared as a static member of its own type
+/// can be written with a leading dot:
 ///
 ///     extension RPCProcedure<[Int], Int> {
 ///         static var add: Self { Self("add") }
@@ -17,19 +17,19 @@
 ///
 ///     let sum = try await rpc.call("math", .add, [4, 9])
 public struct RPCProcedure<Request, Response>: Sendable {
-    /// The name on the wire; `nil` for a service's default procedure, which requests without a name go to.
+    /// The name on the wire; `nil` for a service's default procedure, which gets the requests without a name.
     public let name: String?
-    /// How requests are written.
+    /// The codec of requests.
     public let request: any RPCCodec<Request>
-    /// How results are written.
+    /// The codec of results.
     public let response: any RPCCodec<Response>
 
-    /// A procedure whose requests and results are written by these codecs.
+    /// Creates a procedure with these codecs.
     ///
     /// - Parameters:
     ///   - name: The name on the wire, compared byte by byte; `nil` for a service's default procedure.
-    ///   - request: How requests are written.
-    ///   - response: How results are written.
+    ///   - request: The codec of requests.
+    ///   - response: The codec of results.
     public init(_ name: String?, request: some RPCCodec<Request>, response: some RPCCodec<Response>) {
         self.name = name
         self.request = request
@@ -38,7 +38,7 @@ public struct RPCProcedure<Request, Response>: Sendable {
 }
 
 extension RPCProcedure where Request: Codable & SendableMetatype, Response: Codable & SendableMetatype {
-    /// A procedure that takes and returns JSON.
+    /// Creates a procedure with JSON as argument and result.
     ///
     /// - Parameter name: The name on the wire, compared byte by byte; `nil` for a service's default procedure.
     public init(_ name: String?) {
@@ -47,11 +47,11 @@ extension RPCProcedure where Request: Codable & SendableMetatype, Response: Coda
 }
 
 extension RPCProcedure where Request == Response {
-    /// A procedure whose requests and results are of one type, written by one codec.
+    /// Creates a procedure whose requests and results have the same type and codec.
     ///
     /// - Parameters:
     ///   - name: The name on the wire, compared byte by byte; `nil` for a service's default procedure.
-    ///   - codec: How both are written.
+    ///   - codec: The codec of both.
     public init(_ name: String?, codec: some RPCCodec<Request>) {
         self.init(name, request: codec, response: codec)
     }

@@ -1,4 +1,4 @@
-/// A service as both sides of a call know it: its name and its procedures, in one type.
+/// The contract of a service: its name and its procedures, in one type shared by both sides.
 ///
 ///     enum Math: RPCService {
 ///         static let name = "math"
@@ -14,22 +14,22 @@
 ///         Procedure(Math.fib) { n, context in try await fib(n, deadline: context.deadline) }
 ///     }
 ///
-/// A receiver that is made for a service does not start when a procedure of it is missing, or is declared otherwise. `rpc describe math`
-/// prints what a running one answers.
+/// A receiver created for a contract does not start when a procedure is missing or has other types. `rpc describe math` prints the
+/// procedures of a running one.
 public protocol RPCService: Sendable {
     /// The name that requests are sent to.
     static var name: String { get }
-    /// Everything that a receiver of the service answers.
+    /// All procedures that a receiver of the service answers.
     static var procedures: [any RPCDeclaration] { get }
 }
 
-/// The declaration of a procedure, whatever its types.
+/// The declaration of a procedure, type-erased.
 public protocol RPCDeclaration: Sendable {
-    /// Its name and its types, for people and for comparing.
+    /// Its name and types, for display and comparison.
     var description: RPCProcedureDescription { get }
 }
 
-/// What a procedure is called, takes and returns.
+/// The name and types of a procedure.
 public struct RPCProcedureDescription: Sendable, Hashable, Codable {
     /// The name on the wire; `nil` for a service's default procedure.
     public var name: String?
@@ -37,12 +37,12 @@ public struct RPCProcedureDescription: Sendable, Hashable, Codable {
     public var request: String
     /// The type of its result, as Swift writes it.
     public var response: String
-    /// What its argument is written in.
+    /// The content type of its argument.
     public var requestContentType: String
-    /// What its result is written in.
+    /// The content type of its result.
     public var responseContentType: String
 
-    /// A description of a procedure.
+    /// Creates a description.
     public init(
         name: String?,
         request: String,
@@ -71,19 +71,20 @@ extension RPCProcedure: RPCDeclaration {
     }
 }
 
-/// What a service answers, as a receiver of it says when it is asked for ``procedureName``.
+/// The procedures of a service, as answered by its receivers to ``procedureName``.
 public struct RPCServiceDescription: Sendable, Hashable, Codable {
-    /// The procedure that each receiver answers with its description, unless it is told not to, or has one of this name itself.
+    /// The name of the procedure that each receiver answers with its description, unless that is disabled, or it has its own procedure of
+    /// this name.
     public static var procedureName: String { "rpc.describe" }
-    /// The declaration of that procedure. Its argument means nothing.
+    /// The declaration of that procedure. Its argument is ignored.
     public static var procedure: RPCProcedure<JSONValue, RPCServiceDescription> { RPCProcedure(procedureName) }
 
     /// The service's name.
     public var service: String
-    /// What it answers, sorted by name; the default procedure first.
+    /// Its procedures, sorted by name; the default procedure first.
     public var procedures: [RPCProcedureDescription]
 
-    /// A description of a service.
+    /// Creates a description.
     public init(service: String, procedures: [RPCProcedureDescription]) {
         self.service = service
         self.procedures = procedures

@@ -1,28 +1,28 @@
 public import NIOCore
 
-/// Plain text in UTF-8: what simple clients in other languages send, RabbitMQ's tutorials among them.
+/// Plain UTF-8 text, as sent by simple clients in other languages, including RabbitMQ's tutorials.
 ///
 ///     static let fib = RPCProcedure<String, String>("fib", codec: .text)
 public struct TextCodec: RPCCodec {
-    /// The codec.
+    /// Creates the codec.
     public init() {}
 
     /// `text/plain; charset=utf-8`
     public var contentType: String { "text/plain; charset=utf-8" }
 
-    /// Plain text, unless it says that it is in another character set than UTF-8 and its part ASCII.
+    /// Accepts plain text, unless its character set is neither UTF-8 nor ASCII.
     public func accepts(contentType: String) -> Bool {
         guard MediaType.isSame(contentType, self.contentType) else { return false }
         guard let charset = MediaType.parameter("charset", of: contentType)?.lowercased() else { return true }
         return charset == "utf-8" || charset == "utf8" || charset == "us-ascii"
     }
 
-    /// The text in UTF-8. It never throws.
+    /// Encodes the text as UTF-8. Never throws.
     public func encode(_ value: String) -> ByteBuffer { ByteBuffer(string: value) }
 
-    /// The text of these bytes.
+    /// Decodes UTF-8 text.
     ///
-    /// - Throws: When they are not UTF-8.
+    /// - Throws: When the bytes are not UTF-8.
     public func decode(_ bytes: ByteBuffer) throws(RPCCodecError) -> String {
         guard let text = String(validating: bytes.readableBytesView, as: UTF8.self) else {
             throw RPCCodecError("the text is not UTF-8")
@@ -32,6 +32,6 @@ public struct TextCodec: RPCCodec {
 }
 
 extension RPCCodec where Self == TextCodec {
-    /// Plain text in UTF-8.
+    /// Plain UTF-8 text.
     public static var text: Self { Self() }
 }

@@ -2,7 +2,7 @@ internal import ConcurrencyPrimitives
 import DequeModule
 import RPCWire
 
-/// Which request ids are being worked on, and what those before them were answered: the decisions of a deduplication.
+/// The decisions of a deduplication: which request ids are being handled, and what earlier ones were answered with.
 ///
 /// ```
 ///           ┌───────────── left without an answer, nobody follows ──────────────┐
@@ -14,7 +14,7 @@ import RPCWire
 struct AnsweredRequests<Reply: Sendable>: Sendable {
     typealias Key = UInt64
 
-    /// A request's id, within its procedure.
+    /// A request's id within its procedure.
     struct ID: Hashable, Sendable {
         let procedure: String?
         let messageID: String
@@ -33,31 +33,31 @@ struct AnsweredRequests<Reply: Sendable>: Sendable {
     }
 
     private var slots: [ID: Slot] = [:]
-    /// What is stored, oldest first.
+    /// The stored entries, oldest first.
     private var order = Deque<Stored>()
     private var lastSerial: UInt64 = 0
     private let settings: RPCDeduplication
-    /// How many bytes the stored replies have.
+    /// The number of bytes of the stored replies.
     private(set) var bytes = 0
 
     init(_ settings: RPCDeduplication) {
         self.settings = settings
     }
 
-    /// How many ids are known.
+    /// The number of known ids.
     var count: Int { slots.count }
 
-    /// What to do with a request that comes.
+    /// What to do with an arriving request.
     enum Arrival: Sendable {
-        /// Work on it.
+        /// Handle it.
         case run
-        /// It waits for the answer to another.
+        /// Wait for the answer to another request.
         case follow
-        /// It was answered with this.
+        /// Answer it with this stored reply.
         case answered(Reply)
     }
 
-    /// What a request with this id would be.
+    /// Returns what to do with a request with this id.
     mutating func arrival(of id: ID, at now: ContinuousClock.Instant) -> Arrival {
         drop(at: now)
         return switch slots[id] {
@@ -67,7 +67,7 @@ struct AnsweredRequests<Reply: Sendable>: Sendable {
         }
     }
 
-    /// A request was taken on, as ``arrival(of:at:)`` said.
+    /// Records a request that was accepted as ``arrival(of:at:)`` said.
     mutating func begin(_ id: ID, _ key: Key) {
         switch slots[id] {
         case nil, .stored: slots[id] = .running(key, followers: [])
@@ -77,9 +77,9 @@ struct AnsweredRequests<Reply: Sendable>: Sendable {
         }
     }
 
-    /// A request was answered. Returns those that get the same answer.
+    /// Records the answer to a request. Returns those that get the same answer.
     ///
-    /// - Parameter size: how many bytes the reply has.
+    /// - Parameter size: The size of the reply in bytes.
     mutating func answered(
         _ id: ID,
         _ key: Key,
@@ -101,7 +101,7 @@ struct AnsweredRequests<Reply: Sendable>: Sendable {
         return followers
     }
 
-    /// A request left without an answer. Returns the one that is to be worked on instead.
+    /// A request ended without an answer. Returns the one to handle instead.
     mutating func left(_ id: ID, _ key: Key) -> Key? {
         guard case .running(let first, var followers)? = slots[id] else { return nil }
         if first != key {
@@ -117,7 +117,7 @@ struct AnsweredRequests<Reply: Sendable>: Sendable {
         return next
     }
 
-    /// What a stored reply takes besides its bytes, roughly.
+    /// The approximate memory of a stored reply besides its bytes.
     private static var overhead: Int { 256 }
 
     private mutating func drop(at now: ContinuousClock.Instant) {

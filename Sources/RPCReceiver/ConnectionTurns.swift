@@ -4,10 +4,10 @@ import Logging
 import NIOCore
 import Synchronization
 
-/// How much is handled on the event loop of a connection itself (``Procedure/Place/onConnection``): all that the connection does waits
-/// meanwhile.
+/// Limits how much is handled on the event loop of a connection (``Procedure/Place/onConnection``), because everything else on the
+/// connection waits in the meantime.
 final class ConnectionTurns: Sendable {
-    /// How many handlers begin there in one turn of the loop: that is one read, as a rule.
+    /// How many handlers start there per turn of the loop, which is usually one read.
     static let limit = 64
     /// The largest argument that is decoded there, in bytes.
     static let largestBody = 16 << 10
@@ -19,7 +19,7 @@ final class ConnectionTurns: Sendable {
         watch = LoopWatch(logger: logger)
     }
 
-    /// Whether a handler may begin here and now. `false` where this is no event loop, or it has done enough in this turn.
+    /// Whether a handler may start here. `false` if this is not an event loop, or its limit for this turn is reached.
     func mayBegin(_ size: Int, on eventLoop: (any EventLoop)?) -> Bool {
         guard let eventLoop, eventLoop.inEventLoop, size <= Self.largestBody else { return false }
         let loop = ObjectIdentifier(eventLoop)
@@ -32,7 +32,7 @@ final class ConnectionTurns: Sendable {
         return count <= Self.limit
     }
 
-    /// Does something on an event loop, and warns when that takes long.
+    /// Runs `body` on an event loop, and logs a warning if that takes long.
     func run<Result>(_ procedure: String?, _ body: () -> Result) -> Result {
         let start = NIODeadline.now()
         defer { watch.ran(since: start, "the procedure \"\((procedure ?? "").escaped)\"") }

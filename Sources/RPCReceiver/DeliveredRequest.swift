@@ -2,7 +2,7 @@ import AMQPPool
 import NIOCore
 import RPCWire
 
-/// A request that came over AMQP. Everything that ends it goes out on the channel it came from, and is nothing once that is closed.
+/// A request that arrived over AMQP. Everything that ends it is sent on its channel, and has no effect once that is closed.
 final class DeliveredRequest: IncomingRequest {
     let message: Result<RequestMessage, RPCFailure>
     let exchange: String
@@ -28,14 +28,15 @@ final class DeliveredRequest: IncomingRequest {
         deliveryTag = delivery.deliveryTag
     }
 
-    /// One that cannot be handed on as it is: its headers are nested too deeply, or its body is too large. Who sent it is told.
+    /// Creates a request that cannot be accepted, because its headers are nested too deeply or its body is too large. The sender gets an
+    /// answer.
     init(_ refused: RefusedDelivery, on channel: AMQPChannel) {
         let properties = refused.properties
         message = .failure(
             RPCFailure(code: .undecodableRequest, message: "the request cannot be read: \(refused.reason)")
         )
         exchange = refused.exchange
-        // Those that could not be read are missing.
+        // Headers that could not be read are missing.
         headers = FieldTable()
         replyTo = properties?.replyTo.flatMap { $0.isEmpty ? nil : $0 }
         correlationID = properties?.correlationID
@@ -75,7 +76,7 @@ final class DeliveredRequest: IncomingRequest {
     }
 
     private func publish(_ reply: ReplyMessage, to queue: String, observer: (any PublishObserver)?) {
-        // The default exchange routes by queue name. Not mandatory: a caller that is gone needs no reply.
+        // The default exchange routes by queue name. Not mandatory: a caller that has ended needs no reply.
         channel.submit(
             Publish(
                 exchange: "",
@@ -93,14 +94,14 @@ extension DeliveredRequest: PublishObserver {
     func mayWrite(_ attempt: Int) -> Bool { true }
 
     func published(_ attempt: Int, _ outcome: PublishOutcome) {
-        // The reply itself cannot be sent, for example because its code is too long: the caller is told at least that.
+        // The reply itself cannot be sent, for example because its code is too long: the caller gets at least that error.
         guard case .refused(let error) = outcome, let replyTo else { return }
         publish(ReplyMessage(refused: error, correlationID: correlationID), to: replyTo, observer: nil)
     }
 }
 
 extension ReplyMessage {
-    /// What is sent instead of a reply that cannot be sent.
+    /// The reply sent instead of one that cannot be sent.
     init(refused error: AMQPError, correlationID: String?) {
         let failure = RPCFailure(code: .unencodableResult, message: "the reply cannot be sent: \(error)")
         self.init(failure: failure, correlationID: correlationID)

@@ -1,19 +1,19 @@
 import NIOCore
 import RPCWire
 
-/// What a receiver remembers of requests that may be delivered again: which answer the broker closed a channel or a connection for, how
-/// often a handler has failed, and when a caller gives up.
+/// What a receiver remembers about requests that may be redelivered: the answers because of which the broker closed a channel or
+/// connection, how often a handler has failed, and when a caller gives up.
 ///
-/// A classic queue says no more of a message than that it was delivered before. What is remembered here bounds what a request can do
-/// all the same, as long as this process lives.
+/// A classic queue only tells that a message has been delivered before. This record bounds the effect of such a request nevertheless, as
+/// long as the process lives.
 ///
-/// The broker does not answer a reply. It can only close what the reply came on: with 403 or 406 the channel, with 541 the connection, when
-/// the reply is for `amq.rabbitmq.reply-to` of a node that is gone. The acknowledgement behind the reply is void then, and the broker
-/// delivers the request again. Answered in the same way it would close the next channel, for ever.
+/// The broker does not answer a reply. It can only close what the reply was sent on: the channel with 403 or 406, or the connection with
+/// 541, when the reply is for `amq.rabbitmq.reply-to` of a node that is gone. The acknowledgement after the reply is void then, and the
+/// broker redelivers the request. The same answer would close the next channel, forever.
 ///
-/// A channel has no more answers that the broker has not read than it has requests that are not acknowledged: its prefetch. So the
-/// last answers of each channel are kept, as many as that. A request that is delivered again and is among them is *suspect*: its answer
-/// is sent on a connection of its own, alone and confirmed, where it disturbs nobody and where a refusal can only mean this answer.
+/// The number of answers on a channel that the broker has not read is at most the number of its unacknowledged requests, that is, its
+/// prefetch. So that many of the last answers of each channel are kept. A redelivered request that is among them is *suspect*: its answer
+/// is sent on a separate connection, alone and confirmed, where it affects nothing else and a refusal can only concern this answer.
 ///
 /// ```
 /// answered ──▶ kept ── the channel was refused something ──▶ suspect ── delivered again ──▶ its answer is sent alone
@@ -23,10 +23,10 @@ import RPCWire
 ///           forgotten
 /// ```
 ///
-/// A connection that is lost says nothing of what it was lost for: its answers become suspect when that has happened
-/// ``lossLimit`` times to the same request.
+/// A lost connection does not tell why it was lost: its answers become suspect when that has happened ``lossLimit`` times to the same
+/// request.
 struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
-    /// What a delivered request is recognised by when it is delivered again.
+    /// What identifies a delivered request when it is redelivered.
     struct Key: Hashable, Sendable {
         var messageID: String?
         var correlationID: String?
@@ -34,7 +34,7 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
         var replyTo: String?
         var procedure: String?
         var bodySize = 0
-        /// A hash of what the body begins with.
+        /// A hash of the beginning of the body.
         var bodyHash = 0
 
         /// Whether its answer goes to `amq.rabbitmq.reply-to`.
@@ -43,23 +43,23 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
 
     /// How a channel ended.
     enum ChannelEnd: Sendable {
-        /// By this side and with a handshake: the broker has read everything.
+        /// By this side, with a handshake: the broker has read everything.
         case clean
-        /// The broker closed it, or its connection, for something that was sent on it.
+        /// The broker closed it, or its connection, because of something that was sent on it.
         case refused
-        /// What the broker has read is not known.
+        /// It is unknown what the broker has read.
         case lost
     }
 
-    /// What to do with a request that is delivered again.
+    /// What to do with a redelivered request.
     enum Arrival: Sendable {
-        /// As with any other.
+        /// Handle it like any other.
         case run
         /// Its handler has run: send this answer alone.
         case answerAlone(ReplyMessage)
         /// Its handler has run, and its answer, of this size, was too large to be kept. Run it again and send the answer alone.
         case runAndAnswerAlone(size: Int)
-        /// Its answer was refused, with these words.
+        /// Its answer was refused, with this text.
         case giveUp(String)
     }
 
@@ -70,7 +70,7 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
         let size: Int
     }
 
-    /// The last answers of one channel: a ring.
+    /// The last answers of one channel, in a ring buffer.
     private struct Ring: Sendable {
         var answers: [Answer] = []
         var next = 0
@@ -85,44 +85,44 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
         }
 
         var standing = Standing.unknown
-        /// How often its channel was lost behind the answer, or the answer could not be sent alone.
+        /// How often its channel was lost after the answer, or the answer could not be sent alone.
         var losses = 0
-        /// How often its handler failed and it went back to its queue.
+        /// How often its handler failed and it was requeued.
         var requeues = 0
         /// When its caller gives up, counted from its first delivery here.
         var deadline: CompactInstant?
         var serial: UInt64 = 0
     }
 
-    /// How many answers of one channel are kept: no fewer than its prefetch.
+    /// The number of answers kept per channel: at least its prefetch.
     private let capacity: Int
     private var rings: [ChannelID: Ring] = [:]
     private var marks: [Key: Mark] = [:]
-    /// Oldest first. Has leftovers of what was marked anew.
+    /// Oldest first. Contains leftovers of updated entries.
     private var order: [(key: Key, serial: UInt64)] = []
     private var lastSerial: UInt64 = 0
     private var directRefusedUntil: CompactInstant?
 
-    /// How many requests are remembered beyond the answers of open channels.
+    /// The maximum number of requests remembered besides the answers of open channels.
     static var markLimit: Int { 4096 }
-    /// How many bytes of answers are kept for each channel. Larger ones are not.
+    /// The maximum number of bytes of answers kept per channel. Larger answers are not kept.
     static var byteLimit: Int { 1 << 20 }
-    /// How often the connection may be lost behind an answer to the same request before that is taken for its fault.
+    /// How often the connection may be lost after an answer to the same request before that is attributed to the answer.
     static var lossLimit: Int { 3 }
-    /// How long answers to `amq.rabbitmq.reply-to` go out alone after one was refused.
+    /// How long answers to `amq.rabbitmq.reply-to` are sent alone after one was refused.
     static var directMemory: Duration { .seconds(30) }
-    /// What names of that kind begin with, as the broker writes them into a request.
+    /// The prefix of such names, as the broker writes them into a request.
     static var directPrefix: String { "amq.rabbitmq.reply-to." }
 
-    /// - Parameter capacity: the largest prefetch of a channel.
+    /// - Parameter capacity: The largest prefetch of a channel.
     init(capacity: Int) {
         self.capacity = max(1, capacity)
     }
 
-    /// How many requests it remembers.
+    /// The number of remembered requests.
     var count: Int { marks.count + rings.values.reduce(0) { $0 + $1.answers.count } }
 
-    /// An answer is about to be sent. Returns whether it has to be sent alone, in which case it is not remembered.
+    /// Called before an answer is sent. Returns whether it has to be sent alone, in which case it is not remembered.
     mutating func answering(_ key: Key, _ reply: ReplyMessage, on channel: ChannelID, at now: CompactInstant) -> Bool {
         if let until = directRefusedUntil, key.isAnsweredDirectly {
             if now < until { return true }
@@ -146,7 +146,7 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
         return false
     }
 
-    /// A channel is over.
+    /// A channel has ended.
     mutating func closed(_ channel: ChannelID, _ end: ChannelEnd, at now: CompactInstant) {
         guard let ring = rings.removeValue(forKey: channel) else { return }
         switch end {
@@ -172,12 +172,12 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
         avoid(answer.key, at: now)
     }
 
-    /// What is refused to one client of a broker's node is likely to be refused to its others.
+    /// What is refused to one client of a broker's node is probably refused to its other clients.
     private mutating func avoid(_ key: Key, at now: CompactInstant) {
         if key.isAnsweredDirectly { directRefusedUntil = now + Self.directMemory }
     }
 
-    /// A handler failed, and its request goes back to its queue. Returns how often that has happened.
+    /// A handler failed, and its request is requeued. Returns how often that has happened.
     mutating func requeued(_ key: Key) -> Int {
         change(key) { mark in
             mark.requeues += 1
@@ -185,24 +185,24 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
         }
     }
 
-    /// The channel of a request that was not answered is over: the broker delivers it again, and counts its time anew then.
+    /// The channel of an unanswered request has ended: the broker redelivers the request, and its time limit starts again then.
     mutating func left(_ key: Key, deadline: CompactInstant) {
         change(key) { $0.deadline = min($0.deadline ?? deadline, deadline) }
     }
 
-    /// How often a handler failed with a request that was delivered again, and when its caller gives up, as far as is known here.
+    /// How often a handler has failed with a redelivered request, and when its caller gives up, as far as known.
     func record(of key: Key) -> (requeues: Int, deadline: CompactInstant?) {
         marks[key].map { ($0.requeues, $0.deadline) } ?? (0, nil)
     }
 
-    /// What to do with a request that was delivered again, with regard to its answer.
+    /// What to do with a redelivered request, with regard to its answer.
     func arrival(of key: Key) -> Arrival {
         switch marks[key]?.standing {
         case .refused(let text): return .giveUp(text)
         case .suspect(let answer): return arrival(of: answer)
         case .unknown, nil: break
         }
-        // A channel that is open as far as this side knows: the broker has let go of it, or it would not deliver this again.
+        // A channel that this side considers open: the broker has closed it, or it would not redeliver this.
         for ring in rings.values {
             if let answer = ring.answers.first(where: { $0.key == key }) { return arrival(of: answer) }
         }
@@ -213,7 +213,7 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
         answer.reply.map { .answerAlone($0) } ?? .runAndAnswerAlone(size: answer.size)
     }
 
-    /// The broker has taken an answer that was sent alone.
+    /// The broker has accepted an answer that was sent alone.
     mutating func delivered(_ key: Key) {
         marks[key] = nil
     }
@@ -224,8 +224,7 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
         avoid(key, at: now)
     }
 
-    /// An answer could not be sent alone, and nobody knows why. Returns whether that has happened as often as it may: then it counts as
-    /// refused.
+    /// An answer could not be sent alone, for an unknown reason. Returns whether that has reached the limit: then it counts as refused.
     mutating func failed(_ key: Key, _ reply: ReplyMessage, _ text: String) -> Bool {
         let size = reply.body.readableBytes
         let answer = Answer(key: key, reply: size <= Self.byteLimit ? reply : nil, size: size)

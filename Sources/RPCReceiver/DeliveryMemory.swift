@@ -3,7 +3,7 @@ import NIOCore
 import RPCWire
 import Synchronization
 
-/// ``DeliveryHistory`` behind a lock, for all incarnations of a receiver: what the broker refuses it refuses again.
+/// ``DeliveryHistory`` behind a lock, kept over all incarnations of a receiver, because the broker's refusals stay the same.
 final class DeliveryMemory: Sendable {
     typealias Key = DeliveryHistory<ObjectIdentifier>.Key
 
@@ -13,38 +13,38 @@ final class DeliveryMemory: Sendable {
         history = Mutex(DeliveryHistory(capacity: capacity))
     }
 
-    /// An answer is about to be sent. Returns whether it has to be sent alone.
+    /// Called before an answer is sent. Returns whether it has to be sent alone.
     func answering(_ key: Key, _ reply: ReplyMessage, on channel: ObjectIdentifier) -> Bool {
         let now = CompactInstant.now
         return history.withLock { $0.answering(key, reply, on: channel, at: now) }
     }
 
-    /// What to do with a request that is delivered again.
+    /// What to do with a redelivered request.
     func arrival(of key: Key) -> DeliveryHistory<ObjectIdentifier>.Arrival {
         history.withLock { $0.arrival(of: key) }
     }
 
-    /// A channel is over.
+    /// A channel has ended.
     func closed(_ channel: ObjectIdentifier, _ error: AMQPError) {
         history.withLock { $0.closed(channel, ChannelEnd(error), at: .now) }
     }
 
-    /// A request was not answered on its channel, and its caller waits until then.
+    /// A request was not answered on its channel, and its caller waits until this deadline.
     func left(_ key: Key, deadline: CompactInstant) {
         history.withLock { $0.left(key, deadline: deadline) }
     }
 
-    /// A handler failed, and its request goes back to its queue. Returns how often that has happened.
+    /// A handler failed, and its request is requeued. Returns how often that has happened.
     func requeued(_ key: Key) -> Int {
         history.withLock { $0.requeued(key) }
     }
 
-    /// How often a handler failed with a request that was delivered again, and when its caller gives up, as far as is known.
+    /// How often a handler has failed with a redelivered request, and when its caller gives up, as far as known.
     func record(of key: Key) -> (requeues: Int, deadline: CompactInstant?) {
         history.withLock { $0.record(of: key) }
     }
 
-    /// What became of an answer that was sent alone: why its request is given up, or that it is not.
+    /// The outcome of an answer that was sent alone: whether its request is given up, and why.
     func ended(_ key: Key, _ reply: ReplyMessage, _ outcome: IsolatedOutcome) -> Ending {
         history.withLock { history in
             switch outcome {
@@ -60,7 +60,7 @@ final class DeliveryMemory: Sendable {
         }
     }
 
-    /// What becomes of a request whose answer was sent alone.
+    /// What happens to a request whose answer was sent alone.
     enum Ending: Sendable {
         case answered
         case triedAgain
@@ -69,7 +69,7 @@ final class DeliveryMemory: Sendable {
 }
 
 extension DeliveryHistory.Key {
-    /// What a request is recognised by.
+    /// The identity of a request.
     init(_ request: any IncomingRequest) {
         let message = try? request.message.get()
         var hasher = Hasher()
@@ -86,6 +86,6 @@ extension DeliveryHistory.Key {
         )
     }
 
-    /// How much of a body is looked at.
+    /// How much of a body is hashed.
     private static var hashedBytes: Int { 1024 }
 }

@@ -3,13 +3,12 @@ import Logging
 import RPCWire
 import Synchronization
 
-/// What a receiver does with requests, without the broker between: its procedures, interceptors, limits and error replies are the
-/// same code that runs behind AMQP.
+/// A receiver without a broker: its procedures, interceptors, limits and error replies are the same code that runs behind AMQP.
 package final class InProcessReceiver: Sendable {
     private let runner: RequestRunner
     private let connection: ConnectionConfiguration
 
-    /// - Throws: Why the receiver would not start with a broker either. That it has no endpoint does not matter here.
+    /// - Throws: Why the receiver would not start with a broker either, except for missing endpoints.
     package init(_ receiver: RPCReceiver) throws(RPCConfigurationError) {
         try receiver.configuration.check(service: receiver.service, procedures: receiver.procedures)
         connection = receiver.configuration.pool.connection
@@ -29,9 +28,9 @@ package final class InProcessReceiver: Sendable {
         runner.channelOpened(ObjectIdentifier(self))
     }
 
-    /// Delivers a request, and tells what is answered, if anything is.
+    /// Delivers a request, and passes the answer, if there is one, to `reply`.
     ///
-    /// - Parameter reply: Called once at most: not for a cast, nor for a call that the receiver drops.
+    /// - Parameter reply: Called at most once: not for a cast, nor for a call that the receiver drops.
     package func deliver(_ message: RequestMessage, reply: @escaping @Sendable (ReplyMessage) -> Void) {
         deliver(message, isAgain: false, count: 0, reply)
     }
@@ -42,7 +41,7 @@ package final class InProcessReceiver: Sendable {
         count: Int64,
         _ reply: @escaping @Sendable (ReplyMessage) -> Void
     ) {
-        // Read as it would be read from the wire.
+        // Read as from the wire.
         let properties = message.properties
         let read = Result { () throws(RPCFailure) in try RequestMessage(properties: properties, body: message.body) }
         let request = InProcessRequest(
@@ -54,14 +53,14 @@ package final class InProcessReceiver: Sendable {
             deliveryCount: count,
             connection: connection,
             reply: reply,
-            // As the broker does with what is requeued, whatever has become of who sent it. The receiver's delivery limit ends it.
+            // As the broker does with requeued messages, whatever has happened to the sender. The receiver's delivery limit ends the loop.
             again: { self.deliver(message, isAgain: true, count: count + 1, reply) }
         )
         runner.accept(request, from: ObjectIdentifier(self))
     }
 }
 
-/// A request that came without AMQP.
+/// A request that did not arrive over AMQP.
 private struct InProcessRequest: IncomingRequest {
     let message: Result<RequestMessage, RPCFailure>
     let exchange = ""
@@ -93,6 +92,6 @@ private struct InProcessRequest: IncomingRequest {
 }
 
 extension RPCReceiver {
-    /// The queue that its requests wait in.
+    /// The queue of its requests.
     package var queueName: String { configuration.queue ?? configuration.names.requestQueue(of: service) }
 }

@@ -3,20 +3,20 @@ import Logging
 import RPCWire
 import Synchronization
 
-/// What became of an answer that was sent alone.
+/// The outcome of an answer that was sent alone.
 enum IsolatedOutcome: Sendable, Equatable {
-    /// The broker has it, as far as it keeps it.
+    /// The broker has accepted it.
     case delivered
-    /// The broker closed the channel or the connection for it, with these words.
+    /// The broker closed the channel or connection because of it, with this text.
     case refused(String)
-    /// It is not known whether the broker has it.
+    /// It is unknown whether the broker has accepted it.
     case unknown(String)
 }
 
-/// Sends answers one after another on a connection of their own, each confirmed before the next: so a refusal can only mean one of them,
-/// and takes nothing else with it. See ``DeliveryHistory``.
+/// Sends answers one after another on a separate connection, each confirmed before the next: a refusal can therefore concern only one of
+/// them, and affects nothing else. See ``DeliveryHistory``.
 ///
-/// What waits here is bounded by the receiver's prefetch, since none of it is acknowledged.
+/// The number of waiting answers is bounded by the receiver's prefetch, because none of their requests is acknowledged.
 actor IsolatedReplies {
     private let configuration: ConnectionConfiguration
     private let logger: Logger
@@ -25,7 +25,7 @@ actor IsolatedReplies {
     private var waiting = 0
     private var last: Task<Void, Never>?
 
-    /// How long the broker may take to confirm one.
+    /// How long the broker may take for a confirm.
     static var timeout: Duration { .seconds(5) }
 
     init(_ configuration: ConnectionConfiguration, logger: Logger) {
@@ -36,7 +36,7 @@ actor IsolatedReplies {
         self.logger = logger
     }
 
-    /// Sends one, after those that came before.
+    /// Sends an answer, after the earlier ones.
     func send(_ reply: ReplyMessage, to queue: String, at endpoint: Endpoint) async -> IsolatedOutcome {
         let before = last
         waiting += 1
@@ -63,7 +63,7 @@ actor IsolatedReplies {
             return .delivered
         } catch {
             switch error.cause {
-            // A reply queue that is full: the caller is the one who has to know, and does at its deadline.
+            // A full reply queue: that concerns only the caller, which learns of it at its deadline.
             case .nacked, .returned: return .delivered
             case .channelClosedByBroker, .connectionClosedByBroker, .topologyRefused:
                 let isRefused = ChannelEnd(error) == .refused
@@ -105,7 +105,7 @@ actor IsolatedReplies {
 typealias ChannelEnd = DeliveryHistory<ObjectIdentifier>.ChannelEnd
 
 extension DeliveryHistory.ChannelEnd {
-    /// What the end of a channel says of the answers that went out on it.
+    /// What the end of a channel implies for the answers that were sent on it.
     init(_ error: AMQPError) {
         switch error.cause {
         // A broker that is shut down, or an operator who closes a connection.

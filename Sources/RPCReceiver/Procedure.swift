@@ -1,27 +1,26 @@
 import NIOCore
 import RPCWire
 
-/// One procedure of a service: its name, and the code that answers it.
+/// A procedure of a service: its name and its handler.
 ///
 ///     Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
 ///     Procedure("fib") { (n: Int, context) in try await fib(n, deadline: context.deadline) }
 ///     Procedure(Math.multiply) { numbers, _ in numbers.reduce(1, *) }
 ///     Procedure("cached", runs: .onConnection) { (key: String, _) in cache[key] }
 ///
-/// The argument and the result are any `Decodable` and `Encodable`, or what the codecs of an `RPCProcedure` carry. To
-/// answer with an error the handler throws an `RPCFailure`; any other error is answered as
-/// `RPCFailure.Code.internalError` without its text.
+/// The argument and the result are any `Decodable` and `Encodable`, or the types of an `RPCProcedure`'s codecs. To answer with an error,
+/// the handler throws an `RPCFailure`; any other error is answered as `RPCFailure.Code.internalError` without its text.
 public struct Procedure: Sendable {
-    /// The name callers use; `nil` for the default procedure.
+    /// The name for callers; `nil` for the default procedure.
     var name: String? { description.name }
-    /// Its name and its types.
+    /// Its name and types.
     public let description: RPCProcedureDescription
     let place: Place
     let handler: Handler
-    /// The same of a handler that is not async, for where it runs without a task.
+    /// The handler, if it is not async: it can run without a task.
     let directHandler: DirectHandler?
 
-    /// Answers one request: what it does with the failures of other services is the receiver's setting.
+    /// Answers one request. The receiver's settings decide how failures of other services are answered.
     typealias Handler =
         @Sendable (ByteBuffer, _ contentType: String?, RPCContext, _ passesUpstreamFailures: Bool) async ->
         HandlerOutcome
@@ -30,29 +29,29 @@ public struct Procedure: Sendable {
 
     /// Where a procedure's handler runs.
     public enum Place: Sendable, Hashable {
-        /// On the threads that all tasks share. What a handler does there keeps no connection waiting.
+        /// On the cooperative thread pool. Such a handler keeps no connection waiting.
         case onPool
-        /// On the event loop of the connection that its request came over: at once, and without the two changes of threads
-        /// that cost more than a short handler itself. One that is async goes on with the pool's threads after it has waited for
-        /// something; one that is not needs no task at all.
+        /// On the event loop of the request's connection: immediately, and without the two thread switches that cost more than a short
+        /// handler itself. An async handler continues on the cooperative pool after its first suspension; one that is not async needs no
+        /// task at all.
         ///
-        /// For handlers that are done in microseconds and wait for nothing: **it must not block.** Meanwhile the connection reads and
-        /// writes nothing, replies and heartbeats included, and all connections of a pool share one event loop unless
-        /// configured otherwise. A handler that held it for over 5 ms is named in a warning, at most once a minute.
+        /// For handlers that take microseconds and wait for nothing: **it must not block.** In the meantime the connection reads and writes
+        /// nothing, including replies and heartbeats, and by default all connections of a pool share one event loop. A handler that holds
+        /// it for more than 5 ms is logged in a warning, at most once a minute.
         ///
-        /// A request with more than 16 KiB, what comes after the first 64 of one turn of the loop, and what had to wait for a place
-        /// while ``RPCReceiverConfiguration/concurrency`` others ran, may run on the pool all the same. With interceptors, tracing or
-        /// a deduplication there is a task for each request.
+        /// A request larger than 16 KiB, those after the first 64 in one turn of the loop, and those that had to wait for a slot while
+        /// ``RPCReceiverConfiguration/concurrency`` others ran, may run on the pool nevertheless. With interceptors, tracing or
+        /// deduplication there is a task for each request.
         case onConnection
     }
 
-    /// A procedure that callers call by this name, with JSON.
+    /// Creates a procedure with JSON as argument and result.
     ///
     /// - Parameters:
-    ///   - name: What callers use. Names are compared byte by byte.
+    ///   - name: The name for callers, compared byte by byte.
     ///   - place: Where the handler runs.
-    ///   - handler: Answers one request. It is cancelled when the answer would come too late, and should end soon then: one that
-    ///     does not keeps running, but is no longer waited for.
+    ///   - handler: Answers one request. It is cancelled when its answer would be too late, and should end soon after; if it does not, it
+    ///     keeps running but is no longer waited for.
     public init<Argument: Decodable & SendableMetatype, Output: Encodable & SendableMetatype>(
         _ name: String,
         runs place: Place = .onPool,
@@ -61,8 +60,7 @@ public struct Procedure: Sendable {
         self.init(json: name, place, .suspending(handler))
     }
 
-    /// A procedure that callers call by this name, with JSON, and whose handler is not async: where it is told to run on
-    /// the connection it runs without a task.
+    /// Creates a procedure with JSON as argument and result, whose handler is not async: on the connection it runs without a task.
     public init<Argument: Decodable & SendableMetatype, Output: Encodable & SendableMetatype>(
         _ name: String,
         runs place: Place,
@@ -71,7 +69,7 @@ public struct Procedure: Sendable {
         self.init(json: name, place, .direct(handler))
     }
 
-    /// The procedure for requests that name none, as a client that knows nothing of procedures sends them, with JSON.
+    /// Creates the procedure for requests that name none, as sent by clients that know nothing about procedures, with JSON.
     public static func `default`<Argument: Decodable & SendableMetatype, Output: Encodable & SendableMetatype>(
         runs place: Place = .onPool,
         handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
@@ -87,14 +85,13 @@ public struct Procedure: Sendable {
         Procedure(json: nil, place, .direct(handler))
     }
 
-    /// A procedure that is declared elsewhere, together with its callers: the declaration says its name, its types and how they are
-    /// written.
+    /// Creates a procedure from a declaration shared with its callers, with its name, types and codecs.
     ///
     /// - Parameters:
-    ///   - declaration: What callers call. One without a name is the service's default procedure.
+    ///   - declaration: The declaration. One without a name is the service's default procedure.
     ///   - place: Where the handler runs.
-    ///   - handler: Answers one request. It is cancelled when the answer would come too late, and should end soon then: one that
-    ///     does not keeps running, but is no longer waited for.
+    ///   - handler: Answers one request. It is cancelled when its answer would be too late, and should end soon after; if it does not, it
+    ///     keeps running but is no longer waited for.
     public init<Request: SendableMetatype, Response: SendableMetatype>(
         _ declaration: RPCProcedure<Request, Response>,
         runs place: Place = .onPool,
@@ -103,8 +100,7 @@ public struct Procedure: Sendable {
         self.init(declaration, place, .suspending(handler))
     }
 
-    /// A procedure that is declared elsewhere, with a handler that is not async: where it is told to run on the connection it runs
-    /// without a task.
+    /// Creates a procedure from a declaration, with a handler that is not async: on the connection it runs without a task.
     public init<Request: SendableMetatype, Response: SendableMetatype>(
         _ declaration: RPCProcedure<Request, Response>,
         runs place: Place,
@@ -113,7 +109,7 @@ public struct Procedure: Sendable {
         self.init(declaration, place, .direct(handler))
     }
 
-    /// What a user gave.
+    /// A user's handler.
     private enum Closure<Argument, Output>: Sendable {
         case suspending(@Sendable (Argument, RPCContext) async throws -> Output)
         case direct(@Sendable (Argument, RPCContext) throws -> Output)
@@ -215,17 +211,17 @@ public struct Procedure: Sendable {
 /// Collects the procedures of a service.
 @resultBuilder
 public enum ProceduresBuilder {
-    /// One procedure.
+    /// A procedure.
     public static func buildExpression(_ procedure: Procedure) -> [Procedure] { [procedure] }
-    /// Procedures made elsewhere.
+    /// An array of procedures.
     public static func buildExpression(_ procedures: [Procedure]) -> [Procedure] { procedures }
-    /// One after another.
+    /// All procedures, in order.
     public static func buildBlock(_ parts: [Procedure]...) -> [Procedure] { parts.flatMap { $0 } }
     /// An `if` without `else`.
     public static func buildOptional(_ part: [Procedure]?) -> [Procedure] { part ?? [] }
-    /// An `if`.
+    /// The first branch.
     public static func buildEither(first part: [Procedure]) -> [Procedure] { part }
-    /// Its `else`.
+    /// The second branch.
     public static func buildEither(second part: [Procedure]) -> [Procedure] { part }
     /// A `for` loop.
     public static func buildArray(_ parts: [[Procedure]]) -> [Procedure] { parts.flatMap { $0 } }

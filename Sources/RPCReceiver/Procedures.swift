@@ -1,8 +1,7 @@
 import NIOCore
 import RPCWire
 
-/// A service's procedures by name, without anything of AMQP: what a receiver answers requests with, and what a unit test can
-/// call in process.
+/// A service's procedures by name, independent of AMQP: a receiver answers requests with them, and a unit test can call them in process.
 ///
 ///     let math = Procedures {
 ///         Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
@@ -11,14 +10,14 @@ import RPCWire
 public struct Procedures: Sendable {
     private var byName: [String: Procedure]
     private let unnamed: Procedure?
-    /// What answers everything else, and the names of it that are known.
+    /// Answers requests for all other names, and tells which of these names are known.
     private let otherwise: (@Sendable (ByteBuffer, String?, RPCContext) async throws -> RPCReply)?
     private let knowsOtherwise: @Sendable (String) -> Bool
     private let hasOnConnection: Bool
-    /// A name that stands twice, if any: a mistake that the receiver reports when it starts.
+    /// A repeated name, if there is one: an error that the receiver reports when it starts.
     let duplicate: String?
 
-    /// The procedures that the builder lists.
+    /// Creates procedures from those that the builder lists.
     public init(@ProceduresBuilder _ procedures: () -> [Procedure]) {
         var byName: [String: Procedure] = [:]
         var unnamed: Procedure?
@@ -39,9 +38,9 @@ public struct Procedures: Sendable {
         knowsOtherwise = { _ in false }
     }
 
-    /// One closure for all requests: it is given the body, what that is written in, and the context with the procedure's name.
+    /// Creates a single handler for all requests: it gets the body, its content type, and the context with the procedure's name.
     ///
-    /// - Parameter knows: Whether a procedure's name may stand in metrics and traces: a peer may name anything.
+    /// - Parameter knows: Whether a procedure's name may appear in metrics and traces: a peer may send any name.
     package init(
         knows: @escaping @Sendable (String) -> Bool,
         otherwise: @escaping @Sendable (ByteBuffer, String?, RPCContext) async throws -> RPCReply
@@ -54,16 +53,16 @@ public struct Procedures: Sendable {
         knowsOtherwise = knows
     }
 
-    /// The names that callers can use, sorted.
+    /// The names for callers, sorted.
     public var names: [String] { byName.keys.sorted() }
 
-    /// What each of them is called, takes and returns: the default procedure first, then by name.
+    /// Their descriptions: the default procedure first, then by name.
     public var descriptions: [RPCProcedureDescription] {
         (unnamed.map { [$0.description] } ?? [])
             + byName.values.map(\.description).sorted { ($0.name ?? "") < ($1.name ?? "") }
     }
 
-    /// The same, with one that says what the service answers, unless there is one of its name.
+    /// The same, with a procedure that describes the service, unless there is one of that name.
     func describing(_ service: String) -> Procedures {
         let description = RPCServiceDescription(service: service, procedures: descriptions)
         guard !knows(RPCServiceDescription.procedureName) else { return self }
@@ -74,7 +73,7 @@ public struct Procedures: Sendable {
         return procedures
     }
 
-    /// Whether everything that the contract of a service declares is there, as it declares it.
+    /// Throws if a declaration of the contract is missing or has other types.
     func check(against contract: any RPCService.Type) throws(RPCConfigurationError) {
         let own = Dictionary(descriptions.map { ($0.name, $0) }) { first, _ in first }
         for declared in contract.procedures.map(\.description) {
@@ -84,22 +83,21 @@ public struct Procedures: Sendable {
         }
     }
 
-    /// Whether there is a procedure of this name, or a default one where there is no name.
+    /// Whether there is a procedure of this name, or a default one if there is no name.
     func knows(_ name: String?) -> Bool {
         name.map { byName[$0] != nil || knowsOtherwise($0) } ?? (unnamed != nil)
     }
 
-    /// The procedure that a request is for, if it is to run on the connection of its request.
+    /// The procedure for a request, if it runs on the connection.
     func onConnection(_ name: String?) -> Procedure? {
         guard hasOnConnection, let procedure = name.map({ byName[$0] }) ?? unnamed else { return nil }
         return procedure.place == .onConnection ? procedure : nil
     }
 
-    /// Calls a procedure in process, with JSON, exactly as a request over the wire does: the argument is encoded and decoded, the
-    /// result too.
+    /// Calls a procedure in process, with JSON, exactly like a request over the wire: argument and result are encoded and decoded.
     ///
-    /// - Throws: The failure that a caller would get as a remote error. A result that is not an `Output` is
-    ///   `RPCFailure.Code.unencodableResult`.
+    /// - Throws: The failure that a caller would get as a remote error; `RPCFailure.Code.unencodableResult` when the result is not an
+    ///   `Output`.
     public nonisolated(nonsending) func call<Output: Decodable>(
         _ procedure: String,
         _ argument: some Encodable,
@@ -115,10 +113,10 @@ public struct Procedures: Sendable {
         )
     }
 
-    /// Calls a declared procedure in process, exactly as a request over the wire does: what is passed is encoded and decoded.
+    /// Calls a declared procedure in process, exactly like a request over the wire: argument and result are encoded and decoded.
     ///
-    /// - Throws: The failure that a caller would get as a remote error. A result that the declaration's codec cannot read is
-    ///   `RPCFailure.Code.unencodableResult`.
+    /// - Throws: The failure that a caller would get as a remote error; `RPCFailure.Code.unencodableResult` when the declaration's codec
+    ///   cannot decode the result.
     public nonisolated(nonsending) func call<Request, Response>(
         _ procedure: RPCProcedure<Request, Response>,
         _ argument: Request,
@@ -184,7 +182,7 @@ public struct Procedures: Sendable {
 }
 
 extension RPCFailure {
-    /// What a caller learns about a handler's own error.
+    /// The failure that a caller gets for a handler's own error.
     static var handlerFailed: RPCFailure {
         RPCFailure(code: .internalError, message: "the procedure failed")
     }

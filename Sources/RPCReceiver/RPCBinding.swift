@@ -1,14 +1,14 @@
 public import AMQPPool
 import RPCWire
 
-/// Which requests a receiver's queue takes from the exchange: those that match one of its bindings.
+/// Which requests the exchange routes to a receiver's queue: those that match at least one of its bindings.
 ///
 ///     configuration.bindings = [.service, .destination("arithmetic")]          // one service, two names
 ///     configuration.bindings = [.procedure("render"), .procedure("preview")]   // only these procedures of the service
 ///     configuration.bindings = [.headers(.all(["region": "eu"]))]              // whatever has this header
 ///
-/// Receivers with the same queue share its load. Receivers with different queues that are bound to the same requests each get
-/// them all: then a call is answered more than once, and the first answer counts.
+/// Receivers with the same queue share its load. Receivers with different queues bound to the same requests each get all of them: then a
+/// call is answered more than once, and the first answer counts.
 public struct RPCBinding: Sendable, Hashable {
     private enum Kind: Sendable, Hashable {
         case service
@@ -28,7 +28,7 @@ public struct RPCBinding: Sendable, Hashable {
         RPCBinding(kind: .destination(name))
     }
 
-    /// The requests for this procedure only. `destination` is the service's own name unless given.
+    /// The requests for this procedure only. `destination` is the service's own name by default.
     public static func procedure(_ name: String, of destination: String? = nil) -> RPCBinding {
         RPCBinding(kind: .procedure(name, of: destination))
     }
@@ -36,13 +36,13 @@ public struct RPCBinding: Sendable, Hashable {
     /// The requests for the service's procedures, each by its name: others are unroutable instead of unknown.
     public static let procedures = RPCBinding(kind: .procedures)
 
-    /// All requests with headers that match, whatever their destination. An empty match, which would take every request, is refused
-    /// when the receiver starts.
+    /// All requests with matching headers, whatever their destination. An empty match, which would match every request, is rejected when
+    /// the receiver starts.
     public static func headers(_ match: HeadersMatch) -> RPCBinding {
         RPCBinding(kind: .headers(match))
     }
 
-    /// The arguments of the bindings that this is.
+    /// The arguments of the AMQP bindings.
     func matches(service: String, procedures: [String]) throws(RPCConfigurationError) -> [FieldTable] {
         switch kind {
         case .service: return [try Self.match(destination: service)]
@@ -78,7 +78,7 @@ public struct RPCBinding: Sendable, Hashable {
 }
 
 extension RPCReceiverConfiguration {
-    /// Whether the names, the bindings and the procedures can be what they are meant to be.
+    /// Throws if the names, bindings and procedures are inconsistent or invalid.
     func check(service: String, procedures: Procedures) throws(RPCConfigurationError) {
         try RPCConfigurationError.check(service: service, names: names)
         if let duplicate = procedures.duplicate { throw .duplicateProcedure(duplicate) }

@@ -2,7 +2,7 @@ import AMQPPool
 internal import ConcurrencyPrimitives
 import RPCWire
 
-/// A receiver as it is now, for those who look at it: nothing of what its requests carry.
+/// A snapshot of a receiver for inspection, without contents of requests.
 package struct RPCReceiverLook: Sendable {
     package var service: String
     package var queue: String
@@ -13,20 +13,20 @@ package struct RPCReceiverLook: Sendable {
     package var waiting: Int
     package var zombieHandlers: Int
     package var counts: RPCReceiverCounts
-    /// The requests that were taken on first and are not answered.
+    /// The oldest requests that are accepted and unanswered.
     package var oldest: [CallInFlight]
-    /// While somebody watches.
+    /// Set while somebody watches.
     package var statistics: CallStatistics?
 }
 
 extension RPCReceiver {
-    /// What its handlers do, counted while somebody watches.
+    /// The activity of its handlers, counted while somebody watches.
     package var observation: CallObservation { counters.observation }
 
-    /// Its channels and connections; `nil` while it does not run.
+    /// Its channels and connections; `nil` while it is not running.
     package var channelRegistry: ChannelRegistry? { current.value?.registry }
 
-    /// - Parameter limit: How many of the oldest requests to list.
+    /// - Parameter limit: The maximum number of oldest requests to list.
     package func look(oldest limit: Int = 50) -> RPCReceiverLook {
         var look = RPCReceiverLook(
             service: service,

@@ -3,13 +3,13 @@ internal import ConcurrencyPrimitives
 public import Supervision
 
 extension RPCReceiver: HealthReporting {
-    /// How it is now. ``states`` tells each change.
+    /// The current state; ``states`` has the changes.
     public var state: RPCReceiverState { current.value?.state ?? .stopped }
 
     /// Whether it gets requests and can answer them.
     public var isReady: Bool { state == .ready }
 
-    /// Whether it works, and if not, what was tried and failed.
+    /// Whether it works, and if not, which attempts failed.
     public var health: Health.Part {
         let name = supervisor.name
         return switch state {

@@ -5,7 +5,7 @@ public import Logging
 public import ServiceLifecycle
 public import Supervision
 
-/// Answers the calls of other services over RabbitMQ, as a supervision tree that survives what can be survived.
+/// Answers the calls of other services over RabbitMQ, as a fault-tolerant supervision tree.
 ///
 ///     let receiver = RPCReceiver(service: "math", endpoints: ["amqp://guest:guest@127.0.0.1:5672"], concurrency: 10) {
 ///         Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
@@ -20,19 +20,19 @@ public import Supervision
 ///     |- handlers                    runs the requests
 ///     `- pool                        connections, channels: each consumes the service's queue
 ///
-/// A request is acknowledged only after its reply reached the broker, so one whose handler, channel, connection or whole
-/// process dies is delivered again, to this receiver or another: **at least once**. ``RPCContext/redelivered`` tells, and
-/// ``RPCContext/messageID`` recognises it.
+/// A request is acknowledged only after its reply has reached the broker, so a request whose handler, channel, connection or OS process
+/// dies is redelivered, to this receiver or another: **at least once**. ``RPCContext/redelivered`` and ``RPCContext/messageID`` tell a
+/// handler.
 ///
-/// Stopping takes nothing new on, answers what is in flight within ``RPCReceiverConfiguration/drainTimeout``, and then closes.
+/// A stop accepts no more requests, answers those in flight within ``RPCReceiverConfiguration/drainTimeout``, and then closes.
 ///
-/// It is a `Service`. To make it part of a larger tree, put its ``supervisor`` among another supervisor's children.
+/// It is a `Service`. To make it part of a larger tree, list its ``supervisor`` among another supervisor's children.
 public final class RPCReceiver: Service, Sendable {
     /// The name that callers send requests to.
     public let service: String
-    /// The live tree: start, stop, events, and what "kill the process" tests aim at.
+    /// The supervision tree: start it, stop it, observe its events, and kill its processes in tests.
     public let supervisor: Supervisor
-    /// What it answers with; callable in process.
+    /// The procedures; they can also be called in process.
     public let procedures: Procedures
 
     let current: CurrentIncarnation<ReceiverIncarnation>
@@ -41,14 +41,14 @@ public final class RPCReceiver: Service, Sendable {
     let configuration: RPCReceiverConfiguration
     let logger: Logger
 
-    /// Describes a receiver; nothing runs before ``start()`` or ``run()``.
+    /// Creates a receiver; nothing runs before ``start()`` or ``run()``.
     ///
     /// - Parameters:
     ///   - service: The name that callers send requests to. At most 200 bytes.
-    ///   - endpoints: The brokers to connect to, walked round robin.
-    ///   - concurrency: How many requests run at once.
-    ///   - logger: For the whole tree, and for the handlers.
-    ///   - procedures: What it answers.
+    ///   - endpoints: The brokers to connect to, tried round robin.
+    ///   - concurrency: How many requests run concurrently.
+    ///   - logger: The logger of the whole tree and the handlers.
+    ///   - procedures: The procedures.
     public convenience init(
         service: String,
         endpoints: [Endpoint],
@@ -66,15 +66,14 @@ public final class RPCReceiver: Service, Sendable {
         )
     }
 
-    /// Describes a receiver of a service whose contract its callers share; nothing runs before ``start()`` or ``run()``.
+    /// Creates a receiver of a service with a shared contract; nothing runs before ``start()`` or ``run()``.
     ///
     /// - Parameters:
-    ///   - service: The service: its contract says the name and what has to be answered. A procedure that is missing is an error at the
-    ///     start.
-    ///   - endpoints: The brokers to connect to, walked round robin.
-    ///   - concurrency: How many requests run at once.
-    ///   - logger: For the whole tree, and for the handlers.
-    ///   - procedures: What it answers.
+    ///   - service: The contract of the service, with its name and procedures. A missing procedure is an error at the start.
+    ///   - endpoints: The brokers to connect to, tried round robin.
+    ///   - concurrency: How many requests run concurrently.
+    ///   - logger: The logger of the whole tree and the handlers.
+    ///   - procedures: The procedures.
     public convenience init<Service: RPCService>(
         _ service: Service.Type,
         endpoints: [Endpoint],
@@ -93,7 +92,7 @@ public final class RPCReceiver: Service, Sendable {
         )
     }
 
-    /// Describes a receiver with these settings; nothing runs before ``start()`` or ``run()``.
+    /// Creates a receiver with these settings; nothing runs before ``start()`` or ``run()``.
     public convenience init(
         service: String,
         configuration: RPCReceiverConfiguration,
@@ -111,8 +110,8 @@ public final class RPCReceiver: Service, Sendable {
         )
     }
 
-    /// Describes a receiver that opens its channels on the connections of a pool, which others share: a process that calls, answers
-    /// and publishes has the pool's two connections and not six.
+    /// Creates a receiver that opens its channels on the connections of a shared pool: a process that calls, answers and publishes then has
+    /// two connections instead of six.
     ///
     ///     let pool = AMQPPool(endpoints: endpoints)
     ///     let rpc = RPCCaller(service: "checkout", on: pool)
@@ -125,17 +124,17 @@ public final class RPCReceiver: Service, Sendable {
     ///         receiver.supervisor
     ///     }
     ///
-    /// Its channels are its own, in its own tree, with all the guarantees of a receiver with connections of its own. Start the pool
-    /// before the receiver and stop it after.
+    /// It has its own channels in its own tree, with all the guarantees of a receiver with its own connections. Start the pool before the
+    /// receiver and stop it after.
     ///
     /// - Parameters:
     ///   - service: The name that callers send requests to. At most 200 bytes.
-    ///   - pool: Whose connections it uses.
-    ///   - configuration: Its settings. Of ``RPCReceiverConfiguration/pool`` those count that concern channels and how they are
-    ///     opened again; endpoints, connections and their settings are the pool's.
+    ///   - pool: The pool whose connections it uses.
+    ///   - configuration: The settings. Of ``RPCReceiverConfiguration/pool`` only those for channels and their reopening apply; endpoints,
+    ///     connections and their settings are the pool's.
     ///   - name: The name of its supervisor.
-    ///   - logger: For the whole tree, and for the handlers.
-    ///   - procedures: What it answers.
+    ///   - logger: The logger of the whole tree and the handlers.
+    ///   - procedures: The procedures.
     public convenience init(
         service: String,
         on pool: AMQPPool,
@@ -192,32 +191,31 @@ public final class RPCReceiver: Service, Sendable {
 
     // MARK: Running
 
-    /// Starts the tree and returns when it is up, connected or not: ``waitUntilReady(timeout:)`` waits for that.
+    /// Starts the tree and returns when it is running, connected or not: ``waitUntilReady(timeout:)`` waits for a connection.
     ///
-    /// - Throws: A `SupervisionError` around the `RPCConfigurationError` that says what cannot work.
+    /// - Throws: A `SupervisionError` with the `RPCConfigurationError` for invalid settings.
     public func start() async throws {
         try await supervisor.start()
     }
 
-    /// Stops taking requests on, answers those in flight within the drain timeout, and closes.
+    /// Accepts no more requests, answers those in flight within the drain timeout, and closes.
     public func stop() async {
         current.stop()
         await supervisor.stop()
     }
 
-    /// Runs the tree until a graceful shutdown, the cancellation of the task, or its own end. Both stop it as ``stop()`` does.
+    /// Runs the tree until a graceful shutdown, the cancellation of the task, or its own end. The first two stop it like ``stop()``.
     ///
-    /// - Throws: Why it ended, when nobody asked it to: an `RPCTopologyError` when the broker refuses the exchange or the queue
-    ///   at the first open, or what made the tree give up.
+    /// - Throws: Why it ended without having been asked to: an `RPCTopologyError` when the broker refuses the exchange or the queue at the
+    ///   first open, or the error for which the tree gave up.
     public func run() async throws {
         try await supervisor.run()
     }
 
-    /// Waits until it consumes the service's queue, also while it is started, or started anew.
+    /// Waits until it consumes the service's queue, also while it is starting or restarting.
     ///
-    /// - Throws: What was tried and failed, when the time is over; `AMQPError.poolNotRunning` at once when it was stopped,
-    ///   `AMQPError.poolEnded(why:)` when it could not start or gave up;
-    ///   `AMQPError.cancelled(operation:)`.
+    /// - Throws: The failed attempts, after the timeout; `AMQPError.poolNotRunning` immediately when it was stopped,
+    ///   `AMQPError.poolEnded(why:)` when it failed to start or gave up; `AMQPError.cancelled(operation:)`.
     public func waitUntilReady(timeout: Duration = .seconds(30)) async throws(AMQPError) {
         let deadline = ContinuousClock.now + timeout.bounded
         var ended: ReceiverIncarnation?
@@ -248,21 +246,21 @@ public final class RPCReceiver: Service, Sendable {
         }
     }
 
-    /// The receiver's state now, and each change. Does not end. At most 16 wait to be taken, then the oldest are lost.
+    /// The current state of the receiver, and each change. Does not end. At most 16 states are buffered, then the oldest are dropped.
     public var states: AsyncStream<RPCReceiverState> { stateBroadcast.stream }
 
     // MARK: Looking at it
 
-    /// The tree as it is now.
+    /// A snapshot of the tree.
     public func tree() -> SupervisionTree { supervisor.tree() }
 
-    /// How many requests are taken on and not answered.
+    /// The number of requests that are accepted and unanswered.
     public var inFlight: Int { current.value?.runner.count ?? 0 }
 
-    /// How many handlers ignore their cancellation and run on although their requests are given up. When they become more than
-    /// ``RPCReceiverConfiguration/concurrency``, the receiver takes no more requests until some of them have ended.
+    /// The number of handlers that ignored their cancellation and are still running. If there are more than
+    /// ``RPCReceiverConfiguration/concurrency``, the receiver accepts no more requests until some of them have ended.
     public var zombieHandlers: Int { current.value?.runner.zombieCount ?? 0 }
 
-    /// What was counted since this object was made.
+    /// The counts since this object was created.
     public var counts: RPCReceiverCounts { counters.current }
 }

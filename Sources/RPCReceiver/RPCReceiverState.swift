@@ -1,20 +1,20 @@
 import AMQPPool
 import RPCWire
 
-/// How a receiver is.
+/// The state of a receiver.
 public enum RPCReceiverState: Sendable, Hashable {
-    /// It does not run: not started, stopped, or about to start again.
+    /// It is not running: not started, stopped, or restarting.
     case stopped
-    /// It runs and gets no requests: it is not connected, or its queue is not consumed yet. What failed so far is in the error of
-    /// ``RPCReceiver/waitUntilReady(timeout:)``.
+    /// It is running but gets no requests: it is not connected, or does not consume its queue yet. The error of
+    /// ``RPCReceiver/waitUntilReady(timeout:)`` has the failures so far.
     case connecting
     /// It gets requests.
     case ready
     /// It gets requests, but the broker accepts no messages at present: replies wait.
     case blocked
-    /// It takes no requests because too many handlers ignore their cancellation: see ``RPCReceiver/zombieHandlers``.
+    /// It accepts no requests because too many handlers ignore their cancellation: see ``RPCReceiver/zombieHandlers``.
     case suspended
-    /// It takes no new requests, and answers those in flight.
+    /// It accepts no new requests, and answers those in flight.
     case stopping
 }
 

@@ -6,12 +6,12 @@ import RPCWire
 import Supervision
 import Synchronization
 
-/// What one incarnation of the handlers' process works with.
+/// The state of one incarnation of the handler process.
 final class ReceiverIncarnation: Sendable {
     let registry: ChannelRegistry
     let runner: RequestRunner
     let consumers: RequestConsumers
-    /// The handlers' process.
+    /// The handler process.
     let pid: Pid
 
     init(registry: ChannelRegistry, runner: RequestRunner, consumers: RequestConsumers, pid: Pid) {
@@ -22,8 +22,8 @@ final class ReceiverIncarnation: Sendable {
     }
 }
 
-/// The receiver's tree (rest for one): channels without their handlers would hold requests that nobody answers, so the pool
-/// follows the handlers, and both follow the registry.
+/// The receiver's tree (rest for one): channels without their handlers would hold requests that nobody answers, so the pool is restarted
+/// with the handlers, and both with the registry.
 func receiverSupervisor(
     _ name: String,
     service: String,
@@ -37,9 +37,9 @@ func receiverSupervisor(
 ) -> Supervisor {
     var pool = configuration.pool
     if pool.connection.name == nil { pool.connection.name = "\(service)-receiver" }
-    // Draining first, closing after it.
+    // First draining, then closing.
     pool.channelShutdown = configuration.drainTimeout.bounded + pool.connection.closeTimeout.bounded
-    // What a requester can make it hold is bounded by this times the prefetch: no more for a request than for a reply.
+    // The memory that a requester can occupy is bounded by this times the prefetch: no more per request than per reply.
     pool.connection.maximumIncomingMessageSize = min(
         pool.connection.maximumIncomingMessageSize,
         max(0, pool.connection.maximumMessageSize)
@@ -48,12 +48,12 @@ func receiverSupervisor(
     let (largestReplies, overflow) = (configuration.prefetch + 1)
         .multipliedReportingOverflow(by: max(0, pool.connection.maximumMessageSize))
     pool.connection.maximumOutboxBytes = max(pool.connection.maximumOutboxBytes, overflow ? .max : largestReplies)
-    // A reply and an acknowledgement each.
+    // One reply and one acknowledgement per request.
     pool.connection.maximumOutboxEntries = max(pool.connection.maximumOutboxEntries, 2 * (configuration.prefetch + 1))
     let eventLoopGroup = pool.connection.eventLoopGroup
     let settings = RequestPolicy.Settings(configuration, service: service, procedures: procedures)
     let opening = FirstOpen()
-    // Kept over all incarnations: what the broker refuses it refuses again.
+    // Kept over all incarnations, because the broker's limit stays the same.
     let brokerLimit = BrokerMessageLimit()
     let permission = ReplyPermission()
     let memory = DeliveryMemory(capacity: configuration.prefetch)
@@ -131,7 +131,7 @@ func receiverSupervisor(
         poolSupervisor(
             configuration: pool,
             source: sharedPool.map { .leased($0.leases) } ?? .own(),
-            // A request is acknowledged behind its reply on the same channel: that says as much as a confirm would.
+            // A request is acknowledged after its reply on the same channel: that is equivalent to a confirm.
             confirms: false,
             registry: { context in try context.poolOwner.child("registry", as: ChannelRegistry.self).resolve() },
             onOpen: { channel, context in

@@ -1,14 +1,14 @@
 import AMQPPool
 import Synchronization
 
-/// Whether the broker lets this receiver answer, as far as it has told.
+/// Whether the broker permits this receiver to answer, as far as known.
 ///
-/// Replies go to the default exchange. A user who may not write there can answer nobody, and the broker says so (403) by closing
-/// the channel that a reply came on: the acknowledgement behind it is void, and the broker delivers the request again. Run again, it
-/// would be answered again, and so on for ever. So the refusal is remembered for a while, in which calls are rejected instead of
-/// run; after it the next call tries whether the right was granted.
+/// Replies go to the default exchange. If the user may not write to it, nobody can be answered, and the broker refuses (403) by closing the
+/// channel of the reply: the acknowledgement after it is void, and the broker redelivers the request, which would be run and answered
+/// again, forever. The refusal is therefore remembered for a while, in which calls are rejected instead of run; after that the next call
+/// tries whether the permission has been granted.
 final class ReplyPermission: Sendable {
-    /// How long a refusal is taken for the state of things.
+    /// How long a refusal is remembered.
     static let memory: Duration = .seconds(30)
 
     private let wasRefused = Atomic(false)
@@ -19,10 +19,10 @@ final class ReplyPermission: Sendable {
         let end: ContinuousClock.Instant
     }
 
-    /// Learns from what closed a channel while a reply was on its way. Returns the broker's words, if it was the reply.
+    /// Learns from the error that closed a channel while a reply was in flight. Returns the broker's text, if the reply was refused.
     @discardableResult
     func learn(from error: AMQPError, at now: ContinuousClock.Instant = .now) -> String? {
-        // The name that the broker gives the default exchange. Another 403, to a queue for instance, is none of its business.
+        // The broker's name for the default exchange. Another 403, for example for a queue, does not concern replies.
         guard case .channelClosedByBroker(403, let text) = error.cause, text.contains("exchange 'amq.default'") else {
             return nil
         }
@@ -31,7 +31,7 @@ final class ReplyPermission: Sendable {
         return text
     }
 
-    /// What the broker said when it refused replies; `nil` when one may be tried.
+    /// The broker's text when it refused replies; `nil` when a reply may be tried.
     func refusal(at now: @autoclosure () -> ContinuousClock.Instant) -> String? {
         guard wasRefused.load(ordering: .acquiring) else { return nil }
         let now = now()

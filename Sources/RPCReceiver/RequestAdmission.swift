@@ -2,35 +2,34 @@ import AMQPPool
 import NIOCore
 import RPCWire
 
-/// Which requests a receiver looks at, by what stands around them.
+/// Which requests a receiver accepts, according to their envelope.
 struct RequestAdmission: Sendable {
-    /// Why a request is not looked at.
+    /// Why a request is not accepted.
     enum Refusal: Sendable, Equatable {
-        /// None of the receiver's bindings is for it: the exchange is not what it should be, or a binding was left behind.
+        /// It matches none of the receiver's bindings: the exchange has another type than expected, or an old binding exists.
         case misdirected
-        /// The receiver must not answer to this queue.
+        /// The receiver must not send replies to this queue.
         case replyQueue(String)
-        /// Its caller is told.
+        /// The caller gets this failure.
         case failure(RPCFailure)
     }
 
-    /// The queue that requests come from.
+    /// The queue that requests are consumed from.
     var queue: String
-    /// The exchange that they come through, unless they are sent to the queue by name.
+    /// The exchange that they are published to, unless they are sent to the queue by name.
     var exchange: String
-    /// What requests that come through the exchange have to match: the arguments of a headers binding each. Empty: it is not looked
-    /// at.
+    /// What requests from the exchange have to match: the arguments of each headers binding. If empty, that is not checked.
     var bindings: [FieldTable] = []
     var replyQueues = RPCReplyQueues.notRequestQueues
     var names = RPCNames()
-    /// After how many deliveries without an answer a request is given up.
+    /// The number of deliveries without an answer after which a request is given up.
     var deliveryLimit: Int
-    /// Whether the broker counts deliveries in this queue. `nil`: not known.
+    /// Whether the broker counts deliveries in this queue; `nil` if unknown.
     var brokerCounts: Bool?
-    /// The largest body that is looked at.
+    /// The largest accepted body.
     var maximumRequestSize: Int = .max
 
-    /// Why a request is turned away, if it is.
+    /// Why a request is not accepted, `nil` if it is.
     func refusal(of request: any IncomingRequest) -> Refusal? {
         if isMisdirected(request) { return .misdirected }
         if let replyTo = request.replyTo, !replyQueues.allows(replyTo, names: names, own: queue) {
@@ -46,16 +45,16 @@ struct RequestAdmission: Sendable {
 
     private func isMisdirected(_ request: any IncomingRequest) -> Bool {
         guard request.exchange == exchange, !bindings.isEmpty else { return false }
-        // Of one that cannot be read the broker has seen the headers, and nobody else.
+        // The broker has seen the headers of an unreadable message; nobody else has.
         if case .failure = request.message, request.headers.isEmpty { return false }
         return !bindings.contains { $0.matches(request.headers) }
     }
 
-    /// How often a request was tried, if that is as often as it may be.
+    /// The number of attempts of a request, if the limit is reached.
     ///
-    /// The header is the broker's only where the queue counts and the message was delivered before; anywhere else its publisher wrote it.
+    /// The header is the broker's only if the queue counts and the message was redelivered; otherwise its publisher wrote it.
     ///
-    /// - Parameter requeues: how often its handler failed here.
+    /// - Parameter requeues: How often its handler failed here.
     func attempts(of request: any IncomingRequest, requeues: Int) -> Int? {
         var count = requeues
         if request.redelivered, brokerCounts != false, let said = request.deliveryCount {
@@ -66,7 +65,7 @@ struct RequestAdmission: Sendable {
 }
 
 extension RPCReplyQueues {
-    /// Whether replies are sent to a queue of this name.
+    /// Whether replies may be sent to a queue of this name.
     func allows(_ name: String, names: RPCNames, own: String) -> Bool {
         if name == own { return self == .any }
         switch self {
@@ -80,7 +79,7 @@ extension RPCReplyQueues {
         }
     }
 
-    /// Whether it is named as the reply queues of callers are: `<service>.replies.<uuid>`, or the broker's own.
+    /// Whether it is named like the reply queues of callers: `<service>.replies.<uuid>`, or the broker's own.
     private static func isCallers(_ name: String, _ names: RPCNames) -> Bool {
         if name.hasPrefix("amq.") { return true }
         guard RequestID(String(name.suffix(36))) != nil else { return false }

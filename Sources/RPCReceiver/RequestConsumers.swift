@@ -11,19 +11,19 @@ final class RequestConsumers: Sendable {
         let channel: AMQPChannel
         let receiver: SupervisorReference
         var tag: String?
-        /// What is being done to it: one thing after another.
+        /// The current operation on it: one at a time.
         var work: Task<Void, any Error>?
     }
 
     private struct State {
         var consumers: [ObjectIdentifier: Consumer] = [:]
-        /// Whether nothing is consumed for the time being.
+        /// Whether consuming is suspended.
         var isSuspended = false
-        /// When draining ends, once it has begun: all channels share it.
+        /// The deadline of draining, once it has begun, shared by all channels.
         var drainDeadline: ContinuousClock.Instant?
-        /// Why requests do not reach the queue, as far as the last look has told.
+        /// Why requests do not reach the queue, according to the last check.
         var topologyFault: String?
-        /// Looks at the topology from time to time.
+        /// Checks the topology periodically.
         var watch: Task<Void, Never>?
         var hasEnded = false
 
@@ -59,12 +59,12 @@ final class RequestConsumers: Sendable {
         self.changed = changed
     }
 
-    /// What is consumed.
+    /// The consumed queue.
     var queueName: String { queue.name }
 
     private var topology: RPCTopology { RPCTopology(names: configuration.names) }
 
-    /// What all of them do.
+    /// The phase of all consumers.
     enum Phase {
         case none
         case consuming
@@ -81,7 +81,7 @@ final class RequestConsumers: Sendable {
         }
     }
 
-    /// Why requests do not reach the queue, as far as the last look has told.
+    /// Why requests do not reach the queue, according to the last check.
     var topologyFault: String? { state.withLock { $0.topologyFault } }
 
     /// Makes a channel of the pool consume requests.
@@ -102,8 +102,8 @@ final class RequestConsumers: Sendable {
 
     // MARK: The exchange, the queue and its bindings
 
-    /// Nobody tells a consumer that its queue's binding, or the exchange, is gone: it would wait for ever for requests that no longer come.
-    /// So it is looked from time to time, on a channel of its own, and what is missing is declared again.
+    /// A consumer is not notified when its queue's binding, or the exchange, is deleted: it would wait forever for requests. The topology
+    /// is therefore checked periodically, on a separate channel, and missing parts are declared again.
     private func startWatch() {
         let isNeeded = state.withLock { $0.watch == nil && !$0.hasEnded }
         guard isNeeded else { return }
@@ -123,7 +123,7 @@ final class RequestConsumers: Sendable {
         if isUnwanted { watch.cancel() }
     }
 
-    /// The end of this incarnation.
+    /// Ends this incarnation.
     func end() {
         let watch = state.withLock { state in
             state.hasEnded = true
@@ -141,7 +141,7 @@ final class RequestConsumers: Sendable {
         } catch let error as RPCTopologyError {
             fault = "\(error)"
         } catch let error as AMQPError {
-            // What the connection is lost for, others are told.
+            // The loss of a connection is reported elsewhere.
             guard case .channelClosedByBroker = error.cause else { return }
             fault = "\(error)"
         } catch {
@@ -165,7 +165,7 @@ final class RequestConsumers: Sendable {
 
     // MARK: One consumer
 
-    /// Makes a channel consume, or not, as it should be now. What was begun before for the same channel ends first.
+    /// Makes a channel consume, or stop, according to the current state, after earlier operations on the same channel.
     private func settle(_ id: ObjectIdentifier) async throws {
         let work = state.withLock { state -> Task<Void, any Error>? in
             let before = state.consumers[id]?.work
@@ -201,13 +201,13 @@ final class RequestConsumers: Sendable {
     private func consume(on channel: AMQPChannel) async throws {
         let id = ObjectIdentifier(channel)
         try await topology.ensure(queue, on: channel)
-        // The broker may cancel the consumer before this side has read that it exists.
+        // The broker may cancel the consumer before this side has read the answer to its consume.
         let isCancelled = OnceFlag()
         do throws(AMQPError) {
             let tag = try await channel.consume(
                 queue: queue.name,
                 onRefused: { [runner] refused in runner.accept(DeliveredRequest(refused, on: channel), from: id) },
-                // Held by the channel itself, and let go of when that closes.
+                // Retained by the channel, and released when that closes.
                 onDelivery: { [runner] delivery in
                     runner.accept(DeliveredRequest(delivery, on: channel), from: id)
                 },
@@ -216,7 +216,7 @@ final class RequestConsumers: Sendable {
                     self?.cancelled(channel)
                 }
             )
-            // Stopping may have begun while the consumer was: it saw no tag to cancel.
+            // Stopping may have begun in the meantime: it found no tag to cancel.
             let isUnwanted = state.withLock { state in
                 guard state.mayConsume else { return true }
                 if !isCancelled.isSet { state.consumers[id]?.tag = tag }
@@ -237,22 +237,22 @@ final class RequestConsumers: Sendable {
     }
 
     private func settleOrClose(_ channel: AMQPChannel) {
-        // Nobody waits for it: what settles the channel next waits for its work, and it ends with the channel.
+        // Not awaited here: the channel's next operation waits for it, and it ends with the channel.
         Task.detached { [self] in
             do {
                 try await settle(ObjectIdentifier(channel))
             } catch {
                 logger.warning("the service's queue cannot be consumed again", metadata: ["error": "\(error)"])
-                // The process that holds the channel makes a new one, after a backoff.
+                // The channel's process opens a new one, after a backoff.
                 await channel.close()
             }
         }
     }
 
-    /// The channel's share of the prefetch: all together have exactly that, but no channel has none.
+    /// The channel's share of the prefetch: together the channels have exactly the prefetch, but each has at least 1.
     private func prefetch(of context: ChildContext) -> UInt16 {
         if let prefetch = configuration.channelPrefetch { return prefetch }
-        // More than these no broker takes.
+        // No broker allows more channels.
         let channels = min(max(1, configuration.pool.channelsPerConnection), 1 << 16)
         let total = min(max(1, configuration.pool.connections), 1 << 16) * channels
         let connection = Self.number(context.supervisor.parent?.name) - 1
@@ -268,8 +268,8 @@ final class RequestConsumers: Sendable {
 
     // MARK: Stopping, for a while or for good
 
-    /// Takes no more requests, or takes them again, depending on whether too many handlers ignore their cancellation. Asked under the
-    /// lock, so that the last one asked decides.
+    /// Suspends or resumes consuming, depending on whether too many handlers ignore their cancellation. Evaluated under the lock, so that
+    /// the last call decides.
     func suspend(if isTooMany: () -> Bool) {
         let channels = state.withLock { state -> [AMQPChannel]? in
             let isSuspended = isTooMany()
@@ -292,9 +292,9 @@ final class RequestConsumers: Sendable {
         }
     }
 
-    /// A channel is about to be closed because its process is stopped. When it is because the whole receiver is, what was handed
-    /// over is answered first, as far as there is time, and no channel takes anything more on. When only a part of the tree
-    /// is started anew, there is no time to lose: the broker redelivers.
+    /// Called when a channel is about to be closed because its process is stopped. If the whole receiver is stopping, delivered requests
+    /// are answered first, as far as there is time, and no channel accepts more. If only a part of the tree is restarting, there is no time
+    /// for that: the broker redelivers.
     func drain(_ channel: AMQPChannel) async {
         guard configuration.drains() else { return }
         let id = ObjectIdentifier(channel)
@@ -308,7 +308,7 @@ final class RequestConsumers: Sendable {
         changed()
         await withTaskGroup(of: Void.self) { group in
             for id in channels {
-                // When it fails, the channel is over, and so are its deliveries.
+                // If it fails, the channel has ended, and its deliveries with it.
                 group.addTask { [self] in try? await settle(id) }
             }
         }

@@ -2,9 +2,9 @@ import AMQPPool
 import Logging
 import RPCWire
 
-/// What a receiver logs of requests: bounded, and with the queue that they came from.
+/// The log of a receiver about requests: bounded, and with their queue.
 final class RequestLog: Sendable {
-    /// What a line is about.
+    /// The kinds of lines.
     enum Kind: Int, CaseIterable, Sendable {
         case castFailed, handlerFailed, timedOut, givenUp, unanswerable, misdirected, refused
     }

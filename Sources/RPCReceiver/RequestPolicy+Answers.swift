@@ -3,9 +3,9 @@ import Logging
 import NIOCore
 import RPCWire
 
-/// What goes back to the caller, and what becomes of the request in its queue.
+/// The answers to the caller, and the settlement of the request.
 extension RequestPolicy {
-    /// Answers a request with what its handler said, or what another's handler said to a request of the same id.
+    /// Answers a request with its handler's outcome, or that of another request with the same id.
     func answer(_ asked: Asked, _ message: RequestMessage, _ outcome: HandlerOutcome, isRepeated: Bool) {
         if isRepeated { counters.repeated() }
         switch outcome {
@@ -34,16 +34,16 @@ extension RequestPolicy {
         }
     }
 
-    /// What a caller learns of an error that is the handler's own.
+    /// What a caller gets for a handler's own error.
     func failure(of error: any Error, messageID: String?) -> RPCFailure {
         var failure = RPCFailure.handlerFailed
-        // Under this id the log says what the caller is not told.
+        // The log has the full error under this id.
         failure.details = messageID.map { ["message_id": .string($0)] }
         if settings.exposesErrors { failure.message = "\(error)" }
         return failure
     }
 
-    /// A classic queue does not count how often a request comes back: it is counted here.
+    /// A classic queue does not count redeliveries: they are counted here.
     private func requeue(_ asked: Asked, _ message: RequestMessage) {
         let count = memory.requeued(DeliveryMemory.Key(asked.request))
         guard count >= settings.admission.deliveryLimit else { return asked.request.reject(requeue: true) }
@@ -51,7 +51,7 @@ extension RequestPolicy {
         reject(asked, message, RPCFailure(code: .poison, message: "its handler failed \(count) times"))
     }
 
-    /// A request that is not for this receiver, or whose answer it must not send.
+    /// Turns away a request that is not for this receiver, or whose answer must not be sent.
     func turnAway(_ asked: Asked, _ refusal: RequestAdmission.Refusal) {
         switch refusal {
         case .misdirected:
@@ -68,7 +68,7 @@ extension RequestPolicy {
         }
     }
 
-    /// A failure is the answer of a call. A cast has nobody to tell: it is rejected, and dead-lettered where its queue says so.
+    /// Answers a call with a failure. A cast has nobody to notify: it is rejected, and dead-lettered if its queue is configured so.
     func refuse(_ asked: Asked, _ failure: RPCFailure) {
         guard asked.request.replyTo == nil else { return reply(to: asked, failure) }
         var metadata = metadata(of: asked)
@@ -100,13 +100,13 @@ extension RequestPolicy {
         return ReplyMessage(failure: short, correlationID: asked.request.correlationID)
     }
 
-    /// A call that cannot be answered, since the broker takes no reply from here: left to be delivered again, it would be for ever.
+    /// Gives up a call that cannot be answered, because the broker accepts no reply from here: otherwise it would be redelivered forever.
     func giveUp(_ asked: Asked, _ refusal: String) {
         logUnanswerable("a call is given up: the broker takes no replies from this receiver", asked, refusal)
         asked.request.reject(requeue: false)
     }
 
-    /// A call whose answer the broker refuses by closing the channel or the connection that it comes on.
+    /// Gives up a call whose answer the broker refuses by closing its channel or connection.
     func giveUpRefused(_ asked: Asked, _ refusal: String) {
         logUnanswerable("a call is given up: the broker closes what its reply comes on", asked, refusal)
         asked.request.acknowledge()
@@ -121,7 +121,7 @@ extension RequestPolicy {
 
     // MARK: Sending
 
-    /// Sends a reply, and ends its request with it.
+    /// Sends a reply, which settles its request.
     private func send(_ reply: ReplyMessage, to asked: Asked, rejects: Bool = false) {
         let request = asked.request
         guard request.replyTo != nil else { return request.acknowledge() }
@@ -144,7 +144,7 @@ extension RequestPolicy {
             case .answered:
                 if rejects { asked.request.reject(requeue: false) } else { asked.request.acknowledge() }
             case .triedAgain: asked.request.reject(requeue: true)
-            // It came back before the broker's limit had been read. The caller gets to know instead of waiting.
+            // It was redelivered before the broker's limit was known. The caller gets an error instead of waiting.
             case .givenUp where reply.body.readableBytes > maximumReplySize:
                 refuseLarge(asked, reply.body.readableBytes)
             case .givenUp(let text): giveUpRefused(asked, text)
@@ -153,7 +153,7 @@ extension RequestPolicy {
         }
     }
 
-    /// A request that was delivered again and whose handler may have run. Returns how it goes on, if it is not ended here.
+    /// A redelivered request whose handler may have run. Returns how to handle it, unless it ends here.
     func returned(_ asked: Asked) -> Asked? {
         guard asked.request.replyTo != nil else { return asked }
         let key = DeliveryMemory.Key(asked.request)
@@ -178,7 +178,7 @@ extension RequestPolicy {
         reply(to: asked, RPCFailure(code: .unencodableResult, message: text))
     }
 
-    /// What we and the broker let through.
+    /// The smaller of our limit and the broker's.
     private var maximumReplySize: Int { min(settings.maximumMessageSize, brokerLimit.bytes) }
 
     private func metadata(of asked: Asked) -> Logger.Metadata {
@@ -186,7 +186,7 @@ extension RequestPolicy {
         return [LogKey.messageID.rawValue: "\(asked.request.correlationID ?? "")"]
     }
 
-    /// Where it came through, which attempt of how many it was, and what becomes of it.
+    /// The exchange, the attempt, and the decision, as log metadata.
     private func outcomeMetadata(of asked: Asked, _ decision: String) -> Logger.Metadata {
         let request = asked.request
         let limit = settings.admission.deliveryLimit
@@ -212,7 +212,7 @@ extension RequestPolicy {
 }
 
 extension RPCFailurePolicy.Ending {
-    /// For people, in logs.
+    /// The decision as text for logs.
     fileprivate func text(isAnswered: Bool) -> String {
         switch self {
         case .answerAndAcknowledge: isAnswered ? "its caller is told, and it is done with" : "it is done with"

@@ -13,17 +13,17 @@ extension RequestPolicy {
         var exposesErrors: Bool
         var passesUpstreamFailures = false
         var deduplication: RPCDeduplication?
-        /// How many calls may wait for a place here; one more is answered as overloaded. `nil`: what is delivered waits.
+        /// How many calls may wait for a slot; further ones are answered as overloaded. `nil`: all deliveries wait.
         var maximumWaiting: Int?
-        /// Ours, then those that were configured.
+        /// The library's interceptors, then the configured ones.
         var interceptors: [any RPCReceiverInterceptor] = []
     }
 }
 
 extension RequestPolicy.Settings {
-    /// What a receiver's configuration says of running requests.
+    /// The settings of a receiver's configuration for running requests.
     init(_ configuration: RPCReceiverConfiguration, service: String, procedures: Procedures) {
-        // The outermost, so that its span is there for the others.
+        // The outermost, so that its span exists for the others.
         let tracing = configuration.tracing.resolved.map {
             ReceiverTracing(instruments: $0, service: service, knows: { procedures.knows($0) })
         }
@@ -43,9 +43,9 @@ extension RequestPolicy.Settings {
 }
 
 extension RequestAdmission {
-    /// What a receiver's configuration says of requests to turn away.
+    /// The settings of a receiver's configuration for turning requests away.
     init(_ configuration: RPCReceiverConfiguration, service: String, procedures: Procedures) {
-        // A configuration that cannot work is refused before anything is received.
+        // An invalid configuration is rejected before anything is received.
         let queue = try? configuration.requestQueue(of: service, procedures: procedures)
         self.init(
             queue: queue?.name ?? "",
@@ -61,7 +61,7 @@ extension RequestAdmission {
 }
 
 extension RPCRequest {
-    /// A request that was received.
+    /// The context of a received request.
     init(_ message: RequestMessage, deadline: ContinuousClock.Instant) {
         self.init(
             kind: message.replyTo == nil ? .cast : .call,

@@ -4,28 +4,28 @@ import Logging
 import NIOCore
 import RPCWire
 
-/// The policy of a receiver over ``DeliveryRunner``: which requests are taken on, until when, and what each ending means.
+/// The policy of a receiver on top of ``DeliveryRunner``: which requests are accepted, until when, and what each outcome means.
 ///
-/// A delivery is a request here. Its reply and then its acknowledgement, on the same channel, settle it. What an ending means is decided by
-/// ``AnsweredRequests``, ``DeliveryHistory``, ``RequestAdmission`` and ``RPCFailurePolicy``.
+/// Each delivery is a request. Its reply and then its acknowledgement, on the same channel, settle it. ``AnsweredRequests``,
+/// ``DeliveryHistory``, ``RequestAdmission`` and ``RPCFailurePolicy`` decide what an outcome means.
 final class RequestPolicy: Sendable {
-    /// A request that was delivered, and on which channel.
+    /// A delivered request and its channel.
     struct Asked: Sendable {
         let request: any IncomingRequest
         let channel: ObjectIdentifier
-        /// What runs it.
+        /// The runner of the request.
         let deliveries: DeliveryRunner
         /// Whether its answer must not share a connection with others: see ``DeliveryHistory``.
         var isAnsweredAlone = false
     }
 
-    /// A request that is taken on.
+    /// An accepted request.
     final class Job: DeliveredMessage {
         let asked: Asked
         let message: RequestMessage
         let began: CompactInstant
         let deadline: CompactInstant
-        /// Whether the caller has given up at the deadline, rather than the receiver's own limit being reached.
+        /// Whether the deadline is the caller's, instead of the receiver's own limit.
         let isCallersDeadline: Bool
 
         init(
@@ -42,9 +42,9 @@ final class RequestPolicy: Sendable {
             self.isCallersDeadline = isCallersDeadline
         }
 
-        /// What was delivered. All deliveries of a receiver are requests.
+        /// The message of an item. All deliveries of a receiver are requests.
         static func of(_ item: DeliveryCore.Item) -> Job? {
-            // A cast of an existential, which would do the same, costs several hundred instructions.
+            // A cast of an existential would do the same, but costs several hundred instructions.
             type(of: item.message) == Job.self ? unsafeDowncast(item.message, to: Job.self) : nil
         }
     }
@@ -84,21 +84,21 @@ final class RequestPolicy: Sendable {
         turns = ConnectionTurns(logger: logger)
     }
 
-    /// How requests are run.
+    /// The settings of the delivery engine.
     var engineSettings: DeliveryCore.Settings {
         var engine = DeliveryCore.Settings()
         engine.concurrency = max(1, settings.concurrency)
         engine.maximumWaiting = settings.maximumWaiting
-        // Too many stop the consumers, so that others get the requests.
+        // If there are too many, the consumers are suspended, so that other instances get the requests.
         engine.zombies = .counted
         return engine
     }
 
-    /// - Parameter zombiesChanged: hears how many handlers run on although their requests are given up. Must not block.
+    /// - Parameter zombiesChanged: Called with the number of handlers that are running after they were given up. Must not block.
     func behavior(zombiesChanged: @escaping @Sendable (Int) -> Void) -> DeliveryRunner.Behavior {
         var behavior = DeliveryRunner.Behavior { [self] run in
             guard let job = Job.of(run.first) else { return [] }
-            // What the handler calls inherits its deadline.
+            // Calls made by the handler inherit its deadline.
             let outcome = await RPCDeadline.$inherited.withValue(job.deadline) { await self.run(run.id, job) }
             return ended(run.id, job, outcome)
         }
@@ -107,7 +107,7 @@ final class RequestPolicy: Sendable {
             guard let job = Job.of(item) else { return .requeue(after: .zero) }
             return expired(job, run)
         }
-        // Callers are told in time, whatever blocks the threads of handlers.
+        // Callers are notified in time, even if handlers block all threads.
         behavior.asksAtTimeLimit = false
         behavior.resume = { [repetitions] run in repetitions?.resume(run) }
         behavior.onLost = { [memory] item in
@@ -129,7 +129,7 @@ final class RequestPolicy: Sendable {
 
     // MARK: Coming
 
-    /// Takes on a request that was delivered. Does not block.
+    /// Accepts a delivered request. Does not block.
     func accept(_ request: any IncomingRequest, from channel: ObjectIdentifier, on deliveries: DeliveryRunner) {
         counters.received()
         let now = CompactInstant.now
@@ -169,7 +169,7 @@ final class RequestPolicy: Sendable {
             Job(asked, message, began: now, deadline: deadline, isCallersDeadline: deadline == callersDeadline),
             from: DeliveryCore.Source(channel),
             timeLeft: now.duration(to: deadline),
-            // A cast has nobody to tell that it was not worked on: it waits.
+            // A cast has nobody to notify that it was not handled: it waits.
             mayBeRefused: message.replyTo != nil
         )
         guard !isTaken else { return }
@@ -180,7 +180,7 @@ final class RequestPolicy: Sendable {
 
     // MARK: Running
 
-    /// Runs the handler of a procedure that is to run on the connection, if that can be here and without a task.
+    /// Runs the handler of a procedure with the place `onConnection`, if that is possible here and without a task.
     private func beginning(_ run: DeliveryRun) -> DeliveryRunner.Beginning {
         guard let job = Job.of(run.first), let procedure = procedures.onConnection(job.message.procedure),
             turns.mayBegin(job.message.body.readableBytes, on: job.asked.request.eventLoop)
@@ -204,7 +204,7 @@ final class RequestPolicy: Sendable {
         return .handled(ended(run.id, job, outcome))
     }
 
-    /// What becomes of a request whose handler has ended.
+    /// The settlement of a request whose handler has ended.
     private func ended(_ run: DeliveryCore.RunID, _ job: Job, _ outcome: HandlerOutcome) -> Dispositions {
         let isRepeated = repetitions?.ended(run, on: job.asked.deliveries) ?? false
         return Dispositions(.settled { [self] in answer(job.asked, job.message, outcome, isRepeated: isRepeated) })
@@ -221,7 +221,7 @@ final class RequestPolicy: Sendable {
         )
     }
 
-    /// Runs a request's handler in the task that was made for it.
+    /// Runs a request's handler in its task.
     func run(_ run: DeliveryCore.RunID, _ job: Job) async -> HandlerOutcome {
         let message = job.message
         let context = context(of: job)
@@ -232,7 +232,7 @@ final class RequestPolicy: Sendable {
         return outcome
     }
 
-    /// The interceptors stand around the deduplication: a request that comes again is looked at by each of them again.
+    /// The interceptors wrap the deduplication: they see each repetition of a request.
     private func intercept(_ run: DeliveryCore.RunID, _ job: Job, _ context: RPCContext) async -> HandlerOutcome {
         let message = job.message
         let deliveries = job.asked.deliveries
@@ -253,7 +253,7 @@ final class RequestPolicy: Sendable {
         }
     }
 
-    /// Runs the handler, or finds what it said to another request of the same id.
+    /// Runs the handler, or returns its outcome for another request with the same id.
     private func answer(
         _ run: DeliveryCore.RunID,
         _ procedure: String?,
@@ -279,7 +279,7 @@ final class RequestPolicy: Sendable {
             passesUpstreamFailures: settings.passesUpstreamFailures
         )
         if let repetitions {
-            // Kept for those who ask the same again, if it may be.
+            // Stored for repetitions, if that is allowed.
             if let answer = repeatable(outcome, context) {
                 repetitions.answered(run, answer, on: deliveries)
             } else {
@@ -299,7 +299,7 @@ final class RequestPolicy: Sendable {
         }
     }
 
-    /// The time of a request is over. Its handler is cancelled, if it has begun.
+    /// The time limit of a request has passed. Its handler is cancelled, if it has started.
     private func expired(_ job: Job, _ run: DeliveryCore.RunID?) -> Disposition {
         let late = RPCFailure(code: .handlerTimeout, message: "no result within \(settings.handlerTimeLimit)")
         if let run, let repetitions {
@@ -324,14 +324,14 @@ final class RequestPolicy: Sendable {
 }
 
 extension DeliveryCore.Source {
-    /// A channel that requests come on.
+    /// The source for a channel of requests.
     init(_ channel: ObjectIdentifier) {
         self = UInt64(UInt(bitPattern: channel))
     }
 }
 
 extension RPCReply {
-    /// The same reply in memory of its own: a body may be a slice of something much larger.
+    /// The same reply in its own memory: a body may be a slice of a much larger buffer.
     fileprivate var compact: RPCReply {
         var reply = self
         reply.body = ByteBuffer(bytes: body.readableBytesView)
@@ -340,7 +340,7 @@ extension RPCReply {
 }
 
 extension RPCFailure.Code {
-    /// Whether a request that ended with it may be worked on when it comes again.
+    /// Whether a request that ended with this failure may be handled when it is repeated.
     fileprivate var saysThatNothingRan: Bool {
         [.unknownProcedure, .undecodableRequest, .unsupportedContentType].contains(self)
     }

@@ -4,45 +4,44 @@ import NIOCore
 import RPCWire
 import Synchronization
 
-/// The deduplication of a receiver: ``AnsweredRequests`` behind a lock, and those that wait for the answer to another request.
+/// The deduplication of a receiver: ``AnsweredRequests`` behind a lock, and the requests that wait for the answer to another one.
 ///
-/// A request that waits gives its place back, and has one again before it goes on: `suspend` and `release` say so to whoever hands out
-/// places.
+/// A waiting request releases its slot, and gets one again before it continues: `suspend` and `release` tell the delivery runner.
 final class RequestRepetitions: Sendable {
-    /// Names one run of a request's handler.
+    /// Identifies one run of a request's handler.
     typealias Run = UInt64
     typealias ID = AnsweredRequests<Answer>.ID
 
-    /// What a handler that ran said, for those who ask the same again.
+    /// The outcome of a handler, for repetitions of its request.
     enum Answer: Sendable {
         case result(RPCReply)
         case failure(RPCFailure)
     }
 
-    /// How a request goes on.
+    /// How a request continues.
     enum Turn: Sendable {
         case answered(Answer)
-        /// Nobody has answered its like.
+        /// No request with the same id has been answered.
         case run
-        /// It was given up meanwhile.
+        /// It has been given up in the meantime.
         case givenUp
     }
 
     private struct Follower {
         let continuation: CheckedContinuation<Turn, Never>
-        /// How it goes on when it has a place again.
+        /// How it continues when it has a slot again.
         var turn = Turn.run
     }
 
     private struct State {
         var answers: AnsweredRequests<Answer>
-        /// What those are recognised by that are worked on, or follow.
+        /// The ids of requests that are being handled, or wait for another.
         var ids: [Run: ID] = [:]
         var followers: [Run: Follower] = [:]
-        /// Those that are answered with what was said to another.
+        /// The requests that are answered with another's outcome.
         var repetitions: Set<Run> = []
 
-        /// Returns the one that is worked on instead.
+        /// Returns the request to handle instead.
         mutating func left(_ run: Run) -> Run? {
             guard let id = ids.removeValue(forKey: run) else { return nil }
             return answers.left(id, run)
@@ -55,12 +54,12 @@ final class RequestRepetitions: Sendable {
         state = Mutex(State(answers: AnsweredRequests(settings)))
     }
 
-    /// Whether a request is worked on, or has its answer from another of the same id, which it may have to wait for.
+    /// Returns whether a request is handled, or gets the answer to another one with the same id, which it may have to wait for.
     func turn(of run: Run, _ id: ID, on deliveries: DeliveryRunner) async -> Turn {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let turn = state.withLock { state -> Turn? in
-                    // A request that is given up is cancelled before this hears of it.
+                    // A request that is given up is cancelled before this is called.
                     if Task.isCancelled { return .givenUp }
                     switch state.answers.arrival(of: id, at: .now) {
                     case .answered(let answer):
@@ -84,7 +83,7 @@ final class RequestRepetitions: Sendable {
         }
     }
 
-    /// It has a place again.
+    /// It has a slot again.
     func resume(_ run: Run) {
         guard let follower = take(run) else { return }
         follower.continuation.resume(returning: follower.turn)
@@ -92,12 +91,12 @@ final class RequestRepetitions: Sendable {
 
     private func take(_ run: Run) -> Follower? { state.withLock { $0.followers.removeValue(forKey: run) } }
 
-    /// A request left without an answer: one that followed it is worked on instead. After an answer this does nothing.
+    /// A request ended without an answer: one that waits for it is handled instead. Does nothing after an answer.
     func left(_ run: Run, on deliveries: DeliveryRunner) {
         if let next = state.withLock({ $0.left(run) }) { deliveries.release(next) }
     }
 
-    /// A request was answered: those that followed it are answered with the same, each when it has a place.
+    /// A request was answered: those that wait for it get the same answer, each when it has a slot.
     func answered(_ run: Run, _ answer: Answer, on deliveries: DeliveryRunner) {
         let followers = state.withLock { state -> [Run] in
             guard let id = state.ids.removeValue(forKey: run) else { return [] }
@@ -112,10 +111,10 @@ final class RequestRepetitions: Sendable {
         for follower in followers { deliveries.release(follower) }
     }
 
-    /// A run has ended. Returns whether it was answered with what was said to another.
+    /// A run has ended. Returns whether it was answered with another's outcome.
     func ended(_ run: Run, on deliveries: DeliveryRunner) -> Bool {
         let (isRepeated, next) = state.withLock { state in
-            // An interceptor may end without going on to the handler, or with something else than what the handler said.
+            // An interceptor may end without calling the handler, or with another outcome than the handler's.
             (state.repetitions.remove(run) != nil, state.left(run))
         }
         if let next { deliveries.release(next) }
@@ -124,7 +123,7 @@ final class RequestRepetitions: Sendable {
 }
 
 extension RequestRepetitions.Answer {
-    /// How much memory it keeps, roughly.
+    /// Its approximate memory.
     fileprivate var size: Int {
         switch self {
         case .result(let reply): reply.body.readableBytes

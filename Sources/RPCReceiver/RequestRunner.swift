@@ -3,7 +3,7 @@ internal import ConcurrencyPrimitives
 import Logging
 import RPCWire
 
-/// Runs the requests of a receiver: ``RequestPolicy`` over ``DeliveryRunner``.
+/// Runs the requests of a receiver: ``RequestPolicy`` on top of ``DeliveryRunner``.
 final class RequestRunner: Sendable {
     private let policy: RequestPolicy
     private let deliveries: DeliveryRunner
@@ -32,43 +32,43 @@ final class RequestRunner: Sendable {
         deliveries = DeliveryRunner(policy.engineSettings, behavior: policy.behavior(zombiesChanged: zombiesChanged))
     }
 
-    /// Requests come on this channel from now on, until ``channelClosed(_:_:)``.
+    /// Accepts requests of this channel from now on, until ``channelClosed(_:_:)``.
     func channelOpened(_ channel: ObjectIdentifier) {
         deliveries.open(DeliveryCore.Source(channel))
     }
 
-    /// Takes on a request that was delivered on a channel. Does not block.
+    /// Accepts a request that was delivered on a channel. Does not block.
     func accept(_ request: any IncomingRequest, from channel: ObjectIdentifier) {
         policy.accept(request, from: channel, on: deliveries)
     }
 
-    /// A channel is gone: its handlers are cancelled, and the broker redelivers its requests.
+    /// A channel has ended: its handlers are cancelled, and the broker redelivers its requests.
     func channelClosed(_ channel: ObjectIdentifier, _ error: AMQPError) {
-        // Perhaps for a reply. Its request is redelivered: what the broker takes, and whether, is known then.
+        // Perhaps because of a reply. Its request is redelivered, and the limit is known by then.
         policy.brokerLimit.learn(from: error)
         policy.permission.learn(from: error)
         policy.memory.closed(channel, error)
         deliveries.close(DeliveryCore.Source(channel))
     }
 
-    /// The end of this incarnation: every handler is cancelled and nothing is answered any more.
+    /// Ends this incarnation: every handler is cancelled and nothing is answered any more.
     func close() {
         deliveries.closeAll()
     }
 
-    /// Waits until no request of a channel is left unanswered; `false` at the deadline, or when the task is cancelled.
-    /// Something has to stop new ones from coming first.
+    /// Waits until no request of a channel is unanswered; `false` at the deadline, or when the task is cancelled. New deliveries must have
+    /// been stopped before.
     func idle(_ channel: ObjectIdentifier, before deadline: ContinuousClock.Instant) async -> Bool {
         await deliveries.idle(DeliveryCore.Source(channel), atMost: ContinuousClock.now.duration(to: deadline))
     }
 
-    /// How many requests are taken on and not answered.
+    /// The number of requests that are accepted and unanswered.
     var count: Int { deliveries.count }
 
-    /// How many handlers run on although their requests are given up.
+    /// The number of handlers that are running after their requests were given up.
     var zombieCount: Int { deliveries.zombieCount }
 
-    /// The requests that were taken on first, and how many run and wait.
+    /// The oldest requests, and the numbers of running and waiting ones.
     func look(oldest limit: Int) -> (oldest: [CallInFlight], running: Int, waiting: Int) {
         let now = CompactInstant.now
         let (oldest, running, waiting) = deliveries.look(oldest: limit)

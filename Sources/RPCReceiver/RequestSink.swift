@@ -4,11 +4,11 @@ import NIOCore
 import RPCWire
 package import Supervision
 
-/// Runs requests that come through channels of somebody else's as the receiver runs its own: with its procedures, limits, deadlines,
-/// metrics and interceptors. Queues can so come and go while it runs.
+/// Runs requests from channels of another owner like the receiver's own: with its procedures, limits, deadlines, metrics and interceptors.
+/// Queues can therefore be added and removed while it runs.
 ///
-/// It is that of one incarnation of the receiver's handlers: when that ends, nothing more is answered, and whoever consumes has to close
-/// the channel.
+/// It belongs to one incarnation of the receiver's handlers: when that ends, nothing more is answered, and the consumer has to close the
+/// channel.
 package struct RequestSink: Sendable {
     private let runner: RequestRunner
     /// The process that runs the requests.
@@ -19,18 +19,18 @@ package struct RequestSink: Sendable {
         pid = parts.pid
     }
 
-    /// Requests come through this channel, until ``channelClosed(_:)``.
+    /// Accepts requests of this channel, until ``channelClosed(_:)``.
     package func channelOpened(_ channel: AMQPChannel) {
         runner.channelOpened(ObjectIdentifier(channel))
     }
 
-    /// Takes a request on. Does not block.
+    /// Accepts a request. Does not block.
     ///
     /// - Parameters:
     ///   - delivery: The request.
-    ///   - channel: What it came through, and goes back through. Its end ends the requests that came through it.
-    ///   - settled: Called once when it was answered, acknowledged or rejected; not when the channel ends first. The handler may still
-    ///     run when it does not end with its deadline.
+    ///   - channel: The channel it was delivered on and is answered on. The end of the channel ends its requests.
+    ///   - settled: Called once when it has been answered, acknowledged or rejected; not when the channel ends first. The handler may still
+    ///     be running if it does not end at its deadline.
     package func accept(
         _ delivery: Delivery,
         on channel: AMQPChannel,
@@ -40,18 +40,18 @@ package struct RequestSink: Sendable {
         runner.accept(request, from: ObjectIdentifier(channel))
     }
 
-    /// The channel is over, or about to be: the handlers of what came through it are cancelled, and nothing of it is answered.
+    /// The channel has ended or is about to: handlers of its requests are cancelled, and none of them is answered.
     package func channelClosed(_ channel: AMQPChannel) {
         runner.channelClosed(ObjectIdentifier(channel), channel.closedError ?? .channelClosed)
     }
 }
 
 extension RPCReceiver {
-    /// What runs requests now; `nil` while the receiver does not run.
+    /// The current sink; `nil` while the receiver is not running.
     package var sink: RequestSink? { current.value.map(RequestSink.init) }
 }
 
-/// A request that says when it is over.
+/// A request that reports its settlement.
 private struct SettlingRequest: IncomingRequest {
     let request: DeliveredRequest
     let settled: @Sendable () -> Void

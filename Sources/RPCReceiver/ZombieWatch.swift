@@ -1,11 +1,11 @@
 import NIOCore
 import Synchronization
 
-/// Watches how many handlers run on although they were cancelled, and tells when they have been too many for a moment.
+/// Watches the number of handlers that are running after they were cancelled, and reports when there have been too many for a while.
 ///
-/// Every handler that is cancelled is a zombie until it notices: that many at once means nothing unless it lasts.
+/// Every cancelled handler is a zombie until it notices: a large number is significant only if it lasts.
 final class ZombieWatch: Sendable {
-    /// How long too many are too many.
+    /// How long there may be too many.
     static var tolerance: TimeAmount { .seconds(1) }
 
     private struct State {
@@ -20,7 +20,7 @@ final class ZombieWatch: Sendable {
     private let eventLoop: any EventLoop
     private let state = Mutex(State())
 
-    /// - Parameter limit: More than this many are too many.
+    /// - Parameter limit: The maximum number that is not too many.
     init(limit: Int, eventLoop: any EventLoop) {
         self.limit = max(1, limit)
         self.eventLoop = eventLoop
@@ -31,10 +31,10 @@ final class ZombieWatch: Sendable {
         state.withLock { $0.onChange = onChange }
     }
 
-    /// Whether there have been too many for a moment.
+    /// Whether there have been too many for a while.
     var isTooMany: Bool { state.withLock { $0.isTooMany } }
 
-    /// The number has changed. Calls nobody: it may be called under a lock.
+    /// The number has changed. Calls no callback, because it may be called under a lock.
     func changed(to count: Int) {
         state.withLock { state in
             guard !state.hasEnded else { return }
@@ -63,7 +63,7 @@ final class ZombieWatch: Sendable {
         tell?()
     }
 
-    /// Nobody is told any more.
+    /// Ends the notifications.
     func end() {
         state.withLock { state in
             state.hasEnded = true

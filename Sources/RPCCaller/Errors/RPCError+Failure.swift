@@ -1,11 +1,11 @@
 public import RPCWire
 
-/// A call that failed inside of a handler, and that the handler did not catch: what its own caller learns.
+/// The conversion of a call's error that a handler did not catch into the failure for its own caller.
 ///
-/// The code says what became of the call upstream, `upstream_timeout` for example, and the details whether its request may have been
-/// processed. The texts stay here: they may name what only this service should know.
+/// The code tells what happened to the call upstream, for example `upstream_timeout`, and the details whether its request may have been
+/// processed. Texts are not passed on: they may contain internals of this service.
 extension RPCError: RPCFailureConvertible {
-    /// The failure that a handler which throws this error answers with.
+    /// The failure that a handler throwing this error answers with.
     public var rpcFailure: RPCFailure {
         var details: [String: JSONValue] = [RPCFailure.mayHaveBeenProcessedKey: .bool(requestMayHaveBeenProcessed)]
         if case .remote(let failure) = self { details["code"] = .string(failure.code.rawValue) }

@@ -1,5 +1,5 @@
 extension RPCError {
-    /// What happened, in one word of which there are few: for metrics, spans and logs.
+    /// The error as one of a fixed set of values, for metrics, spans and logs.
     var kind: String {
         switch self {
         case .unroutable: "unroutable"

@@ -1,13 +1,13 @@
 import AMQPPool
 
 extension RPCError {
-    /// What is said to a call that comes while the caller only lets those before it end.
+    /// The error of a call that arrives while the caller is draining.
     static var stopping: RPCError { .notConnected(why: "the caller is stopping") }
 
-    /// What is said to a call for which no channel was ready before its deadline.
+    /// The error of a call for which no channel was ready before its deadline.
     ///
-    /// The cause alone: that a call was not sent is what ``notConnected(why:)`` and ``blocked(why:)`` mean.
-    /// `setUpFailure` is why a connected channel could not be made ready.
+    /// Contains only the cause: ``notConnected(why:)`` and ``blocked(why:)`` already mean that the call was not sent. `setUpFailure` is why
+    /// a connected channel could not be set up.
     init(notReady error: AMQPError, setUpFailure: String? = nil) {
         switch error.cause {
         case .blocked(let reason):

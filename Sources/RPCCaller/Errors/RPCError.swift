@@ -2,38 +2,36 @@ import AMQPPool
 public import RPCWire
 public import Supervision
 
-/// How a call ended, when it did not end with a result.
+/// How a call ended without a result.
 ///
-/// Each case says what happened, whether the request may have been processed, and whether sending it again is safe. "May have
-/// been processed" is never more than the truth known here: the receiver may have run the procedure, run a part of it, or still be
-/// running it.
+/// Each case tells what happened, whether the request may have been processed, and whether sending it again is safe. "May have been
+/// processed" means that the receiver may have run the procedure, have run a part of it, or still be running it.
 public enum RPCError: Error, Sendable, Equatable {
-    /// No queue takes requests for this destination: the service does not exist, or never ran.
+    /// No queue accepts requests for this destination: the service does not exist, or has never run.
     ///
-    /// Known within milliseconds, since the broker returns the message. Not processed; sending again is safe.
+    /// Known within milliseconds, because the broker returns the message. Not processed; sending again is safe.
     case unroutable(destination: String)
 
-    /// The destination's queue exists, and nobody consumed it when the call was made: see
-    /// ``RPCCallerConfiguration/whenNobodyServes``.
+    /// The destination's queue exists, but had no consumer when the call was made: see ``RPCCallerConfiguration/whenNobodyServes``.
     ///
     /// Not sent; sending again later is safe.
     case noReceiver(destination: String)
 
-    /// The broker refuses this caller's user what the call needs: mostly the right to write to the exchange. With the broker's words.
+    /// The broker denies this caller's user a permission that the call needs, usually to write to the exchange. Contains the broker's text.
     ///
-    /// Not processed. Sending the same again fails in the same way, until the right is granted.
+    /// Not processed. Sending the same request again fails in the same way until the permission is granted.
     case accessRefused(String)
 
     /// The deadline passed while the caller waited for the reply.
     ///
-    /// With `true` the request left this process, and may have been processed or may still be: safe to send again only when the
-    /// procedure is idempotent. With `false` it never left.
+    /// If `true`, the request left this process, and may have been processed or still be in progress: sending again is safe only if the
+    /// procedure is idempotent. If `false`, it never left.
     case timeout(requestMayHaveBeenDelivered: Bool)
 
-    /// The task that made the call was cancelled.
+    /// The calling task was cancelled.
     ///
-    /// With `true` the request left this process and may have been processed: it is not called back once it is on its way. With
-    /// `false` it never left.
+    /// If `true`, the request left this process and may have been processed: it is not recalled once it has been sent. If `false`, it never
+    /// left.
     case cancelled(requestMayHaveBeenDelivered: Bool)
 
     /// The receiver answered with a failure. `RPCFailure.code` tells whether anything ran.
@@ -41,58 +39,58 @@ public enum RPCError: Error, Sendable, Equatable {
 
     /// The connection that carried the request was lost before the broker confirmed it.
     ///
-    /// With `true` the request left this process and may have been processed. With `false` no byte of it left.
+    /// If `true`, the request left this process and may have been processed. If `false`, nothing of it left.
     case connectionLost(requestMayHaveBeenDelivered: Bool)
 
-    /// The queue that the reply would come to is gone, so the reply cannot come. With ``RPCReplies/direct`` so is what would have
-    /// come on a channel that is closed.
+    /// The queue for the reply was lost, so the reply cannot arrive. With ``RPCReplies/direct`` the same holds for replies on a closed
+    /// channel.
     ///
     /// May have been processed.
     case replyQueueLost
 
-    /// The caller was stopped or restarted while the call waited, for this reason.
+    /// The caller was stopped or restarted for this reason while the call waited.
     ///
-    /// With `true` the request left this process and may have been processed. With `false` it never left.
+    /// If `true`, the request left this process and may have been processed. If `false`, it never left.
     case callerRestarted(ExitReason, requestMayHaveBeenDelivered: Bool)
 
-    /// As many calls as are allowed at once are waiting already, and still were at the deadline if calls wait for a place.
+    /// The limit of concurrent calls is reached; if calls wait for a slot, it was until the deadline.
     ///
     /// Not sent; sending again later is safe.
     case overloaded(limit: Int)
 
-    /// The broker accepted nothing (a memory or disk alarm) until the deadline passed.
+    /// The broker accepted no messages (a memory or disk alarm) until the deadline passed.
     ///
     /// Not sent; sending again later is safe.
     case blocked(why: String)
 
-    /// No channel was ready until the deadline passed. `why` is what the last attempts to connect said.
+    /// No channel was ready until the deadline passed. `why` has the errors of the last attempts to connect.
     ///
     /// Not sent; sending again later is safe.
     case notConnected(why: String)
 
-    /// The broker refused to keep the request: a full queue that rejects, or an error of its own.
+    /// The broker refused to store the request: a full queue that rejects, or an internal error.
     ///
-    /// Not processed, as far as the broker says; sending again later is safe if the procedure is idempotent.
+    /// Not processed, according to the broker; sending again later is safe if the procedure is idempotent.
     case rejectedByBroker
 
-    /// The request is not one: an argument that cannot be encoded, a name that is too long, a body over the limit.
+    /// The request is invalid: an argument that cannot be encoded, a name that is too long, a body over the limit.
     ///
-    /// Not sent. Sending the same again fails in the same way.
+    /// Not sent. Sending the same request again fails in the same way.
     case invalidRequest(String)
 
-    /// A result came, written in another content type than the call expects.
+    /// A result arrived, in another content type than the call expects.
     ///
     /// Processed: the receiver answered with a result.
     case unexpectedContentType(String, expected: String)
 
-    /// A reply came and is not what the call expects.
+    /// A reply arrived that cannot be decoded as the expected result.
     ///
     /// Processed: the receiver answered with a result.
     case undecodableReply(String)
 }
 
 extension RPCError {
-    /// Whether the receiver may have run the procedure, wholly or in part. When it is `false`, sending again is safe.
+    /// Whether the receiver may have run the procedure, completely or partially. If `false`, sending again is safe.
     public var requestMayHaveBeenProcessed: Bool {
         switch self {
         case .unroutable, .noReceiver, .accessRefused, .overloaded, .blocked, .notConnected, .invalidRequest,
@@ -108,7 +106,7 @@ extension RPCError {
 }
 
 extension RPCError: CustomStringConvertible {
-    /// One sentence: what happened.
+    /// The error as a sentence.
     public var description: String {
         switch self {
         case .unroutable(let destination): "no service \"\(destination)\": nothing is bound to receive its requests"

@@ -2,10 +2,10 @@ import AMQPPool
 import RPCWire
 import Tracing
 
-/// Makes a span of each call and cast, and sends its context along.
+/// Creates a span for each call and cast, and propagates its context.
 struct CallerTracing: RPCCallerInterceptor {
     let instruments: Instruments
-    /// What requests are published to.
+    /// The exchange that requests are published to.
     let exchange: String
 
     func intercept(_ request: RPCRequest, next: RPCCallerNext) async throws(RPCError) -> RPCReply {

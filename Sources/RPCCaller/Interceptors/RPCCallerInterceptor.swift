@@ -1,6 +1,6 @@
 public import RPCWire
 
-/// Sees, changes, answers or measures what a caller sends and gets.
+/// Observes, changes, answers or measures the requests and replies of a caller.
 ///
 ///     struct Tenant: RPCCallerInterceptor {
 ///         func intercept(_ request: RPCRequest, next: RPCCallerNext) async throws(RPCError) -> RPCReply {
@@ -10,23 +10,23 @@ public import RPCWire
 ///         }
 ///     }
 ///
-/// Interceptors stand around each call and cast in the order of ``RPCCallerConfiguration/interceptors``: the first is the outermost.
-/// They run on the calling task, after the argument was encoded and before the result is decoded. What they throw the call throws. A
-/// caller without interceptors does nothing for them.
+/// Interceptors wrap each call and cast in the order of ``RPCCallerConfiguration/interceptors``: the first is the outermost. They run on
+/// the calling task, after the argument has been encoded and before the result is decoded. An error that they throw is thrown by the call.
+/// Without interceptors a caller has no overhead for them.
 public protocol RPCCallerInterceptor: Sendable {
-    /// Stands around one call or cast.
+    /// Wraps one call or cast.
     ///
     /// - Parameters:
-    ///   - request: What is sent; pass another one on to change it. `RPCRequest.kind` tells calls from casts.
-    ///   - next: The rest of the way: it sends the request and waits for its reply, an empty one if it is a cast. Not calling it
-    ///     answers the call here. Calling it again sends another request, with an id of its own: to send the same again, use a
+    ///   - request: The request; pass another one on to change it. `RPCRequest.kind` distinguishes calls from casts.
+    ///   - next: The rest of the chain: it sends the request and waits for its reply, which is empty for a cast. Without calling it, the
+    ///     interceptor answers the call itself. Calling it again sends another request, with its own id: to repeat the same request, use a
     ///     call's `retry`.
     func intercept(_ request: RPCRequest, next: RPCCallerNext) async throws(RPCError) -> RPCReply
 }
 
-/// The rest of the way of a request that is intercepted: the interceptors that follow, and the wire.
+/// The rest of the chain for an intercepted request: the inner interceptors, and the wire.
 public struct RPCCallerNext: Sendable {
-    /// What stands at the end.
+    /// The end of the chain.
     typealias Last = @Sendable (RPCRequest) async throws(RPCError) -> RPCReply
 
     private let interceptors: ArraySlice<any RPCCallerInterceptor>
@@ -37,14 +37,14 @@ public struct RPCCallerNext: Sendable {
         self.last = last
     }
 
-    /// The end of the way, as a test of an interceptor needs it: a closure instead of the wire.
+    /// Creates a chain for a test of an interceptor, with a closure instead of the wire.
     public init(_ last: @escaping @Sendable (RPCRequest) async throws(RPCError) -> RPCReply) {
         self.init([], last: last)
     }
 
-    /// Runs the rest.
+    /// Runs the rest of the chain.
     ///
-    /// - Throws: How the call ended without a result: ``RPCError/remote(_:)`` if the receiver answered with a failure.
+    /// - Throws: Why the call ended without a result: ``RPCError/remote(_:)`` if the receiver answered with a failure.
     public func callAsFunction(_ request: RPCRequest) async throws(RPCError) -> RPCReply {
         guard let first = interceptors.first else { return try await last(request) }
         return try await first.intercept(request, next: RPCCallerNext(interceptors.dropFirst(), last: last))

@@ -1,19 +1,19 @@
 import RPCWire
 import Synchronization
 
-/// What a caller has counted since it was made, over all incarnations of its tree.
+/// The counts of a caller since it was created, over all incarnations of its tree.
 public struct RPCCallerCounts: Sendable, Hashable {
-    /// Replies that no waiting call is answered by: late, a second time, or never asked for. They are dropped.
+    /// Replies without a waiting call: late, repeated, or never requested. They are dropped.
     public var unmatchedReplies = 0
-    /// Attempts that were made after the first one of a call, because of its ``RPCRetry``.
+    /// Retries of calls because of their ``RPCRetry``.
     public var retries = 0
 }
 
-/// Counts, for those who ask and for metrics.
+/// The counters behind ``RPCCallerCounts`` and the metrics.
 final class CallerCounters: Sendable {
-    /// `nil` where nobody wants to know.
+    /// `nil` if no metrics are collected.
     let metrics: CallerMetrics?
-    /// For those who look.
+    /// For inspection.
     let observation = CallObservation()
     private let unmatchedReplies = Atomic(0)
     private let retries = Atomic(0)
@@ -29,7 +29,7 @@ final class CallerCounters: Sendable {
         )
     }
 
-    /// A call begins. `nil` when nobody wants to know how long it takes.
+    /// A call begins. Returns `nil` when nobody measures its duration.
     func began() -> CompactInstant? {
         if let metrics { return metrics.began() }
         return observation.isWatched ? .now : nil
@@ -51,7 +51,7 @@ final class CallerCounters: Sendable {
         metrics?.retried()
     }
 
-    /// - Parameter hasID: Whether it has an id as ours are, and so may have come late, or twice.
+    /// - Parameter hasID: Whether it has a valid id of ours, and so may be late or repeated.
     func unmatchedReply(hasID: Bool) {
         unmatchedReplies.add(1, ordering: .relaxed)
         metrics?.unmatchedReply(hasID: hasID)

@@ -1,7 +1,7 @@
 import Metrics
 import RPCWire
 
-/// What a caller measures, where somebody wants to know: `docs/observability.md`.
+/// The metrics of a caller: see `docs/observability.md`.
 final class CallerMetrics: Sendable {
     private let durations: MetricSeries
     private let inFlight: InFlightMeter
@@ -34,6 +34,6 @@ final class CallerMetrics: Sendable {
 
     func retried() { retries.increment() }
 
-    /// A reply for nobody. One with an id as ours are came late, or twice.
+    /// A reply without a waiting call. With a valid id of ours it is late or repeated.
     func unmatchedReply(hasID: Bool) { (hasID ? lateReplies : unknownReplies).increment() }
 }

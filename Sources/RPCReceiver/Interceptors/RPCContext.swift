@@ -2,19 +2,19 @@ public import AMQPPool
 public import Logging
 import RPCWire
 
-/// What a procedure learns about the request it answers.
+/// What a handler gets to know about its request.
 public struct RPCContext: Sendable {
     /// The procedure that was called; empty for the default procedure.
     public let procedure: String
-    /// The id that every delivery and every retry of this request shares, for handlers that must not do their work twice.
-    /// `nil` when the caller gave none.
+    /// The id shared by all deliveries and retries of this request, for handlers that must not do their work twice. `nil` if the caller set
+    /// none.
     public let messageID: String?
-    /// Whether the request may have been delivered, and worked on, before.
+    /// Whether the request may have been delivered, and handled, before.
     public let redelivered: Bool
-    /// When the answer comes too late: the caller has given up by then, or the receiver's own limit is reached. The handler's task is
-    /// cancelled at that moment.
+    /// When an answer is too late: the caller gives up then, or the receiver's own time limit is reached. The handler's task is cancelled
+    /// at that instant.
     public let deadline: ContinuousClock.Instant
-    /// The request's headers: those of the protocol, and what its caller added.
+    /// The request's headers: those of the protocol, and the caller's.
     public let headers: FieldTable
     /// The receiver's logger, with the metadata `rpc.procedure` and `rpc.message_id`.
     public var logger: Logger {
@@ -23,10 +23,10 @@ public struct RPCContext: Sendable {
         if let messageID { logger[metadataKey: LogKey.messageID.rawValue] = "\(messageID.escaped)" }
         return logger
     }
-    /// Most handlers log nothing.
+    /// Without metadata, because most handlers log nothing.
     private let plainLogger: Logger
 
-    /// A context as a unit test of a procedure needs it.
+    /// Creates a context for a unit test of a procedure.
     public init(
         procedure: String = "",
         messageID: String? = nil,
@@ -43,6 +43,6 @@ public struct RPCContext: Sendable {
         plainLogger = logger
     }
 
-    /// How much time is left until ``deadline``; negative when it has passed.
+    /// The time left until ``deadline``; negative when it has passed.
     public var remaining: Duration { ContinuousClock.now.duration(to: deadline) }
 }

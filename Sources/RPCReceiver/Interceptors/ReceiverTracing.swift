@@ -2,11 +2,11 @@ import AMQPPool
 import RPCWire
 import Tracing
 
-/// Makes a span of each request that is run, as a child of what its caller says, and runs the handler within it.
+/// Creates a span for each request that is run, as a child of its caller's, and runs the handler within it.
 struct ReceiverTracing: RPCReceiverInterceptor {
     let instruments: Instruments
     let service: String
-    /// Whether there is a procedure of this name. Strangers' names do not become names of spans.
+    /// Whether there is a procedure of this name. Unknown names must not become names of spans.
     let knows: @Sendable (String?) -> Bool
 
     func intercept(_ request: RPCRequest, _ context: RPCContext, next: RPCReceiverNext) async throws -> RPCReply {

@@ -4,14 +4,14 @@ import RPCWire
 enum HandlerOutcome: Sendable {
     /// With a result.
     case result(RPCReply)
-    /// With a failure that is meant for the caller.
+    /// With a failure for the caller.
     case failed(RPCFailure)
-    /// With an error that is not: it stays here.
+    /// With any other error, which stays here.
     case crashed(any Error)
 
-    /// What an error that a handler threw means.
+    /// Classifies an error that a handler threw.
     ///
-    /// - Parameter passesUpstreamFailures: whether the failure of another service is handed on as it is.
+    /// - Parameter passesUpstreamFailures: Whether the failure of another service is passed on unchanged.
     init(_ error: any Error, passesUpstreamFailures: Bool = false) {
         switch error {
         case let failure as RPCFailure: self = .failed(failure)
@@ -24,7 +24,7 @@ enum HandlerOutcome: Sendable {
 }
 
 extension HandlerOutcome {
-    /// The outcome in one word, of which there are few: a service's own codes are all `failure`.
+    /// The outcome as one of a fixed set of values: a service's own codes are all `failure`.
     var kind: String {
         switch self {
         case .result: "ok"

@@ -1,43 +1,43 @@
 import RPCWire
 import Synchronization
 
-/// What a receiver has done since it was made, over all incarnations of its tree.
+/// The counts of a receiver since it was created, over all incarnations of its tree.
 public struct RPCReceiverCounts: Sendable, Hashable {
-    /// Requests delivered, redeliveries included.
+    /// Delivered requests, including redeliveries.
     public var received = 0
-    /// Requests that were delivered before, to this receiver or another.
+    /// Requests that had been delivered before, to this receiver or another.
     public var redelivered = 0
     /// Requests whose handler returned a result.
     public var answered = 0
     /// Requests that ended with a failure.
     public var failed = 0
-    /// Requests dropped because their caller's deadline had passed: their handlers were cancelled, or never began.
+    /// Requests dropped because their caller's deadline had passed: their handlers were cancelled, or never started.
     public var expired = 0
-    /// Those of them whose handlers never began.
+    /// Those of them whose handlers never started.
     public var expiredUnstarted = 0
-    /// Calls answered as overloaded, without being worked on.
+    /// Calls answered as overloaded, without being handled.
     public var shed = 0
-    /// Requests that were not worked on because another one of the same id was, before or at the time.
+    /// Requests that were not handled because another one with the same id was, before or at the same time.
     public var repeated = 0
-    /// Requests whose handler took longer than the receiver allows.
+    /// Requests whose handler exceeded the receiver's time limit.
     public var timedOut = 0
     /// Requests given up because they were delivered too often.
     public var poisoned = 0
-    /// Calls given up because the broker takes no reply to them: the user may not write to the default exchange, or the broker closed
-    /// a channel or a connection for the reply, or it is for a queue that ``RPCReceiverConfiguration/replyQueues`` does not allow.
+    /// Calls given up because the broker accepts no reply to them: the user may not write to the default exchange, the broker closed a
+    /// channel or connection because of the reply, or it is for a queue that ``RPCReceiverConfiguration/replyQueues`` does not allow.
     public var unanswerable = 0
-    /// Requests rejected because none of the receiver's bindings is for them: the exchange is of another type than it should be, or a
-    /// binding was left behind.
+    /// Requests rejected because they match none of the receiver's bindings: the exchange has another type than expected, or an old binding
+    /// exists.
     public var misdirected = 0
-    /// Requests whose headers, properties or size cannot be read or are not what they should be. A call is answered with an error.
+    /// Requests with invalid headers, properties or size. A call is answered with an error.
     public var unreadable = 0
 }
 
-/// Counts, for those who ask and for metrics.
+/// The counters behind ``RPCReceiverCounts`` and the metrics.
 final class ReceiverCounters: Sendable {
-    /// `nil` where nobody wants to know.
+    /// `nil` if no metrics are collected.
     let metrics: ReceiverMetrics?
-    /// For those who look.
+    /// For inspection.
     let observation = CallObservation()
     private let counts = Mutex(RPCReceiverCounts())
 
@@ -47,7 +47,7 @@ final class ReceiverCounters: Sendable {
 
     var current: RPCReceiverCounts { counts.withLock { $0 } }
 
-    /// A handler begins. `nil` when nobody wants to know how long it takes.
+    /// A handler begins. Returns `nil` when nobody measures its duration.
     func began() -> CompactInstant? {
         if let metrics { return metrics.began() }
         return observation.isWatched ? .now : nil

@@ -1,7 +1,7 @@
 import Metrics
 import RPCWire
 
-/// What a receiver measures, where somebody wants to know: `docs/observability.md`.
+/// The metrics of a receiver: see `docs/observability.md`.
 final class ReceiverMetrics: Sendable {
     private let durations: MetricSeries
     private let inFlight: InFlightMeter
