@@ -10,22 +10,22 @@ extension Child {
     ///         try await ship(order)
     ///     }
     ///
-    /// It declares what it needs and is not there: the queue (a quorum queue with a delivery limit), a queue for each pause between
-    /// attempts (`orders.retry.10000`, in milliseconds), and `orders.failed`, where what could not be handled is kept, with the reason in
-    /// its headers. Nothing is dropped unless ``WorkerRetry/Exhausted/discard`` or a ``FailureDecision/discard`` says so.
+    /// It declares what it needs and does not exist: the queue (a quorum queue with a delivery limit), one queue per delay between attempts
+    /// (`orders.retry.10000`, in milliseconds), and `orders.failed`, which keeps messages that could not be handled, with the reason in
+    /// their headers. Nothing is dropped unless ``WorkerRetry/Exhausted/discard`` or a ``FailureDecision/discard`` says so.
     ///
     /// - Parameters:
-    ///   - id: unique among the siblings; nil is the queue's name.
-    ///   - message: the type of the messages.
-    ///   - queue: the queue.
-    ///   - pool: whose connections to use. To be stopped after its workers, it stands before them.
-    ///   - retry: how often a message is tried, when, and what becomes of it.
-    ///   - configuration: the other settings.
-    ///   - restart: when the worker is started again.
-    ///   - orderedBy: messages of one key are handled one after another, in the order in which they came, keys side by side. It is called as a
-    ///     message comes, on the connection's event loop, and with several workers on one queue it keeps the order of each worker's messages
-    ///     only: declare the queue with a single active consumer then.
-    ///   - handler: handles a message. Its task is cancelled when the message is not its own any more.
+    ///   - id: Unique among the siblings; `nil` for the queue's name.
+    ///   - message: The type of the messages.
+    ///   - queue: The queue.
+    ///   - pool: The pool whose connections to use. List it before its workers, so that it is stopped after them.
+    ///   - retry: How often and when a message is tried, and what happens to it afterwards.
+    ///   - configuration: The other settings.
+    ///   - restart: When the worker is restarted.
+    ///   - orderedBy: Messages of one key are handled one after another, in order of arrival; different keys are handled concurrently. It
+    ///     is called when a message arrives, on the connection's event loop. With several workers on one queue, only the order of each
+    ///     worker's messages is kept: declare the queue with a single active consumer then.
+    ///   - handler: Handles a message. Its task is cancelled when the message no longer belongs to this worker.
     public static func worker<Message: Codable & Sendable & SendableMetatype>(
         _ id: String? = nil,
         of message: Message.Type = Message.self,
@@ -50,18 +50,18 @@ extension Child {
         )
     }
 
-    /// A worker of several queues, with a codec of one's own: `.bytes` for raw messages. All have the same limits, together.
+    /// A worker of several queues with a custom codec, for example `.bytes` for raw messages. The queues share the limits.
     ///
     /// - Parameters:
-    ///   - id: unique among the siblings; nil is the first queue's name.
-    ///   - queues: the queues.
-    ///   - pool: whose connections to use. To be stopped after its workers, it stands before them.
-    ///   - codec: how messages are read.
-    ///   - retry: how often a message is tried, when, and what becomes of it.
-    ///   - configuration: the other settings.
-    ///   - restart: when the worker is started again.
-    ///   - orderedBy: messages of one key are handled one after another.
-    ///   - handler: handles a message.
+    ///   - id: Unique among the siblings; `nil` for the first queue's name.
+    ///   - queues: The queues.
+    ///   - pool: The pool whose connections to use. List it before its workers, so that it is stopped after them.
+    ///   - codec: How messages are decoded.
+    ///   - retry: How often and when a message is tried, and what happens to it afterwards.
+    ///   - configuration: The other settings.
+    ///   - restart: When the worker is restarted.
+    ///   - orderedBy: Messages of one key are handled one after another.
+    ///   - handler: Handles a message.
     public static func worker<Codec: RPCCodec>(
         _ id: String? = nil,
         from queues: [String],
@@ -82,7 +82,7 @@ extension Child {
         return worker(id, description, on: pool, restart: restart)
     }
 
-    /// A worker of a queue with messages of several types, told apart by the property `type`. A message of another type is put into
+    /// A worker of a queue with messages of several types, distinguished by the property `type`. A message of another type is moved to
     /// `<queue>.unhandled`.
     ///
     ///     Child.worker(from: "orders", on: pool, handlers: [
@@ -109,20 +109,21 @@ extension Child {
         return worker(id, description, on: pool, restart: restart)
     }
 
-    /// A worker that handles messages in batches: so many, or as many as have come in a time.
+    /// A worker that handles messages in batches of a maximum size, or of those that arrived within a time.
     ///
     /// - Parameters:
-    ///   - id: unique among the siblings; nil is the queue's name.
-    ///   - message: the type of the messages.
-    ///   - queue: the queue.
-    ///   - pool: whose connections to use. To be stopped after its workers, it stands before them.
-    ///   - size: how many messages a batch has at the most.
-    ///   - time: how long its first message waits for others.
-    ///   - retry: how often a message is tried, when, and what becomes of it. Those that are tried again here come in batches of one.
-    ///   - configuration: the other settings. The concurrency is that of batches, the default prefetch as many messages as they hold.
-    ///   - restart: when the worker is started again.
-    ///   - batchedBy: a batch holds messages of one key only.
-    ///   - handler: handles a batch; see ``MessageBatch``.
+    ///   - id: Unique among the siblings; `nil` for the queue's name.
+    ///   - message: The type of the messages.
+    ///   - queue: The queue.
+    ///   - pool: The pool whose connections to use. List it before its workers, so that it is stopped after them.
+    ///   - size: The maximum number of messages in a batch.
+    ///   - time: How long the first message of a batch waits for others.
+    ///   - retry: How often and when a message is tried, and what happens to it afterwards. Messages that are retried locally form batches
+    ///     of one.
+    ///   - configuration: The other settings. The concurrency counts batches; the default prefetch is the number of messages in them.
+    ///   - restart: When the worker is restarted.
+    ///   - batchedBy: A batch contains messages of one key only.
+    ///   - handler: Handles a batch; see ``MessageBatch``.
     public static func batchWorker<Message: Codable & Sendable & SendableMetatype>(
         _ id: String? = nil,
         of message: Message.Type = Message.self,
@@ -151,8 +152,8 @@ extension Child {
         )
     }
 
-    /// A worker of several queues that handles messages in batches, with a codec of one's own: `.bytes` for raw messages. A batch may hold
-    /// messages of several queues.
+    /// A worker of several queues that handles messages in batches with a custom codec, for example `.bytes` for raw messages. A batch may
+    /// contain messages of several queues.
     ///
     /// The other parameters are those of ``batchWorker(_:of:from:on:size:within:retry:configuration:restart:batchedBy:handler:)``.
     public static func batchWorker<Codec: RPCCodec>(
@@ -179,17 +180,17 @@ extension Child {
         return worker(id, description, on: pool, restart: restart)
     }
 
-    /// A worker of the events of a type, which others publish with ``AMQPPool/AMQPPool/publish(_:timeout:)``.
+    /// A worker of the events of a type, published with ``AMQPPool/AMQPPool/publish(_:timeout:)``.
     ///
     /// - Parameters:
-    ///   - id: unique among the siblings; nil is the queue's name.
-    ///   - event: the type.
-    ///   - subscriber: who subscribes. See ``EventSubscriber``.
-    ///   - pool: whose connections to use. To be stopped after its workers, it stands before them.
-    ///   - retry: how often an event is tried, when, and what becomes of it.
-    ///   - configuration: the other settings.
-    ///   - restart: when the worker is started again.
-    ///   - handler: handles an event.
+    ///   - id: Unique among the siblings; `nil` for the queue's name.
+    ///   - event: The type of the events.
+    ///   - subscriber: Who subscribes. See ``EventSubscriber``.
+    ///   - pool: The pool whose connections to use. List it before its workers, so that it is stopped after them.
+    ///   - retry: How often and when an event is tried, and what happens to it afterwards.
+    ///   - configuration: The other settings.
+    ///   - restart: When the worker is restarted.
+    ///   - handler: Handles an event.
     public static func subscriber<Event: QueueEvent & SendableMetatype>(
         _ id: String? = nil,
         to event: Event.Type = Event.self,
@@ -219,7 +220,7 @@ extension Child {
         on pool: AMQPPool,
         restart: Restart
     ) -> Child {
-        // A slash would divide a path.
+        // A slash would split a path.
         let name = id ?? (description.queues.first ?? "worker").split(separator: "/").joined(separator: "-")
         return Child(
             name,
@@ -232,11 +233,12 @@ extension Child {
 
 /// Who gets the events of a type.
 public enum EventSubscriber: Sendable, Hashable {
-    /// A service: each event goes to one of its instances, also what comes while none is there. Queue `<service>.events.<event>`.
+    /// A service: each event goes to one of its instances, including events published while none is running. Queue
+    /// `<service>.events.<event>`.
     case service(String)
-    /// This instance of a service: each event goes to every instance that is there. Its queue goes away with it; what comes while it is not
-    /// there is not for it, and pauses between attempts are shorter than a second. Queue `<service>.events.<event>.<instance>`; what fails is
-    /// kept in `<service>.events.<event>.failed`.
+    /// This instance of a service: each event goes to every running instance. Its queue is deleted when it ends; it does not get events
+    /// published while it is not running, and delays between attempts are shorter than a second. Queue
+    /// `<service>.events.<event>.<instance>`; failed events are kept in `<service>.events.<event>.failed`.
     case instance(of: String, name: String)
 
     func queue(for event: String) -> String {
@@ -246,7 +248,7 @@ public enum EventSubscriber: Sendable, Hashable {
         }
     }
 
-    /// That of the service, also for an instance: its own would be left behind.
+    /// The service's queue, also for an instance: one of its own would be left behind.
     func failedQueue(for event: String) -> String {
         switch self {
         case .service(let service), .instance(let service, _): "\(service).events.\(event).failed"
@@ -258,13 +260,13 @@ public enum EventSubscriber: Sendable, Hashable {
     }
 }
 
-/// Handles the messages of one type, in a worker of several.
+/// The handler for messages of one type, in a worker of several types.
 public struct MessageHandler: Sendable {
     let type: String
     let decode: @Sendable (Delivery) -> Result<any Sendable, WorkerError>
     let handle: @Sendable (any Sendable, WorkerContext) async throws -> Void
 
-    /// JSON messages whose property `type` is this.
+    /// Handles JSON messages with this property `type`.
     public static func json<Message: Codable & Sendable & SendableMetatype>(
         _ message: Message.Type,
         type: String,
@@ -374,8 +376,8 @@ extension WorkerHandler {
         return result
     }
 
-    /// Handles a batch with the span and the interceptors of each message around it: side by side, and the batch begins when the last of
-    /// them has called its `next`, or ended without.
+    /// Handles a batch within the span and interceptors of each message, concurrently: the batch begins when the last interceptor has
+    /// called its `next` or ended without.
     private static func gathered(
         _ inputs: [Input],
         _ interceptors: [any WorkerInterceptor],

@@ -1,12 +1,12 @@
 package import AMQPPool
 
-/// Looks into a queue of messages that could not be handled, puts them back, or drops them: of a worker's `<queue>.failed`, or of any
-/// queue that a dead letter exchange fills.
+/// Lists, requeues or drops messages that could not be handled: those of a worker's `<queue>.failed`, or of any queue that a dead letter
+/// exchange fills.
 ///
-/// Safe when it is interrupted at any moment: a message that goes back is published, confirmed, and only then taken out. So it is never
-/// lost, and there twice at the worst.
+/// Safe to interrupt at any time: a requeued message is published and confirmed before it is removed, so it is never lost, at worst
+/// duplicated.
 package struct FailedMessages: Sendable {
-    /// One of them.
+    /// A failed message.
     package struct Message: Sendable {
         package let delivery: Delivery
 
@@ -16,7 +16,7 @@ package struct FailedMessages: Sendable {
 
         private var headers: FieldTable { delivery.properties.headers }
 
-        /// The last thing that a dead letter exchange noted.
+        /// The last entry of a dead letter exchange.
         private var death: FieldTable? {
             guard case .array(let deaths)? = headers["x-death"], case .table(let death)? = deaths.first else {
                 return nil
@@ -29,11 +29,11 @@ package struct FailedMessages: Sendable {
         }
 
         package var id: String? { delivery.properties.messageID }
-        /// The queue it was in.
+        /// The queue it came from.
         package var queue: String? { headers.text(.failureQueue) ?? Self.text(death?["queue"]) }
         package var reason: String? { headers.text(.failureReason) ?? Self.text(death?["reason"]) }
         package var attempts: Int? { headers[header: .attempts]?.count ?? death?["count"]?.count }
-        /// How often it was looked at, or delivered, as a quorum queue says.
+        /// How often it was read or delivered, according to a quorum queue.
         package var deliveries: Int? { headers["x-delivery-count"]?.count }
         /// Seconds since 1970.
         package var time: UInt64? {
@@ -44,11 +44,11 @@ package struct FailedMessages: Sendable {
         }
     }
 
-    /// Which of them.
+    /// Which messages.
     package enum Selection: Sendable {
         case all
         case id(String)
-        /// Failed this many seconds ago, or longer. Those whose time is not known are not meant.
+        /// Messages that failed at least this many seconds ago. Messages without a known time are not included.
         case olderThan(UInt64)
 
         func includes(_ message: Message, now: UInt64) -> Bool {
@@ -60,9 +60,9 @@ package struct FailedMessages: Sendable {
         }
     }
 
-    /// Why a message could not be put back.
+    /// Why a message could not be requeued.
     package enum Failure: Error, CustomStringConvertible {
-        /// Nothing says where it came from.
+        /// Nothing tells where it came from.
         case unknownQueue(id: String?)
 
         package var description: String {
@@ -96,9 +96,9 @@ package struct FailedMessages: Sendable {
         func append(_ message: Message) { messages.append(message) }
     }
 
-    /// Puts messages back to where they came from, as if they were new. Returns how many.
+    /// Requeues messages to where they came from, as new messages. Returns their number.
     ///
-    /// - Parameter destination: a queue; nil is that which each came from.
+    /// - Parameter destination: A queue; `nil` for the one that each came from.
     package func requeue(_ selection: Selection, to destination: String?, limit: Int) async throws -> Int {
         let now = secondsSince1970()
         return try await visit(limit: limit) { message, channel in
@@ -114,13 +114,13 @@ package struct FailedMessages: Sendable {
         }
     }
 
-    /// Drops messages. Returns how many.
+    /// Drops messages. Returns their number.
     package func drop(_ selection: Selection, limit: Int) async throws -> Int {
         let now = secondsSince1970()
         return try await visit(limit: limit) { message, _ in selection.includes(message, now: now) }
     }
 
-    /// Without what was noted about the failure.
+    /// The properties without the headers about the failure.
     private static func renewed(_ properties: MessageProperties) -> MessageProperties {
         var properties = properties.forwarded.withoutDeaths
         for header in MessageHeader.allCases { properties.headers[header.rawValue] = nil }
@@ -128,7 +128,7 @@ package struct FailedMessages: Sendable {
         return properties
     }
 
-    /// Looks at the messages that are there now, each once. What `body` returns `true` for is taken out; the rest stays, where it was.
+    /// Visits each current message once. Those for which `body` returns `true` are removed; the others stay in place.
     private func visit(
         limit: Int,
         _ body: @Sendable (Message, AMQPChannel) async throws -> Bool
@@ -147,7 +147,7 @@ package struct FailedMessages: Sendable {
                     left.append(delivery.deliveryTag)
                 }
             }
-            // What was not acknowledged goes back when the channel closes, too; said like this, newer brokers do not count it as an attempt.
+            // Unacknowledged messages are also returned when the channel closes; this way newer brokers do not count that as an attempt.
             for tag in left { channel.giveBack(tag) }
             return taken
         }

@@ -3,7 +3,7 @@ internal import ConcurrencyPrimitives
 import DequeModule
 import Synchronization
 
-/// The ids of messages that were handled or are being handled.
+/// The ids of messages that have been handled or are being handled.
 final class HandledMessages: Sendable {
     private struct State {
         var times: [String: ContinuousClock.Instant] = [:]
@@ -18,7 +18,7 @@ final class HandledMessages: Sendable {
         self.settings = settings
     }
 
-    /// Begins to handle a message. `false`: it was handled. Waits for one of the same id that is being handled.
+    /// Begins to handle a message; waits for another one with the same id that is being handled. `false`: it has been handled.
     func begin(_ id: String) async throws -> Bool {
         while true {
             let running = state.withLock { state -> OneShot<Void>? in

@@ -5,29 +5,29 @@ import RPCContract
 public import Supervision
 import Synchronization
 
-/// A worker without a broker, for tests: messages are delivered to it by hand, and what becomes of each is returned.
+/// A worker without a broker, for tests: the test delivers messages, and gets the outcome of each.
 ///
 ///     let worker = InProcessWorker(of: Order.self, from: "orders", retry: .after([.seconds(10)])) { order, context in
 ///         try await ship(order)
 ///     }
 ///     #expect(await worker.deliver(Order(number: 1)) == .handled)
 ///
-/// It decides, decodes, times out, batches, orders and publishes as a ``QueueWorker`` does: the same code runs. Times are those of the clock
-/// that it is given; with a `ManualClock` they pass when the test says so.
+/// It decides, decodes, times out, batches, orders and publishes with the same code as a ``QueueWorker``. It uses the given clock; with a
+/// `ManualClock` the test controls the time.
 public final class InProcessWorker: Sendable {
-    /// What became of a message.
+    /// The outcome of a message.
     public enum Outcome: Sendable, Hashable {
         /// It was acknowledged.
         case handled
-        /// It waits for its next attempt, at what would be the broker. ``InProcessWorker/redeliver()`` delivers it.
+        /// It waits for its next attempt, as at the broker. ``InProcessWorker/redeliver()`` delivers it.
         case delayed(Duration)
         /// It is kept in the queue of failed messages, for this reason.
         case parked(reason: String)
-        /// Nobody handles its type.
+        /// Its type has no handler.
         case unhandled
         /// It was rejected.
         case rejected
-        /// It was given back, not having been handled.
+        /// It was returned to the broker without being handled.
         case givenBack
     }
 
@@ -48,7 +48,7 @@ public final class InProcessWorker: Sendable {
     private let processing: MessageProcessing
     private let broker: Broker
 
-    /// A worker as ``Supervision/Child/worker(_:of:from:on:retry:configuration:restart:orderedBy:handler:)`` makes it.
+    /// Creates a worker like ``Supervision/Child/worker(_:of:from:on:retry:configuration:restart:orderedBy:handler:)``.
     public convenience init<Message: Codable & Sendable & SendableMetatype>(
         of message: Message.Type = Message.self,
         from queue: String = "queue",
@@ -67,7 +67,7 @@ public final class InProcessWorker: Sendable {
         self.init(description, queue: queue, clock: clock)
     }
 
-    /// A worker of messages of several types.
+    /// Creates a worker of messages of several types.
     public convenience init(
         from queue: String = "queue",
         retry: WorkerRetry = .standard,
@@ -84,7 +84,7 @@ public final class InProcessWorker: Sendable {
         self.init(description, queue: queue, clock: clock)
     }
 
-    /// A worker of batches.
+    /// Creates a worker of batches.
     public convenience init<Message: Codable & Sendable & SendableMetatype>(
         batchesOf message: Message.Type,
         from queue: String = "queue",
@@ -129,8 +129,7 @@ public final class InProcessWorker: Sendable {
         broker.open(on: runner)
     }
 
-    /// Delivers a value as JSON, and returns what became of it in the end. Attempts that the worker makes by itself, after pauses shorter
-    /// than a second, are part of that.
+    /// Delivers a value as JSON, and returns its final outcome. That includes local retries, after delays shorter than a second.
     public func deliver<Message: Codable & Sendable & SendableMetatype>(
         _ value: Message,
         id: String? = nil,
@@ -141,7 +140,7 @@ public final class InProcessWorker: Sendable {
         return await deliver(try JSONCodec<Message>().encode(value), properties: properties)
     }
 
-    /// Delivers bytes, and returns what became of them in the end.
+    /// Delivers bytes, and returns their final outcome.
     public func deliver(_ body: ByteBuffer, properties: MessageProperties = MessageProperties()) async -> Outcome {
         await broker.deliver(body, properties) { [runner, processing, queue] delivery, source in
             runner.deliver(
@@ -152,7 +151,7 @@ public final class InProcessWorker: Sendable {
         }
     }
 
-    /// Delivers the messages that wait for their next attempt, one after another, and returns what became of each.
+    /// Delivers the messages that wait for their next attempt, one after another, and returns the outcome of each.
     public func redeliver() async -> [Outcome] {
         var outcomes: [Outcome] = []
         for message in broker.takeDelayed() {
@@ -161,27 +160,27 @@ public final class InProcessWorker: Sendable {
         return outcomes
     }
 
-    /// How many messages are not settled.
+    /// The number of unsettled messages.
     public var unsettled: Int { runner.count }
-    /// What is kept in the queue of failed messages.
+    /// The contents of the queue of failed messages.
     public var parked: [Published] { broker.parked }
-    /// What handlers that succeeded have published.
+    /// The messages that successful handlers have published.
     public var published: [Published] { broker.allPublished }
 
-    /// What stands for the broker.
+    /// The stand-in for the broker.
     private final class Broker: DeliverySource {
         private struct State {
             var source: UInt64 = 0
             var lastTag: UInt64 = 0
             var waiting: [UInt64: CheckedContinuation<Outcome, Never>] = [:]
-            /// Copies by the tag of what they stand for.
+            /// Outcomes by the delivery tag of the original message.
             var outcomes: [UInt64: Outcome] = [:]
             var delayed: [Published] = []
             var parked: [Published] = []
             var published: [Published] = []
         }
 
-        /// Under this header a copy says which delivery it stands for.
+        /// The header of a copy with the delivery tag of the original.
         static let tagHeader = "in-process-tag"
 
         private let queue: String
@@ -258,7 +257,7 @@ public final class InProcessWorker: Sendable {
                     properties: properties
                 )
                 if DelayQueue.isOne(forward.routingKey, of: queue) {
-                    // What the broker writes when the time is over.
+                    // What the broker writes when the message expires.
                     var headers = properties.headers
                     let death: FieldTable = ["queue": .string(forward.routingKey), "reason": "expired"]
                     headers["x-death"] = .array([.table(death)])

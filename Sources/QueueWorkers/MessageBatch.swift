@@ -1,7 +1,7 @@
 internal import ConcurrencyPrimitives
 import Synchronization
 
-/// Messages that are handled together, and settled each by itself.
+/// Messages that are handled together, but settled individually.
 ///
 ///     Child.batchWorker(of: Order.self, from: "orders", on: pool, size: 100, within: .seconds(1)) { batch in
 ///         let refused = try await store(batch.messages.map(\.value))
@@ -10,18 +10,18 @@ import Synchronization
 ///         }
 ///     }
 ///
-/// What is not failed has succeeded when the handler returns. If it throws, all that was not failed has failed with that error.
+/// Messages that have not been failed succeed when the handler returns. If it throws, they fail with that error.
 public struct MessageBatch<Value: Sendable>: Sendable {
     /// One of the messages.
     public struct Message: Sendable {
-        /// What it says.
+        /// The decoded value.
         public let value: Value
-        /// What is known about it.
+        /// The context of the message.
         public let context: WorkerContext
         let index: Int
     }
 
-    /// The messages, in the order in which they came.
+    /// The messages, in order of arrival.
     public let messages: [Message]
     private let count: Int
     private let failures = Failures()
@@ -37,7 +37,7 @@ public struct MessageBatch<Value: Sendable>: Sendable {
         self.messages = messages
     }
 
-    /// This message was not handled. What becomes of it is decided as if its handler had thrown this.
+    /// Marks a message as failed. What happens to it is decided as if its handler had thrown this error.
     public func fail(_ message: Message, with error: any Error) {
         failures.errors.withLock { $0[message.index] = error }
     }
@@ -54,10 +54,10 @@ public struct MessageBatch<Value: Sendable>: Sendable {
     }
 }
 
-/// Brings the interceptors of the messages of a batch together in front of its handler.
+/// Joins the interceptors of the messages of a batch before its handler.
 final class BatchGathering: Sendable {
     private struct State {
-        /// Of those whose interceptors run and have not called `next`.
+        /// The messages whose interceptors are running and have not called `next`.
         var undecided: Set<Int>
         var present: Set<Int> = []
     }
@@ -70,14 +70,14 @@ final class BatchGathering: Sendable {
         state = Mutex(State(undecided: Set(0..<count)))
     }
 
-    /// A message is to be handled. Returns when the batch has been, and throws what went wrong with this one.
+    /// A message is to be handled. Returns when the batch has been handled, and throws the error of this message.
     func join(_ index: Int) async throws {
         decide(index, isPresent: true)
         guard let errors = await errors.wait() else { throw CancellationError() }
         if let error = errors[index] { throw error }
     }
 
-    /// The interceptors of a message have ended. If it was not to be handled, the others do not wait for it any more.
+    /// The interceptors of a message have ended. If they did not call `next`, the others no longer wait for it.
     func leave(_ index: Int) {
         decide(index, isPresent: false)
     }
@@ -91,13 +91,13 @@ final class BatchGathering: Sendable {
         if let complete { isComplete.set(complete) }
     }
 
-    /// Waits for all that are to be handled, and returns their places; nil if there are none, or the task is cancelled.
+    /// Waits until all messages are decided, and returns the indices of those to handle; `nil` if there are none, or the task is cancelled.
     func all() async -> [Int]? {
         guard let present = await isComplete.wait(), !present.isEmpty else { return nil }
         return present
     }
 
-    /// What went wrong with each.
+    /// Sets the error of each message, if any.
     func end(_ outcomes: some Sequence<(Int, (any Error)?)>) {
         var errors: [Int: any Error] = [:]
         for (index, error) in outcomes { errors[index] = error }

@@ -1,13 +1,14 @@
 package import AMQPPool
 import Foundation
 
-/// The headers that workers write, by their names on the wire: see docs/wire-protocol.md. None begins with `x-`: those are the broker's.
+/// The headers that workers write, with their names on the wire: see docs/wire-protocol.md. None begins with `x-`, which is the broker's
+/// prefix.
 package enum MessageHeader: String, CaseIterable, Sendable {
-    /// How many attempts have failed.
+    /// The number of failed attempts.
     case attempts
-    /// When the message first came to a worker: seconds since 1970.
+    /// When the message first arrived at a worker: seconds since 1970.
     case firstArrival = "first-arrival"
-    /// Why it was given up, cut to ``MessageHeader/longestReason`` characters.
+    /// Why it was given up, truncated to ``MessageHeader/longestReason`` characters.
     case failureReason = "failure-reason"
     /// The type of the error.
     case failureType = "failure-type"
@@ -15,16 +16,16 @@ package enum MessageHeader: String, CaseIterable, Sendable {
     case failureTime = "failure-time"
     /// The queue it was in.
     case failureQueue = "failure-queue"
-    /// The exchange it was published to at first.
+    /// The exchange it was first published to.
     case failureExchange = "failure-exchange"
-    /// The routing key it was published with at first.
+    /// The routing key it was first published with.
     case failureRoutingKey = "failure-routing-key"
     /// The host on which it failed.
     case failureHost = "failure-host"
 
-    /// What earlier versions wrote in place of ``attempts``. It is understood still.
+    /// The header of earlier versions instead of ``attempts``; still read.
     package static let oldAttempts = "x-attempts"
-    /// Headers must fit into one frame, with the message's own.
+    /// The maximum length of a reason: headers must fit into one frame, together with the message's own.
     package static let longestReason = 1000
 }
 
@@ -34,13 +35,13 @@ extension FieldTable {
         set { self[header.rawValue] = newValue }
     }
 
-    /// The text under a name, if there is one.
+    /// The text of a header, if present.
     package func text(_ header: MessageHeader) -> String? {
         guard case .string(let text)? = self[header.rawValue] else { return nil }
         return text
     }
 
-    /// Whether it has nothing that workers write.
+    /// Whether it contains no header of workers.
     var isBare: Bool { MessageHeader.allCases.allSatisfy { self[$0.rawValue] == nil } }
 
     /// Whether the broker says that the message was in one of these queues.

@@ -2,36 +2,36 @@ import AMQPPool
 internal import ConcurrencyPrimitives
 import Logging
 
-/// How the messages of a worker are read and handled, whatever their type.
+/// How the messages of a worker are decoded and handled, type-erased.
 struct WorkerHandler: Sendable {
-    /// The value of a message.
+    /// Decodes the value of a message.
     var decode: @Sendable (Delivery) -> Result<any Sendable, WorkerError>
-    /// What its messages are kept in order, or apart, by.
+    /// The key by which messages are ordered or batched.
     var key: (@Sendable (any Sendable) -> AnyHashable)?
     /// Whether messages of one key are handled one after another.
     var isOrdered = false
-    /// Whether anybody handles this kind of message.
+    /// Whether there is a handler for the type of the message.
     var handlesType: @Sendable (Delivery) -> Bool = { _ in true }
-    /// Whether there are messages that nobody handles.
+    /// Whether handlers are distinguished by type.
     var hasTypes = false
-    /// What is wrong with what it was made of.
+    /// The first problem with its arguments, `nil` if they are valid.
     var problem: String?
     typealias Handle = @Sendable ([Input]) async -> [(any Error)?]
 
-    /// A message that is to be handled. No tuple: types of those are looked up each time.
+    /// A message to handle. Not a tuple, whose type metadata would be looked up each time.
     struct Input: Sendable {
         let value: any Sendable
         let context: WorkerContext
     }
 
-    /// Handles messages together, and returns what went wrong with each.
+    /// Handles messages together, and returns the error of each.
     var handle: Handle
 }
 
-/// What a worker logs of messages, each kind bounded: see `BoundedLog`.
+/// The kinds of log lines about messages, each bounded: see `BoundedLog`.
 enum MessageLogKind: Int, CaseIterable, Sendable { case notHandled, givenUp, notPublished }
 
-/// Handles runs of messages: decodes, recognises, runs the handler, publishes what it wants published, and decides.
+/// Handles runs of messages: decodes, deduplicates, runs the handler, publishes its messages, and decides.
 struct MessageProcessing: Sendable {
     let handler: WorkerHandler
     let policy: WorkerPolicy
@@ -40,7 +40,7 @@ struct MessageProcessing: Sendable {
     let handled: HandledMessages?
     let metrics: ConsumerMetrics?
     let counters: WorkerCounters
-    /// Publishes what handlers want published.
+    /// Publishes the messages of handlers.
     let publish: @Sendable (OutgoingMessage) async throws -> Void
 
     private var configuration: WorkerConfiguration { policy.configuration }
@@ -93,7 +93,7 @@ struct MessageProcessing: Sendable {
         var isRepetition = false
         var value: (any Sendable)?
         var id: String?
-        /// The place of the one of the same id.
+        /// The index of the message with the same id.
         var first: Int?
     }
 
@@ -128,7 +128,7 @@ struct MessageProcessing: Sendable {
             works[index].isRepetition = true
         }
         let duration = begun.duration(to: .now)
-        // The first by itself: most runs have no other.
+        // The common case of a single message first.
         return Dispositions(
             works.first.map { conclude($0, after: duration) },
             works.dropFirst().map { conclude($0, after: duration) }
@@ -160,7 +160,7 @@ struct MessageProcessing: Sendable {
 
     private func conclude(_ work: Work, after duration: Duration) -> Disposition {
         if let id = work.id { handled?.end(id, isHandled: work.error == nil) }
-        // The message was given up meanwhile, and what becomes of it is decided and told: by its time limit, or by the broker.
+        // The message has been given up in the meantime, and its time limit or the broker has already decided about it.
         guard !Task.isCancelled else { return .requeue(after: .zero) }
         guard let error = work.error else {
             metrics?.record(work.isRepetition ? "repetition" : "success", after: duration)
@@ -226,7 +226,7 @@ struct MessageProcessing: Sendable {
         return disposition
     }
 
-    /// Which message it is, which attempt of how many, and what becomes of it.
+    /// The message's id, its attempt, and the decision, as log metadata.
     private func metadata(
         _ message: WorkerMessage,
         attempt: Int,
@@ -236,7 +236,7 @@ struct MessageProcessing: Sendable {
     ) -> Logger.Metadata {
         let outcome =
             switch disposition {
-            // By way of a delay queue, whose name says nothing to a person.
+            // Through a delay queue, whose name means nothing to a reader.
             case .forward where decision.isRetry: "it is tried again after \(pause(decision, attempt).text)"
             case .forward, .acknowledge, .reject, .requeue, .retry, .settled: disposition.text
             }

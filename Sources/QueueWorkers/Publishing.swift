@@ -4,12 +4,12 @@ import NIOCore
 public import RPCContract
 
 extension OutgoingMessage {
-    /// A message that is not addressed yet.
+    /// Creates a message without an address.
     init(body: ByteBuffer, properties: MessageProperties) {
         self.init(body, properties: properties, routingKey: "", mandatory: true)
     }
 
-    /// Persistent, with an id and the time.
+    /// Creates a persistent message with an id and the time.
     init<Codec: RPCCodec>(_ value: Codec.Value, codec: Codec) throws(RPCCodecError) {
         self.init(
             body: try codec.encode(value),
@@ -32,18 +32,19 @@ extension OutgoingMessage {
 }
 
 extension AMQPPool {
-    /// Publishes a value to a queue as JSON, and returns when the broker has it: persistent, with a message id, the time and the trace
-    /// context, mandatory and confirmed.
+    /// Publishes a value to a queue as JSON, and returns when the broker has confirmed it: persistent, with a message id, the time and the
+    /// trace context, and mandatory.
     ///
     ///     try await pool.publish(order, to: "orders")
     ///
     /// - Parameters:
-    ///   - value: the message.
-    ///   - queue: the queue, which must be there.
-    ///   - id: the message's id, by which a worker recognises repetitions; nil makes one up.
-    ///   - headers: headers of one's own.
-    ///   - timeout: nil is the pool's operation timeout.
-    /// - Throws: `RPCCodecError` if it cannot be encoded; `AMQPError` as that of the pool's `publish(_:properties:exchange:routingKey:mandatory:timeout:)`.
+    ///   - value: The message.
+    ///   - queue: The queue, which must exist.
+    ///   - id: The message's id, by which a worker recognises repetitions; `nil` generates one.
+    ///   - headers: Additional headers.
+    ///   - timeout: The time limit; `nil` for the pool's operation timeout.
+    /// - Throws: `RPCCodecError` if it cannot be encoded; the `AMQPError`s of the pool's
+    ///   `publish(_:properties:exchange:routingKey:mandatory:timeout:)`.
     public func publish<Value: Codable & Sendable & SendableMetatype>(
         _ value: Value,
         to queue: String,
@@ -54,7 +55,7 @@ extension AMQPPool {
         try await publish(value, codec: JSONCodec<Value>(), to: queue, id: id, headers: headers, timeout: timeout)
     }
 
-    /// Publishes a value to a queue with a codec of one's own. Otherwise as ``publish(_:to:id:headers:timeout:)``.
+    /// Publishes a value to a queue with a custom codec. Otherwise like ``publish(_:to:id:headers:timeout:)``.
     public func publish<Codec: RPCCodec>(
         _ value: Codec.Value,
         codec: Codec,
@@ -69,11 +70,11 @@ extension AMQPPool {
         try await publish(message, timeout: timeout)
     }
 
-    /// Publishes an event to whoever has subscribed to it, and returns when the broker has it.
+    /// Publishes an event to its subscribers, and returns when the broker has confirmed it.
     ///
     ///     try await pool.publish(OrderPlaced(number: 42))
     ///
-    /// An event that nobody has subscribed to is gone.
+    /// An event without subscribers is dropped.
     public func publish<Event: QueueEvent & SendableMetatype>(_ event: Event, timeout: Duration? = nil) async throws {
         var message = try OutgoingMessage(event, codec: JSONCodec<Event>())
         message.properties.type = Event.eventName
@@ -85,7 +86,7 @@ extension AMQPPool {
         var properties = message.properties
         WorkerTracing.inject(into: &properties.headers)
         guard let error = await send(message, properties, timeout) else { return }
-        // Nobody has published or subscribed to an event before: it went nowhere.
+        // Nobody has published or subscribed to an event before: there is no subscriber.
         guard error.replyCode == 404, message.exchange == EventExchange.name else { throw error }
         try await EventExchange.declare(on: self)
         if let error = await send(message, properties, timeout) { throw error }
@@ -112,18 +113,18 @@ extension AMQPPool {
     }
 }
 
-/// A message for whoever wants to know, published by type.
+/// A message for its subscribers, published by type.
 ///
 ///     struct OrderPlaced: QueueEvent {
 ///         static let eventName = "order.placed"
 ///         var number: Int
 ///     }
 public protocol QueueEvent: Codable, Sendable {
-    /// The routing key of the events of this type: words with dots between them, by which others subscribe.
+    /// The routing key of the events of this type: words separated by dots, by which others subscribe.
     static var eventName: String { get }
 }
 
-/// Where events go.
+/// The exchange of events.
 enum EventExchange {
     /// A durable topic exchange; the routing key is the event's name.
     static let name = "events"

@@ -2,20 +2,20 @@ import AMQPPool
 public import Supervision
 import Synchronization
 
-/// How a worker is.
+/// The state of a worker.
 public enum WorkerState: Sendable, Hashable {
-    /// It runs, and not all of its queues are consumed: the broker is gone, or a queue is missing.
+    /// It is running, but not consuming all of its queues: there is no connection, or a queue is missing.
     case waiting
-    /// It gets messages of all its queues.
+    /// It is consuming all its queues.
     case consuming
     /// ``QueueWorker/pause()`` was called.
     case paused
-    /// It takes nothing more, and finishes what it has.
+    /// It accepts no more messages, and finishes those it has.
     case stopping
 }
 
 extension QueueWorker: HealthReporting {
-    /// How it is now, asked without waiting for it.
+    /// The current state, read without an actor hop.
     public nonisolated var state: WorkerState {
         if log.isStopping { return .stopping }
         if pausing.load(ordering: .relaxed) { return .paused }
@@ -23,10 +23,10 @@ extension QueueWorker: HealthReporting {
         return all > 0 && consumed == all ? .consuming : .waiting
     }
 
-    /// Whether it gets messages of all its queues.
+    /// Whether it is consuming all its queues.
     public nonisolated var isReady: Bool { state == .consuming }
 
-    /// Whether it works, and if not, why. Through its reference: `Health(of: pool, try shop.child("orders", as: QueueWorker.self))`.
+    /// Whether it works, and why not. Use it through a reference: `Health(of: pool, try shop.child("orders", as: QueueWorker.self))`.
     public nonisolated var health: Health.Part {
         switch state {
         case .consuming: .ready(path)

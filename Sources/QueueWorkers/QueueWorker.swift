@@ -5,44 +5,44 @@ import Logging
 public import Supervision
 import Synchronization
 
-/// A worker: handles the messages of its queues, whatever becomes of connection, channel, queue, or itself.
+/// Handles the messages of its queues, across failures of the connection, the channel, a queue, and the worker itself.
 ///
-/// Made by ``Supervision/Child/worker(_:of:from:on:retry:configuration:restart:orderedBy:handler:)`` and the like. While it runs it can be
-/// paused and changed:
+/// Created by ``Supervision/Child/worker(_:of:from:on:retry:configuration:restart:orderedBy:handler:)`` and its variants. While it runs it
+/// can be paused and reconfigured:
 ///
 ///     let orders = try shop.child("orders", as: QueueWorker.self)
 ///     try await orders.call { worker in try await worker.setConcurrency(2) }
 ///
 /// | what happens | what it does |
 /// |---|---|
-/// | the handler returns | publishes what the handler wants published, waits for the confirms, acknowledges |
-/// | it throws, or takes longer than it may | as the error decides, or ``WorkerConfiguration/onFailure``, or the ``WorkerRetry`` |
+/// | the handler returns | publishes the handler's messages, waits for the confirms, acknowledges |
+/// | it throws, or exceeds its time limit | acts on the decision of the error, of ``WorkerConfiguration/onFailure``, or of the ``WorkerRetry`` |
 /// | the message cannot be decoded | parks it |
-/// | its type is nobody's | puts it into `<queue>.unhandled` |
-/// | a queue is missing, the connection or channel is lost | waits, and goes on |
-/// | it is delivered more often than the limit | parks it, without running it once more |
-/// | it is stopped | gives back what was not begun, or handles it; waits for handlers and for what is being published |
+/// | its type has no handler | moves it to `<queue>.unhandled` |
+/// | a queue is missing, the connection or channel is lost | waits, and resumes |
+/// | it is delivered more often than the limit | parks it without running it again |
+/// | it is stopped | requeues messages that were not started, or handles them; waits for handlers and for messages being published |
 public actor QueueWorker: Supervision.Worker {
     private var sources: [String: Source] = [:] {
         didSet { shownSources.withLock { [sources] in $0 = sources } }
     }
-    /// The same, for those who look without waiting for the actor.
+    /// The same for readers that do not wait for the actor.
     private nonisolated let shownSources = Mutex<[String: Source]>([:])
     private let makeSource: @Sendable (_ queue: String) -> Source
-    /// What ends consuming of a queue: a mistake that no waiting repairs.
+    /// Ends the worker with an error that waiting cannot resolve.
     private let failure = OneShot<any Error>()
     private let runner: DeliveryRunner
     private let configuration: WorkerConfiguration
     private let context: ChildContext
     private let stopRequest: StopRequest
     private let events: AsyncStream<WorkerEvent>
-    /// Where a stream goes on; the last counts.
+    /// Where to continue in a stream; the last value counts.
     private let offsets: AsyncStream<Int64>
     private let processing: MessageProcessing
     let pool: AMQPPool
     let log: BrokerLog
     nonisolated let path: String
-    /// What is seen of ``pause()`` without waiting for the worker.
+    /// The effect of ``pause()`` for readers that do not wait for the actor.
     nonisolated let pausing = Atomic(false)
 
     fileprivate struct Source: Sendable {
@@ -50,14 +50,14 @@ public actor QueueWorker: Supervision.Worker {
         var task: Task<Void, Never>?
     }
 
-    /// By queue; those that were removed stay, since copies of their messages may be on their way.
+    /// By queue. Removed queues stay, because copies of their messages may be in flight.
     private final class Topologies: Sendable {
         private let all = Mutex<[String: WorkerTopology]>([:])
 
         func add(_ topology: WorkerTopology) { all.withLock { $0[topology.queue] = topology } }
 
-        /// Publishes in place of a message. The queue for that may not be there: somebody has deleted it since the worker began, or it is
-        /// one for a pause that only an error has asked for.
+        /// Publishes instead of a message. The target queue may be missing: it was deleted, or it is for a delay that only an error has
+        /// requested.
         func publish(_ forward: Forward, on pool: AMQPPool) async throws {
             do {
                 try await pool.publish(forward)
@@ -76,7 +76,7 @@ public actor QueueWorker: Supervision.Worker {
         }
     }
 
-    /// The loops of all queues, for the moment in which the process ends.
+    /// The loops of all queues, for the end of the process.
     private final class Loops: Sendable {
         private let state = Mutex<(all: [ConsumerLoop], reason: ExitReason?)>(([], nil))
 
@@ -100,14 +100,14 @@ public actor QueueWorker: Supervision.Worker {
     }
 
     private let loops = Loops()
-    /// Tells the worker's user.
+    /// Notifies the worker's user.
     private let announce: @Sendable (WorkerEvent) -> Void
     private let firstQueues: [String]
-    /// Nil: what is handled at once.
+    /// `nil`: the number of messages handled concurrently.
     private var givenPrefetch: UInt16?
     private var concurrency: Int
     private let batchSize: Int
-    /// What is wrong with what it was made of.
+    /// The first problem with its arguments, `nil` if they are valid.
     private let problem: String?
     private var isPaused = false
     private var isEnding = false
@@ -126,7 +126,7 @@ public actor QueueWorker: Supervision.Worker {
         self.events = events
         let (offsets, offsetSink) = AsyncStream.makeStream(of: Int64.self, bufferingPolicy: .bufferingNewest(1))
         self.offsets = offsets
-        // Its user hears of them in a task of their own, wherever they happen.
+        // Events are passed to the user in a separate task, wherever they occur.
         configuration.onEvent = { sink.yield($0) }
         let processing = MessageProcessing(
             handler: description.handler,
@@ -210,14 +210,14 @@ public actor QueueWorker: Supervision.Worker {
 
     /// Works until it is asked to stop, and then drains.
     ///
-    /// - Throws: ``WorkerError/invalidSetting(_:)``; the broker's refusal of what it declares (403, 406), at the first time.
+    /// - Throws: ``WorkerError/invalidSetting(_:)``; the broker's refusal of its first declarations (403, 406).
     public func run() async throws {
         if let problem { throw WorkerError.invalidSetting(problem) }
-        // Nobody waits for these two: they end with the process, which finishes what they read.
+        // Not awaited: they end with the process, after the events sent before.
         Task.detached { [events, onEvent = configuration.onEvent] in
             for await event in events { onEvent(event) }
         }
-        // Nobody waits for it, as above.
+        // Not awaited, as above.
         Task.detached { [offsets, onOffset = configuration.onStreamOffset] in
             for await offset in offsets { onOffset(offset) }
         }
@@ -231,8 +231,8 @@ public actor QueueWorker: Supervision.Worker {
         let isInTime: Bool
         switch configuration.atStop {
         case .giveBack where processing.handler.isOrdered:
-            // Of a queue with a single active consumer the next one would get messages as soon as this one is cancelled, and those pass what
-            // is here. The end of the channel gives back everything at once, in its order, and then it is the next one's turn.
+            // With a single active consumer, the next consumer would get messages as soon as this one is cancelled, and those would
+            // overtake the messages here. The end of the channel requeues everything at once, in order, before the next consumer's turn.
             runner.hold()
             for source in sources.values { await source.end() }
             isInTime = await runner.resting(atMost: ContinuousClock.now.duration(to: deadline))
@@ -274,7 +274,7 @@ public actor QueueWorker: Supervision.Worker {
             }
             try Task.checkCancellation()
         } catch {
-            // The process ends, and with it the loops: see `onExit`.
+            // The process ends, and the loops with it: see `onExit`.
             await stopConsuming()
             throw error
         }
@@ -290,10 +290,10 @@ public actor QueueWorker: Supervision.Worker {
     /// The queues that it works on.
     public var queues: [String] { sources.keys.sorted() }
 
-    /// Works on this queue, too, from now on, with the same settings and limits: it declares what is missing, and consumes. Not kept: when
-    /// the worker is restarted, it begins with the queues that it was made with.
+    /// Adds a queue, with the same settings and limits: declares what is missing, and consumes it. This does not survive a restart: the
+    /// worker starts with its original queues.
     ///
-    /// - Throws: ``WorkerError/invalidSetting(_:)`` if no queue can have this name.
+    /// - Throws: ``WorkerError/invalidSetting(_:)`` if the name is invalid.
     public func add(_ queue: String) async throws(WorkerError) {
         if let problem = WorkerTopology.problem(of: queue) { throw .invalidSetting(problem) }
         guard !isEnding, sources[queue] == nil else { return }
@@ -304,8 +304,8 @@ public actor QueueWorker: Supervision.Worker {
         if isPaused { await loop.pause() }
     }
 
-    /// Does not work on this queue any more. What was not begun is given back; returns when what runs has ended, or after the drain timeout:
-    /// then the broker delivers again what has not.
+    /// Removes a queue. Messages that were not started are returned to the broker; this returns when running handlers have ended, or after
+    /// the drain timeout: then the broker redelivers their messages.
     public func remove(_ queue: String) async {
         guard !isEnding, let source = sources.removeValue(forKey: queue) else { return }
         let deadline = ContinuousClock.now + configuration.drainTimeout.bounded
@@ -325,9 +325,9 @@ public actor QueueWorker: Supervision.Worker {
         announce(.removed(queue: queue))
     }
 
-    /// Begins nothing more and consumes nothing, until ``resume()``. What was not begun is given back, in its order, and behind what runs
-    /// of its key; what runs is finished. A message that waits here for its next attempt is given back, too: it is tried again by whoever
-    /// gets it, and its attempts are counted anew, but not the broker's deliveries.
+    /// Stops consuming and starting messages, until ``resume()``. Messages that were not started are returned to the broker in order, after
+    /// running ones of their key; running ones are finished. A message that waits here for its next attempt is returned too: whoever gets
+    /// it tries it again, and counts its attempts from the start, but not the broker's deliveries.
     public func pause() async {
         isPaused = true
         pausing.store(true, ordering: .relaxed)
@@ -339,7 +339,7 @@ public actor QueueWorker: Supervision.Worker {
         announce(.paused(for: nil))
     }
 
-    /// Goes on after ``pause()``.
+    /// Resumes after ``pause()``.
     public func resume() {
         guard isPaused else { return }
         isPaused = false
@@ -350,8 +350,8 @@ public actor QueueWorker: Supervision.Worker {
         announce(.resumed)
     }
 
-    /// How many messages, or batches, are handled at once from now on. What runs is not disturbed. The prefetch follows, unless it was set:
-    /// by the configuration, or ``setPrefetch(_:)``.
+    /// Changes how many messages, or batches, are handled concurrently. Running ones are not affected. The prefetch follows, unless it was
+    /// set by the configuration or ``setPrefetch(_:)``.
     ///
     /// - Throws: ``WorkerError/invalidSetting(_:)`` if it is less than 1.
     public func setConcurrency(_ concurrency: Int) async throws(WorkerError) {
@@ -361,8 +361,7 @@ public actor QueueWorker: Supervision.Worker {
         if givenPrefetch == nil { await applyPrefetch() }
     }
 
-    /// How many messages the broker may have handed over that are not settled, from now on. Nil: what is handled at once, also when that
-    /// changes.
+    /// Changes the maximum number of unsettled messages. `nil`: the number handled concurrently, also when that changes.
     ///
     /// - Throws: ``WorkerError/invalidSetting(_:)`` if it is 0, or less than a batch.
     public func setPrefetch(_ prefetch: UInt16?) async throws(WorkerError) {
@@ -379,30 +378,30 @@ public actor QueueWorker: Supervision.Worker {
         for source in sources.values { await source.loop.setPrefetch(prefetch) }
     }
 
-    /// How many messages may begin in a time, from now on; nil is any number.
+    /// Changes how many messages may start per interval; `nil` for no limit.
     ///
-    /// - Throws: ``WorkerError/invalidSetting(_:)``
+    /// - Throws: ``WorkerError/invalidSetting(_:)`` if the rate is invalid.
     public func setRate(_ rate: DeliveryRate?) throws(WorkerError) {
         if let problem = rate?.problem { throw .invalidSetting(problem) }
         runner.setRate(rate)
     }
 
-    /// How many messages it has that are not settled.
+    /// The number of unsettled messages.
     public var unsettled: Int { runner.count }
-    /// How many handlers run.
+    /// The number of running handlers.
     public var running: Int { runner.running }
-    /// How many handlers run on although they were cancelled.
+    /// The number of handlers that are running after they were cancelled.
     public var zombies: Int { runner.zombieCount }
 }
 
 extension QueueWorker.Source {
-    /// Does not begin to consume again.
+    /// Ends the loop: it does not consume again.
     fileprivate func end() async {
         task?.cancel()
         await task?.value
     }
 
-    /// Takes nothing more in.
+    /// Accepts no more deliveries.
     fileprivate func end(cancellingWithin timeout: Duration) async {
         await end()
         await loop.cancel(timeout: timeout)
@@ -410,7 +409,7 @@ extension QueueWorker.Source {
 }
 
 extension MessageProcessing {
-    /// What the runner needs, with this to publish in place of messages.
+    /// The behavior of the runner, with this closure to publish instead of messages.
     func behavior(
         publishing: @escaping @Sendable (Forward) async throws -> Void
     ) -> DeliveryRunner.Behavior {
@@ -446,7 +445,7 @@ extension MessageProcessing {
 }
 
 extension QueueWorker: ObservableWorker {
-    /// Of how many queues it gets messages, and how many it has.
+    /// The number of consumed queues, and of all queues.
     nonisolated var consumedQueues: (count: Int, all: Int) {
         let loops = shownSources.withLock { $0.values.map(\.loop) }
         return (loops.count { $0.look.isConsuming }, loops.count)
@@ -476,7 +475,7 @@ extension QueueWorker: ObservableWorker {
     }
 }
 
-/// Everything about a worker but where it runs.
+/// The description of a worker, independent of the process that runs it.
 struct WorkerDescription: Sendable {
     var queues: [String]
     var retry: WorkerRetry
@@ -485,9 +484,9 @@ struct WorkerDescription: Sendable {
     var batchSize = 1
     var batchDelay = Duration.zero
     var bindings: [(exchange: String, routingKey: String)] = []
-    /// For this process only, and gone with it.
+    /// Whether the queue is deleted with this process.
     var isTransient = false
-    /// Where failed messages go instead of `<queue>.failed`.
+    /// The queue for failed messages instead of `<queue>.failed`.
     var keepsFailedIn: String?
 
     func topology(of queue: String) -> WorkerTopology {
@@ -508,14 +507,14 @@ struct WorkerDescription: Sendable {
         configuration.prefetch ?? Self.prefetch(concurrency: configuration.concurrency, batchSize: batchSize)
     }
 
-    /// What is handled at once.
+    /// The number of messages handled concurrently.
     static func prefetch(concurrency: Int, batchSize: Int) -> UInt16 {
         let size = min(max(1, batchSize), Int(UInt16.max))
         let handled = max(1, concurrency).multipliedReportingOverflow(by: size)
         return UInt16(clamping: handled.overflow ? .max : handled.partialValue)
     }
 
-    /// What is wrong with all this, if anything.
+    /// The first problem with the description, `nil` if it is valid.
     var problem: String? {
         if let problem = configuration.problem(with: retry, batchSize: batchSize) { return problem }
         if batchSize < 1 || batchSize > Int(UInt16.max) {

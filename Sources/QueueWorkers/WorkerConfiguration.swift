@@ -2,50 +2,50 @@ public import AMQPPool
 
 /// The settings of a worker.
 public struct WorkerConfiguration: Sendable {
-    /// How many messages, or batches, are handled at once. Default 10.
+    /// How many messages, or batches, are handled concurrently. Default 10.
     public var concurrency: Int
-    /// How many messages the broker may have handed over that are not settled. Default: what is handled at once.
+    /// The maximum number of unsettled messages. Default: the number handled concurrently.
     public var prefetch: UInt16?
-    /// How long a handler may take. Then it is cancelled, and its message is tried again as after an error. Default one minute.
+    /// The time limit of a handler. After that it is cancelled, and its message is retried as after an error. Default one minute.
     public var handlerTimeLimit: Duration
-    /// How long a worker that is stopped waits for the handlers that run. Default 30 s.
+    /// How long a worker that is asked to stop waits for running handlers. Default 30 s.
     public var drainTimeout: Duration
-    /// What a worker that is stopped does with messages that it has and has not begun.
+    /// What a worker that is asked to stop does with messages that were not started.
     public var atStop: AtStop
     /// Whether it declares what it needs. Default: what is missing.
     public var declares: WorkerDeclarations
-    /// What the worker's queue is when it declares it. Default: a quorum queue. A `.stream` that is told
-    /// nothing begins with what is published next: see ``streamStart``.
+    /// The type of the worker's queue when it declares it. Default: a quorum queue. A `.stream` without an offset begins with the next
+    /// published message: see ``streamStart``.
     public var queueType: QueueArguments.QueueType
-    /// How often a message may be delivered in all without an end of its handler: the limit of a quorum queue that is declared, and
-    /// looked at before a handler runs. Default 20.
+    /// The total number of deliveries of a message without the end of its handler: the limit of a declared quorum queue, also checked
+    /// before a handler runs. Default 20.
     public var deliveryLimit: Int
-    /// How many messages may begin in a time. Default: any number.
+    /// How many messages may start per interval. Default: no limit.
     public var rate: DeliveryRate?
     /// Pauses the worker when too many messages fail. Default: none.
     public var killSwitch: KillSwitch?
-    /// Recognises messages that were handled, by their message ids. Default: none.
+    /// Recognises messages that have been handled, by their message ids. Default: none.
     public var deduplication: WorkerDeduplication?
-    /// Decides about errors that are not ``DecidingError``s; nil leaves it to the retry policy.
+    /// Decides about errors that are not ``DecidingError``s; `nil` leaves the decision to the retry policy.
     public var onFailure: @Sendable (any Error, WorkerContext) -> FailureDecision?
-    /// What stands around each message, the first outermost.
+    /// The interceptors of messages; the first is the outermost.
     public var interceptors: [any WorkerInterceptor]
-    /// Hears what happens to the worker. It must not block.
+    /// Receives the events of the worker. It must not block.
     public var onEvent: @Sendable (WorkerEvent) -> Void
     /// Where streams begin, and other extensions of the broker.
     public var arguments: ConsumerArguments
-    /// Asked where to begin with a stream, each time the worker starts: also after a crash. Nil: at the ``arguments``' offset, which is the same
-    /// each time. An error ends the worker.
+    /// Returns where to begin in a stream, each time the worker starts, including after a crash. `nil`: at the offset of the ``arguments``,
+    /// which is the same each time. An error ends the worker.
     public var streamStart: (@Sendable () async throws -> ConsumerArguments.StreamOffset?)?
-    /// Called with the offset at which a stream is to be gone on with, whenever that moves: keep it, and have ``streamStart`` return it.
+    /// Called with the offset at which to continue in a stream, whenever that changes: store it, and return it from ``streamStart``.
     public var onStreamOffset: @Sendable (Int64) -> Void
     /// Whether nobody else may consume the queue.
     public var exclusive: Bool
-    /// Whether messages of one key wait while one of them waits for its next attempt. Default: they do, so that their order is kept; that
-    /// attempt is then made here, and not by way of the broker. Without, the others pass it.
+    /// Whether messages of one key wait while one of them waits for its next attempt. Default true, which keeps their order; that attempt
+    /// is then made locally instead of through the broker. If false, the others overtake it.
     public var retriesBlockKey: Bool
 
-    /// The defaults where nothing else is given. Each parameter is the property of its name.
+    /// Creates a configuration. Each parameter sets the property of its name.
     public init(
         concurrency: Int = 10,
         prefetch: UInt16? = nil,
@@ -88,15 +88,15 @@ public struct WorkerConfiguration: Sendable {
         self.retriesBlockKey = retriesBlockKey
     }
 
-    /// What a worker that is stopped does with messages that it has and has not begun.
+    /// What a worker that is asked to stop does with messages that were not started.
     public enum AtStop: Sendable, Hashable {
-        /// Another worker gets them.
+        /// They are returned to the broker, for another worker.
         case giveBack
         /// They are handled, within the drain timeout.
         case finish
     }
 
-    /// What is wrong with these values, if anything.
+    /// The first problem with these values, `nil` if they are valid.
     func problem(with retry: WorkerRetry, batchSize: Int) -> String? {
         let problems = [
             retry.problem, rate?.problem, killSwitch?.problem, deduplication?.problem,
@@ -121,17 +121,17 @@ public struct WorkerConfiguration: Sendable {
     }
 }
 
-/// What a worker remembers of messages that it has handled.
+/// How a worker remembers messages that it has handled.
 ///
-/// It is the memory of one incarnation of one worker: it recognises what a publisher sent twice or the broker delivers again, not what
-/// another worker has handled. A message without an id is never recognised.
+/// The memory belongs to one incarnation of one worker: it recognises messages that a publisher sent twice or the broker redelivers, not
+/// those that another worker has handled. A message without an id is never recognised.
 public struct WorkerDeduplication: Sendable, Hashable {
-    /// How many ids are remembered. Default 10,000.
+    /// The maximum number of stored ids. Default 10,000.
     public var maximumEntries: Int
-    /// For how long. Default 10 minutes.
+    /// The maximum age of a stored id. Default 10 minutes.
     public var maximumAge: Duration
 
-    /// So many ids, for so long.
+    /// Creates limits for the stored ids.
     public init(maximumEntries: Int = 10_000, maximumAge: Duration = .seconds(600)) {
         self.maximumEntries = maximumEntries
         self.maximumAge = maximumAge
@@ -144,41 +144,42 @@ public struct WorkerDeduplication: Sendable, Hashable {
     }
 }
 
-/// What happens to a worker.
+/// An event in the life of a worker.
 public enum WorkerEvent: Sendable {
     /// It consumes the queue.
     case consuming(queue: String)
-    /// It has handled everything that was there, for the moment.
+    /// It has handled all current messages.
     case idle
-    /// Too many messages failed, and nothing begins for this long; nil: it was told to pause, until it is told to go on.
+    /// Too many messages failed, and nothing starts for this long; `nil`: ``QueueWorker/pause()`` was called.
     case paused(for: Duration?)
-    /// It goes on after that.
+    /// It has resumed after a pause.
     case resumed
-    /// The queue, or another that it needs, is not there. It tries again.
+    /// The queue, or another one that it needs, does not exist. It retries.
     case missing(queue: String, reason: String)
-    /// It cannot consume, and tries again.
+    /// It cannot consume, and retries.
     case interrupted(queue: String, reason: String)
-    /// It does not work on the queue any more.
+    /// It no longer works on the queue.
     case removed(queue: String)
-    /// A message is to be tried again.
+    /// A message will be retried.
     case retried(messageID: String?, attempt: Int, error: any Error)
-    /// A message is given up.
+    /// A message was given up.
     case gaveUp(messageID: String?, decision: FailureDecision, reason: String)
-    /// So many handlers run on although they were cancelled.
+    /// The number of handlers that are running after they were cancelled.
     case zombies(Int)
 }
 
-/// Stands around the messages of a worker.
+/// Wraps the messages of a worker.
 ///
-/// Those of a batch have theirs side by side: the batch begins when the last has called `next`, or has ended without, and `next` returns when
-/// the batch has ended, or throws what went wrong with that message. What an interceptor holds meanwhile, it holds for the whole batch.
+/// The interceptors of a batch's messages run concurrently: the batch begins when the last of them has called `next` or ended without, and
+/// `next` returns when the batch has ended, or throws the error of that message. A resource that an interceptor holds meanwhile is held for
+/// the whole batch.
 public protocol WorkerInterceptor: Sendable {
-    /// Stands around one message.
+    /// Wraps one message.
     ///
     /// - Parameters:
-    ///   - context: what the handler learns: headers, body, attempt.
-    ///   - next: the rest of the way. Not calling it handles the message here.
-    /// - Throws: as a handler.
+    ///   - context: The handler's context: headers, body, attempt.
+    ///   - next: The rest of the chain. Without calling it, the interceptor handles the message itself.
+    /// - Throws: As a handler does.
     func intercept(
         _ context: WorkerContext,
         next: @Sendable () async throws -> Void

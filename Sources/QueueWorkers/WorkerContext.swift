@@ -5,10 +5,10 @@ public import RPCContract
 import Synchronization
 import Tracing
 
-/// What a handler learns about its message.
+/// The context of a message for its handler.
 public struct WorkerContext: Sendable {
     private let message: WorkerMessage
-    /// Which attempt this is, from 1 on.
+    /// The number of this attempt, from 1.
     public let attempt: Int
     let outbox: Outbox
 
@@ -20,19 +20,19 @@ public struct WorkerContext: Sendable {
 
     /// The queue it came from.
     public var queue: String { message.queue }
-    /// When it first came to a worker: seconds since 1970.
+    /// When it first arrived at a worker: seconds since 1970.
     public var firstArrival: UInt64 { message.firstArrival }
-    /// The message as it came.
+    /// The body.
     public var body: ByteBuffer { message.delivery.body }
-    /// Its properties: id, headers, type.
+    /// The properties: id, headers, type.
     public var properties: MessageProperties { message.delivery.properties }
-    /// The exchange it was published to; of one that was tried before, the default exchange.
+    /// The exchange it was published to; after an earlier attempt, the default exchange.
     public var exchange: String { message.delivery.exchange }
-    /// The routing key it was published with; of one that was tried before, the queue's name.
+    /// The routing key it was published with; after an earlier attempt, the queue's name.
     public var routingKey: String { message.delivery.routingKey }
     /// Whether it may have been delivered before.
     public var redelivered: Bool { message.delivery.redelivered }
-    /// Names the message in what is logged. Made when it is asked for.
+    /// A logger with the message's identity as metadata. Created on demand.
     public var logger: Logger {
         var logger = outbox.logger
         logger[metadataKey: "messaging.destination.name"] = "\(queue.escaped)"
@@ -40,15 +40,16 @@ public struct WorkerContext: Sendable {
         return logger
     }
 
-    /// The message's id, if its publisher gave one.
+    /// The message's id, if its publisher set one.
     public var messageID: String? { message.delivery.properties.messageID }
     /// The message's headers.
     public var headers: FieldTable { message.delivery.properties.headers }
 
-    /// Publishes a message when the handler has succeeded: only then, and confirmed before this message is acknowledged. If it fails,
-    /// this message is tried again. So it is published at least once if this message is handled, and not at all if it is not.
+    /// Publishes a message when the handler has succeeded: only then, and confirmed before this message is acknowledged. If that fails,
+    /// this message is retried. The published message is therefore sent at least once if this message is handled, and not at all if it is
+    /// not.
     ///
-    /// - Throws: If the value cannot be encoded.
+    /// - Throws: `RPCCodecError` if the value cannot be encoded.
     public func publish<Value: Codable & Sendable & SendableMetatype>(
         _ value: Value,
         to queue: String
@@ -57,15 +58,15 @@ public struct WorkerContext: Sendable {
         outbox.append(message.addressed(exchange: "", routingKey: queue))
     }
 
-    /// Publishes an event when the handler has succeeded, as ``publish(_:to:)`` does.
+    /// Publishes an event when the handler has succeeded, like ``publish(_:to:)``.
     public func publish<Event: QueueEvent & SendableMetatype>(_ event: Event) throws(RPCCodecError) {
         var message = try OutgoingMessage(event, codec: JSONCodec<Event>())
         message.properties.type = Event.eventName
-        // Nobody may have subscribed.
+        // There may be no subscriber.
         outbox.append(message.addressed(exchange: EventExchange.name, routingKey: Event.eventName, mandatory: false))
     }
 
-    /// Publishes a raw message when the handler has succeeded, as ``publish(_:to:)`` does.
+    /// Publishes a raw message when the handler has succeeded, like ``publish(_:to:)``.
     public func publish(
         _ body: ByteBuffer,
         properties: MessageProperties = MessageProperties(),
@@ -81,11 +82,11 @@ public struct WorkerContext: Sendable {
     }
 }
 
-/// What a handler wants published when it has succeeded.
+/// The messages that a handler wants to publish after its success.
 final class Outbox: Sendable {
     private struct State {
         var messages: [OutgoingMessage] = []
-        /// Of a message of a batch, whose handler runs in no span.
+        /// For a message of a batch, whose handler runs in no span.
         var trace: ServiceContext?
     }
 
@@ -98,13 +99,13 @@ final class Outbox: Sendable {
 
     func append(_ message: OutgoingMessage) {
         var message = message
-        // It is published after the handler's span has ended, and belongs to it.
+        // Published after the handler's span has ended, but as a part of it.
         let trace = ServiceContext.current ?? state.withLock { $0.trace }
         WorkerTracing.inject(trace, into: &message.properties.headers)
         state.withLock { $0.messages.append(message) }
     }
 
-    /// What is published outside of any span belongs to this one.
+    /// Uses the current span for messages published outside any span.
     func useCurrentTrace() {
         state.withLock { $0.trace = ServiceContext.current }
     }

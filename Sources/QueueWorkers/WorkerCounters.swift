@@ -1,7 +1,7 @@
 import AMQPPool
 import Synchronization
 
-/// Counts what becomes of a worker's messages.
+/// Counts the outcomes of a worker's messages.
 final class WorkerCounters: Sendable {
     private let state = Mutex(WorkerCounts())
 

@@ -1,18 +1,18 @@
 import AMQPPool
 import Foundation
 
-/// A message that came to a worker, and what is known of it.
+/// A message of a worker, and what is known about it.
 final class WorkerMessage: DeliveredMessage {
     let delivery: Delivery
     let queue: String
     let isStream: Bool
-    /// How many attempts failed before it was delivered this time.
+    /// The number of failed attempts before this delivery.
     let failedAttempts: Int
-    /// How often the broker says that it has delivered it, this time included; nil where nobody counts.
+    /// The number of deliveries according to the broker, including this one; `nil` if nobody counts them.
     let deliveries: Int?
     /// Seconds since 1970.
     let firstArrival: UInt64
-    /// Its value, where that had to be known before its turn.
+    /// Its value, if it was needed before its turn.
     let decoded: Result<any Sendable, WorkerError>?
     let isOrdered: Bool
 
@@ -30,10 +30,10 @@ final class WorkerMessage: DeliveredMessage {
         self.isOrdered = isOrdered
         isStream = type == .stream
         let headers = delivery.properties.headers
-        // Anybody can write the count. It is believed of a message that came by way of a delay queue, which the broker tells.
+        // Anybody can write the count. It is trusted for a message that came through a delay queue, which the broker confirms.
         let cameBack = headers.wasIn { DelayQueue.isOne($0, of: queue) }
         let counted = cameBack ? headers[header: .attempts]?.count : nil
-        // Of those that consumers have published again before there were workers; one attempt is left to it in any case.
+        // The count of messages republished by consumers of earlier versions; one attempt is left in any case.
         failedAttempts = min(counted ?? headers[MessageHeader.oldAttempts]?.count ?? 0, WorkerRetry.maximumAttempts)
         let count = headers["x-delivery-count"]?.count
         deliveries =
@@ -54,26 +54,26 @@ final class WorkerMessage: DeliveredMessage {
     }
 }
 
-/// Decides what becomes of a worker's messages. Pure: it takes the time, and publishes nothing.
+/// Decides about a worker's messages. Pure: it gets the time as input, and publishes nothing.
 struct WorkerPolicy: Sendable {
-    /// Shorter pauses are waited for in the worker.
+    /// Delays up to this are waited for in the worker.
     static let longestPauseHere = Duration.seconds(1)
 
     let retry: WorkerRetry
     let configuration: WorkerConfiguration
     let host: String
-    /// Where failed messages go instead of `<queue>.failed`.
+    /// The queue for failed messages instead of `<queue>.failed`.
     var keepsFailedIn: String?
 
-    /// What becomes of a message without being handled: it was delivered too often.
+    /// The decision about a message that is not handled because it was delivered too often.
     func decide(arrived message: WorkerMessage, now: UInt64) -> Disposition? {
         guard let count = message.deliveries, count > configuration.deliveryLimit else { return nil }
         return park(message, attempt: message.failedAttempts + 1, WorkerError.deliveredTooOften(count - 1), now: now)
     }
 
-    /// What becomes of a message whose handler has failed.
+    /// The decision about a message whose handler has failed.
     ///
-    /// - Parameter attempt: which one it was, from 1 on, over everything.
+    /// - Parameter attempt: The number of the attempt, from 1, over all deliveries.
     func decide(
         _ message: WorkerMessage,
         attempt: Int,
@@ -100,7 +100,7 @@ struct WorkerPolicy: Sendable {
 
     private func decision(about error: any Error, _ context: WorkerContext) -> FailureDecision {
         if let error = error as? any DecidingError { return error.failureDecision }
-        // It will be the same each time.
+        // It would fail the same way each time.
         if case .undecodable? = error as? WorkerError { return .park }
         return configuration.onFailure(error, context) ?? .retry
     }
@@ -126,7 +126,7 @@ struct WorkerPolicy: Sendable {
         now: UInt64
     ) -> Disposition {
         let isScheduled = retry.pauses.contains(pause)
-        // A stream gets nothing back, and a key whose messages are to stay in order waits for the message.
+        // Nothing can be returned to a stream, and a key whose order is kept waits for the message.
         let staysHere =
             pause < Self.longestPauseHere || message.isStream || (message.isOrdered && configuration.retriesBlockKey)
             || (!isScheduled && configuration.declares == .nothing)
@@ -140,7 +140,7 @@ struct WorkerPolicy: Sendable {
         )
     }
 
-    /// Keeps a message, with why, when, how often and where it came from.
+    /// Parks a message, with the reason, the time, the attempts and the origin.
     func park(_ message: WorkerMessage, attempt: Int, _ error: any Error, now: UInt64) -> Disposition {
         var properties = message.delivery.properties.forwarded.withoutDeaths
         note(message, attempt: attempt, in: &properties)
@@ -160,7 +160,7 @@ struct WorkerPolicy: Sendable {
         )
     }
 
-    /// Where messages go whose type nobody handles.
+    /// Moves a message whose type has no handler.
     func setAside(_ message: WorkerMessage) -> Disposition {
         var properties = message.delivery.properties.forwarded.withoutDeaths
         properties.headers[header: .failureQueue] = .string(message.queue)
@@ -192,7 +192,7 @@ struct WorkerPolicy: Sendable {
 }
 
 extension MessageProperties {
-    /// Without what brokers have written about where it was: a copy is a message of its own.
+    /// The properties without the brokers' dead letter headers: a copy is a separate message.
     var withoutDeaths: MessageProperties {
         var copy = self
         let kept = headers.entries.filter {

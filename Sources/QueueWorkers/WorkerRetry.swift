@@ -1,28 +1,28 @@
 public import Supervision
 
-/// How often a worker tries a message, when, and what becomes of it afterwards.
+/// How often and when a worker tries a message, and what happens to it afterwards.
 ///
 ///     .after([.seconds(10), .minutes(1), .minutes(10)], then: .park)
 ///
-/// tries a message four times: when it comes, and after each of the pauses. During a pause of a second or more the message waits at the
-/// broker, in a queue of its own for each length: it costs no prefetch, and survives the worker. Shorter ones are waited for here.
+/// tries a message four times: on arrival, and after each of the delays. During a delay of a second or more the message waits on the
+/// broker, in one queue per length: it uses no prefetch, and survives the worker. Shorter delays are waited for in the worker.
 public struct WorkerRetry: Sendable, Hashable {
-    /// What becomes of a message when all attempts have failed.
+    /// What happens to a message when all attempts have failed.
     public enum Exhausted: Sendable, Hashable {
         /// It is kept in `<queue>.failed`, with the reason in its headers.
         case park
-        /// It is rejected: it goes to the queue's dead letter exchange. Of a queue that a worker has declared that is `<queue>.failed`; of
-        /// another one without such an exchange the broker **drops** it.
+        /// It is rejected: it goes to the queue's dead letter exchange. For a queue declared by a worker that leads to `<queue>.failed`;
+        /// for another queue without a dead letter exchange the broker **drops** it.
         case reject
-        /// It is acknowledged, and **gone**.
+        /// It is acknowledged, and **lost**.
         case discard
     }
 
-    /// The pauses between the attempts. There is one attempt more than pauses.
+    /// The delays between the attempts. There is one more attempt than delays.
     public var pauses: [Duration]
-    /// What becomes of a message when the last attempt has failed.
+    /// What happens to a message when the last attempt has failed.
     public var exhausted: Exhausted
-    /// What was wrong with what the pauses were to be made of. It is told when the worker starts.
+    /// The problem with the arguments of the delays. It is reported when the worker starts.
     private var mistake: String?
 
     private init(pauses: [Duration], exhausted: Exhausted, mistake: String? = nil) {
@@ -31,12 +31,12 @@ public struct WorkerRetry: Sendable, Hashable {
         self.mistake = mistake
     }
 
-    /// These pauses.
+    /// Retries after these delays.
     ///
     /// - Parameters:
-    ///   - pauses: the pauses between the attempts.
-    ///   - immediately: how many further attempts are made at once, before the first pause.
-    ///   - exhausted: what becomes of a message when the last attempt has failed.
+    ///   - pauses: The delays between the attempts.
+    ///   - immediately: The number of additional attempts without a delay, before the first delay.
+    ///   - exhausted: What happens to a message when the last attempt has failed.
     public static func after(
         _ pauses: [Duration],
         immediately: Int = 0,
@@ -50,12 +50,12 @@ public struct WorkerRetry: Sendable, Hashable {
         )
     }
 
-    /// Pauses that grow as the backoff says, without its jitter: each length is a queue.
+    /// Retries after delays that grow according to the backoff, without its jitter, because each length needs a queue.
     ///
     /// - Parameters:
-    ///   - backoff: how they grow.
-    ///   - attempts: how many attempts in all, from 1 to ``maximumAttempts``.
-    ///   - exhausted: what becomes of a message when the last attempt has failed.
+    ///   - backoff: How they grow.
+    ///   - attempts: The total number of attempts, from 1 to ``maximumAttempts``.
+    ///   - exhausted: What happens to a message when the last attempt has failed.
     public static func backoff(_ backoff: Backoff, attempts: Int, then exhausted: Exhausted = .park) -> WorkerRetry {
         if let problem = backoff.problem {
             return WorkerRetry(pauses: [], exhausted: exhausted, mistake: "the backoff of retry: \(problem)")
@@ -69,18 +69,18 @@ public struct WorkerRetry: Sendable, Hashable {
         return WorkerRetry(pauses: pauses, exhausted: exhausted)
     }
 
-    /// One attempt.
+    /// Tries a message once.
     public static func never(then exhausted: Exhausted = .park) -> WorkerRetry {
         WorkerRetry(pauses: [], exhausted: exhausted)
     }
 
-    /// Ten seconds, a minute, ten minutes; then the message is parked.
+    /// Retries after ten seconds, a minute and ten minutes; then the message is parked.
     public static let standard = after([.seconds(10), .minutes(1), .minutes(10)])
 
-    /// No message is tried more often than this, whatever its errors say: 100.
+    /// The maximum number of attempts of any message, whatever its errors say: 100.
     public static let maximumAttempts = 100
 
-    /// What is wrong with these values, if anything.
+    /// The first problem with these values, `nil` if they are valid.
     var problem: String? {
         if let mistake { return mistake }
         if pauses.count >= Self.maximumAttempts {
@@ -94,9 +94,9 @@ public struct WorkerRetry: Sendable, Hashable {
 }
 
 extension Duration {
-    /// So many minutes.
+    /// A duration in minutes.
     public static func minutes(_ minutes: Int) -> Duration { .seconds(clamping: minutes, times: 60) }
-    /// So many hours.
+    /// A duration in hours.
     public static func hours(_ hours: Int) -> Duration { .seconds(clamping: hours, times: 3600) }
 
     private static func seconds(clamping count: Int, times factor: Int) -> Duration {
@@ -105,24 +105,24 @@ extension Duration {
     }
 }
 
-/// What becomes of a message whose handler has failed.
+/// What happens to a message whose handler has failed.
 public enum FailureDecision: Sendable, Hashable {
-    /// As ``WorkerRetry`` says. What happens when nothing else was decided.
+    /// As ``WorkerRetry`` says. The default.
     case retry
-    /// It is tried again at once.
+    /// It is retried immediately.
     case retryNow
-    /// It is tried again after this pause: at the broker, rounded up to the next of 1, 2, 5, 10, 20, 50... seconds, unless the worker's
-    /// ``WorkerRetry`` has a pause of just that length.
+    /// It is retried after this delay, on the broker, rounded up to the next of 1, 2, 5, 10, 20, 50... seconds, unless the worker's
+    /// ``WorkerRetry`` has a delay of exactly that length.
     case retryAfter(Duration)
     /// It is kept in `<queue>.failed`.
     case park
     /// It is rejected: see ``WorkerRetry/Exhausted/reject``.
     case reject
-    /// It is acknowledged, and gone.
+    /// It is acknowledged, and lost.
     case discard
 }
 
-/// An error that knows what becomes of the message whose handler throws it.
+/// An error that decides what happens to the message whose handler throws it.
 ///
 ///     enum OrderError: DecidingError {
 ///         case unknownCustomer, warehouseClosed
@@ -135,8 +135,8 @@ public enum FailureDecision: Sendable, Hashable {
 ///         }
 ///     }
 ///
-/// For errors of others see ``WorkerConfiguration/onFailure``.
+/// For other errors see ``WorkerConfiguration/onFailure``.
 public protocol DecidingError: Error {
-    /// What becomes of the message.
+    /// What happens to the message.
     var failureDecision: FailureDecision { get }
 }

@@ -5,8 +5,8 @@ public import Configuration
 import AMQPPool
 #endif
 
-/// The settings of a worker that the configuration of a process can carry. `docs/operations/configuration.md` lists them, and a test
-/// compares.
+/// The settings of a worker that can be read from the configuration of the process. A test compares them with
+/// `docs/operations/configuration.md`.
 package enum WorkerSetting: String, Setting {
     case concurrency
     case prefetch
@@ -29,13 +29,13 @@ extension WorkerConfiguration {
 
 #if Configuration
 extension WorkerConfiguration {
-    /// The settings that a configuration has, and the defaults for the others.
+    /// Reads settings from a configuration, with defaults for absent ones.
     ///
     ///     let configuration = try WorkerConfiguration(config.scoped(to: "orders"))   // ORDERS_CONCURRENCY, ...
     ///
     /// `docs/operations/configuration.md` lists the keys.
     ///
-    /// - Throws: `SettingError` for what cannot be read.
+    /// - Throws: `SettingError` for an invalid setting.
     public init(_ config: ConfigReader) throws(SettingError) {
         try self.init(SettingValues(config))
     }

@@ -2,15 +2,15 @@ import AMQPPool
 
 /// Whether a worker declares the queues it needs.
 public enum WorkerDeclarations: Sendable, Hashable {
-    /// What is there already is taken as it is; what is missing is declared.
+    /// Existing queues are used as they are; missing ones are declared.
     case missing
-    /// Nothing: somebody else has declared all of it. A worker that finds something missing says what, and waits.
+    /// Nothing: all queues are declared elsewhere. A worker that misses one reports it, and waits.
     case nothing
 }
 
 /// A queue in which messages wait for their next attempt.
 struct DelayQueue: Sendable, Hashable {
-    /// The broker's timers end there.
+    /// The maximum of the broker's timers.
     static let longest = Duration.seconds(4_294_967)
 
     let name: String
@@ -24,7 +24,7 @@ struct DelayQueue: Sendable, Hashable {
 
     static func isOne(_ name: String, of queue: String) -> Bool { name.hasPrefix("\(queue).retry.") }
 
-    /// A pause that an error asks for: rounded up, so that there are not as many queues as pauses.
+    /// Rounds up a delay requested by an error, to limit the number of queues.
     static func rounded(_ delay: Duration) -> Duration {
         var step = Duration.seconds(1)
         while step < longest {
@@ -35,26 +35,26 @@ struct DelayQueue: Sendable, Hashable {
     }
 }
 
-/// The names of a worker's queues, and their declaration.
+/// The names of a worker's queues, and their declarations.
 struct WorkerTopology: Sendable {
     let queue: String
     let type: QueueArguments.QueueType
     let deliveryLimit: Int
     let retry: WorkerRetry
     let declares: WorkerDeclarations
-    /// Where messages come from, beyond the default exchange.
+    /// Additional bindings, besides the default exchange.
     var bindings: [(exchange: String, routingKey: String)] = []
-    /// For this process only, and gone with it.
+    /// Whether the queue is deleted with this process.
     var isTransient = false
-    /// Where failed messages go instead of `<queue>.failed`.
+    /// The queue for failed messages instead of `<queue>.failed`.
     var keepsFailedIn: String?
 
-    /// Where messages are kept that could not be handled.
+    /// The queue for messages that could not be handled.
     var failed: String { keepsFailedIn ?? "\(queue).failed" }
-    /// Where messages are kept whose type nobody handles.
+    /// The queue for messages whose type has no handler.
     var unhandled: String { "\(queue).unhandled" }
 
-    /// The queues for pauses of the retry policy.
+    /// The queues for the delays of the retry policy.
     var delays: [DelayQueue] {
         var names: Set<String> = []
         return retry.pauses.filter { $0 >= WorkerPolicy.longestPauseHere }.map { DelayQueue($0, of: queue) }
@@ -68,7 +68,7 @@ struct WorkerTopology: Sendable {
         arguments.deadLetterRoutingKey = failed
         if type == .quorum {
             arguments.deliveryLimit = deliveryLimit
-            // What goes over the limit must not get lost on its way.
+            // Messages over the limit must not be lost on their way.
             arguments.deadLetterStrategy = .atLeastOnce
             arguments.overflow = .rejectPublish
         }
@@ -87,14 +87,15 @@ struct WorkerTopology: Sendable {
         return arguments
     }
 
-    /// Of a queue in which messages are kept. From RabbitMQ 4.0 on a quorum queue that says nothing drops what was looked at 20 times.
+    /// The arguments of a queue that keeps messages. Since RabbitMQ 4.0 a quorum queue without a limit drops messages that were read 20
+    /// times.
     private static var keeping: QueueArguments {
         var arguments = QueueArguments(type: .quorum)
         arguments.deliveryLimit = 1_000_000_000
         return arguments
     }
 
-    /// The queues beside the worker's own.
+    /// The queues besides the worker's own.
     private var sideQueues: [(name: String, arguments: QueueArguments)] {
         var queues = [(failed, Self.keeping)]
         guard type != .stream else { return queues }
@@ -102,7 +103,7 @@ struct WorkerTopology: Sendable {
         return queues
     }
 
-    /// Makes sure that everything is there. The queue itself is declared last: what it dead-letters must have a place.
+    /// Ensures that all queues exist. The worker's own queue is declared last, because its dead letters need a destination.
     func ensure(on pool: AMQPPool, unhandled needsUnhandled: Bool) async throws {
         var missing: [String] = []
         var queues = sideQueues
@@ -125,10 +126,11 @@ struct WorkerTopology: Sendable {
         }
     }
 
-    /// Whether this is one of the queues beside the worker's own.
+    /// Whether this is one of the queues besides the worker's own.
     func owns(_ name: String) -> Bool { name == failed || name == unhandled || DelayQueue.isOne(name, of: queue) }
 
-    /// A copy whose headers are too large for a frame with what we have added: without that, and kept, since nothing would count its attempts.
+    /// Removes our headers from a copy whose headers are too large for a frame with them, and parks it, because nothing would count its
+    /// attempts.
     func bare(_ forward: Forward) -> Forward {
         var bare = forward
         for header in MessageHeader.allCases { bare.properties.headers[header.rawValue] = nil }
@@ -136,7 +138,7 @@ struct WorkerTopology: Sendable {
         return bare
     }
 
-    /// Makes sure of one of the queues beside the worker's own, if it may be declared.
+    /// Ensures that one of the queues besides the worker's own exists, if it may be declared.
     func ensure(side name: String, on pool: AMQPPool) async throws {
         guard declares == .missing, try await !exists(name, on: pool) else { return }
         let milliseconds = name.split(separator: ".").last.flatMap { Int64($0) }
@@ -147,7 +149,7 @@ struct WorkerTopology: Sendable {
         }
     }
 
-    /// What is wrong with the name of a worker's queue, if anything. Others are made of it, by what is appended.
+    /// The problem with the name of a worker's queue, from which other names are derived; `nil` if it is valid.
     static func problem(of queue: String) -> String? {
         if queue.isEmpty { return "a queue needs a name: the broker would make one up, and nobody could publish to it" }
         let longest = 255 - "\(DelayQueue(DelayQueue.longest, of: "").name)".utf8.count
@@ -160,17 +162,17 @@ struct WorkerTopology: Sendable {
 
     private func declare(_ name: String, _ arguments: QueueArguments, on pool: AMQPPool) async throws {
         var arguments = arguments
-        // Nobody is left to delete it. What failed stays.
+        // Nobody else would delete it. The failed messages stay.
         if isTransient, name == queue { arguments.expires = Self.transientLife }
         try await pool.withDedicatedChannel { [arguments] channel in
             _ = try await channel.declareQueue(name, arguments: arguments)
         }
     }
 
-    /// How long the queues of an instance are there without it.
+    /// How long the queues of an instance exist without it.
     private static let transientLife = Duration.seconds(600)
 
-    /// A missing queue ends the channel it is asked for on, so each has its own.
+    /// A check for a missing queue closes its channel, so each check has its own.
     private func exists(_ name: String, on pool: AMQPPool) async throws -> Bool {
         do {
             try await pool.withDedicatedChannel { _ = try await $0.declareQueue(name, passive: true) }
@@ -183,20 +185,20 @@ struct WorkerTopology: Sendable {
 
 /// Why a worker cannot work.
 public enum WorkerError: Error, Sendable, Hashable, CustomStringConvertible {
-    /// These queues are not there, and the worker may not declare them.
+    /// These queues do not exist, and the worker may not declare them.
     case missingQueues([String], of: String)
-    /// A setting cannot be meant.
+    /// A setting is invalid.
     case invalidSetting(String)
-    /// What a handler published with ``WorkerContext/publish(_:to:)`` was not accepted. The message is tried again.
+    /// A message published with ``WorkerContext/publish(_:to:)`` was not accepted. The handled message is retried.
     case notPublished(to: String, reason: String)
-    /// A handler took longer than ``WorkerConfiguration/handlerTimeLimit``.
+    /// A handler exceeded ``WorkerConfiguration/handlerTimeLimit``.
     case timeLimitExceeded(Duration)
     /// The message cannot be decoded.
     case undecodable(String)
-    /// The message was delivered this often, and no attempt came to an end.
+    /// The message was delivered this often, and no attempt ended.
     case deliveredTooOften(Int)
 
-    /// What is wrong, and what to do about it.
+    /// The error as a sentence, with the remedy.
     public var description: String {
         switch self {
         case .missingQueues(let names, let queue):

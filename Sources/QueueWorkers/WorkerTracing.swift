@@ -3,18 +3,18 @@ import NIOCore
 import RPCWire
 import Tracing
 
-/// Trace context of messages, by OpenTelemetry's conventions for messaging.
+/// The trace context of messages, by OpenTelemetry's conventions for messaging.
 enum WorkerTracing {
-    /// Whether messages have spans.
+    /// Whether messages are traced.
     static var isOn: Bool { RPCTracing.automatic.resolved != nil }
 
-    /// Writes a context into the headers of a message.
+    /// Injects a context into the headers of a message.
     static func inject(_ context: ServiceContext? = .current, into headers: inout FieldTable) {
         guard let context, let instruments = RPCTracing.automatic.resolved else { return }
         instruments.inject(context, into: &headers)
     }
 
-    /// Runs a handler within a span of its own, the child of what the message's headers say.
+    /// Runs a handler within its own span, the child of the context in the message's headers.
     static func withSpan(
         of message: WorkerContext,
         _ body: () async throws -> Void

@@ -1,14 +1,14 @@
-/// Where an actor is: the id of every distributed actor of an ``RPCActorSystem``.
+/// The address of an actor: the id of every distributed actor of an ``RPCActorSystem``.
 ///
 /// | | written | who answers |
 /// |---|---|---|
 /// | ``service(_:_:)`` | `bank!teller` | any node of the service that has an actor of this name |
-/// | of a node | `bank@9f3c!Ledger-7` | the incarnation of the node that made it, and nobody else: one that a method returned |
-/// | ``virtual(_:_:_:shards:)`` | `bank/account#17/64!account/alice` | whichever node holds the key's shard now |
+/// | of a node | `bank@9f3c!Ledger-7` | only the incarnation of the node that created it: an actor that a method returned |
+/// | ``virtual(_:_:_:shards:)`` | `bank/account#17/64!account/alice` | the node that currently holds the key's shard |
 ///
-/// On the wire, and in every reference that is sent as an argument or a result, it is that one string.
+/// On the wire, and in every reference that is sent as an argument or a result, it is a single string.
 public struct ActorAddress: Hashable, Sendable {
-    /// How requests get to it.
+    /// How requests are routed to it.
     enum Route: Hashable, Sendable {
         /// Through the requests' exchange, to the service's queue.
         case service
@@ -20,9 +20,9 @@ public struct ActorAddress: Hashable, Sendable {
 
     /// The service, the node or the shard.
     public let destination: String
-    /// The actor's name there.
+    /// The actor's name at that destination.
     public let name: String
-    /// Which incarnation assigned it, in this process only: neither compared nor sent.
+    /// The incarnation that assigned it, in this process only: neither compared nor sent.
     let incarnation: UInt64
 
     init(destination: String, name: String, incarnation: UInt64 = 0) {
@@ -39,11 +39,11 @@ public struct ActorAddress: Hashable, Sendable {
     /// The virtual actor of a kind for a key: see `Child.virtual`.
     ///
     /// - Parameters:
-    ///   - service: Whose nodes run it.
+    ///   - service: The service whose nodes run it.
     ///   - kind: Its kind.
-    ///   - key: Any text, as its bytes in UTF-8: "é" written as one code point and as two are two keys, though Swift's `==` says that they
-    ///     are equal.
-    ///   - shards: How many shards the kind has: the same number everywhere, for as long as its queues live.
+    ///   - key: Any text, compared as UTF-8 bytes: "é" as one code point and as two are different keys, although Swift's `==` considers
+    ///     them equal.
+    ///   - shards: The number of shards of the kind: the same everywhere, as long as its queues exist.
     public static func virtual(_ service: String, _ kind: String, _ key: String, shards: Int) -> ActorAddress {
         ShardName(service: service, kind: kind, count: shards).address(of: key)
     }
@@ -54,7 +54,7 @@ public struct ActorAddress: Hashable, Sendable {
 
     /// Whether two addresses are the same, byte by byte, whichever incarnation assigned them.
     ///
-    /// The broker compares bytes, and so do others who hash keys: text that looks the same may be two keys.
+    /// The broker compares bytes, and so does the hash of keys: strings that look the same may be different keys.
     public static func == (left: ActorAddress, right: ActorAddress) -> Bool {
         left.name == right.name && left.destination == right.destination
             && left.name.utf8.elementsEqual(right.name.utf8)
@@ -74,7 +74,7 @@ public struct ActorAddress: Hashable, Sendable {
 
     /// The key of a virtual actor.
     var key: String {
-        // Not as characters, here and below: one that combines with what stands before it would swallow the separator.
+        // Not as characters, here and below: a combining character after the separator would hide it.
         let scalars = name.unicodeScalars
         guard let slash = scalars.firstIndex(of: "/") else { return name }
         return String(scalars[scalars.index(after: slash)...])
@@ -85,7 +85,7 @@ public struct ActorAddress: Hashable, Sendable {
         text.unicodeScalars.contains { "!@#/".unicodeScalars.contains($0) }
     }
 
-    /// How many bytes the two parts may have: the first is the name of a queue, the second stands in a header.
+    /// The maximum size of each part in bytes: the first is the name of a queue, the second is sent in a header.
     static let maximumDestinationBytes = 255
     static let maximumNameBytes = 1024
 
@@ -95,7 +95,7 @@ public struct ActorAddress: Hashable, Sendable {
             && (1...Self.maximumNameBytes).contains(name.utf8.count) && !destination.unicodeScalars.contains("!")
     }
 
-    /// The address that a text says, which may come from anywhere.
+    /// Parses an address from untrusted text.
     init?(_ text: String) {
         let scalars = text.unicodeScalars
         guard let mark = scalars.firstIndex(of: "!") else { return nil }
@@ -105,12 +105,12 @@ public struct ActorAddress: Hashable, Sendable {
 }
 
 extension ActorAddress: CustomStringConvertible {
-    /// In words.
+    /// The address as text.
     public var description: String { "\(destination)!\(name)" }
 }
 
 extension ActorAddress: Codable {
-    /// Reads the one string.
+    /// Decodes the string.
     public init(from decoder: any Decoder) throws {
         let text = try decoder.singleValueContainer().decode(String.self)
         guard let address = ActorAddress(text) else {
@@ -121,7 +121,7 @@ extension ActorAddress: Codable {
         self = address
     }
 
-    /// Writes the one string.
+    /// Encodes the string.
     public func encode(to encoder: any Encoder) throws {
         guard isValid else {
             throw EncodingError.invalidValue(
@@ -134,7 +134,7 @@ extension ActorAddress: Codable {
     }
 }
 
-/// The shards of a kind of virtual actors: which there are, and which one a key is in.
+/// A shard of a kind of virtual actors, and the mapping of keys to shards.
 struct ShardName: Hashable, Sendable {
     let service: String
     let kind: String
@@ -146,13 +146,13 @@ struct ShardName: Hashable, Sendable {
         self.count = min(max(1, count), Self.maximumCount)
     }
 
-    /// Each is a queue that every node consumes.
+    /// Each shard is a queue that every node consumes.
     static let maximumCount = 65_536
 
-    /// What nodes say that they hold: nodes that hold the kind in another number of shards have other queues.
+    /// What nodes announce to hold: nodes with another number of shards use other queues.
     var heldKind: String { "\(kind)/\(count)" }
 
-    /// Whether it can be part of addresses, and names queues.
+    /// Whether it can be part of addresses and queue names.
     var isValid: Bool {
         !kind.isEmpty && !ActorAddress.hasSeparator(kind)
             && queue(count).utf8.count <= ActorAddress.maximumDestinationBytes

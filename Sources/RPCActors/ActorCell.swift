@@ -1,9 +1,10 @@
 public import Distributed
 public import Supervision
 
-/// The supervised process of a distributed actor, which is no `Actor` itself and so cannot be a child.
+/// The supervised process of a distributed actor, which is not an `Actor` itself and so cannot be a child.
 ///
-/// It ends when a method of the actor throws a ``CrashingError``, and takes the actor's address with it; the next incarnation has it again.
+/// It ends when a method of the actor throws a ``CrashingError``, and releases the actor's address; the next incarnation gets the address
+/// again.
 public actor ActorCell<Act: DistributedActor>: Worker where Act.ActorSystem == RPCActorSystem {
     /// The actor.
     public nonisolated let instance: Act
@@ -22,21 +23,21 @@ public actor ActorCell<Act: DistributedActor>: Worker where Act.ActorSystem == R
 }
 
 extension Child {
-    /// A distributed actor of the service, under an address that all its incarnations share: `ActorAddress.service(service, id)`.
+    /// A distributed actor of the service, with an address that all its incarnations share: `ActorAddress.service(service, id)`.
     ///
     ///     Child.distributed("teller", in: actors) { BankTeller(actorSystem: $0) }
     ///
-    /// Every node of the service has one; a call is answered by any of them. A method that throws a ``CrashingError`` ends it, and it is
-    /// restarted as any child is: calls that come meanwhile wait for the next incarnation, within their deadlines. When it does not come
+    /// Every node of the service has one; any of them answers a call. A method that throws a ``CrashingError`` ends the actor, and it is
+    /// restarted like any child: calls made in the meantime wait for the next incarnation, within their deadlines. If it does not come
     /// back, because it was temporary or its supervisor gave up, calls fail with ``RPCActorError/noProcess(_:)``.
     ///
     /// - Parameters:
     ///   - id: Its id among its siblings and its name in the service.
-    ///   - actors: The system. Its `supervisor` comes before this child.
+    ///   - actors: The system. List its `supervisor` before this child.
     ///   - restart: When it is restarted.
-    ///   - options: How it is stopped, restarted and watched.
-    ///   - make: Makes the actor, with this system as its actor system; called for each incarnation. The actor must be of a type that is
-    ///     exported, or nothing of it can be called.
+    ///   - options: How it is stopped, restarted and monitored.
+    ///   - make: Creates the actor, with this system as its actor system, for each incarnation. The actor's type must be exported,
+    ///     otherwise none of its methods can be called.
     public static func distributed<Act: DistributedActor>(
         _ id: String,
         in actors: RPCActorSystem,
@@ -45,7 +46,7 @@ extension Child {
         make: @escaping @Sendable (RPCActorSystem) async throws -> Act
     ) -> Child where Act.ActorSystem == RPCActorSystem {
         let address = ActorAddress.service(actors.service, id)
-        // Whoever promises that it comes back: one supervisor's incarnation, once.
+        // Who promises that the actor comes back: once per incarnation of its supervisor.
         let promise = OnceFor<Pid>()
         return Child(id, restart: restart, options: options) { context -> ActorCell<Act>? in
             if restart.keepsSpecification, promise.isNew(context.supervisor.pid) {
@@ -61,7 +62,7 @@ extension Child {
             let supervisor = context.supervisor
             context.pid.onExit { reason in
                 actors.announceEnd(of: identity, reason)
-                // While everything stops, in order, requests still come until the receivers have ended, and are answered.
+                // During an orderly shutdown requests still arrive until the receivers have ended, and are answered.
                 if case .shutdown = reason, root.endingReason != nil { return }
                 actors.local.remove(identity)
                 if !restart.restarts(after: reason), promise.forget(supervisor.pid) { actors.local.unexpect(address) }

@@ -1,33 +1,34 @@
 public import Distributed
 import Synchronization
 
-/// Which methods of an actor type can be called from outside: those of a protocol that it conforms to.
+/// Which methods of an actor type can be called remotely: those of a protocol that it conforms to.
 ///
 ///     Export(BankTeller.self, as: $Teller<RPCActorSystem>.self, errors: Insufficient.self)
 ///
-/// Nothing else of the type can be called, whatever a peer sends: the runtime itself runs any method on any actor that it is told to.
-/// Several exports of the same type add up. A protocol that inherits from another exports its own methods only; export the other one too.
+/// No other method of the type can be called, whatever a peer sends: without this restriction the Swift runtime would run any distributed
+/// method of any actor. Several exports of the same type are combined. A protocol that inherits from another exports only its own methods;
+/// export the other one too.
 ///
-/// A client in another language names a method as `Teller.transfer(_:note:)`. For that the service must know which method it is: list it.
+/// A client in another language names a method as `Teller.transfer(_:note:)`. The service has to know that method by name: list it.
 ///
 ///     Export(BankTeller.self, as: $Teller<RPCActorSystem>.self, methods: [{ _ = try await $0.transfer(Transfer(), note: nil) }])
 ///
-/// Each closure calls one method, with any arguments; the call gets no further than to its name.
+/// Each closure calls one method, with any arguments; only the method's name is recorded.
 public struct Export: Sendable {
     let type: ObjectIdentifier
     let typeName: String
     let interface: ExportedInterface
     let errors: [any (Codable & Error).Type]
-    /// Finds out what a method is called on the wire.
+    /// Record the names of methods on the wire.
     let probes: [@Sendable (RPCActorSystem) async -> Void]
 
     /// Exports the methods of a protocol.
     ///
     /// - Parameters:
     ///   - type: The actor type.
-    ///   - stub: What `@Resolvable` made of the protocol.
-    ///   - errors: What the methods throw, so that callers in this process get the same type back when they are called.
-    ///   - methods: Those that are called by their names, from other languages.
+    ///   - stub: The stub that `@Resolvable` generated from the protocol.
+    ///   - errors: The errors that the methods throw, so that Swift callers get them back with their types.
+    ///   - methods: The methods that other languages call by name.
     public init<Act: DistributedActor, Stub: DistributedActor & _DistributedActorStub>(
         _ type: Act.Type,
         as stub: Stub.Type,
@@ -64,34 +65,34 @@ public struct Export: Sendable {
 /// Lists exports.
 @resultBuilder
 public enum ExportsBuilder {
-    /// One export.
+    /// An export.
     public static func buildExpression(_ export: Export) -> [Export] { [export] }
-    /// One after another.
+    /// All exports, in order.
     public static func buildBlock(_ parts: [Export]...) -> [Export] { parts.flatMap { $0 } }
     /// An `if` without `else`.
     public static func buildOptional(_ part: [Export]?) -> [Export] { part ?? [] }
-    /// An `if`.
+    /// The first branch.
     public static func buildEither(first part: [Export]) -> [Export] { part }
-    /// Its `else`.
+    /// The second branch.
     public static func buildEither(second part: [Export]) -> [Export] { part }
     /// A `for` loop.
     public static func buildArray(_ parts: [[Export]]) -> [Export] { parts.flatMap { $0 } }
 }
 
-/// The runtime's table of distributed methods: compares names, and looks no type up. It is what `executeDistributedTarget` asks in the
-/// end; the standard library exports it, and a toolchain without it does not link.
+/// The runtime's table of distributed methods: compares names without looking up types. `executeDistributedTarget` uses it too; the
+/// standard library exports it, and a toolchain without it does not link.
 @_silgen_name("swift_findAccessibleFunction")
 private func findAccessibleFunction(_ name: UnsafePointer<UInt8>, _ length: Int) -> UnsafeRawPointer?
 
 /// The methods of one class, as the runtime knows them: of a stub or of an actor type.
 struct ExportedInterface: Sendable {
-    /// How the identifiers of its methods begin: module and class, complete.
+    /// The complete mangled prefix of its methods: module and class.
     let prefix: String
-    /// What the runtime must be told of the class that a method is called through: the stub, where there is one.
+    /// The generic arguments for the runtime of the class that a method is called through: the stub, if there is one.
     let substitutions: [any Any.Type]
-    /// Whether it is known what it is: else nothing of it can be called.
+    /// Whether its type is understood; otherwise none of its methods can be called.
     let isUsable: Bool
-    /// Whether an actor answers these methods. Where it does not, calling one would end the process.
+    /// Whether an actor implements these methods. Calling one on another actor would end the process.
     let accepts: @Sendable (any DistributedActor) -> Bool
 
     init(stub: any DistributedActor.Type) {
@@ -112,8 +113,8 @@ struct ExportedInterface: Sendable {
     /// `$s`, and the class without its generic arguments.
     private static func prefix(of type: any Any.Type) -> String? {
         guard let name = _mangledTypeName(type) else { return nil }
-        // A bound generic class is the class, then `y`, its arguments and `G`. The last "Cy" is where the arguments begin, since the
-        // only argument is the actor system, whose name has none.
+        // A bound generic class is mangled as the class, `y`, its arguments and `G`. The last "Cy" marks the arguments, because the only
+        // argument is the actor system, whose name has none.
         guard name.hasSuffix("G") else { return name.hasSuffix("C") ? "$s" + name : nil }
         let characters = Array(name.utf8)
         for index in characters.indices.dropLast().reversed()
@@ -123,7 +124,7 @@ struct ExportedInterface: Sendable {
         return nil
     }
 
-    /// The protocol `Module.Name` of the stub `Module.$Name`: of this program's own types, never of a name from outside.
+    /// The protocol `Module.Name` of the stub `Module.$Name`: only for types of this program, never for a name from outside.
     private static func protocolOfStub(_ stub: any Any.Type) -> (any Any.Type)? {
         let name = _typeName(stub, qualified: true).prefix { $0 != "<" }
         let parts = name.split(separator: ".")
@@ -137,11 +138,11 @@ struct ExportedInterface: Sendable {
         return check(existential)
     }
 
-    /// Whether an identifier is a method of this class that takes no types.
+    /// Whether an identifier is a method of this class without generic parameters.
     func contains(_ identifier: String) -> Bool {
         !prefix.isEmpty && identifier.utf8.count <= Self.maximumIdentifierBytes && identifier.hasPrefix(prefix)
-            // `async throws`, which all distributed methods are from outside; a generic signature would stand before the `F`, and the
-            // runtime misreads memory where a protocol's method has one.
+            // `async throws`, like every distributed method called remotely. A generic signature would precede the `F`, and the runtime
+            // misreads memory for a protocol's method that has one.
             && identifier.hasSuffix("YaKFTE")
             && identifier.utf8.allSatisfy { Self.isOfIdentifiers($0) }
             && identifier.utf8.dropFirst(prefix.utf8.count).first.map { (0x30...0x39).contains($0) } == true
@@ -150,8 +151,8 @@ struct ExportedInterface: Sendable {
 
     private static let maximumIdentifierBytes = 2000
 
-    /// Whether this program has a distributed method of this identifier. Otherwise the runtime would find that out only when it has looked
-    /// up the types that the identifier names: whatever types a peer chooses.
+    /// Whether this program has a distributed method with this identifier. Otherwise the runtime would look up all types named in the
+    /// identifier first, which a peer chooses.
     private static func isInThisProgram(_ identifier: String) -> Bool {
         var identifier = identifier
         return identifier.withUTF8 { bytes in
@@ -167,17 +168,17 @@ struct ExportedInterface: Sendable {
     }
 }
 
-/// Decides about every request before the runtime sees it.
+/// Decides about every request before it is passed to the runtime.
 struct Exports: Sendable {
     enum Decision: Sendable {
         case run(identifier: String, substitutions: [any Any.Type])
-        /// Nothing of that name, or nothing that may be called.
+        /// There is no such method, or it may not be called.
         case unknown
     }
 
     private var interfaces: [ObjectIdentifier: [ExportedInterface]] = [:]
     private var typeNames: [ObjectIdentifier: String] = [:]
-    /// What is called by its name: the identifiers, of which there may be several where methods are overloaded.
+    /// The identifiers of methods by name; overloaded methods have several.
     private var identifiers: [String: Set<String>] = [:]
 
     init(_ exports: [Export]) {
@@ -187,7 +188,7 @@ struct Exports: Sendable {
         }
     }
 
-    /// A method was found out to be called so.
+    /// Records the identifier of a method name.
     mutating func learn(name: String, identifier: String) {
         identifiers[name, default: []].insert(identifier)
     }
@@ -195,19 +196,19 @@ struct Exports: Sendable {
     /// Whether methods of this name were listed.
     func knows(_ name: String) -> Bool { identifiers[name] != nil }
 
-    /// What is run for a request.
+    /// Decides what to run for a request.
     ///
     /// - Parameters:
-    ///   - actor: The actor that it is for.
-    ///   - name: What the request calls the method.
-    ///   - target: Its identifier, if the request says one.
+    ///   - actor: The target actor.
+    ///   - name: The method's name in the request.
+    ///   - target: The method's identifier, if the request has one.
     func decide(for actor: any DistributedActor, name: String?, target: String?) -> Decision {
         let interfaces = interfaces[ObjectIdentifier(type(of: actor))] ?? []
         guard let target else { return byName(name, actor, interfaces, except: nil) }
         return run(target, actor, interfaces) ?? byName(name, actor, interfaces, except: target)
     }
 
-    /// What is run instead of an identifier that turned out not to be there: another version of the contract has another one for the
+    /// Decides what to run instead of an identifier that does not exist: another version of the contract has another identifier for the
     /// same name.
     func decideInstead(of target: String, for actor: any DistributedActor, name: String?) -> Decision {
         byName(name, actor, interfaces[ObjectIdentifier(type(of: actor))] ?? [], except: target)
@@ -221,7 +222,7 @@ struct Exports: Sendable {
     ) -> Decision {
         let candidates = name.flatMap { identifiers[$0] } ?? []
         let found = candidates.compactMap { $0 == target ? nil : run($0, actor, interfaces) }
-        // Of several it is not known which is meant.
+        // With several identifiers it is ambiguous.
         return found.count == 1 ? found[0] : .unknown
     }
 
@@ -237,10 +238,10 @@ struct Exports: Sendable {
     }
 }
 
-/// What a method is called on the wire: `Teller.transfer(_:note:)`, without module and `$`.
+/// The name of a method on the wire: `Teller.transfer(_:note:)`, without module and `$`.
 enum MethodName {
     static func of(_ target: RemoteCallTarget) -> String {
-        // "Module.$Protocol.method(label:)", or with "<System>" behind a generic stub; the identifier itself where it cannot be read.
+        // "Module.$Protocol.method(label:)", or with "<System>" after a generic stub; the identifier itself if it cannot be parsed.
         let text = target.description
         guard let parenthesis = text.firstIndex(of: "(") else { return text }
         let path = text[..<parenthesis].split(separator: ".", omittingEmptySubsequences: false)

@@ -7,22 +7,22 @@ import RPCWire
 import Synchronization
 
 extension JSONEncoder {
-    /// Refuses what nests too deeply: it would overflow the stack.
+    /// Encodes a value, rejecting nesting that would overflow the stack.
     func encode<Value: Encodable>(bounded value: Value) throws -> Data {
         try EncodingDepth.check(value)
         return try encode(value)
     }
 }
 
-/// What a call is made of: a JSON array of its arguments.
+/// The encoder of a call: a JSON array of its arguments.
 public struct RPCInvocationEncoder: DistributedTargetInvocationEncoder {
     /// Arguments and results are `Codable`.
     public typealias SerializationRequirement = any Codable
 
     private let encoder: JSONEncoder
-    /// The arguments, once recording is done.
+    /// The arguments, complete after `doneRecording()`.
     private(set) var body = ByteBuffer(integer: UInt8(ascii: "["))
-    /// The types that the stub recorded: its own, and one for each generic parameter.
+    /// The number of types that the stub recorded: its own, and one for each generic parameter.
     private(set) var substitutions = 0
 
     init(_ encoder: JSONEncoder) {
@@ -46,7 +46,7 @@ public struct RPCInvocationEncoder: DistributedTargetInvocationEncoder {
 
     /// Does nothing: errors are registered.
     public mutating func recordErrorType<Failure: Error>(_ type: Failure.Type) throws {}
-    /// Does nothing: the method says it.
+    /// Does nothing: the method's signature determines it.
     public mutating func recordReturnType<Result: Codable>(_ type: Result.Type) throws {}
 
     /// Ends the array.
@@ -55,12 +55,12 @@ public struct RPCInvocationEncoder: DistributedTargetInvocationEncoder {
     }
 }
 
-/// The arguments of a request, decoded one by one as the method's parameters ask for them.
+/// The arguments of a request, decoded one by one as the method's parameters require.
 public struct RPCInvocationDecoder: DistributedTargetInvocationDecoder {
     /// Arguments and results are `Codable`.
     public typealias SerializationRequirement = any Codable
 
-    /// Why a request does not say what the method takes. It comes out of the runtime as if the method had thrown it.
+    /// The error for arguments that do not match the method. The runtime reports it as if the method had thrown it.
     struct Undecodable: Error {
         let description: String
     }
@@ -76,10 +76,10 @@ public struct RPCInvocationDecoder: DistributedTargetInvocationDecoder {
         self.decoder = decoder
     }
 
-    /// Ours: never what a peer names.
+    /// The types of this program, never those named by a peer.
     public mutating func decodeGenericSubstitutions() throws -> [any Any.Type] { substitutions }
 
-    /// The next argument.
+    /// Decodes the next argument.
     public mutating func decodeNextArgument<Argument: Codable>() throws -> Argument {
         count += 1
         guard let bytes = arguments.next() else {
@@ -94,17 +94,17 @@ public struct RPCInvocationDecoder: DistributedTargetInvocationDecoder {
         }
     }
 
-    /// Nothing: errors are registered.
+    /// Returns `nil`: errors are registered.
     public mutating func decodeErrorType() throws -> (any Any.Type)? { nil }
-    /// Nothing: the method says it.
+    /// Returns `nil`: the method's signature determines it.
     public mutating func decodeReturnType() throws -> (any Any.Type)? { nil }
 }
 
-/// Finds the elements of a JSON array without decoding them. Whatever the bytes are, it ends, and stays within them.
+/// Splits a JSON array into its elements without decoding them. For any input it terminates, and stays within the bytes.
 struct ArgumentScanner: Sendable {
     private let bytes: ByteBuffer
     private var index: Int
-    /// Not an array, or it ended too early.
+    /// Whether the input is not an array, or is truncated.
     private(set) var isMalformed = false
     private var isOver = false
 
@@ -125,7 +125,7 @@ struct ArgumentScanner: Sendable {
         while let byte, byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 { index += 1 }
     }
 
-    /// The next element, or `nil` when there is none.
+    /// The next element; `nil` when there is none.
     mutating func next() -> ByteBuffer? {
         guard !isMalformed, !isOver else { return nil }
         let start = index
@@ -138,7 +138,7 @@ struct ArgumentScanner: Sendable {
         return element
     }
 
-    /// Moves to the comma or bracket behind the element.
+    /// Moves to the comma or bracket after the element.
     private mutating func endOfElement() -> Int? {
         bytes.withUnsafeReadableBytes { bytes in
             var depth = 0
@@ -169,7 +169,7 @@ struct ArgumentScanner: Sendable {
     }
 }
 
-/// Keeps what a method returned or threw, until the request is answered with it.
+/// Stores what a method returned or threw, until the request is answered.
 public final class RPCResultHandler: DistributedTargetInvocationResultHandler {
     /// Arguments and results are `Codable`.
     public typealias SerializationRequirement = any Codable
@@ -189,7 +189,7 @@ public final class RPCResultHandler: DistributedTargetInvocationResultHandler {
 
     var outcome: Outcome? { kept.withLock { $0 } }
 
-    /// Keeps a result.
+    /// Stores a result.
     public func onReturn<Success: Codable>(value: Success) async throws {
         let outcome: Outcome
         do {
@@ -200,12 +200,12 @@ public final class RPCResultHandler: DistributedTargetInvocationResultHandler {
         kept.withLock { $0 = outcome }
     }
 
-    /// Keeps that there is no result.
+    /// Stores that there is no result.
     public func onReturnVoid() async throws {
         kept.withLock { $0 = .value(ByteBuffer(string: "null")) }
     }
 
-    /// Keeps an error.
+    /// Stores an error.
     public func onThrow<Failure: Error>(error: Failure) async throws {
         kept.withLock { $0 = .thrown(error) }
     }

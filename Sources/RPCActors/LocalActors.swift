@@ -1,11 +1,11 @@
 import Distributed
 import Synchronization
 
-/// The actors of this process that can be called from outside, by their addresses.
+/// The actors of this process that can be called remotely, by address.
 ///
-/// Supervised ones and activations are held; instances that a method made live as long as somebody here holds them. The incarnations
-/// of a supervised actor share an address: calls that come between two of them wait for the next one, until their deadline, and the
-/// end of an old one does not remove a new one.
+/// Supervised actors and activations are retained; an actor that a method created lives as long as somebody in this process retains it. The
+/// incarnations of a supervised actor share an address: calls that arrive between two of them wait for the next one, until their deadline,
+/// and the end of an old incarnation does not remove a new one.
 struct LocalActorTable: Sendable {
     enum Holder: Sendable {
         case strong(any DistributedActor)
@@ -26,7 +26,7 @@ struct LocalActorTable: Sendable {
     }
 
     private var entries: [ActorAddress: Entry] = [:]
-    /// Those that come back, and how many supervised children promise that.
+    /// Addresses that come back, with the number of supervised children that promise it.
     private var expected: [ActorAddress: Int] = [:]
 
     enum Lookup: Sendable {
@@ -48,7 +48,7 @@ struct LocalActorTable: Sendable {
         entries[address] = Entry(holder: holder, incarnation: address.incarnation)
     }
 
-    /// Removes it if it is still this incarnation's. Returns whether it was.
+    /// Removes the address if it still belongs to this incarnation. Returns whether it did.
     mutating func remove(_ address: ActorAddress) -> Bool {
         guard entries[address]?.incarnation == address.incarnation else { return false }
         entries[address] = nil
@@ -78,7 +78,7 @@ struct LocalActorTable: Sendable {
         expected[address] = rest > 0 ? rest : nil
     }
 
-    /// Removes everything under a destination: its name is over.
+    /// Removes all addresses at a destination whose name has ended.
     mutating func removeAll(at destination: String) -> [ActorAddress] {
         let gone = entries.keys.filter { $0.destination == destination }
         for address in gone { entries[address] = nil }
@@ -100,7 +100,7 @@ final class WeakActor: Sendable {
     var actor: (any DistributedActor)? { reference.withLock { $0.actor } }
 }
 
-/// The table behind a lock, with those that wait for an actor that is being restarted.
+/// The table behind a lock, with the callers that wait for a restarting actor.
 final class LocalActors: Sendable {
     private struct State {
         var table = LocalActorTable()
@@ -127,7 +127,7 @@ final class LocalActors: Sendable {
         state.withLock { $0.table.onCrash(address, handler) }
     }
 
-    /// Ends the actor, if it is still this incarnation, with the error that its method threw.
+    /// Ends the actor with the error of its method, if it is still this incarnation.
     func crash(_ address: ActorAddress, incarnation: UInt64, _ error: any Error) {
         state.withLock { $0.table.crashHandler(address, incarnation: incarnation) }?(error)
     }
@@ -138,15 +138,15 @@ final class LocalActors: Sendable {
 
     func expect(_ address: ActorAddress) { state.withLock { $0.table.expect(address) } }
 
-    /// It does not come back: whoever waits for it is told.
+    /// The actor does not come back: fails the waiting callers.
     func unexpect(_ address: ActorAddress) { change(address) { $0.unexpect(address) } }
 
     func find(_ address: ActorAddress) -> LocalActorTable.Lookup {
         state.withLock { $0.table.find(address) }
     }
 
-    /// The actor, waited for while it is being restarted; `nil` when there is none. A task that is cancelled, as it is at the
-    /// deadline of its request, waits no longer.
+    /// The actor, after waiting while it is restarting; `nil` when there is none. A cancelled task, as at the deadline of its request,
+    /// stops waiting.
     func actor(_ address: ActorAddress) async -> (actor: any DistributedActor, incarnation: UInt64)? {
         while !Task.isCancelled {
             switch find(address) {

@@ -1,19 +1,19 @@
-/// Which nodes of a service there are, from what they say of themselves and what the broker says of those that are gone.
+/// The nodes of a service, according to their own announcements and the broker's reports of lost nodes.
 ///
-/// A node says hello when it is ready and whenever somebody asks; its end is said once, by the broker (its last will) or by itself. A
-/// name that ended never comes back: a node that lost its life has another one, so a hello that is late does not bring it to life
-/// again. After a time without a connection nothing is known: everybody is asked, and who has not answered when ``settle()`` is called
-/// is gone.
+/// A node announces itself when it is ready and whenever somebody asks; its end is reported once, by the broker (its last will) or by
+/// itself. A name that has ended never comes back: a node that was declared lost gets a new one, so a late announcement does not revive it.
+/// After a time without a connection the membership is uncertain: everybody is asked, and nodes that have not answered when ``settle()`` is
+/// called are removed.
 struct Membership: Sendable, Equatable {
-    /// How many ended names are remembered. A hello is late by seconds at most.
+    /// The number of ended names to remember. An announcement is late by seconds at most.
     private static let rememberedEnds = 1000
 
-    /// What a node says of itself.
+    /// The announcement of a node.
     struct Hello: Sendable, Equatable, Codable {
         var node: String
         /// The kinds of virtual actors that it can hold, each with the number of shards: `account/64`.
         var kinds: [String] = []
-        /// Greater with each hello of the node: they go over different channels, and one may overtake another.
+        /// Increases with each announcement of the node: they are sent on different channels, and one may overtake another.
         var number: Int64?
     }
 
@@ -23,15 +23,15 @@ struct Membership: Sendable, Equatable {
     private var ended: Set<String> = []
     private var endedInOrder: [String] = []
 
-    /// The nodes, as far as is known.
+    /// The known nodes.
     var nodes: Set<String> { Set(kinds.keys) }
 
-    /// Those that can hold virtual actors of this kind.
+    /// The nodes that can hold virtual actors of this kind.
     func nodes(holding kind: String) -> Set<String> {
         Set(kinds.lazy.filter { $0.value.contains(kind) }.map(\.key))
     }
 
-    /// In which other numbers of shards any node holds the kind.
+    /// The other numbers of shards in which nodes hold the kind.
     func otherCounts(of name: ShardName) -> Set<String> {
         Set(
             kinds.values.joined().filter { $0 != name.heldKind && $0.hasPrefix("\(name.kind)/") }
@@ -41,7 +41,7 @@ struct Membership: Sendable, Equatable {
 
     func hasEnded(_ node: String) -> Bool { ended.contains(node) }
 
-    /// A node says that it is there. Returns whether anything changed.
+    /// A node has announced itself. Returns whether anything changed.
     mutating func hello(_ hello: Hello) -> Bool {
         guard !ended.contains(hello.node) else { return false }
         unconfirmed.remove(hello.node)
@@ -53,7 +53,7 @@ struct Membership: Sendable, Equatable {
         return kinds.updateValue(new, forKey: hello.node) != new
     }
 
-    /// A node has ended. Returns whether it was there.
+    /// A node has ended. Returns whether it was known.
     mutating func ended(_ node: String) -> Bool {
         if ended.insert(node).inserted {
             endedInOrder.append(node)
@@ -64,12 +64,12 @@ struct Membership: Sendable, Equatable {
         return kinds.removeValue(forKey: node) != nil
     }
 
-    /// Ends may have been missed: all are asked again.
+    /// Ends may have been missed: all nodes are asked again.
     mutating func reconnected() {
         unconfirmed = nodes
     }
 
-    /// Who was asked after a reconnect has had time to answer. Returns those that did not, and are taken for gone.
+    /// The nodes asked after a reconnect have had time to answer. Removes and returns those that did not.
     mutating func settle() -> Set<String> {
         let silent = unconfirmed
         for node in silent {

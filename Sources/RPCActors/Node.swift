@@ -7,10 +7,10 @@ import RPCWire
 import Supervision
 import Synchronization
 
-/// The name of this process among all nodes, for as long as the broker believes that it lives.
+/// The name of this process among all nodes, for as long as the broker considers it alive.
 ///
-/// A node that lost its life, because its connection was lost or somebody closed the channel, is dead for everybody who watched it. So it
-/// goes on under another name, and what had an address under the old one is not there any more.
+/// A node whose connection or life channel was lost is dead for everybody who watches it. It therefore continues under another name, and
+/// addresses under the old name no longer exist.
 final class NodeName: Sendable {
     private let service: String
     private let name: Mutex<String>
@@ -23,7 +23,7 @@ final class NodeName: Sendable {
 
     var current: String { name.withLock { $0 } }
 
-    /// A new one, if the present one was ever alive. Returns the old one then.
+    /// Assigns a new name, if the current one was ever in use. Returns the old one then.
     func renew() -> String? {
         guard isUsed.withLock({ $0 }) else { return nil }
         isUsed.withLock { $0 = false }
@@ -33,7 +33,7 @@ final class NodeName: Sendable {
         }
     }
 
-    /// Others may know it from now on.
+    /// The name may be known to others from now on.
     func use() { isUsed.withLock { $0 = true } }
 
     private static func make(_ service: String) -> String {
@@ -42,10 +42,10 @@ final class NodeName: Sendable {
     }
 }
 
-/// What holds a node's name: its first child, so that everything else of a node is started anew with the next.
+/// The process of a node's name: the first child, so that everything else of the node is restarted with the next name.
 actor NodeIdentity {
     init(_ name: NodeName, context: ChildContext, ended: @escaping @Sendable (String) -> Void) {
-        // The first incarnation has the name that was there before anything ran.
+        // The first incarnation uses the name assigned before the tree started.
         if let old = name.renew() {
             ended(old)
             context.logger.notice(
@@ -56,18 +56,17 @@ actor NodeIdentity {
     }
 }
 
-/// A node that the broker believes to live, and the channel that its life hangs on.
+/// A node that the broker considers alive, and the channel of its last will.
 struct LivingNode: Sendable {
     let name: String
     let channel: AMQPChannel
 }
 
-/// The node's life: a message that the broker publishes as the node's obituary when it loses the connection.
+/// The node's last will: a message that the broker publishes as the node's obituary when it loses the connection.
 ///
-/// The message lies in a queue of its own with a short time to live and a dead letter exchange. This process consumes it and never
-/// acknowledges it, so it does not expire. When the connection is gone, the broker puts the message back into the queue, where its time
-/// is over. It is renewed well within the consumer timeout: the next one is published, and when it has come the last is
-/// acknowledged.
+/// The message is in a separate queue with a short time to live and a dead letter exchange. This process consumes it and never acknowledges
+/// it, so it does not expire. When the connection is lost, the broker requeues the message, where it expires. It is renewed well within the
+/// consumer timeout: the next message is published, and when it has arrived the previous one is acknowledged.
 actor Life: Worker {
 
     private let pool: AMQPPool
@@ -113,7 +112,7 @@ actor Life: Worker {
                 try Task.checkCancellation()
                 if wasAlive.isSet { throw LifeLost(why: "\(error)") }
                 logger.debug("the node cannot live yet", metadata: ["error": "\(error)"])
-                // The wait for a channel takes its time; what fails at once is not tried in a loop.
+                // Waiting for a channel takes time, so an immediate failure does not cause a busy loop.
                 await withTaskGroup(of: Void.self) { group in
                     group.addTask { try? await Task.sleep(for: .milliseconds(200)) }
                     group.addTask { [stop] in await stop.wait() }
@@ -143,7 +142,7 @@ actor Life: Worker {
         }
         let message = try JSON.encode(NodeEvent.Obituary(node: node, actor: nil, kind: "no_connection"))
         try await channel.publish(message, routingKey: queue, mandatory: true)
-        // Before the broker has given it back it would expire, and nobody be told later.
+        // Otherwise it would expire before the broker has delivered it back, and its loss would not be reported later.
         try await held.first.waitOrThrow(channel)
         name.use()
         wasAlive.set()
@@ -162,7 +161,7 @@ actor Life: Worker {
             group.addTask {
                 while true {
                     try await Task.sleep(for: renewal)
-                    // Blocked, it is not renewed; the broker ends the channel when that lasts too long.
+                    // While blocked it is not renewed; the broker closes the channel if that lasts too long.
                     try? await channel.publish(message, routingKey: queue, mandatory: true)
                 }
             }
@@ -174,7 +173,7 @@ actor Life: Worker {
             group.cancelAll()
         }
         alive(nil)
-        // The queue first: what is left in it must not be published as if the node had been lost.
+        // The queue first: its remaining message must not be published as if the node had been lost.
         _ = try? await channel.deleteQueue(queue)
         await events.say(
             NodeEvent.Obituary(node: node, actor: nil, kind: "normal"),
@@ -183,8 +182,8 @@ actor Life: Worker {
         )
     }
 
-    /// Throws when the node's queue cannot be reached for long, as when the node of a cluster is lost that had it: nobody could call this
-    /// node, and another queue is where the life is.
+    /// Throws when the node's queue is unreachable for long, for example because its node of the cluster is lost: nobody could call this
+    /// node, and the last will is in another queue.
     private func watchQueue(_ node: String) async throws {
         var misses = 0
         while true {
@@ -193,7 +192,7 @@ actor Life: Worker {
                 try await look(for: node)
                 misses = 0
             } catch {
-                // Whoever consumes the queue declares it again when somebody deletes it.
+                // The consumer of the queue declares it again when somebody deletes it.
                 guard error.cause.replyCode == 404 else { continue }
                 misses += 1
                 if misses >= 3 { throw error }
@@ -211,7 +210,7 @@ actor Life: Worker {
         }
     }
 
-    /// The message that is not acknowledged.
+    /// The unacknowledged message.
     private final class Held: Sendable {
         private let tag = Mutex<UInt64?>(nil)
         let first = OneShot<Void>()
@@ -228,8 +227,8 @@ actor Life: Worker {
 }
 
 extension AMQPPool {
-    /// Runs the body with a channel of its own, which is waited for until a stop is requested: who has no channel has nothing to finish.
-    /// A stop that comes later is the body's.
+    /// Runs the body with a dedicated channel, waiting for it until a stop is requested: without a channel there is nothing to finish. A
+    /// later stop is the body's responsibility.
     func withDedicatedChannel(
         unless stop: StopRequest,
         _ body: @escaping @Sendable (AMQPChannel) async throws -> Void
@@ -256,7 +255,7 @@ extension AMQPPool {
 }
 
 extension OneShot<Void> {
-    /// Waits for it as long as the channel is open.
+    /// Waits for the value as long as the channel is open.
     fileprivate func waitOrThrow(_ channel: AMQPChannel) async throws {
         channel.onClosed { [self] _ in set(()) }
         guard await wait() != nil else { throw CancellationError() }
@@ -264,10 +263,10 @@ extension OneShot<Void> {
     }
 }
 
-/// Follows what is said of nodes and actors, on a channel of its own that comes back.
+/// Follows the events of nodes and actors, on a separate channel that is reopened.
 ///
-/// That a channel is lost, or what it needs is refused, is no fault of this process, and no restart would mend it: it begins again
-/// itself, so that nothing else goes with it.
+/// The loss of a channel, or a refusal, is not a fault of this process, and a restart would not help: it retries itself, so that nothing
+/// else is restarted with it.
 actor NodeEventsProcess: Worker {
     private let pool: AMQPPool
     private let events: NodeEvents
@@ -294,7 +293,7 @@ actor NodeEventsProcess: Worker {
                 try Task.checkCancellation()
                 failures = followed.isSet ? 1 : failures + 1
                 let delay = Self.backoff.delay(afterFailures: failures, random: .random(in: 0..<1))
-                // Once, until it has worked: what the broker refuses, it refuses again.
+                // Logged once until it has worked, because the broker's refusals stay the same.
                 logger.log(
                     level: failures == 1 && (error as? AMQPError)?.cause.replyCode != nil ? .warning : .debug,
                     "what is said of nodes and actors is not followed",

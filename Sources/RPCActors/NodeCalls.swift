@@ -3,11 +3,11 @@ import RPCCaller
 import RPCWire
 import Supervision
 
-/// The calls that wait for answers of nodes, and which nodes are to be asked for.
+/// The calls that wait for answers of nodes, and the nodes whose queues have to be checked.
 ///
-/// A request for a node that is lost comes back, because the broker keeps it for a moment only and sends it on then. But it does not
-/// if the node's queue goes with the request in it: the queue expires some time after the node was lost, and anybody may delete it. So
-/// the queue of a call that has waited for long is asked for, and if there is none the call has nothing to wait for.
+/// A request for a lost node is returned, because the broker keeps it only briefly before it sends it back. But it is lost if the node's
+/// queue is deleted with the request in it: the queue expires some time after the node was lost, and anybody may delete it. The queue of a
+/// call that has waited for long is therefore checked, and if it does not exist the call ends.
 struct NodeCallTable: Sendable {
     typealias Instant = ContinuousClock.Instant
 
@@ -29,18 +29,18 @@ struct NodeCallTable: Sendable {
 
     mutating func end(_ id: UInt64) { calls[id] = nil }
 
-    /// The nodes of which a call has waited for so long.
+    /// The nodes with a call that has waited since this instant.
     func nodes(waitedForSince limit: Instant) -> Set<String> {
         Set(calls.values.lazy.filter { $0.begun <= limit }.map(\.node))
     }
 
-    /// The node's queue was not there when it was asked for: the calls that were begun before have nothing to wait for.
+    /// The node's queue did not exist when it was checked: calls begun before that have nothing to wait for.
     func abandoned(_ node: String, askedAt asked: Instant) -> [UInt64] {
         calls.compactMap { $0.value.node == node && $0.value.begun < asked ? $0.key : nil }
     }
 }
 
-/// Ends calls of nodes whose queues are gone.
+/// Ends calls to nodes whose queues are gone.
 final class NodeCalls: Sendable {
     typealias Outcome = Result<RPCReply, RPCError>
 
@@ -50,7 +50,7 @@ final class NodeCalls: Sendable {
         var abandoned: Set<UInt64> = []
     }
 
-    /// How many nodes are asked for at once.
+    /// The maximum number of concurrent checks.
     private static let maximumQuestions = 16
 
     private let state = Monitor(State())
@@ -58,14 +58,14 @@ final class NodeCalls: Sendable {
     private let isGone: @Sendable (String) async -> Bool
 
     /// - Parameters:
-    ///   - interval: How long a call waits before its node is asked for, and how long until it is asked for again.
+    ///   - interval: How long a call waits before its node is checked, and the time between checks.
     ///   - isGone: Whether the node has no queue any more.
     init(every interval: Duration, isGone: @escaping @Sendable (String) async -> Bool) {
         self.interval = interval
         self.isGone = isGone
     }
 
-    /// Makes a call at a node. `nil`: its queue is gone.
+    /// Makes a call to a node. `nil`: its queue is gone.
     func run(_ node: String, _ call: @escaping @Sendable () async -> Outcome) async -> Outcome? {
         let task = Task { await call() }
         let id = state.change { state in
@@ -87,7 +87,7 @@ final class NodeCalls: Sendable {
         return outcome
     }
 
-    /// Asks for the nodes of calls that wait, until it is cancelled. While no call waits it does nothing.
+    /// Checks the nodes of waiting calls until it is cancelled. Does nothing while no call waits.
     func watch() async throws {
         while true {
             try await state.wait { $0.table.isEmpty ? nil : () }
@@ -116,7 +116,7 @@ final class NodeCalls: Sendable {
     }
 }
 
-/// Looks after calls of nodes for as long as the system runs.
+/// Checks calls to nodes for as long as the system runs.
 actor NodeCallsProcess: Worker {
     private let calls: NodeCalls
 

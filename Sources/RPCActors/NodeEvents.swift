@@ -7,16 +7,16 @@ import RPCWire
 import Supervision
 import Synchronization
 
-/// What is said of nodes and actors through the broker: who is there, and who has ended.
+/// The events about nodes and actors through the broker: which exist, and which have ended.
 ///
-/// All of it goes through one topic exchange, `rpc.obituaries`; names are hashed into single words, since a routing key has 255 bytes and
-/// words with a meaning:
+/// They go through one topic exchange, `rpc.obituaries`; names are hashed into single words, because a routing key is limited to 255 bytes
+/// and its words have a meaning:
 ///
-/// | routing key | says | who |
+/// | routing key | meaning | sender |
 /// |---|---|---|
 /// | `node.<service>.<node>` | the node has ended | the broker (the node's last will), or the node itself when it stops |
-/// | `hello.<service>.<node>` | the node is there, and what it holds | the node, when it is ready and when asked |
-/// | `who.<service>` | say hello | whoever wants to know |
+/// | `hello.<service>.<node>` | the node exists, and what it holds | the node, when it is ready and when asked |
+/// | `who.<service>` | asks all nodes to announce themselves | anyone who needs to know |
 /// | `actor.<address>` | the actor has ended | its node |
 enum NodeEvent {
     static let exchange = "rpc.obituaries"
@@ -31,13 +31,13 @@ enum NodeEvent {
         return ["node.\(hash).*", "hello.\(hash).*"]
     }
 
-    /// The service that a node is of.
+    /// The service of a node.
     static func service(of node: String) -> String { String(node.unicodeScalars.prefix { $0 != "@" }) }
 
     /// The end of a node, or of an actor.
     struct Obituary: Codable, Sendable, Equatable {
         var node: String
-        /// `nil`: the node's own.
+        /// `nil`: the node itself.
         var actor: String?
         /// `normal`, `crashed`, `no_connection`.
         var kind: String
@@ -53,7 +53,7 @@ enum NodeEvent {
     }
 }
 
-/// Follows what is said, for everybody in this process who wants to know.
+/// Receives events, for all interested parts of this process.
 final class NodeEvents: Sendable {
     private struct Service {
         var membership = Membership()
@@ -70,7 +70,7 @@ final class NodeEvents: Sendable {
         var services: [String: Service] = [:]
         var watches: [UInt64: Watch] = [:]
         var lastWatch: UInt64 = 0
-        /// How many watch each actor: its binding goes with the last of them.
+        /// The number of watchers of each actor: its binding is removed with the last.
         var watched: [ActorAddress: Int] = [:]
         var waiting: [UInt64: CheckedContinuation<AMQPChannel?, Never>] = [:]
         var lastWaiting: UInt64 = 0
@@ -85,8 +85,8 @@ final class NodeEvents: Sendable {
 
     /// - Parameters:
     ///   - hosted: The service that this process is a node of.
-    ///   - asked: Somebody wants to know which nodes the service has.
-    ///   - recheck: Asks whether an actor is there; `nil`: it cannot be known now.
+    ///   - asked: Called when somebody asks which nodes the service has.
+    ///   - recheck: Whether an actor exists; `nil`: unknown at present.
     init(
         _ pool: AMQPPool,
         hosted: String?,
@@ -103,7 +103,7 @@ final class NodeEvents: Sendable {
 
     // MARK: Members
 
-    /// The membership of a service now, and each change.
+    /// The current membership of a service, and each change.
     func memberships(of service: String) -> AsyncStream<Membership> {
         let (stream, isNew) = state.withLock { state -> (AsyncStream<Membership>, Bool) in
             if let known = state.services[service] { return (known.changes.stream, false) }
@@ -121,7 +121,7 @@ final class NodeEvents: Sendable {
 
     private func follow(_ service: String) {
         guard let channel = state.withLock({ $0.channel }) else { return }
-        // Nobody waits for it: it ends with the channel, and each of its operations within the operation timeout.
+        // Not awaited: it ends with the channel, and each of its operations within the operation timeout.
         Task.detached { [self] in await follow(service, on: channel) }
     }
 
@@ -153,7 +153,7 @@ final class NodeEvents: Sendable {
 
     /// Waits for the end of an actor of a node.
     ///
-    /// Bound first and asked then, so that an end in between is seen by one of the two.
+    /// The binding comes first and the check after it, so that one of them sees an end in between.
     func exited(_ actor: ActorAddress) async throws -> RemoteExit {
         let result = OneShot<RemoteExit>()
         let id = state.withLock { state in
@@ -186,8 +186,8 @@ final class NodeEvents: Sendable {
         }
     }
 
-    /// Asks for an actor until it is known whether it is there: a connection that is lost meanwhile, or an answer that does not come, says
-    /// nothing. `false` also when nobody wants to know any more.
+    /// Checks an actor until it is known whether it exists: a lost connection or a missing answer tells nothing. `false` also when nobody
+    /// wants to know any more.
     private func isGone(_ actor: ActorAddress, while isWanted: () -> Bool) async -> Bool {
         while isWanted(), !Task.isCancelled {
             if let isThere = await recheck(actor) { return !isThere }
@@ -197,7 +197,7 @@ final class NodeEvents: Sendable {
     }
 
     private static let pauseBetweenQuestions = Duration.milliseconds(200)
-    /// How many actors are asked for at once.
+    /// The maximum number of concurrent checks.
     private static let maximumQuestions = 16
 
     private func unwatch(_ id: UInt64, _ actor: ActorAddress) {
@@ -208,9 +208,9 @@ final class NodeEvents: Sendable {
             return rest > 0 ? nil : state.channel
         }
         guard let channel else { return }
-        // Nobody waits for it: it is one operation, which has a timeout.
+        // Not awaited: a single operation, which has a timeout.
         Task.detached { [self] in
-            // When it fails the channel is over, and the queue with it.
+            // If it fails the channel has ended, and the queue with it.
             try? await channel.unbindQueue(name, from: NodeEvent.exchange, routingKey: NodeEvent.ended(actor))
         }
     }
@@ -245,10 +245,10 @@ final class NodeEvents: Sendable {
         [NodeEvent.ended(actor), NodeEvent.ended(actor.destination)]
     }
 
-    /// Each process has a queue of its own, which goes with its consumer.
+    /// Each process has its own queue, which is deleted with its consumer.
     private let name = "obituaries.\(String(UInt64.random(in: .min ... .max), radix: 36))"
 
-    /// Follows on this channel until it is over.
+    /// Follows on this channel until it is closed.
     ///
     /// - Parameter followed: Called when everything is bound.
     func follow(on channel: AMQPChannel, _ followed: @Sendable () -> Void) async throws {
@@ -269,7 +269,7 @@ final class NodeEvents: Sendable {
                 try await channel.bindQueue(name, to: NodeEvent.exchange, routingKey: key)
             }
         }
-        // A service that is asked for from now on is followed on this channel by whoever asks.
+        // Services requested from now on are bound on this channel by the requester.
         let (services, waiting) = state.withLock { state in
             for service in state.services.keys { state.services[service]?.membership.reconnected() }
             state.channel = channel
@@ -279,13 +279,13 @@ final class NodeEvents: Sendable {
         for continuation in waiting { continuation.resume(returning: channel) }
         followed()
         defer { state.withLock { if $0.channel === channel { $0.channel = nil } } }
-        // Whoever asked which nodes there are, while there was no channel, was not heard.
+        // Questions about the nodes that were asked while there was no channel were not received.
         if let hosted { asked(StableHash.hex(hosted)) }
         for service in services { await follow(service, on: channel) }
         await withTaskGroup(of: Void.self) { group in
             group.addTask { [self] in await look(again: watches) }
             group.addTask { [self] in
-                // Long enough for a node that is busy to answer, and for the channel that it answers on to come back as this one did.
+                // Long enough for a busy node to answer, and for its channel to be reopened like this one.
                 try? await Task.sleep(for: Self.timeToAnswer)
                 guard !Task.isCancelled else { return }
                 for service in services { settle(service) }
@@ -299,7 +299,7 @@ final class NodeEvents: Sendable {
 
     private static let timeToAnswer = Duration.seconds(5)
 
-    /// Ends may have been missed: those that are watched are asked for.
+    /// Ends may have been missed: checks the watched actors.
     private func look(again watches: [UInt64: Watch]) async {
         await withTaskGroup(of: Void.self) { group in
             for (index, (id, watch)) in watches.enumerated() {
@@ -322,7 +322,7 @@ final class NodeEvents: Sendable {
         for node in silent { nodeEnded(node, .noConnection) }
     }
 
-    /// A message from the exchange, whoever sent it.
+    /// Handles a message from the exchange, which is untrusted.
     func received(_ delivery: Delivery) {
         let parts = delivery.routingKey.split(separator: ".")
         switch parts.first {
@@ -335,7 +335,7 @@ final class NodeEvents: Sendable {
             guard let obituary = try? JSON.decode(NodeEvent.Obituary.self, from: delivery.body), obituary.actor == nil,
                 NodeEvent.ended(obituary.node) == delivery.routingKey
             else { return }
-            // What the broker publishes was written while the node lived: that it came this way says what happened.
+            // A message published by the broker was written while the node lived: its arrival by this path means that the node was lost.
             let exit: RemoteExit = delivery.properties.headers["x-death"] == nil ? obituary.exit : .noConnection
             change(NodeEvent.service(of: obituary.node)) { $0.ended(obituary.node) }
             nodeEnded(obituary.node, exit)
@@ -357,7 +357,8 @@ final class NodeEvents: Sendable {
 
     // MARK: Saying something
 
-    /// Publishes on this channel, or any of the pool; what cannot be said now is not said later. Returns whether the broker has it.
+    /// Publishes on this channel, or any of the pool; a message that cannot be sent now is not sent later. Returns whether the broker has
+    /// confirmed it.
     @discardableResult
     func say(
         _ message: some Encodable,

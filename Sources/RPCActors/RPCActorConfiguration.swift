@@ -4,36 +4,36 @@ public import RPCReceiver
 
 /// The settings of an ``RPCActorSystem``.
 public struct RPCActorConfiguration: Sendable {
-    /// The connections, which everything in the system shares; not used on a pool that is shared with others.
+    /// The connections of the whole system; not used with a shared pool.
     public var pool: PoolConfiguration
-    /// How calls are made: timeout, limits, interceptors, tracing, metrics. Replies come to a queue; what concerns connections is ignored.
+    /// The settings of calls: timeout, limits, interceptors, tracing, metrics. Replies are delivered through a queue; the settings of
+    /// connections are ignored.
     public var caller: RPCCallerConfiguration
-    /// How requests for the actors of the service are run. What concerns queues, bindings and connections is ignored.
+    /// The settings of requests for the service's actors. Those of queues, bindings and connections are ignored.
     public var receiver: RPCReceiverConfiguration
-    /// How many requests for the node's own and for virtual actors may run or wait for their turn at once. Default 10,000: actors that call
-    /// each other wait for each other, and must not wait for a place.
+    /// How many requests for the node's own and for virtual actors may run or wait for their turn. Default 10,000: actors that call each
+    /// other wait for each other, and must not wait for a slot.
     public var nodeConcurrency: Int
-    /// How long the broker keeps a request for a node that does not take it, before it sends it back to its caller: a call at a node that
-    /// is lost ends within this time. Default 1 s; less makes requests for a node that is only busy come back too.
+    /// How long the broker keeps a request for a node that does not take it, before it returns it to its caller: a call to a lost node ends
+    /// within this time. Default 1 s; with less, requests for a node that is merely busy are returned too.
     public var bounceAfter: Duration
 
-    /// How long a call at a node waits before it is looked whether the node's queue is still there, and how long until it is looked again.
+    /// How long a call to a node waits before the node's queue is checked, and the time between checks.
     package var nodeCheckInterval = Duration.seconds(5)
-    /// How the node's last will is kept.
+    /// The settings of the node's last will.
     package var life = LifeSettings()
 
     package struct LifeSettings: Sendable {
         package var timeToLive = Duration.seconds(1)
         package var expiry = Duration.seconds(60)
         package var renewal = Duration.seconds(20)
-        /// How often it is looked whether the broker has the node's queue.
+        /// How often the node's queue is checked.
         package var check = Duration.seconds(5)
 
         package init() {}
     }
 
-    /// The defaults where nothing else is given. Each parameter is the property of its name; `endpoints` are those of the pool, also when
-    /// that is given.
+    /// Creates a configuration. Each parameter sets the property of its name; `endpoints` replaces those of the pool, even if one is given.
     public init(
         endpoints: [Endpoint] = [],
         pool: PoolConfiguration = PoolConfiguration(endpoints: []),
@@ -50,8 +50,8 @@ public struct RPCActorConfiguration: Sendable {
         self.bounceAfter = bounceAfter
     }
 
-    /// The exchange that sends requests back to their callers.
+    /// The exchange that returns requests to their callers.
     static let bounceExchange = "rpc.bounced"
-    /// How long a node's queue stays when the node is gone: until then a call to it comes back, after that it is unroutable.
+    /// How long a node's queue exists after the node is lost: until then a call to it is returned, after that it is unroutable.
     static let queueExpiry = Duration.seconds(60)
 }

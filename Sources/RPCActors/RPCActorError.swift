@@ -1,24 +1,24 @@
 public import Distributed
 public import RPCCaller
 
-/// How a call of a remote actor ended without a result or an error of its method's own.
+/// How a call to a remote actor ended without a result or an error of its method.
 public enum RPCActorError: DistributedActorSystemError, Sendable, Equatable {
-    /// Nobody has the actor: its service is unknown to the broker, its node has no such actor, or its node has been gone for long.
+    /// The actor does not exist: its service is unknown to the broker, its node has no such actor, or its node has been lost for long.
     /// Nothing was processed.
     case noProcess(ActorAddress)
-    /// The node that has the actor did not take the request in time, or was lost with it. It may have been processed.
+    /// The actor's node did not take the request in time, or was lost with it. It may have been processed.
     case nodeDown(ActorAddress)
-    /// The actor ended while its method ran. It was processed, at least in part.
+    /// The actor ended while its method ran. The request was processed, at least partially.
     case ended(ActorAddress)
-    /// The actor answers no method of this name, or none with these types. Nothing was processed.
+    /// The actor has no method of this name, or none with these types. Nothing was processed.
     case unknownMethod(String)
-    /// The other side cannot read the arguments. Nothing was processed.
+    /// The receiver cannot decode the arguments. Nothing was processed.
     case undecodableArguments(String)
     /// An argument cannot be encoded. Nothing was sent.
     case notEncodable(String)
-    /// The result cannot be read here.
+    /// The result cannot be decoded here.
     case undecodableResult(String)
-    /// Whatever else ended it, as it ends any call.
+    /// Any other error of an RPC.
     case rpc(RPCError)
 
     /// Whether the method may have run.
@@ -32,7 +32,7 @@ public enum RPCActorError: DistributedActorSystemError, Sendable, Equatable {
 }
 
 extension RPCActorError: CustomStringConvertible {
-    /// In words.
+    /// The error as a sentence.
     public var description: String {
         switch self {
         case .noProcess(let address): "no process: nobody has \(address)"
@@ -47,36 +47,36 @@ extension RPCActorError: CustomStringConvertible {
     }
 }
 
-/// What a remote method threw, where the type of its error is not registered here: see ``RPCActorSystem``.
+/// An error of a remote method whose type is not registered here: see ``RPCActorSystem``.
 public struct RemoteError: Error, Sendable, Hashable, CustomStringConvertible {
-    /// The error's type there, with its module.
+    /// The error's type on the other side, including its module.
     public let type: String
-    /// What it encodes as.
+    /// The encoded error.
     public let value: JSONValue
 
-    /// In words.
+    /// The error as text.
     public var description: String { "\(type): \(value)" }
 }
 
-/// An error that ends the actor whose method throws it: its caller gets the error, and its supervisor decides what comes next.
+/// An error that ends the actor whose method throws it: the caller gets the error, and the supervisor decides what follows.
 ///
-/// Whatever else a method throws is an answer like any other, and the actor goes on.
+/// Any other error that a method throws is an ordinary answer, and the actor keeps running.
 public protocol CrashingError: Error {}
 
 /// How a remote actor ended: see `exited(_:)` of ``RPCActorSystem``.
 public enum RemoteExit: Sendable, Hashable {
-    /// It came to its end, or was stopped.
+    /// It ended normally, or was stopped.
     case normal
-    /// It crashed, or was killed; with the reason as its node describes it.
+    /// It crashed or was killed, with the reason as described by its node.
     case crashed(String)
-    /// It was not there, or had ended before.
+    /// It did not exist, or had already ended.
     case noProcess
-    /// The broker lost its node: the process may be dead or only cut off. A node that comes back has another name.
+    /// The broker lost its node: the process may be dead or only disconnected. A node that comes back has another name.
     case noConnection
 }
 
 extension RemoteExit: CustomStringConvertible {
-    /// In words.
+    /// The exit as text.
     public var description: String {
         switch self {
         case .normal: "normal"
@@ -94,11 +94,11 @@ public struct LinkedActorExited: Error, Sendable, Hashable, CustomStringConverti
     /// How it ended.
     public let exit: RemoteExit
 
-    /// In words.
+    /// The error as text.
     public var description: String { "\(actor) ended: \(exit)" }
 }
 
-/// The codes of failures that this module adds to those of RPC.
+/// The failure codes that this module adds to those of RPC.
 extension RPCFailure.Code {
     static let noProcess: Self = "no_process"
     static let actorEnded: Self = "actor_ended"
@@ -106,19 +106,19 @@ extension RPCFailure.Code {
     static let notAlive: Self = "not_alive"
 }
 
-/// A system is configured in a way that cannot work. Nothing was started.
+/// An invalid configuration of a system. Nothing was started.
 public enum RPCActorConfigurationError: Error, Sendable, Hashable {
-    /// The service's name contains one of the characters that addresses of actors use: `!`, `@`, `#`, `/`.
+    /// The service's name contains one of the characters that separate the parts of addresses: `!`, `@`, `#`, `/`.
     case invalidService(String)
-    /// What is exported of this actor type cannot be called: the protocol is private, or not at the top level of its module.
+    /// The exports of this actor type cannot be called: the protocol is private, or not at the top level of its module.
     case unusableExport(type: String)
-    /// The name of a kind of virtual actors is empty, contains one of the characters that addresses of actors use, or makes the names of its
-    /// queues longer than 255 bytes.
+    /// The name of a kind of virtual actors is empty, contains one of the characters that separate the parts of addresses, or makes the
+    /// names of its queues longer than 255 bytes.
     case invalidKind(String)
 }
 
 extension RPCActorConfigurationError: CustomStringConvertible {
-    /// One sentence: what to change.
+    /// What to change, as a sentence.
     public var description: String {
         switch self {
         case .invalidService(let name):

@@ -12,7 +12,7 @@ public import ServiceLifecycle
 public import Supervision
 import Synchronization
 
-/// Distributed actors over RabbitMQ: actors of a service, of a node, and virtual ones, with supervision across machines.
+/// Distributed actors over RabbitMQ: actors of a service, actors of a node, and virtual actors, with supervision across machines.
 ///
 ///     let actors = RPCActorSystem(service: "bank", endpoints: endpoints) {
 ///         Export(BankTeller.self, as: $Teller<RPCActorSystem>.self, errors: Insufficient.self)
@@ -22,11 +22,11 @@ import Synchronization
 ///         Child.distributed("teller", in: actors) { BankTeller(actorSystem: $0) }
 ///     }
 ///
-/// A call is one RPC, with everything that an `RPCCaller`'s call has: a deadline that the actor's method inherits, an error that says
-/// whether the request may have been processed, one outcome. Only what is exported can be called.
+/// A call is one RPC, with all properties of an `RPCCaller`'s call: a deadline that the actor's method inherits, an error that tells
+/// whether the request may have been processed, exactly one outcome. Only exported methods can be called.
 ///
-/// The broker is the only infrastructure: no ports between nodes, no coordinator, no plugin. A process that makes calls only has no
-/// exports, and is no node.
+/// The broker is the only infrastructure: no ports between nodes, no coordinator, no plugin. A process that only makes calls has no
+/// exports, and is not a node.
 ///
 /// The tree:
 ///
@@ -43,20 +43,20 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     public typealias ActorID = ActorAddress
     /// Arguments and results are `Codable`.
     public typealias SerializationRequirement = any Codable
-    /// Writes the arguments.
+    /// The encoder of arguments.
     public typealias InvocationEncoder = RPCInvocationEncoder
-    /// Reads the arguments.
+    /// The decoder of arguments.
     public typealias InvocationDecoder = RPCInvocationDecoder
-    /// Keeps the result.
+    /// Stores the result.
     public typealias ResultHandler = RPCResultHandler
 
     /// The service that this process is a node of.
     public let service: String
-    /// The live tree; put it before the children that are distributed actors.
+    /// The supervision tree; list it before the children that are distributed actors.
     public let supervisor: Supervisor
     /// The connections.
     public let pool: AMQPPool
-    /// What makes the calls: its counts and states are those of the actors' calls.
+    /// The caller: its counts and states are those of the actors' calls.
     public let caller: RPCCaller
 
     let name: NodeName
@@ -64,7 +64,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     let events: NodeEvents
     let jobs = ShardJobs()
     private let nodeCalls: NodeCalls
-    /// The supervisor whose end is that of everything here, while it runs.
+    /// The supervisor with which everything here ends, while it runs.
     private let parts = Mutex<SupervisorReference?>(nil)
     let logger: Logger
     let isHosting: Bool
@@ -85,14 +85,14 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     // MARK: Making one
 
-    /// Describes a system with connections of its own; nothing runs before its ``supervisor`` does.
+    /// Creates a system with its own connections; nothing runs before its ``supervisor`` does.
     ///
     /// - Parameters:
     ///   - service: The service that this process is a node of, or the name that its calls are made under.
-    ///   - endpoints: The brokers to connect to, walked round robin.
-    ///   - errors: What remote methods throw, to get it back as the type it was.
-    ///   - logger: For the whole tree.
-    ///   - exports: What can be called from outside; nothing for a process that only calls.
+    ///   - endpoints: The brokers to connect to, tried round robin.
+    ///   - errors: The errors of remote methods that are decoded as their types.
+    ///   - logger: The logger of the whole tree.
+    ///   - exports: What can be called remotely; nothing for a process that only makes calls.
     public convenience init(
         service: String,
         endpoints: [Endpoint],
@@ -109,17 +109,17 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         )
     }
 
-    /// Describes a system with these settings; nothing runs before its ``supervisor`` does.
+    /// Creates a system with these settings; nothing runs before its ``supervisor`` does.
     ///
     /// - Parameters:
-    ///   - service: The service that this process is a node of, or the name that its calls are made under. It must not contain any of
-    ///     `!`, `@`, `#`, `/`.
-    ///   - sharedPool: Connections that are shared with others, started before and stopped after; `nil` for its own.
+    ///   - service: The service that this process is a node of, or the name that its calls are made under. It must not contain any of `!`,
+    ///     `@`, `#`, `/`.
+    ///   - sharedPool: A pool that is shared with others, started before and stopped after; `nil` for own connections.
     ///   - configuration: The settings.
     ///   - name: The name of its supervisor.
-    ///   - errors: What remote methods throw, to get it back as the type it was.
-    ///   - logger: For the whole tree.
-    ///   - exports: What can be called from outside; nothing for a process that only calls.
+    ///   - errors: The errors of remote methods that are decoded as their types.
+    ///   - logger: The logger of the whole tree.
+    ///   - exports: What can be called remotely; nothing for a process that only makes calls.
     public init(
         service: String,
         on sharedPool: AMQPPool? = nil,
@@ -145,7 +145,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         let pool = sharedPool ?? AMQPPool(configuration: poolConfiguration, logger: logger)
         self.pool = pool
 
-        // What is made here reaches the system when it is used, which is when the system is there.
+        // The objects created here access the system only when they are used, after its initialization.
         let this = WeakSystem()
         var calling = configuration.caller
         calling.replies = .queue
@@ -174,16 +174,16 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         var ofNode = configuration.receiver
         ofNode.bindings = []
         ofNode.queueName = { nodeName.current }
-        // Brokers refuse what is neither durable nor exclusive sooner or later; it goes with its expiry.
+        // Newer brokers refuse queues that are neither durable nor exclusive; it is deleted by its expiry.
         ofNode.queueIsDurable = true
         ofNode.concurrency = max(1, configuration.nodeConcurrency)
-        // Whatever is not taken at once may come back to its caller, though the node lives.
+        // Requests that are not taken immediately may be returned to their caller although the node lives.
         ofNode.channelPrefetch = 0
         ofNode.whenBusy = .leaveInQueue
-        // A node that goes on under another name is lost for everybody: what it was asked under the old one comes back at once.
+        // A node that continues under another name is lost for everybody: requests for the old name are returned immediately.
         ofNode.drains = { this.system?.isStopping ?? true }
         var arguments = QueueArguments(type: .classic)
-        // Nothing would come back at all without it.
+        // Without it nothing would be returned.
         arguments.messageTTL = min(max(.milliseconds(1), configuration.bounceAfter), .seconds(86_400))
         arguments.expires = RPCActorConfiguration.queueExpiry
         arguments.deadLetterExchange = RPCActorConfiguration.bounceExchange
@@ -272,10 +272,10 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         await supervisor.stop()
     }
 
-    /// Waits until calls can be made and, on a node, requests come: for the service, the node, and the virtual actors whose children have
+    /// Waits until calls can be made and, on a node, requests arrive: for the service, the node, and the virtual actors whose children have
     /// been started.
     ///
-    /// - Throws: What was tried and failed when the time is over.
+    /// - Throws: The failed attempts, after the timeout.
     public func waitUntilReady(timeout: Duration = .seconds(30)) async throws {
         let timeout = timeout.bounded
         let deadline = ContinuousClock.now + timeout
@@ -290,10 +290,10 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         }
     }
 
-    /// A host of virtual actors was started; the result is fired when it consumes.
+    /// A host of virtual actors was started; the result fires when it consumes.
     func hosting(_ kind: String) -> OneShot<Void> {
         hosts.withLock { hosts in
-            // Whoever waits does so for the kind: what an incarnation did not come to is left to the next.
+            // Waiting is per kind: if an incarnation did not get to it, the next one does.
             if let awaited = hosts[kind], awaited.current == nil { return awaited }
             let ready = OneShot<Void>()
             hosts[kind] = ready
@@ -301,14 +301,14 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         }
     }
 
-    /// How many requests for actors were answered with a result since this object was made.
+    /// The number of requests for actors that were answered with a result since this object was created.
     public var answered: Int { nodeReceiver.counts.answered + (serviceReceiver?.counts.answered ?? 0) }
 
     // MARK: Names
 
     private func knows(_ method: String) -> Bool { exports.withLock { $0.knows(method) } }
 
-    /// Finds out what the listed methods are called.
+    /// Records the names of the listed methods.
     fileprivate func findNames() async {
         for probe in probes {
             let recorder = MethodRecorder()
@@ -332,7 +332,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         let decoder: JSONDecoder
     }
 
-    /// They know the system, so that references to actors can be arguments, and are let go of when the tree ends.
+    /// They refer to the system, so that actor references can be arguments, and are released when the tree ends.
     private var currentCoders: Coders {
         coders.withLock { coders in
             if let coders { return coders }
@@ -349,7 +349,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     fileprivate func began(_ parts: SupervisorReference) { self.parts.withLock { $0 = parts } }
 
-    /// Whether all of it is being stopped, and not only a part of it started anew.
+    /// Whether the whole system is being stopped, instead of a part of it being restarted.
     private var isStopping: Bool { parts.withLock { $0 }.map { $0.endingReason != nil } ?? true }
 
     fileprivate func ended() {
@@ -360,15 +360,15 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     // MARK: DistributedActorSystem
 
-    /// The actor of this address if it is here and of this type; else the runtime makes a proxy.
+    /// The actor of this address if it is in this process and of this type; otherwise the runtime creates a proxy.
     public func resolve<Act: DistributedActor>(id: ActorID, as actorType: Act.Type) throws -> Act?
     where Act.ID == ActorID {
-        // One of another type is reached through a proxy: the stub of an actor that is here. So is a virtual one, whose calls take turns.
+        // An actor of another type is called through a proxy: the stub of a local actor. So is a virtual one, whose calls take turns.
         guard id.route != .shard, case .found(let actor, _) = local.find(id) else { return nil }
         return actor as? Act
     }
 
-    /// The address of a new actor: the one that it is made for, or one of this node.
+    /// Assigns the address of a new actor: the one it is created for, or one of this node.
     public func assignID<Act: DistributedActor>(_ actorType: Act.Type) -> ActorID where Act.ID == ActorID {
         let incarnation = incarnations.add(1, ordering: .relaxed).newValue
         if let address = Hosting.current?.take(for: actorType) {
@@ -377,7 +377,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         return .node(node, "\(Act.self)-\(incarnation)", incarnation: incarnation)
     }
 
-    /// From now on the actor can be called, as far as it is exported.
+    /// Makes the actor callable, as far as it is exported.
     public func actorReady<Act: DistributedActor>(_ actor: Act) where Act.ID == ActorID {
         switch actor.id.route {
         case .service, .shard: local.add(actor.id, .strong(actor))
@@ -385,13 +385,13 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         }
     }
 
-    /// The actor is gone.
+    /// Removes the actor.
     public func resignID(_ id: ActorID) {
         local.remove(id)
         if id.route == .node { announceEnd(of: id, .normal) }
     }
 
-    /// What the runtime writes a call into.
+    /// Creates the encoder of a call.
     public func makeInvocationEncoder() -> InvocationEncoder { RPCInvocationEncoder(currentCoders.encoder) }
 
     /// Sends a call and waits for its result.
@@ -413,7 +413,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         }
     }
 
-    /// Sends a call and waits for its end.
+    /// Sends a call without a result and waits for its end.
     public func remoteCallVoid<Act, Failure>(
         on actor: Act,
         target: RemoteCallTarget,
@@ -442,7 +442,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         let headers = FieldTable(entries: [
             .init(key: ActorHeader.actor, value: .string(address.name)),
             .init(key: ActorHeader.target, value: .string(target.identifier)),
-            // The caller's reply queue, which the caller writes.
+            // The caller's reply queue, which the caller inserts.
             .init(key: Header.caller, value: .void),
         ])
         let (method, body) = (methodName(of: target), invocation.body)
@@ -488,7 +488,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         )
     }
 
-    /// What an error of RPC means for the call of an actor.
+    /// Converts an error of RPC into that of a call to an actor.
     private func explain(_ error: RPCError, _ address: ActorAddress) -> any Error {
         switch error {
         case .unroutable: return RPCActorError.noProcess(address)
@@ -511,7 +511,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         }
     }
 
-    /// What the remote method threw, as the type that it was, where that is registered here. No type is looked up by its name.
+    /// The error of the remote method, with its type if that is registered here. No type is looked up by name.
     func thrown(_ failure: RPCFailure) -> any Error {
         guard case .object(let details)? = failure.details, case .string(let type)? = details["type"],
             let value = details["value"]
@@ -527,7 +527,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         return RemoteError(type: type, value: value)
     }
 
-    /// Whether somebody has an actor now; `nil` when that cannot be known.
+    /// Whether an actor exists now; `nil` if that is unknown.
     func isThere(_ address: ActorAddress) async -> Bool? {
         switch await ask(for: address) {
         case .isThere: true
@@ -543,9 +543,9 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     private enum Presence {
         case isThere
         case noActor
-        /// Its node took nothing.
+        /// The broker returned the request, because the node did not take it.
         case bounced
-        /// Its node's queue is not there.
+        /// The node's queue does not exist.
         case noQueue
         case unknown
     }
@@ -586,7 +586,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         }
         var address = ActorAddress(destination: destination, name: name)
         guard address.isValid else { throw RPCFailure(code: .undecodableRequest, message: "no name of an actor") }
-        // An actor of the service is one of each node, too.
+        // An actor of the service is also one of each node.
         if case .absent = local.find(address) { address = .service(service, name) }
         guard let (actor, incarnation) = await local.actor(address) else {
             if Task.isCancelled { throw CancellationError() }
@@ -604,7 +604,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         _ context: RPCContext
     ) async throws -> RPCReply {
         if context.headers[ActorHeader.ask] == "alive" {
-            // Nobody would be told of its end: whoever wants to know it asks again.
+            // Nobody would be notified of its end: whoever wants to know asks again.
             guard isAlive else {
                 throw RPCFailure(code: .notAlive, message: "\(node) is not a node yet, or not any more")
             }
@@ -620,7 +620,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         }
         let name = method.isEmpty ? nil : method
         var decision = exports.withLock { $0.decide(for: actor, name: name, target: target) }
-        // Twice at most: what the request says, and what this version of the contract has instead.
+        // At most twice: with the identifier in the request, and with this version's identifier for the name.
         for isLast in [false, true] {
             guard case .run(let identifier, let substitutions) = decision else { break }
             switch try await execute(identifier, substitutions, on: actor, body, context) {
@@ -643,7 +643,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     }
 
     private func isCurrent(_ address: ActorAddress, _ incarnation: UInt64) -> Bool {
-        // An instance that nobody holds any more has still answered.
+        // An actor that is no longer retained has answered nevertheless.
         address.route == .node || local.isCurrent(address, incarnation: incarnation)
     }
 
@@ -670,7 +670,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
             throw RPCFailure(code: .undecodableRequest, message: error.description)
         }
         switch handler.outcome {
-        // The runtime's own errors come as if the method had thrown them, too.
+        // The runtime's own errors are reported as if the method had thrown them.
         case .thrown(let error as ExecuteDistributedTargetError): return try missing(error)
         case .thrown(let error as RPCInvocationDecoder.Undecodable):
             throw RPCFailure(code: .undecodableRequest, message: error.description)
@@ -693,7 +693,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         )
     }
 
-    /// The error is that there is no such method, or `nil` is not what it says.
+    /// Whether the error means that there is no such method; returns `nil` then.
     private func missing(_ error: ExecuteDistributedTargetError) throws -> RPCResultHandler.Outcome? {
         switch error.errorCode {
         case .targetAccessorNotFound, .invalidParameterCount, .invalidGenericSubstitutions, .typeDeserializationFailure,
@@ -703,7 +703,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         }
     }
 
-    /// What the caller learns of an error: one that was exported, or is meant for it, as it is; of any other nothing, as in RPC.
+    /// The error for the caller: an exported error, or one meant for callers, unchanged; any other error without its contents, as in RPC.
     func failure(_ error: any Error) -> any Error {
         if error is RPCFailure { return error }
         let type = _typeName(Swift.type(of: error), qualified: true)
@@ -720,42 +720,42 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     // MARK: Being a node
 
-    /// What the node's life hangs on, while it lives.
+    /// The channel of the node's last will, while it is alive.
     package var lifeChannel: AMQPChannel? { living.withLock { $0?.channel } }
 
-    /// Whether the broker would tell of this node's end.
+    /// Whether the broker would report this node's end.
     private var isAlive: Bool {
         living.withLock { $0 }.map { $0.channel.closedError == nil && $0.name == node } ?? false
     }
 
     private func lives(_ node: LivingNode?) {
         living.withLock { $0 = node }
-        // Nobody waits for it: its life is watched meanwhile, and without one there is nothing more to be said.
+        // Not awaited: the node's life is watched in the meantime, and if it ends there is nothing to announce.
         if node != nil { Task.detached { [self] in await sayHello() } }
     }
 
     private func nodeEnded(_ old: String) {
         living.withLock { $0 = nil }
-        // Their addresses end with the name. Nobody has to be told: the node's end is theirs.
+        // Their addresses end with the name. No notification is needed, because the node's end implies theirs.
         _ = local.removeAll(at: old)
     }
 
     private func asked(serviceHash: String) {
         guard isHosting, serviceHash == StableHash.hex(service) else { return }
-        // Nobody waits for it: who asked is told when it has been said, and asks again otherwise.
+        // Not awaited: the asker gets the announcement, or asks again.
         Task.detached { [self] in await sayHello() }
     }
 
-    /// Says that this node is there and what it holds, if it lives. What the broker does not take now is said again until it does:
-    /// otherwise nobody would know of this node.
+    /// Announces this node and what it holds, if it is alive. It is repeated until the broker has confirmed it, because otherwise nobody
+    /// would know this node.
     func sayHello() async {
         if await helloIsSaid() { return }
         guard beginsSayingHelloAgain() else { return }
-        // Nobody waits for it: there is one at a time, and it ends when it is said or the node does not live any more.
+        // Not awaited: there is only one, and it ends when the announcement is confirmed or the node is no longer alive.
         Task.detached { [self] in
             repeat {
                 try? await Task.sleep(for: .milliseconds(200))
-                // Before it is said, so that one that fails from now on is not left to this one.
+                // Reset before the attempt, so that a later failure starts its own repetition.
                 isSayingHelloAgain.withLock { $0 = false }
                 if await helloIsSaid() { return }
             } while beginsSayingHelloAgain()
@@ -769,18 +769,18 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         }
     }
 
-    /// Also when there is none to be said.
+    /// Also true when there is nothing to announce.
     private func helloIsSaid() async -> Bool {
         guard let living = living.withLock({ $0 }), living.channel.closedError == nil else { return true }
         let hello = kinds.withLock { held in
             held.lastHello += 1
             return Membership.Hello(node: living.name, kinds: held.kinds.sorted(), number: held.lastHello)
         }
-        // Not over any other: a hello that outlives the node would bring its name back for those who did not hear of its end.
+        // Not on any other channel: an announcement that outlives the node would revive its name for nodes that missed its end.
         return await events.say(hello, NodeEvent.hello(living.name), on: living.channel)
     }
 
-    /// This node holds virtual actors of a kind from now on, or no more.
+    /// This node begins or ends to hold virtual actors of a kind.
     func holds(_ kind: String, _ holds: Bool) async {
         kinds.withLock { held in
             if holds { held.kinds.insert(kind) } else { held.kinds.remove(kind) }
@@ -799,28 +799,28 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         let node = node
         let ofNode = ActorAddress.node(node, address.name)
         let obituary = NodeEvent.Obituary(node: node, actor: ofNode.description, kind: kind, text: text)
-        // Nobody waits for it: an end that is not heard of is found out by asking.
+        // Not awaited: a missed end is found by asking.
         Task.detached { [events] in await events.say(obituary, NodeEvent.ended(ofNode)) }
     }
 }
 
-/// The kinds of virtual actors that a node holds, and how often it has said so.
+/// The kinds of virtual actors that a node holds, and the number of its announcements.
 private struct HeldKinds {
     var kinds: Set<String> = []
     var lastHello: Int64 = 0
 }
 
-/// The headers of a request for an actor, beyond those of RPC.
+/// The headers of a request for an actor, in addition to those of RPC.
 enum ActorHeader {
     /// The actor's name at the destination.
     static let actor = "actor"
-    /// The method's identifier in the Swift runtime. Clients in other languages leave it out.
+    /// The method's identifier in the Swift runtime. Clients in other languages omit it.
     static let target = "target"
-    /// Instead of a method: whether the actor is there.
+    /// Instead of a method: asks whether the actor exists.
     static let ask = "ask"
 }
 
-/// The system, for what is made before it is.
+/// A reference to the system, for objects that are created before it.
 final class WeakSystem: Sendable {
     private struct Reference {
         weak var system: RPCActorSystem?
@@ -833,7 +833,7 @@ final class WeakSystem: Sendable {
     func set(_ system: RPCActorSystem) { reference.withLock { $0.system = system } }
 }
 
-/// Takes a method's identifier instead of calling it.
+/// Records a method's identifier instead of calling it.
 final class MethodRecorder: Sendable {
     private let recorded = Mutex<String?>(nil)
 
@@ -845,7 +845,7 @@ final class MethodRecorder: Sendable {
     }
 }
 
-/// The address that the next actor of a type gets: for the supervised child or the activation that is being made.
+/// The address for the next actor of a type: that of the supervised child or activation that is being created.
 final class Hosting: Sendable {
     @TaskLocal
     static var current: Hosting?
@@ -867,9 +867,9 @@ final class Hosting: Sendable {
     }
 }
 
-/// Finds out names before anything is answered, and cleans up at the end.
+/// Records method names before any request is answered, and cleans up at the end.
 actor SystemSetup {
-    /// Kept for as long as the tree runs.
+    /// Retained for as long as the tree runs.
     private let system: RPCActorSystem
 
     init(_ system: RPCActorSystem, _ context: ChildContext) async {
@@ -880,7 +880,7 @@ actor SystemSetup {
     }
 }
 
-/// What runs a request of a shard, found by a number in the request that only this process knows the name of.
+/// Runs requests of shards, which are found by a number in a header whose name only this process knows.
 final class ShardJobs: Sendable {
     typealias Job = @Sendable (ByteBuffer, RPCContext) async throws -> RPCReply
 
@@ -889,12 +889,12 @@ final class ShardJobs: Sendable {
         var jobs: [Int64: Job] = [:]
     }
 
-    /// A header that no peer can know.
+    /// A random header name that no peer can know.
     private let header =
         "job.\(String(UInt64.random(in: .min ... .max), radix: 36))\(String(UInt64.random(in: .min ... .max), radix: 36))"
     private let state = Mutex(State())
 
-    /// Marks a delivery, so that its request is run by this job.
+    /// Marks a delivery, so that this job runs its request.
     func mark(_ delivery: inout Delivery, _ job: @escaping Job) -> Int64 {
         let id = state.withLock { state in
             state.last &+= 1

@@ -1,33 +1,33 @@
 public import RPCCaller
 public import RPCReceiver
 
-/// How the calls of a task are made, and what the method that it runs was called with.
+/// The settings of a task's calls, and the context of the method that it runs.
 ///
 ///     let receipt = try await RemoteCall.with(timeout: .seconds(2), retry: .idempotent) {
 ///         try await teller.transfer(transfer, note: nil)
 ///     }
 public struct RemoteCall: Sendable {
-    /// How long to wait for each call; `nil` is the caller's own timeout.
+    /// The timeout of each call; `nil` for the caller's own timeout.
     public var timeout: Duration?
-    /// Whether calls are sent again when nobody knows what became of them.
+    /// Whether calls are sent again when their outcome is unknown.
     public var retry = RPCRetry.never
-    /// Of the request that this task answers: its deadline, whether it may have been delivered before, its headers.
+    /// The context of the request that this task answers: its deadline, whether it may have been delivered before, its headers.
     public var context: RPCContext?
 
-    /// Of this task.
+    /// The settings of the current task.
     @TaskLocal
     public static var current = RemoteCall()
 
-    /// Where the name of a method goes, instead of the method being called.
+    /// Records the name of a method instead of calling it.
     @TaskLocal
     static var recorder: MethodRecorder?
 
     /// Makes the calls in the body with these settings.
     ///
     /// - Parameters:
-    ///   - timeout: How long to wait for each; `nil` leaves it as it is.
-    ///   - retry: Whether they are sent again when nobody knows what became of them.
-    ///   - isolation: Where the body runs: where this is called.
+    ///   - timeout: The timeout of each call; `nil` leaves it unchanged.
+    ///   - retry: Whether they are sent again when their outcome is unknown.
+    ///   - isolation: The isolation of the body: the caller's.
     ///   - body: Makes calls.
     public static func with<Result, Failure: Error>(
         timeout: Duration? = nil,

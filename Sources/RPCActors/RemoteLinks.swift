@@ -4,23 +4,24 @@ public import Supervision
 import Synchronization
 
 extension RPCActorSystem {
-    /// Waits for the end of a remote actor, and tells how it ended.
+    /// Waits for the end of a remote actor, and returns how it ended.
     ///
     ///     let reason = await actors.exited(session)
     ///
-    /// It is told by the actor's node; when the node is lost, by the broker (``RemoteExit/noConnection``). Nothing is missed: an end between
-    /// the call and the first look is found by asking. While this process has no connection nothing is told; afterwards the actor is asked
-    /// for.
+    /// The actor's node reports it; if the node is lost, the broker does (``RemoteExit/noConnection``). No end is missed: one between the
+    /// call and the subscription is found by asking. While this process has no connection nothing is reported; afterwards the actor is
+    /// checked.
     ///
-    /// An actor of a node can be waited for: one that a method returned, or `ActorAddress.service(_:_:)`'s on one node
-    /// (``on(_:_:)``). An address that many nodes answer to, and a virtual actor, are no process: ``RemoteExit/noProcess`` at once.
+    /// Only an actor of a node can be waited for: one that a method returned, or that of `ActorAddress.service(_:_:)` on one node
+    /// (``on(_:_:)``). An address that many nodes answer to, and a virtual actor, are not processes: ``RemoteExit/noProcess`` is returned
+    /// immediately.
     ///
     /// - Throws: `CancellationError` when the task is cancelled.
     public func exited<Act: DistributedActor>(_ actor: Act) async throws -> RemoteExit where Act.ID == ActorAddress {
         try await exited(actor.id)
     }
 
-    /// The same by the address.
+    /// The same for an address.
     public func exited(_ actor: ActorAddress) async throws -> RemoteExit {
         guard actor.route == .node, actor.isValid else { return .noProcess }
         return try await events.exited(actor)
@@ -29,11 +30,11 @@ extension RPCActorSystem {
     /// The address of a service's actor on one node.
     public static func on(_ node: String, _ name: String) -> ActorAddress { .node(node, name) }
 
-    /// The names of the nodes of a service, now and at each change. Does not end. At most 16 changes wait to be taken, then the oldest are
-    /// lost.
+    /// The names of the nodes of a service, now and at each change. Does not end. At most 16 changes are buffered, then the oldest are
+    /// dropped.
     ///
-    /// A node is there when it says so, and gone when it says so or the broker has lost it. The first value may be empty: the nodes are
-    /// asked then, and answer within milliseconds.
+    /// A node is added when it announces itself, and removed when it says so or the broker has lost it. The first value may be empty: the
+    /// nodes are asked then, and answer within milliseconds.
     public func members(of service: String) -> AsyncStream<Set<String>> {
         let memberships = events.memberships(of: service)
         let (stream, continuation) = AsyncStream.makeStream(of: Set<String>.self, bufferingPolicy: .bufferingNewest(16))
@@ -53,13 +54,13 @@ extension RPCActorSystem {
 extension Pid {
     /// Ends this process when a remote actor ends, or its node is lost.
     ///
-    /// As a link to a local process does, but in one direction: the end of this process does not end the actor. An actor that came to
-    /// its end normally ends nobody. One that is not there ends this process at once.
+    /// Like a link to a local process, but in one direction: the end of this process does not end the actor. The normal end of the actor
+    /// has no effect. If the actor does not exist, this process ends immediately.
     public func link<Act: DistributedActor>(to actor: Act, in actors: RPCActorSystem) where Act.ID == ActorAddress {
         link(to: actor.id, in: actors)
     }
 
-    /// The same by the address.
+    /// The same for an address.
     public func link(to actor: ActorAddress, in actors: RPCActorSystem) {
         let watcher = Task.detached { [self] in
             guard let exit = try? await actors.exited(actor), exit != .normal else { return }
@@ -69,11 +70,11 @@ extension Pid {
     }
 }
 
-/// Remembers for whom something was done.
+/// Remembers for which key something was done.
 final class OnceFor<Key: Hashable & Sendable>: Sendable {
     private let keys = Mutex<Set<Key>>([])
 
-    /// Whether it was not done for this one. Only the last one is remembered.
+    /// Whether it has not been done for this key. Only the last key is remembered.
     func isNew(_ key: Key) -> Bool {
         keys.withLock { keys in
             guard !keys.contains(key) else { return false }
@@ -82,7 +83,7 @@ final class OnceFor<Key: Hashable & Sendable>: Sendable {
         }
     }
 
-    /// It is undone. Returns whether it was done.
+    /// Undoes it. Returns whether it had been done.
     func forget(_ key: Key) -> Bool {
         keys.withLock { $0.remove(key) != nil }
     }

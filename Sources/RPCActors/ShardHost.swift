@@ -9,15 +9,15 @@ import RPCWire
 public import Supervision
 import Synchronization
 
-/// What a virtual actor is made for.
+/// The identity of one activation of a virtual actor.
 public struct VirtualActivation: Sendable, Hashable {
-    /// Which one of its kind.
+    /// The key of the actor.
     public let key: String
     /// The kind.
     public let kind: String
-    /// A number that is greater than those of all activations of this key before, on whatever node: a fence for what the actor writes
-    /// elsewhere. A store that refuses numbers less than the greatest it has seen is not written to by a node that was cut off, or frozen,
-    /// and does not know yet that another has taken over.
+    /// A number greater than those of all earlier activations of this key, on any node: a fencing token for external writes of the actor. A
+    /// store that rejects numbers smaller than the greatest it has seen is protected from a node that was disconnected or frozen, and does
+    /// not know yet that another has taken over.
     public let number: Int64
 
     init(key: String, kind: String, number: Int64) {
@@ -27,19 +27,19 @@ public struct VirtualActivation: Sendable, Hashable {
     }
 }
 
-/// How virtual actors of a kind are held.
+/// The settings of a kind of virtual actors.
 public struct VirtualActorSettings: Sendable {
-    /// After how long without a call an activation is ended; the next call makes another one. Default 5 minutes.
+    /// How long an activation may go without a call before it is ended; the next call creates another one. Default 5 minutes.
     public var idle: Duration
-    /// How many requests a node takes from a shard before they are answered, 0 for as many as there are. Default 1,000.
+    /// The maximum number of unanswered requests that a node takes from a shard, 0 for no limit. Default 1,000.
     ///
-    /// Requests that wait for their actor's turn count. When an actor calls another one of its shard while so many wait, that call waits
-    /// behind them, and they wait for it: until its deadline. So with 1 an actor must not call another one of its shard at all.
+    /// Requests that wait for their actor's turn count. If an actor calls another one of its shard while that many are waiting, the call
+    /// waits behind them, and they wait for it, until its deadline. With 1, an actor must therefore never call another one of its shard.
     public var prefetch: UInt16
-    /// Whether the shards' queues are replicated over the brokers of a cluster. Default no. Quorum queues before RabbitMQ 4 have no priorities,
-    /// so a node that takes over behind many waiting requests may begin a second later.
+    /// Whether the shards' queues are replicated in the cluster. Default false. Quorum queues before RabbitMQ 4 have no priorities, so a
+    /// node that takes over with many waiting requests may begin a second later.
     public var usesQuorumQueues: Bool
-    /// How long stopping waits for what runs. Default 30 s.
+    /// How long a stop waits for running requests. Default 30 s.
     public var drainTimeout: Duration
 
     package var table = TableSettings()
@@ -52,7 +52,7 @@ public struct VirtualActorSettings: Sendable {
         package init() {}
     }
 
-    /// The defaults where nothing else is given. Each parameter is the property of its name.
+    /// Creates settings. Each parameter sets the property of its name.
     public init(
         idle: Duration = Duration.seconds(300),
         prefetch: UInt16 = 1000,
@@ -66,7 +66,7 @@ public struct VirtualActorSettings: Sendable {
     }
 }
 
-/// Holds this node's share of a kind of virtual actors.
+/// The process for this node's share of a kind of virtual actors.
 public actor ShardHost: Worker {
     private let system: RPCActorSystem
     private let name: ShardName
@@ -96,10 +96,10 @@ public actor ShardHost: Worker {
         ready = system.hosting(name.kind)
     }
 
-    /// How many of the shards this node works on now.
+    /// The number of shards that this node works on.
     public nonisolated var activeShards: Int { session.withLock { $0 }?.activeShards ?? 0 }
 
-    /// How many virtual actors are active here now.
+    /// The number of active virtual actors on this node.
     public nonisolated var activations: Int { session.withLock { $0 }?.activations ?? 0 }
 
     /// Consumes the shards on one channel after another until it is stopped.
@@ -152,19 +152,19 @@ public actor ShardHost: Worker {
         )
         self.session.withLock { $0 = session }
         channel.onClosed { _ in session.lost() }
-        // Without those who answer, nothing may be held.
+        // Without the handlers nothing may be held.
         let handlers = sink.pid.onExit { _ in channel.beginClose() }
         defer { handlers.cancel() }
         try await channel.selectConfirms()
-        // One of them is the token, which is held for as long as the shard.
+        // One of them is the token, which is held as long as the shard.
         try await channel.setPrefetch(settings.prefetch == 0 ? 0 : max(settings.prefetch, settings.prefetch &+ 1))
-        // Very many shards take a while, for which a stop does not wait.
+        // Very many shards take a while, which a stop does not wait for.
         for shard in 0..<name.count where !stop.isRequested { try await declare(shard, on: channel) }
         for shard in 0..<name.count where !stop.isRequested { try await session.consume(shard) }
         wasOpen.set()
         ready.set(())
         let memberships = system.events.memberships(of: system.service)
-        // Not before: whoever hears of it gives back what belongs here.
+        // Not earlier: nodes that learn of it hand over the shards that belong here.
         await system.holds(name.heldKind, true)
         await withTaskGroup(of: Void.self) { group in
             group.addTask { _ = await channel.waitUntilClosed() }
@@ -194,7 +194,7 @@ public actor ShardHost: Worker {
         let queue = name.queue(shard)
         let status = try await channel.declareQueue(queue, durable: true, arguments: try arguments.fieldTable())
         guard status.messageCount == 0, status.consumerCount == 0 else { return }
-        // New, or emptied. Two nodes may find it so at the same time: then there are two, and the second is dropped.
+        // New or purged. Two nodes may do this at the same time: then there are two tokens, and the second is dropped.
         try await channel.publish(
             try JSON.encode(ShardToken(number: 0, node: "")),
             properties: MessageProperties(
@@ -210,25 +210,25 @@ public actor ShardHost: Worker {
 }
 
 extension Child {
-    /// The virtual actors of a kind: one for each key, made by its first call, on one of the nodes that have this child.
+    /// The virtual actors of a kind: one per key, created by its first call, on one of the nodes that have this child.
     ///
     ///     Child.virtual("account", shards: 64, in: actors) { activation in
     ///         BankAccount(activation.key, fence: activation.number, actorSystem: actors)
     ///     }
     ///
-    /// A key is in one shard, and each shard on one node; nodes that come and go move shards, and nothing else. An activation handles one
-    /// call at a time, in the order in which they came, and is ended when nobody has called it for ``VirtualActorSettings/idle``, when it
-    /// crashes (``CrashingError``), or when its shard moves. While the broker's connection holds there is one activation of a key at a time; see
-    /// <doc:Guarantees> for what a frozen process may do.
+    /// A key belongs to one shard, and each shard to one node; added and removed nodes move shards, but nothing else. An activation handles
+    /// one call at a time, in order of arrival, and ends when nobody has called it for ``VirtualActorSettings/idle``, when it crashes
+    /// (``CrashingError``), or when its shard moves. While the broker's connection holds there is one activation of a key at a time; see
+    /// <doc:Guarantees> for the possible effects of a frozen process.
     ///
     /// - Parameters:
     ///   - kind: Its id among its siblings, and the kind in addresses: `ActorAddress.virtual(service, kind, key, shards:)`. It must contain
     ///     none of `!`, `@`, `#`, `/`.
-    ///   - shards: How many shards: the same everywhere, for as long as the queues live. 64 or more, so that shares are alike.
-    ///   - actors: The system. Its `supervisor` comes before this child.
-    ///   - settings: How they are held.
-    ///   - make: Makes the actor for a key, with the system as its actor system: reads its state, for example. An error that it throws is the
-    ///     answer to the call, as one of its methods would be; the next call tries again. The actor's type must be exported.
+    ///   - shards: The number of shards: the same everywhere, as long as the queues exist. Use 64 or more, so that shares are similar.
+    ///   - actors: The system. List its `supervisor` before this child.
+    ///   - settings: The settings of the kind.
+    ///   - make: Creates the actor for a key, with the system as its actor system; it may read the actor's state, for example. An error
+    ///     that it throws is the answer to the call, like that of a method; the next call tries again. The actor's type must be exported.
     public static func virtual<Act: DistributedActor>(
         _ kind: String,
         shards: Int,

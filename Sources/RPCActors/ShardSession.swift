@@ -9,9 +9,9 @@ import RPCWire
 import Supervision
 import Synchronization
 
-/// What a node does with the shards of one kind while one channel is open: carries out what ``ShardTable`` decides.
+/// The shards of one kind on this node while one channel is open: performs the decisions of ``ShardTable``.
 ///
-/// The end of the channel ends everything at once: its handlers are cancelled, its activations answer nothing any more.
+/// The end of the channel ends everything at once: handlers are cancelled, and activations answer nothing any more.
 final class ShardSession: Sendable {
     private enum LogKind: Int, CaseIterable { case crashed }
 
@@ -22,7 +22,7 @@ final class ShardSession: Sendable {
         var hasEnded = false
         var isSettled = false
 
-        /// Whether nothing of it runs and it is answered.
+        /// Whether it has been answered and nothing of it is running.
         var isOver: Bool { isSettled && (!isStarted || hasEnded) }
     }
 
@@ -43,7 +43,7 @@ final class ShardSession: Sendable {
     }
 
     private let system: RPCActorSystem
-    /// Its name when the session began: tokens have it.
+    /// The node's name when the session began, which is in the tokens.
     private let node: String
     private let name: ShardName
     private let channel: AMQPChannel
@@ -51,12 +51,12 @@ final class ShardSession: Sendable {
     private let make: @Sendable (VirtualActivation) async throws -> any DistributedActor
     private let type: any DistributedActor.Type
     private let logger: Logger
-    /// Whoever may call decides how often an actor crashes.
+    /// Callers decide how often an actor crashes, so the log is bounded.
     private let log = BoundedLog(LogKind.self)
     private let turns = Turns<UInt64>()
     private let state: Mutex<State>
     private let hasWarned = OnceFlag()
-    /// Fires when all that was consumed is given back, after stopping has begun.
+    /// Fires when everything that was consumed is returned, after stopping has begun.
     let released = OneShot<Void>()
 
     init(
@@ -95,7 +95,7 @@ final class ShardSession: Sendable {
             queue: name.queue(shard),
             onDelivery: { [weak self] delivery in self?.received(delivery, shard) },
             onCancel: { [weak self] in
-                // Deleted, or its node failed. Everything begins anew, as when the channel is lost.
+                // Deleted, or its node failed. Everything starts again, as after the loss of the channel.
                 guard let self else { return }
                 perform(state.withLock { $0.table.lost(shard) })
                 channel.beginClose()
@@ -121,7 +121,7 @@ final class ShardSession: Sendable {
         let actions = state.withLock { state -> [ShardTable.Action] in
             guard !state.isLost else { return [] }
             state.requests[tag] = Request(delivery: delivery, shard: shard)
-            // Here, where the order is still that of the queue.
+            // Taken here, where the order is still that of the queue.
             turns.take(tag, for: actor)
             return state.table.request(tag, shard: shard, at: .now)
         }
@@ -162,13 +162,13 @@ final class ShardSession: Sendable {
         for activation in passive { system.local.remove(activation.address) }
     }
 
-    /// Gives everything back.
+    /// Returns everything to the broker.
     func stop() {
         perform(state.withLock { $0.table.stop(at: .now) })
         fireIfReleased()
     }
 
-    /// The channel is over.
+    /// The channel has ended.
     func lost() {
         let (actions, requests) = state.withLock { state in
             state.isLost = true
@@ -196,27 +196,27 @@ final class ShardSession: Sendable {
             case .endActivations(let shard): endActivations(shard)
             case .abandon: channel.beginClose()
             case .release(let shard, let consumer):
-                // Nobody waits for it: the session is over without it, and its operations have timeouts.
+                // Not awaited: the session may end without it, and its operations have timeouts.
                 Task.detached { [self] in await release(shard, consumer) }
             }
         }
     }
 
     private func publish(_ token: ShardToken, _ shard: Int) {
-        // Nobody waits for it: the table is told, and without its answer in time the shard is not held.
+        // Not awaited: the result goes to the table, and without it in time the shard is not held.
         Task.detached { [self] in
             do {
                 try await send(token, shard)
                 perform(state.withLock { $0.table.confirmed(token, shard: shard) })
             } catch {
                 guard channel.closedError == nil else { return }
-                // One that is only renewed is held all the same, and renewed later.
+                // A token that is merely renewed is still held, and renewed later.
                 if state.withLock({ $0.table.number(of: shard) }) == token.number { return }
                 logger.warning(
                     "a shard's token is not published",
                     metadata: ["shard": "\(name.queue(shard))", "error": "\(error)"]
                 )
-                // What is not known to be claimed is given up, and so is all else on this channel.
+                // If the claim is uncertain the shard is given up, and with it everything on this channel.
                 await channel.close()
             }
         }
@@ -227,7 +227,7 @@ final class ShardSession: Sendable {
         token.suspects = state.withLock { $0.suspects[shard]?.tokenValue }
         try await channel.publish(
             try JSON.encode(token),
-            // Before all requests, where the queue has priorities.
+            // Before all requests, if the queue has priorities.
             properties: MessageProperties(
                 contentType: JSON.contentType,
                 deliveryMode: .persistent,
@@ -283,7 +283,7 @@ final class ShardSession: Sendable {
         }
         guard mayRun else { return start(delivery, shard, number, isPoison: true) }
         guard holds else { return start(delivery, shard, number) }
-        // What the next host must know, before this one may be ended by it. Nobody waits for it: publishing has a timeout.
+        // Recorded for the next host, before this one may be ended by the request. Not awaited: publishing has a timeout.
         Task.detached { [self] in
             do {
                 try await send(ShardToken(number: number, node: node), shard)
@@ -379,7 +379,7 @@ final class ShardSession: Sendable {
             )
         }
         let isHere = state.withLock { state in
-            // Meanwhile the shard may have been lost.
+            // The shard may have been lost in the meantime.
             guard !state.isLost, state.table.holds(shard, number: number) else { return false }
             state.activations[address] = Activation(
                 actor: actor,
@@ -394,7 +394,7 @@ final class ShardSession: Sendable {
             system.local.remove(identity)
             throw RPCFailure(code: .actorEnded, message: "\(address) ended before its method ran")
         }
-        // It has no process: its crash is the end of this activation, and the next call makes another one.
+        // It has no process: its crash ends this activation, and the next call creates another one.
         system.local.onCrash(identity) { [weak self] error in
             self?.crashed(identity, error)
         }

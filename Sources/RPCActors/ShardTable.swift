@@ -1,4 +1,4 @@
-/// What a node does with the shards of one kind of virtual actors.
+/// The decisions of a node about the shards of one kind of virtual actors.
 ///
 /// ```
 /// waiting ──token of another──▶ claiming(n + 1) ──confirmed──▶ active(n + 1)
@@ -6,9 +6,10 @@
 ///    └────────── released ◀──── closing(what runs, what is held) ◀┘   somebody else should have it, or this node stops
 /// ```
 ///
-/// Each shard is a queue with a single active consumer that every node consumes. Whoever gets anything from it is the active one. What
-/// comes before the number is known, and what comes while the shard is handed over, is held: the first is worked on later, the second
-/// given back. The end of the channel, or of a consumer, ends all at once: the broker may have given the shard to another node.
+/// Each shard is a queue with a single active consumer that every node consumes. The node that gets deliveries is the active one. Requests
+/// that arrive before its number is known, and those that arrive while the shard is handed over, are held: the former are handled later,
+/// the latter returned. The end of the channel, or of a consumer, ends everything at once, because the broker may have given the shard to
+/// another node.
 struct ShardTable: Sendable {
     typealias Tag = UInt64
     typealias Instant = ContinuousClock.Instant
@@ -18,20 +19,20 @@ struct ShardTable: Sendable {
         var renewal: Duration = .seconds(20)
         /// How long requests wait for the token that should have come before them.
         var tokenTimeout: Duration = .seconds(1)
-        /// How long a node that gave a shard back holds it when it comes back: whom it belongs to may not consume it yet.
+        /// How long a node that gave up a shard holds it if it gets it back: its new owner may not consume it yet.
         var yieldPause: Duration = .seconds(1)
     }
 
     enum Action: Sendable, Equatable {
-        /// Publishes this node's token, and reports whether that was confirmed.
+        /// Publish this node's token, and report whether it was confirmed.
         case publish(ShardToken, shard: Int)
         case acknowledge(Tag)
         case run(Tag, shard: Int, number: Int64)
         /// No activation of this shard may answer any more.
         case endActivations(shard: Int)
-        /// Closes the channel: everything goes back, and is begun again.
+        /// Close the channel: everything is returned and starts again.
         case abandon
-        /// Cancels the consumer, gives back what ``released(_:)`` then names, and consumes again unless this node stops.
+        /// Cancel the consumer, return the deliveries that ``released(_:)`` then names, and consume again unless this node stops.
         case release(shard: Int, consumer: String)
     }
 
@@ -48,13 +49,13 @@ struct ShardTable: Sendable {
     private struct Shard: Sendable {
         var phase = Phase.absent
         var consumer: String?
-        /// Requests that are neither worked on nor given back.
+        /// Requests that are neither being handled nor returned.
         var held: [Tag] = []
         var heldSince: Instant?
         var running: Set<Tag> = []
-        /// Tokens of others, or older ones of ours, that are not acknowledged yet.
+        /// Unacknowledged tokens of other nodes, or older ones of this node.
         var tokens: [Tag] = []
-        /// The token that this node holds the shard by, once it has come round.
+        /// The token by which this node holds the shard, once it has been delivered.
         var own: Tag?
         var known: Int64 = 0
         var publishedAt: Instant?
@@ -66,7 +67,7 @@ struct ShardTable: Sendable {
     private let node: String
     private let settings: Settings
     private var shards: [Shard]
-    /// Those that this node should have; `nil`: all, as long as nothing is known of others.
+    /// The shards that this node should have; `nil`: all, as long as no other node is known.
     private var owned: Set<Int>?
     private(set) var isStopping = false
 
@@ -84,7 +85,7 @@ struct ShardTable: Sendable {
         return number
     }
 
-    /// Whether this node may still work under this number: also while it finishes what runs, before it hands the shard over.
+    /// Whether this node may still work under this number, including while it finishes running requests before it hands the shard over.
     func holds(_ shard: Int, number: Int64) -> Bool {
         guard shards.indices.contains(shard) else { return false }
         return switch shards[shard].phase {
@@ -93,12 +94,12 @@ struct ShardTable: Sendable {
         }
     }
 
-    /// How many shards this node works on.
+    /// The number of shards that this node works on.
     var activeCount: Int {
         shards.count { if case .active = $0.phase { true } else { false } }
     }
 
-    /// Whether every shard that was consumed here is given back.
+    /// Whether every shard that was consumed here has been returned.
     var isReleased: Bool {
         shards.allSatisfy {
             $0.phase == .absent || $0.phase == .waiting && $0.held.isEmpty && $0.tokens.isEmpty && $0.own == nil
@@ -107,7 +108,7 @@ struct ShardTable: Sendable {
 
     // MARK: Consumers
 
-    /// The shard's queue is about to be consumed: what is delivered from now on counts.
+    /// The shard's queue is about to be consumed: deliveries count from now on.
     mutating func consumes(_ shard: Int) {
         guard shards.indices.contains(shard) else { return }
         let (known, yieldedAt) = (shards[shard].known, shards[shard].yieldedAt)
@@ -117,14 +118,14 @@ struct ShardTable: Sendable {
         shards[shard].yieldedAt = yieldedAt
     }
 
-    /// The broker said the consumer's tag.
+    /// The broker has confirmed the consumer's tag.
     mutating func consumed(_ shard: Int, consumer: String, at now: Instant) -> [Action] {
         guard shards.indices.contains(shard), shards[shard].phase != .absent else { return [] }
         shards[shard].consumer = consumer
         return settle(shard, at: now)
     }
 
-    /// The shard's consumer is gone, and perhaps another node has it by now.
+    /// The shard's consumer has ended, and another node may have the shard by now.
     mutating func lost(_ shard: Int) -> [Action] {
         guard shards.indices.contains(shard), shards[shard].phase != .absent else { return [] }
         let known = shards[shard].known
@@ -133,13 +134,13 @@ struct ShardTable: Sendable {
         return [.endActivations(shard: shard)]
     }
 
-    /// The channel is gone.
+    /// The channel has ended.
     mutating func lostAll() -> [Action] {
         isStopping = false
         return shards.indices.flatMap { lost($0) }
     }
 
-    /// The consumer is cancelled: these go back, the last one first.
+    /// The consumer is cancelled: these deliveries are returned, the last one first.
     mutating func released(_ shard: Int, at now: Instant) -> [Tag] {
         guard shards.indices.contains(shard), shards[shard].phase == .releasing else { return [] }
         let tags = (shards[shard].held + shards[shard].allTokens).sorted(by: >)
@@ -174,7 +175,7 @@ struct ShardTable: Sendable {
             case .absent, .waiting, .releasing: nil
             }
         if let current, token.number < current || token.node == node && token.number > current {
-            // An older one, or one in our name that is not ours.
+            // An older token, or a forged one in this node's name.
             return [.acknowledge(tag)]
         }
         shards[shard].known = max(shards[shard].known, token.number)
@@ -184,14 +185,14 @@ struct ShardTable: Sendable {
             return []
         case .active, .claiming:
             if token.node == node {
-                // Ours has come round: it is held, and what was held before may go.
+                // Our token has been delivered: it is held, and earlier tokens may be acknowledged.
                 let old = shards[shard].allTokens
                 shards[shard].tokens = []
                 shards[shard].own = tag
                 return old.map { .acknowledge($0) }
             }
-            // Somebody held the shard under a number that is not less than ours: the activations here are not the latest, and what runs
-            // on them has to be begun again on later ones.
+            // Another node held the shard under a number that is not smaller than ours: the activations here are not the latest, and their
+            // running requests have to be started again on later ones.
             guard shards[shard].running.isEmpty else { return [.abandon] }
             shards[shard].tokens = shards[shard].allTokens + [tag]
             shards[shard].own = nil
@@ -213,11 +214,11 @@ struct ShardTable: Sendable {
         return [.publish(ShardToken(number: number, node: node), shard: shard)]
     }
 
-    /// This node's token is in the queue for good.
+    /// This node's token is confirmed in the queue.
     mutating func confirmed(_ token: ShardToken, shard: Int) -> [Action] {
         guard shards.indices.contains(shard), shards[shard].phase == .claiming(token.number) else { return [] }
         shards[shard].phase = .active(token.number)
-        // All but the one that has come round already.
+        // All except the one that has already been delivered.
         let held = shards[shard].held
         let old = shards[shard].tokens
         shards[shard].tokens = []
@@ -227,7 +228,7 @@ struct ShardTable: Sendable {
         return old.map { .acknowledge($0) } + held.map { .run($0, shard: shard, number: token.number) }
     }
 
-    /// A request is over: answered, dropped or given up, and its handler has ended.
+    /// A request has ended: it was answered, dropped or given up, and its handler has ended.
     mutating func ended(_ tag: Tag, shard: Int, at now: Instant) -> [Action] {
         guard shards.indices.contains(shard), shards[shard].running.remove(tag) != nil else { return [] }
         return settle(shard, at: now)
@@ -235,19 +236,19 @@ struct ShardTable: Sendable {
 
     // MARK: Placement and time
 
-    /// The shards that this node should have from now on.
+    /// Sets the shards that this node should have from now on.
     mutating func place(owned: Set<Int>, at now: Instant) -> [Action] {
         self.owned = owned
         return shards.indices.flatMap { settle($0, at: now) }
     }
 
-    /// This node stops: everything is given back.
+    /// This node stops: everything is returned.
     mutating func stop(at now: Instant) -> [Action] {
         isStopping = true
         return shards.indices.flatMap { settle($0, at: now) }
     }
 
-    /// What is due: renewing tokens, claiming a shard whose token is lost, giving back what a pause held.
+    /// Performs what is due: renews tokens, claims a shard whose token is lost, returns deliveries held during a pause.
     mutating func tick(clock: Int64, at now: Instant) -> [Action] {
         shards.indices.flatMap { shard -> [Action] in
             var actions = settle(shard, at: now)
@@ -259,7 +260,7 @@ struct ShardTable: Sendable {
                 }
             case .waiting:
                 if let since = shards[shard].heldSince, now - since >= settings.tokenTimeout {
-                    // Where no number is known, the clock is greater than any that was.
+                    // If no number is known, the clock is greater than any earlier one.
                     shards[shard].known = max(shards[shard].known, min(clock, ShardToken.maximumNumber - 1))
                     actions += claim(shard, clock: clock, at: now)
                 }
@@ -269,12 +270,12 @@ struct ShardTable: Sendable {
         }
     }
 
-    /// Begins to hand a shard over, and goes on with that, if somebody else should have it.
+    /// Begins or continues to hand a shard over, if another node should have it.
     private mutating func settle(_ shard: Int, at now: Instant) -> [Action] {
         switch shards[shard].phase {
         case .absent, .releasing: return []
         case .waiting:
-            // Without anything delivered it only stands in line, which is as it should be; when this node stops it leaves the line.
+            // Without deliveries it is only a waiting consumer, which is the desired state; when this node stops, it is cancelled.
             let isActive = !shards[shard].held.isEmpty || !shards[shard].tokens.isEmpty
             guard isStopping || isActive && mayYield(shard, at: now) else { return [] }
             shards[shard].phase = .closing(nil)

@@ -1,7 +1,7 @@
-/// A hash that is the same in every process and every version: it decides which shard a key is in and which node a shard is on, so it
-/// is part of the wire protocol. `Hasher` is seeded anew in each process.
+/// A hash that is the same in every process and version: it maps keys to shards and shards to nodes, so it is part of the wire protocol.
+/// `Hasher` has another seed in each process.
 enum StableHash {
-    /// FNV-1a over the bytes, and the finisher of MurmurHash3, without which the low bits of short keys are alike.
+    /// FNV-1a over the bytes, and the finalizer of MurmurHash3, without which short keys share their low bits.
     static func value(_ text: String) -> UInt64 {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
@@ -13,7 +13,7 @@ enum StableHash {
         return hash
     }
 
-    /// The same as sixteen hexadecimal digits: one word of a routing key, whatever the text.
+    /// The same as sixteen hexadecimal digits: one word of a routing key, for any text.
     static func hex(_ text: String) -> String {
         let digits = String(value(text), radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits

@@ -1,26 +1,28 @@
-/// The requests of a shard that were delivered again because their host was lost: one of them may have ended it, and would end the next.
+/// The requests of a shard that were redelivered because their host was lost: one of them may have caused that, and would end the next host
+/// too.
 ///
-/// On a classic queue the broker counts no deliveries. So before such a request is begun its count goes into the shard's token, which the
-/// next host inherits; when it is over it is forgotten. What is only given back, without having been begun, is not counted.
+/// On a classic queue the broker does not count deliveries. Before such a request is started its count is therefore stored in the shard's
+/// token, which the next host inherits; when the request ends, it is removed. Requests that are returned without having been started are
+/// not counted.
 struct Suspects: Sendable, Equatable {
-    /// How often a request is begun again.
+    /// The maximum number of starts of a request.
     static let limit = 3
-    /// More are not remembered: as many at most ran at the same time.
+    /// The maximum number of entries: at most that many ran concurrently.
     private static let maximumCount = 256
 
     private var counts: [String: Int] = [:]
 
-    /// As the token has it.
+    /// The value for the token.
     var tokenValue: [String: Int]? { counts.isEmpty ? nil : counts }
 
-    /// What a token says, which may come from anywhere.
+    /// Adopts the value of a token, which is untrusted.
     mutating func inherit(_ inherited: [String: Int]?) {
         for (id, count) in (inherited ?? [:]).prefix(Self.maximumCount) where counts.count < Self.maximumCount {
             counts[id] = max(counts[id] ?? 0, min(max(0, count), Self.limit))
         }
     }
 
-    /// A request that was delivered before is about to be begun. `false`: it was begun too often.
+    /// A redelivered request is about to be started. `false`: it was started too often.
     mutating func begin(_ id: String) -> Bool {
         let count = counts[id] ?? 0
         guard count < Self.limit else { return false }
@@ -28,6 +30,6 @@ struct Suspects: Sendable, Equatable {
         return true
     }
 
-    /// It is over, and its host is still here.
+    /// It has ended, and its host is still running.
     mutating func end(_ id: String) { counts[id] = nil }
 }

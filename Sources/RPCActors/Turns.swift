@@ -1,8 +1,8 @@
 import Synchronization
 
-/// The turns of requests for the same virtual actor: one at a time, in the order in which they were delivered.
+/// The turns of requests for the same virtual actor: one at a time, in order of delivery.
 ///
-/// A turn is taken when the request is delivered, before anything runs, so that the order is the broker's.
+/// A turn is taken on delivery, before anything runs, so that the order is the broker's.
 struct TurnTable<Ticket: Hashable & Sendable>: Sendable {
     private var lines: [String: [Ticket]] = [:]
     private var names: [Ticket: String] = [:]
@@ -13,12 +13,12 @@ struct TurnTable<Ticket: Hashable & Sendable>: Sendable {
         lines[name, default: []].append(ticket)
     }
 
-    /// Whether it is this one's turn. One that was never taken, or is over, waits for nobody.
+    /// Whether it is this ticket's turn. A ticket that was never taken, or has ended, waits for nothing.
     func isFirst(_ ticket: Ticket) -> Bool {
         names[ticket].map { lines[$0]?.first == ticket } ?? true
     }
 
-    /// The turn is over, or given up. Returns whose turn it is because of that.
+    /// The turn has ended, or was given up. Returns the ticket whose turn it is now.
     mutating func end(_ ticket: Ticket) -> Ticket? {
         guard let name = names.removeValue(forKey: ticket), var line = lines[name] else { return nil }
         let wasFirst = line.first == ticket
@@ -27,10 +27,10 @@ struct TurnTable<Ticket: Hashable & Sendable>: Sendable {
         return wasFirst ? line.first : nil
     }
 
-    /// How many have a turn, or wait for theirs.
+    /// The number of tickets that have a turn or wait for one.
     var count: Int { names.count }
 
-    /// Whether anybody has or waits for a turn at this name.
+    /// Whether a ticket has or waits for a turn at this name.
     func isBusy(_ name: String) -> Bool { lines[name] != nil }
 }
 
@@ -47,7 +47,7 @@ final class Turns<Ticket: Hashable & Sendable>: Sendable {
         state.withLock { $0.table.take(ticket, for: name) }
     }
 
-    /// Waits for the turn: as long as the task is not cancelled, which it is at the request's deadline. `false`: it was cancelled.
+    /// Waits for the turn, until the task is cancelled, as at the request's deadline. `false`: it was cancelled.
     func wait(_ ticket: Ticket) async -> Bool {
         if state.withLock({ $0.table.isFirst(ticket) }) { return true }
         return await withTaskCancellationHandler {
