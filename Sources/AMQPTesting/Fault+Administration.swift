@@ -2,12 +2,11 @@ public import LocalBroker
 public import SupervisionTesting
 import Synchronization
 
-/// What administrators, other clients and the broker itself do to single connections, channels and queues. Only the virtual host
-/// that is named is concerned.
+/// Faults that administrators, other clients and the broker itself cause to single connections, channels and queues of one virtual host.
 ///
-/// Of several candidates it is the turn of each. Where there is none nothing happens.
+/// Candidates are chosen in turn. If there is none, nothing happens.
 extension Chaos.Fault {
-    /// All of them, named `connection-closed` and so on.
+    /// All of these faults, named `connection-closed` and so on.
     public static func administration(_ broker: LocalBroker, virtualHost: String = "/") -> [Chaos.Fault] {
         [
             connectionClosed(broker, virtualHost: virtualHost), connectionDropped(broker, virtualHost: virtualHost),
@@ -15,7 +14,7 @@ extension Chaos.Fault {
         ]
     }
 
-    /// An administrator closes a connection; the client gets a connection.close with code 320: `connection-closed`.
+    /// An administrator closes a connection; the client receives a connection.close with code 320: `connection-closed`.
     public static func connectionClosed(
         _ broker: LocalBroker,
         virtualHost: String = "/",
@@ -30,7 +29,7 @@ extension Chaos.Fault {
         }
     }
 
-    /// The broker drops a connection without a word: `connection-dropped`.
+    /// The broker drops a TCP connection without a closing handshake: `connection-dropped`.
     public static func connectionDropped(
         _ broker: LocalBroker,
         virtualHost: String = "/",
@@ -63,7 +62,7 @@ extension Chaos.Fault {
         }
     }
 
-    /// A queue is deleted, with the messages in it: `queue-deleted`.
+    /// A queue is deleted, including its messages: `queue-deleted`.
     public static func queueDeleted(
         _ broker: LocalBroker,
         virtualHost: String = "/",
@@ -81,7 +80,7 @@ extension Chaos.Fault {
     }
 }
 
-/// Whose turn it is.
+/// Chooses candidates in turn.
 final class Turn: Sendable {
     private let count = Atomic(0)
 

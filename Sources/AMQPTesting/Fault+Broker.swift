@@ -1,15 +1,15 @@
 public import LocalBroker
 public import SupervisionTesting
 
-/// What happens to a broker. Give these a broker of their own: all of its clients notice.
+/// Faults of a whole broker. Use a dedicated broker for them, because they affect all of its clients.
 ///
-/// A fault that finds the broker in the hands of another one (to be paused while it restarts) does nothing.
+/// A fault does nothing while another fault holds the broker (for example, to pause it while it restarts).
 extension Chaos.Fault {
-    /// All that leaves the broker with what it stored, named `broker-paused` and so on: ``brokerWiped(_:)`` is not among them.
+    /// All faults that keep the broker's stored data, named `broker-paused` and so on: ``brokerWiped(_:)`` is not included.
     ///
     /// - Parameters:
-    ///   - broker: A broker of the test's own.
-    ///   - duration: How long those last that last for a while.
+    ///   - broker: A dedicated broker.
+    ///   - duration: The length of faults that last for a while.
     public static func broker(_ broker: LocalBroker, for duration: Duration = .seconds(1)) -> [Chaos.Fault] {
         [
             brokerPaused(broker, for: duration), brokerKilled(broker), brokerRestarted(broker),
@@ -17,7 +17,7 @@ extension Chaos.Fault {
         ]
     }
 
-    /// The broker is frozen for a while, its sockets stay open: `broker-paused`.
+    /// The broker is frozen for a while, with its sockets open: `broker-paused`.
     public static func brokerPaused(_ broker: LocalBroker, for duration: Duration = .seconds(1)) -> Chaos.Fault {
         Chaos.Fault("broker-paused") { _ in
             try await ifThere { () async throws(LocalBrokerError) in try await broker.pause() }
@@ -26,11 +26,11 @@ extension Chaos.Fault {
         }
     }
 
-    /// `kill -9`, and a start with what had been written by then: `broker-killed`.
+    /// The broker is killed by `kill -9`, and started again with the data written by then: `broker-killed`.
     ///
     /// - Parameters:
-    ///   - broker: A broker of the test's own.
-    ///   - duration: How long it is away, in addition to the seconds that its start takes.
+    ///   - broker: A dedicated broker.
+    ///   - duration: How long it is down, in addition to the seconds that its start takes.
     public static func brokerKilled(_ broker: LocalBroker, for duration: Duration = .zero) -> Chaos.Fault {
         Chaos.Fault("broker-killed") { _ in
             try await ifThere { () async throws(LocalBrokerError) in try await broker.kill() }
@@ -39,7 +39,7 @@ extension Chaos.Fault {
         }
     }
 
-    /// It stops as an operator would stop it, and starts again: `broker-restarted`.
+    /// The broker is stopped as by an operator, and started again: `broker-restarted`.
     public static func brokerRestarted(_ broker: LocalBroker) -> Chaos.Fault {
         Chaos.Fault("broker-restarted") { _ in
             await broker.stop()
@@ -47,14 +47,14 @@ extension Chaos.Fault {
         }
     }
 
-    /// It is killed and comes back empty, without queues, exchanges, messages and virtual hosts: `broker-wiped`.
+    /// The broker is killed and started again empty, without queues, exchanges, messages and virtual hosts: `broker-wiped`.
     public static func brokerWiped(_ broker: LocalBroker) -> Chaos.Fault {
         Chaos.Fault("broker-wiped") { _ in
             try await ifThere { () async throws(LocalBrokerError) in try await broker.wipe() }
         }
     }
 
-    /// It has no memory left for a while, and blocks whoever publishes: `memory-alarm`.
+    /// The broker has a memory alarm for a while, and blocks publishers: `memory-alarm`.
     public static func memoryAlarm(_ broker: LocalBroker, for duration: Duration = .seconds(1)) -> Chaos.Fault {
         Chaos.Fault("memory-alarm") { _ in
             try await ifThere { () async throws(LocalBrokerError) in try await broker.setMemoryAlarm(true) }
@@ -66,10 +66,9 @@ extension Chaos.Fault {
     /// A node of a cluster is killed and started again, each time the next one: `node-killed`.
     ///
     /// - Parameters:
-    ///   - cluster: A cluster of the test's own.
-    ///   - queue: The name of a queue whose home, or leader, it shall be; with nil, or without such a queue, it is the next in
-    ///     turn.
-    ///   - duration: How long it is away, in addition to the seconds that its start takes.
+    ///   - cluster: A dedicated cluster.
+    ///   - queue: The name of a queue whose home or leader is killed; with `nil`, or if there is no such queue, the next node in turn.
+    ///   - duration: How long it is down, in addition to the seconds that its start takes.
     public static func nodeKilled(
         _ cluster: LocalBrokerCluster,
         holding queue: @escaping @Sendable () -> String? = { nil },
@@ -86,7 +85,7 @@ extension Chaos.Fault {
     }
 }
 
-/// Does something to what may be gone by now, or be changed by another fault at this moment.
+/// Runs `body` on something that may be gone by now, or that another fault is changing.
 func ifThere(_ body: () async throws(LocalBrokerError) -> Void) async throws(LocalBrokerError) {
     do {
         try await body()

@@ -1,14 +1,14 @@
 public import LocalBroker
 public import SupervisionTesting
 
-/// What a network does, with the clients connected through a ``FaultProxy``.
+/// Faults of the network, with the clients connected through a ``FaultProxy``.
 extension Chaos.Fault {
-    /// All of the network, named `network-cut` and so on.
+    /// All network faults, named `network-cut` and so on.
     ///
     /// - Parameters:
-    ///   - proxy: What the clients are connected through.
-    ///   - name: What the names of the faults begin with, to tell several networks apart.
-    ///   - duration: How long those last that last for a while.
+    ///   - proxy: The proxy that the clients are connected through.
+    ///   - name: The prefix of the faults' names, to distinguish several networks.
+    ///   - duration: The length of faults that last for a while.
     public static func network(
         _ proxy: FaultProxy,
         _ name: String = "network",
@@ -28,8 +28,8 @@ extension Chaos.Fault {
     /// The oldest connection ends: `network-cut`.
     ///
     /// - Parameters:
-    ///   - proxy: What the clients are connected through.
-    ///   - how: By RST, or by FIN.
+    ///   - proxy: The proxy that the clients are connected through.
+    ///   - how: By RST or by FIN.
     public static func connectionCut(_ proxy: FaultProxy, _ how: FaultProxy.Cut = .reset) -> Chaos.Fault {
         Chaos.Fault("network-cut") { _ in
             if let oldest = await proxy.connections.first { await proxy.cut(how, on: .connection(oldest.id)) }
@@ -41,20 +41,20 @@ extension Chaos.Fault {
         Chaos.Fault("network-all-cut") { _ in await proxy.cut(how, on: .open) }
     }
 
-    /// Nothing gets through in either direction for a while, and nothing is lost: `network-stalled`.
+    /// Nothing gets through in either direction for a while, but nothing is lost: `network-stalled`.
     public static func networkStalled(_ proxy: FaultProxy, for duration: Duration = .seconds(1)) -> Chaos.Fault {
         conditions("network-stalled", .stalled, proxy, duration)
     }
 
-    /// Everything is lost on its way for a while, without anybody being told: `network-half-open`. Connections that have lost
-    /// something are reset at the end, if nobody gave them up before.
+    /// Everything is silently lost in transit for a while: `network-half-open`. Connections that have lost something are reset at the end,
+    /// unless a peer has given them up before.
     ///
-    /// Clients notice by their heartbeats: give them shorter ones than the fault lasts.
+    /// Clients detect it by their heartbeats: configure intervals shorter than the fault.
     public static func networkHalfOpen(_ proxy: FaultProxy, for duration: Duration = .seconds(1)) -> Chaos.Fault {
         conditions("network-half-open", .halfOpen, proxy, duration)
     }
 
-    /// Everything takes long for a while: `network-slow`.
+    /// Everything is delayed for a while: `network-slow`.
     public static func networkSlow(
         _ proxy: FaultProxy,
         _ conditions: NetworkConditions = NetworkConditions(delay: .milliseconds(50), bytesPerSecond: 256 << 10),
@@ -63,7 +63,7 @@ extension Chaos.Fault {
         self.conditions("network-slow", conditions, proxy, duration)
     }
 
-    /// All connections end, and for a while nobody listens: `network-refused`.
+    /// All connections end, and new ones are refused for a while: `network-refused`.
     public static func connectionsRefused(_ proxy: FaultProxy, for duration: Duration = .seconds(1)) -> Chaos.Fault {
         Chaos.Fault("network-refused") { _ in
             try await proxy.setNewConnections(.refused)
@@ -87,8 +87,8 @@ extension Chaos.Fault {
     }
 }
 
-/// Less time when the task is cancelled: what was done is undone all the same.
+/// Returns early when the task is cancelled: the fault is undone in any case.
 func pass(_ duration: Duration) async {
-    // The clock cannot add the longest durations to its time.
+    // The clock's arithmetic would overflow with the longest durations.
     try? await Task.sleep(for: min(duration, .seconds(1 << 31)))
 }

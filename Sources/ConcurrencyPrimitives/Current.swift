@@ -1,16 +1,16 @@
-/// What the living incarnation of a process offers: looked up without a hop, and waited for while there is none.
+/// The value offered by the living incarnation of a process: read without an actor hop, and waited for while there is none.
 ///
-/// A value comes with an incarnation (``set(_:)``) and goes with it (``clear(_:)``). While there is none, whoever needs one waits for
-/// the next, unless nobody is going to make one (``end(because:)``). `Source` is what makes incarnations, for as long as it lives.
+/// A value is set by an incarnation (``set(_:)``) and removed with it (``clear(_:)``). While there is none, callers wait for the next one,
+/// unless none will come (``end(because:)``). `Source` identifies what creates incarnations, as long as it lives.
 public final class Current<Value: AnyObject & Sendable, Source: Equatable & Sendable, Reason: Sendable>: Sendable {
     /// Why there is no value.
     public enum Absence: Error, Sendable {
-        /// Nobody makes another one, for this reason, before it begins anew.
+        /// No further value will come, for this reason, until incarnations begin again.
         case ended(Reason)
-        /// The time is over.
+        /// The deadline has passed.
         case deadline
         case cancelled
-        /// As many wait for it as may.
+        /// The limit of waiting tasks is reached.
         case overloaded(limit: Int)
     }
 
@@ -23,7 +23,7 @@ public final class Current<Value: AnyObject & Sendable, Source: Equatable & Send
     private let monitor = Monitor(State())
     private let limit: Int
 
-    /// - Parameter limit: How many may wait at once.
+    /// - Parameter limit: The maximum number of waiting tasks.
     public init(limit: Int) {
         self.limit = limit
     }
@@ -31,13 +31,13 @@ public final class Current<Value: AnyObject & Sendable, Source: Equatable & Send
     /// The value, if there is one now.
     public var value: Value? { monitor.read { $0.value } }
 
-    /// Why nobody makes another one, if that is so.
+    /// Why no further value will come, if that is so.
     public var ended: Reason? { monitor.read { $0.value == nil ? $0.ended : nil } }
 
-    /// How many wait.
+    /// The number of waiting tasks.
     public var waiting: Int { monitor.waiting }
 
-    /// The value of a living incarnation other than `old`, waited for until the deadline.
+    /// The value of a living incarnation other than `old`, waiting until the deadline.
     public nonisolated(nonsending) func value(
         otherThan old: Value? = nil,
         before deadline: ContinuousClock.Instant
@@ -58,12 +58,12 @@ public final class Current<Value: AnyObject & Sendable, Source: Equatable & Send
         return try result.get()
     }
 
-    /// A new incarnation is there.
+    /// Sets the value of a new incarnation.
     public func set(_ value: Value) {
         monitor.change { $0.value = value }
     }
 
-    /// A new incarnation is there, unless another one is alive. Returns whether this one is the living one now.
+    /// Sets the value of a new incarnation, unless another one is alive. Returns whether it is the living one now.
     public func claim(_ value: Value) -> Bool {
         monitor.change { state in
             guard state.value == nil else { return false }
@@ -72,12 +72,12 @@ public final class Current<Value: AnyObject & Sendable, Source: Equatable & Send
         }
     }
 
-    /// An incarnation is gone.
+    /// Removes the value of an incarnation that has ended.
     public func clear(_ value: Value) {
         monitor.change { if $0.value === value { $0.value = nil } }
     }
 
-    /// Incarnations are going to come from this source. Returns whether it is another than before.
+    /// Incarnations will come from this source. Returns whether it differs from the previous one.
     public func begin(from source: Source) -> Bool {
         monitor.change { state in
             defer { (state.source, state.ended) = (source, nil) }
@@ -85,7 +85,7 @@ public final class Current<Value: AnyObject & Sendable, Source: Equatable & Send
         }
     }
 
-    /// To wait for another incarnation is in vain, for this reason.
+    /// No further incarnation will come, for this reason: fails the waiting tasks.
     public func end(because reason: Reason) {
         monitor.change { $0.ended = reason }
     }
@@ -95,8 +95,8 @@ public final class Current<Value: AnyObject & Sendable, Source: Equatable & Send
         monitor.change { if $0.source == source { $0.ended = reason } }
     }
 
-    /// While there is no incarnation: to wait for one is in vain for this reason, or with `nil` no longer, and the source is not known.
-    /// A living one comes from a source that goes on.
+    /// Has an effect only while there is no incarnation: sets why none will come, or with `nil` that one may come, and forgets the
+    /// source. A living incarnation comes from a source that keeps running.
     public func whileAbsent(endedBecause reason: Reason?) {
         monitor.change { state in
             guard state.value == nil else { return }

@@ -2,14 +2,14 @@ extension Duration {
     /// A hundred years: longer than anything runs, and short enough that sums and conversions of durations do not overflow.
     public static let century = Duration.seconds(100 * 31_556_952)
 
-    /// At most a hundred years, forwards or backwards. What users give is brought into these bounds before it is computed with,
-    /// printed or handed to the system: with the greatest durations that there are, each of these would trap.
+    /// Clamped to plus or minus a hundred years. Durations from users are clamped before they are used in arithmetic, printed or passed to
+    /// the system, which would trap with the largest values.
     public var clamped: Duration { min(max(self, .zero - .century), .century) }
 
-    /// At least nothing and at most a hundred years: what deadlines are computed from without an overflow.
+    /// Clamped to between zero and a hundred years, so that deadlines can be computed without overflow.
     public var bounded: Duration { min(max(self, .zero), .century) }
 
-    /// So many times as long, within ``clamped``; zero for what is not a number, or would be less than nothing.
+    /// The product, within ``clamped``; zero if the factor is negative or not a number.
     public func scaled(by factor: Double) -> Duration {
         let (seconds, attoseconds) = max(clamped, .zero).components
         let scaled = (Double(seconds) * 1e18 + Double(attoseconds)) * factor

@@ -1,5 +1,5 @@
 extension Duration {
-    /// For people, in logs: "0s", "85ms", "4.5s", "2m 5s", "3h 20m". Of what is longer than a minute the smaller part is whole.
+    /// Readable text for logs: "0s", "85ms", "4.5s", "2m 5s", "3h 20m". From a minute on, the smaller unit is whole.
     public var text: String {
         let nanoseconds = clamped.wholeNanoseconds
         let sign = nanoseconds < 0 ? "-" : ""

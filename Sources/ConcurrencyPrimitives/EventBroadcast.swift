@@ -1,6 +1,6 @@
 import Synchronization
 
-/// Hands each event to all who listen. A listener that does not keep up loses the oldest events that it has not taken.
+/// Delivers each event to all listeners. A slow listener loses its oldest undelivered events.
 public final class EventBroadcast<Event: Sendable>: Sendable {
     private struct Listener: Sendable {
         let continuation: AsyncStream<Event>.Continuation
@@ -16,15 +16,15 @@ public final class EventBroadcast<Event: Sendable>: Sendable {
     private let state = Mutex(State())
     private let limit: Int
 
-    /// - Parameter limit: How many events wait for one listener.
+    /// - Parameter limit: The maximum number of events buffered per listener.
     public init(limit: Int) {
         self.limit = limit
     }
 
-    /// Whether nobody listens.
+    /// Whether there is no listener.
     public var isEmpty: Bool { state.withLock { $0.listeners.isEmpty } }
 
-    /// The events from now on; none after ``finish()``.
+    /// The events from now on; empty after ``finish()``.
     ///
     /// - Parameter onDrop: Called for each event that the listener loses.
     public func stream(onDrop: @escaping @Sendable () -> Void = {}) -> AsyncStream<Event> {
@@ -45,7 +45,7 @@ public final class EventBroadcast<Event: Sendable>: Sendable {
         return stream
     }
 
-    /// To everybody who listens.
+    /// Sends an event to all listeners.
     public func send(_ event: Event) {
         let listeners = state.withLock { $0.listeners }
         for listener in listeners.values {
@@ -53,14 +53,14 @@ public final class EventBroadcast<Event: Sendable>: Sendable {
         }
     }
 
-    /// The streams end when what waits in them has been taken.
+    /// Ends the streams, after their buffered events.
     public func finish() {
         let listeners = state.withLock { state in
             state.isFinished = true
             defer { state.listeners = [:] }
             return state.listeners
         }
-        // Outside of the lock, which the termination handler takes.
+        // Outside the lock, which the termination handler takes.
         for listener in listeners.values { listener.continuation.finish() }
     }
 }

@@ -8,21 +8,21 @@ import Glibc
 import Musl
 #endif
 
-/// The file descriptors that libdispatch and SwiftNIO's event loops open when they are first used. Both end the process when they
-/// cannot have them, so whoever may be the first to use them asks here before, and fails with an error instead.
+/// Reserves the file descriptors that libdispatch and SwiftNIO's event loops open on first use. Both end the OS process when they cannot
+/// open them, so code that may be the first to use them checks here before, and fails with an error instead.
 package enum FileDescriptors {
-    /// An event loop has one for its events, one to be woken by and one for its timers.
+    /// An event loop has one for its events, one for wake-ups and one for its timers.
     private static let perEventLoop = 3
-    /// The same for libdispatch, with a timer for each of its clocks, and a few that others may open meanwhile.
+    /// The same for libdispatch, with a timer for each of its clocks, and a few that others may open in the meantime.
     private static let others = 8
 
     private static let isPrepared = Mutex(false)
 
-    /// Has what needs descriptors in every process open them now, if enough are left. Once that was so it is not asked again.
+    /// Opens what every OS process needs descriptors for, if enough are left. After a success it is not checked again.
     ///
     /// - Parameters:
-    ///   - eventLoops: How many event loops `start` makes.
-    ///   - start: Makes them.
+    ///   - eventLoops: The number of event loops that `start` creates.
+    ///   - start: Creates them.
     /// - Returns: The system's error (`EMFILE`, `ENFILE`) if too few are left; then nothing was opened.
     package static func prepare(eventLoops: Int, _ start: () -> Void) -> CInt? {
         isPrepared.withLock { isPrepared in
@@ -35,7 +35,7 @@ package enum FileDescriptors {
         }
     }
 
-    /// The error of the first that cannot be opened of so many.
+    /// The error of the first of this many descriptors that cannot be opened.
     private static func shortage(of count: Int) -> CInt? {
         var opened: [CInt] = []
         defer { for descriptor in opened { _ = close(descriptor) } }
@@ -47,7 +47,7 @@ package enum FileDescriptors {
         return nil
     }
 
-    /// Closed in programs that this process starts, at once, for another thread may start one at any time.
+    /// Created close-on-exec, because another thread may start a program at any time.
     private static func anySocket() -> CInt {
         #if canImport(Darwin)
         let descriptor = socket(AF_UNIX, SOCK_STREAM, 0)

@@ -1,11 +1,11 @@
 import Synchronization
 
-/// Something that happens once: closed at first, then open for good.
+/// A one-time event: closed at first, then open permanently.
 ///
-/// It is made for very many of them with one waiter each, and smaller than a ``Monitor``.
+/// Optimised for large numbers of latches with one waiter each, and smaller than a ``Monitor``.
 public final class Latch: Sendable {
     private enum Observer: Sendable {
-        // Not a checked one, which is larger. Whoever takes it out of the table resumes it, so that it is resumed once.
+        // Unchecked, because a checked continuation is larger. It is resumed by whoever removes it, so exactly once.
         case waiter(UnsafeContinuation<Void, Never>)
         case handler(@Sendable () -> Void)
 
@@ -22,7 +22,7 @@ public final class Latch: Sendable {
     private struct State {
         var isOpen = false
         var lastToken: UInt64 = 0
-        // In the order of their tokens. Mostly one, which needs no array.
+        // In the order of their tokens. Usually one, which needs no array.
         var first: Entry?
         var others: [Entry] = []
 
@@ -47,13 +47,13 @@ public final class Latch: Sendable {
 
     private let state = Mutex(State())
 
-    /// Closed.
+    /// Creates a closed latch.
     public init() {}
 
     /// Whether it has been opened.
     public var isOpen: Bool { state.withLock { $0.isOpen } }
 
-    /// It has happened: who waits goes on, and the handlers are called, in the order of their arrival. Again it does nothing.
+    /// Opens the latch: resumes the waiters and calls the handlers, in order of arrival. Does nothing when it is already open.
     public func open() {
         let observers = state.withLock { state in
             state.isOpen = true
@@ -62,13 +62,13 @@ public final class Latch: Sendable {
         for observer in observers { observer.run() }
     }
 
-    /// Returns when it has happened, or the waiting task is cancelled.
+    /// Returns when the latch is open, or the waiting task is cancelled.
     public func wait() async {
         let token = nextToken()
         await withTaskCancellationHandler {
             await withUnsafeContinuation { continuation in
                 let isDue = state.withLock { state in
-                    // The task is marked as cancelled before its handler runs, which may have found nobody.
+                    // The task is marked as cancelled before its handler runs, which may have found no waiter.
                     if state.isOpen || Task.isCancelled { return true }
                     state.append((token, .waiter(continuation)))
                     return false
@@ -80,7 +80,7 @@ public final class Latch: Sendable {
         }
     }
 
-    /// Calls `handler` once when it has happened; at once if it has.
+    /// Calls `handler` once when the latch opens; immediately if it is open.
     public func whenOpen(_ handler: @escaping @Sendable () -> Void) {
         let token = nextToken()
         let isOpen = state.withLock { state in

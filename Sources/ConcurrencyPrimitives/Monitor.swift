@@ -1,33 +1,33 @@
 import Synchronization
 
-/// Why a wait ended without what was waited for.
+/// Why a wait ended without a result.
 public enum WaitFailure: Error, Sendable, Equatable {
     /// The waiting task was cancelled.
     case cancelled
     /// The deadline passed.
     case deadline
-    /// As many wait as may.
+    /// The limit of waiters is reached.
     case full
 }
 
-/// A state behind a lock, and the tasks that wait until it is as they need it.
+/// A state behind a lock, and the tasks that wait for a condition of it.
 ///
-/// A waiter brings a closure that looks at the state, and takes from it what it waits for. The closures run under the lock: before
-/// the wait begins, so that what is there is not waited for, and after each ``change(_:)``. A waiter is resumed exactly once, outside
-/// of the lock: with what its closure returned, or with the ``WaitFailure`` that came first.
+/// A waiter has a closure that reads the state, and may take its result from it. The closures run under the lock: before the wait begins,
+/// so that an available result is not waited for, and after each ``change(_:)``. A waiter is resumed exactly once, outside the lock: with
+/// the result of its closure, or with the first ``WaitFailure``.
 ///
-/// What a closure takes is handed over for good: a cancellation that comes after it changes nothing.
+/// A result that a closure has taken is final: a later cancellation has no effect.
 public final class Monitor<State: Sendable>: Sendable {
-    /// Who is looked at when the state has changed.
+    /// Which waiters are checked after a change of the state.
     public enum Order: Sendable {
-        /// Every waiter: they wait for different things.
+        /// Every waiter: they wait for different conditions.
         case all
-        /// The first, then the next as long as each gets what it waits for: they wait for the same, in the order of arrival.
+        /// In order of arrival, as long as each gets its result: they wait for the same condition.
         case inTurn
     }
 
-    // What is inlinable here is specialized for each state in the module that uses it; else a change would cost the runtime's look
-    // at generic metadata. For that it has to be public: what is `package` is not specialized elsewhere, inlinable or not.
+    // Inlinable code is specialized for each state in the module that uses it; otherwise each change would look up generic metadata at run
+    // time. That requires `public`: `package` declarations are not specialized in other modules, inlinable or not.
 
     @usableFromInline
     typealias Resumption = @Sendable () -> Void
@@ -94,24 +94,24 @@ public final class Monitor<State: Sendable>: Sendable {
     @usableFromInline
     let order: Order
 
-    /// With a state, and nobody who waits.
+    /// Creates a monitor without waiters.
     @inlinable
     public init(_ state: State, order: Order = .all) {
         contents = Mutex(Contents(state: state))
         self.order = order
     }
 
-    /// How many wait.
+    /// The number of waiters.
     @inlinable
     public var waiting: Int { contents.withLock { $0.waiters.count } }
 
-    /// Looks at the state.
+    /// Reads the state.
     @inlinable
     public func read<Result: Sendable>(_ body: @Sendable (State) -> Result) -> Result {
         contents.withLock { body($0.state) }
     }
 
-    /// Changes the state, and resumes those who get what they wait for by that.
+    /// Changes the state, and resumes the waiters whose condition is met by that.
     @discardableResult
     @inlinable
     public func change<Result: Sendable>(_ body: (inout State) -> Result) -> Result {
@@ -125,13 +125,13 @@ public final class Monitor<State: Sendable>: Sendable {
 
     /// Waits until `take` returns something.
     ///
-    /// What is there is returned at once, also in a task that is cancelled, and with a deadline that has passed. In an
-    /// ``Order/inTurn`` monitor nobody overtakes those who wait.
+    /// An available result is returned immediately, even in a cancelled task, and after the deadline. In an ``Order/inTurn`` monitor no
+    /// caller overtakes the waiters.
     ///
     /// - Parameters:
-    ///   - deadline: On the system's clock; `nil` is none.
-    ///   - limit: How many may wait at once.
-    ///   - take: Looks at the state, and may take from it. It is not called again once it has returned something.
+    ///   - deadline: On the system's clock; `nil` for none.
+    ///   - limit: The maximum number of waiters.
+    ///   - take: Reads the state, and may take the result from it. It is not called again after it has returned a result.
     @inlinable
     public nonisolated(nonsending) func wait<Outcome: Sendable>(
         before deadline: ContinuousClock.Instant? = nil,
@@ -155,8 +155,8 @@ public final class Monitor<State: Sendable>: Sendable {
                 let now = contents.withLock { contents -> Result<Outcome, WaitFailure>? in
                     let mayTake = order == .all || contents.waiters.isEmpty
                     if mayTake, let outcome = take(&contents.state) { return .success(outcome) }
-                    // The task is marked as cancelled before its handler runs, and a timer fires after its deadline: so whoever
-                    // finds nobody to fail is seen here.
+                    // The task is marked as cancelled before its handler runs, and a timer fires after its deadline: a handler or timer
+                    // that found no waiter is noticed here.
                     if Task.isCancelled { return .failure(.cancelled) }
                     if let deadline, ContinuousClock.now >= deadline { return .failure(.deadline) }
                     if contents.waiters.count >= limit { return .failure(.full) }
@@ -185,7 +185,7 @@ public final class Monitor<State: Sendable>: Sendable {
         let (waiter, due) = contents.withLock { contents -> (Waiter?, [Resumption]) in
             guard let index = contents.waiters.firstIndex(where: { $0.token == token }) else { return (nil, []) }
             let waiter = contents.waiters.remove(at: index)
-            // The next one may want less than the one that stood before it.
+            // The next waiter may need less than the one before it.
             return (waiter, order == .inTurn && index == 0 ? contents.takeDue(order) : [])
         }
         waiter?.fail(failure)

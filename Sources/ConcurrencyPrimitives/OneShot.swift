@@ -1,6 +1,6 @@
-/// A value that is set once, and any number of tasks that wait for it, or ask for it later. The first value stands.
+/// A value that is set once; any number of tasks can wait for it or read it later. The first value is final.
 public final class OneShot<Value: Sendable>: Sendable {
-    // Inlinable and public, as ``Monitor`` is, and for its reason.
+    // Inlinable and public for the same reason as ``Monitor``.
 
     @usableFromInline
     struct State: Sendable {
@@ -16,7 +16,7 @@ public final class OneShot<Value: Sendable>: Sendable {
     @usableFromInline
     let monitor: Monitor<State>
 
-    /// Without a value.
+    /// Creates a one-shot without a value.
     @inlinable
     public init() {
         monitor = Monitor(State())
@@ -26,7 +26,7 @@ public final class OneShot<Value: Sendable>: Sendable {
     @inlinable
     public var current: Value? { monitor.read { $0.value } }
 
-    /// Sets the value, calls the handlers and resumes all who wait. False when it had been set before.
+    /// Sets the value, calls the handlers and resumes all waiters. False when it had already been set.
     @discardableResult
     @inlinable
     public func set(_ value: Value) -> Bool {
@@ -41,7 +41,7 @@ public final class OneShot<Value: Sendable>: Sendable {
         return true
     }
 
-    /// Calls `handler` where ``set(_:)`` is called, or at once, here, if it was.
+    /// Calls `handler` on the thread that calls ``set(_:)``, or immediately if the value has been set.
     @inlinable
     public func whenSet(_ handler: @escaping @Sendable (Value) -> Void) {
         let value = monitor.change { state -> Value? in
@@ -51,9 +51,9 @@ public final class OneShot<Value: Sendable>: Sendable {
         if let value { handler(value) }
     }
 
-    /// The value, waited for; at once if it has been set, also in a task that is cancelled.
+    /// Waits for the value; returns immediately if it has been set, even in a cancelled task.
     ///
-    /// - Throws: `CancellationError` when the waiting task is cancelled before.
+    /// - Throws: `CancellationError` when the waiting task is cancelled first.
     @inlinable
     public nonisolated(nonsending) func value() async throws(CancellationError) -> Value {
         do throws(WaitFailure) {
@@ -63,7 +63,7 @@ public final class OneShot<Value: Sendable>: Sendable {
         }
     }
 
-    /// The value, waited for no longer than until the deadline.
+    /// Waits for the value until the deadline.
     @inlinable
     public nonisolated(nonsending) func value(
         before deadline: ContinuousClock.Instant
@@ -71,17 +71,17 @@ public final class OneShot<Value: Sendable>: Sendable {
         try await monitor.wait(before: deadline) { $0.value }
     }
 
-    /// The value, waited for; `nil` when the waiting task is cancelled before.
+    /// Waits for the value; `nil` when the waiting task is cancelled first.
     @inlinable
     public nonisolated(nonsending) func wait() async -> Value? { try? await value() }
 
-    /// The value, waited for no longer than this; `nil` then, and when the waiting task is cancelled before.
+    /// Waits for the value, at most this long; `nil` after that, and when the waiting task is cancelled first.
     @inlinable
     public nonisolated(nonsending) func wait(atMost timeout: Duration) async -> Value? {
         try? await value(before: .now + max(.zero, timeout.clamped))
     }
 
-    /// The value, waited for however long it takes, also in a task that is cancelled: for those whose cancellation sets one.
+    /// Waits for the value without a limit, even in a cancelled task: for callers whose cancellation sets a value.
     @inlinable
     public nonisolated(nonsending) func settled() async -> Value {
         await withCheckedContinuation { continuation in

@@ -1,11 +1,11 @@
 import Synchronization
 
-/// A state that changes, and those who watch it.
+/// A state, and a stream of its changes for each watcher.
 ///
-/// A watcher gets the state of the moment, then each change. One that does not keep up loses the oldest ones that it has not taken:
-/// at most ``limit`` wait, and the last state always arrives.
+/// A watcher gets the current state, then each change. A slow watcher loses the oldest states: at most ``limit`` are buffered, and the last
+/// state always arrives.
 public final class StateBroadcast<State: Sendable & Equatable>: Sendable {
-    /// How many states wait for a watcher.
+    /// The maximum number of states buffered per watcher.
     public static var limit: Int { 16 }
 
     private struct Content {
@@ -13,7 +13,7 @@ public final class StateBroadcast<State: Sendable & Equatable>: Sendable {
         var isFinished = false
         var lastID: UInt64 = 0
         var watchers: [UInt64: AsyncStream<State>.Continuation] = [:]
-        /// What is to be sent yet, in order, and whether somebody is sending it.
+        /// The transmissions that remain to be sent, in order; one thread sends them.
         var unsent: [Transmission] = []
         var isSending = false
 
@@ -33,12 +33,12 @@ public final class StateBroadcast<State: Sendable & Equatable>: Sendable {
 
     private let content: Mutex<Content>
 
-    /// With the state of the moment.
+    /// Creates a broadcast with the current state.
     public init(_ state: State) {
         content = Mutex(Content(state: state))
     }
 
-    /// The state now, and each change. Ends after the state that ``finish(_:)`` is given.
+    /// The current state, and each change. Ends after the state passed to ``finish(_:)``.
     public var stream: AsyncStream<State> {
         let (stream, continuation) = AsyncStream.makeStream(
             of: State.self,
@@ -61,8 +61,8 @@ public final class StateBroadcast<State: Sendable & Equatable>: Sendable {
         return stream
     }
 
-    /// Looks at the state and sends it to the watchers, if it is another. It looks under the lock, so that the last state sent is
-    /// the last one there was.
+    /// Reads the state and sends it to the watchers if it has changed. It is read under the lock, so that the last state sent is the
+    /// latest.
     public func update(_ look: () -> State) {
         let sends = content.withLock { content in
             let state = look()
@@ -84,8 +84,8 @@ public final class StateBroadcast<State: Sendable & Equatable>: Sendable {
         if sends { send() }
     }
 
-    /// Sends what is unsent, one after the other, outside of the lock: yielding to a watcher waits for whoever is cancelling its
-    /// task, and that may be waiting for the lock in the termination handler.
+    /// Sends the remaining transmissions one after the other, outside the lock: yielding to a watcher waits for whoever is cancelling its
+    /// task, which may be waiting for the lock in the termination handler.
     private func send() {
         while true {
             let next = content.withLock { content -> Transmission? in

@@ -2,18 +2,18 @@ import Dispatch
 import HeapModule
 import Synchronization
 
-/// The timers of the OS process: one heap of deadlines on the monotonic clock, with one thread of its own. They fire also while
-/// every thread of Swift's cooperative pool is blocked.
+/// The timers of the OS process: one heap of deadlines on the monotonic clock, with a dedicated thread. They fire even while every thread
+/// of Swift's cooperative pool is blocked.
 public final class SystemTimers: Sendable {
-    /// Those of this OS process.
+    /// The shared instance of this OS process.
     public static let shared = SystemTimers()
 
-    /// A scheduled action. Cancelling it releases the action; one that has begun is not interrupted.
+    /// A scheduled action. Cancelling releases the action; an action that has begun is not interrupted.
     public struct Timer: Sendable {
-        /// What cancelling does.
+        /// Cancels the action.
         public let onCancel: @Sendable () -> Void
 
-        /// It does not fire any more.
+        /// Cancels the timer.
         public func cancel() { onCancel() }
     }
 
@@ -50,7 +50,7 @@ public final class SystemTimers: Sendable {
 
     private let origin = ContinuousClock.now
     private let state = Mutex(State())
-    /// Dispatch objects may be used from any thread; the module just does not say so with `Sendable`.
+    /// Dispatch objects may be used from any thread; the module merely does not declare that with `Sendable`.
     private nonisolated(unsafe) let source: any DispatchSourceTimer
 
     private init() {

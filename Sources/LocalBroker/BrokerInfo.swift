@@ -1,4 +1,4 @@
-/// A value in an AMQP field table, as the broker tells it.
+/// A value in an AMQP field table, as reported by the broker.
 public enum BrokerValue: Sendable, Hashable, Decodable {
     case null
     case bool(Bool)
@@ -8,7 +8,7 @@ public enum BrokerValue: Sendable, Hashable, Decodable {
     case array([BrokerValue])
     case table([String: BrokerValue])
 
-    /// Reads any JSON value.
+    /// Decodes any JSON value.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         if container.decodeNil() {
@@ -29,25 +29,25 @@ public enum BrokerValue: Sendable, Hashable, Decodable {
     }
 }
 
-/// A queue, as its own process in the broker sees it at this moment.
+/// The current state of a queue, as reported by its process in the broker.
 public struct QueueInfo: Sendable, Hashable, Decodable {
     /// Unique in its virtual host.
     public var name: String
-    /// Ready and unacknowledged messages together.
+    /// The number of ready and unacknowledged messages.
     public var messages: Int
-    /// Messages that wait to be delivered.
+    /// The number of messages that wait for delivery.
     public var ready: Int
-    /// Messages that were delivered to a consumer, and neither acknowledged nor rejected yet.
+    /// The number of deliveries that are neither acknowledged nor rejected.
     public var unacknowledged: Int
-    /// How many consume it.
+    /// The number of consumers.
     public var consumers: Int
-    /// Survives a restart of the broker.
+    /// Whether it survives a restart of the broker.
     public var durable: Bool
-    /// Is deleted when its last consumer goes.
+    /// Whether it is deleted with its last consumer.
     public var autoDelete: Bool
-    /// Belongs to one connection.
+    /// Whether it belongs to one connection.
     public var exclusive: Bool
-    /// What it was declared with, as "x-expires".
+    /// The arguments of its declaration, for example "x-expires".
     public var arguments: [String: BrokerValue]
     /// "running", "idle", "flow", "down"...
     public var state: String
@@ -59,17 +59,17 @@ public struct ConsumerInfo: Sendable, Hashable, Decodable {
     public var queue: String
     /// The consumer tag, chosen by the client or the broker.
     public var tag: String
-    /// Whether deliveries are acknowledged by hand.
+    /// Whether deliveries have to be acknowledged.
     public var acknowledges: Bool
-    /// How many unacknowledged messages it may have; 0 is unlimited.
+    /// The maximum number of its unacknowledged messages; 0 means no limit.
     public var prefetch: Int
-    /// Whether it gets deliveries, which with a single active consumer only one does.
+    /// Whether it gets deliveries; with a single active consumer only one does.
     public var active: Bool
-    /// What it was declared with.
+    /// The arguments of its declaration.
     public var arguments: [String: BrokerValue]
-    /// ``ConnectionInfo/name`` of the connection that consumes.
+    /// ``ConnectionInfo/name`` of its connection.
     public var connection: String
-    /// The number of the channel that consumes.
+    /// The number of its channel.
     public var channel: Int
 }
 
@@ -77,19 +77,19 @@ public struct ConsumerInfo: Sendable, Hashable, Decodable {
 public struct ConnectionInfo: Sendable, Hashable, Decodable {
     /// The broker's name for it: "127.0.0.1:51234 -> 127.0.0.1:5672". Unique among open connections.
     public var name: String
-    /// What the client called itself in `connection_name`; empty if it did not.
+    /// The client's `connection_name`; empty if it set none.
     public var clientName: String
-    /// The virtual host it is in.
+    /// Its virtual host.
     public var virtualHost: String
-    /// "running", "blocking" (an alarm is set, but it has not published since), "blocked", "closing"...
+    /// "running", "blocking" (an alarm is active, but it has not published since), "blocked", "closing"...
     public var state: String
-    /// How many channels are open on it.
+    /// The number of open channels.
     public var channels: Int
     /// The client's TCP port.
     public var peerPort: Int
-    /// The negotiated heartbeat in seconds; 0 is none.
+    /// The negotiated heartbeat interval in seconds; 0 means none.
     public var heartbeat: Int
-    /// What the client told of itself.
+    /// The client's properties.
     public var clientProperties: [String: BrokerValue]
 }
 
@@ -99,17 +99,17 @@ public struct ChannelInfo: Sendable, Hashable, Decodable {
     public var connection: String
     /// Its number on the connection.
     public var number: Int
-    /// The virtual host it is in.
+    /// Its virtual host.
     public var virtualHost: String
-    /// How many consumers it has.
+    /// The number of its consumers.
     public var consumers: Int
-    /// Deliveries on it that were neither acknowledged nor rejected yet.
+    /// The number of its deliveries that are neither acknowledged nor rejected.
     public var unacknowledged: Int
-    /// Messages published on it that were not confirmed yet.
+    /// The number of messages published on it that are not confirmed.
     public var unconfirmed: Int
-    /// The limit for each of its consumers; 0 is unlimited.
+    /// The limit of each of its consumers; 0 means no limit.
     public var prefetch: Int
-    /// Whether publishes on it are confirmed.
+    /// Whether it is in confirm mode.
     public var confirms: Bool
 }
 
@@ -119,26 +119,26 @@ public struct ExchangeInfo: Sendable, Hashable, Decodable {
     public var name: String
     /// "direct", "fanout", "topic", "headers"...
     public var type: String
-    /// Survives a restart of the broker.
+    /// Whether it survives a restart of the broker.
     public var durable: Bool
-    /// Is deleted when its last binding goes.
+    /// Whether it is deleted with its last binding.
     public var autoDelete: Bool
-    /// Takes messages from other exchanges only.
+    /// Whether it accepts messages from other exchanges only.
     public var `internal`: Bool
-    /// What it was declared with.
+    /// The arguments of its declaration.
     public var arguments: [String: BrokerValue]
 }
 
 /// A binding of a queue or an exchange to an exchange.
 public struct BindingInfo: Sendable, Hashable, Decodable {
-    /// The exchange messages come from; empty for the default exchange.
+    /// The source exchange; empty for the default exchange.
     public var source: String
-    /// The queue or exchange they go to.
+    /// The destination queue or exchange.
     public var destination: String
     /// "queue" or "exchange".
     public var destinationKind: String
-    /// Empty where the exchange ignores it.
+    /// Empty if the exchange ignores it.
     public var routingKey: String
-    /// What a headers exchange compares.
+    /// The arguments of a headers binding.
     public var arguments: [String: BrokerValue]
 }

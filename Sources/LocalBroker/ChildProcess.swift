@@ -11,24 +11,24 @@ import Glibc
 import Musl
 #endif
 
-/// An operating system process of our own, leader of a process group of its own.
+/// An operating system process of ours, the leader of its own process group.
 ///
-/// `posix_spawn` directly, since a broker must be what no closure-scoped API gives: killed at any moment, from any
-/// thread, whole group at once, and never by a number that means another process by then.
+/// It uses `posix_spawn` directly, because no closure-scoped API offers what a broker needs: to be killed at any time, from any thread,
+/// with its whole group, and never by a number that belongs to another process by then.
 final class ChildProcess: Sendable {
     let id: pid_t
-    /// Succeeds with how the process ended; never fails.
+    /// Succeeds with the exit status of the process; never fails.
     let ended: EventLoopFuture<ExitStatus>
 
-    /// False from the moment the process was reaped. Signals are sent under this lock: until it is reaped, the number
-    /// is the process's (or its remains'), and cannot have been given to another one.
+    /// False from the moment the process was reaped. Signals are sent under this lock: until the process is reaped its number belongs to
+    /// it, and cannot be reused.
     private let isOurs = Mutex(true)
 
-    /// Starts a process with nothing but the given environment and descriptor.
+    /// Starts a process with only the given environment and descriptor.
     ///
-    /// Standard output and standard error are appended to the file `output`, or discarded. `descriptor` is one of ours,
-    /// and the number the child shall have it as; standard input is `/dev/null`, if it is not that one. `onEnd` runs on a
-    /// thread of its own when the process has ended, while its number is still reserved.
+    /// Standard output and standard error are appended to the file `output`, or discarded. `descriptor` is one of ours, and its number in
+    /// the child; standard input is `/dev/null`, unless it is that descriptor. `onEnd` runs on a separate thread when the process has
+    /// ended, while its number is still reserved.
     init(
         _ executable: String,
         _ arguments: [String],
@@ -62,7 +62,7 @@ final class ChildProcess: Sendable {
         thread.start()
     }
 
-    /// Sends a signal to the process and all of its group; does nothing once it has ended.
+    /// Sends a signal to the process and its group; does nothing when it has ended.
     func signal(_ signal: CInt) {
         isOurs.withLock { isOurs in
             guard isOurs else { return }
@@ -70,14 +70,14 @@ final class ChildProcess: Sendable {
         }
     }
 
-    /// Whether a pause signal has taken effect on the process, or it has ended. The signal alone says neither: the
-    /// threads of a process stop one after another.
+    /// Whether a pause signal has taken effect on the process, or it has ended. Sending the signal guarantees neither: the threads of a
+    /// process stop one after another.
     var isStoppedOrEnded: Bool {
         isOurs.withLock { isOurs in
             guard isOurs else { return true }
             var information = siginfo_t()
             let result = waitid(P_PID, id_t(id), &information, WSTOPPED | WEXITED | WNOHANG | WNOWAIT)
-            // Nothing to tell is no error, and leaves the structure as it was.
+            // No event is not an error, and leaves the structure unchanged.
             return result == 0 && information.si_signo != 0
         }
     }
@@ -108,7 +108,7 @@ private func spawn(
     posix_spawn_file_actions_adddup2(&actions, 1, 2)
     posix_spawn_file_actions_adddup2(&actions, descriptor.ours, descriptor.childs)
 
-    // A group of its own: Ctrl-C in our terminal is for us to handle, not for the broker to die of.
+    // A separate process group: Ctrl-C in our terminal must be handled by us, and not kill the broker.
     let always = CInt(POSIX_SPAWN_SETSIGDEF) | CInt(POSIX_SPAWN_SETSIGMASK) | CInt(POSIX_SPAWN_SETPGROUP)
     posix_spawnattr_setpgroup(&attributes, 0)
     #if canImport(Darwin)
@@ -135,10 +135,10 @@ private func spawn(
 }
 
 #if canImport(Glibc)
-/// `posix_spawn_file_actions_addclosefrom_np`, which glibc has since 2.34 and shows to GNU C alone.
+/// `posix_spawn_file_actions_addclosefrom_np`, available in glibc since 2.34 and declared for GNU C only.
 ///
-/// Not every descriptor of this process is close-on-exec. A client's socket that lived on in a broker, for instance,
-/// would not be closed on the wire when we close it.
+/// Not every descriptor of this process is close-on-exec. A client's socket inherited by a broker, for example, would stay open on the wire
+/// after we close it.
 private let closeFrom: (@convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, CInt) -> CInt)? = {
     dlsym(dlopen(nil, RTLD_NOW), "posix_spawn_file_actions_addclosefrom_np").map {
         unsafeBitCast($0, to: (@convention(c) (UnsafeMutablePointer<posix_spawn_file_actions_t>, CInt) -> CInt).self)

@@ -9,17 +9,17 @@ import Glibc
 import Musl
 #endif
 
-/// Cleans up after a broker whatever becomes of the process that owns it, `kill -9` included.
+/// Cleans up after a broker whatever happens to the process that owns it, including `kill -9`.
 ///
-/// A shell that reads its standard input, a socket whose other end only this process has. It is told of each node
-/// before that is let run. When the socket ends, since the owner closed it or is no more, it kills the node, with its
-/// group, and removes the broker's folder. It ignores the signals a terminal sends.
+/// A shell that reads its standard input, a socket whose other end only this process has. It is told of each node before that may run. When
+/// the socket is closed, by the owner or because the owner has ended, it kills the node with its group, and removes the broker's folder. It
+/// ignores terminal signals.
 final class CleanupWatchdog: Sendable {
     private let process: ChildProcess
-    /// Our end; nil once closed.
+    /// Our end of the socket; `nil` once closed.
     private let parentPipe: Mutex<CInt?>
 
-    /// Starts watching; the folder need not exist yet. With `keepsFiles`, it is left where it is at the end.
+    /// Starts watching; the folder need not exist yet. With `keepsFiles`, the folder is not removed.
     init(folder: String, keepsFiles: Bool) throws(LocalBrokerError) {
         let pair = try DescriptorPair()
         defer { _ = close(pair.child) }
@@ -40,13 +40,13 @@ final class CleanupWatchdog: Sendable {
 
     deinit { release() }
 
-    /// This process is to be killed at the end. Returns when the watchdog has it in its mailbox.
+    /// Registers a process to kill at the end. Returns when the watchdog will receive it.
     func adopt(_ id: pid_t) { tell("started \(id)\n") }
 
-    /// This process has ended; its number may soon be another's.
+    /// Unregisters a process that has ended, because its number may soon be reused.
     func forget(_ id: pid_t) { tell("ended \(id)\n") }
 
-    /// Has it clean up, as it would if we ended. `ended` tells when it is done.
+    /// Starts the clean-up, as if this process had ended. `ended` tells when it is complete.
     func release() {
         parentPipe.withLock { parentPipe in
             if let descriptor = parentPipe { _ = close(descriptor) }
@@ -54,7 +54,7 @@ final class CleanupWatchdog: Sendable {
         }
     }
 
-    /// Succeeds when everything is cleaned up.
+    /// Succeeds when the clean-up is complete.
     var ended: EventLoopFuture<ExitStatus> { process.ended }
 
     private func tell(_ line: String) {
@@ -63,7 +63,7 @@ final class CleanupWatchdog: Sendable {
         }
     }
 
-    /// POSIX shell: there is one on every system, and it costs 1 MB.
+    /// POSIX shell: available on every system, at 1 MB.
     static let script = """
         folder=$1 keep=$2 nodes=
         trap '' HUP INT QUIT TERM TSTP

@@ -10,15 +10,15 @@ import Glibc
 import Musl
 #endif
 
-/// The line to ``ControlScript`` inside the node: many requests at once, each with a deadline.
+/// The connection to ``ControlScript`` in the node: many concurrent requests, each with a deadline.
 final class ControlLink: Sendable {
-    /// Succeeds when RabbitMQ has booted; fails when the link ends before.
+    /// Succeeds when RabbitMQ has booted; fails when the link ends first.
     let ready: EventLoopFuture<NodeVersions>
     private let channel: any Channel
 
-    /// Takes our end of the socket, and owns it from now on, also when this throws.
+    /// Takes ownership of our end of the socket, even if this throws.
     init(descriptor: CInt) async throws(LocalBrokerError) {
-        // NIO wants two numbers, and ends the process if it cannot make the second one itself.
+        // NIO needs two descriptors, and ends the process if it cannot create the second itself.
         let output = fcntl(descriptor, F_DUPFD_CLOEXEC, 10)
         guard output >= 0 else {
             let reason = String(cString: strerror(errno))
@@ -44,11 +44,10 @@ final class ControlLink: Sendable {
 
     deinit { channel.close(promise: nil) }
 
-    /// Lets the process at the other end go on, which waits for it.
+    /// Lets the process at the other end proceed, which waits for this.
     func begin() { channel.writeAndFlush(ControlOutput.text("go\n"), promise: nil) }
 
-    /// - Throws: ``LocalBrokerError/notRunning`` when the link is or gets closed, `requestTimedOut`, `requestFailed`,
-    ///   `cancelled`.
+    /// - Throws: ``LocalBrokerError/notRunning`` when the link is closed, `requestTimedOut`, `requestFailed`, `cancelled`.
     func request<Result: Decodable & Sendable>(
         _ command: String,
         _ arguments: [String: ControlArgument],
@@ -80,7 +79,7 @@ private struct Envelope<Result: Decodable>: Decodable {
     var error: String?
 }
 
-/// What a request carries.
+/// An argument of a request.
 enum ControlArgument: Sendable, Encodable {
     case text(String)
     case bool(Bool)
@@ -101,7 +100,7 @@ private enum ControlOutput: Sendable {
     case request(String, [String: ControlArgument], EventLoopPromise<ByteBuffer>)
 }
 
-/// Numbers the requests, and gives each answer to the one it is for. Lives on one event loop.
+/// Numbers the requests, and matches the answers. Confined to one event loop.
 private final class ControlHandler: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ControlOutput
@@ -113,7 +112,7 @@ private final class ControlHandler: ChannelDuplexHandler {
         var version: String?
         var erlang: String?
 
-        /// What the node runs, if this tells that it is ready.
+        /// The node's versions, if this message reports that it is ready.
         var ready: NodeVersions? {
             guard event == "ready" else { return nil }
             return NodeVersions(
@@ -148,7 +147,7 @@ private final class ControlHandler: ChannelDuplexHandler {
                 buffer.writeInteger(UInt32(json.count))
                 buffer.writeBytes(json)
                 waiting[id] = answer
-                // One that was given up is not kept for an answer that may never come.
+                // A request that was given up is not kept for an answer that may never come.
                 answer.futureResult.assumeIsolated().whenComplete { _ in self.waiting[id] = nil }
                 context.write(wrapOutboundOut(buffer), promise: promise)
             } catch {

@@ -1,20 +1,19 @@
-/// The Erlang module that answers our questions inside the broker.
+/// The Erlang module that answers requests inside the broker.
 ///
-/// It is compiled and loaded by the node itself (the compiler is a dependency of RabbitMQ) and talks over descriptor 3,
-/// so the node needs no Erlang distribution for it: no cookie, no epmd, no second port. Requests and answers are JSON
-/// objects, each after its length in four bytes. Every request runs in an Erlang process of its own. When descriptor 3
-/// ends, its owner is gone, and the node halts.
+/// The node itself compiles and loads it (the compiler is a dependency of RabbitMQ), and it communicates over descriptor 3, so it needs no
+/// Erlang distribution: no cookie, no epmd, no second port. Requests and answers are JSON objects, each preceded by its length in four
+/// bytes. Every request runs in its own Erlang process. When descriptor 3 is closed, the owner has ended, and the node halts.
 enum ControlScript {
     static let module = "local_broker_control"
 
-    /// What the node evaluates before RabbitMQ boots.
+    /// The expression that the node evaluates before RabbitMQ boots.
     static func start(sourceFolder: String) -> String {
         """
         {ok, M, B} = compile:file("\(sourceFolder)/\(module)", [binary]), {module, M} = code:load_binary(M, "\(module)", B), M:start().
         """
     }
 
-    /// What it evaluates when RabbitMQ has booted.
+    /// The expression that it evaluates when RabbitMQ has booted.
     static let ready = "\(module):ready()."
 
     static let source = #"""

@@ -6,11 +6,11 @@ import Glibc
 import Musl
 #endif
 
-/// A connected pair of local stream sockets: one end stays here, the other goes to a child process.
+/// A connected pair of local stream sockets: one end for this process, the other for a child process.
 ///
-/// Both are close-on-exec, so that no other child of this process inherits an end by accident and keeps it open when
-/// this process is gone. A socket and not a pipe, since a write to one whose reader is gone can be made to fail instead
-/// of raising SIGPIPE. Both numbers are above those a child is given them as.
+/// Both are close-on-exec, so that no other child of this process inherits an end and keeps it open after this process has ended. A socket
+/// instead of a pipe, because a write to a closed peer can fail instead of raising SIGPIPE. Both numbers are above those they get in a
+/// child.
 struct DescriptorPair {
     let here: CInt
     let child: CInt
@@ -32,8 +32,7 @@ struct DescriptorPair {
             _ = close(pair.0)
             _ = close(pair.1)
         }
-        // Not among the low numbers: the child's end is dup'ed to 0 or 3 there, and a dup onto itself would leave it
-        // close-on-exec.
+        // Not a low number: the child's end is duplicated to 0 or 3, and a dup onto itself would leave it close-on-exec.
         let here = fcntl(pair.0, F_DUPFD_CLOEXEC, 10)
         let child = fcntl(pair.1, F_DUPFD_CLOEXEC, 10)
         guard here >= 0, child >= 0 else {
@@ -50,7 +49,7 @@ struct DescriptorPair {
         self.child = child
     }
 
-    /// Writes a short text to the child, all of it or nothing; a child that is gone is not an error.
+    /// Sends a short text to the child, completely or not at all; a child that has ended is not an error.
     static func send(_ text: String, to descriptor: CInt) {
         #if canImport(Darwin)
         let flags: CInt = 0

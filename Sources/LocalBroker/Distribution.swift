@@ -1,12 +1,11 @@
-/// How a node of a cluster is reached by the others: Erlang's distribution, on a port of 127.0.0.1 of its own, without an
-/// epmd.
+/// The Erlang distribution of a cluster's node, on its own port of 127.0.0.1, without epmd.
 ///
-/// The port is in the node's name, so that nothing has to be asked for it. Who may join has the cookie, which is in a file
-/// that only this user can read, and is made anew for each cluster.
+/// The port is part of the node's name, so that no lookup is needed. Joining requires the cookie, which is in a file that only this user
+/// can read, and is created for each cluster.
 struct Distribution: Sendable {
     let port: Int
     let cookie: String
-    /// The node that the others join when they start for the first time; itself, for that one.
+    /// The node that the others join at their first start; for that node, itself.
     let founder: Int
 
     var nodeName: String { Self.nodeName(port) }
@@ -22,8 +21,8 @@ struct Distribution: Sendable {
         return (["cluster_formation.peer_discovery_backend = classic_config"] + nodes).joined(separator: "\n")
     }
 
-    /// What the node's Erlang is told. RabbitMQ asks OTP's own `erl_epmd` for its port while it boots, whatever module replaces it:
-    /// `-erl_epmd_port` is the answer. ``start(folder:)`` starts the distribution, since the module that replaces epmd must be there
+    /// The arguments of the node's Erlang VM. RabbitMQ asks OTP's own `erl_epmd` for its port during boot, whatever module replaces it:
+    /// `-erl_epmd_port` is the answer. ``start(folder:)`` starts the distribution, because the module that replaces epmd must be loaded
     /// before.
     var arguments: [String] {
         [
@@ -32,15 +31,15 @@ struct Distribution: Sendable {
         ]
     }
 
-    /// What every Erlang that the node starts is told too. Since RabbitMQ 4.0, a node asks the others whether they are there through a
-    /// second Erlang of its own, which has to find them without an epmd as well.
+    /// The flags of every Erlang VM that the node starts. Since RabbitMQ 4.0, a node checks for the others through a second VM, which has
+    /// to find them without epmd as well.
     static func flags(folder: String) -> String {
         "-start_epmd false -epmd_module \(module) -pa '\(folder)' -kernel inet_dist_use_interface {127,0,0,1}"
     }
 
     static let module = "local_broker_epmd"
 
-    /// What the node evaluates before anything else. The compiled module stays in the folder, for ``flags(folder:)``.
+    /// The expression that the node evaluates first. The compiled module stays in the folder, for ``flags(folder:)``.
     func start(folder: String) -> String {
         """
         {ok, E} = compile:file("\(folder)/\(Self.module)", [{outdir, "\(folder)"}]), \
@@ -49,7 +48,7 @@ struct Distribution: Sendable {
         """
     }
 
-    /// In place of OTP's `erl_epmd`, which asks a daemon for the port of a name.
+    /// Replaces OTP's `erl_epmd`, which asks a daemon for the port of a name.
     static let source = #"""
         -module(local_broker_epmd).
         -export([start_link/0, register_node/2, register_node/3, port_please/2, port_please/3, listen_port_please/2,

@@ -5,13 +5,13 @@ public enum ExitStatus: Sendable, Hashable, CustomStringConvertible {
     /// This signal ended it.
     case signalled(Int32)
 
-    /// Reads the status word of `waitpid(2)`.
+    /// Decodes the status word of `waitpid(2)`.
     init(waitStatus: Int32) {
         let signal = waitStatus & 0x7f
         self = signal == 0 ? .exited(code: (waitStatus >> 8) & 0xff) : .signalled(signal)
     }
 
-    /// Reads as the second half of a sentence: "ended with exit code 1".
+    /// The second half of a sentence: "ended with exit code 1".
     public var description: String {
         switch self {
         case .exited(let code): "ended with exit code \(code)"

@@ -1,14 +1,14 @@
 import Foundation
 
-/// Where RabbitMQ's own start script is on this machine.
+/// The location of RabbitMQ's own start script.
 ///
-/// Debian's `/usr/sbin/rabbitmq-server` is not it: as root that wrapper becomes the user `rabbitmq`, with the cookie and
-/// the folders of the system's broker. The script under `/usr/lib/rabbitmq/bin` stays who it is.
+/// Debian's `/usr/sbin/rabbitmq-server` is not it: started by root, that wrapper switches to the user `rabbitmq`, with the cookie and
+/// folders of the system's broker. The script under `/usr/lib/rabbitmq/bin` keeps the user.
 struct Installation: Sendable, Equatable {
-    /// The variable that names a `rabbitmq-server` to be used in place of the ones found.
+    /// The environment variable with the path of a `rabbitmq-server` to use.
     static let override = "LOCAL_BROKER_RABBITMQ_SERVER"
 
-    /// The usual places: Debian and Ubuntu, generic Unix, Homebrew on Apple silicon and Intel, the official image.
+    /// The default locations: Debian and Ubuntu, generic Unix, Homebrew on Apple silicon and Intel, the official image.
     static let usualPlaces = [
         "/usr/lib/rabbitmq/bin/rabbitmq-server",
         "/usr/local/sbin/rabbitmq-server",

@@ -1,16 +1,16 @@
-/// What can be asked of a running broker, and done to it. Each is answered in milliseconds by the node itself, but for the
-/// making and deleting of virtual hosts, which takes it 50 to 150.
+/// Queries and changes of a running broker. The node answers each in milliseconds, except the creation and deletion of virtual hosts, which
+/// takes 50 to 150.
 ///
-/// All throw `notRunning`, `shutDown`, `requestTimedOut`, `requestFailed` with the broker's words, and `cancelled`.
+/// All throw `notRunning`, `shutDown`, `requestTimedOut`, `requestFailed` with the broker's text, and `cancelled`.
 extension LocalBroker {
     // MARK: Virtual hosts
 
-    /// Makes a virtual host in which the user `guest` may do everything.
+    /// Creates a virtual host with all permissions for the user `guest`.
     public func createVirtualHost(_ name: String) async throws(LocalBrokerError) {
         _ = try await request("create-virtual-host", ["name": .text(name)], as: Bool.self)
     }
 
-    /// Deletes a virtual host and all that is in it. Its connections are closed by the broker.
+    /// Deletes a virtual host and everything in it. The broker closes its connections.
     public func deleteVirtualHost(_ name: String) async throws(LocalBrokerError) {
         _ = try await request("delete-virtual-host", ["name": .text(name)], as: Bool.self)
     }
@@ -22,15 +22,15 @@ extension LocalBroker {
 
     // MARK: Users
 
-    /// Makes a user who may do everything in one virtual host, or what patterns say.
+    /// Creates a user with permissions in one virtual host: all, or according to patterns.
     ///
     /// - Parameters:
     ///   - name: The user's name.
     ///   - password: The user's password.
-    ///   - virtualHost: The one virtual host that the user may open.
+    ///   - virtualHost: The only virtual host of the user.
     ///   - configure: A regular expression: what the user may declare and delete.
-    ///   - write: What the user may publish to; the default exchange is called `amq.default`.
-    ///   - read: What the user may consume.
+    ///   - write: A regular expression: what the user may publish to; the default exchange is called `amq.default`.
+    ///   - read: A regular expression: what the user may consume.
     public func createUser(
         _ name: String,
         password: String,
@@ -52,8 +52,8 @@ extension LocalBroker {
         )
     }
 
-    /// Changes what a user may do in a virtual host. Channels that are open learn of it within a moment, or when they are opened
-    /// again: the broker remembers what it has allowed.
+    /// Changes the permissions of a user in a virtual host. Open channels are affected after a moment, or when they are reopened, because
+    /// the broker caches permissions.
     public func setPermissions(
         of user: String,
         virtualHost: String = "/",
@@ -75,7 +75,7 @@ extension LocalBroker {
         try await request("queues", ["virtual-host": .text(virtualHost)])
     }
 
-    /// One queue; nil if there is none of that name.
+    /// A queue; `nil` if it does not exist.
     public func queue(_ name: String, virtualHost: String = "/") async throws(LocalBrokerError) -> QueueInfo? {
         try await queues(virtualHost: virtualHost).first { $0.name == name }
     }
@@ -85,25 +85,25 @@ extension LocalBroker {
         try await request("consumers", ["virtual-host": .text(virtualHost)])
     }
 
-    /// The exchanges of a virtual host, the predeclared ones included.
+    /// The exchanges of a virtual host, including the predeclared ones.
     public func exchanges(virtualHost: String = "/") async throws(LocalBrokerError) -> [ExchangeInfo] {
         try await request("exchanges", ["virtual-host": .text(virtualHost)])
     }
 
-    /// The bindings of a virtual host, those of every queue to the default exchange included.
+    /// The bindings of a virtual host, including those of every queue to the default exchange.
     public func bindings(virtualHost: String = "/") async throws(LocalBrokerError) -> [BindingInfo] {
         try await request("bindings", ["virtual-host": .text(virtualHost)])
     }
 
-    /// The open connections, of one virtual host or of all.
+    /// The open connections of one virtual host, or of all.
     public func connections(virtualHost: String? = nil) async throws(LocalBrokerError) -> [ConnectionInfo] {
         let all = try await request("connections", as: [ConnectionInfo].self)
         return all.filter { virtualHost == nil || $0.virtualHost == virtualHost }
     }
 
-    /// The open channels, of one virtual host or of all.
+    /// The open channels of one virtual host, or of all.
     ///
-    /// Their counts are taken at this moment; a channel whose connection is blocked answers nevertheless.
+    /// The counts are current; a channel on a blocked connection is included.
     public func channels(virtualHost: String? = nil) async throws(LocalBrokerError) -> [ChannelInfo] {
         let all = try await request("channels", as: [ChannelInfo].self)
         return all.filter { virtualHost == nil || $0.virtualHost == virtualHost }
@@ -111,7 +111,7 @@ extension LocalBroker {
 
     // MARK: What can happen to a client
 
-    /// Declares a queue, as another client could; does nothing to one that is there.
+    /// Declares a queue, as another client would; does nothing if it exists.
     public func declareQueue(
         _ name: String,
         durable: Bool = true,
@@ -123,14 +123,14 @@ extension LocalBroker {
         _ = try await request("declare-queue", arguments, as: Bool.self)
     }
 
-    /// Deletes a queue, as another client could: its consumers get a basic.cancel.
+    /// Deletes a queue, as another client would: its consumers receive a basic.cancel.
     public func deleteQueue(_ name: String, virtualHost: String = "/") async throws(LocalBrokerError) {
         _ = try await request("delete-queue", ["virtual-host": .text(virtualHost), "name": .text(name)], as: Bool.self)
     }
 
-    /// Has the broker close a connection, as an operator would: the client gets a connection.close with code 320.
+    /// Makes the broker close a connection, as an operator would: the client receives a connection.close with code 320.
     ///
-    /// It is named by ``ConnectionInfo/name``; `reason` is what the client is told.
+    /// `name` is the ``ConnectionInfo/name``; `reason` is sent to the client.
     public func closeConnection(
         _ name: String,
         reason: String = "closed by the operator"
@@ -138,17 +138,17 @@ extension LocalBroker {
         _ = try await request("close-connection", ["name": .text(name), "reason": .text(reason)], as: Bool.self)
     }
 
-    /// Has the broker drop the TCP connection without a word of AMQP: to the client, the network failed.
+    /// Makes the broker drop a TCP connection without a closing handshake: to the client, the network failed.
     ///
-    /// It is named by ``ConnectionInfo/name``.
+    /// `name` is the ``ConnectionInfo/name``.
     public func dropConnection(_ name: String) async throws(LocalBrokerError) {
         _ = try await request("drop-connection", ["name": .text(name)], as: Bool.self)
     }
 
-    /// Has the broker close a channel because of an error, as when its client had acknowledged what was never delivered: the client
-    /// gets a channel.close with code 406 (precondition failed).
+    /// Makes the broker close a channel because of an error, as if its client had acknowledged an unknown delivery: the client receives a
+    /// channel.close with code 406 (precondition failed).
     ///
-    /// It is named by ``ChannelInfo/number`` and ``ChannelInfo/connection``.
+    /// The channel is identified by ``ChannelInfo/number`` and ``ChannelInfo/connection``.
     public func closeChannel(_ number: Int, of connection: String) async throws(LocalBrokerError) {
         let arguments: [String: ControlArgument] = ["connection": .text(connection), "number": .number(number)]
         _ = try await request("close-channel", arguments, as: Bool.self)
@@ -161,13 +161,13 @@ extension LocalBroker {
 
     /// A limit that an operator can set on a virtual host.
     public enum VirtualHostLimit: String, Sendable, CaseIterable {
-        /// How many connections may be open: one more is refused with 530 (not allowed).
+        /// The maximum number of connections: further ones are refused with 530 (not allowed).
         case connections = "max-connections"
-        /// How many queues may exist: the declaration of one more is refused with 406 (precondition failed).
+        /// The maximum number of queues: further declarations are refused with 406 (precondition failed).
         case queues = "max-queues"
     }
 
-    /// Limits a virtual host; nil takes the limits off again.
+    /// Limits a virtual host; `nil` removes the limit.
     public func setLimit(
         _ limit: VirtualHostLimit,
         _ value: Int?,
@@ -178,13 +178,13 @@ extension LocalBroker {
 
     /// A limit that an operator can set on a user.
     public enum UserLimit: String, Sendable, CaseIterable {
-        /// How many connections may be open: one more is refused with 530 (not allowed).
+        /// The maximum number of connections: further ones are refused with 530 (not allowed).
         case connections = "max-connections"
-        /// How many channels may be open: the opening of one more closes its connection with 530 (not allowed).
+        /// The maximum number of channels: opening another one closes its connection with 530 (not allowed).
         case channels = "max-channels"
     }
 
-    /// Limits a user; nil takes the limit off again.
+    /// Limits a user; `nil` removes the limit.
     public func setLimit(_ limit: UserLimit, _ value: Int?, user: String) async throws(LocalBrokerError) {
         try await setLimit(limit.rawValue, value, of: user, command: "limit-user")
     }
@@ -201,8 +201,8 @@ extension LocalBroker {
         _ = try await request(command, arguments, as: Bool.self)
     }
 
-    /// Puts the node into maintenance mode, as `rabbitmq-upgrade drain` does before an upgrade, or takes it out of it: the listeners
-    /// are closed, and all connections with code 320.
+    /// Puts the node into maintenance mode, as `rabbitmq-upgrade drain` does before an upgrade, or ends it: closes the listeners, and all
+    /// connections with code 320.
     public func setMaintenance(_ set: Bool) async throws(LocalBrokerError) {
         _ = try await request("maintenance", ["set": .bool(set)], as: Bool.self)
     }

@@ -1,23 +1,23 @@
 extension LocalBroker {
-    /// What a broker needs to listen for encrypted connections too. Paths of PEM files; it reads them itself.
+    /// The settings of a broker's TLS listener, as paths of PEM files that the broker reads.
     public struct TLS: Sendable {
-        /// Its certificate, followed by those between it and the authority.
+        /// The path of its certificate, followed by intermediate certificates.
         public var certificate: String
-        /// The private key of the certificate.
+        /// The path of the certificate's private key.
         public var key: String
-        /// The authorities it believes when a client shows a certificate.
+        /// The path of the authorities trusted for client certificates.
         public var authorities: String
-        /// Whether it refuses clients that show no certificate.
+        /// Whether clients without a certificate are refused.
         public var demandsClientCertificate: Bool
-        /// The port of 127.0.0.1 to listen on; a free one if nil.
+        /// The port of 127.0.0.1 to listen on; `nil` for a free one.
         public var port: Int?
 
         /// - Parameters:
-        ///   - certificate: the path of its certificate.
-        ///   - key: the path of the certificate's private key.
-        ///   - authorities: the path of the authorities it believes when a client shows a certificate.
-        ///   - demandsClientCertificate: whether it refuses clients that show none.
-        ///   - port: the port of 127.0.0.1 to listen on; a free one if nil.
+        ///   - certificate: The path of its certificate.
+        ///   - key: The path of the certificate's private key.
+        ///   - authorities: The path of the authorities trusted for client certificates.
+        ///   - demandsClientCertificate: Whether clients without a certificate are refused.
+        ///   - port: The port of 127.0.0.1 to listen on; `nil` for a free one.
         public init(
             certificate: String,
             key: String,
@@ -45,10 +45,10 @@ extension LocalBroker {
         }
     }
 
-    /// `amqps://guest:guest@localhost:PORT`, the virtual host "/"; nil without ``Options/tls``.
+    /// `amqps://guest:guest@localhost:PORT`, the virtual host "/"; `nil` without ``Options/tls``.
     public nonisolated var tlsURL: String? { tlsPort.map { "amqps://guest:guest@localhost:\($0)" } }
 
-    /// The URL of one of its virtual hosts, encrypted; nil without ``Options/tls``.
+    /// The TLS URL of one of its virtual hosts; `nil` without ``Options/tls``.
     public nonisolated func tlsURL(virtualHost: String) -> String? {
         tlsURL.map { "\($0)/\(percentEncoded(virtualHost))" }
     }

@@ -4,20 +4,19 @@ import NIOCore
 import NIOPosix
 import Supervision
 
-/// A private RabbitMQ broker: a node of its own, as an operating system process of ours.
+/// A private RabbitMQ broker: a separate node, as an operating system process owned by this one.
 ///
 ///     let broker = try await LocalBroker.start()
 ///     // ... amqp clients connect to broker.url ...
 ///     await broker.shutdown()
 ///
-/// It listens on one port of 127.0.0.1, with ``Options/tls`` on a second, and nowhere else, knows no other node, and keeps everything in one temporary
-/// folder. It takes no notice of a broker that is installed on the machine, except that it runs the same program.
+/// It listens on one port of 127.0.0.1, with ``Options/tls`` on a second, and on nothing else, has no contact with other nodes, and keeps
+/// everything in one temporary folder. It is independent of a broker installed on the machine, except that it runs the same program.
 ///
-/// ## What remains of it
+/// ## Cleaning up
 ///
-/// Nothing, in every case: after ``shutdown()``, when the last reference to this actor is gone, when the process that
-/// owns it ends, crashes or is killed with `kill -9`. A small shell, a child of the owner, watches for that, kills the
-/// node and removes the folder.
+/// Nothing is left of it in any case: after ``shutdown()``, when the last reference to this actor is released, when the owning process
+/// ends, crashes or is killed with `kill -9`. A small shell, a child of the owner, watches for that, kills the node and removes the folder.
 ///
 /// ## Under a supervisor
 ///
@@ -27,48 +26,47 @@ import Supervision
 ///         try await LocalBroker.start(.init(port: 5673))
 ///     }
 ///
-/// The next incarnation is a new broker, without the data of the one before.
+/// The next incarnation is a new broker, without the data of the previous one.
 ///
-/// ## To be killed
+/// ## Faults
 ///
-/// It exists so that tests and demonstrations can take it away: ``kill()``, ``pause()``, ``stop()``, ``wipe()``; and then
-/// give it back with ``startAgain()``, on the same port and with what was durable.
+/// Its purpose is to fail in tests and demonstrations: ``kill()``, ``pause()``, ``stop()``, ``wipe()``; and to come back with
+/// ``startAgain()``, on the same port and with its durable data.
 public actor LocalBroker: Worker {
-    /// How a broker is run.
+    /// The options of a broker.
     public struct Options: Sendable {
-        /// How long a start may take before it fails. A node needs five seconds on an idle machine.
+        /// The time limit for a start. A node needs five seconds on an idle machine.
         public var startTimeout: Duration
         /// How long a graceful stop may take before the node is killed.
         public var stopTimeout: Duration
-        /// How long a request to the running broker may take, as listing its queues.
+        /// The time limit for a request to the running broker, for example to list its queues.
         public var requestTimeout: Duration
-        /// The port of 127.0.0.1 to listen on; a free one if nil. One that is given is the same for every incarnation
-        /// under a supervisor.
+        /// The port of 127.0.0.1 to listen on; `nil` for a free one. A fixed port stays the same for every incarnation under a supervisor.
         public var port: Int?
-        /// Listen for encrypted connections too; nil does not.
+        /// The settings of a TLS listener; `nil` for none.
         public var tls: TLS?
-        /// The names of RabbitMQ's own plugins to enable, as `rabbitmq_auth_mechanism_ssl`.
+        /// The names of RabbitMQ's own plugins to enable, for example `rabbitmq_auth_mechanism_ssl`.
         public var plugins: [String]
         /// Lines added to `rabbitmq.conf`.
         public var configuration: String
-        /// The folder the broker's own folder is made in.
+        /// The folder in which the broker's own folder is created.
         public var parentFolder: String
-        /// Leave the folder, with its logs and data, where it is at the end.
+        /// Whether the folder, with its logs and data, is kept at the end.
         public var keepsFiles: Bool
-        /// Tells of starts and ends.
+        /// Logs starts and ends.
         public var logger: Logger?
 
         /// - Parameters:
-        ///   - startTimeout: how long a start may take before it fails.
-        ///   - stopTimeout: how long a graceful stop may take before the node is killed.
-        ///   - requestTimeout: how long a request to the running broker may take.
-        ///   - port: the port of 127.0.0.1 to listen on; a free one if nil.
-        ///   - tls: listen for encrypted connections too; nil does not.
-        ///   - plugins: the names of RabbitMQ's own plugins to enable.
-        ///   - configuration: lines added to `rabbitmq.conf`.
-        ///   - parentFolder: the folder the broker's own folder is made in; the system's temporary folder if nil.
-        ///   - keepsFiles: leave the folder, with its logs and data, where it is at the end.
-        ///   - logger: tells of starts and ends.
+        ///   - startTimeout: The time limit for a start.
+        ///   - stopTimeout: How long a graceful stop may take before the node is killed.
+        ///   - requestTimeout: The time limit for a request to the running broker.
+        ///   - port: The port of 127.0.0.1 to listen on; `nil` for a free one.
+        ///   - tls: The settings of a TLS listener; `nil` for none.
+        ///   - plugins: The names of RabbitMQ's own plugins to enable.
+        ///   - configuration: Lines added to `rabbitmq.conf`.
+        ///   - parentFolder: The folder in which the broker's own folder is created; `nil` for the system's temporary folder.
+        ///   - keepsFiles: Whether the folder, with its logs and data, is kept at the end.
+        ///   - logger: Logs starts and ends.
         public init(
             startTimeout: Duration = .seconds(90),
             stopTimeout: Duration = .seconds(20),
@@ -96,17 +94,17 @@ public actor LocalBroker: Worker {
 
     private enum State {
         case stopped
-        /// Being started, or being ended.
+        /// Starting or ending.
         case changing
         case running(Node)
         case shutDown
     }
 
-    /// The TCP port of 127.0.0.1 it listens on. It keeps it for life.
+    /// The TCP port of 127.0.0.1 that it listens on, which never changes.
     public nonisolated let port: Int
-    /// The port of 127.0.0.1 it listens on for encrypted connections; nil without ``Options/tls``.
+    /// The port of 127.0.0.1 for TLS; `nil` without ``Options/tls``.
     public nonisolated let tlsPort: Int?
-    /// The folder that holds all of its files, `log` among them.
+    /// The folder with all of its files, including `log`.
     public nonisolated let folder: String
 
     private let options: Options
@@ -114,20 +112,20 @@ public actor LocalBroker: Worker {
     private let nodeFolder: NodeFolder
     private let watchdog: CleanupWatchdog
     private var state: State = .stopped
-    /// What `run()` waits for: succeeds at the shutdown, fails at an unexpected end.
+    /// The outcome that `run()` waits for: success at the shutdown, failure at an unexpected end.
     private var outcome: EventLoopPromise<Void>
     private var hasEnded = false
     private var versions = NodeVersions(rabbitMQ: BrokerVersion(0), erlang: BrokerVersion(0))
 
     /// Starts a broker, and returns when it accepts connections.
     ///
-    /// - Throws: `invalidOption`, `notInstalled`, `cannotPrepare`, `cannotSpawn`, `startFailed`, `startTimedOut`, `cancelled`. Nothing
-    ///   remains of a broker that could not be started.
+    /// - Throws: `invalidOption`, `notInstalled`, `cannotPrepare`, `cannotSpawn`, `startFailed`, `startTimedOut`, `cancelled`. Nothing is
+    ///   left of a broker that failed to start.
     public static func start(_ options: Options = .init()) async throws(LocalBrokerError) -> LocalBroker {
         try await start(options, distribution: nil)
     }
 
-    /// Starts a broker that is alone, or a node of a cluster.
+    /// Starts a single broker, or a node of a cluster.
     static func start(
         _ options: Options,
         distribution: Distribution?
@@ -146,7 +144,7 @@ public actor LocalBroker: Worker {
             } catch .portInUse(_)
                 where options.port == nil && options.tls?.port == nil && distribution == nil && attempt < 5
             {
-                // Another process was quicker to take the port.
+                // Another process took the port first.
                 await broker.shutdown()
                 attempt += 1
             } catch {
@@ -176,7 +174,7 @@ public actor LocalBroker: Worker {
         self.nodeFolder = NodeFolder(in: options.parentFolder, distribution: distribution)
         self.folder = nodeFolder.path
         self.watchdog = try CleanupWatchdog(folder: nodeFolder.path, keepsFiles: options.keepsFiles)
-        // From here on the end of this actor fulfils it: one that nobody fulfils ends the process.
+        // From here on the actor completes it: a promise that is never completed traps.
         outcome = makeOutcome()
         let tlsConfiguration = tlsPort.flatMap { options.tls?.configuration(port: $0) } ?? ""
         try nodeFolder.prepare(
@@ -194,13 +192,13 @@ public actor LocalBroker: Worker {
         "\(url)/\(percentEncoded(virtualHost))"
     }
 
-    /// The version of RabbitMQ that the node runs, or ran when it was started last.
+    /// The version of RabbitMQ that the node runs, or ran last.
     public var version: BrokerVersion { versions.rabbitMQ }
 
-    /// The release of Erlang/OTP that the node runs, or ran when it was started last.
+    /// The release of Erlang/OTP that the node runs, or ran last.
     public var erlangVersion: BrokerVersion { versions.erlang }
 
-    /// The number of the node's operating system process; nil when it is not running.
+    /// The id of the node's operating system process; `nil` when it is not running.
     public var processID: Int32? { runningNode?.process.id }
 
     /// Whether the node's process exists, paused or not.
@@ -208,8 +206,8 @@ public actor LocalBroker: Worker {
 
     // MARK: Life and death
 
-    /// Starts the node again after ``stop()``, ``kill()``, or an end of its own, on the same port and with the data it
-    /// left. Returns when it accepts connections.
+    /// Starts the node again after ``stop()``, ``kill()``, or an end of its own, on the same port and with its data. Returns when it
+    /// accepts connections.
     ///
     /// - Throws: `alreadyRunning`, `shutDown`, `portInUse`, `cannotSpawn`, `startFailed`, `startTimedOut`, `cancelled`.
     public func startAgain() async throws(LocalBrokerError) {
@@ -233,7 +231,7 @@ public actor LocalBroker: Worker {
             }
             state = .running(node)
             node.process.ended.whenSuccess { [weak self] status in
-                // Nobody waits for it: it takes note of the end, and restarts nothing.
+                // Not awaited: it records the end, and restarts nothing.
                 Task { await self?.ended(node, status) }
             }
             options.logger?.debug("broker started", metadata: ["port": "\(port)", "process": "\(node.process.id)"])
@@ -244,14 +242,14 @@ public actor LocalBroker: Worker {
         }
     }
 
-    /// `kill -9` of the node. Returns when it is gone; its data stays.
+    /// Kills the node by `kill -9`. Returns when it has ended; its data stays.
     ///
     /// - Throws: `notRunning`.
     public func kill() async throws(LocalBrokerError) {
         await end(try running()) { await $0.kill() }
     }
 
-    /// Ends the node as an operator would: clients are told (connection.close, 320), durable data is written.
+    /// Stops the node as an operator would: clients receive a connection.close (320), and durable data is written.
     ///
     /// A node that has not ended within the stop timeout is killed. Does nothing when it is not running.
     public func stop() async {
@@ -260,9 +258,9 @@ public actor LocalBroker: Worker {
         await end(node) { await $0.stop(within: timeout) }
     }
 
-    /// Stops the node if it is running, removes all it stored, and starts it again, empty, on the same port.
+    /// Stops the node if it is running, removes its data, and starts it again, empty, on the same port.
     ///
-    /// - Throws: what ``startAgain()`` throws, and `cannotPrepare`.
+    /// - Throws: The errors of ``startAgain()``, and `cannotPrepare`.
     public func wipe() async throws(LocalBrokerError) {
         if let node = runningNode { await end(node) { await $0.kill() } }
         guard case .stopped = state else { return try await startAgain() }
@@ -270,27 +268,26 @@ public actor LocalBroker: Worker {
         try await startAgain()
     }
 
-    /// Freezes the node (SIGSTOP): its sockets stay open, and nothing answers on them. Requests to it time out. Returns when
-    /// it has stopped.
+    /// Freezes the node (SIGSTOP): its sockets stay open, but nothing answers on them. Requests to it time out. Returns when it has
+    /// stopped.
     ///
     /// - Throws: `notRunning`.
     public func pause() async throws(LocalBrokerError) {
         let process = try running().process
         process.signal(pauseSignal)
-        // The system stops it as soon as each of its threads has been on a core. When the task is cancelled, that is not
-        // waited for.
+        // The system stops it once each of its threads has been on a core. A cancelled task does not wait for that.
         while !process.isStoppedOrEnded, !Task.isCancelled { try? await Task.sleep(for: .milliseconds(1)) }
     }
 
-    /// Lets a paused node go on (SIGCONT).
+    /// Resumes a paused node (SIGCONT).
     ///
     /// - Throws: `notRunning`.
     public func resume() throws(LocalBrokerError) {
         try running().process.signal(resumeSignal)
     }
 
-    /// Ends the broker for good, at once, and removes all of its files. For a node that should say goodbye to its
-    /// clients, call ``stop()`` before. Returns when nothing is left; may be called more than once.
+    /// Ends the broker permanently and immediately, and removes all of its files. Call ``stop()`` first for an orderly end of its
+    /// connections. Returns when nothing is left; may be called more than once.
     public func shutdown() async {
         let node = runningNode
         state = .shutDown
@@ -332,7 +329,7 @@ public actor LocalBroker: Worker {
 
     // MARK: Worker
 
-    /// Lasts until ``shutdown()``; what is done to the node with ``kill()`` or ``stop()`` does not end it.
+    /// Runs until ``shutdown()``; ``kill()`` and ``stop()`` do not end it.
     ///
     /// - Throws: `endedUnexpectedly` when the node ends without having been asked to; `CancellationError`.
     public func run() async throws {
@@ -344,7 +341,7 @@ public actor LocalBroker: Worker {
         }
     }
 
-    /// Says goodbye to the clients, and shuts down.
+    /// Stops the node in order, and shuts down.
     public func terminate(reason: ExitReason) async {
         await stop()
         await shutdown()
@@ -352,7 +349,7 @@ public actor LocalBroker: Worker {
 
     // MARK: Questions
 
-    /// Asks the running node.
+    /// Sends a request to the running node.
     func request<Result: Decodable & Sendable>(
         _ command: String,
         _ arguments: [String: ControlArgument] = [:],
@@ -362,7 +359,7 @@ public actor LocalBroker: Worker {
     }
 }
 
-/// Makes the event loops of the process, which it could not do without later.
+/// Creates the event loops of the process, which it could not do later without.
 func prepareEventLoops() throws(LocalBrokerError) {
     let error = FileDescriptors.prepare(eventLoops: NIOSingletons.groupLoopCountSuggestion) {
         _ = MultiThreadedEventLoopGroup.singleton

@@ -1,40 +1,40 @@
-/// Why a ``LocalBroker`` could not do what it was asked.
+/// Why an operation of a ``LocalBroker`` failed.
 ///
-/// No case carries a credential. A request that failed with ``requestTimedOut(command:after:)`` may have been carried
-/// out; after every other error nothing was changed on the broker.
+/// No case contains a credential. A request that failed with ``requestTimedOut(command:after:)`` may have been carried out; after every
+/// other error nothing was changed on the broker.
 public enum LocalBrokerError: Error, Sendable, Equatable {
-    /// RabbitMQ is not installed, or not where this module looks. The description names the package to install.
+    /// RabbitMQ is not installed, or not in a known location. The description names the package to install.
     case notInstalled(searched: [String])
-    /// An option is outside its range. Nothing was started.
+    /// An option is invalid. Nothing was started.
     case invalidOption(name: String, reason: String)
-    /// A file or folder of the node could not be made.
+    /// A file or folder of the node could not be created.
     case cannotPrepare(path: String, reason: String)
     /// The operating system refused to start a process.
     case cannotSpawn(executable: String, reason: String)
     /// No loopback port was free, or another process took the chosen one while the node was starting or stopped.
     case portInUse(Int)
-    /// The node ended before it was ready. `log` is the end of what it wrote.
+    /// The node ended before it was ready. `log` is the end of its output.
     case startFailed(ExitStatus, log: String)
-    /// The node was not ready in time and has been killed. `log` is the end of what it wrote.
+    /// The node was not ready in time and was killed. `log` is the end of its output.
     case startTimedOut(after: Duration, log: String)
     /// The node ended without having been asked to.
     case endedUnexpectedly(ExitStatus)
     /// The node is not running: it was stopped or killed, or has ended by itself.
     case notRunning
-    /// The node is running, or is just being started.
+    /// The node is running or starting.
     case alreadyRunning
-    /// ``LocalBroker/shutdown()`` was called: this broker is gone for good.
+    /// ``LocalBroker/shutdown()`` was called: this broker cannot be started again.
     case shutDown
-    /// The broker did not answer in time, as when it is paused.
+    /// The broker did not answer in time, for example because it is paused.
     case requestTimedOut(command: String, after: Duration)
-    /// The broker refused the request, or it made no sense to it.
+    /// The broker refused the request, or the answer could not be decoded.
     case requestFailed(command: String, reason: String)
-    /// The task that was waiting has been cancelled.
+    /// The waiting task was cancelled.
     case cancelled
 }
 
 extension LocalBrokerError: CustomStringConvertible {
-    /// A sentence for a person, with what to do where something can be done.
+    /// The error as a sentence, with the remedy if there is one.
     public var description: String {
         switch self {
         case .notInstalled(let searched):

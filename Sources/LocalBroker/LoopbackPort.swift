@@ -8,18 +8,18 @@ import Glibc
 import Musl
 #endif
 
-/// A port of 127.0.0.1 nobody listens on.
+/// Finds a port of 127.0.0.1 that nobody listens on.
 enum LoopbackPort {
-    /// Below the ports the kernel gives to outgoing connections (from 32768 on Linux, 49152 on macOS). A client that
-    /// keeps trying to reach a stopped broker on a port of that range is, sooner or later, given the very same port as
-    /// its own, connects to itself, and the broker cannot have its port back.
+    /// Below the kernel's ports for outgoing connections (from 32768 on Linux, 49152 on macOS). A client that keeps trying to reach a
+    /// stopped broker on a port of that range would eventually get the same port as its own and connect to itself, and the broker could not
+    /// get its port back.
     static let range: Range<UInt16> = 20_000..<32_000
 
-    /// Those that were given out. A proxy that refuses connections, or a broker that is down, listens on none and wants its
-    /// own again: within this process nobody else gets it. Forgotten when half of the range is given out.
+    /// The ports given out. A proxy that refuses connections, or a broker that is down, does not listen but will need its port again:
+    /// within this process nobody else gets it. Cleared when half of the range has been given out.
     private static let given = Mutex<Set<UInt16>>([])
 
-    /// A free one, at random. It is not reserved: another process may take it before it is used.
+    /// A random free port. It is not reserved: another process may take it before it is used.
     static func free(except other: Int? = nil) throws(LocalBrokerError) -> Int {
         for _ in 0..<64 {
             let port = UInt16.random(in: range)
@@ -32,30 +32,30 @@ enum LoopbackPort {
         throw .portInUse(Int(range.lowerBound))
     }
 
-    /// - Throws: `invalidOption` if it is no port to listen on.
+    /// - Throws: `invalidOption` if the port is invalid.
     static func check(_ port: Int?, option name: String) throws(LocalBrokerError) {
         guard let port, !(1...65_535).contains(port) else { return }
         throw .invalidOption(name: name, reason: "must be 1 to 65535, but is \(port)")
     }
 
-    /// - Throws: `cannotPrepare` when there is no socket to find out with.
+    /// - Throws: `cannotPrepare` when no socket can be created for the check.
     static func isFree(_ port: UInt16, reusing: Bool = false) throws(LocalBrokerError) -> Bool {
         guard let descriptor = try bound(to: port, reusing: reusing) else { return false }
         close(descriptor)
         return true
     }
 
-    /// A socket bound to the port; `nil` when the port is taken. It is closed in programs that this process starts: one that
-    /// inherited it would keep the port taken, and accept connections that nobody answers.
+    /// A socket bound to the port; `nil` when the port is taken. It is close-on-exec: a program that inherited it would keep the port
+    /// taken, and accept connections that nobody answers.
     ///
-    /// - Throws: `cannotPrepare` when there is no socket left to have.
+    /// - Throws: `cannotPrepare` when no socket can be created.
     static func bound(to port: UInt16, reusing: Bool) throws(LocalBrokerError) -> CInt? {
         #if canImport(Darwin)
         let descriptor = socket(AF_INET, SOCK_STREAM, 0)
         #elseif canImport(Musl)
         let descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)
         #else
-        // At once, for another thread may start a program at any time.
+        // Atomically, because another thread may start a program at any time.
         let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         #endif
         guard descriptor >= 0 else {

@@ -9,15 +9,15 @@ import Glibc
 import Musl
 #endif
 
-/// One run of the broker: from the start of its operating system process to its end.
+/// One run of the broker, from the start of its operating system process to its end.
 final class Node: Sendable {
     let process: ChildProcess
     let control: ControlLink
 
-    /// Starts the process; RabbitMQ is not up when this returns. See ``waitUntilReady(within:folder:)``.
+    /// Starts the process; RabbitMQ has not booted when this returns. See ``waitUntilReady(within:folder:)``.
     ///
-    /// The process first waits, as a shell, until the watchdog knows its number: should we be killed in between, it
-    /// sees the end of the socket, and ends.
+    /// The process first waits, as a shell, until the watchdog knows its id: if we are killed in between, it sees the end of the socket,
+    /// and ends.
     init(_ installation: Installation, folder: NodeFolder, watchdog: CleanupWatchdog) async throws(LocalBrokerError) {
         let pair = try DescriptorPair()
         defer { _ = close(pair.child) }
@@ -33,7 +33,7 @@ final class Node: Sendable {
                 environment: folder.environment(),
                 output: folder.console,
                 descriptor: (ours: pair.child, childs: 3),
-                // Weak: that the watchdog is let go of is what ends this very process.
+                // Weak, because releasing the watchdog is what ends this very process.
                 onEnd: { [weak watchdog] in watchdog?.forget($0) }
             )
         } catch {
@@ -51,7 +51,7 @@ final class Node: Sendable {
         control.begin()
     }
 
-    /// Waits until RabbitMQ accepts connections, and tells what it runs. Whatever else happens, the process is killed.
+    /// Waits until RabbitMQ accepts connections, and returns its versions. On any failure the process is killed.
     func waitUntilReady(
         within duration: Duration,
         folder: NodeFolder
@@ -69,7 +69,7 @@ final class Node: Sendable {
         }
     }
 
-    /// Asks it to end, and kills it if it has not after `duration`.
+    /// Asks it to stop, and kills it after `duration`.
     func stop(within duration: Duration) async {
         process.signal(SIGCONT)
         process.signal(SIGTERM)
@@ -80,7 +80,7 @@ final class Node: Sendable {
         }
     }
 
-    /// Kills it; returns when it is gone.
+    /// Kills it; returns when it has ended.
     func kill() async {
         process.signal(SIGKILL)
         _ = await process.exitStatus()
@@ -88,7 +88,7 @@ final class Node: Sendable {
 }
 
 extension ChildProcess {
-    /// Waits for the end, cancelled or not: for processes that have been killed.
+    /// Waits for the end, even in a cancelled task: for processes that have been killed.
     func exitStatus() async -> ExitStatus {
         await withCheckedContinuation { continuation in
             ended.whenSuccess { continuation.resume(returning: $0) }

@@ -1,12 +1,12 @@
 import Foundation
 
-/// The folder a node lives in: configuration, data, logs, home. Nothing of the node is anywhere else.
+/// The folder of a node: configuration, data, logs, home. The node has no files anywhere else.
 struct NodeFolder: Sendable {
     let path: String
-    /// How other nodes reach this one; nil for one that is alone.
+    /// How other nodes reach this one; `nil` for a single node.
     let distribution: Distribution?
 
-    /// A name nobody else has. The folder is not made yet.
+    /// Chooses a unique name. The folder is not created yet.
     init(in parent: String, distribution: Distribution? = nil) {
         self.distribution = distribution
         path = "\(parent)/local-broker-\(UUID().uuidString.lowercased())"
@@ -14,11 +14,11 @@ struct NodeFolder: Sendable {
 
     var data: String { "\(path)/data" }
     var logs: String { "\(path)/log" }
-    /// What the node writes to its standard output and error.
+    /// The file of the node's standard output and error.
     var console: String { "\(logs)/console.log" }
     var configuration: String { "\(path)/rabbitmq.conf" }
 
-    /// Makes the folder, readable by nobody else, and the files a node on this port needs.
+    /// Creates the folder, readable by this user only, with the node's files for this port.
     func prepare(
         port: Int,
         plugins: [String],
@@ -45,7 +45,7 @@ struct NodeFolder: Sendable {
             try write(ControlScript.source, to: "\(path)/\(ControlScript.module).erl")
             if let distribution {
                 try write(Distribution.source, to: "\(path)/\(Distribution.module).erl")
-                // Erlang takes it only from a file that nobody else can read.
+                // Erlang accepts only a file that nobody else can read.
                 let cookie = "\(path)/.erlang.cookie"
                 try write(distribution.cookie, to: cookie)
                 try files.setAttributes([.posixPermissions: 0o400], ofItemAtPath: cookie)
@@ -55,7 +55,7 @@ struct NodeFolder: Sendable {
         }
     }
 
-    /// Removes what the node stored, and keeps the logs.
+    /// Removes the node's data, and keeps the logs.
     func removeData() throws(LocalBrokerError) {
         guard FileManager.default.fileExists(atPath: data) else { return }
         do {
@@ -65,7 +65,7 @@ struct NodeFolder: Sendable {
         }
     }
 
-    /// The whole environment of the node: what ours holds for another broker must not reach it.
+    /// The complete environment of the node: variables of ours that concern another broker must not reach it.
     func environment() -> [String: String] {
         let ours = ProcessInfo.processInfo.environment
         let programs = ["/usr/local/bin", "/opt/homebrew/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
@@ -73,7 +73,7 @@ struct NodeFolder: Sendable {
         return [
             "PATH": path,
             "LANG": "C.UTF-8",
-            // The Erlang cookie is made here, and read by nobody.
+            // The location of the Erlang cookie, which nobody reads.
             "HOME": self.path,
             "ERL_CRASH_DUMP_SECONDS": "0",
             // For every other Erlang program that the node may run.
@@ -86,24 +86,24 @@ struct NodeFolder: Sendable {
             "RABBITMQ_MNESIA_BASE": data,
             "RABBITMQ_LOG_BASE": logs,
             "RABBITMQ_PID_FILE": "\(self.path)/pid",
-            // Has the start script become the node, instead of waiting for it.
+            // Makes the start script replace itself with the node, instead of waiting for it.
             "RABBITMQ_ALLOW_INPUT": "true",
             // We boot RabbitMQ ourselves, after ControlScript.
             "RABBITMQ_NODE_ONLY": "true",
         ]
     }
 
-    /// All nodes that are alone may have the same name: none can be reached by it.
+    /// All single nodes may have the same name, because none can be reached by it.
     static let nodeName = "rabbit@localhost"
 
-    /// What Erlang is told. A node that is alone has no distribution, so no epmd: RabbitMQ asks for its own distribution
-    /// port while it boots, and `-erl_epmd_port` is the answer without one.
+    /// The arguments of the Erlang VM. A single node has no distribution, so no epmd: RabbitMQ asks for its own distribution port during
+    /// boot, and `-erl_epmd_port` is the answer.
     func arguments() -> [String] {
         let alone = ["-sname", Self.nodeName, "-start_epmd", "false", "-dist_listen", "false", "-erl_epmd_port", "1"]
         let startDistribution = distribution.map { ["-eval", $0.start(folder: path)] } ?? []
-        // What is told of a quorum queue (its messages, its consumers) is as old as its last tick, which is otherwise every 5 s.
+        // The statistics of a quorum queue (messages, consumers) are as old as its last tick, by default up to 5 s.
         var ticks = ["-rabbit", "quorum_tick_interval", "100"]
-        // Otherwise it looks once a minute for what has been handled too long.
+        // The default interval of this check is a minute.
         if hasConsumerTimeout { ticks += ["-rabbit", "channel_tick_interval", "500"] }
         return ["-noinput"] + (distribution?.arguments ?? alone) + ["+S", "2:2"] + ticks + startDistribution + [
             "-eval", ControlScript.start(sourceFolder: path),
@@ -118,8 +118,7 @@ struct NodeFolder: Sendable {
         } ?? false
     }
 
-    /// The end of what the node wrote. Of one that refused to start: the reason it gave, without the crash reports that
-    /// follow it.
+    /// The end of the node's output. If it refused to start: the reason, without the crash reports after it.
     func lastLines(_ count: Int = 40) -> String {
         let lines = [console, "\(logs)/rabbit.log"].flatMap { path -> [Substring] in
             let text = FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) } ?? ""

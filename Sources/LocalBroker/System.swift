@@ -11,13 +11,13 @@ import Musl
 let pauseSignal = SIGSTOP
 let resumeSignal = SIGCONT
 
-/// Without a slash at its end.
+/// Without a trailing slash.
 package func temporaryFolder() -> String {
     let path = FileManager.default.temporaryDirectory.path
     return path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
 }
 
-/// As a path segment of a URL: "/" becomes "%2F".
+/// The text as a path segment of a URL: "/" becomes "%2F".
 func percentEncoded(_ text: String) -> String {
     let unreserved = Set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~".utf8)
     return text.utf8.map { byte in

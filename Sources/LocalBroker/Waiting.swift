@@ -1,10 +1,9 @@
 import NIOCore
 
 extension EventLoopFuture where Value: Sendable {
-    /// Waits for the value, no longer than `duration`, and, if it is `cancellable`, no longer than the task lives.
+    /// Waits for the value at most `duration`, and if it is `cancellable`, until the task is cancelled.
     ///
-    /// The future itself goes on. Its own errors are thrown as they are if they are ``LocalBrokerError``s, which all in
-    /// this module are.
+    /// The future itself continues. Its errors are rethrown if they are ``LocalBrokerError``s, which all in this module are.
     func value(
         within duration: Duration,
         orThrow timeout: LocalBrokerError,

@@ -7,7 +7,7 @@ import RPCReceiver
 import RPCWire
 import Synchronization
 
-/// What stands for the broker.
+/// The in-process stand-in for the broker.
 final class InProcessWire: RPCWireReplacement {
     private let services: [String: InProcessReceiver]
     private let queues: [String: InProcessReceiver]
@@ -16,7 +16,7 @@ final class InProcessWire: RPCWireReplacement {
     /// Why the caller would not start with a broker.
     private let callersError: RPCConfigurationError?
 
-    /// Receivers that would not start with a broker are not there.
+    /// Receivers that would not start with a broker are omitted.
     init(_ receivers: [RPCReceiver], caller: String, configuration: RPCCallerConfiguration, logger: Logger) {
         connection = configuration.pool.connection
         exchange = configuration.names.exchange
@@ -90,7 +90,7 @@ final class InProcessWire: RPCWireReplacement {
     }
 }
 
-/// A call that waits: for its reply, its deadline or its cancellation, whichever comes first.
+/// A waiting call: ends with its reply, its deadline or its cancellation, whichever comes first.
 private final class InProcessCall: Sendable {
     private enum State {
         case new

@@ -9,22 +9,22 @@ extension RPCCaller {
     ///     let rpc = RPCCaller.inProcess(["math": Procedures { Procedure(Math.add) { n, _ in n.reduce(0, +) } }])
     ///     #expect(try await rpc.call("math", Math.add, [4, 9]) == 13)
     ///
-    /// Everything but AMQP is as it is over the wire, because it is the same code: arguments and results are encoded and decoded, content
-    /// types checked, names, headers and sizes held to AMQP's limits, interceptors run, errors answered with their codes, deadlines kept on both sides and inherited by nested calls,
-    /// handlers run as tasks of their own. A service that is not there is `RPCError.unroutable(destination:)`. What needs a
-    /// broker does not happen: nothing is lost, delivered twice or blocked, and requests never expire in a queue. To see how code bears
-    /// such errors, throw them in an interceptor.
+    /// Everything except AMQP behaves as over the wire, because it is the same code: arguments and results are encoded and decoded, content
+    /// types checked, AMQP's limits on names, headers and sizes enforced, interceptors run, errors answered with their codes, deadlines
+    /// enforced on both sides and inherited by nested calls, and handlers run as separate tasks. A service that does not exist is
+    /// `RPCError.unroutable(destination:)`. Failures of a broker do not occur: nothing is lost, delivered twice or blocked, and requests
+    /// never expire in a queue. To test such failures, throw their errors in an interceptor.
     ///
-    /// What would not start with a broker does not work here either: a service whose name, or whose queue's, is too long is not there
-    /// (and the log says why), and a caller of such a name is not connected.
+    /// Names that are invalid with a broker are invalid here too: a service with a name, or a queue name, that is too long does not exist
+    /// (and the log says why), and a caller with such a name is not connected.
     ///
-    /// A call has a minute, unless `configure` or the call says otherwise. It needs no `RPCCaller.start()`.
+    /// The timeout of a call is a minute, unless `configure` or the call sets another. `RPCCaller.start()` is not needed.
     ///
     /// - Parameters:
-    ///   - services: What answers, by the names that calls use.
+    ///   - services: The procedures, by service name.
     ///   - service: The name of the calling service.
-    ///   - logger: For both sides.
-    ///   - configure: Changes the caller's settings, such as its interceptors and its timeout.
+    ///   - logger: The logger of both sides.
+    ///   - configure: Changes the caller's settings, for example its interceptors and its timeout.
     public static func inProcess(
         _ services: [String: Procedures],
         service: String = "test",
@@ -42,8 +42,8 @@ extension RPCCaller {
         return inProcess(receivers: receivers, service: service, logger: logger, configure: configure)
     }
 
-    /// A caller whose requests go to these receivers without a broker, as ``inProcess(_:service:logger:configure:)`` has it, with the
-    /// receivers' own settings: interceptors, concurrency, limits, what becomes of failures. The receivers are not started for it.
+    /// A caller whose requests go to these receivers without a broker, like ``inProcess(_:service:logger:configure:)``, but with the
+    /// receivers' own settings: interceptors, concurrency, limits, failure policy. The receivers need not be started.
     public static func inProcess(
         receivers: [RPCReceiver],
         service: String = "test",
@@ -51,7 +51,7 @@ extension RPCCaller {
         configure: (inout RPCCallerConfiguration) -> Void = { _ in }
     ) -> RPCCaller {
         var configuration = RPCCallerConfiguration(endpoints: [])
-        // A machine that runs many tests at once may be busy for longer than a service's callers wait.
+        // A machine that runs many tests concurrently may be busy for longer than the default timeout.
         configuration.timeout = .seconds(60)
         configure(&configuration)
         let wire = InProcessWire(

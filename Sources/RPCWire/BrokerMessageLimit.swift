@@ -1,20 +1,20 @@
 package import AMQPPool
 import Synchronization
 
-/// The largest message that the broker takes, as far as it has told.
+/// The largest message that the broker accepts, as far as known.
 ///
-/// The broker announces its limit nowhere. It closes the channel on which a larger message comes, and whatever was on its way there
-/// is redelivered or in doubt. So the first refusal is remembered: what is larger is refused here from then on, and a reply is
-/// not tried a second time with the same bytes.
+/// The broker does not announce its limit. It closes the channel of a larger message, and other messages on that channel are redelivered or
+/// in doubt. The first refusal is therefore remembered: larger messages are refused here from then on, and a reply is not sent a second
+/// time with the same bytes.
 package final class BrokerMessageLimit: Sendable {
     private let limit = Atomic(Int.max)
 
     package init() {}
 
-    /// In bytes; `Int.max` as long as nothing was refused.
+    /// In bytes; `Int.max` until something was refused.
     package var bytes: Int { limit.load(ordering: .relaxed) }
 
-    /// Learns from what closed a channel. Returns the limit, if that is what it was about.
+    /// Learns from the error that closed a channel. Returns the limit, if the error was about it.
     @discardableResult
     package func learn(from error: AMQPError) -> Int? {
         let bytes: Int? =

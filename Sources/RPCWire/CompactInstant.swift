@@ -1,13 +1,13 @@
 /// An instant of the continuous clock, in a form whose size the compiler knows.
 ///
-/// The library does not promise the layout of `ContinuousClock.Instant`, so that whatever holds one is laid out and copied by the
-/// runtime, member by member. What is held for each call holds this instead.
+/// The layout of `ContinuousClock.Instant` is not fixed, so the runtime lays out and copies every type that contains one member by member.
+/// The state of each call uses this type instead.
 package struct CompactInstant: Sendable, Hashable, Comparable {
     private static let origin = ContinuousClock.now
 
     private let sinceOrigin: Duration
 
-    /// The same instant.
+    /// Converts from an instant.
     package init(_ instant: ContinuousClock.Instant) {
         sinceOrigin = Self.origin.duration(to: instant)
     }
@@ -18,7 +18,7 @@ package struct CompactInstant: Sendable, Hashable, Comparable {
 
     package static var now: CompactInstant { CompactInstant(ContinuousClock.now) }
 
-    /// The same instant, for those who know the clock only.
+    /// The same instant, for APIs of the clock.
     package var instant: ContinuousClock.Instant { Self.origin + sinceOrigin }
 
     package func duration(to other: CompactInstant) -> Duration { other.sinceOrigin - sinceOrigin }

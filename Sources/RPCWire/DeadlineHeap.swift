@@ -1,12 +1,12 @@
 import HeapModule
 
-/// The deadlines of everything that waits, earliest first.
+/// The deadlines of all waiting entries, earliest first.
 ///
-/// What ends before its deadline is not searched for: it stays until it is popped, or until more than half of the heap is
-/// such leftovers and ``prune(to:isLive:)`` rebuilds it. So the heap holds at most about twice what waits, and both inserting and
-/// ending cost what they would cost without a deadline.
+/// An entry that ends before its deadline is not searched for: it stays until it is popped, or until more than half of the heap are
+/// leftovers and ``prune(to:isLive:)`` rebuilds it. The heap therefore holds at most about twice the number of waiting entries, and ending
+/// one costs nothing.
 ///
-/// Not generic: the compiler would not specialize it for the modules that use it, and it would cost ten times as much.
+/// Not generic: the compiler would not specialize it for the modules that use it, and it would be ten times as slow.
 package struct DeadlineHeap: Sendable {
     private var heap = Heap<Item>()
 
@@ -20,7 +20,7 @@ package struct DeadlineHeap: Sendable {
 
     package init() {}
 
-    /// How many deadlines it holds, leftovers included.
+    /// The number of deadlines, including leftovers.
     package var count: Int { heap.count }
 
     /// The earliest deadline, which may be a leftover's.
@@ -31,13 +31,13 @@ package struct DeadlineHeap: Sendable {
         heap.insert(Item(deadline: deadline, id: id))
     }
 
-    /// Takes out one id whose deadline is not after `now`.
+    /// Removes and returns one id whose deadline is not after `now`.
     package mutating func popDue(at now: CompactInstant) -> RequestID? {
         guard let first = heap.min, first.deadline <= now else { return nil }
         return heap.removeMin().id
     }
 
-    /// Drops the leftovers, if they have become more than what lives.
+    /// Removes the leftovers, if there are more of them than live entries.
     package mutating func prune(to live: Int, isLive: (RequestID) -> Bool) {
         guard heap.count > 2 * live + 64 else { return }
         heap = Heap(heap.unordered.filter { isLive($0.id) })

@@ -1,7 +1,7 @@
 package import AMQPPool
 import ConcurrencyPrimitives
 
-/// How a caller or receiver is, over all incarnations of its tree.
+/// The state of a caller or receiver, over all incarnations of its tree.
 package final class LifeStates<Incarnation: AnyObject & Sendable, State: Hashable & Sendable>: Sendable {
     private let broadcast: StateBroadcast<State>
     private let current: CurrentIncarnation<Incarnation>
@@ -10,8 +10,8 @@ package final class LifeStates<Incarnation: AnyObject & Sendable, State: Hashabl
 
     /// - Parameters:
     ///   - current: The incarnation of the tree.
-    ///   - absent: How it is while there is none.
-    ///   - state: How an incarnation is now.
+    ///   - absent: The state while there is no incarnation.
+    ///   - state: The current state of an incarnation.
     package init(
         _ current: CurrentIncarnation<Incarnation>,
         absent: State,
@@ -25,7 +25,7 @@ package final class LifeStates<Incarnation: AnyObject & Sendable, State: Hashabl
 
     package var stream: AsyncStream<State> { broadcast.stream }
 
-    /// Something changed that the state may depend on.
+    /// Something that the state depends on may have changed.
     package func update() {
         broadcast.update { current.value.map(state) ?? absent }
     }

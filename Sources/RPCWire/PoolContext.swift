@@ -2,40 +2,40 @@ package import Supervision
 import Synchronization
 
 extension ChildContext {
-    /// The pool's supervisor, seen from one of its connections or channels.
+    /// The pool's supervisor, from one of its connections or channels.
     package var poolSupervisor: SupervisorReference {
         var supervisor = supervisor
         while supervisor.name != "pool", let parent = supervisor.parent { supervisor = parent }
         return supervisor
     }
 
-    /// The supervisor of the caller or receiver that the pool belongs to.
+    /// The supervisor of the caller or receiver that owns the pool.
     package var poolOwner: SupervisorReference {
         poolSupervisor.parent ?? poolSupervisor
     }
 }
 
-/// Whether a channel was ever set up: after that a refusal by the broker is a fault of the environment, and no longer a mistake in the
-/// configuration.
+/// Whether a channel has ever been set up: after that a refusal by the broker is a fault of the environment instead of a configuration
+/// error.
 package final class FirstOpen: Sendable {
     private struct State {
         var hasSucceeded = false
         var refusals = 0
     }
 
-    /// So often in succession the broker closes the connection for a declaration before that is a mistake: a cluster that is being started
-    /// answers so what it would do a moment later.
+    /// How often in succession the broker has to close the connection because of a declaration before that counts as a configuration error:
+    /// a starting cluster refuses declarations that would succeed a moment later.
     private static let maximumRefusals = 3
     private let state = Mutex(State())
 
     package init() {}
 
-    /// A channel was set up.
+    /// A channel has been set up.
     package func succeeded() {
         state.withLock { $0 = State(hasSucceeded: true) }
     }
 
-    /// Whether this refusal shows that the configuration cannot work.
+    /// Whether this refusal is a configuration error.
     package func isMistake(_ error: RPCTopologyError) -> Bool {
         state.withLock { state in
             if state.hasSucceeded { return false }
@@ -46,15 +46,15 @@ package final class FirstOpen: Sendable {
     }
 }
 
-/// Something that happened once, for good.
+/// A flag that is set once.
 package final class OnceFlag: Sendable {
     private let flag = Atomic(false)
 
     package init() {}
 
-    /// Whether it happened.
+    /// Whether it is set.
     package var isSet: Bool { flag.load(ordering: .acquiring) }
 
-    /// It happened.
+    /// Sets the flag.
     package func set() { flag.store(true, ordering: .releasing) }
 }

@@ -1,27 +1,27 @@
 internal import AMQPPool
 
-/// A caller or receiver is configured in a way that cannot work. Nothing was started.
+/// An invalid configuration of a caller or receiver. Nothing was started.
 public enum RPCConfigurationError: Error, Sendable, Hashable, CustomStringConvertible {
-    /// The service's name is empty, has a control character, or is so long that the name of its queue would not fit in AMQP's 255 bytes.
+    /// The service's name is empty, contains a control character, or is so long that the name of its queue exceeds AMQP's 255 bytes.
     case invalidServiceName(String)
-    /// The name of the exchange, of a queue or a procedure is empty, has a control character, or is longer than AMQP's 255 bytes.
+    /// The name of the exchange, a queue or a procedure is empty, contains a control character, or exceeds AMQP's 255 bytes.
     case invalidName(String, of: String)
-    /// A procedure stands twice.
+    /// A procedure is listed twice.
     case duplicateProcedure(String)
-    /// The service's contract declares a procedure that is not there.
+    /// A procedure of the service's contract is missing.
     case missingProcedure(String, service: String)
-    /// The service's contract declares a procedure otherwise: its types or how they are written differ.
+    /// A procedure differs from the service's contract, in its types or codecs.
     case differentProcedure(String, service: String)
     /// There is no endpoint to connect to.
     case noEndpoints
-    /// A binding cannot be one, for this reason.
+    /// A binding is invalid, for this reason.
     case invalidBinding(String)
-    /// A setting of this name cannot have the value it has, for this reason.
+    /// The value of this setting is invalid, for this reason.
     case invalidSetting(String, why: String)
-    /// It is running already: started by itself, and as a part of a tree too.
+    /// It is already running: started by itself, and also as part of a tree.
     case alreadyRunning(String)
 
-    /// One sentence: what to change.
+    /// What to change, as a sentence.
     public var description: String {
         switch self {
         case .invalidServiceName(let name):
@@ -41,16 +41,16 @@ public enum RPCConfigurationError: Error, Sendable, Hashable, CustomStringConver
         }
     }
 
-    /// A short string of AMQP 0-9-1 (section 4.2.5.3).
+    /// The limit of a short string in AMQP 0-9-1 (section 4.2.5.3).
     private static let longestName = 255
 
-    /// Checks what callers and receivers have in common.
+    /// Validates what callers and receivers have in common.
     package static func check(service: String, names: RPCNames) throws(RPCConfigurationError) {
         guard 1...200 ~= service.utf8.count, !service.hasControlCharacter else { throw .invalidServiceName(service) }
         try check(names.exchange, of: "exchange")
     }
 
-    /// Checks the name of an exchange, a queue or a procedure.
+    /// Validates the name of an exchange, a queue or a procedure.
     package static func check(_ name: String, of what: String) throws(RPCConfigurationError) {
         guard 1...longestName ~= name.utf8.count, !name.hasControlCharacter else { throw .invalidName(name, of: what) }
     }

@@ -1,19 +1,19 @@
-/// The names that callers and receivers of one deployment share, and whether they may create what is missing.
+/// The names shared by callers and receivers of one deployment, and whether missing entities may be declared.
 ///
-/// The defaults are those of `docs/wire-protocol.md`. A deployment whose exchange and queues are made by somebody else, in a
-/// virtual host where services hold no configure right, sets `declares` to `false`.
+/// The defaults are those of `docs/wire-protocol.md`. Set `declares` to `false` where exchange and queues are created by somebody else, in
+/// a virtual host where services have no permission to configure.
 public struct RPCNames: Sendable, Hashable {
-    /// The headers exchange that requests go through.
+    /// The headers exchange of requests.
     public var exchange: String
-    /// The end of a receiver's queue: `<service><requestQueueSuffix>`.
+    /// The suffix of a receiver's queue: `<service><requestQueueSuffix>`.
     public var requestQueueSuffix: String
-    /// The middle of a caller's reply queue: `<service><replyQueueInfix><uuid>`.
+    /// The infix of a caller's reply queue: `<service><replyQueueInfix><uuid>`.
     public var replyQueueInfix: String
-    /// Whether the exchange, the receiver's queue and its binding are created when they are missing. The reply queue is always
-    /// the caller's own.
+    /// Whether the exchange, the receiver's queue and its binding are declared when they are missing. The caller always declares its own
+    /// reply queue.
     public var declares: Bool
 
-    /// Names that differ from the defaults where given.
+    /// Creates names that differ from the defaults where given.
     public init(
         exchange: String = "rpc",
         requestQueueSuffix: String = ".rpcs",
@@ -26,34 +26,34 @@ public struct RPCNames: Sendable, Hashable {
         self.declares = declares
     }
 
-    /// The queue that a service's requests wait in.
+    /// The queue of a service's requests.
     package func requestQueue(of service: String) -> String {
         service + requestQueueSuffix
     }
 
-    /// A reply queue of a caller; the id makes it new.
+    /// A reply queue of a caller; the id makes it unique.
     package func replyQueue(of service: String, id: RequestID) -> String {
         service + replyQueueInfix + id.description
     }
 }
 
-/// The headers that carry a call (`docs/wire-protocol.md`).
+/// The headers of a call (`docs/wire-protocol.md`).
 package enum Header {
-    /// The service a request is for; what a receiver's queue is bound on.
+    /// The service of a request, which the bindings of receivers' queues match.
     package static let destination = "destination"
-    /// The procedure a request calls.
+    /// The procedure of a request.
     package static let procedure = "procedure"
-    /// Milliseconds the caller still waits, counted from the request's arrival.
+    /// How long the caller still waits, in milliseconds from the request's arrival.
     package static let timeout = "timeout-ms"
     /// The code of a failure; a reply without it is a result.
     package static let error = "error"
-    /// The queue that the reply goes to, once more: by it the broker sends a request back that nobody took (see ``RPCNames``). It is
-    /// written where a request has the header, whatever it says.
+    /// The reply queue, repeated as a header, by which the broker returns a request that nobody took (see ``RPCNames``). It is filled in if
+    /// a request has the header, with any value.
     package static let caller = "caller"
-    /// What the broker writes into a message that it moves from one queue to another.
+    /// The broker's header in a message that it has moved between queues.
     package static let death = "x-death"
-    /// Those that say what a request is. Nobody else sets them.
+    /// The headers that define a request. Only the library sets them.
     package static let ofRequests = [destination, procedure, timeout]
-    /// How often a quorum queue delivered the message before. The broker writes it.
+    /// How often a quorum queue has delivered the message before. Written by the broker.
     package static let deliveryCount = "x-delivery-count"
 }

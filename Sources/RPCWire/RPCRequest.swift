@@ -2,36 +2,35 @@ public import AMQPPool
 public import NIOCore
 @_exported public import RPCContract
 
-/// A request as interceptors see it, on both sides: the argument is encoded already, or not decoded yet.
+/// A request for interceptors, on both sides: the argument is already encoded, or not yet decoded.
 public struct RPCRequest: Sendable, Hashable {
-    /// Whether its caller waits for an answer.
+    /// Whether the caller waits for an answer.
     public enum Kind: Sendable, Hashable, CaseIterable {
-        /// It does.
+        /// The caller waits for an answer.
         case call
-        /// It does not.
+        /// The caller does not wait for an answer.
         case cast
     }
 
-    /// Whether its caller waits for an answer.
+    /// Whether the caller waits for an answer.
     public let kind: Kind
-    /// The id that stands in `message_id`: the same on both sides, in every delivery and every retry. `nil` when a foreign caller
-    /// gave none.
+    /// The `message_id`: the same on both sides, in every delivery and every retry. `nil` if another client set none.
     public let messageID: String?
-    /// The service. The broker has routed by it when a receiver sees it, so there it may be empty.
+    /// The service. It may be empty at a receiver, because the broker has already routed by it.
     public var destination: String
     /// The procedure; `nil` for the service's default one.
     public var procedure: String?
-    /// What the body is written in.
+    /// The content type of the body.
     public var contentType: String?
-    /// The message's headers. Those of the protocol (`destination`, `procedure`, `timeout-ms`) can be read where they came over the
-    /// wire, and are ignored where they are set.
+    /// The message's headers. Those of the protocol (`destination`, `procedure`, `timeout-ms`) can be read at the receiver, and are ignored
+    /// where they are set.
     public var headers: FieldTable
-    /// The argument, encoded.
+    /// The encoded argument.
     public var body: ByteBuffer
-    /// When its caller gives up. A caller's interceptor may set it earlier; anything else has no effect.
+    /// When the caller gives up. A caller's interceptor may set an earlier deadline; any other change has no effect.
     public var deadline: ContinuousClock.Instant
 
-    /// A request, as a test of an interceptor needs it.
+    /// Creates a request for a test of an interceptor.
     public init(
         kind: Kind = .call,
         messageID: String? = nil,
@@ -53,16 +52,16 @@ public struct RPCRequest: Sendable, Hashable {
     }
 }
 
-/// A result as interceptors see it, on both sides: encoded already, or not decoded yet. Failures are thrown.
+/// A result for interceptors, on both sides: already encoded, or not yet decoded. Failures are thrown.
 public struct RPCReply: Sendable, Hashable {
-    /// What the body is written in.
+    /// The content type of the body.
     public var contentType: String?
     /// The message's headers. `error` is ignored: to answer with a failure, throw one.
     public var headers: FieldTable
-    /// The result, encoded. Empty when the request was a cast.
+    /// The encoded result. Empty for a cast.
     public var body: ByteBuffer
 
-    /// A result.
+    /// Creates a result.
     public init(
         contentType: String? = "application/json",
         headers: FieldTable = FieldTable(),

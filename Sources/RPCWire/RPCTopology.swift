@@ -1,6 +1,6 @@
 package import AMQPPool
 
-/// Makes sure that what calls go through exists, with no more rights than the deployment gives.
+/// Ensures that the exchange and queues of calls exist, within the deployment's permissions.
 package struct RPCTopology: Sendable {
     private let names: RPCNames
 
@@ -8,18 +8,18 @@ package struct RPCTopology: Sendable {
         self.names = names
     }
 
-    /// Makes sure that the exchange exists and routes by headers. A publish to a missing one would close the channel, and one of another
-    /// type would give each request to every service.
+    /// Ensures that the exchange exists and routes by headers. Publishing to a missing exchange would close the channel, and an exchange of
+    /// another type would route each request to every service.
     ///
-    /// It is declared as it should be. What the broker says to that is told on a channel of its own, which it may end:
+    /// The exchange is declared on a separate channel, because a refusal closes it. The broker may answer that
     ///
-    /// - it is of another type (406): refused;
-    /// - somebody else made it with other properties (406): taken as it is;
-    /// - the user may not declare it (403): taken as it is, if it is there. Its type is not known then.
+    /// - the exchange has another type (406): an error;
+    /// - the exchange exists with other properties (406): it is used as it is;
+    /// - the user may not declare it (403): it is used if it exists. Its type is unknown then.
     package func ensureExchange(on connection: AMQPConnection) async throws {
         let name = names.exchange
         do {
-            // Who does not declare does not make it either.
+            // Without declarations the exchange only has to exist.
             if !names.declares { try await exchangeExists(on: connection) }
             try await withChannel(of: connection) { channel throws(AMQPError) in
                 try await channel.declareExchange(name, type: .headers, durable: true)
@@ -47,7 +47,7 @@ package struct RPCTopology: Sendable {
         case refused
     }
 
-    /// What the broker's answer to the declaration of the exchange means. The type is the first that it compares.
+    /// The meaning of the broker's answer to the declaration of the exchange. The type is the first property that it compares.
     private static func meaning(of error: AMQPError) -> Meaning {
         guard case .channelClosedByBroker(let code, let text) = error.cause else { return .refused }
         if code == 403 { return .mayNotDeclare }
@@ -61,7 +61,7 @@ package struct RPCTopology: Sendable {
         }
     }
 
-    /// Makes sure again that everything is there, on a channel that may be ended by it.
+    /// Checks that everything still exists, on a channel that may be closed by it.
     package func check(_ queue: RequestQueue, on connection: AMQPConnection) async throws {
         if !queue.bindings.isEmpty { try await ensureExchange(on: connection) }
         let channel = try await connection.openChannel()
@@ -74,7 +74,7 @@ package struct RPCTopology: Sendable {
         await channel.close()
     }
 
-    /// Makes sure that a queue exists and gets the requests that its bindings match.
+    /// Ensures that a queue exists and gets the requests that its bindings match.
     package func ensure(_ queue: RequestQueue, on channel: AMQPChannel) async throws {
         try await RPCTopologyError.naming("queue", queue.name) { () throws(AMQPError) in
             guard names.declares else {
@@ -103,7 +103,7 @@ package struct RPCTopology: Sendable {
     }
 }
 
-/// A queue that requests wait in, and what the exchange puts there.
+/// A queue of requests, and its bindings.
 package struct RequestQueue: Sendable {
     package var name: String
     package var isDurable: Bool
@@ -119,28 +119,28 @@ package struct RequestQueue: Sendable {
     }
 }
 
-/// The broker does not let us have what calls go through: it exists with other settings (406), we may not (403), or
-/// what was asked for is not permitted at all (541, 540, 503).
+/// The broker refuses an exchange or queue: it exists with other settings (406), the user has no permission (403), or the request is not
+/// permitted at all (541, 540, 503).
 ///
-/// At the first open that is a mistake in configuration: the caller or receiver stops, and its `run()` throws this.
+/// At the first open that is a configuration error: the caller or receiver stops, and its `run()` throws this.
 public struct RPCTopologyError: Error, Sendable, Hashable, CustomStringConvertible {
     /// What was declared or consumed: "queue" or "exchange", and its name.
     public let subject: String
     /// The broker's reply code.
     public let code: UInt16
-    /// What the broker said.
+    /// The broker's text.
     public let text: String
 
-    /// What it was declared as, or who declared it, has to be changed.
+    /// The declaration, or the user's permissions, have to be changed.
     package var isRefusal: Bool { true }
 
-    /// As with ``AMQPError``.
+    /// As for ``AMQPError``.
     package var mayPass: Bool { code == 541 }
 
-    /// One sentence with the name and the broker's text.
+    /// The error as a sentence, with the name and the broker's text.
     public var description: String { "the broker refuses \(subject): \(code) \(text)" }
 
-    /// Runs declarations of one thing, so that their refusal names it.
+    /// Runs declarations of one subject, so that their refusal names it.
     package static func naming(
         _ kind: String,
         _ name: String,
@@ -153,10 +153,10 @@ public struct RPCTopologyError: Error, Sendable, Hashable, CustomStringConvertib
         }
     }
 
-    /// The error as a refusal of this thing, when it is one; else as it is.
+    /// The error as a refusal of this subject, if it is one; otherwise unchanged.
     ///
-    /// Most refusals end the channel (403, 406), some the connection: a feature that is not permitted (541), a type that the broker does not
-    /// know (503), something that it does not do (540).
+    /// Most refusals end the channel (403, 406), some the connection: a feature that is not permitted (541), an unknown type (503), an
+    /// operation that is not implemented (540).
     package static func named(_ kind: String, _ name: String, _ error: AMQPError) -> any Error {
         let (code, text): (UInt16, String)
         switch error.cause {

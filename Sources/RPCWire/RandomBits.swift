@@ -8,10 +8,10 @@ import Glibc
 import Musl
 #endif
 
-/// Random numbers of the system's, fetched in blocks: one system call for 16 ids, where `SystemRandomNumberGenerator` makes
-/// two for each. What was handed out is forgotten at once, so the block tells nothing about ids that exist.
+/// The system's random numbers, fetched in blocks: one system call for 16 ids, instead of two calls per id by
+/// `SystemRandomNumberGenerator`. Numbers are erased as soon as they are used, so the block reveals nothing about existing ids.
 enum RandomBits {
-    /// `getentropy` gives no more than 256 bytes at once.
+    /// `getentropy` returns at most 256 bytes at once.
     private static let count = 32
 
     private static let block = Mutex<[UInt64]>([])
@@ -29,7 +29,7 @@ enum RandomBits {
             bytes.baseAddress.map { getentropy($0, bytes.count) } ?? -1
         }
         guard status != 0 else { return }
-        // A kernel that does not know the call, or forbids it.
+        // For a kernel that does not have the call, or forbids it.
         var generator = SystemRandomNumberGenerator()
         for index in words.indices { words[index] = generator.next() }
     }

@@ -2,20 +2,20 @@ package import AMQPPool
 package import NIOCore
 package import RPCContract
 
-/// A reply as it stands on the wire, in both directions.
+/// A reply on the wire, in both directions.
 package struct ReplyMessage: Sendable, Hashable {
-    /// What the request had as its correlation id.
+    /// The correlation id of the request.
     package var correlationID: String?
-    /// What the body is written in.
+    /// The content type of the body.
     package var contentType: String?
-    /// Headers beyond those of the protocol.
+    /// Headers in addition to those of the protocol.
     package var headers = FieldTable()
     /// The failure's code, or `nil` for a result.
     package var errorCode: RPCFailure.Code?
     /// The result, or the failure as `{"code", "message", "details"}`.
     package var body: ByteBuffer
 
-    /// A result.
+    /// Creates a result.
     package init(result: RPCReply, correlationID: String?) {
         self.correlationID = correlationID
         contentType = result.contentType
@@ -23,19 +23,19 @@ package struct ReplyMessage: Sendable, Hashable {
         body = result.body
     }
 
-    /// A failure. It is always JSON, whatever the results are written in, so that any client can read it.
+    /// Creates a failure. It is always JSON, whatever the codec of results, so that any client can read it.
     package init(failure: RPCFailure, correlationID: String?) {
         self.correlationID = correlationID
         contentType = JSON.contentType
         errorCode = failure.code
-        // Details that JSON cannot write (a number that is infinite) are left out rather than the whole reply.
+        // Details that JSON cannot represent (an infinite number) are omitted instead of the whole reply.
         let plain = RPCFailure(code: failure.code, message: failure.message)
         body = (try? JSON.encode(failure)) ?? (try? JSON.encode(plain)) ?? ByteBuffer()
     }
 }
 
 extension ReplyMessage {
-    /// The properties that carry it.
+    /// The message properties of the reply.
     package var properties: MessageProperties {
         var headers = headers
         headers[Header.error] = errorCode.map { .string($0.rawValue) }
@@ -47,27 +47,27 @@ extension ReplyMessage {
         )
     }
 
-    /// Reads a delivered reply.
+    /// Parses a delivered reply.
     package init(properties: MessageProperties, body: ByteBuffer) {
         correlationID = properties.correlationID
         contentType = properties.contentType
         headers = properties.headers
         self.body = body
         switch properties.headers[Header.error] {
-        // The request itself, which the broker sends back because nobody took it in time, is no result.
+        // The request itself, which the broker returned because nobody took it in time, is not a result.
         case nil, .void: errorCode = properties.headers[Header.death] == nil ? nil : .bounced
         case .string(let code): errorCode = RPCFailure.Code(rawValue: code)
-        // Whatever it is, it does not say success.
+        // Any other value of the header does not mean success.
         default: errorCode = .internalError
         }
     }
 
-    /// The result that the reply says.
+    /// The result in the reply.
     package var result: RPCReply { RPCReply(contentType: contentType, headers: headers, body: body) }
 
-    /// The failure that the reply says, or `nil` when it is a result.
+    /// The failure in the reply; `nil` when it is a result.
     ///
-    /// The code is the header's. The rest is what the body gives, which a foreign server may have written in its own way.
+    /// The code is the header's. The rest comes from the body, which another server may have written in its own format.
     package var failure: RPCFailure? {
         guard let errorCode else { return nil }
         if errorCode == .bounced {
@@ -86,14 +86,14 @@ extension ReplyMessage {
         return RPCFailure(code: errorCode, message: Self.noMessage)
     }
 
-    /// How many characters of a body that is no failure of ours become a message.
+    /// The maximum number of characters of a foreign body that are used as the message.
     private static let longestForeignMessage = 1000
     fileprivate static let noMessage = "the receiver failed and did not say more"
 }
 
 extension RPCFailure {
-    /// What a body in JSON says of a failure: ours says `{"code", "message", "details"}`; a lone string is a message; anything else is
-    /// kept as details.
+    /// Interprets a JSON body as a failure: ours is `{"code", "message", "details"}`; a single string is the message; anything else becomes
+    /// the details.
     fileprivate init(code: Code, said value: JSONValue) {
         switch value {
         case .object(let members):

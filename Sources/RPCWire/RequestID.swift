@@ -1,34 +1,34 @@
-/// A call's identity: 128 random bits, written as a version 4 UUID (RFC 9562) on the wire.
+/// The identity of a call: 128 random bits, on the wire a version 4 UUID (RFC 9562).
 ///
-/// The same id stands in `correlation_id` and `message_id`, and in every retry of the call. It is compared and hashed as
-/// two integers: text is made once a call and read once a reply.
+/// The same id is in `correlation_id` and `message_id`, and in every retry of the call. It is compared and hashed as two integers: it is
+/// formatted once per call and parsed once per reply.
 package struct RequestID: Sendable, Hashable {
     /// The first eight bytes of the UUID, most significant first.
     package let high: UInt64
     /// The last eight bytes of the UUID, most significant first.
     package let low: UInt64
 
-    /// A new id that no other call has.
+    /// Creates a unique id.
     package init() {
         (high, low) = Self.stamped(RandomBits.pair())
     }
 
-    /// An id from the bits of a generator; a seeded one makes tests repeatable.
+    /// Creates an id from the bits of a generator; a seeded one makes tests repeatable.
     package init(using generator: inout some RandomNumberGenerator) {
         (high, low) = Self.stamped((generator.next(), generator.next()))
     }
 
-    /// With the version and the variant of a random UUID.
+    /// Sets the version and variant of a random UUID.
     private static func stamped(_ bits: (UInt64, UInt64)) -> (UInt64, UInt64) {
         (bits.0 & 0xFFFF_FFFF_FFFF_0FFF | 0x4000, bits.1 & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000)
     }
 
-    /// The number of something that has no id of its own: unique only where the number is.
+    /// Creates an id from a number, unique only among ids of this kind.
     package init(number: UInt64) {
         (high, low) = (0, number)
     }
 
-    /// Reads the 36 characters of a UUID, in either case; anything else is not an id of ours.
+    /// Parses the 36 characters of a UUID, in either case; `nil` for anything else.
     package init?(_ text: String) {
         var text = text
         let digits = text.withUTF8 { bytes in Self.digits(bytes) }
@@ -83,7 +83,7 @@ extension RequestID: CustomStringConvertible {
         }
     }
 
-    /// The eight hexadecimal digits of a number in ASCII, the first in the most significant byte: all of them at a time.
+    /// The eight hexadecimal digits of a number in ASCII, the first in the most significant byte, computed in parallel.
     private static func digits(_ number: UInt32) -> UInt64 {
         var digits = UInt64(number)
         digits = (digits | digits << 16) & 0x0000_FFFF_0000_FFFF

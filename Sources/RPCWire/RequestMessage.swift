@@ -2,28 +2,28 @@ package import AMQPPool
 package import NIOCore
 package import RPCContract
 
-/// A request as it stands on the wire, in both directions: the caller writes what the receiver reads.
+/// A request on the wire, in both directions.
 package struct RequestMessage: Sendable, Hashable {
-    /// The service the request is for. The broker routes by it; a receiver does not look at it.
+    /// The service of the request. The broker routes by it; a receiver ignores it.
     package var destination: String?
-    /// The procedure, or `nil` for the receiver's default one.
+    /// The procedure; `nil` for the receiver's default one.
     package var procedure: String?
-    /// The call's id as text, or whatever a foreign caller put there; copied into the reply as it is.
+    /// The call's id as text, or the value of another client; copied unchanged into the reply.
     package var correlationID: String?
-    /// The id that every delivery and every retry of the request shares.
+    /// The id shared by all deliveries and retries of the request.
     package var messageID: String?
-    /// Where the reply goes; `nil` for a cast.
+    /// The reply queue; `nil` for a cast.
     package var replyTo: String?
-    /// How long the caller still waits, in milliseconds from the request's arrival. `nil` says nothing about it.
+    /// How long the caller still waits, in milliseconds from the request's arrival. `nil` if unknown.
     package var timeoutMilliseconds: Int64?
-    /// What the body is written in.
+    /// The content type of the body.
     package var contentType: String?
-    /// Headers beyond those of the protocol when it is written; all of them when it was read.
+    /// When writing, headers in addition to those of the protocol; when reading, all of them.
     package var headers: FieldTable
     /// The argument.
     package var body: ByteBuffer
 
-    /// The longest time to live that RabbitMQ takes, in milliseconds; it closes the channel on a longer one.
+    /// RabbitMQ's maximum time to live, in milliseconds; it closes the channel for a longer one.
     package static let maximumTimeoutMilliseconds: Int64 = 4_294_967_295
 
     package init(
@@ -48,7 +48,7 @@ package struct RequestMessage: Sendable, Hashable {
         self.body = body
     }
 
-    /// A call (with `replyTo`) or a cast (without) as this library sends it.
+    /// Creates a call (with `replyTo`) or a cast (without).
     package init(
         id: RequestID,
         destination: String?,
@@ -73,7 +73,7 @@ package struct RequestMessage: Sendable, Hashable {
         )
     }
 
-    /// The time as the wire wants it: whole milliseconds, rounded up, at least one and no more than the broker takes.
+    /// The time for the wire: whole milliseconds, rounded up, from one to the broker's maximum.
     package static func milliseconds(_ time: Duration) -> Int64 {
         let (seconds, attoseconds) = time.components
         guard seconds < maximumTimeoutMilliseconds / 1000 else { return maximumTimeoutMilliseconds }
@@ -84,7 +84,7 @@ package struct RequestMessage: Sendable, Hashable {
 }
 
 extension RequestMessage {
-    /// The properties that carry it.
+    /// The message properties of the request.
     package var properties: MessageProperties {
         Self.properties(
             destination: destination,
@@ -98,7 +98,7 @@ extension RequestMessage {
         )
     }
 
-    /// The same without making a message first, for each call that is sent.
+    /// The same without creating a message first, used for each call.
     package static func properties(
         destination: String?,
         procedure: String?,
@@ -125,7 +125,7 @@ extension RequestMessage {
         return MessageProperties(
             contentType: contentType,
             headers: FieldTable(entries: entries),
-            // A call's caller is told when it gets lost, so a disk need not remember it; a cast has nobody to tell.
+            // The loss of a call is reported to its caller, so it need not be written to disk; a cast has nobody to notify.
             deliveryMode: replyTo == nil ? .persistent : .transient,
             correlationID: correlationID,
             replyTo: replyTo,
@@ -134,9 +134,9 @@ extension RequestMessage {
         )
     }
 
-    /// Reads a delivered request. What is missing is `nil`: foreign callers leave much of it out.
+    /// Parses a delivered request. Missing properties are `nil`: other clients omit many of them.
     ///
-    /// - Throws: ``RPCFailure/Code-swift.struct/undecodableRequest`` when a header is there but is not what it should be.
+    /// - Throws: ``RPCFailure/Code-swift.struct/undecodableRequest`` when a header has an invalid value.
     package init(properties: MessageProperties, body: ByteBuffer) throws(RPCFailure) {
         self.init(
             destination: try Self.text(properties.headers, Header.destination),
@@ -172,7 +172,7 @@ extension RequestMessage {
 }
 
 extension FieldValue {
-    /// The number, whichever width its sender chose, or wrote as decimal text.
+    /// The number, of any width, or from decimal text.
     package var wholeNumber: Int64? {
         switch self {
         case .int8(let value): Int64(value)

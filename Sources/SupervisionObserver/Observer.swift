@@ -9,37 +9,37 @@ public import RPCReceiver
 public import ServiceLifecycle
 public import Supervision
 
-/// Shows trees, calls and connections live, in a browser.
+/// Shows trees, calls and connections live in a browser.
 ///
 ///     let observer = Observer(trees: [app], callers: [rpc], receivers: [receiver], pools: [pool])
 ///     try await ServiceGroup(services: [app, observer], gracefulShutdownSignals: [.sigterm], logger: logger).run()
 ///
-/// It is a `Service` with a small HTTP server, which listens on `http://127.0.0.1:9570` unless ``ObserverConfiguration`` says
-/// otherwise. Where a server is there already, ``addRoutes(to:)`` adds the same to a router of Hummingbird's.
+/// It is a `Service` with a small HTTP server, which listens on `http://127.0.0.1:9570` unless ``ObserverConfiguration`` says otherwise. To
+/// use an existing Hummingbird server, add the routes to its router with ``addRoutes(to:)``.
 ///
-/// It is for looking. With `configuration.permission = .actions(token)` those who have the token may also act. Nothing that
-/// messages carry is shown, no argument and no result.
+/// It is read-only by default. With `configuration.permission = .actions(token)` viewers with the token may also act. Contents of messages,
+/// arguments and results are never shown.
 ///
-/// With nobody looking it listens to failures only. A viewer reads snapshots, which are shared and made no more often than costs
-/// a few hundredths of a core.
+/// Without viewers it receives failure events only. Viewers share snapshots, which are created only so often that they cost a few
+/// hundredths of a core.
 public final class Observer: Service, Sendable {
-    /// How it serves.
+    /// The settings of the observer.
     public let configuration: ObserverConfiguration
     let observation: Observation
     private let actions: Actions
     private let logger: Logger
     private let served = ServedAddress()
 
-    /// Describes an observer; nothing runs before ``run()``.
+    /// Creates an observer; nothing runs before ``run()``.
     ///
     /// - Parameters:
-    ///   - trees: What to show. The trees of callers, receivers and pools that run on their own are shown too.
-    ///   - callers: Whose calls to show.
-    ///   - receivers: Whose requests to show.
-    ///   - pools: Whose connections to show.
-    ///   - killMatrix: Those of the trees on which whoever may act may also play a kill matrix: every process is killed.
-    ///   - configuration: Where to listen, who may open the page, and what they may do.
-    ///   - logger: For the observer itself.
+    ///   - trees: The trees to show. Trees of callers, receivers and pools that run by themselves are shown too.
+    ///   - callers: The callers whose calls to show.
+    ///   - receivers: The receivers whose requests to show.
+    ///   - pools: The pools whose connections to show.
+    ///   - killMatrix: The trees on which viewers with permission may run a kill matrix, which kills every process.
+    ///   - configuration: The address, who may open the page, and what viewers may do.
+    ///   - logger: The observer's own logger.
     public init(
         trees: [Supervisor] = [],
         callers: [RPCCaller] = [],
@@ -78,7 +78,7 @@ public final class Observer: Service, Sendable {
         actions = Actions(observation)
     }
 
-    /// Describes an observer with the default settings, and what those who look may do.
+    /// Creates an observer with the default settings and this permission.
     public convenience init(
         trees: [Supervisor] = [],
         callers: [RPCCaller] = [],
@@ -103,9 +103,9 @@ public final class Observer: Service, Sendable {
 
     /// Serves the page until a graceful shutdown or the cancellation of the task.
     ///
-    /// - Throws: ``ObserverError`` before anything is served: a setting that cannot be right, or an address that is taken.
+    /// - Throws: ``ObserverError`` before anything is served: an invalid setting, or an address that is in use.
     public func run() async throws {
-        // Whoever waits for the address waits no longer, however this ends.
+        // Releases those who wait for the address, however this ends.
         defer {
             observation.broadcast.close()
             served.end()
@@ -118,7 +118,7 @@ public final class Observer: Service, Sendable {
             router: router,
             server: .http1(
                 configuration: .init(
-                    // Longer than a viewer is ever without a message.
+                    // Longer than the interval of messages to a viewer.
                     idleTimeout: .seconds(60),
                     httpDecoderConfiguration: .init(
                         maxHeaderFieldSize: 16 * 1024,
@@ -132,7 +132,7 @@ public final class Observer: Service, Sendable {
                 availableConnectionsDelegate: MaximumAvailableConnections(configuration.maximumConnections)
             ),
             onServerRunning: { [self] channel in
-                // A process that this one starts would listen on, and keep the port from the next observer.
+                // A child OS process that inherited the socket would keep the port from the next observer.
                 try? await channel.eventLoop.submit { try channel.closeOnExec() }.get()
                 serving(channel.localAddress)
             },
@@ -163,11 +163,11 @@ public final class Observer: Service, Sendable {
         }
     }
 
-    /// Serves until it is to stop, in whichever way that is said.
+    /// Serves until it is stopped in any way.
     ///
-    /// The server's task is never cancelled while it takes connections: one that was accepted and not yet handed on would be dropped,
-    /// which NIO ends the OS process for. So a cancellation stops it as a graceful shutdown does, and what has not ended then, as
-    /// the connection of a viewer that reads nothing, is cut off.
+    /// The server's task is never cancelled while it accepts connections: NIO traps when an accepted connection is dropped before it has
+    /// been passed on. A cancellation therefore stops the server like a graceful shutdown, and connections that have not ended then, such
+    /// as that of a viewer that does not read, are closed.
     private func serve(_ application: some Service) async throws {
         let group = ServiceGroup(configuration: .init(services: [application], logger: logger))
         let server = Task.detached { try await group.run() }
@@ -175,7 +175,7 @@ public final class Observer: Service, Sendable {
         let stop = { @Sendable [observation] in
             guard isStopping.set() else { return }
             observation.broadcast.close()
-            // Nobody waits for it: it ends the server, which is waited for.
+            // Not awaited: it ends the server, which is awaited.
             Task.detached {
                 await group.triggerGracefulShutdown()
                 try? await Task.sleep(for: .seconds(1))
@@ -201,18 +201,18 @@ public final class Observer: Service, Sendable {
         served.set(url)
     }
 
-    /// Where the page is served, waited for; `nil` when the task was cancelled before, or the observer ended.
+    /// Waits for the URL of the page; `nil` when the task was cancelled first, or the observer has ended.
     public func url() async -> String? { await served.value() }
 
-    /// Adds the page and what it needs to a router, below the path of which the routes are relative: for a group, below that.
+    /// Adds the page and its resources to a router, with routes relative to the router's path; for a group, relative to the group's.
     ///
-    /// The checks of hosts, origins and tokens come with them. Whatever else guards the router guards the page too. Put
-    /// ``listener`` into the service group, so that failures are remembered while nobody looks.
+    /// The checks of hosts, origins and tokens are included. Other middleware of the router applies to the page too. Add ``listener`` to
+    /// the service group, so that failures are recorded while nobody watches.
     public func addRoutes(to router: some RouterMethods<some RequestContext>) {
         Routes(observation: observation, actions: actions, configuration: configuration).add(to: router)
     }
 
-    /// Listens to the trees, without serving anything: for a router that has the routes, which somebody else runs.
+    /// Observes the trees without serving anything: for a router with the routes that is served elsewhere.
     public var listener: any Service { Listener(observation: observation) }
 
     private struct Listener: Service {

@@ -1,7 +1,7 @@
 import ConcurrencyPrimitives
 import Supervision
 
-/// A running supervision tree, for tests that play "kill the process".
+/// A running supervision tree, for tests that end its processes.
 ///
 ///     let tree = LiveTree(supervisor)
 ///     for process in tree.processes {
@@ -20,22 +20,22 @@ public struct LiveTree: Sendable {
         public var isSupervisor: Bool
     }
 
-    /// How a process is made to end.
+    /// How a process is ended.
     public enum Ending: Sendable {
-        /// `Pid.kill()`: fenced off, cancelled, its kill hook runs.
+        /// `Pid.kill()`: it is fenced off and cancelled, and its kill hook runs.
         case kill
-        /// It fails with this error, or ``Crash``, in a way it cannot decline. A supervisor stops its children in order first.
+        /// It crashes with this error, or ``Crash``, and cannot decline. A supervisor stops its children in order first.
         case crash((any Error)? = nil)
-        /// It is asked to end with `ExitReason.shutdown(cause:)`, as an administrator would.
+        /// It is asked to stop with `ExitReason.shutdown(cause:)`, as by an administrator.
         case shutdown
     }
 
-    /// The error of a process that a test made crash.
+    /// The error of a process that a test has crashed.
     public struct Crash: Error, Equatable {}
 
-    /// Why a test could not go on.
+    /// Why a test could not continue.
     public enum Failure: Error, Sendable, Equatable {
-        /// The tree has no living process with this path. Those that live are listed.
+        /// The tree has no living process with this path. The living ones are listed.
         case noSuchProcess(path: String, living: [String])
         /// Something was still under way in the tree after this time.
         case notSettled(after: Duration, tree: String)
@@ -44,12 +44,12 @@ public struct LiveTree: Sendable {
     /// The root.
     public let supervisor: Supervisor
 
-    /// The tree below (and with) this supervisor, which has been started.
+    /// Creates a tree from this started supervisor.
     public init(_ supervisor: Supervisor) {
         self.supervisor = supervisor
     }
 
-    /// Every process that is there now, the root first, in start order.
+    /// All current processes, the root first, in start order.
     public var processes: [Process] {
         supervisor.processes().map { Process(path: $0.path, pid: $0.pid, isSupervisor: $0.isSupervisor) }
     }
@@ -63,7 +63,7 @@ public struct LiveTree: Sendable {
         return process
     }
 
-    /// Makes the process at this path end. Returns at once, with the incarnation that was hit.
+    /// Ends the process at this path. Returns immediately, with the incarnation that was hit.
     @discardableResult
     public func end(_ path: String, by ending: Ending = .kill) throws(Failure) -> Pid {
         let pid = try process(path).pid
@@ -75,17 +75,17 @@ public struct LiveTree: Sendable {
         return pid
     }
 
-    /// Waits until the tree does nothing but wait for time to pass: every exit is handled, and every restart done or put off by a
-    /// backoff or a cooldown. It is told by the tree; `timeout` is only for a tree that never settles.
+    /// Waits until the tree does nothing but wait for time to pass: every exit is handled, and every restart done or delayed by a backoff
+    /// or a cooldown. The tree signals this; `timeout` is only for a tree that never settles.
     ///
-    /// A child that waits out a backoff is not there yet. Turn the ``ManualClock`` and wait again, or wait with
+    /// A child that waits for a backoff does not exist yet. Advance the ``ManualClock`` and wait again, or wait with
     /// ``restarted(within:)``.
     public func settled(within timeout: Duration = .seconds(30)) async throws {
         try await settled(includingDelays: false, within: timeout)
     }
 
-    /// Waits until nothing is under way in the tree and no restart waits for its delay: whatever is to be started again is up. For
-    /// trees on a clock that goes by itself.
+    /// Waits until nothing is under way in the tree and no restart waits for its delay, so that every restarted child is running. For trees
+    /// on a real clock.
     public func restarted(within timeout: Duration = .seconds(30)) async throws {
         try await settled(includingDelays: true, within: timeout)
     }

@@ -2,7 +2,7 @@ import ConcurrencyPrimitives
 import Supervision
 import Synchronization
 
-/// A clock that stands still until it is turned: restart windows, backoffs and shutdown timeouts pass without waiting.
+/// A clock that stands still until it is advanced: restart windows, backoffs and shutdown timeouts pass without waiting.
 ///
 ///     let clock = ManualClock()
 ///     let supervisor = Supervisor("app", clock: clock) { ... }
@@ -22,16 +22,16 @@ public final class ManualClock: SupervisionClock {
 
     private let state = Mutex(State())
 
-    /// A clock that shows zero.
+    /// Creates a clock at zero.
     public init() {}
 
-    /// The time shown.
+    /// The current time.
     public var now: Duration { state.withLock { $0.now } }
 
-    /// How many timers wait for the clock to be turned.
+    /// The number of timers that wait for the clock to be advanced.
     public var pendingTimers: Int { state.withLock { $0.timers.count } }
 
-    /// Runs `action` when the clock has been turned by `delay`, on the thread that turns it.
+    /// Runs `action` when the clock has been advanced by `delay`, on the thread that advances it.
     public func schedule(after delay: Duration, _ action: @escaping @Sendable () -> Void) -> SupervisionTimer {
         let token = state.withLock { state in
             state.lastToken += 1
@@ -47,17 +47,17 @@ public final class ManualClock: SupervisionClock {
         }
     }
 
-    /// Turns the clock, and runs what is due on the way, in order.
+    /// Advances the clock, and runs the actions that become due, in order.
     public func advance(by duration: Duration) {
         let end = now + duration.clamped
         while let action = next(before: end, upTo: .max) { action() }
         state.withLock { $0.now = max($0.now, end) }
     }
 
-    /// When the next timer is due, `nil` when none waits.
+    /// When the next timer is due; `nil` when there is none.
     public var nextTimer: Duration? { state.withLock { $0.timers.values.map(\.deadline).min() } }
 
-    /// Turns the clock to the next timer and runs what is due then. False when none waits.
+    /// Advances the clock to the next timer and runs the actions that are due then. False when there is none.
     @discardableResult
     public func advanceToNextTimer() -> Bool {
         guard let next = nextTimer else { return false }
@@ -68,8 +68,8 @@ public final class ManualClock: SupervisionClock {
     /// The number of the timer that was set last.
     var lastTimer: UInt64 { state.withLock { $0.lastToken } }
 
-    /// The same with the timers up to this one only: those that have been set since, even if they are due at the same moment,
-    /// wait for another turn. False when there are none.
+    /// The same for timers up to this one only: later ones, even if they are due at the same time, wait for the next call. False when there
+    /// are none.
     func advanceToNextTimer(upTo order: UInt64) -> Bool {
         let due = state.withLock { state in
             state.timers.values.filter { $0.order <= order }.map(\.deadline).min()

@@ -2,13 +2,13 @@ import AMQPPool
 import LocalBroker
 import Logging
 
-/// What the broker itself says of a queue.
+/// The broker's own view of a queue.
 struct BrokerView {
     let local: LocalBroker?
     let endpoints: [Endpoint]
     let logger: Logger
 
-    /// How many consumers the queue has; `nil` when the broker does not know it.
+    /// The number of consumers of the queue; `nil` when the broker does not know it.
     func consumers(of queue: String) async throws -> Int? {
         if let local { return try await local.queue(queue)?.consumers }
         guard let endpoint = endpoints.first else { return nil }
@@ -29,7 +29,7 @@ struct BrokerView {
         }
     }
 
-    /// Asks until the answer is the one that is waited for, or the time is over; returns the last answer.
+    /// Asks until the answer is as expected, or the time limit has passed; returns the last answer.
     func consumers(of queue: String, until isExpected: (Int?) -> Bool) async throws -> Int? {
         let deadline = ContinuousClock.now + .seconds(10)
         while true {

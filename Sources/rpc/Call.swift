@@ -97,7 +97,7 @@ struct Call: AsyncParsableCommand {
         if let failure { throw failure }
     }
 
-    /// Calls, and prints the result.
+    /// Makes the call, and prints the result.
     private func call(_ rpc: RPCCaller) async throws(RPCError) {
         let name = procedure.isEmpty ? nil : procedure
         switch form {

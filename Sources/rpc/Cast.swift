@@ -83,7 +83,7 @@ struct Cast: AsyncParsableCommand {
     }
 }
 
-/// An argument that is JSON.
+/// Parses arguments that are JSON.
 enum JSONArgument {
     static func value(_ text: String) throws -> JSONValue {
         do {
@@ -96,7 +96,7 @@ enum JSONArgument {
     }
 }
 
-/// Headers of a request that are not the library's own.
+/// Custom headers of a request.
 struct HeaderOptions: ParsableArguments {
     @Option(
         name: .customLong("header"),

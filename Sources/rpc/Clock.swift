@@ -1,4 +1,4 @@
-/// Times as the tool shows them.
+/// Formats times for the tool.
 enum Clock {
     /// The time of day, in UTC.
     ///

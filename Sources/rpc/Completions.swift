@@ -28,7 +28,7 @@ struct Completions: ParsableCommand {
             }
         }
 
-        /// Below the home folder.
+        /// The path below the home folder.
         var path: String {
             switch self {
             case .bash: ".local/share/bash-completion/completions/rpc"

@@ -109,7 +109,7 @@ struct Demo: AsyncParsableCommand {
         for await _ in await UnixSignalsSequence(trapping: .sigint, .sigterm) { break }
     }
 
-    /// Something to look at. What becomes of these calls is for the page to tell.
+    /// Traffic to look at. The page shows the outcomes of these calls.
     private func makeCalls(_ rpc: RPCCaller) async {
         var number = 0
         while !Task.isCancelled {

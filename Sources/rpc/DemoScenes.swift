@@ -61,7 +61,7 @@ struct DemoScenes {
         try await killWithoutLoss("connection", what: "a connection, and its channel with it")
     }
 
-    /// Kills a process below the pool while a call is waiting: the reply queue stays and the call is answered.
+    /// Kills a process below the pool while a call is waiting: the reply queue survives and the call is answered.
     private func killWithoutLoss(_ name: String, what: String) async throws {
         transcript.title("Kill \(what)")
         let queue = rpc.replyQueueName ?? "?"
@@ -193,7 +193,7 @@ struct DemoScenes {
         transcript.check(expected, isExpected(observed), observed: "\(observed) (\(start.duration(to: .now).short))")
     }
 
-    /// Until the receiver runs the request that has just been sent.
+    /// Waits until the receiver runs the request that has just been sent.
     private func waitUntilHandling() async throws {
         let deadline = ContinuousClock.now + .seconds(10)
         while !receiver.look().oldest.contains(where: { $0.procedure == "sleep" }), ContinuousClock.now < deadline {

@@ -9,28 +9,28 @@ import Glibc
 import Musl
 #endif
 
-/// The parts of the OS process that the tool needs.
+/// The parts of the OS process that the tool uses.
 enum Environment {
     static func value(_ name: String) -> String? {
         getenv(name).map { String(cString: $0) }
     }
 
-    /// Whether standard output is a terminal that shows colours.
+    /// Whether standard output is a terminal with colours.
     static var showsColours: Bool {
         isatty(STDOUT_FILENO) == 1 && value("NO_COLOR") == nil && value("TERM") != "dumb"
     }
 
-    /// Much of it comes from the other side: no control character of it reaches the terminal.
+    /// Much of it comes from the other side: control characters must not reach the terminal.
     static func writeError(_ text: String) {
         write(text.escapedButLines + "\n", to: STDERR_FILENO)
     }
 
-    /// At once and unbuffered: what a reader in a pipe sees is what has happened.
+    /// Unbuffered, so that a reader of a pipe sees everything immediately.
     static func writeOutput(_ text: String) {
         write(text + "\n", to: STDOUT_FILENO)
     }
 
-    /// Bytes as they are, without a line's end.
+    /// Writes bytes unchanged, without a line ending.
     static func writeOutput(_ bytes: [UInt8]) {
         write(bytes, to: STDOUT_FILENO)
     }

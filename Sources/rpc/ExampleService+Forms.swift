@@ -1,9 +1,9 @@
 import RPCReceiver
 
 extension ExampleService {
-    /// The procedures in this form.
+    /// The procedures with this form of arguments and results.
     ///
-    /// - Parameter nameless: Which of them answers requests that name none, if any does.
+    /// - Parameter nameless: The procedure that answers requests without a name, if any.
     static func procedures(_ form: Form, nameless: String? = nil) -> [Procedure] {
         switch form {
         case .json: json(nameless)
@@ -63,7 +63,7 @@ extension ExampleService {
 
     private static func raw(_ names: (String) -> [String?]) -> [Procedure] {
         texts.flatMap { name, handler in
-            // Any bytes come back; the others take text.
+            // `echo` returns any bytes; the others need text.
             let isEcho = name == "echo"
             return names(name).map { name in
                 let declaration = RPCProcedure<[UInt8], [UInt8]>(
@@ -85,7 +85,7 @@ extension ExampleService {
         return text
     }
 
-    /// The numbers in a text such as `4 9` or `[4, 9]`.
+    /// The numbers in a text, for example `4 9` or `[4, 9]`.
     private static func numbers(_ text: String) throws -> [JSONValue] {
         try text.split { $0.isWhitespace || ",;[]".contains($0) }.map { part in
             if let whole = Int64(part) { return .integer(whole) }

@@ -1,6 +1,6 @@
 import RPCReceiver
 
-/// What the procedures that `rpc serve` and `rpc demo` answer do, however their arguments and results are written.
+/// The procedures of `rpc serve` and `rpc demo`, independent of the form of arguments and results.
 enum ExampleService {
     static let help = """
         add    an array of numbers     their sum
@@ -12,7 +12,7 @@ enum ExampleService {
 
     static let names = ["add", "echo", "fib", "sleep", "fail"]
 
-    /// Whole numbers stay whole as long as they fit.
+    /// Integers stay integers as long as they fit.
     static func sum(_ numbers: [JSONValue]) throws -> JSONValue {
         var whole: Int64? = 0
         var sum = 0.0
@@ -46,7 +46,7 @@ enum ExampleService {
         return a
     }
 
-    /// Returns that much later.
+    /// Returns after this time.
     static func sleep(_ seconds: Double) async throws {
         guard seconds >= 0, seconds <= 3600 else {
             throw RPCFailure(code: "out_of_range", message: "sleep takes 0 to 3600 seconds, not \(seconds)")

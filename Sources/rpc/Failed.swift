@@ -4,7 +4,7 @@ import NIOCore
 import QueueWorkers
 import RPCCaller
 
-/// `rpc failed`: what could not be handled.
+/// `rpc failed`: messages that could not be handled.
 struct Failed: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Look into a queue of failed messages, put them back, or drop them.",
@@ -20,7 +20,7 @@ struct Failed: AsyncParsableCommand {
         subcommands: [List.self, Show.self, Requeue.self, Drop.self]
     )
 
-    /// What all of them need.
+    /// The options of all its subcommands.
     struct Options: ParsableArguments {
         @Argument(help: "The queue of failed messages.")
         var queue: String
@@ -180,7 +180,7 @@ struct Failed: AsyncParsableCommand {
         }
     }
 
-    /// From when on a look may be one too many.
+    /// From this number of deliveries on, listing a message may reach its limit.
     private static let manyDeliveries = 15
 
     static func text(_ value: FieldValue) -> String {

@@ -1,6 +1,6 @@
 import ArgumentParser
 
-/// How arguments and results are written.
+/// The form of arguments and results.
 enum Form: String, EnumerableFlag {
     case json, text, raw
 

@@ -1,8 +1,8 @@
-/// Keys out of the bytes that a terminal sends: a value, fed in any pieces.
+/// Parses keys from the bytes of a terminal: a value, fed with arbitrary chunks.
 struct KeyReader: Sendable {
     private var waiting: [UInt8] = []
 
-    /// - Parameter isComplete: Nothing more comes at once: what waits alone is the escape key.
+    /// - Parameter isComplete: Whether no more bytes follow immediately: a single waiting byte is then the escape key.
     mutating func take(_ bytes: [UInt8], isComplete: Bool = true) -> [TopScreen.Key] {
         waiting += bytes
         var keys: [TopScreen.Key] = []
@@ -23,7 +23,7 @@ struct KeyReader: Sendable {
                 keys.append(.escape)
                 continue
             }
-            // Up to the letter or ~ that ends it.
+            // Up to the final letter or tilde.
             guard let end = waiting.dropFirst(2).firstIndex(where: { (0x40...0x7E).contains($0) }) else {
                 if waiting.count > 16 { waiting = [] }
                 break

@@ -8,9 +8,9 @@ import RPCReceiver
 import RPCWire
 import Synchronization
 
-/// What the commands that look at a broker share.
+/// Shared by the commands that inspect a broker.
 enum Looking {
-    /// A connection for as long as the body runs.
+    /// Opens a connection for the duration of the body.
     static func connect<Result: Sendable>(
         _ broker: BrokerOptions,
         _ body: (AMQPConnection, Endpoint) async throws -> Result
@@ -38,7 +38,7 @@ enum Looking {
         }
     }
 
-    /// What a queue holds; `nil` when there is none of that name.
+    /// The status of a queue; `nil` when it does not exist.
     static func status(of queue: String, on connection: AMQPConnection) async throws -> QueueStatus? {
         do throws(AMQPError) {
             return try await connection.withTemporaryChannel { channel throws(AMQPError) in
@@ -50,8 +50,7 @@ enum Looking {
         }
     }
 
-    /// Columns that are as wide as what is in them.
-    /// In columns. What names others have given does not steer the terminal.
+    /// Aligns rows in columns. Control characters in names from others do not reach the terminal.
     static func table(_ rows: [[String]]) -> String {
         let rows = rows.map { $0.map(\.escaped) }
         let columns = rows.map(\.count).max() ?? 0
@@ -67,7 +66,7 @@ enum Looking {
     static func json(_ document: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        // JSON leaves some of what steers a terminal as it is.
+        // JSON leaves some control characters unescaped.
         return String(decoding: try encoder.encode(document), as: UTF8.self).escapedAsJSON
     }
 }
@@ -243,7 +242,7 @@ struct Tail: AsyncParsableCommand {
         }
     }
 
-    /// Copies of the requests that come.
+    /// Shows copies of arriving requests.
     private func follow(_ service: String, _ connection: AMQPConnection) async throws {
         let (deliveries, continuation) = AsyncStream.makeStream(
             of: Delivery.self,
@@ -274,7 +273,7 @@ struct Tail: AsyncParsableCommand {
 
     private static let destination = "destination"
 
-    /// What waits, which goes back with the channel.
+    /// Shows waiting messages, which are requeued with the end of the channel.
     private func look(_ connection: AMQPConnection) async throws {
         let queue = queue
         guard try await Looking.status(of: queue, on: connection) != nil else {
@@ -371,7 +370,7 @@ struct Describe: AsyncParsableCommand {
         Environment.writeOutput(Looking.table(rows))
     }
 
-    /// What one of its instances says that it answers.
+    /// The procedures that one of its instances describes.
     private func procedures() async -> [[String]] {
         guard let endpoints = try? broker.endpointsOrDefault() else { return [] }
         var configuration = RPCCallerConfiguration(endpoints: endpoints)

@@ -2,7 +2,7 @@ import AMQPPool
 import Foundation
 import SupervisionObserver
 
-/// The broker's management plugin, for what AMQP cannot tell: which queues there are.
+/// The broker's management plugin, for information that AMQP does not provide: the list of queues.
 struct ManagementAPI: Sendable {
     struct Failure: Error, CustomStringConvertible {
         var description: String
@@ -32,7 +32,7 @@ struct ManagementAPI: Sendable {
     private let headers: [(String, String)]
     private let virtualHost: String
 
-    /// - Parameter url: Where it is; `nil` for port 15672 of the endpoint's host.
+    /// - Parameter url: Its URL; `nil` for port 15672 of the endpoint's host.
     init(_ endpoint: Endpoint, url: String?) throws {
         let host = endpoint.host.contains(":") ? "[\(endpoint.host)]" : endpoint.host
         do {

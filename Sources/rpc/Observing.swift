@@ -6,7 +6,7 @@ import RPCReceiver
 import Supervision
 import SupervisionObserver
 
-/// Serving a page that shows what runs here.
+/// The options for serving an observer page.
 struct ObserveOptions: ParsableArguments {
     static let defaultAddress = "127.0.0.1:9570"
 
@@ -53,7 +53,7 @@ struct ObserveOptions: ParsableArguments {
         return (String(host), port)
     }
 
-    /// Shows these while the body runs. Without `--observe` only the body runs.
+    /// Serves the observer page while the body runs. Without `--observe` only the body runs.
     func observing(
         trees: [Supervisor] = [],
         callers: [RPCCaller] = [],

@@ -30,7 +30,7 @@ struct RPCTool: AsyncParsableCommand {
     )
 
     static func main() async {
-        // What needs event loops would end the process by a trap.
+        // Without enough descriptors, creating event loops would trap.
         let error = FileDescriptors.prepare(eventLoops: NIOSingletons.groupLoopCountSuggestion) {
             _ = MultiThreadedEventLoopGroup.singleton
         }
@@ -58,7 +58,7 @@ struct BrokerOptions: ParsableArguments {
     @Flag(name: .shortAndLong, help: "Log what the supervision tree does, on standard error.")
     var verbose = false
 
-    /// The endpoints named by `--url` or `AMQP_URL`; empty when there is neither.
+    /// The endpoints of `--url` or `AMQP_URL`; empty when there is neither.
     func endpoints() throws -> [Endpoint] {
         var urls = url
         if urls.isEmpty, let variable = Environment.value("AMQP_URL"), !variable.isEmpty { urls = [variable] }
@@ -78,7 +78,7 @@ struct BrokerOptions: ParsableArguments {
         return endpoints.isEmpty ? [try Endpoint(url: BrokerOptions.defaultURL)] : endpoints
     }
 
-    /// What a service says of itself: each change of its state, and with `--verbose` everything.
+    /// The logger of a service: each change of its state, and with `--verbose` everything.
     var storyLogger: Logger {
         Logger(label: "rpc") { label in
             var handler = StreamLogHandler.standardError(label: label)

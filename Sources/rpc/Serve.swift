@@ -82,7 +82,7 @@ struct Serve: AsyncParsableCommand {
             configuration.bindings = []
         }
         let receiver = RPCReceiver(
-            // A queue is served by no service.
+            // A queue is not a service.
             service: queue ? "rpc-tool" : service,
             configuration: configuration,
             logger: broker.storyLogger,
@@ -112,13 +112,13 @@ struct Serve: AsyncParsableCommand {
                     if receiver.supervisor.pid?.isAlive != true { return }
                     if stopping.set() { Environment.exitNow(ToolExit.interrupted) }
                     Environment.writeError("stopping: answering \(receiver.inFlight) running requests")
-                    // The receiver's `run()` beside it waits for the end.
+                    // The receiver's `run()` waits for the end.
                     Task { await receiver.stop() }
                 }
             }
             group.addTask {
                 await tell(receiver)
-                // The group ends when the tree does, not when there is nothing more to tell.
+                // The group ends with the tree, not with this service.
                 try await Task.sleep(for: .seconds(365 * 24 * 3600))
             }
             defer { group.cancelAll() }
@@ -126,7 +126,7 @@ struct Serve: AsyncParsableCommand {
         }
     }
 
-    /// Says when requests come. What else happens the receiver's log says.
+    /// Prints arriving requests. The receiver's log has everything else.
     private func tell(_ receiver: RPCReceiver) async {
         for await state in receiver.states {
             switch state {
@@ -148,10 +148,10 @@ struct Serve: AsyncParsableCommand {
     }
 }
 
-/// Whether something has been done already.
+/// A flag that is set once.
 private final class Once: Sendable {
     private let isSet = Atomic<Bool>(false)
 
-    /// Sets it, and tells whether it was.
+    /// Sets it, and returns whether it was set before.
     func set() -> Bool { isSet.exchange(true, ordering: .acquiringAndReleasing) }
 }

@@ -8,7 +8,7 @@ import Glibc
 import Musl
 #endif
 
-/// The terminal, while it shows a screen: as it was again afterwards, whatever ends the program in order.
+/// The terminal while it shows a screen; restored afterwards, however the program ends in order.
 final class Terminal: Sendable {
     private let before: Mutex<termios>
 
@@ -21,7 +21,7 @@ final class Terminal: Sendable {
         settings.c_lflag &= ~tcflag_t(ECHO | ICANON | ISIG)
         settings.c_iflag &= ~tcflag_t(IXON | ICRNL)
         tcsetattr(STDIN_FILENO, TCSANOW, &settings)
-        // Another screen, without a cursor.
+        // The alternate screen, without a cursor.
         Environment.writeOutput(Array("\u{1B}[?1049h\u{1B}[?25l".utf8))
     }
 
@@ -40,7 +40,7 @@ final class Terminal: Sendable {
         return (Int(size.ws_col), Int(size.ws_row))
     }
 
-    /// What was typed, or nil when nothing was for a tenth of a second; empty at the end of input.
+    /// The typed bytes; `nil` when there were none for a tenth of a second; empty at the end of input.
     func read() -> [UInt8]? {
         var descriptor = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
         guard poll(&descriptor, 1, 100) > 0 else { return nil }

@@ -1,13 +1,13 @@
 import ArgumentParser
 import RPCCaller
 
-/// How the process tells a script what went wrong, and a person what to do.
+/// The exit codes for scripts, and the hints for people.
 enum ToolExit {
     static let timeout = ExitCode(2)
     static let unroutable = ExitCode(3)
     static let remote = ExitCode(4)
     static let connection = ExitCode(5)
-    /// A second signal.
+    /// After a second signal.
     static let interrupted: Int32 = 130
 
     static let help = """
@@ -27,9 +27,9 @@ enum ToolExit {
         }
     }
 
-    /// What can be done about it, where that is known.
+    /// What can be done about the error, if known.
     ///
-    /// - Parameter isQueue: Whether a queue was called, and not a service.
+    /// - Parameter isQueue: Whether a queue was called instead of a service.
     static func hint(for error: RPCError, isQueue: Bool) -> String? {
         switch error {
         case .notConnected:

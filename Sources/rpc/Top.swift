@@ -78,7 +78,7 @@ struct Top: AsyncParsableCommand {
     }
 }
 
-/// The screen of `rpc top`, with the terminal and the observer around it.
+/// The screen of `rpc top`, connected to the terminal and the observer.
 private final class TopSession: Sendable {
     private let client: ObserverClient
     private let screen = Mutex(TopScreen())
@@ -94,7 +94,7 @@ private final class TopSession: Sendable {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await self.follow() }
             group.addTask { await self.keys() }
-            // Whatever ends first ends the other: the keys, on q.
+            // Whichever ends first ends the other: the keys end on q.
             _ = try await group.next()
             group.cancelAll()
         }
@@ -143,7 +143,7 @@ private final class TopSession: Sendable {
         let traffic: TrafficPage? = view == .calls ? try? await client.get("api/traffic") : nil
         let workers: WorkersPage? = view == .workers ? try? await client.get("api/workers?limit=100") : nil
         screen.withLock { screen in
-            // Another question may have been asked meanwhile.
+            // The request may have changed in the meantime.
             if let page, screen.request == request { screen.page = page }
             if let traffic { screen.traffic = traffic }
             if let workers { screen.workers = workers }
@@ -157,7 +157,7 @@ private final class TopSession: Sendable {
         terminal.draw(lines, isColoured: isColoured)
     }
 
-    /// Returns when it is over.
+    /// Returns when the session is over.
     private func keys() async {
         let (stream, continuation) = AsyncStream.makeStream(of: [UInt8].self)
         let isOver = Mutex(false)

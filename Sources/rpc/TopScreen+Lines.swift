@@ -2,7 +2,7 @@ import AMQPPool
 import RPCWire
 import SupervisionObserver
 
-/// How a line is shown.
+/// The style of a line.
 enum TopStyle: Sendable, Equatable {
     case plain, title, soft, good, warning, bad, selected
 }
@@ -18,7 +18,7 @@ struct TopLine: Sendable, Equatable {
 }
 
 extension TopScreen {
-    /// How many lines are above and below the list.
+    /// The number of lines above and below the list.
     static let frame = 7
 
     /// Exactly `height` lines, none wider than `width`.
@@ -26,7 +26,7 @@ extension TopScreen {
         var lines = header + [TopLine("")]
         let room = max(0, height - lines.count - 1)
         let all = bodyLines
-        // What is shown may have become shorter than it was.
+        // The content may have become shorter.
         let above = view == .tree ? 0 : min(scrolled, max(0, all.count - room))
         var body = Array(all.dropFirst(above).prefix(room))
         body += Array(repeating: TopLine(""), count: room - body.count)
@@ -36,7 +36,7 @@ extension TopScreen {
         return lines.prefix(max(0, height)).map { TopLine(Self.cut($0.text.escaped, width), $0.style) }
     }
 
-    /// What is below the header, all of it.
+    /// All lines below the header.
     var bodyLines: [TopLine] {
         switch view {
         case .tree: treeLines
@@ -87,7 +87,7 @@ extension TopScreen {
 
     private static func part(_ window: WindowSummary) -> Double { Double(window.used) / Double(max(1, window.allowed)) }
 
-    /// One line, also for those who read a pipe.
+    /// A summary in one line, also for readers of a pipe.
     static func summary(_ overview: Overview) -> String {
         let trees = overview.trees
         let down = sum(trees.flatMap { [$0.restarting, $0.stopped, $0.starting, $0.stopping] })
@@ -118,7 +118,7 @@ extension TopScreen {
             + (failed > 0 ? " failed \(failed)" : "")
     }
 
-    /// Of numbers that another process says it has: they may be any.
+    /// Adds numbers reported by another process, which may be any.
     private static func sum(_ numbers: [Int]) -> Int {
         numbers.reduce(0) { sum, number in
             let (result, overflow) = sum.addingReportingOverflow(number)

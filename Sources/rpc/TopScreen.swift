@@ -1,6 +1,6 @@
 import SupervisionObserver
 
-/// What `rpc top` shows and how it answers keys: a value, so that it is tested without a terminal.
+/// The contents of `rpc top` and its reactions to keys: a value, so that it can be tested without a terminal.
 struct TopScreen: Sendable {
     enum Key: Sendable, Equatable {
         case character(Character)
@@ -10,7 +10,7 @@ struct TopScreen: Sendable {
 
     enum Action: Sendable, Equatable {
         case quit
-        /// Other rows of the tree are needed.
+        /// Other rows of the tree have to be loaded.
         case load
     }
 
@@ -31,16 +31,16 @@ struct TopScreen: Sendable {
     private(set) var isPaused = false
     private(set) var toggled: Set<String> = []
     private(set) var selected = 0
-    /// The lines above the screen, where it shows no tree.
+    /// The number of lines scrolled away, in views other than the tree.
     private(set) var scrolled = 0
-    /// Why nothing comes.
+    /// Why no data arrives.
     var problem: String?
-    /// How many rows of the list fit.
+    /// The number of rows that fit.
     var height = 20
 
     private static let maximumEvents = 500
 
-    /// What is to be asked for.
+    /// The request for the visible rows.
     var request: TreeRequest {
         TreeRequest(
             tree: tree,
@@ -57,7 +57,7 @@ struct TopScreen: Sendable {
         if events.count > Self.maximumEvents { events.removeFirst() }
     }
 
-    /// - Returns: Whether it changes what is shown.
+    /// - Returns: Whether the visible contents change.
     mutating func show(_ overview: Overview) -> Bool {
         guard !isPaused else { return false }
         self.overview = overview

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// What the demo says, and how often it was wrong.
+/// The output of the demo, and its number of failed expectations.
 final class Transcript: Sendable {
     private let wrong = Mutex(0)
     private let colours = Environment.showsColours
@@ -15,7 +15,7 @@ final class Transcript: Sendable {
         say("\n" + style(text, "1"))
     }
 
-    /// One observation beside what was expected of it.
+    /// Records an observation next to what was expected.
     func check(_ expected: String, _ isAsExpected: Bool, observed: String) {
         let mark = isAsExpected ? style("ok", "32") : style("DIFFERS", "31")
         if !isAsExpected { wrong.withLock { $0 += 1 } }
@@ -28,7 +28,7 @@ final class Transcript: Sendable {
 }
 
 extension Duration {
-    /// Milliseconds below ten seconds, else seconds.
+    /// Milliseconds below ten seconds, otherwise seconds.
     var short: String {
         let milliseconds = components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
         return milliseconds < 10_000 ? "\(milliseconds) ms" : "\(milliseconds / 1000) s"

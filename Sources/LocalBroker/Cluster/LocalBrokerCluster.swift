@@ -2,7 +2,7 @@ import NIOCore
 import NIOPosix
 public import Supervision
 
-/// Several private RabbitMQ nodes that form a cluster, to take nodes away from.
+/// Several private RabbitMQ nodes that form a cluster, for tests with failing nodes.
 ///
 ///     let cluster = try await LocalBrokerCluster.start(nodes: 3)
 ///     let pool = AMQPPool(endpoints: try cluster.urls().map { try Endpoint(url: $0) })
@@ -10,26 +10,26 @@ public import Supervision
 ///     let home = try await cluster.place(of: "orders")
 ///     try await cluster.nodes[home?.leader ?? 0].kill()
 ///
-/// Each node is a ``LocalBroker`` and can do what one can, but for ``LocalBroker/wipe()``: the others would not take an
-/// empty node for the one they know. They talk to each other on ports of 127.0.0.1, without an epmd, with a cookie that is
-/// made for this cluster. As with one broker, nothing remains of them, whatever happens to their owner.
+/// Each node is a ``LocalBroker`` with all its operations, except ``LocalBroker/wipe()``: the others would not accept an empty node. They
+/// communicate on ports of 127.0.0.1, without epmd, with a cookie created for this cluster. As with a single broker, nothing is left of
+/// them, whatever happens to their owner.
 ///
-/// A node takes about 3 s and 140 MB to start; the first starts alone, the others together.
+/// A node takes about 3 s and 140 MB to start; the first starts alone, the others concurrently.
 ///
-/// After all nodes were stopped, start them again together, with ``startAgain()``: one alone waits for the last to stop.
+/// After all nodes were stopped, start them together with ``startAgain()``: a single node waits for the last one that stopped.
 public actor LocalBrokerCluster: Worker {
-    /// Where a queue is, as the cluster sees it: by the nodes' indices in ``nodes``.
+    /// Where a queue is, according to the cluster, by the nodes' indices in ``nodes``.
     public struct QueuePlace: Sendable, Hashable {
-        /// The node that does the queue's work: a quorum queue's leader, a classic queue's home. Nil when there is none at
-        /// present. A classic queue keeps its home while that is down.
+        /// The node that serves the queue: a quorum queue's leader, a classic queue's home. `nil` when there is none at present. A classic
+        /// queue keeps its home while that node is down.
         public var leader: Int?
         /// The nodes that have a replica.
         public var members: [Int]
-        /// Those of them that are up.
+        /// The replicas that are running.
         public var online: [Int]
     }
 
-    /// The nodes, in the order in which they were started at first.
+    /// The nodes, in the order of their first start.
     public nonisolated let nodes: [LocalBroker]
 
     private nonisolated let names: [String]
@@ -37,9 +37,9 @@ public actor LocalBrokerCluster: Worker {
     /// Starts a cluster, and returns when all nodes have joined it.
     ///
     /// - Parameters:
-    ///   - nodes: how many, at most 32; quorum queues make sense with three and more.
-    ///   - options: of each node. Its `port` is ignored: each gets a free one.
-    /// - Throws: what ``LocalBroker/start(_:)`` throws. Nothing remains of a cluster that could not be started.
+    ///   - nodes: The number of nodes, at most 32; quorum queues need at least three to be useful.
+    ///   - options: The options of each node. Its `port` is ignored: each node gets a free one.
+    /// - Throws: The errors of ``LocalBroker/start(_:)``. Nothing is left of a cluster that failed to start.
     public static func start(
         nodes count: Int = 3,
         _ options: LocalBroker.Options = .init()
@@ -52,13 +52,13 @@ public actor LocalBrokerCluster: Worker {
             do {
                 return try await form(max(1, count), options)
             } catch .portInUse(_) where attempt < 5 {
-                // Another process was quicker to take one of the ports.
+                // Another process took one of the ports first.
                 attempt += 1
             }
         }
     }
 
-    /// More would need more memory than a machine has.
+    /// More nodes need more memory than a machine has.
     private static let maximumNodes = 32
 
     private static func form(
@@ -119,12 +119,12 @@ public actor LocalBrokerCluster: Worker {
 
     // MARK: Questions
 
-    /// The indices of the nodes that are up, as the first of them sees it.
+    /// The indices of the running nodes, according to the first of them.
     public func running() async throws(LocalBrokerError) -> [Int] {
         indices(of: try await anyNode().request("running-nodes"))
     }
 
-    /// Where a queue is; nil if there is none of that name.
+    /// Where a queue is; `nil` if it does not exist.
     public func place(of queue: String, virtualHost: String = "/") async throws(LocalBrokerError) -> QueuePlace? {
         struct Place: Decodable {
             var leader: String?
@@ -142,13 +142,13 @@ public actor LocalBrokerCluster: Worker {
         }
     }
 
-    /// Has another node lead a quorum queue, as an operator who rebalances them does. Returns when its replicas have agreed.
+    /// Transfers the leadership of a quorum queue to another node, as an operator does to rebalance. Returns when its replicas have agreed.
     ///
     /// - Parameters:
-    ///   - queue: the queue's name.
-    ///   - virtualHost: where it is.
-    ///   - node: the index of the node. One that leads it already goes on.
-    /// - Throws: `requestFailed`, also where there is no such queue; `notRunning`, `requestTimedOut`.
+    ///   - queue: The queue's name.
+    ///   - virtualHost: Its virtual host.
+    ///   - node: The index of the node. A current leader keeps the leadership.
+    /// - Throws: `requestFailed`, also when there is no such queue; `notRunning`, `requestTimedOut`.
     package func moveLeader(
         of queue: String,
         virtualHost: String = "/",
@@ -163,12 +163,12 @@ public actor LocalBrokerCluster: Worker {
         _ = try await anyNode().request("move-leader", arguments, as: Bool.self)
     }
 
-    /// Makes a virtual host, on all nodes, in which the user `guest` may do everything.
+    /// Creates a virtual host, on all nodes, with all permissions for the user `guest`.
     public func createVirtualHost(_ name: String) async throws(LocalBrokerError) {
         try await anyNode().createVirtualHost(name)
     }
 
-    /// Deletes a virtual host and all that is in it.
+    /// Deletes a virtual host and everything in it.
     public func deleteVirtualHost(_ name: String) async throws(LocalBrokerError) {
         try await anyNode().deleteVirtualHost(name)
     }
@@ -200,9 +200,9 @@ public actor LocalBrokerCluster: Worker {
 
     // MARK: Life and death
 
-    /// Starts all nodes that are not running, together: each may wait for another one.
+    /// Starts all nodes that are not running, concurrently, because each may wait for another.
     ///
-    /// - Throws: what ``LocalBroker/startAgain()`` throws, of one of the nodes.
+    /// - Throws: An error of ``LocalBroker/startAgain()`` of one of the nodes.
     public func startAgain() async throws(LocalBrokerError) {
         let failure = await withTaskGroup(of: LocalBrokerError?.self) { group -> LocalBrokerError? in
             for node in nodes {
@@ -224,14 +224,14 @@ public actor LocalBrokerCluster: Worker {
         try await waitUntilFormed(within: .seconds(60))
     }
 
-    /// Ends all nodes for good, at once, and removes all of their files. May be called more than once.
+    /// Ends all nodes permanently, and removes all of their files. May be called more than once.
     public func shutdown() async {
         await withTaskGroup(of: Void.self) { group in
             for node in nodes { group.addTask { await node.shutdown() } }
         }
     }
 
-    /// Lasts until ``shutdown()``; what is done to single nodes does not end it.
+    /// Runs until ``shutdown()``; operations on single nodes do not end it.
     ///
     /// - Throws: `endedUnexpectedly` when a node ends without having been asked to; `CancellationError`.
     public func run() async throws {

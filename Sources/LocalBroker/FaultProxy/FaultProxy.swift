@@ -2,7 +2,7 @@ public import NIOCore
 import NIOPosix
 public import Supervision
 
-/// A TCP proxy on 127.0.0.1 that breaks the network between a client and a broker, for tests and chaos.
+/// A TCP proxy on 127.0.0.1 that injects network faults between a client and a broker, for tests and chaos.
 ///
 ///     let proxy = try await FaultProxy.start(to: broker)
 ///     let pool = AMQPPool(endpoints: [try Endpoint(url: proxy.url)])
@@ -13,8 +13,8 @@ public import Supervision
 ///     await proxy.cut()                                     // RST
 ///     try await proxy.setNewConnections(.refused)           // "connection refused", until .accepted again
 ///
-/// Between faults it forwards everything as it comes: bytes, FIN, RST. It holds at most a megabyte a direction. Faults
-/// take effect between two of its reads, not in the middle of one.
+/// Between faults it forwards everything as it arrives: bytes, FIN, RST. It buffers at most a megabyte per direction. Faults take effect
+/// between two of its reads, not in the middle of one.
 ///
 /// ## Under a supervisor
 ///
@@ -22,10 +22,9 @@ public import Supervision
 ///
 ///     Child("proxy", onKill: { await $0.shutdown() }) { _ in try await FaultProxy.start(to: broker) }
 ///
-/// Nothing of it remains when it ends, or when the last reference to it is gone: its port is closed, and its connections are
-/// reset.
+/// When it ends, or is released, nothing is left: its port is closed, and its connections are reset.
 public actor FaultProxy: Worker {
-    /// Names a connection through the proxy; never used twice by one proxy.
+    /// Identifies a connection through the proxy; never reused by one proxy.
     public struct ConnectionID: Sendable, Hashable, CustomStringConvertible {
         let number: UInt64
 
@@ -33,31 +32,30 @@ public actor FaultProxy: Worker {
         public var description: String { "\(number)" }
     }
 
-    /// A connection through the proxy, at this moment.
+    /// A snapshot of a connection through the proxy.
     public struct Connection: Sendable, Hashable {
-        /// What to name it by.
+        /// The identity of the connection.
         public let id: ConnectionID
-        /// The TCP port the client has.
+        /// The client's TCP port.
         public let clientPort: Int
-        /// The TCP port the broker takes for the client's: ``ConnectionInfo/peerPort``. 0 as long as the broker is not
-        /// connected to.
+        /// The client's TCP port as the broker sees it: ``ConnectionInfo/peerPort``. 0 until the broker is connected.
         public let brokerPort: Int
-        /// How many bytes were forwarded to the broker.
+        /// The number of bytes forwarded to the broker.
         public let bytesToBroker: Int
-        /// How many bytes were forwarded to the client.
+        /// The number of bytes forwarded to the client.
         public let bytesToClient: Int
     }
 
-    /// Which way.
+    /// The direction of the bytes.
     public enum Direction: Sendable, Hashable, CaseIterable {
         case toBroker, toClient, both
     }
 
-    /// Which connections.
+    /// A selection of connections.
     public enum Selection: Sendable, Hashable {
-        /// Those that are open, and all that come.
+        /// All open and future connections.
         case all
-        /// Those that are open.
+        /// All open connections.
         case open
         /// This one, if it is open.
         case connection(ConnectionID)
@@ -65,31 +63,31 @@ public actor FaultProxy: Worker {
 
     /// How a connection ends.
     public enum Cut: Sendable, Hashable, CaseIterable {
-        /// RST, at once: what was on its way is lost.
+        /// RST, immediately: data in transit is lost.
         case reset
-        /// FIN: what was written before arrives.
+        /// FIN: data written before arrives.
         case finish
     }
 
-    /// What becomes of a client that connects.
+    /// What happens to new connections.
     public enum NewConnections: Sendable, Hashable, CaseIterable {
-        /// It is connected to the broker.
+        /// They are connected to the broker.
         case accepted
-        /// Nobody listens: "connection refused".
+        /// They are refused: "connection refused".
         case refused
-        /// It is accepted, and reset at once.
+        /// They are accepted, and reset immediately.
         case reset
-        /// It is accepted, and hears nothing.
+        /// They are accepted, and get no data.
         case ignored
     }
 
-    /// The TCP port of 127.0.0.1 it listens on.
+    /// The TCP port of 127.0.0.1 that it listens on.
     public nonisolated let port: Int
 
     private let target: Int
     private let eventLoop: any EventLoop
     private nonisolated let executor: any SerialExecutor
-    /// Succeeds at the end, to let all sockets go.
+    /// Succeeds at the end, to release all sockets.
     private nonisolated let life: EventLoopPromise<Void>
     private var listener: (any Channel)?
     private let links = ProxyLinks()
@@ -99,15 +97,15 @@ public actor FaultProxy: Worker {
     private var toClient = NetworkConditions.healthy
     private var isShutDown = false
 
-    /// An event loop.
+    /// The proxy's event loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
     /// Starts a proxy in front of a broker.
     ///
     /// - Parameters:
-    ///   - broker: where it connects to. It may be stopped and started again.
-    ///   - port: the port of 127.0.0.1 to listen on; a free one if nil.
-    ///   - eventLoopGroup: where it runs; must outlive it. Nil is the process-wide singleton group.
+    ///   - broker: The broker to connect to. It may be stopped and started again.
+    ///   - port: The port of 127.0.0.1 to listen on; `nil` for a free one.
+    ///   - eventLoopGroup: The event loops; must outlive the proxy. `nil` for the process-wide singleton group.
     /// - Throws: `invalidOption`, `portInUse`, `cannotPrepare`.
     public static func start(
         to broker: LocalBroker,
@@ -117,7 +115,7 @@ public actor FaultProxy: Worker {
         try await start(toPort: broker.port, port: port, eventLoopGroup: eventLoopGroup)
     }
 
-    /// Starts a proxy in front of whatever listens on a port of 127.0.0.1.
+    /// Starts a proxy in front of a server on a port of 127.0.0.1.
     ///
     /// - Throws: `invalidOption`, `portInUse`, `cannotPrepare`.
     public static func start(
@@ -161,7 +159,7 @@ public actor FaultProxy: Worker {
 
     // MARK: Looking at it
 
-    /// The connections that are open, in the order in which they came.
+    /// The open connections, in order of arrival.
     public var connections: [Connection] {
         links.open.values.sorted { $0.id.number < $1.id.number }.map { link in
             Connection(
@@ -174,16 +172,15 @@ public actor FaultProxy: Worker {
         }
     }
 
-    /// How many connections came so far, refused ones not counted. A client is connected a moment before it is counted, and
-    /// what is set then holds for it.
+    /// The number of connections so far, except refused ones. A client is connected a moment before it is counted, and conditions set from
+    /// then on apply to it.
     public var accepted: Int { Int(lastID) }
 
     // MARK: Faults
 
-    /// Puts these conditions in place of those before.
+    /// Replaces the current conditions.
     ///
-    /// Bytes that were lost do not come back: a connection that has lost some while it was half-open is reset when it is not
-    /// half-open any more.
+    /// Lost bytes are not restored: a half-open connection that has lost bytes is reset when it is no longer half-open.
     public func set(_ conditions: NetworkConditions, _ direction: Direction = .both, on selection: Selection = .all) {
         if case .all = selection {
             if direction != .toClient { toBroker = conditions }
@@ -192,12 +189,12 @@ public actor FaultProxy: Worker {
         for link in selected(selection) { link.change(direction, to: conditions) }
     }
 
-    /// Everything goes through again: ``NetworkConditions/healthy``.
+    /// Forwards everything again: ``NetworkConditions/healthy``.
     public func heal(_ direction: Direction = .both, on selection: Selection = .all) {
         set(.healthy, direction, on: selection)
     }
 
-    /// Ends connections. Those that come later are not affected.
+    /// Ends connections. Later connections are not affected.
     public func cut(_ how: Cut = .reset, on selection: Selection = .all) {
         for link in selected(selection) {
             switch how {
@@ -207,7 +204,7 @@ public actor FaultProxy: Worker {
         }
     }
 
-    /// What becomes of clients that connect from now on. Open connections are not affected.
+    /// Sets what happens to new connections. Open connections are not affected.
     ///
     /// - Throws: `portInUse` when another process took the port while connections were refused, `shutDown`.
     public func setNewConnections(_ what: NewConnections) async throws(LocalBrokerError) {
@@ -217,7 +214,7 @@ public actor FaultProxy: Worker {
             if listener == nil { try await listen() }
         } else if let listener {
             self.listener = nil
-            // Already closed is closed as well.
+            // An error means that it is already closed.
             _ = try? await listener.close().get()
         }
     }
@@ -237,7 +234,7 @@ public actor FaultProxy: Worker {
         life.succeed()
     }
 
-    /// Lasts until ``shutdown()``, or the cancellation of the task, which shuts it down too.
+    /// Runs until ``shutdown()``, or the cancellation of the task, which shuts it down too.
     public func run() async throws {
         await withTaskCancellationHandler {
             // It never fails.
@@ -310,7 +307,7 @@ public actor FaultProxy: Worker {
         connected.assumeIsolated().whenComplete { result in
             link.connected(
                 result.flatMap { broker in
-                    // Fails on a channel that has ended meanwhile.
+                    // Fails on a channel that has ended in the meantime.
                     Result {
                         try broker.pipeline.syncOperations.addHandler(ProxyHandler(link, .broker))
                         return broker
@@ -321,7 +318,7 @@ public actor FaultProxy: Worker {
     }
 }
 
-/// The connections of a proxy. On its event loop; apart from it, since they are to be reset when it is no more.
+/// The connections of a proxy, confined to its event loop. A separate object, because they are reset when the proxy is released.
 private final class ProxyLinks {
     var open: [FaultProxy.ConnectionID: ProxyLink] = [:]
 }

@@ -1,17 +1,17 @@
-/// What a ``FaultProxy`` does to the bytes that go in one direction.
+/// What a ``FaultProxy`` does to the bytes of one direction.
 public struct NetworkConditions: Sendable, Hashable {
-    /// Nothing is read any more: what was on its way stays on its way, and the sender's socket fills up until it blocks. As
-    /// behind a peer that is stuck, or one that is frozen.
+    /// Nothing is read any more: data stays in transit, and the sender's socket fills up until it blocks, as with a peer that is stuck or
+    /// frozen.
     public var isStalled: Bool
-    /// Everything is read and thrown away, closing included: each side believes the other to be there. As when a
-    /// firewall forgot the connection, or a cable was pulled.
+    /// Everything is read and discarded, including the close: each side believes that the other is there, as when a firewall dropped the
+    /// connection state, or a cable was pulled.
     public var isHalfOpen: Bool
-    /// How much later everything comes. Order is kept; what a megabyte of this takes longer than the delay is held up.
+    /// The delay of everything. Order is kept; sending is throttled when a megabyte takes longer than the delay.
     public var delay: Duration
-    /// How many bytes go through in a second; nil is as many as there are. At least 1.
+    /// The maximum number of bytes per second; `nil` for no limit. At least 1.
     public var bytesPerSecond: Int?
 
-    /// A network that does nothing to the bytes.
+    /// Forwards bytes unchanged.
     public static let healthy = NetworkConditions()
     /// See ``isStalled``.
     public static let stalled = NetworkConditions(isStalled: true)
@@ -26,7 +26,7 @@ public struct NetworkConditions: Sendable, Hashable {
         NetworkConditions(bytesPerSecond: bytesPerSecond)
     }
 
-    /// Conditions of any combination.
+    /// Creates any combination of conditions.
     public init(
         isStalled: Bool = false,
         isHalfOpen: Bool = false,

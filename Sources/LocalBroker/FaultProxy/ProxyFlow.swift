@@ -1,24 +1,24 @@
 import NIOCore
 
-/// One direction of a proxied connection, as a value: what to read, hold and write, and when.
+/// One direction of a proxied connection, as a value: what to read, buffer and write, and when.
 ///
-/// One read and one write are outstanding at the most, and no more is read while ``limit`` bytes are held: memory stays
-/// bounded, and what the receiver does not take, the sender notices.
+/// At most one read and one write are outstanding, and reading stops while ``limit`` bytes are buffered: memory stays bounded, and the
+/// sender notices when the receiver does not read.
 struct ProxyFlow {
     enum Action: Equatable {
         /// Read once from the sender.
         case read
-        /// Write to the receiver, and tell when it is done.
+        /// Write to the receiver, and report the completion.
         case write(ByteBuffer)
-        /// Tell the receiver that nothing more comes (FIN).
+        /// Send FIN to the receiver.
         case finish
-        /// Come back then.
+        /// Call again at this time.
         case wake(at: NIODeadline)
-        /// Bytes are missing in the middle: the connection cannot go on.
+        /// Bytes are missing in the middle: the connection has to be reset.
         case breakUp
     }
 
-    /// How many bytes are held at the most, for a delay or a limit; a read more than that may come.
+    /// The maximum number of buffered bytes, for a delay or a limit, plus one read.
     static let limit = 1 << 20
 
     private(set) var conditions: NetworkConditions
@@ -26,9 +26,9 @@ struct ProxyFlow {
     private var heldBytes = 0
     private var isReading = false
     private var isWriting = false
-    /// When the sender said that nothing more comes.
+    /// When the sender's end is due to be forwarded.
     private var endDue: NIODeadline?
-    /// Whether the receiver was told that nothing more comes.
+    /// Whether FIN has been sent to the receiver.
     private(set) var isFinished = false
     private var hasLost = false
     /// When the rate allows the next byte.
@@ -39,7 +39,7 @@ struct ProxyFlow {
         self.conditions = conditions
     }
 
-    /// Whether the sender has ended, told on or not.
+    /// Whether the sender has ended, forwarded or not.
     var isEnded: Bool { endDue != nil }
 
     mutating func start(now: NIODeadline) -> [Action] { advance(now) }
@@ -70,11 +70,11 @@ struct ProxyFlow {
     mutating func change(to conditions: NetworkConditions, now: NIODeadline) -> [Action] {
         let before = self.conditions
         self.conditions = conditions
-        // What was held for a longer delay comes as early as the new one lets it.
+        // Bytes that were held for a longer delay are sent as early as the new one allows.
         let latest = now + TimeAmount(conditions.delay)
         for index in held.indices { held[index].due = min(held[index].due, latest) }
         endDue = endDue.map { min($0, latest) }
-        // The pause after the last portion was one at the rate before.
+        // The pause after the last portion belonged to the previous rate.
         if conditions.bytesPerSecond != before.bytesPerSecond { allowed = now }
         if hasLost, !conditions.isHalfOpen { return [.breakUp] }
         return advance(now)
@@ -83,7 +83,7 @@ struct ProxyFlow {
     private mutating func advance(_ now: NIODeadline) -> [Action] {
         var actions: [Action] = []
         if conditions.isHalfOpen {
-            // An end that is not told is lost as well.
+            // An end that is not forwarded is lost too.
             if !held.isEmpty || isEnded { hasLost = true }
             held.removeAll()
             heldBytes = 0

@@ -9,9 +9,9 @@ import Glibc
 import Musl
 #endif
 
-/// One proxied connection: a socket to the client, one to the broker, and a flow each way. Lives on one event loop.
+/// A proxied connection: a socket to the client, one to the broker, and a flow in each direction. Confined to one event loop.
 final class ProxyLink {
-    /// Which socket.
+    /// One of the two sockets.
     enum Side { case client, broker }
 
     let id: FaultProxy.ConnectionID
@@ -21,9 +21,9 @@ final class ProxyLink {
     private var toClient: ProxyFlow
     private var closedSides: Set<Side> = []
     private var isOver = false
-    /// It ended with RST.
+    /// Whether it ended with RST.
     private var isReset = false
-    /// Closing by FIN: whatever still comes is dropped.
+    /// Closing by FIN: later data is discarded.
     private var isFinishing = false
     private(set) var bytesToBroker = 0
     private(set) var bytesToClient = 0
@@ -46,7 +46,7 @@ final class ProxyLink {
     var clientPort: Int { client.remoteAddress?.port ?? 0 }
     var brokerPort: Int { broker?.localAddress?.port ?? 0 }
 
-    /// The connection to the broker is there, or is not.
+    /// The connection to the broker was established or failed.
     func connected(_ result: Result<any Channel, any Error>) {
         guard case .success(let broker) = result else { return reset() }
         if isReset { return Self.reset(broker) }
@@ -63,7 +63,7 @@ final class ProxyLink {
         if direction != .toBroker { perform(toClient.change(to: conditions, now: .now()), from: .broker) }
     }
 
-    /// Ends both connections with RST, also the one to the broker that is still being made.
+    /// Ends both connections with RST, including a pending one to the broker.
     func reset() {
         guard !isOver else { return }
         isReset = true
@@ -73,13 +73,13 @@ final class ProxyLink {
     }
 
     private static func reset(_ channel: any Channel) {
-        // Zero seconds of lingering: the kernel drops what is unsent, and sends RST in place of FIN.
+        // With a linger time of zero the kernel discards unsent data, and sends RST instead of FIN.
         let options = channel as? any SocketOptionProvider
         _ = options?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
         channel.close(promise: nil)
     }
 
-    /// Ends both connections with FIN, after what was written before. Nothing goes through any more.
+    /// Ends both connections with FIN, after data written before. Nothing is forwarded any more.
     func finish(within timeout: TimeAmount) {
         guard !isOver, !isFinishing else { return }
         isFinishing = true
@@ -91,7 +91,7 @@ final class ProxyLink {
         client.eventLoop.assumeIsolated().scheduleTask(in: timeout) { self.close() }
     }
 
-    /// Closes both sockets, whatever is on its way.
+    /// Closes both sockets, regardless of data in transit.
     func close() {
         guard !isOver else { return }
         over()
@@ -99,7 +99,7 @@ final class ProxyLink {
         broker?.close(promise: nil)
     }
 
-    /// First of all: closing one socket is an event, which would be taken for its peer's doing.
+    /// Called first: closing one socket causes an event that would be attributed to its peer.
     private func over() {
         isOver = true
         onEnd(id)
@@ -119,28 +119,28 @@ final class ProxyLink {
         }
     }
 
-    /// The peer at this side sends no more: it closed its half of the connection, or all of it.
+    /// The peer of this socket has closed its sending side, or the whole connection.
     func inputClosed(_ side: Side) {
         guard !isOver else { return }
-        // It did not wait to be connected to the broker.
+        // The client ended before the broker was connected.
         guard broker != nil else { return close() }
         switch side {
         case .client: perform(toBroker.ended(now: .now()), from: side)
         case .broker: perform(toClient.ended(now: .now()), from: side)
         }
-        // Neither has anything to say any more, and what is on its way does not arrive.
+        // Both sides have ended, and data in transit will not arrive.
         let isBroken = [toBroker, toClient].contains { $0.conditions.isHalfOpen || $0.conditions.isStalled }
         if toBroker.isEnded, toClient.isEnded, isFinishing || isBroken { close() }
     }
 
-    /// The socket at this side is gone. `isReset` if not by an orderly end.
+    /// The socket has been closed. `isReset`: other than by an orderly end.
     func closed(_ side: Side, isReset: Bool) {
         guard !isOver else { return }
         closedSides.insert(side)
         let conditions = (side == .client ? toBroker : toClient).conditions
         if isReset, !conditions.isHalfOpen, !conditions.isStalled { return reset() }
         inputClosed(side)
-        // Otherwise what it sent before is still to be delivered.
+        // Otherwise data sent before still has to be delivered.
         if closedSides.count == 2 || (side == .client ? toBroker : toClient).isFinished { close() }
     }
 
@@ -179,7 +179,7 @@ final class ProxyLink {
     }
 }
 
-/// Tells a link what happens at one of its sockets.
+/// Passes the events of one of its sockets to a link.
 final class ProxyHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// Counts calls while somebody watches. While nobody does, it costs one load a call.
+/// Counts calls while somebody watches. Otherwise it costs one atomic load per call.
 package final class CallObservation: Sendable {
     private struct State {
         var watchers = 0
@@ -14,7 +14,7 @@ package final class CallObservation: Sendable {
 
     package var isWatched: Bool { isOn.load(ordering: .relaxed) }
 
-    /// From here on calls are counted, until as many have called ``unwatch()``.
+    /// Counts calls from now on, until ``unwatch()`` has been called as often.
     package func watch() {
         state.withLock { state in
             state.watchers += 1
@@ -23,7 +23,7 @@ package final class CallObservation: Sendable {
         }
     }
 
-    /// What was counted is dropped with the last who watches.
+    /// Ends watching. The last watcher's end drops the counts.
     package func unwatch() {
         state.withLock { state in
             state.watchers = max(0, state.watchers - 1)
@@ -41,31 +41,31 @@ package final class CallObservation: Sendable {
         }
     }
 
-    /// What was counted so far; `nil` while nobody watches.
+    /// The counts so far; `nil` while nobody watches.
     package var statistics: CallStatistics? { state.withLock { $0.statistics } }
 }
 
-/// One call that is under way, as it is shown: nothing of what it carries.
+/// A call in flight, for inspection, without its contents.
 package struct CallInFlight: Sendable {
     package var id: String
-    /// The service that is called; empty at the receiver.
+    /// The called service; empty at the receiver.
     package var destination: String
     package var procedure: String
     package var age: Duration
-    /// Until its deadline.
+    /// The time until its deadline.
     package var remaining: Duration
     package var stage: Stage
-    /// How often it was handed to a channel.
+    /// How often it was passed to a channel.
     package var attempts: Int
 
     package enum Stage: String, Sendable {
-        /// For a channel, a reply queue or a place.
+        /// Waiting for a channel, a reply queue or a slot.
         case waiting
-        /// Handed to a channel; the reply is waited for.
+        /// Passed to a channel; waiting for the reply.
         case sent
         /// Its handler runs.
         case running
-        /// It waits for the answer to another request with the same id.
+        /// Waiting for the answer to another request with the same id.
         case following
     }
 
@@ -88,7 +88,7 @@ package struct CallInFlight: Sendable {
     }
 }
 
-/// The oldest of many, in bounded memory: what is offered later and began earlier takes a place.
+/// The oldest of many elements, in bounded memory.
 package struct Oldest<Element: Sendable>: Sendable {
     private var kept: [(began: CompactInstant, element: Element)] = []
     private let limit: Int

@@ -1,10 +1,10 @@
-/// How many calls ended, in which ways and after what time, for each procedure: bounded, over the last minute.
+/// The number and durations of ended calls by outcome and procedure, over the last minute, with bounds.
 ///
-/// A pure value. No more than ``limit`` procedures are kept apart; what comes after is counted under `_OTHER`, so that names from
-/// outside cannot fill the memory.
+/// A pure value. At most ``limit`` procedures are distinguished; later ones are counted under `_OTHER`, so that names from outside cannot
+/// fill the memory.
 package struct CallStatistics: Sendable {
     package struct Key: Hashable, Sendable {
-        /// The service that was called; empty for a receiver's own.
+        /// The called service; empty for a receiver's own.
         package var destination: String
         package var procedure: String
 
@@ -14,21 +14,21 @@ package struct CallStatistics: Sendable {
         }
     }
 
-    /// What is known of one procedure.
+    /// The data of one procedure.
     package struct Series: Sendable {
-        /// Since the watching began.
+        /// Since watching began.
         package fileprivate(set) var total = 0
-        /// By outcome, since the watching began; `ok` among them.
+        /// By outcome, including `ok`, since watching began.
         package fileprivate(set) var outcomes: [String: Int] = [:]
         fileprivate var recent = RecentDurations()
     }
 
-    /// What is shown of one procedure.
+    /// The summary of one procedure.
     package struct Summary: Sendable {
         package var key: Key
         package var total: Int
         package var outcomes: [String: Int]
-        /// A second, over the last ten.
+        /// Per second, over the last ten.
         package var rate: Double
         /// Over the last minute.
         package var median: Duration?
@@ -48,7 +48,7 @@ package struct CallStatistics: Sendable {
         self.since = since
     }
 
-    /// How many procedures are kept apart.
+    /// The number of distinguished procedures.
     package var count: Int { series.count }
 
     package mutating func record(_ key: Key, outcome: String, _ duration: Duration, at now: CompactInstant) {
@@ -73,7 +73,7 @@ package struct CallStatistics: Sendable {
         all.summary(Key(procedure: ""), second(now), since: since, now)
     }
 
-    /// How many ended in each of the last ``secondsKept`` seconds, the oldest first, without the one that is under way.
+    /// The number of calls that ended in each of the last ``secondsKept`` seconds, oldest first, without the current second.
     package func perSecond(at now: CompactInstant) -> [Int] {
         all.recent.perSecond(before: second(now))
     }
@@ -112,7 +112,7 @@ extension CallStatistics.Series {
     }
 }
 
-/// The last minute, in seconds for counts and in quarters for durations.
+/// The last minute, with counts per second and durations per quarter.
 private struct RecentDurations: Sendable {
     private static let quarters = 5
     private static let secondsPerQuarter = 15
@@ -144,7 +144,7 @@ private struct RecentDurations: Sendable {
         for passed in (lastSecond + 1)...min(second, lastSecond + CallStatistics.secondsKept) {
             counts[passed % CallStatistics.secondsKept] = 0
         }
-        // What lies further apart than is kept has cleared everything; this one counts as cleared too.
+        // A gap longer than the kept time has cleared everything, including this second.
         counts[second % CallStatistics.secondsKept] = 0
         lastSecond = second
     }
@@ -158,7 +158,7 @@ private struct RecentDurations: Sendable {
     }
 
     func perSecond(before second: Int) -> [Int] {
-        // One less than are kept: the one that is under way takes the place of the oldest.
+        // One fewer than are kept: the current second takes the place of the oldest.
         ((second - CallStatistics.secondsKept + 1)..<second).map { count(in: $0) }
     }
 

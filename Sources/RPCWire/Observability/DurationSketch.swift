@@ -1,7 +1,7 @@
-/// How long things took, in bounded memory: counts in buckets that are each an eighth of a power of two wide, so that a quantile is
-/// at most 9 % above the truth, whatever the durations and however many.
+/// A distribution of durations in bounded memory: counts in buckets that are each an eighth of a power of two wide, so that a quantile is
+/// at most 9 % too high, for any number of durations.
 package struct DurationSketch: Sendable, Equatable {
-    /// Up to 1 µs, then eight buckets for each doubling, up to more than an hour.
+    /// Up to 1 µs, then eight buckets per doubling, up to more than an hour.
     private static let bucketsPerDoubling = 8
     package static let bucketCount = 32 * bucketsPerDoubling + 1
 
@@ -30,7 +30,7 @@ package struct DurationSketch: Sendable, Equatable {
         longest = max(longest, other.longest)
     }
 
-    /// The duration that this part of all do not exceed; `nil` when there is none.
+    /// The duration that this part of all durations does not exceed; `nil` when there is none.
     ///
     /// - Parameter part: From 0 to 1; 0.99 for the 99th percentile.
     package func quantile(_ part: Double) -> Duration? {
@@ -45,7 +45,7 @@ package struct DurationSketch: Sendable, Equatable {
         return longest
     }
 
-    /// The bucket whose upper bound is the least that is not below the duration.
+    /// The bucket with the smallest upper bound that is not below the duration.
     private static func bucket(of duration: Duration) -> Int {
         let nanoseconds = UInt64(clamping: duration.wholeNanoseconds)
         guard nanoseconds > 1000 else { return 0 }

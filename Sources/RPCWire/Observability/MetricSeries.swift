@@ -1,12 +1,12 @@
 package import Metrics
 import Synchronization
 
-/// The timers of one metric, one for each combination of dimensions, made when it is first needed.
+/// The timers of one metric, one for each combination of dimensions, created on first use.
 ///
-/// No more than ``limit`` combinations are kept apart: what comes after is counted under `_OTHER`, so that names from outside cannot
-/// fill the memory.
+/// At most ``limit`` combinations are distinguished; later ones are counted under `_OTHER`, so that names from outside cannot fill the
+/// memory.
 package final class MetricSeries: Sendable {
-    /// What differs between the series of one metric.
+    /// The dimensions of one series.
     package struct Key: Hashable, Sendable {
         package let destination: String?
         package let procedure: String
@@ -39,7 +39,7 @@ package final class MetricSeries: Sendable {
         self.factory = factory
     }
 
-    /// Records how long something took that ended in this way.
+    /// Records a duration with its outcome.
     package func record(_ duration: Duration, _ key: Key) {
         timer(key).recordNanoseconds(duration.wholeNanoseconds)
     }
@@ -65,7 +65,7 @@ package final class MetricSeries: Sendable {
 }
 
 extension Duration {
-    /// As metrics want it; a duration that is too long for them is the longest they know.
+    /// The duration for metrics, clamped to their maximum.
     package var wholeNanoseconds: Int64 {
         let (seconds, attoseconds) = components
         let (whole, isTooLong) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
@@ -74,7 +74,7 @@ extension Duration {
     }
 }
 
-/// How many of something there are now, as a meter.
+/// A meter of the current number of something.
 package final class InFlightMeter: Sendable {
     private let meter: Meter
     private let count = Atomic(0)
@@ -87,19 +87,19 @@ package final class InFlightMeter: Sendable {
         )
     }
 
-    /// One more.
+    /// Adds one.
     package func begin() {
         meter.set(count.add(1, ordering: .relaxed).newValue)
     }
 
-    /// One less.
+    /// Removes one.
     package func end() {
         meter.set(count.subtract(1, ordering: .relaxed).newValue)
     }
 }
 
 extension Counter {
-    /// One of our counters.
+    /// Creates one of the library's counters.
     package convenience init(
         _ name: MetricName,
         service: String,

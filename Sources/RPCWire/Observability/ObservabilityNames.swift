@@ -1,6 +1,6 @@
 package import AMQPPool
 
-/// The metrics of callers and receivers. `docs/observability.md` lists them, and a test compares.
+/// The names of the metrics of callers and receivers. A test compares them with `docs/observability.md`.
 package enum MetricName: String, CaseIterable, Sendable {
     case clientCallDuration = "rpc.client.call.duration"
     case clientInFlight = "rpc.client.in_flight"
@@ -25,13 +25,13 @@ package enum RPCSpanAttribute: String, CaseIterable, Sendable {
     case originalMethod = "rpc.method_original"
     case statusCode = "rpc.response.status_code"
 
-    /// What such a span says of its message beside these.
+    /// The additional attributes of such a span about its message.
     package static let ofMessage: [MessageSpanAttribute] = [
         .errorType, .system, .operationName, .operationType, .destinationName, .messageID, .bodySize,
     ]
 }
 
-/// The metadata keys of what callers and receivers log about a request.
+/// The metadata keys of log lines of callers and receivers about a request.
 package enum LogKey: String, CaseIterable, Sendable {
     case messageID = "rpc.message_id"
     case destination = "rpc.destination"
@@ -45,6 +45,5 @@ package enum LogKey: String, CaseIterable, Sendable {
     case error
 }
 
-/// What stands for a name that came from outside and that nobody here knows: names of a stranger's choice would make series, and
-/// spans, without bound.
+/// Replaces a name from outside that is unknown here: otherwise peers could create any number of series and spans.
 package let otherName = "_OTHER"

@@ -2,11 +2,11 @@ public import AMQPPool
 internal import NIOCore
 import Tracing
 
-/// Whether calls and requests become spans, and whose: the same as of messages.
+/// Whether calls and requests are traced, and by which tracer: the same type as for messages.
 public typealias RPCTracing = AMQPTracing
 
 extension Span {
-    /// What every span of a request says.
+    /// The attributes of every span of a request.
     package func describe(
         _ request: RPCRequest,
         method: String,

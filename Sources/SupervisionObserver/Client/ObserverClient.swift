@@ -9,7 +9,7 @@ import FoundationEssentials
 import Foundation
 #endif
 
-/// Speaks to an observer: for `rpc top`, and for tests. One connection a request, HTTP/1.1 without encryption.
+/// A client of an observer, for `rpc top` and tests. One connection per request, HTTP/1.1 without encryption.
 package struct ObserverClient: Sendable {
     package enum Failure: Error, Sendable, CustomStringConvertible {
         case invalidURL(String)
@@ -53,7 +53,7 @@ package struct ObserverClient: Sendable {
 
     package let host: String
     package let port: Int
-    /// Begins and ends with `/`.
+    /// The path of the observer, which begins and ends with `/`.
     package let path: String
 
     /// - Parameter url: `http://HOST:PORT/PATH`, or `HOST:PORT`.
@@ -122,7 +122,7 @@ package struct ObserverClient: Sendable {
 
     // MARK: Requests
 
-    /// - Parameter path: Below the observer's.
+    /// - Parameter path: Relative to the observer's.
     package func request(
         _ method: String,
         _ path: String,
@@ -155,7 +155,7 @@ package struct ObserverClient: Sendable {
         throw .timeout
     }
 
-    /// Follows the observer's stream until it ends; `body` returns false to end it.
+    /// Follows the observer's event stream until it ends; `body` returns false to end it.
     package func follow(_ body: (Message) async throws -> Bool) async throws {
         let (stream, channel) = try await send("GET", "api/stream", headers: [], body: [], timeout: .seconds(10))
         defer { channel.close(promise: nil) }
@@ -178,7 +178,7 @@ package struct ObserverClient: Sendable {
         body: [UInt8],
         timeout: Duration
     ) async throws(Failure) -> (AsyncThrowingStream<HTTPClientResponsePart, any Error>, any Channel) {
-        // Who reads slowly loses nothing and is not waited for: what an observer sends is bounded by the observer, a second at a time.
+        // Unbounded, so that a slow reader loses nothing: the observer bounds what it sends, a second at a time.
         let (stream, continuation) = AsyncThrowingStream.makeStream(of: HTTPClientResponsePart.self)
         do {
             let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -212,7 +212,7 @@ package struct ObserverClient: Sendable {
     }
 }
 
-/// Hands what comes to a sequence.
+/// Passes the parts of a response to a stream.
 private final class AnswerHandler: ChannelInboundHandler, Sendable {
     typealias InboundIn = HTTPClientResponsePart
 
@@ -236,7 +236,7 @@ private final class AnswerHandler: ChannelInboundHandler, Sendable {
     }
 }
 
-/// Reads server-sent events out of bytes that come in any pieces.
+/// Parses server-sent events from bytes in arbitrary chunks.
 struct MessageParser: Sendable {
     static let maximumLine = 4 * 1024 * 1024
 

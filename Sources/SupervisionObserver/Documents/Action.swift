@@ -1,4 +1,4 @@
-/// What a viewer wants done.
+/// An action requested by a viewer.
 package struct ActionRequest: Codable, Sendable, Equatable {
     package enum Action: String, Codable, Sendable, CaseIterable {
         case kill
@@ -12,9 +12,9 @@ package struct ActionRequest: Codable, Sendable, Equatable {
 
     package var action: Action
     package var tree: Int
-    /// The place in the tree; not needed for a kill matrix.
+    /// The position in the tree; not needed for a kill matrix.
     package var key: String?
-    /// The incarnation that the viewer saw: when there is another one by now, nothing is done.
+    /// The incarnation that the viewer saw: if there is another one by now, nothing is done.
     package var pid: String?
 
     package init(action: Action, tree: Int, key: String? = nil, pid: String? = nil) {
@@ -29,7 +29,7 @@ package struct ActionResult: Codable, Sendable, Equatable {
     package var done: String
 }
 
-/// Why a request was not answered as wished.
+/// Why a request was refused.
 package struct Refusal: Codable, Sendable, Equatable, Error {
     package var error: String
 

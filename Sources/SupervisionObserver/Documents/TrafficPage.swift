@@ -1,4 +1,4 @@
-/// What there is to see of calls and connections.
+/// The page of calls and connections.
 package struct TrafficPage: Codable, Sendable, Equatable {
     package struct Call: Codable, Sendable, Equatable {
         package var id: String
@@ -38,7 +38,7 @@ package struct TrafficPage: Codable, Sendable, Equatable {
         package var service: String
         package var state: String
         package var queue: String
-        /// What waits in the queue and who consumes it, as the broker said last.
+        /// The ready messages and consumers of the queue, according to the broker's last answer.
         package var backlog: Int?
         package var consumers: Int?
         package var concurrency: Int

@@ -4,12 +4,12 @@ package struct TreeRequest: Codable, Sendable, Equatable {
     package static let maximumToggled = 1000
 
     package var tree: Int
-    /// Only what matches, and what is above it. Empty for everything.
+    /// Shows only matches and their ancestors. Empty for everything.
     package var query: String?
-    /// The rows to leave out, and the number of rows wanted.
+    /// The number of rows to skip, and the number of rows wanted.
     package var offset: Int?
     package var limit: Int?
-    /// The keys of the supervisors that are open when they would be closed, and the other way round.
+    /// The keys of the supervisors whose open state differs from the default.
     package var toggled: [String]?
 
     package init(
@@ -31,10 +31,10 @@ package struct TreeRequest: Codable, Sendable, Equatable {
 package struct TreePage: Codable, Sendable, Equatable {
     package var tree: Int
     package var isRunning: Bool
-    /// How many rows there are in all, with what is closed closed.
+    /// The total number of rows, without those of closed supervisors.
     package var rows: Int
     package var offset: Int
-    /// How many processes match the query.
+    /// The number of processes that match the query.
     package var matches: Int?
     package var page: [TreeRow]
 }
@@ -43,7 +43,7 @@ package struct TreeRow: Codable, Sendable, Equatable {
     package var key: String
     package var name: String
     package var depth: Int
-    /// For each level above, whether a line goes on to a later sibling; then whether this is the last of its siblings.
+    /// For each ancestor level, whether a line continues to a later sibling; then whether this is the last of its siblings.
     package var rails: String
     /// `one_for_one`, `one_for_all`, `rest_for_one`, `dynamic`, or the type of the worker.
     package var kind: String
@@ -55,11 +55,11 @@ package struct TreeRow: Codable, Sendable, Equatable {
     package var restarts: Int
     package var lastExit: String?
     package var abandoned: Int
-    /// Seconds until it is started again.
+    /// Seconds until its restart.
     package var startsIn: Double?
     package var isCoolingDown: Bool
     package var window: WindowSummary?
-    /// Of a supervisor: how many children it has, and what is below it in all.
+    /// For a supervisor: the number of its children, and of all its descendants.
     package var children: Int
     package var below: Int
     package var belowDown: Int
@@ -69,7 +69,7 @@ package struct TreeRow: Codable, Sendable, Equatable {
     package var isMatch: Bool
 }
 
-/// What there is to see of one process.
+/// The page of one process.
 package struct ProcessPage: Codable, Sendable, Equatable {
     package struct Line: Codable, Sendable, Equatable {
         package var name: String
@@ -78,14 +78,14 @@ package struct ProcessPage: Codable, Sendable, Equatable {
 
     package struct Link: Codable, Sendable, Equatable {
         package var pid: String
-        /// Where it is, when it is in the same tree.
+        /// Its position, if it is in the same tree.
         package var path: String?
         package var key: String?
     }
 
     package struct Incarnation: Codable, Sendable, Equatable {
         package var pid: String
-        /// Milliseconds since 1970, as far as known.
+        /// Milliseconds since 1970, if known.
         package var started: Int64?
         package var ended: Int64?
         package var reason: String?
@@ -99,39 +99,39 @@ package struct ProcessPage: Codable, Sendable, Equatable {
     package var links: [Link]
     package var monitors: Int
     package var names: [Line]
-    /// What it says about itself; `nil` when it has nothing to say.
+    /// What it reports about itself; `nil` when it reports nothing.
     package var description: [Line]?
-    /// Why it says nothing although it would.
+    /// Why its report failed.
     package var descriptionProblem: String?
-    /// What it does, if it is a worker of queues.
+    /// Its activity, if it is a queue worker.
     package var worker: WorkerSummary?
     package var history: [Incarnation]
     package var events: [EventDocument]
 }
 
-/// Something that happened to a process.
+/// An event of a process.
 package struct EventDocument: Codable, Sendable, Equatable {
     package var number: UInt64
     /// Milliseconds since 1970.
     package var time: Int64
     package var tree: Int
     package var path: String
-    /// Its place in the tree, the same for all incarnations.
+    /// Its position in the tree, the same for all incarnations.
     package var key: String
     package var pid: String?
-    /// `started`, `ignored`, `start failed`, `exited`, `stopped`, `restarting`, `cooling down`, `gave up`, `abandoned`; of the
-    /// observer itself `action` and `kill matrix`.
+    /// `started`, `ignored`, `start failed`, `exited`, `stopped`, `restarting`, `cooling down`, `gave up`, `abandoned`; events of the
+    /// observer itself are `action` and `kill matrix`.
     package var kind: String
     package var reason: String?
-    /// Whether it is nothing to worry about.
+    /// Whether it is not a fault.
     package var isExpected: Bool
     /// Seconds until the restart.
     package var delay: Double?
 }
 
 package struct EventPage: Codable, Sendable, Equatable {
-    /// The newest last.
+    /// The newest event is the last.
     package var events: [EventDocument]
-    /// The number of the oldest one that is still known.
+    /// The number of the oldest event that is still stored.
     package var oldest: UInt64
 }

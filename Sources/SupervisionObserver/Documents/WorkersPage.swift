@@ -1,8 +1,8 @@
-/// The workers of queues in the trees.
+/// The page of the queue workers in the trees.
 package struct WorkersPage: Codable, Sendable, Equatable {
     package static let maximumLimit = 200
 
-    /// How many there are in all, and how many match.
+    /// The total number of workers, and the number that match.
     package var workers: Int
     package var matches: Int
     package var offset: Int
@@ -14,38 +14,38 @@ package struct WorkerSummary: Codable, Sendable, Equatable {
         package var name: String
         package var failed: String
         package var isConsuming: Bool
-        /// Why it does not consume.
+        /// Why it is not consuming.
         package var interruption: String?
-        /// What waits in the queue, who consumes it, and what is kept as failed, as the broker said last.
+        /// The ready messages, consumers and failed messages of the queue, according to the broker's last answer.
         package var backlog: Int?
         package var consumers: Int?
         package var keptAsFailed: Int?
     }
 
-    /// Where it is.
+    /// Its position.
     package var tree: Int
     package var key: String
     package var path: String
     package var pid: String
     package var queues: [Queue]
-    /// `working`, `waiting` when it consumes none of its queues, `paused` by somebody, `tripped` by its kill switch.
+    /// `working`, `waiting` when it consumes none of its queues, `paused` by a user, `tripped` by its kill switch.
     package var state: String
-    /// Seconds until its kill switch lets messages begin.
+    /// Seconds until its kill switch lets messages start.
     package var resumesIn: Double?
     package var running: Int
     package var concurrency: Int
     package var unsettled: Int
     package var prefetch: Int
-    /// How many messages may begin in a time, such as `10 in 1.0 seconds`.
+    /// How many messages may start per interval, for example `10 in 1.0 seconds`.
     package var limit: String?
     package var zombies: Int
-    /// Handled a second, over the last ten, while somebody looks.
+    /// Handled messages per second, over the last ten, while somebody watches.
     package var rate: Double
-    /// Of this incarnation.
+    /// In this incarnation.
     package var handled: Int
     package var failed: Int
     package var retried: Int
     package var parked: Int
-    /// What else became of messages: rejected, discarded, repeated, unhandled.
+    /// Other outcomes of messages: rejected, discarded, repeated, unhandled.
     package var others: [ProcessPage.Line]
 }

@@ -1,4 +1,4 @@
-/// How fast a count grows, from looks at it about once a second: a pure value of bounded size.
+/// The growth of a count, from samples about once a second: a pure value of bounded size.
 struct CountRate: Sendable {
     static let secondsKept = 60
     private static let averaged = 10
@@ -7,9 +7,9 @@ struct CountRate: Sendable {
     private var last: Int?
     private var began: ContinuousClock.Instant?
 
-    /// A count that became less began anew.
+    /// Records a sample. A count that has decreased started again at 0.
     ///
-    /// - Returns: By how much it has grown since the look before; 0 at the first.
+    /// - Returns: The increase since the previous sample; 0 for the first.
     mutating func record(_ count: Int, at now: ContinuousClock.Instant) -> Int {
         let increase = last.map { count >= $0 ? count - $0 : max(0, count) } ?? 0
         last = count
@@ -18,7 +18,7 @@ struct CountRate: Sendable {
     }
 
     mutating func add(_ increase: Int, at now: ContinuousClock.Instant) {
-        // The first look says nothing of how fast it is.
+        // The first sample contains no information about the rate.
         guard began != nil else {
             began = now
             return
@@ -27,7 +27,7 @@ struct CountRate: Sendable {
         if looks.count > Self.secondsKept { looks.removeFirst() }
     }
 
-    /// Over the last ten looks.
+    /// Over the last ten samples.
     var perSecond: Double {
         guard let began, let end = looks.last?.time else { return 0 }
         let recent = looks.suffix(Self.averaged)
@@ -36,6 +36,6 @@ struct CountRate: Sendable {
         return seconds > 0 ? Double(recent.reduce(0) { $0 + $1.increase }) / seconds : 0
     }
 
-    /// By how much it grew from look to look, the oldest first.
+    /// The increases between samples, oldest first.
     var history: [Int] { looks.map(\.increase) }
 }

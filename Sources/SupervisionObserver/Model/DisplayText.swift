@@ -1,6 +1,6 @@
 import Supervision
 
-/// Text from errors, names and the network, made fit to be shown: of limited length, in one line, without passwords of URIs.
+/// Makes text from errors, names and the network fit for display: of limited length, in one line, without passwords of URIs.
 package enum DisplayText {
     package static let maximumLength = 300
 
@@ -15,7 +15,7 @@ package enum DisplayText {
         return result
     }
 
-    /// Not those that end the line, hide text or turn its direction.
+    /// Excludes characters that end the line, hide text or change its direction.
     private static func isShown(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.properties.generalCategory {
         case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: false
@@ -23,7 +23,7 @@ package enum DisplayText {
         }
     }
 
-    /// Takes `user:password@` out of everything that looks like a URI.
+    /// Removes `user:password@` from everything that looks like a URI.
     private static func withoutPasswords(_ text: String) -> String {
         guard text.utf8.contains(UInt8(ascii: "@")) else { return text }
         var parts = text.components(separatedBy: "://")
@@ -38,7 +38,7 @@ package enum DisplayText {
 }
 
 extension String {
-    /// The parts between the occurrences of a text. Of the standard library only.
+    /// The parts between occurrences of a text, with the standard library only.
     fileprivate func components(separatedBy separator: String) -> [String] {
         var parts: [String] = []
         var rest = self[...]
@@ -50,11 +50,11 @@ extension String {
     }
 }
 
-/// How much of the errors that processes end with is shown.
+/// How much of the errors in exit reasons is shown.
 public enum ShownErrors: Sendable, Hashable {
-    /// Their text, in one line of at most 300 characters, without the passwords of URIs.
+    /// Their text, in one line of at most 300 characters, without passwords of URIs.
     case text
-    /// Only their type: where the text of errors may hold what users sent.
+    /// Only their type: for errors whose text may contain users' data.
     case type
 }
 

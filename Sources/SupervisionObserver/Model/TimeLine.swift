@@ -1,7 +1,7 @@
 import DequeModule
 import Supervision
 
-/// What happened, and the incarnations of each process as far as they were seen: bounded, the oldest go first.
+/// The events, and the known incarnations of each process: bounded, the oldest are dropped first.
 struct TimeLine: Sendable {
     static let maximumEvents = 2000
     static let maximumPlaces = 1000
@@ -23,7 +23,7 @@ struct TimeLine: Sendable {
     private var places: [PlaceID: Place] = [:]
     private(set) var lastNumber: UInt64 = 0
 
-    /// Adds what a tree told. `key` is the process's place, the same for all incarnations.
+    /// Adds an event of a tree. `key` is the process's position, the same for all incarnations.
     ///
     /// - Parameter time: Milliseconds since 1970.
     mutating func add(
@@ -78,7 +78,7 @@ struct TimeLine: Sendable {
         return add(document)
     }
 
-    /// Adds something that the observer itself tells.
+    /// Adds an event of the observer itself.
     mutating func add(_ document: EventDocument) -> EventDocument {
         lastNumber += 1
         var document = document
@@ -94,7 +94,7 @@ struct TimeLine: Sendable {
         place.lastUsed = lastNumber + 1
         switch event.kind {
         case .started:
-            // Another child has got the place of one that has ended for good.
+            // Another child has taken the position of one that has ended for good.
             if let last = place.incarnations.last, last.ended != nil, !place.isRestarting { place.incarnations = [] }
             place.isRestarting = false
             if let pid = document.pid, place.incarnations.last?.pid != pid {
@@ -118,23 +118,23 @@ struct TimeLine: Sendable {
         if places.count > Self.maximumPlaces { forgetOldestPlaces() }
     }
 
-    /// A tenth at once, so that it is not done at each event.
+    /// A tenth at once, so that this is not needed for each event.
     private mutating func forgetOldestPlaces() {
         let uses = places.values.map(\.lastUsed).sorted()
         let limit = uses[min(uses.count - 1, Self.maximumPlaces / 10)]
         places = places.filter { $0.value.lastUsed > limit }
     }
 
-    /// The incarnations of a process, the newest first.
+    /// The incarnations of a process, newest first.
     func history(tree: Int, key: String) -> [ProcessPage.Incarnation] {
         places[PlaceID(tree: tree, key: key)]?.incarnations.reversed() ?? []
     }
 
-    /// The newest events that are newer than `number`, in their order.
+    /// The newest events after `number`, in order.
     ///
     /// - Parameters:
-    ///   - tree: Only those of this tree.
-    ///   - key: Only those of the process at this place and of those below it.
+    ///   - tree: Only events of this tree.
+    ///   - key: Only events of the process at this position and its descendants.
     func page(after number: UInt64 = 0, tree: Int? = nil, key: String? = nil, limit: Int) -> EventPage {
         var found: [EventDocument] = []
         let prefix = key.map { $0 + "/" }

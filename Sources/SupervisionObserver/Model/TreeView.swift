@@ -1,9 +1,9 @@
 import Supervision
 
-/// The rows of a tree that a viewer asks for: what is closed is left out, what does not match is left out, and of the rest only
-/// one page is made. A pure function of a snapshot.
+/// The rows of a tree for a viewer: rows of closed supervisors and rows that do not match are left out, and only one page is created. A
+/// pure function of a snapshot.
 struct TreeView {
-    /// A supervisor with more children than this is closed at first.
+    /// A supervisor with more children than this is closed by default.
     static let openLimit = 100
 
     let snapshot: TreeSnapshot
@@ -89,7 +89,7 @@ struct TreeView {
         )
     }
 
-    /// The row of one node, whatever is open.
+    /// The row of one node, regardless of which supervisors are open.
     func row(_ index: Int, isOpen: Bool = false, isMatch: Bool = false) -> TreeRow {
         let node = snapshot.nodes[index]
         var below = (down: 0, restarts: 0)
@@ -144,11 +144,11 @@ struct TreeView {
         return String(rails.reversed())
     }
 
-    /// What is looked for, with its first letters as bytes: the search looks at each process.
+    /// The search words, as bytes with their first bytes extracted, because the search checks every process.
     private struct Query {
         let words: [[UInt8]]
 
-        /// `nil` when nothing is looked for. At most eight words of 100 bytes each, all of which must match.
+        /// `nil` when the text has no words. At most eight words of 100 bytes each, all of which must match.
         init?(_ text: String) {
             words = text.lowercased().split(separator: " ").prefix(8).map { Array($0.utf8.prefix(100)) }
             if words.isEmpty { return nil }
@@ -157,7 +157,7 @@ struct TreeView {
 
     private struct Matching {
         var matches: [Bool]
-        /// What matches, and all that is above it.
+        /// Matches and their ancestors.
         var isVisible: [Bool]
     }
 
@@ -195,7 +195,7 @@ struct TreeView {
         return text.withUTF8 { contains($0, word) }
     }
 
-    /// Without regard to the case of ASCII letters. `word` is in lower case and not empty.
+    /// Ignores the case of ASCII letters. `word` is in lower case and not empty.
     private static func contains(_ text: some RandomAccessCollection<UInt8>, _ word: [UInt8]) -> Bool {
         guard text.count >= word.count else { return false }
         var start = text.startIndex
@@ -220,7 +220,7 @@ struct TreeView {
     private func isOpen(_ index: Int, _ toggled: Set<String>, _ matching: Matching?) -> Bool {
         let node = snapshot.nodes[index]
         guard node.isSupervisor else { return false }
-        // In what was looked for everything is open, so that it is seen.
+        // In a search result everything is open, so that matches are visible.
         if matching != nil { return true }
         let isOpen = node.depth == 0 || !hasMoreChildren(index, than: Self.openLimit)
         return toggled.isEmpty || !toggled.contains(snapshot.path(index)) ? isOpen : !isOpen

@@ -1,7 +1,7 @@
 import DequeModule
 
-/// What waits to be sent to one viewer: a bounded number of events, and the newest state of everything else. A viewer that
-/// reads slowly loses the oldest events, which are counted.
+/// The messages for one viewer: a bounded number of events, and the newest version of everything else. A slow viewer loses the oldest
+/// events, which are counted.
 struct ViewerQueue<Message: Sendable>: Sendable {
     private var events = Deque<Message>()
     private var latest: Message?
@@ -21,7 +21,7 @@ struct ViewerQueue<Message: Sendable>: Sendable {
         events.append(event)
     }
 
-    /// The state of all, which replaces the one that waits.
+    /// Replaces the waiting state by a newer one.
     mutating func replace(_ state: Message) {
         latest = state
     }
@@ -30,7 +30,7 @@ struct ViewerQueue<Message: Sendable>: Sendable {
 
     var isEmpty: Bool { events.isEmpty && latest == nil }
 
-    /// Takes all that waits, in the order in which it is to be sent; and how many were dropped, when those have become more.
+    /// Removes and returns all messages in sending order, and the number of dropped ones, if it has grown.
     mutating func takeAll() -> (messages: [Message], dropped: Int?) {
         defer {
             events.removeAll()

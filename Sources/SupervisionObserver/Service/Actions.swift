@@ -3,10 +3,10 @@ import ConcurrencyPrimitives
 import Supervision
 import Synchronization
 
-/// Carries out what viewers want done. Whether they may was asked before.
+/// Performs the actions of viewers, whose permission has been checked before.
 final class Actions: Sendable {
     private let observation: Observation
-    /// The kill matrices that are being played, by the tree; nil for one that is about to begin.
+    /// The running kill matrices, by tree; `nil` for one that is about to begin.
     private let playing = Mutex<[Int: Task<Void, Never>?]>([:])
 
     init(_ observation: Observation) {
@@ -58,7 +58,7 @@ final class Actions: Sendable {
             return pid
         }
 
-        /// The supervisor above, and the child's id there; `nil` for the root.
+        /// The parent supervisor, and the child's id there; `nil` for the root.
         func parent() throws(Refusal) -> (SupervisorReference, isDynamic: Bool)? {
             guard let parent = node.parent else { return nil }
             let supervisor = snapshot.nodes[parent]
@@ -126,12 +126,12 @@ final class Actions: Sendable {
 
     // MARK: Pause and resume
 
-    /// A pause is of this incarnation: the next one works.
+    /// A pause applies to this incarnation only: the next one works.
     private func setPaused(_ isPaused: Bool, _ target: Target) async throws(Refusal) -> ActionResult {
         guard let worker = try target.pid().actor as? any ObservableWorker else {
             throw Refusal("\(target.path) is no worker of a queue: only those can be paused")
         }
-        // It begins nothing more at once, which is waited for below; what takes longer is telling the broker, which may not answer.
+        // It stops starting messages immediately, which is awaited below; notifying the broker may take longer, or fail.
         Task.detached { if isPaused { await worker.pause() } else { await worker.resume() } }
         let deadline = ContinuousClock.now + .seconds(5)
         while worker.look().deliveries.isPaused != isPaused {
@@ -145,7 +145,7 @@ final class Actions: Sendable {
 
     // MARK: The kill matrix
 
-    /// Until the task is cancelled. Then no kill matrix goes on, and those that are being played have ended their step.
+    /// Runs until the task is cancelled. Then no kill matrix continues, and running ones have ended their step.
     func run() async {
         _ = await OneShot<Void>().wait()
         let tasks = playing.withLock { $0.values.compactMap { $0 } }

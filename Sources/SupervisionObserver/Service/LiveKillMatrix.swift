@@ -1,9 +1,9 @@
 import Supervision
 
-/// Kills the processes of a running tree one after the other, each when the tree has settled, and looks at what becomes of it.
+/// Kills the processes of a running tree one after the other, each when the tree has settled, and records the effects.
 ///
-/// It kills nothing that would make a supervisor give up: where the restart intensity leaves no room, it waits for it, and
-/// leaves out what allows no restart at all. The root is left out, since nobody here would start it again.
+/// It kills nothing that would make a supervisor give up: if the restart intensity is used up, it waits, and it skips supervisors that
+/// allow no restart at all. The root is skipped, because nothing here would restart it.
 struct LiveKillMatrix {
     struct Step: Sendable {
         var path: String
@@ -24,11 +24,11 @@ struct LiveKillMatrix {
         }
     }
 
-    /// How many processes are killed at the most.
+    /// The maximum number of processes to kill.
     static let maximumSteps = 200
 
     private let supervisor: Supervisor
-    /// How long a tree may take to settle, and how long room for a restart is waited for.
+    /// The time limit for a tree to settle, and for the wait for a restart to be allowed.
     private let timeout: Duration
 
     init(_ supervisor: Supervisor, timeout: Duration = .seconds(30)) {
@@ -88,7 +88,7 @@ struct LiveKillMatrix {
         return Step(path: snapshot.path(index), key: key, outcome: outcome, isFine: isFine)
     }
 
-    /// How many others have another incarnation, or none.
+    /// The number of other processes with a new incarnation, or none.
     private func replaced(_ before: TreeSnapshot, _ after: TreeSnapshot, without index: Int) -> Int {
         let living = Set(after.nodes.compactMap(\.pid))
         return before.nodes.indices.count { other in
@@ -101,7 +101,7 @@ struct LiveKillMatrix {
         await within(timeout) { await supervisor.settled() } ?? false
     }
 
-    /// Whether the supervisor above may restart it once more without giving up, now or soon.
+    /// Whether the parent supervisor may restart it once more without giving up, now or soon.
     private func hasRoom(_ key: String) async -> Bool {
         let deadline = ContinuousClock.now + timeout
         while ContinuousClock.now < deadline {
@@ -117,7 +117,7 @@ struct LiveKillMatrix {
     }
 }
 
-/// The result, or nil when the time is over.
+/// The result; `nil` after the time limit.
 private func within<Result: Sendable>(
     _ timeout: Duration,
     _ body: @escaping @Sendable () async -> Result

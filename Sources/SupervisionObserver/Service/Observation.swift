@@ -12,20 +12,20 @@ import FoundationEssentials
 import Foundation
 #endif
 
-/// Looks at trees, callers, receivers and pools for those who ask.
+/// Observes trees, callers, receivers and pools for viewers.
 ///
-/// With nobody looking it listens to failures only. A snapshot of a tree is made when somebody asks for it and shared by all who
-/// ask soon after; how soon depends on what it costs, so that looking at a very large tree takes a bounded part of a core.
+/// Without viewers it receives failure events only. A snapshot of a tree is created on demand and shared by all requests shortly after; how
+/// shortly depends on its cost, so that observing a very large tree takes a bounded part of a core.
 final class Observation: Sendable {
-    /// A snapshot is used again for this many times as long as it took to make.
+    /// A snapshot is reused for this many times as long as it took to create.
     private static let restFactor = 40
     private static let shortestRest = Duration.milliseconds(200)
 
     struct Tree: Sendable {
         let name: String
         let supervisor: Supervisor
-        /// Whether it was named, and not found with a caller, receiver or pool: those may be part of another tree, and are left out
-        /// while they do not run on their own.
+        /// Whether it was listed explicitly, instead of found with a caller, receiver or pool: those may be part of another tree, and are
+        /// left out while they do not run by themselves.
         let isNamed: Bool
         let mayPlayKillMatrix: Bool
     }
@@ -40,14 +40,14 @@ final class Observation: Sendable {
         var timeLine = TimeLine()
         var cached: [Int: Cached] = [:]
         var watchers = 0
-        /// Stops the counting when nobody has come back.
+        /// Stops the counting when no viewer has come back.
         var grace: Task<Void, Never>?
         var isCounting = false
-        /// What was subscribed to before the following began.
+        /// Subscriptions made before the observation began.
         var subscribed: [Int: SupervisionEvents] = [:]
-        /// Whether somebody runs it.
+        /// Whether the observation is running.
         var isListening = false
-        /// Runs it while there are viewers, where nobody else does.
+        /// Runs the observation while there are viewers, if nobody else does.
         var listening: Task<Void, Never>?
     }
 
@@ -57,7 +57,7 @@ final class Observation: Sendable {
     let pools: [AMQPPool]
     let shown: ShownErrors
     let permission: ObserverPermission
-    /// For how long calls are counted after the last viewer has gone.
+    /// How long calls are still counted after the last viewer has gone.
     private let statisticsGrace: Duration
     let logger: Logger
     /// The queues of the receivers.
@@ -65,7 +65,7 @@ final class Observation: Sendable {
     private let workers = ObservedWorkers()
     private let began = ContinuousClock.now
     private let state = Mutex(State())
-    /// Told of each event.
+    /// Receives each event.
     let broadcast: ViewerBroadcast
 
     init(
@@ -92,7 +92,7 @@ final class Observation: Sendable {
 
     // MARK: Listening
 
-    /// Listens to the trees, until the task is cancelled. Does nothing when somebody else does.
+    /// Observes the trees until the task is cancelled. Does nothing if it is already running.
     func run() async {
         let isFree = state.withLock { state in
             defer { state.isListening = true }
@@ -108,7 +108,7 @@ final class Observation: Sendable {
         }
     }
 
-    /// From here on nothing of the trees that run is missed.
+    /// Subscribes to the running trees, so that no later event is missed.
     func subscribe() {
         let events = trees.map { $0.supervisor.events(.failures) }
         state.withLock { state in
@@ -134,14 +134,14 @@ final class Observation: Sendable {
     private func heard(_ event: SupervisionEvent, _ index: Int) {
         let now = Self.milliseconds
         let document = state.withLock { state in
-            // What is cheap to look at is looked at again; what is dear keeps its rest.
+            // A cheap snapshot is created again; an expensive one is reused.
             if state.cached[index]?.rest == Self.shortestRest { state.cached[index] = nil }
             return state.timeLine.add(event, tree: index, key: event.path, time: now, shown: shown)
         }
         broadcast.publish(document)
     }
 
-    /// Something that the observer itself did.
+    /// Publishes an event of the observer itself.
     func tell(tree: Int, path: String, key: String, kind: String, reason: String, isExpected: Bool = true) {
         let now = Self.milliseconds
         let document = state.withLock { state in
@@ -161,7 +161,7 @@ final class Observation: Sendable {
         broadcast.publish(document)
     }
 
-    /// Once a second, while somebody looks, everybody is sent what is to be seen at a glance.
+    /// Sends the overview to everybody, once a second while somebody watches.
     private func tick() async {
         while !Task.isCancelled {
             if await broadcast.waitForViewers() {
@@ -173,7 +173,7 @@ final class Observation: Sendable {
 
     // MARK: Watching
 
-    /// Somebody looks: calls are counted.
+    /// A viewer has come: calls are counted.
     func beginWatching() {
         let (isFirst, isListening, startsCounting, grace) = state.withLock { state in
             state.watchers += 1
@@ -216,7 +216,7 @@ final class Observation: Sendable {
         if isBack { grace.cancel() }
     }
 
-    /// Who loads the page again finds the numbers of the last minute.
+    /// A viewer that reloads the page still finds the numbers of the last minute.
     private func endCounting() {
         let ends = state.withLock { state in
             guard state.watchers == 0, state.isCounting, !Task.isCancelled else { return false }
@@ -245,7 +245,7 @@ final class Observation: Sendable {
         return freshSnapshot(tree)
     }
 
-    /// For acting, where what was seen before will not do.
+    /// For actions, which need a current snapshot.
     func freshSnapshot(_ tree: Int) -> TreeSnapshot? {
         guard trees.indices.contains(tree) else { return nil }
         let begun = ContinuousClock.now
@@ -312,7 +312,7 @@ final class Observation: Sendable {
         return page
     }
 
-    /// What an actor shows of its state, bounded in size.
+    /// The state that an actor shows, bounded in size.
     static func lines(_ report: StateReport) -> [ProcessPage.Line] {
         let summary = report.summary.isEmpty ? [] : [StateReport.Field(name: "state", value: report.summary)]
         return (summary + report.fields).prefix(32).map { field in
@@ -386,7 +386,7 @@ final class Observation: Sendable {
         }
     }
 
-    /// - Parameter query: Only those with this in their path or the name of a queue.
+    /// - Parameter query: Only workers with this in their path or the name of a queue.
     func workers(query: String, offset: Int, limit: Int) -> WorkersPage {
         let all = foundWorkers
         let words = query.lowercased().split(separator: " ").prefix(8).map { String($0.prefix(100)) }

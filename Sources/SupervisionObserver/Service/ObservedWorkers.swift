@@ -2,9 +2,9 @@ import AMQPPool
 import Supervision
 import Synchronization
 
-/// The workers of queues in the trees, with how fast they were while somebody looked.
+/// The queue workers in the trees, with their rates while somebody watched.
 ///
-/// They are found in snapshots, by the type of their actors. Rates come from their counts, once a second.
+/// They are found in snapshots by the type of their actors. Rates are computed from their counts, once a second.
 final class ObservedWorkers: Sendable {
     struct Found: Sendable {
         var tree: Int
@@ -27,16 +27,16 @@ final class ObservedWorkers: Sendable {
         var counted: ContinuousClock.Instant?
     }
 
-    /// So many are counted each second; of more only those that are on screen are looked at.
+    /// The maximum number of workers counted each second; of more, only those on screen are sampled.
     static let maximumCounted = 1000
 
     private let queues = QueueNumbers()
     private let state = Mutex(State())
 
-    /// All in a snapshot, in its order.
+    /// All workers in a snapshot, in its order.
     static func find(in snapshot: TreeSnapshot, tree: Int, limit: Int = .max) -> [Found] {
         var found: [Found] = []
-        // Whether the actors of a type are workers is asked once for each type.
+        // Whether the actors of a type are workers is determined once per type.
         var isWorker: [Bool?] = Array(repeating: nil, count: snapshot.types.count)
         for index in snapshot.nodes.indices {
             guard case .worker(let type) = snapshot.nodes[index].kind, isWorker.indices.contains(type),
@@ -57,7 +57,7 @@ final class ObservedWorkers: Sendable {
 
     private static let shortestPause = Duration.milliseconds(800)
 
-    /// All together, looked at again once a second while somebody asks.
+    /// The totals, updated once a second while somebody watches.
     func totals(of workers: () -> [Found]) -> WorkerTotals {
         let now = ContinuousClock.now
         let known = state.withLock { state -> WorkerTotals? in
@@ -103,7 +103,7 @@ final class ObservedWorkers: Sendable {
         }
     }
 
-    /// What was counted is of no use to who looks later.
+    /// Drops the counts, which are useless for later viewers.
     func forget() {
         state.withLock { state in
             state.rates = [:]

@@ -1,24 +1,24 @@
-/// How an observer serves its page.
+/// The settings of an observer.
 public struct ObserverConfiguration: Sendable {
-    /// The address to listen on: that of this machine only, unless it is changed. Whoever can reach it can look.
+    /// The address to listen on; by default, only that of this machine. Everybody who can reach it can view the page.
     public var host: String
-    /// The port; 0 has the system choose a free one.
+    /// The port; 0 for a free one.
     public var port: Int
-    /// The names under which the page may be opened, besides addresses and `localhost`: a browser that was led here by another name
-    /// is refused (DNS rebinding).
+    /// The host names under which the page may be opened, besides addresses and `localhost`: a request under another name is refused (DNS
+    /// rebinding).
     public var allowedHosts: [String]
-    /// What those who look may do.
+    /// What viewers may do.
     public var permission: ObserverPermission
-    /// How much of the errors that processes end with is shown.
+    /// How much of the errors in exit reasons is shown.
     public var shownErrors: ShownErrors
-    /// How many may look at once; one more is told to come back later.
+    /// The maximum number of viewers; further ones are told to come back later.
     public var maximumViewers: Int
-    /// How many connections may be open at once.
+    /// The maximum number of open connections.
     public var maximumConnections: Int
-    /// For how long calls are counted after the last viewer has gone, so that who loads the page again finds the last minute's numbers.
+    /// How long calls are still counted after the last viewer has gone, so that a reload shows the last minute.
     var statisticsGrace = Duration.seconds(60)
 
-    /// The defaults where nothing else is given. Each parameter is the property of its name.
+    /// Creates a configuration. Each parameter sets the property of its name.
     public init(
         host: String = "127.0.0.1",
         port: Int = 9570,
@@ -40,12 +40,12 @@ public struct ObserverConfiguration: Sendable {
 
 /// Why an observer could not be started.
 public enum ObserverError: Error, Sendable, Hashable, CustomStringConvertible {
-    /// A setting that cannot be right; the text says what to change.
+    /// A setting is invalid; the text says what to change.
     case invalidConfiguration(String)
     /// The address cannot be listened on; the text says why.
     case cannotListen(address: String, reason: String)
 
-    /// One line that says what to do.
+    /// The error in one line, with the remedy.
     public var description: String {
         switch self {
         case .invalidConfiguration(let problem): problem
@@ -55,7 +55,7 @@ public enum ObserverError: Error, Sendable, Hashable, CustomStringConvertible {
 }
 
 extension ObserverConfiguration {
-    /// What is wrong with the settings, if anything.
+    /// The first problem with the settings, `nil` if they are valid.
     var problem: String? {
         if let problem = permission.problem { return problem }
         if host.isEmpty { return "the observer's host must not be empty: 127.0.0.1 is this machine" }
@@ -67,6 +67,6 @@ extension ObserverConfiguration {
         return nil
     }
 
-    /// The names that the page may be opened under.
+    /// The host names under which the page may be opened.
     var hosts: [String] { allowedHosts + [host] }
 }

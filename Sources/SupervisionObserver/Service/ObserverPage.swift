@@ -5,7 +5,7 @@ import Synchronization
 enum ObserverPage {
     private static let placeholder = "NONCE"
 
-    /// Its parts around the places where the number of this answer goes.
+    /// Its parts around the places for the response's nonce.
     private static let parts: [String] = {
         let html = String(decoding: PackageResources.observer_html, as: UTF8.self)
         return html.split(separator: "{{\(placeholder)}}", omittingEmptySubsequences: false).map(String.init)
@@ -16,7 +16,7 @@ enum ObserverPage {
     }
 }
 
-/// Whether something has been done already.
+/// A flag that is set once.
 final class Once: Sendable {
     private let isDone = Atomic(false)
 

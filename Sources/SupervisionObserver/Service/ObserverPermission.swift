@@ -1,4 +1,4 @@
-/// What those who look may do.
+/// What viewers may do.
 public struct ObserverPermission: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
     private enum Kind: Sendable {
         case reading
@@ -7,13 +7,13 @@ public struct ObserverPermission: Sendable, CustomStringConvertible, CustomDebug
 
     private let kind: Kind
 
-    /// Look, and nothing else.
+    /// View only.
     public static let reading = ObserverPermission(kind: .reading)
 
-    /// Whoever has the token may kill, exit, restart and terminate processes, pause workers, and play the kill matrix on trees that
-    /// allow it.
+    /// Viewers with the token may kill, exit, restart and terminate processes, pause workers, and run the kill matrix on trees that allow
+    /// it.
     ///
-    /// - Parameter token: At least 16 bytes, without spaces: a shorter one refuses everybody, and the observer does not start.
+    /// - Parameter token: At least 16 bytes, without spaces: with a shorter one, everybody is refused and the observer does not start.
     public static func actions(_ token: String) -> ObserverPermission {
         ObserverPermission(kind: .actions(token: Array(token.utf8)))
     }
@@ -43,7 +43,7 @@ extension ObserverPermission {
         }
     }
 
-    /// What is wrong with the token, if anything.
+    /// The problem with the token, `nil` if it is valid.
     var problem: String? {
         guard case .actions(let token) = kind else { return nil }
         if token.count < Self.shortestToken {
@@ -55,7 +55,8 @@ extension ObserverPermission {
         return nil
     }
 
-    /// Whether this is the token. Takes as long for any text of the same length: how much of it is right cannot be measured.
+    /// Whether this is the token. Takes constant time for texts of the same length, so that timing does not reveal how much of it is
+    /// correct.
     func isToken(_ text: String) -> Bool {
         guard problem == nil, case .actions(let token) = kind else { return false }
         let given = Array(text.utf8)

@@ -1,7 +1,7 @@
 import AMQPPool
 import Synchronization
 
-/// What the broker said of queues: it is asked in the background, at most every three seconds and while somebody looks.
+/// The broker's status of queues: requested in the background, at most every three seconds and while somebody watches.
 final class QueueNumbers: Sendable {
     private struct Known: Sendable {
         var status: QueueStatus?
@@ -13,10 +13,10 @@ final class QueueNumbers: Sendable {
 
     private let state = Mutex<[String: Known]>([:])
 
-    /// What was said last; `nil` when nothing is known yet, or the broker knows no such queue.
+    /// The last answer; `nil` when there is none yet, or the broker does not know the queue.
     ///
     /// - Parameters:
-    ///   - key: Names the queue, and where it is.
+    ///   - key: Identifies the queue and its broker.
     ///   - ask: Asks the broker.
     func status(of key: String, ask: @escaping @Sendable () async -> QueueStatus?) -> QueueStatus? {
         let now = ContinuousClock.now
@@ -30,7 +30,7 @@ final class QueueNumbers: Sendable {
             return (status, true)
         }
         if asks {
-            // Nobody waits for it: whoever looks next sees the answer, and asking has a timeout.
+            // Not awaited: the next request gets the answer, and asking has a timeout.
             Task.detached { [self] in
                 let status = await ask()
                 state.withLock { $0[key]?.status = status }

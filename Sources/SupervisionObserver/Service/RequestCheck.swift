@@ -1,9 +1,9 @@
-/// Whether a request may be answered: decided by its headers only, before anything else is looked at.
+/// Decides whether a request may be answered, by its headers only, before anything else is read.
 ///
-/// A page of another origin must not learn or do anything here, also when its name has been made to point to this address (DNS
-/// rebinding): so the `Host` must be an address or a name that was allowed, and what a browser says of the origin must be this one.
+/// A page of another origin must not read or do anything here, even if its name was made to resolve to this address (DNS rebinding): the
+/// `Host` must be an address or an allowed name, and the browser's origin headers must match it.
 struct RequestCheck: Sendable {
-    /// The headers that matter.
+    /// The relevant headers.
     struct Headers: Sendable {
         var host: String?
         var origin: String?
@@ -14,10 +14,10 @@ struct RequestCheck: Sendable {
     }
 
     enum Kind: Sendable {
-        /// The page itself, which may be opened by following a link.
+        /// The page itself, which may be opened by a link.
         case page
         case reading
-        /// A question that is asked with a body.
+        /// A query with a body.
         case question
         case action
     }
@@ -59,18 +59,18 @@ struct RequestCheck: Sendable {
             guard case .page = kind, headers.fetchMode?.lowercased() == "navigate" else { return .origin }
         }
         guard let origin = headers.origin else { return nil }
-        // Also behind a proxy that speaks TLS with the browser.
+        // Also behind a proxy that terminates TLS.
         let lowered = origin.lowercased()
         return lowered == "http://\(host.lowercased())" || lowered == "https://\(host.lowercased())" ? nil : .origin
     }
 
-    /// Addresses cannot be rebound, names can: only those that are known.
+    /// Addresses cannot be rebound, names can: only known names are allowed.
     func isAllowed(host: String) -> Bool {
         guard let name = Self.name(ofHost: host.lowercased()) else { return false }
         return name == "localhost" || Self.isAddress(name) || allowedHosts.contains(name)
     }
 
-    /// Without the port; `nil` when it is malformed.
+    /// The host without the port; `nil` when it is malformed.
     private static func name(ofHost host: String) -> String? {
         guard !host.isEmpty, host.utf8.count <= 255 else { return nil }
         let name: Substring
@@ -122,7 +122,7 @@ extension RequestCheck.Refusal {
         }
     }
 
-    /// What to do about it.
+    /// The remedy.
     var message: String {
         switch self {
         case .host: "this name is not one that the observer answers to: add it to allowedHosts, or use the address"

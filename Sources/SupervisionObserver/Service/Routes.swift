@@ -4,7 +4,7 @@ import HTTPTypes
 import Hummingbird
 import NIOCore
 
-/// The page, the documents behind it, and the stream of what happens.
+/// The page, its documents, and the event stream.
 struct Routes: Sendable {
     static let maximumBody = 256 * 1024
 
@@ -116,7 +116,7 @@ struct Routes: Sendable {
 
     // MARK: Answers
 
-    /// What every answer has, and what a browser may not do with it.
+    /// The headers of every response, which restrict what a browser may do with it.
     private static func headers(type: String, policy: String = "default-src 'none'; frame-ancestors 'none'")
         -> HTTPFields
     {
@@ -151,7 +151,7 @@ struct Routes: Sendable {
         )
     }
 
-    /// The page runs its own script and style only, by a number that nobody can guess, and speaks to nobody but this server.
+    /// The page runs only its own script and style, by an unguessable nonce, and connects only to this server.
     private func page(_ request: Request) throws -> Response {
         try allow(request, .page)
         let nonce = String((0..<4).map { _ in String(UInt32.random(in: .min ... .max), radix: 36) }.joined())
@@ -168,7 +168,7 @@ struct Routes: Sendable {
 
     // MARK: The stream
 
-    /// Server-sent events, until the viewer goes or is told to. It begins with what the viewer has missed, as far as it is known.
+    /// Server-sent events, until the viewer disconnects or is disconnected. It begins with the missed events that are still stored.
     private func stream(after number: UInt64?) -> Response {
         guard let viewer = observation.broadcast.join() else {
             return Self.refuse(503, "as many look at this observer as may: try again later")
@@ -200,7 +200,7 @@ struct Routes: Sendable {
     }
 }
 
-/// Ends with the viewer's response, also with one that was never written.
+/// Ends with the viewer's response, even one that was never written.
 private final class Visit: Sendable {
     private let observation: Observation
     private let viewer: UInt64
@@ -220,7 +220,7 @@ private final class Visit: Sendable {
     deinit { end() }
 }
 
-/// An answer that says why not.
+/// A response with the reason for a refusal.
 private struct HTTPRefusal: HTTPResponseError {
     let code: Int
     let message: String

@@ -1,6 +1,6 @@
 import ConcurrencyPrimitives
 
-/// Where the page is served, for those who wait for it.
+/// The URL of the page, for waiters.
 final class ServedAddress: Sendable {
     private enum State {
         case notYet
@@ -14,7 +14,7 @@ final class ServedAddress: Sendable {
 
     func end() { state.change { $0 = .ended } }
 
-    /// The address, waited for; `nil` when nothing is served any more, or the waiting task is cancelled before.
+    /// Waits for the URL; `nil` when nothing is served any more, or the waiting task is cancelled first.
     func value() async -> String? {
         let url: String?? = try? await state.wait { state -> String?? in
             switch state {

@@ -8,8 +8,7 @@ import FoundationEssentials
 import Foundation
 #endif
 
-/// Everybody who looks, and what is on its way to them. Each has a bounded queue: who reads slowly loses events, and costs no
-/// memory.
+/// All viewers, and the messages for them. Each has a bounded queue: a slow viewer loses events instead of using memory.
 final class ViewerBroadcast: Sendable {
     static let queueLimit = 256
 
@@ -36,10 +35,10 @@ final class ViewerBroadcast: Sendable {
 
     var count: Int { state.withLock { $0.viewers.count } }
 
-    /// What is dropped at the most loaded viewer.
+    /// The number of messages dropped for the most loaded viewer.
     var dropped: Int { state.withLock { $0.viewers.values.map(\.queue.dropped).max() ?? 0 } }
 
-    /// How many messages wait for the most loaded viewer.
+    /// The number of messages that wait for the most loaded viewer.
     var waiting: Int { state.withLock { $0.viewers.values.map(\.queue.count).max() ?? 0 } }
 
     // MARK: Listening
@@ -64,7 +63,7 @@ final class ViewerBroadcast: Sendable {
 
     // MARK: Viewers
 
-    /// `nil` when there are as many as may be, or nobody is let in any more.
+    /// `nil` when the limit of viewers is reached, or no more are admitted.
     func join() -> UInt64? {
         let (id, ticker) = state.withLock { state -> (UInt64?, CheckedContinuation<Void, Never>?) in
             guard !state.isClosed, state.viewers.count < maximumViewers else { return (nil, nil) }
@@ -81,7 +80,7 @@ final class ViewerBroadcast: Sendable {
         state.withLock { $0.viewers.removeValue(forKey: id) }?.waiter?.resume()
     }
 
-    /// Nobody is let in any more, and everybody is told to go.
+    /// Admits no more viewers, and disconnects all.
     func close() {
         let (viewers, ticker) = state.withLock { state in
             defer {
@@ -95,7 +94,7 @@ final class ViewerBroadcast: Sendable {
         ticker?.resume()
     }
 
-    /// All that is to be sent to a viewer, waited for when there is nothing. `nil`: the viewer is to go.
+    /// Waits for messages for a viewer, and returns all of them. `nil`: the viewer is to be disconnected.
     func next(_ id: UInt64) async -> [ByteBuffer]? {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
@@ -143,7 +142,7 @@ final class ViewerBroadcast: Sendable {
         for waiter in waiters { waiter.resume() }
     }
 
-    /// Waits until there is a viewer. `false` when the task was cancelled, or nobody is let in any more.
+    /// Waits until there is a viewer. `false` when the task was cancelled, or no more are admitted.
     func waitForViewers() async -> Bool {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
@@ -171,7 +170,7 @@ final class ViewerBroadcast: Sendable {
         return message(name, line: String(decoding: data, as: UTF8.self), id: id)
     }
 
-    /// - Parameter line: The data, without a line's end.
+    /// - Parameter line: The data, without a line ending.
     static func message(_ name: String, line: String, id: UInt64? = nil) -> ByteBuffer {
         ByteBuffer(string: (id.map { "id: \($0)\n" } ?? "") + "event: \(name)\ndata: \(line)\n\n")
     }

@@ -1,10 +1,10 @@
 import ConcurrencyPrimitives
 import Supervision
 
-/// A look at a tree before anything is done to it.
+/// The state of a tree before a scenario.
 struct Look: Sendable {
     let processes: [LiveTree.Process]
-    /// After which nothing of a tree's past counts.
+    /// The time after which the tree's history no longer matters.
     let rest: Duration
     private let places: [ProcessDescription]
 
@@ -15,7 +15,8 @@ struct Look: Sendable {
         rest = longest + .milliseconds(1)
     }
 
-    /// Whether that can be played: nothing starts a root again, and a child may ask to end the OS process when it hangs.
+    /// Whether this process can be ended in this way: nothing restarts a root, and a child may have specified to end the OS process when it
+    /// hangs.
     func canEnd(_ process: LiveTree.Process, by way: Chaos.Way) -> Bool {
         switch way {
         case .crash, .kill, .normalEnd, .gracefulStop: return true
@@ -30,7 +31,7 @@ struct Look: Sendable {
 }
 
 extension Chaos {
-    /// Plays scenarios, each in a fresh tree, and throws when one of them has a finding.
+    /// Runs scenarios, each in a fresh tree, and throws when one of them has a finding.
     func rounds(
         _ title: String,
         seed: UInt64? = nil,
@@ -60,7 +61,7 @@ extension Chaos {
         return report
     }
 
-    /// Starts a tree and stops it again: what opens only once is open then.
+    /// Starts a tree and stops it again, so that resources which are opened only once are open afterwards.
     private func look() async throws -> Look {
         let stage = try await Stage(self)
         let look = Look(stage)
@@ -68,7 +69,7 @@ extension Chaos {
         return look
     }
 
-    /// Plays a scenario in a fresh tree, up to the first step with a finding.
+    /// Runs a scenario in a fresh tree, up to the first step with a finding.
     private func play(
         _ scenario: Scenario,
         _ expecting: Expectation?,
@@ -81,7 +82,7 @@ extension Chaos {
             for kills in scenario.steps {
                 if Task.isCancelled { break }
                 if let limit, !rows.isEmpty, ContinuousClock.now >= limit { break }
-                // What the specification says holds for a tree whose intensities are unused.
+                // The prediction assumes unused intensities.
                 let isFresh = scenario.steps.count == 1 && kills.count == 1
                 let user = isFresh && expecting == nil ? kills.first.flatMap(self.expecting) : nil
                 let result = await stage.perform(kills, expecting: expecting ?? user ?? (isFresh ? nil : .isWhole))
@@ -145,7 +146,7 @@ extension Chaos {
         return Scenario(steps)
     }
 
-    /// What was released a moment ago may still be about to be closed.
+    /// Resources released a moment ago may still be closing.
     private func leaks(since before: Resources) async -> [String] {
         guard leaks != .ofTheTree else { return [] }
         let deadline = ContinuousClock.now + stallTimeout

@@ -1,7 +1,7 @@
 import ConcurrencyPrimitives
 import Supervision
 
-/// Kills the processes of a tree, each in each way, and looks at what becomes of it.
+/// Ends the processes of a tree, each in each way, and checks the effects.
 ///
 ///     let chaos = Chaos(invariants: [
 ///         Chaos.Invariant("the counter answers") { scene in
@@ -13,15 +13,15 @@ import Supervision
 ///     }
 ///     print(try await chaos.matrix().markdown)
 ///
-/// What restarts is compared with what the specification of the tree says (see ``Chaos/Expectation``), the invariants are checked, and
-/// nothing may be left over. A fault is thrown as a ``Chaos/Failure``, which names the smallest ``Chaos/Scenario`` that shows it;
-/// ``replay(_:expecting:)`` plays that again.
+/// Restarts are compared with the specification of the tree (see ``Chaos/Expectation``), the invariants are checked, and nothing may be
+/// leaked. A fault is thrown as a ``Chaos/Failure``, which names the smallest ``Chaos/Scenario`` that reproduces it;
+/// ``replay(_:expecting:)`` runs that again.
 ///
-/// It works on fresh trees, one at a time, which the closure makes. One that takes a ``ManualClock`` needs no time: restart windows,
-/// backoffs, cooldowns and the time that processes that hang are given are on that clock, and the kit turns it when nothing else would
-/// help. A tree that counts on heartbeats (`heartbeatTimeout`) is better tested in real time.
+/// It runs on fresh trees, one at a time, created by the closure. With a ``ManualClock`` no real time passes: restart windows, backoffs,
+/// cooldowns and the timeouts of hanging processes use that clock, and the kit advances it when nothing else makes progress. A tree that
+/// depends on heartbeats (`heartbeatTimeout`) is better tested in real time.
 ///
-/// It uses no test framework: call it in a test of any, and an error that is thrown is a test that fails.
+/// It depends on no test framework: call it in any test, and a thrown error fails the test.
 public struct Chaos: Sendable {
     let makeTree: @Sendable (ManualClock?) async throws -> Supervisor
     let takesClock: Bool
@@ -33,24 +33,23 @@ public struct Chaos: Sendable {
     let stallTimeout: Duration
     let leaks: Chaos.LeakCheck
 
-    /// Told of each step when it is over and judged, for those who want to see how it goes. The steps that are played again to
-    /// find the smallest scenario are not told.
+    /// Called after each step with its result, for progress output. Steps that are repeated to find the smallest scenario are not reported.
     public var onStep: @Sendable (Chaos.Report.Row) -> Void = { _ in }
-    /// How long to look for the smallest scenario of a fault; then the smallest so far counts. Default five minutes, which
+    /// The time limit for finding the smallest scenario of a fault; after that the smallest so far is used. Default five minutes, which
     /// only trees in real time need.
     public var shrinkingTime = Duration.seconds(300)
 
-    /// Chaos in real time.
+    /// Creates a chaos test in real time.
     ///
     /// - Parameters:
     ///   - invariants: What holds whenever the tree has settled.
-    ///   - faults: What can happen around the tree, for ``Chaos/eachFault()``, ``Chaos/pairs(_:only:sample:seed:expecting:)`` and storms.
-    ///   - timeout: After which a tree that does not settle counts as one that never will.
-    ///   - stallTimeout: How long code may work on its end before a limit that stands on a manual clock passes.
+    ///   - faults: Faults around the tree, for ``Chaos/eachFault()``, ``Chaos/pairs(_:only:sample:seed:expecting:)`` and storms.
+    ///   - timeout: The time after which a tree that has not settled is considered never to settle.
+    ///   - stallTimeout: How long code may take to end before the kit advances a manual clock to its limit.
     ///   - leaks: What is counted besides processes, zombies and tasks.
-    ///   - expecting: What should restart when one process is ended; `nil` for what the specification of the tree says.
-    ///   - ready: Waits until a tree that has just been started can be used, and brings up what it needs.
-    ///   - tree: Makes a tree; one that has not been started is started.
+    ///   - expecting: What should restart when one process is ended; `nil` for the prediction from the tree's specification.
+    ///   - ready: Waits until a tree that has just been started can be used, and sets up what it needs.
+    ///   - tree: Creates a tree, which is started if it has not been.
     public init(
         invariants: [Chaos.Invariant] = [],
         faults: [Chaos.Fault] = [],
@@ -72,7 +71,7 @@ public struct Chaos: Sendable {
         self.leaks = leaks
     }
 
-    /// Chaos with a clock that the kit turns, a new one for each tree: `tree` makes a tree whose root takes this clock. The other
+    /// Creates a chaos test with a manual clock, a new one for each tree: `tree` creates a tree whose root uses this clock. The other
     /// parameters are those of the initializer for real time.
     public init(
         invariants: [Chaos.Invariant] = [],
@@ -99,13 +98,13 @@ public struct Chaos: Sendable {
 // MARK: - What is played
 
 extension Chaos {
-    /// The kill matrix: every process, ended in every way, each time in a fresh tree.
+    /// Runs the kill matrix: ends every process in every way, each time in a fresh tree.
     ///
     /// - Parameters:
     ///   - ways: The ways.
-    ///   - only: Which processes; all, the root included, by default.
-    /// - Returns: What happened, when all was well.
-    /// - Throws: ``Chaos/Failure`` with the same report, after all has been played; `CancellationError`.
+    ///   - only: Which processes; by default all, including the root.
+    /// - Returns: The report, if there was no finding.
+    /// - Throws: ``Chaos/Failure`` with the same report, after everything has run; `CancellationError`.
     @discardableResult
     public func matrix(
         _ ways: [Way] = Way.all,
@@ -118,11 +117,11 @@ extension Chaos {
         }
     }
 
-    /// Every ``Chaos/Fault`` around the tree, each time with a fresh tree.
+    /// Injects every ``Chaos/Fault`` around the tree, each time into a fresh tree.
     ///
-    /// - Parameter expecting: What should become of the tree where the chaos itself has no expectation of the fault.
-    /// - Returns: What happened, when all was well.
-    /// - Throws: ``Chaos/Failure`` with the same report, after all has been played; `CancellationError`.
+    /// - Parameter expecting: What should happen to the tree, if the test itself has no expectation of the fault.
+    /// - Returns: The report, if there was no finding.
+    /// - Throws: ``Chaos/Failure`` with the same report, after everything has run; `CancellationError`.
     @discardableResult
     public func eachFault(expecting: Expectation = .isWhole) async throws -> Chaos.Report {
         try await rounds("faults") { _ in
@@ -132,16 +131,15 @@ extension Chaos {
         }
     }
 
-    /// Every two processes at once, and every process together with every ``Chaos/Fault``, each time in a fresh tree. The root is
-    /// left out.
+    /// Ends every two processes at once, and every process together with every ``Chaos/Fault``, each time in a fresh tree, except the root.
     ///
     /// - Parameters:
-    ///   - ways: The ways; each process is ended in each.
+    ///   - ways: The ways; each process is ended in each of them.
     ///   - only: Which processes.
-    ///   - sample: How many of the pairs, chosen by the seed, when there are more; `nil` for all.
-    ///   - seed: Of that choice.
-    ///   - expecting: What should become of the tree.
-    /// - Throws: ``Chaos/Failure`` after all has been played; `CancellationError`.
+    ///   - sample: The number of pairs to choose by the seed, if there are more; `nil` for all.
+    ///   - seed: The seed of the choice.
+    ///   - expecting: What should happen to the tree.
+    /// - Throws: ``Chaos/Failure`` after everything has run; `CancellationError`.
     @discardableResult
     public func pairs(
         _ ways: [Way] = [.kill],
@@ -165,19 +163,19 @@ extension Chaos {
         }
     }
 
-    /// Random kills in one tree, and random faults around it, the same for the same seed and the same tree. The root is left out.
+    /// Runs random kills in one tree, and random faults around it, reproducible for the same seed and tree, except the root.
     ///
-    /// It ends at the first fault, and then looks for the smallest part of what it did that shows this fault too.
+    /// It ends at the first fault, and then searches for the smallest part of its steps that reproduces this fault.
     ///
     /// - Parameters:
-    ///   - seed: Of the choices.
-    ///   - kills: How many, faults included; at most a million.
-    ///   - lasting: After this time no further step begins; `nil` for all, whatever time they take.
-    ///   - pace: How they follow each other.
-    ///   - weights: How likely each way is; survivable ways with the same likelihood by default.
-    ///   - share: How likely each is a ``Chaos/Fault`` instead, where there are any: from 0 to 1.
-    ///   - only: What may be killed.
-    ///   - expecting: What should become of the tree at each step.
+    ///   - seed: The seed of the choices.
+    ///   - kills: The number of kills, including faults; at most a million.
+    ///   - lasting: After this time no further step begins; `nil` to run all, whatever time they take.
+    ///   - pace: How the kills follow each other.
+    ///   - weights: The relative probability of each way; by default all survivable ways equally.
+    ///   - share: The probability of a ``Chaos/Fault`` instead of a kill, if there are any: from 0 to 1.
+    ///   - only: Which processes may be killed.
+    ///   - expecting: What should happen to the tree at each step.
     /// - Throws: ``Chaos/Failure``; `CancellationError`.
     @discardableResult
     public func storm(
@@ -205,12 +203,12 @@ extension Chaos {
         }
     }
 
-    /// Plays a scenario in a fresh tree, for example the one that a ``Chaos/Failure`` names.
+    /// Runs a scenario in a fresh tree, for example that of a ``Chaos/Failure``.
     ///
     /// - Parameters:
-    ///   - scenario: What is played.
-    ///   - expecting: What should become of the tree at each step; by default what its specification says where one process is ended
-    ///     alone in a fresh tree, and ``Chaos/Expectation/isWhole`` elsewhere.
+    ///   - scenario: The scenario.
+    ///   - expecting: What should happen to the tree at each step; by default the prediction from its specification if a single process is
+    ///     ended in a fresh tree, and ``Chaos/Expectation/isWhole`` otherwise.
     /// - Throws: ``Chaos/Failure``; `CancellationError`.
     @discardableResult
     public func replay(_ scenario: Scenario, expecting: Expectation? = nil) async throws -> Chaos.Report {
@@ -222,9 +220,8 @@ extension Chaos {
 
     /// How the kills of a storm follow each other.
     public enum Pace: Sendable, Hashable {
-        /// One after another, with so much time in between that no restart counts any more. That takes no time on a manual
-        /// clock, and all of that time on the real one: a tree in real time is better given the intensities that a storm needs,
-        /// and another pace.
+        /// One after another, with enough time in between that no restart counts any more. On a manual clock that takes no time; in real
+        /// time it takes all of it: use intensities suited to a storm and another pace for such trees.
         case rested
         /// One after another, as soon as the tree has settled.
         case settled
@@ -232,7 +229,7 @@ extension Chaos {
         case pausing(Duration)
         /// At this interval, whether the tree has settled or not; the invariants are checked at the end.
         case every(Duration)
-        /// So many at once, as soon as the tree has settled.
+        /// This many at once, as soon as the tree has settled.
         case atOnce(Int)
     }
 }

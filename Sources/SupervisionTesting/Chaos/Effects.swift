@@ -1,20 +1,20 @@
 extension Chaos {
-    /// What became of a tree: the difference between before and after.
+    /// What happened to a tree: the difference between before and after.
     public struct Effects: Sendable, Hashable {
-        /// The paths of processes that are there as before, as other incarnations.
+        /// The paths of processes with a new incarnation.
         public var restarted: Set<String>
-        /// The paths of processes that are gone.
+        /// The paths of processes that no longer exist.
         public var removed: Set<String>
-        /// The paths of processes that were not there before.
+        /// The paths of processes that did not exist before.
         public var appeared: Set<String>
-        /// The paths of supervisors whose restart intensity was exceeded, and who ended.
+        /// The paths of supervisors that exceeded their restart intensity and ended.
         public var gaveUp: Set<String>
-        /// Somebody tries again and again to start a process that cannot be started.
+        /// Whether a process that cannot be started is retried again and again.
         public var keepsTrying: Bool
-        /// The root has ended.
+        /// Whether the root has ended.
         public var treeEnded: Bool
 
-        /// These effects.
+        /// Creates effects.
         public init(
             restarted: Set<String> = [],
             removed: Set<String> = [],
@@ -36,7 +36,7 @@ extension Chaos {
     }
 }
 
-/// The places of a tree by their paths, in start order.
+/// The positions of a tree by path, in start order.
 struct Shape: Sendable {
     private(set) var paths: [String] = []
     private var below: [String: [String]] = [:]
@@ -51,22 +51,22 @@ struct Shape: Sendable {
 
     var root: String { paths.first ?? "" }
 
-    /// A path and those below it.
+    /// A path and its descendants.
     func subtree(_ path: String) -> Set<String> {
         Set(paths.filter { $0 == path || $0.hasPrefix(path + "/") })
     }
 }
 
 extension Chaos.Effects {
-    /// In words: "it alone", "app/db and below".
+    /// The effects as text: "it alone", "app/db and below".
     ///
     /// - Parameters:
     ///   - shape: The tree before.
-    ///   - targets: What was ended.
+    ///   - targets: The ended processes.
     func phrase(in shape: Shape, targets: [String]) -> String {
         if treeEnded { return gaveUpPhrase + "the tree ends" }
         var parts: [String] = []
-        // "It alone" is only said when that is all.
+        // "It alone" is used only if nothing else happened.
         let targets = restarted.isEmpty || removed.isEmpty ? targets : []
         if !restarted.isEmpty { parts.append(phrase(of: restarted, in: shape, targets: targets)) }
         if !removed.isEmpty { parts.append("gone: " + phrase(of: removed, in: shape, targets: targets)) }

@@ -1,42 +1,42 @@
 extension Chaos {
-    /// What should become of a tree when a process of it ends.
+    /// What should happen to a tree when one of its processes ends.
     ///
-    /// "Restarted" always means: there again as a new incarnation, and every process that is not named as the same one as before.
+    /// "Restarted" always means: a new incarnation exists, and every process that is not named is the same as before.
     public indirect enum Expectation: Sendable, Hashable {
-        /// Nobody is restarted and nobody is gone.
+        /// Nothing is restarted, and nothing is removed.
         case nothing
-        /// The process that was ended and what is below it are restarted.
+        /// The ended process and its descendants are restarted.
         case onlyThisChild
-        /// These processes, each with what is below it, are restarted.
+        /// These processes, with their descendants, are restarted.
         case group([String])
-        /// This supervisor and what is below it are restarted.
+        /// This supervisor and its descendants are restarted.
         case subtree(of: String)
         /// Everything below the root is restarted.
         case everything
-        /// The process that was ended and what is below it are gone for good.
+        /// The ended process and its descendants are removed for good.
         case removed
-        /// This supervisor exceeds its intensity and ends, whatever comes of that.
+        /// This supervisor exceeds its intensity and ends, with any consequences.
         case supervisorGivesUp(String)
-        /// Somebody tries again and again, and succeeds as soon as that is possible.
+        /// The start is retried again and again, and succeeds as soon as that is possible.
         case keepsTrying
         /// The root ends.
         case treeEnds
         /// Exactly this.
         case effects(Effects)
-        /// As ``isWhole``, but supervisors may have given up on the way, and been started again by theirs.
+        /// Like ``isWhole``, but supervisors may have given up in between, and have been restarted by their parents.
         case survives
         /// One of these.
         case oneOf([Expectation])
-        /// The tree lives, no supervisor has given up, and every process that was there is there, but those that are not permanent or
-        /// below such.
+        /// The tree lives, no supervisor has given up, and every process that existed exists, except temporary and transient ones and their
+        /// descendants.
         case isWhole
-        /// Whatever happens is right.
+        /// Any effects are accepted.
         case anything
     }
 }
 
 extension Chaos.Expectation: CustomStringConvertible {
-    /// In words.
+    /// The expectation as text.
     public var description: String {
         switch self {
         case .nothing: "nothing"
@@ -58,7 +58,7 @@ extension Chaos.Expectation: CustomStringConvertible {
 }
 
 extension Chaos.Expectation {
-    /// Whether this is what happened.
+    /// Whether these effects meet the expectation.
     func isMet(by effects: Chaos.Effects, targets: [String], in shape: Shape, permanent: Set<String>) -> Bool {
         switch self {
         case .nothing: return effects == Chaos.Effects()
@@ -84,7 +84,7 @@ extension Chaos.Expectation {
         }
     }
 
-    /// In the words of an outcome, so that both can be compared at a glance.
+    /// In the format of an outcome, so that both can be compared at a glance.
     func phrase(in shape: Shape, targets: [String]) -> String {
         switch self {
         case .effects(let effects): effects.phrase(in: shape, targets: targets)

@@ -1,5 +1,5 @@
 extension Chaos {
-    /// Something that happens around a tree rather than to a process of it: the network breaks, a database starts again, a disk is full.
+    /// An event around a tree instead of in one of its processes: the network fails, a database restarts, a disk is full.
     ///
     ///     let chaos = Chaos(
     ///         invariants: invariants,
@@ -11,22 +11,22 @@ extension Chaos {
     ///     try await chaos.storm(kills: 200)
     ///     try await chaos.replay("kill app/cache & outside database-restarted")
     ///
-    /// It lasts from the call of its closure until that returns, so one that lasts for a while (a slow network) undoes itself at the
-    /// end. The kills of the same step happen meanwhile. What came of it is judged as after a kill: when the fault is over and the
-    /// tree has settled, the invariants are checked.
+    /// It lasts from the call of its closure until that returns, so a fault that lasts for a while (a slow network) undoes itself at the
+    /// end. The kills of the same step happen in the meantime. The effects are judged as after a kill: when the fault is over and the tree
+    /// has settled, the invariants are checked.
     ///
-    /// The product `AMQPTesting` has those that happen to whoever uses RabbitMQ.
+    /// The product `AMQPTesting` has the faults of RabbitMQ.
     public struct Fault: Sendable {
-        /// Its name in a ``Chaos/Scenario``, such as `network-cut`. It has no `;` and no `&`.
+        /// Its name in a ``Chaos/Scenario``, for example `network-cut`. It must not contain `;` or `&`.
         public var name: String
-        /// How likely storms choose it, compared with the others. Default 1.
+        /// The relative probability with which storms choose it. Default 1.
         public var weight: Double
         package let inflict: @Sendable (LiveTree) async throws -> Void
 
         /// - Parameters:
-        ///   - name: Its name in a ``Chaos/Scenario``: no `;`, no `&`, single spaces at most.
-        ///   - weight: How likely storms choose it, compared with the others.
-        ///   - inflict: Does it, and undoes it where it has to be undone. An error that it throws is a ``Chaos/Finding``.
+        ///   - name: Its name in a ``Chaos/Scenario``: without `;` and `&`, and with single spaces only.
+        ///   - weight: The relative probability with which storms choose it.
+        ///   - inflict: Causes the fault, and undoes it if necessary. An error that it throws is a ``Chaos/Finding``.
         public init(_ name: String, weight: Double = 1, _ inflict: @escaping @Sendable (LiveTree) async throws -> Void)
         {
             self.name = name
@@ -50,7 +50,7 @@ extension Chaos {
     }
 }
 
-/// A fault that has been begun.
+/// A fault in progress.
 struct FaultUnderWay: Sendable {
     let name: String
     private let over: Latch
@@ -66,7 +66,7 @@ struct FaultUnderWay: Sendable {
         }
     }
 
-    /// What is wrong with it when it is over, or should be.
+    /// Its finding, when it is over or should be.
     func finding(within timeout: Duration) async -> Chaos.Finding? {
         guard await over.isOpen(within: timeout) else {
             task.cancel()

@@ -1,24 +1,24 @@
 extension Chaos {
-    /// Something that a chaos test found.
+    /// A finding of a chaos test.
     public enum Finding: Sendable {
         /// An invariant did not hold, with the error that its check threw.
         case invariant(String, any Error)
-        /// Something else was restarted, or is gone, than expected.
+        /// Other processes were restarted or removed than expected.
         case unexpected(String, expected: String)
-        /// These processes ignored their cancellation, although nobody made them hang, and were left behind.
+        /// These processes ignored their cancellation, without a simulated hang, and were abandoned.
         case abandoned([String])
-        /// These processes were asked to end and went on.
+        /// These processes were asked to stop and kept running.
         case ignoredStop([String])
-        /// Something was still under way in the tree after the time allowed.
+        /// Something was still under way in the tree after the time limit.
         case notSettled(tree: String)
-        /// Something is left that should not be.
+        /// A resource was leaked.
         case leak(String)
-        /// The tree could not be started, or did not get ready.
+        /// The tree could not be started, or did not become ready.
         case notStarted(any Error)
-        /// A ``Chaos/Fault`` could not be done, or not be undone.
+        /// A ``Chaos/Fault`` could not be caused, or not be undone.
         case faultFailed(String, any Error)
 
-        /// What tells one fault from another, without its details.
+        /// The kind of finding, to distinguish faults without their details.
         var kind: String {
             switch self {
             case .invariant(let name, _): "invariant \(name)"
@@ -35,7 +35,7 @@ extension Chaos {
 }
 
 extension Chaos.Finding: CustomStringConvertible {
-    /// As a sentence.
+    /// The finding as a sentence.
     public var description: String {
         switch self {
         case .invariant(let name, let error): "broken: \(name) (\(error))"

@@ -1,13 +1,13 @@
 extension Chaos {
-    /// Something that holds whatever has been ended, when the tree has settled.
+    /// A condition that holds whenever the tree has settled, whatever has been ended.
     ///
     ///     Chaos.Invariant("every account answers") { scene in
     ///         let accounts = try scene.tree.supervisor.child("accounts", as: Accounts.self)
     ///         _ = try await accounts.call { $0.balance(of: "alice") }
     ///     }
     ///
-    /// One that has to know how it was before, or to have something under way while processes end, says what to do before, and gets
-    /// it back after:
+    /// An invariant that has to know the state before, or needs something in progress while processes end, has a closure that runs before,
+    /// and gets its result after:
     ///
     ///     Chaos.Invariant("calls that wait are answered") { tree in
     ///         startCalls(tree)
@@ -15,26 +15,26 @@ extension Chaos {
     ///         for call in calls { _ = try await call.value }
     ///     }
     public struct Invariant: Sendable {
-        /// What an invariant looks at.
+        /// The context of a check.
         public struct Scene: Sendable {
             /// The live tree.
             public var tree: LiveTree
-            /// What was ended just before.
+            /// The kills of the step.
             public var kills: [Chaos.Scenario.Kill]
-            /// What that did to the tree.
+            /// Their effects on the tree.
             public var effects: Chaos.Effects
         }
 
         typealias Check = @Sendable (Scene) async throws -> Void
 
-        /// As a sentence.
+        /// The condition, as a sentence.
         public var name: String
-        /// Whether it holds when the root has ended, too, and is checked then. By default only what lives is looked at.
+        /// Whether it is also checked when the root has ended. By default only living trees are checked.
         public var holdsAfterTheEnd = false
         let prepare: @Sendable (LiveTree) async throws -> Check
 
         /// - Parameters:
-        ///   - name: What holds, as a sentence.
+        ///   - name: The condition, as a sentence.
         ///   - check: Throws when it does not hold.
         public init(_ name: String, check: @escaping @Sendable (Scene) async throws -> Void) {
             self.name = name
@@ -42,9 +42,9 @@ extension Chaos {
         }
 
         /// - Parameters:
-        ///   - name: What holds, as a sentence.
+        ///   - name: The condition, as a sentence.
         ///   - before: Runs before processes are ended.
-        ///   - check: Throws when it does not hold; gets what `before` returned.
+        ///   - check: Throws when it does not hold; gets the result of `before`.
         public init<Before: Sendable>(
             _ name: String,
             before: @escaping @Sendable (LiveTree) async throws -> Before,
@@ -62,14 +62,14 @@ extension Chaos {
             /// What is wrong.
             public var description: String
 
-            /// What is wrong.
+            /// Creates a violation.
             public init(_ description: String) { self.description = description }
         }
     }
 }
 
 extension Chaos {
-    /// Throws ``Chaos/Invariant/Violation`` when the condition does not hold: for the checks of an ``Chaos/Invariant``.
+    /// Throws ``Chaos/Invariant/Violation`` when the condition is false: for the checks of an ``Chaos/Invariant``.
     public static func require(
         _ condition: Bool,
         _ message: @autoclosure () -> String

@@ -1,7 +1,7 @@
 import Supervision
 import Synchronization
 
-/// Opens once; whoever waits is told at once.
+/// Opens once, and resumes its waiters.
 final class Latch: Sendable {
     private struct State {
         var isOpen = false
@@ -22,7 +22,7 @@ final class Latch: Sendable {
         for waiter in waiters.values { waiter.resume() }
     }
 
-    /// Whether it is open, at the latest after this time.
+    /// Whether it opens within this time.
     func isOpen(within limit: Duration) async -> Bool {
         if isOpen { return true }
         let token = state.withLock { state in

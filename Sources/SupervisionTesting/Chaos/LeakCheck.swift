@@ -9,28 +9,28 @@ import Darwin
 extension Chaos {
     /// What is counted before the first and after the last round.
     ///
-    /// The processes of a tree, its zombies and the tasks that the library started for it are always counted: they are the tree's
-    /// own. Descriptors and memory belong to the OS process: count them in a test that runs alone.
+    /// The processes of a tree, its zombies and the tasks that the library started for it are always counted, because they belong to the
+    /// tree. Descriptors and memory belong to the OS process: count them only in a test that runs alone.
     public struct LeakCheck: Sendable, Hashable {
-        /// By how much the number of open file descriptors may grow; `nil` not to count them.
+        /// The allowed growth of the number of open file descriptors; `nil` to not count them.
         public var descriptors: Int?
-        /// By how many bytes the resident memory may grow; `nil` not to count it. Linux only.
+        /// The allowed growth of the resident memory in bytes; `nil` to not count it. Linux only.
         public var memory: Int?
 
-        /// A check of the tree's own, and of what is given.
+        /// Creates a check of the tree's resources, and of those given.
         public init(descriptors: Int? = nil, memory: Int? = nil) {
             self.descriptors = descriptors
             self.memory = memory
         }
 
-        /// Only what belongs to the tree.
+        /// Only resources of the tree.
         public static let ofTheTree = Chaos.LeakCheck()
-        /// Also no more descriptors than before, and at most 64 MiB of memory.
+        /// Also no additional descriptors, and at most 64 MiB more memory.
         public static let ofTheProcess = Chaos.LeakCheck(descriptors: 0, memory: 64 << 20)
     }
 }
 
-/// What the OS process holds.
+/// The resources of the OS process.
 struct Resources: Sendable {
     var descriptors: Int?
     var memory: Int?
@@ -39,7 +39,7 @@ struct Resources: Sendable {
         Resources(descriptors: openDescriptors(), memory: residentMemory())
     }
 
-    /// What is more than allowed.
+    /// The growth beyond what is allowed.
     func leaks(since before: Resources, _ check: Chaos.LeakCheck) -> [String] {
         var leaks: [String] = []
         if let limit = check.descriptors, let descriptors, let earlier = before.descriptors,

@@ -1,16 +1,16 @@
 import Supervision
 
-/// What a tree does when one of its processes ends, told from its specification alone: the rules of supervision as a value.
+/// The prediction of what a tree does when one of its processes ends, from its specification alone: the rules of supervision as a value.
 ///
-/// 1. A child is started again as its restart type says: permanent always, transient after a crash or a kill, temporary never.
-/// 2. Its siblings are restarted with it as the strategy of their supervisor says; a temporary one is then gone.
-/// 3. A supervisor that is started again starts all that its description names, and nothing that was added at run time.
-/// 4. A restart, and each start that fails, counts against the intensity. One too many, and the supervisor ends with a shutdown,
-///    which its own supervisor treats by rule 1, or it pauses and tries again. A keyed supervisor counts for each process
-///    by itself, and may give up that process alone.
-/// 5. The end of a significant child for good ends its supervisor with a shutdown, if that has an automatic shutdown.
+/// 1. A child is restarted according to its restart type: permanent always, transient after a crash or a kill, temporary never.
+/// 2. Its siblings are restarted with it according to the strategy of their supervisor; a temporary sibling is then removed.
+/// 3. A restarted supervisor starts all children of its description, and none that were added at run time.
+/// 4. A restart, and each start that fails, counts towards the intensity. When that is exceeded, the supervisor ends with a shutdown, which
+///   its own supervisor treats by rule 1, or it pauses and retries. A keyed supervisor counts per process, and may give up that process
+///   alone.
+/// 5. The permanent end of a significant child ends its supervisor with a shutdown, if that has an automatic shutdown.
 ///
-/// It assumes that nothing else happens, that intensities are unused at first, and that no time passes but for backoffs.
+/// It assumes that nothing else happens, that intensities are unused at first, and that no time passes except for backoffs.
 struct Prediction {
     private enum Reason {
         case normal, shutdown, abnormal
@@ -31,7 +31,7 @@ struct Prediction {
         self.places = Dictionary(places.map { ($0.key, $0) }) { first, _ in first }
     }
 
-    /// What happens when the process with this key ends in this way.
+    /// The expectation when the process with this key ends in this way.
     static func expectation(_ places: [ProcessDescription], ending key: String, by way: Chaos.Way) -> Chaos.Expectation
     {
         var prediction = Prediction(places)
@@ -53,7 +53,7 @@ struct Prediction {
         return prediction.isUncertain ? .anything : .effects(prediction.effects)
     }
 
-    /// After how many starts that failed it is clear that trying goes on for ever.
+    /// The number of failed starts after which it is certain that retrying never ends.
     static func maximumFailures(_ places: [ProcessDescription], _ key: String) -> Int {
         let all = Dictionary(places.map { ($0.key, $0) }) { first, _ in first }
         var result = 5
@@ -89,7 +89,7 @@ struct Prediction {
 }
 
 extension Prediction {
-    /// - Parameter failures: How many starts will fail.
+    /// - Parameter failures: The number of starts that will fail.
     private mutating func ended(_ key: String, _ reason: Reason, failures: Int) {
         guard let place = places[key], let parent = place.parent.flatMap({ places[$0] }) else {
             treeEnded = true
@@ -107,14 +107,14 @@ extension Prediction {
             switch parent.whenExceeded {
             case .escalate:
                 if place.backoff != nil {
-                    // How long the backoffs take together is random, and so whether they all fall into one period.
+                    // The total time of the backoffs is random, and so is whether they all fall into one period.
                     isUncertain = true
                     return
                 }
                 if parent.givesUpChild { return remove(place.key) }
                 gaveUp.insert(parent.key)
                 remove(place.key)
-                // The starts that failed on the way are used up; each further one fails the start of the supervisor above.
+                // The starts that failed on the way are used up; each further one fails the start of the parent supervisor.
                 let left = failures == .max ? .max : max(0, failures - parent.intensity.restarts)
                 return ended(parent.key, .shutdown, failures: place.isDescribed ? left : 0)
             case .cooldown: if failures == .max { keepsTrying = true }
@@ -144,7 +144,7 @@ extension Prediction {
         case .supervisor(.oneForOne, _), .dynamicSupervisor, .worker: group = [place]
         }
         for sibling in group {
-            // A temporary one is stopped and forgotten; one that ended before is forgotten already.
+            // A temporary sibling is stopped and removed; one that ended before has already been removed.
             switch sibling.restart {
             case .temporary: remove(sibling.key)
             case .permanent, .transient: start(sibling.key)

@@ -1,21 +1,21 @@
 extension Chaos {
-    /// What was done to a tree, and what became of it.
+    /// What was done to a tree, and the effects.
     public struct Report: Sendable {
         /// One step of one scenario.
         public struct Row: Sendable {
-            /// What was ended.
+            /// The ended processes.
             public var kills: [Chaos.Scenario.Kill]
-            /// What that did.
+            /// Their effects.
             public var effects: Chaos.Effects
-            /// The same in words.
+            /// The effects as text.
             public var outcome: String
-            /// How long it took until the tree had settled.
+            /// How long the tree took to settle.
             public var settledAfter: Duration
-            /// By how much the manual clock was turned meanwhile.
+            /// By how much the manual clock was advanced in the meantime.
             public var turned: Duration
-            /// How many invariants were checked.
+            /// The number of checked invariants.
             public var checked: Int
-            /// What is wrong; empty when all is well.
+            /// The findings; empty when there are none.
             public var findings: [Chaos.Finding]
 
             init(_ kills: [Chaos.Scenario.Kill], _ result: Stage.Result) {
@@ -31,31 +31,31 @@ extension Chaos {
             }
         }
 
-        /// A fault, by the smallest scenario that shows it.
+        /// A fault, with the smallest scenario that reproduces it.
         public struct Failure: Sendable {
             /// For ``Chaos/replay(_:expecting:)``.
             public var scenario: Chaos.Scenario
-            /// What is wrong.
+            /// The findings.
             public var findings: [Chaos.Finding]
-            /// How many kills there were before what is not needed was left out.
+            /// The number of kills before the scenario was reduced.
             public var original: Int
-            /// Whether it happened again when it was played again.
+            /// Whether it was reproduced by a second run.
             public var isReproducible = true
         }
 
-        /// What was played: matrix, faults, pairs, storm or replay.
+        /// The kind of run: matrix, faults, pairs, storm or replay.
         public var title: String
         /// The paths of the tree, in start order.
         public var processes: [String]
-        /// Of a storm, or of a sample of pairs.
+        /// The seed of a storm, or of a sample of pairs.
         public var seed: UInt64?
-        /// In the order in which it happened.
+        /// The steps, in order.
         public var rows: [Row] = []
         /// The faults.
         public var failures: [Failure] = []
-        /// What the OS process holds more than before the first round, beyond what ``Chaos/LeakCheck`` allows.
+        /// The growth of the OS process's resources since the first round, beyond what ``Chaos/LeakCheck`` allows.
         public var leaks: [String] = []
-        /// How long all took.
+        /// The total duration.
         public var duration = Duration.zero
 
         init(title: String, processes: [String]) {
@@ -66,18 +66,18 @@ extension Chaos {
 }
 
 extension Chaos {
-    /// Chaos found faults. Its description names each with the call that plays it again.
+    /// A chaos test has found faults. Its description names each with the call that replays it.
     public struct Failure: Error, Sendable, CustomStringConvertible {
-        /// Everything that was played.
+        /// The report of the whole run.
         public var report: Chaos.Report
 
-        /// The faults, without what went well.
+        /// The faults, without the successful steps.
         public var description: String { report.faults }
     }
 }
 
 extension Chaos.Report: CustomStringConvertible {
-    /// The report as text: one line a step, then the faults.
+    /// The report as text: one line per step, then the faults.
     public var description: String {
         var lines = ["\(title): \(summary)"]
         let width = rows.map { Self.text($0.kills).count }.max() ?? 0
@@ -90,7 +90,7 @@ extension Chaos.Report: CustomStringConvertible {
         return lines.joined(separator: "\n")
     }
 
-    /// The report as Markdown: for a matrix a table of process and way, for others one of steps; then the faults.
+    /// The report as Markdown: for a matrix a table of processes and ways, otherwise a table of steps; then the faults.
     public var markdown: String {
         var lines = [summary, ""]
         lines += title == "matrix" ? grid : table
@@ -111,7 +111,7 @@ extension Chaos.Report: CustomStringConvertible {
             + Self.text(duration)
     }
 
-    /// The faults, each with how to play it again.
+    /// The faults, each with the call that replays it.
     var faults: String {
         let count = failures.count + leaks.count
         var lines = [

@@ -1,31 +1,31 @@
 extension Chaos {
     /// What is done to a tree: processes are ended, one after another or at once.
     ///
-    /// It is written and read as text, so that a failure can be copied from a log into a test:
+    /// It has a text form, so that a failure can be copied from a log into a test:
     ///
     ///     try await chaos.replay("kill app/db; crash app/cache & hang app/web; +1.5s kill app/db")
     ///
-    /// `;` separates steps: the tree settles, and the invariants are checked, before the next. `&` separates the kills of one step,
-    /// which do not wait for each other. `+` is the time that passes before a kill. `outside` stands before the name of a ``Chaos/Fault``
-    /// around the tree: `kill app/db & outside network-cut`.
+    /// `;` separates steps: the tree settles, and the invariants are checked, before the next step. `&` separates the kills of one step,
+    /// which do not wait for each other. `+` is the time that passes before a kill. `outside` precedes the name of a ``Chaos/Fault`` around
+    /// the tree: `kill app/db & outside network-cut`.
     public struct Scenario: Sendable, Hashable {
-        /// One process that is ended, or one ``Chaos/Fault`` around the tree.
+        /// A process to end, or a ``Chaos/Fault`` around the tree.
         public struct Kill: Sendable, Hashable {
-            /// Its path, which begins with the root's name; of a fault its name.
+            /// Its path, which begins with the root's name; for a fault, its name.
             public var path: String
             /// How it is ended.
             public var way: Way
-            /// The time that passes before.
+            /// The time that passes before it.
             public var pause: Duration
 
-            /// The end of the process at `path`.
+            /// Creates the end of the process at `path`.
             public init(_ path: String, _ way: Way, after pause: Duration = .zero) {
                 self.path = path
                 self.way = way
                 self.pause = pause
             }
 
-            /// A fault of this name.
+            /// Creates a fault with this name.
             public static func fault(_ name: String, after pause: Duration = .zero) -> Kill {
                 Kill(name, .outside, after: pause)
             }
@@ -34,18 +34,18 @@ extension Chaos {
         /// The kills, step by step.
         public var steps: [[Kill]]
 
-        /// A scenario of these steps.
+        /// Creates a scenario of these steps.
         public init(_ steps: [[Kill]]) {
             self.steps = steps
         }
 
-        /// How many processes are ended in all.
+        /// The total number of ended processes.
         public var count: Int { steps.reduce(0) { $0 + $1.count } }
     }
 }
 
 extension Chaos.Scenario.Kill: CustomStringConvertible {
-    /// As in a scenario.
+    /// The text in a scenario.
     public var description: String { (pause > .zero ? "+\(pause / .seconds(1))s " : "") + "\(way) \(path)" }
 }
 
@@ -55,7 +55,7 @@ extension Chaos.Scenario: LosslessStringConvertible, ExpressibleByStringLiteral 
         steps.map { $0.map(\.description).joined(separator: " & ") }.joined(separator: "; ")
     }
 
-    /// Reads what ``description`` writes; `nil` when it is something else.
+    /// Parses the text written by ``description``; `nil` for any other text.
     public init?(_ description: String) {
         var steps: [[Kill]] = []
         for step in description.split(separator: ";") {
@@ -69,7 +69,7 @@ extension Chaos.Scenario: LosslessStringConvertible, ExpressibleByStringLiteral 
         self.init(steps)
     }
 
-    /// A literal that cannot be read gives a scenario without steps, which ``Chaos/replay(_:expecting:)`` refuses.
+    /// A literal that cannot be parsed becomes a scenario without steps, which ``Chaos/replay(_:expecting:)`` rejects.
     public init(stringLiteral value: String) {
         self = Chaos.Scenario(value) ?? Chaos.Scenario([])
     }

@@ -1,10 +1,10 @@
-/// The smallest part of a list that still fails, by delta debugging (Zeller and Hildebrandt's ddmin): halves first, then finer,
-/// until no single element can be left out.
+/// Finds a smallest part of a list that still fails, by delta debugging (Zeller and Hildebrandt's ddmin): halves first, then finer, until
+/// no single element can be left out.
 ///
 /// - Parameters:
 ///   - items: A list that fails.
-///   - budget: How many lists may be tried; the smallest so far is returned when it is used up.
-///   - fails: Whether a part, in its order, fails as the whole does.
+///   - budget: The maximum number of lists to try; after that the smallest so far is returned.
+///   - fails: Whether a part, in its order, fails like the whole.
 package func shrink<Item: Sendable>(
     _ items: [Item],
     budget: Int,

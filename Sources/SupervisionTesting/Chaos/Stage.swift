@@ -1,16 +1,16 @@
 import ConcurrencyPrimitives
 import Supervision
 
-/// One live tree that things are done to.
+/// A live tree during a run.
 struct Stage: Sendable {
-    /// What a step did.
+    /// The effects of a step.
     struct Result: Sendable {
         var effects = Chaos.Effects()
         var shape = Shape([])
         var targets: [String] = []
         /// Faults around the tree.
         var faults: [String] = []
-        /// Kills that found no process, and faults that there are not.
+        /// Kills that found no process, and unknown faults.
         var missed: [String] = []
         var expected = Chaos.Expectation.anything
         var permanent: Set<String> = []
@@ -51,7 +51,7 @@ struct Stage: Sendable {
         _ = await supervisor.settled(includingDelays: true)
     }
 
-    /// Ends these processes, waits until the tree has settled, and looks at what has become of it.
+    /// Ends these processes, waits until the tree has settled, and determines the effects.
     func perform(_ kills: [Chaos.Scenario.Kill], expecting expected: Chaos.Expectation?) async -> Result {
         var result = Result()
         var checks: [(invariant: Chaos.Invariant, check: Chaos.Invariant.Check)] = []
@@ -124,13 +124,13 @@ struct Stage: Sendable {
                 }
             }
         }
-        // By now what comes of a fault has come.
+        // By now the consequences of a fault have arrived.
         if !result.faults.isEmpty, result.findings.isEmpty { await lookAgain(&result, before) }
         faults.releaseHung()
         return result
     }
 
-    /// Stops the tree, and tells what is left of it.
+    /// Stops the tree, and returns what is left of it.
     func close() async -> [Chaos.Finding] {
         faults.releaseHung()
         let stopped = Latch()
@@ -152,7 +152,7 @@ struct Stage: Sendable {
         var findings: [Chaos.Finding] = []
         let abandoned = faults.takeAbandoned()
         if !abandoned.isEmpty { findings.append(.abandoned(Set(abandoned).sorted())) }
-        // A task that was cancelled needs a moment to end. Those that were abandoned have had it.
+        // A cancelled task needs a moment to end. Abandoned ones have had it.
         let limit = ContinuousClock.now + chaos.stallTimeout
         while faults.tasks > faults.stubborn || faults.processes > 0, ContinuousClock.now < limit {
             try? await Task.sleep(for: .milliseconds(1))
@@ -171,13 +171,12 @@ struct Stage: Sendable {
 // MARK: - Ending
 
 extension Stage {
-    /// How often to look at a tree that has not settled.
+    /// The interval for checking a tree that has not settled.
     private static let interval = Duration.milliseconds(2)
 
     /// Since when nothing has begun or ended in the tree.
     ///
-    /// Told by the looks at it, which are as late as all else on a machine that is busy: what waits for its turn is not taken
-    /// for something that does nothing.
+    /// Measured by the checks, which are as late as everything else on a busy machine: waiting for a thread is not mistaken for inactivity.
     private struct Stall {
         private var progress: Int
         private var looks = 0
@@ -194,7 +193,7 @@ extension Stage {
     private struct Hit {
         var path: String
         var pid: Pid
-        /// The key whose starts fail for ever, and after how many it is clear that trying goes on.
+        /// The key whose starts always fail, and the number of failures after which it is certain that retrying never ends.
         var failing: (key: String, maximumFailures: Int)?
     }
 
@@ -229,7 +228,7 @@ extension Stage {
         }
     }
 
-    /// Waits until all that were hit have ended and nothing is under way. The clock is turned when nothing else would help.
+    /// Waits until all hit processes have ended and nothing is under way. The clock is advanced when nothing else makes progress.
     private func settle(_ hits: [Hit]) async -> (keepsTrying: Bool, findings: [Chaos.Finding]) {
         let settled = Latch()
         let task = Task {
@@ -265,7 +264,7 @@ extension Stage {
         return (keepsTrying, [finding])
     }
 
-    /// What comes of a fault may come later, over a network for example, and be under way at any look: only what stays is wrong.
+    /// Consequences of a fault may arrive later, for example over a network, and be in progress at any check: only lasting ones are wrong.
     private func follow(_ result: inout Result, _ before: [ProcessDescription]) async {
         let deadline = ContinuousClock.now + chaos.timeout
         while !result.isAsExpected, !result.effects.treeEnded, ContinuousClock.now < deadline {
@@ -294,11 +293,12 @@ extension Stage {
         return true
     }
 
-    /// At once when only time helps; else code is at work, which gets its time before a limit that stands on the clock ends it.
+    /// Immediately when only time makes progress; otherwise code is running, which gets its time before a limit on the manual clock ends
+    /// it.
     private func turn(_ stall: inout Stall) {
         guard let clock else { return }
         let stalledFor = stall.duration(at: faults.progress)
-        // Whatever begins to end after this look has a later timer, and is given its time.
+        // Whatever begins to end after this check has a later timer, and is given its time.
         let last = clock.lastTimer
         if supervisor.waitsForTime || stalledFor > chaos.stallTimeout, clock.advanceToNextTimer(upTo: last) {
             stall = Stall(faults.progress)
@@ -332,7 +332,7 @@ extension Stage {
         return effects
     }
 
-    /// What is always there in a tree that has settled.
+    /// The processes that always exist in a settled tree.
     private static func permanent(_ places: [ProcessDescription]) -> Set<String> {
         var keys: Set<String> = []
         var paths: Set<String> = []

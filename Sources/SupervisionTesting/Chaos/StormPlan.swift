@@ -12,8 +12,8 @@ struct StormPlan: Sendable {
     private let rest: Duration
 
     /// - Parameters:
-    ///   - share: How likely each is a fault instead of a kill.
-    ///   - rest: After which nothing of a tree's past counts.
+    ///   - share: The probability of a fault instead of a kill.
+    ///   - rest: The time after which the tree's history no longer matters.
     init(
         seed: UInt64,
         processes: [LiveTree.Process],
@@ -25,7 +25,7 @@ struct StormPlan: Sendable {
     ) {
         random = SplitMix64(seed: seed)
         self.processes = processes
-        // Sorted: the order of a dictionary is another in every run.
+        // Sorted, because the order of a dictionary differs between runs.
         self.ways = ways.filter { $0.value > 0 && $0.key != .outside }
             .sorted { $0.key.description < $1.key.description }
             .map { ($0.key, $0.value) }
@@ -35,7 +35,7 @@ struct StormPlan: Sendable {
         self.rest = rest
     }
 
-    /// Draws so many more, a million at most.
+    /// Draws this many more, a million at most.
     mutating func add(_ count: Int, _ canEnd: (LiveTree.Process, Chaos.Way) -> Bool) {
         let count = min(count, 1_000_000)
         var drawn = 0
@@ -49,7 +49,7 @@ struct StormPlan: Sendable {
     }
 
     private mutating func draw(_ canEnd: (LiveTree.Process, Chaos.Way) -> Bool) -> Chaos.Scenario.Kill? {
-        // Without faults nothing is drawn for them: the same seed gives the same kills.
+        // Without faults no random number is used for them: the same seed gives the same kills.
         if !faults.isEmpty, random.unit() < share { return draw(faults).map { .fault($0.name) } }
         guard !processes.isEmpty else { return nil }
         let process = processes[Int(random.next() % UInt64(processes.count))]
@@ -88,11 +88,11 @@ struct StormPlan: Sendable {
         return choices.last?.0
     }
 
-    /// So many of these, in their order.
+    /// This many of the items, in order.
     static func sample<Item>(_ items: [Item], _ count: Int, seed: UInt64) -> [Item] {
         guard count < items.count else { return items }
         var random = SplitMix64(seed: seed)
-        // The first of a shuffle (Fisher and Yates).
+        // The beginning of a shuffle (Fisher and Yates).
         var indices = Array(items.indices)
         for place in 0..<max(0, count) {
             indices.swapAt(place, place + Int(random.next() % UInt64(indices.count - place)))

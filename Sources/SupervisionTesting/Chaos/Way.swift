@@ -1,43 +1,43 @@
 extension Chaos {
     /// A way in which a process ends.
     public enum Way: Sendable, Hashable {
-        /// How often the starts that follow fail, before the start closure is called.
+        /// How often the following starts fail, before the start closure is called.
         public enum Failures: Sendable, Hashable {
             /// This many times.
             case times(Int)
-            /// Until nobody tries any more, or it is clear that somebody always will.
+            /// Until nobody retries any more, or it is certain that retrying never ends.
             case always
         }
 
-        /// It fails with ``LiveTree/Crash``.
+        /// It crashes with ``LiveTree/Crash``.
         case crash
         /// `Pid.kill()`.
         case kill
         /// It ends as if its `run()` had returned.
         case normalEnd
-        /// It is asked to end with `ExitReason.shutdown(cause:)`, as by an administrator, and ends when it wants to.
+        /// It is asked to stop with `ExitReason.shutdown(cause:)`, as by an administrator, and ends by itself.
         case gracefulStop
-        /// It plays dead and is then killed: its end is withheld, it hears of no stop and no cancellation, and its supervisor has to
-        /// abandon it. Of a supervisor, every worker below it plays dead. No thread is blocked, and the kit lets go of it later.
+        /// It hangs and is then killed: its exit is withheld, it sees neither stop nor cancellation, and its supervisor has to abandon it.
+        /// For a supervisor, every worker below it hangs. No thread is blocked, and the kit releases it later.
         case hang
-        /// It crashes, and cannot be started again at first, or ever.
+        /// It crashes, and its restart fails at first, or always.
         case failingRestart(Failures)
-        /// No process ends: a ``Chaos/Fault`` of the name that stands in place of the path happens around the tree.
+        /// No process ends: the ``Chaos/Fault`` named instead of the path happens around the tree.
         case outside
 
-        /// All in which a process ends; a failing restart once, twice and always.
+        /// All ways to end a process, with a failing restart once, twice and always.
         public static let all: [Way] = [
             .crash, .kill, .normalEnd, .gracefulStop, .hang, .failingRestart(.times(1)), .failingRestart(.times(2)),
             .failingRestart(.always),
         ]
 
-        /// All but restarts that fail for ever.
+        /// All except restarts that always fail.
         public static let survivable = all.filter { $0 != .failingRestart(.always) }
     }
 }
 
 extension Chaos.Way: LosslessStringConvertible {
-    /// As in a ``Chaos/Scenario``: `crash`, `hang`, `failing-restart(2)`, `failing-restart(always)`.
+    /// The text in a ``Chaos/Scenario``: `crash`, `hang`, `failing-restart(2)`, `failing-restart(always)`.
     public var description: String {
         switch self {
         case .crash: "crash"
@@ -51,7 +51,7 @@ extension Chaos.Way: LosslessStringConvertible {
         }
     }
 
-    /// Reads what ``description`` writes.
+    /// Parses the text written by ``description``.
     public init?(_ description: String) {
         if let way = (Chaos.Way.all + [.outside]).first(where: { $0.description == description }) {
             self = way
