@@ -11,7 +11,7 @@ func stock(of item: String) async -> Int? {
         case .remote(let failure) where failure.code == "unknown_item":
             return 0
         case .unroutable, .notConnected, .blocked:
-            // The service or the broker is away: not processed.
+            // The service or the broker is down: not processed.
             return nil
         default:
             print("\(error); may have been processed: \(error.requestMayHaveBeenProcessed)")

@@ -3,7 +3,7 @@ import RPCCaller
 import RPCReceiver
 
 // snippet.caller
-/// Says for whom each request is made.
+/// Adds the tenant to each request.
 struct Tenant: RPCCallerInterceptor {
     let name: String
 
@@ -16,7 +16,7 @@ struct Tenant: RPCCallerInterceptor {
 // snippet.end
 
 // snippet.receiver
-/// Refuses requests that do not say for whom they are.
+/// Refuses requests without a tenant.
 struct RequireTenant: RPCReceiverInterceptor {
     func intercept(_ request: RPCRequest, _ context: RPCContext, next: RPCReceiverNext) async throws -> RPCReply {
         guard case .string = request.headers["tenant"] else {

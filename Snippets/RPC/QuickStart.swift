@@ -5,7 +5,7 @@ import LocalBroker
 import RPCCaller
 import RPCReceiver
 
-// A private RabbitMQ on a loopback port, gone with this process.
+// A private RabbitMQ on a loopback port; it ends with this process.
 let broker = try await LocalBroker.start()
 let endpoints = [try Endpoint(url: broker.url)]
 

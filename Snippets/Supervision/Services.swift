@@ -5,7 +5,7 @@ import ServiceLifecycle
 import Supervision
 
 // snippet.service
-/// What was there before: a service that fails now and then, and with it the whole group.
+/// The original service: it fails now and then, and takes the whole group down.
 struct PriceFeed: Service {
     func run() async throws {
         try await cancelWhenGracefulShutdown {

@@ -8,7 +8,7 @@ import Synchronization
 import Testing
 
 // snippet.ledger
-/// Which orders have been handled: what the tests look at.
+/// The handled orders, which the tests observe.
 final class Orders: Sendable {
     private let handled = Mutex<Set<String>>([])
 
@@ -26,7 +26,7 @@ final class Orders: Sendable {
 // snippet.end
 
 // snippet.place
-/// Places an order as customers do: again, when it is not known whether it arrived.
+/// Places an order like a customer: repeats it if the outcome is unknown.
 func place(_ order: String, _ pool: AMQPPool) async throws {
     for _ in 0..<5 {
         do {

@@ -6,12 +6,12 @@ import SupervisionTesting
 import Synchronization
 import Testing
 
-/// The kit ends things all the time: what the tree logs about it is of no interest here.
+/// The kit ends processes all the time: the tree's log is of no interest here.
 let silent = Logger(label: "silent") { _ in SwiftLogNoOpLogHandler() }
 // snippet.end
 
 // snippet.basket
-/// What the customer at the till has put into the basket.
+/// The items that the customer at the till has put into the basket.
 actor Basket {
     private static let items = Mutex<[String]>([])
 
@@ -21,7 +21,7 @@ actor Basket {
 // snippet.end
 
 // snippet.prices
-/// Knows the prices. Whoever asks opens a session first.
+/// Knows the prices. Callers open a session first.
 actor Prices {
     struct UnknownSession: Error {}
 
@@ -96,7 +96,7 @@ let invariants = [
 // snippet.end
 
 // snippet.better-basket
-/// The same, as it should be.
+/// The corrected version.
 enum Better {
     actor Basket {
         private var items: [String] = []

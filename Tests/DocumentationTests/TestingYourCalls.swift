@@ -10,7 +10,7 @@ enum Stock {
 // snippet.end
 
 // snippet.code
-/// What is tested: it makes calls.
+/// The code under test: it makes calls.
 struct Checkout {
     let rpc: RPCCaller
 
@@ -25,7 +25,7 @@ struct Checkout {
 // snippet.end
 
 // snippet.outage
-/// What the network does to calls, on demand.
+/// Simulates a lost connection.
 struct Outage: RPCCallerInterceptor {
     func intercept(_ request: RPCRequest, next: RPCCallerNext) async throws(RPCError) -> RPCReply {
         throw .connectionLost(requestMayHaveBeenDelivered: true)
