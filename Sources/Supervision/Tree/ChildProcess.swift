@@ -161,7 +161,8 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     /// Starts it on this thread. Returns false where the system cannot start a task immediately.
     private func launch(inline start: @escaping ChildSpecification.Start.Inline) -> Bool {
         guard #available(macOS 26, iOS 26, watchOS 26, tvOS 26, visionOS 26, *) else { return false }
-        // Detached: what the closure creates must not inherit the task-local values of the current thread's caller.
+        // Nobody waits for it: it runs to its end on this thread. Detached, because what the closure creates must not inherit the
+        // task-local values of the current thread's caller.
         Task.immediateDetached {
             self.owner.environment.faults.taskBegan()
             do {
