@@ -108,6 +108,81 @@ struct ClusterTests {
         }
     }
 
+    @Test(
+        "Without a majority of its nodes a cluster confirms and declares nothing; all ends in its time, and goes on when there is one again"
+    )
+    func withoutMajority() async throws {
+        try await withCluster { cluster in
+            var settings = PoolConfiguration(endpoints: [try Endpoint(url: cluster.nodes[0].url)])
+            settings.connection.connectTimeout = .seconds(60)
+            settings.connection.operationTimeout = .seconds(60)
+            let pool = AMQPPool(configuration: settings)
+            let root = Supervisor("app", intensity: RestartIntensity(0, within: .seconds(1))) { pool.supervisor }
+            try await root.start()
+            let arguments = QueueArguments(type: .quorum)
+            try await pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+                _ = try await channel.declareQueue("orders", arguments: arguments)
+            }
+            let publish = { (text: String, timeout: Duration) async throws(AMQPError) in
+                try await pool.publish(
+                    ByteBuffer(string: text),
+                    routingKey: "orders",
+                    mandatory: true,
+                    timeout: timeout
+                )
+            }
+            try await eventually("it takes a message") {
+                do throws(AMQPError) {
+                    try await publish("before", .seconds(60))
+                    return true
+                } catch {
+                    return !error.isRetrySafe
+                }
+            }
+            for node in 1...2 { try await cluster.nodes[node].kill() }
+            try await eventually("it is alone") { try await cluster.running() == [0] }
+            let lost = await #expect(throws: AMQPError.self) { try await publish("meanwhile", .seconds(2)) }
+            switch lost {
+            case .unconfirmed, .nacked: break
+            default: Issue.record("\(String(describing: lost))")
+            }
+            let declares = { (name: String, timeout: Duration) in
+                try await pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+                    _ = try await channel.declareQueue(name, arguments: arguments, timeout: timeout)
+                }
+            }
+            // A majority of the nodes has to agree on a quorum queue, on each version; on any other with Khepri.
+            await #expect(throws: AMQPError.self) { try await declares("late", .seconds(2)) }
+            for node in 1...2 { try await cluster.nodes[node].startAgain() }
+            try await eventually("all three are up") { try await cluster.place(of: "orders")?.online == [0, 1, 2] }
+            try await eventually("it takes messages again") {
+                do throws(AMQPError) {
+                    try await publish("after", .seconds(60))
+                    return true
+                } catch {
+                    return false
+                }
+            }
+            try await eventually("it declares queues again") {
+                do {
+                    try await declares("later", .seconds(60))
+                    return true
+                } catch is AMQPError {
+                    return false
+                }
+            }
+            var texts: Set<String> = []
+            try await pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+                while let message = try await channel.get(queue: "orders", noAck: true) {
+                    texts.insert(String(buffer: message.body))
+                }
+            }
+            #expect(texts.isSuperset(of: ["before", "after"]), "\(texts)")
+            #expect(texts.isSubset(of: ["before", "meanwhile", "after"]), "\(texts)")
+            await root.stop()
+        }
+    }
+
     @Test("A durable classic queue whose node is down takes nothing, and cannot be declared until it is back")
     func classicQueue() async throws {
         try await withCluster { cluster in

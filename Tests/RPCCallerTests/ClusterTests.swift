@@ -92,4 +92,75 @@ struct ClusterTests {
         await rpc.stop()
         await receiver.stop()
     }
+
+    @Test(
+        "while the leader of a quorum queue of requests moves, every idempotent call is answered, and no process has to end"
+    )
+    func movingLeader() async throws {
+        let cluster = try await LocalBrokerCluster.start(nodes: 3, TestBroker.options)
+        do {
+            try await movingLeader(cluster)
+        } catch {
+            await cluster.shutdown()
+            throw error
+        }
+        await cluster.shutdown()
+    }
+
+    private func movingLeader(_ cluster: LocalBrokerCluster) async throws {
+        let endpoints = try cluster.urls().map { try Endpoint(url: $0) }
+        var receiverConfiguration = RPCReceiverConfiguration(endpoints: endpoints)
+        receiverConfiguration.queueArguments = ["x-queue-type": "quorum"]
+        let receiver = RPCReceiver(
+            service: "math",
+            configuration: receiverConfiguration,
+            logger: quiet,
+            procedures: procedures(Gate())
+        )
+        let rpc = RPCCaller(service: "test", endpoints: endpoints, logger: quiet)
+        try await receiver.start()
+        try await rpc.start()
+        try await receiver.waitUntilReady(timeout: .seconds(60))
+        try await rpc.waitUntilReady(timeout: .seconds(60))
+        let (over, answered) = (Counter(), Counter())
+        let callers = (0..<10).map { caller in
+            Task {
+                var number = caller
+                while over.value == 0 {
+                    number += 10
+                    let result = await outcome { () throws(RPCError) in
+                        try await rpc.call(
+                            "math",
+                            "add",
+                            [number, 1],
+                            timeout: .seconds(240),
+                            // A queue that elects its leader refuses messages.
+                            retry: .idempotent(attempts: 10_000),
+                            as: Int.self
+                        )
+                    }
+                    guard case .success(number + 1) = result else {
+                        Issue.record("\(result)")
+                        return
+                    }
+                    answered.next()
+                }
+            }
+        }
+        for round in 0..<6 {
+            let next = round % cluster.nodes.count
+            let before = answered.value
+            try await eventually(within: .seconds(60), "node \(next) leads") {
+                try? await cluster.moveLeader(of: "math.rpcs", to: next)
+                return try await cluster.place(of: "math.rpcs")?.leader == next
+            }
+            try await eventually(within: .seconds(120), "calls are answered") { answered.value > before + 20 }
+        }
+        over.next()
+        for task in callers { await task.value }
+        #expect(rpc.tree().nodes.allSatisfy { $0.restarts == 0 })
+        #expect(receiver.tree().nodes.allSatisfy { $0.restarts == 0 })
+        await rpc.stop()
+        await receiver.stop()
+    }
 }

@@ -116,11 +116,12 @@ func withServices(
 
 /// The same on a broker of the test's own.
 func withServicesOnOwnBroker(
+    _ options: LocalBroker.Options = TestBroker.options,
     caller change: (inout RPCCallerConfiguration) -> Void = { _ in },
     receiver changeReceiver: (inout RPCReceiverConfiguration) -> Void = { _ in },
     _ body: (Services) async throws -> Void
 ) async throws {
-    try await TestBroker.own { broker in
+    try await TestBroker.own(options) { broker in
         try await run(broker: broker, url: broker.url, virtualHost: "/", change, changeReceiver, body)
     }
 }

@@ -99,6 +99,75 @@ struct BrokerVersionTests {
         }
     }
 
+    @Test(
+        "A broker that denies queues that are neither durable nor exclusive says so to whoever declares one, and a pool gives up with its words",
+        from4
+    )
+    func transientQueues() async throws {
+        var options = TestBroker.options
+        // As RabbitMQ 4.3 and later are shipped; Debian's packages permit them.
+        options.configuration = "deprecated_features.permit.transient_nonexcl_queues = false"
+        try await TestBroker.own(options) { broker in
+            let endpoint = try Endpoint(url: broker.url)
+            var settings = ConnectionConfiguration()
+            settings.connectTimeout = .seconds(60)
+            settings.operationTimeout = .seconds(60)
+            let connection = try await AMQPConnection.open(endpoint, configuration: settings)
+            let channel = try await connection.openChannel()
+            // What this package declares itself, and by default.
+            try await channel.declareQueue("durable")
+            try await channel.declareQueue("exclusive", durable: false, exclusive: true)
+            let error = await failure { () async throws(AMQPError) in
+                try await channel.declareQueue("transient", durable: false)
+            }
+            guard case .topologyRefused("queue.declare of \"transient\"", 541, let text) = error else {
+                Issue.record("\(String(describing: error))")
+                return
+            }
+            #expect(text.contains("transient_nonexcl_queues"))
+            await connection.close()
+
+            var configuration = PoolConfiguration(endpoints: [endpoint])
+            configuration.connection = settings
+            configuration.backoff = Backoff(minimum: .milliseconds(5), maximum: .milliseconds(50), jitter: 0)
+            let pool = AMQPPool(configuration: configuration) { channel in
+                try await channel.declareQueue("transient", durable: false)
+            }
+            do {
+                try await within(.seconds(60)) { try await pool.run() }
+                Issue.record("ended without an error")
+            } catch {
+                #expect("\(error)".contains("queue.declare of \"transient\""), "\(error)")
+                #expect("\(error)".contains("transient_nonexcl_queues"), "\(error)")
+            }
+        }
+    }
+
+    @Test(
+        "The smallest frames that a broker takes carry messages and headers, also when smaller ones are asked for",
+        arguments: [UInt32(0), 4096, 8192]
+    )
+    func smallFrames(_ size: UInt32) async throws {
+        try await withConnection({ $0.maximumFrameSize = size }) { connection in
+            #expect(connection.broker.maximumFrameSize == 8192)
+            let channel = try await connection.openChannel()
+            try await channel.declareQueue("q")
+            // Less than a frame, exactly one, one byte more, and many.
+            for count in [0, 8184, 8185, 100_000] {
+                let headers: FieldTable = ["text": .string(String(repeating: "h", count: 7000))]
+                try await channel.publish(
+                    ByteBuffer(repeating: 1, count: count),
+                    properties: MessageProperties(headers: headers),
+                    routingKey: "q",
+                    mandatory: true
+                )
+                let message = try await channel.get(queue: "q", noAck: true)
+                #expect(message?.body.readableBytes == count)
+                #expect(message?.properties.headers == headers)
+            }
+        }
+    }
+
     @Test("A declaration that a broker does not take any more is refused with its words, and the others go on")
     func refusedDeclarations() async throws {
         try await withConnection { connection in
