@@ -17,6 +17,18 @@ struct VersionTests {
         #expect(changelog.contains("## [\(LibraryVersion.text)]"))
     }
 
+    @Test("is the one that the README and the page about versions name")
+    func documents() throws {
+        for (page, text) in [
+            ("README.md", "swift-supervision.git\", from: \"\(LibraryVersion.text)\""),
+            ("README.md", "Version \(LibraryVersion.text)"),
+            ("docs/compatibility.md", "version \(LibraryVersion.text)"),
+        ] {
+            let document = try String(contentsOf: Self.root.appendingPathComponent(page), encoding: .utf8)
+            #expect(document.contains(text), "\(page) does not say \(text)")
+        }
+    }
+
     @Test("is printed by rpc --version")
     func printed() async throws {
         let result = try await rpc("--version")
