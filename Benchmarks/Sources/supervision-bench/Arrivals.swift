@@ -29,7 +29,11 @@ final class Arrivals: Sendable {
     func next(_ count: Int = 1, after action: () -> Void = {}) async -> Pid? {
         state.withLock { $0.wanted = $0.count + count }
         action()
-        return await withCheckedContinuation { continuation in
+        return await wanted()
+    }
+
+    private func wanted() async -> Pid? {
+        await withCheckedContinuation { continuation in
             let isOver = state.withLock { state in
                 if state.wanted == .max { return true }
                 state.continuation = continuation
@@ -41,7 +45,8 @@ final class Arrivals: Sendable {
 
     /// Waits until so many have come up since this object was made.
     func total(_ count: Int) async {
-        let missing = state.withLock { count - $0.count }
-        if missing > 0 { _ = await next(missing) }
+        // In one step: one that comes up in between would be counted twice, and waited for without an end.
+        state.withLock { $0.wanted = $0.count >= count ? .max : count }
+        _ = await wanted()
     }
 }
