@@ -14,6 +14,8 @@ struct CoreHarness {
     var delays: [Int: (number: UInt64, due: Duration)] = [:]
     var live: [String: (slot: Int, generation: UInt64)] = [:]
     var finished: ExitReason?
+    /// Every effect, in order.
+    private(set) var effects: [String] = []
     private var events = Deque<SupervisorCore.Event>()
 
     enum Start {
@@ -51,7 +53,10 @@ struct CoreHarness {
     mutating func send(_ event: SupervisorCore.Event) {
         events.append(event)
         while let next = events.popFirst() {
-            for effect in core.handle(next, at: now) { perform(effect) }
+            for effect in core.handle(next, at: now) {
+                effects.append("\(effect)")
+                perform(effect)
+            }
         }
     }
 
@@ -78,7 +83,9 @@ struct CoreHarness {
     /// Turns the clock, and runs the restarts that are due on the way.
     mutating func advance(by duration: Duration) {
         let end = now + duration
-        while let (slot, delay) = delays.filter({ $0.value.due <= end }).min(by: { $0.value.due < $1.value.due }) {
+        while let (slot, delay) = delays.filter({ $0.value.due <= end }).min(by: {
+            ($0.value.due, $0.key) < ($1.value.due, $1.key)
+        }) {
             delays[slot] = nil
             now = delay.due
             send(.delayElapsed(slot, delay: delay.number))

@@ -30,7 +30,7 @@ struct InlineStartTests {
         await supervisor.stop()
     }
 
-    @Test("sees no task-local values, and neither does what it makes")
+    @Test("runs in the task of whoever starts it, and sees its task-local values")
     func taskLocals() async throws {
         let seen = Journal()
         let supervisor = Supervisor("app") { DynamicSupervisor("sessions") }
@@ -48,7 +48,7 @@ struct InlineStartTests {
             )
         }
         await made.withLock { $0 }?.value
-        #expect(seen.entries == ["none", "none"])
+        #expect(seen.entries == ["caller", "caller"])
         await supervisor.stop()
     }
 

@@ -359,3 +359,61 @@ struct ShutdownLadderTests {
         #expect(seen.count { $0 == .runTerminate } <= 1)
     }
 }
+
+@Suite("A shutdown ladder on its direct path")
+struct DirectShutdownLadderTests {
+    /// Random inputs to two ladders, of which one tries the direct path first.
+    @Test("decides the same as on the general path", arguments: 0..<400)
+    func paths(seed: Int) {
+        var random = SplitMix64(seed: UInt64(seed))
+        func pick<T>(_ values: [T]) -> T { values[Int(random.next() % UInt64(values.count))] }
+        let shutdown = pick([Shutdown.timeout(.seconds(2)), .infinity, .brutalKill])
+        var direct = ShutdownLadder(
+            hasRun: random.next() % 3 == 0,
+            hasHook: random.next() % 3 == 0,
+            shutdown: shutdown,
+            killTimeout: .seconds(1)
+        )
+        var general = direct
+        var directActions: [ShutdownLadder.Action] = []
+        var generalActions: [ShutdownLadder.Action] = []
+        var runningActions = 0
+        for step in 0..<20 {
+            if random.next() % 8 == 0 {
+                let begins = direct.beginAction()
+                #expect(general.beginAction() == begins)
+                if begins { runningActions += 1 }
+                continue
+            }
+            if runningActions > 0, random.next() % 4 == 0 {
+                runningActions -= 1
+                directActions += direct.handle(.actionEnded(nil), observesStop: false, at: .zero)
+                generalActions += general.handle(.actionEnded(nil), observesStop: false, at: .zero)
+                continue
+            }
+            let input: ShutdownLadder.Input =
+                switch random.next() % 16 {
+                case 0...5: step == 0 ? .started : .kill
+                case 6: .started
+                case 7: .startFailed(TestFailure())
+                case 8: .ignored
+                case 9: .taskEnded(pick([nil, TestFailure()]))
+                case 10: .exit(pick([.normal, .killed, .shutdown()]))
+                case 11: .crash(TestFailure())
+                case 12: .finish
+                case 13: .stop(shutdown)
+                case 14: .timerFired(direct.lastTimer)
+                default: pick([.terminated, .hookReturned])
+                }
+            let observesStop = random.next() % 2 == 0
+            let now = Duration.milliseconds(100 * step)
+            directActions +=
+                direct.handleDirectly(input) ?? direct.handle(input, observesStop: observesStop, at: now)
+            generalActions += general.handle(input, observesStop: observesStop, at: now)
+            #expect("\(direct.step) \(direct.reason)" == "\(general.step) \(general.reason)")
+            #expect(direct.isLive == general.isLive)
+            #expect(direct.isAtWork == general.isAtWork)
+        }
+        #expect(directActions == generalActions)
+    }
+}

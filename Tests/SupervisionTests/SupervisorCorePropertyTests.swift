@@ -7,6 +7,39 @@ struct SupervisorCorePropertyTests {
     /// Random trees, random events; after each event the invariants hold. The seed is part of a failure's name.
     @Test("keep the invariants", arguments: 0..<300)
     func invariants(seed: Int) {
+        _ = play(seed: seed, decidesDirectly: true)
+    }
+
+    @Test("are the same on the direct and on the general path, effect by effect", arguments: 0..<600)
+    func paths(seed: Int) {
+        let direct = play(seed: seed, decidesDirectly: true)
+        let general = play(seed: seed, decidesDirectly: false)
+        #expect(direct.count == general.count)
+        let difference = zip(direct, general).enumerated().first { $1.0 != $1.1 }
+        if let (index, (direct, general)) = difference {
+            Issue.record("at \(index): '\(direct)' on the direct path, '\(general)' on the general one")
+        }
+    }
+
+    @Test("take the direct path for a restart with nothing else under way")
+    func direct() {
+        var world = CoreHarness(.oneForOne, "a", "b")
+        world.boot()
+        var core = world.core
+        let slot = core.children.slot(of: "a") ?? -1
+        let crash = SupervisorCore.Event.exited(slot, generation: 1, .crashed(TestFailure()))
+        var effects: [SupervisorCore.Effect] = []
+        #expect(core.handleDirectly(crash, at: .zero, &effects))
+        #expect(core.handleDirectly(.started(slot, generation: 3), at: .zero, &effects))
+        #expect(effects.count == 4)
+        core = CoreHarness(.oneForAll, "a", "b").core
+        #expect(!core.handleDirectly(crash, at: .zero, &effects))
+        #expect(effects.count == 4)
+    }
+
+    /// Plays random events. Returns every effect, and the state after each event.
+    private func play(seed: Int, decidesDirectly: Bool) -> [String] {
+        var states: [String] = []
         var random = SplitMix64(seed: UInt64(seed))
         func pick<T>(_ values: [T]) -> T { values[Int(random.next() % UInt64(values.count))] }
         let strategy = pick([Strategy.oneForOne, .oneForAll, .restForOne])
@@ -29,6 +62,7 @@ struct SupervisorCorePropertyTests {
                 pick([.succeeds, .succeeds, .succeeds, .fails, .ignores, .hangs])
             }
         }
+        world.core.decidesDirectly = decidesDirectly
         world.send(.boot)
         for step in 0..<60 {
             let id = "\(random.next() % UInt64(count))"
@@ -43,6 +77,7 @@ struct SupervisorCorePropertyTests {
             default: if random.next() % 8 == 0 { world.send(.stop(.shutdown())) }
             }
             check(world)
+            states.append(state(of: world))
         }
         world.slowToStop = []
         world.send(.kill)
@@ -50,6 +85,18 @@ struct SupervisorCorePropertyTests {
         #expect(world.finished != nil)
         #expect(world.live.isEmpty)
         #expect(world.delays.isEmpty)
+        return world.effects + states
+    }
+
+    private func state(of world: CoreHarness) -> String {
+        let core = world.core
+        let records = core.children.slots().compactMap { slot in
+            core.children[slot].map { record in
+                "\(record.settings.id) \(record.status) \(record.generation) \(record.restarts) \(record.failures) "
+                    + "\(String(describing: record.lastExit)) \(String(describing: record.startedAt))"
+            }
+        }
+        return "\(core.phase) \(core.activity) \(core.window.count(at: world.now)) \(records)"
     }
 
     private func check(_ world: CoreHarness) {

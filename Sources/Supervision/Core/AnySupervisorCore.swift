@@ -3,6 +3,9 @@ struct AnySupervisorCore: Sendable {
     // Exactly one is set. Two optionals instead of an enum, so that the core is mutated in place and never copied.
     private var ordered: SupervisorCore?
     private var dynamic: DynamicCore?
+    // Kept apart from the cores: reading them through an optional would copy the whole core.
+    private(set) var phase = SupervisorCore.Phase.initial
+    private(set) var activity = SupervisorCore.Activity.idle
 
     init(_ core: SupervisorCore) {
         ordered = core
@@ -14,12 +17,11 @@ struct AnySupervisorCore: Sendable {
 
     /// Appends the effects of the event to `effects`.
     mutating func handle(_ event: SupervisorCore.Event, at now: Duration, _ effects: inout [SupervisorCore.Effect]) {
-        if ordered?.handle(event, at: now, &effects) == nil { dynamic?.handle(event, at: now, &effects) }
+        let state = ordered?.handle(event, at: now, &effects) ?? dynamic?.handle(event, at: now, &effects)
+        guard let state else { return }
+        phase = state.phase
+        activity = state.activity
     }
-
-    var activity: SupervisorCore.Activity { ordered?.activity ?? dynamic?.activity ?? .idle }
-
-    var phase: SupervisorCore.Phase { ordered?.phase ?? dynamic?.phase ?? .finished }
 
     /// The number of restarts that count towards the intensity at `now`.
     func restartsInWindow(at now: Duration) -> Int {
@@ -34,10 +36,13 @@ struct AnySupervisorCore: Sendable {
 
     func slot(of id: String) -> SupervisorCore.Slot? { ordered?.children.slot(of: id) }
 
-    func record(_ slot: SupervisorCore.Slot) -> SupervisorCore.Record? { ordered?.children[slot] ?? dynamic?[slot] }
+    // Mutating, although it changes nothing: a core is then read in place and not copied.
+    mutating func record(_ slot: SupervisorCore.Slot) -> SupervisorCore.Record? {
+        ordered?.record(slot) ?? dynamic?.record(slot)
+    }
 
     /// How often a child has been restarted.
-    func restarts(_ slot: SupervisorCore.Slot) -> Int { record(slot)?.restarts ?? 0 }
+    mutating func restarts(_ slot: SupervisorCore.Slot) -> Int { record(slot)?.restarts ?? 0 }
 
     /// The reason the supervisor is shutting down for, `nil` while it is not.
     var endingReason: ExitReason? {

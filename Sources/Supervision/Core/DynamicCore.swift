@@ -82,9 +82,23 @@ struct DynamicCore: Sendable {
     }
 
     /// The child's status, `nil` if the event belongs to an earlier generation.
-    private func status(_ slot: Slot, _ generation: UInt64) -> SupervisorCore.Status? {
-        guard entries.indices.contains(slot), entries[slot]?.record.generation == generation else { return nil }
-        return entries[slot]?.record.status
+    private mutating func status(_ slot: Slot, _ generation: UInt64) -> SupervisorCore.Status? {
+        update(slot) { $0.record.generation == generation ? $0.record.status : nil } ?? nil
+    }
+
+    mutating func record(_ slot: Slot) -> Record? { update(slot) { $0.record } }
+
+    /// Changes an entry in place, if there is one in this slot: an optional chain through the array would copy it.
+    @discardableResult
+    private mutating func update<Result>(_ slot: Slot, _ body: (inout Entry) -> Result) -> Result? {
+        guard entries.indices.contains(slot) else { return nil }
+        return DynamicCore.update(&entries[slot], body)
+    }
+
+    private static func update<Result>(_ entry: inout Entry?, _ body: (inout Entry) -> Result) -> Result? {
+        guard var changed = entry.take() else { return nil }
+        defer { entry = changed }
+        return body(&changed)
     }
 
     var slots: [Slot] { entries.indices.filter { entries[$0] != nil } }
@@ -96,10 +110,20 @@ struct DynamicCore: Sendable {
     }
 
     /// Appends the effects of the event to `todo`.
-    mutating func handle(_ event: SupervisorCore.Event, at time: Duration, _ todo: inout [Effect]) {
+    @discardableResult
+    mutating func handle(
+        _ event: SupervisorCore.Event,
+        at time: Duration,
+        _ todo: inout [Effect]
+    ) -> SupervisorCore.Condition {
         now = time
         swap(&effects, &todo)
-        defer { swap(&effects, &todo) }
+        handle(event)
+        swap(&effects, &todo)
+        return SupervisorCore.Condition(phase: phase, activity: activity)
+    }
+
+    private mutating func handle(_ event: SupervisorCore.Event) {
         switch event {
         case .boot:
             guard phase == .initial else { break }
@@ -176,10 +200,9 @@ extension DynamicCore {
     }
 
     private mutating func remove(_ slot: Slot) {
-        guard let entry = entries[slot] else { return }
         cancelDelay(slot)
+        guard entries.indices.contains(slot), let entry = entries[slot].take() else { return }
         if case .restarting = entry.record.status { restarting -= 1 }
-        entries[slot] = nil
         free.append(slot)
         count -= 1
         effects.append(.forget(slot, id: entry.record.settings.id))
@@ -191,25 +214,34 @@ extension DynamicCore {
 extension DynamicCore {
     private mutating func start(_ slot: Slot) {
         lastGeneration += 1
-        if entries[slot]?.record.generation != 0 { entries[slot]?.record.restarts += 1 }
-        if case .restarting = entries[slot]?.record.status { restarting -= 1 }
-        entries[slot]?.record.generation = lastGeneration
-        entries[slot]?.record.status = .starting
+        let wasRestarting =
+            update(slot) { [lastGeneration] entry in
+                if entry.record.generation != 0 { entry.record.restarts += 1 }
+                entry.record.generation = lastGeneration
+                defer { entry.record.status = .starting }
+                if case .restarting = entry.record.status { return true }
+                return false
+            } ?? false
+        if wasRestarting { restarting -= 1 }
         inTransit += 1
         live += 1
         effects.append(.start(slot, generation: lastGeneration))
     }
 
     private mutating func started(_ slot: Slot, _ generation: UInt64) {
-        guard case .starting = status(slot, generation) else { return }
-        entries[slot]?.record.status = .running
-        entries[slot]?.record.startedAt = now
+        let isUp =
+            update(slot) { [now] entry in
+                guard entry.record.generation == generation, case .starting = entry.record.status else { return false }
+                entry.record.status = .running
+                entry.record.startedAt = now
+                return true
+            } ?? false
+        guard isUp else { return }
         inTransit -= 1
         effects.append(.report(slot, .started))
         answer(slot, .started(slot))
     }
 
-    /// The start closure threw or was killed (`failure`), or returned `nil`.
     private mutating func startEnded(_ slot: Slot, _ generation: UInt64, failure: ExitReason?) {
         switch status(slot, generation) {
         case .stopping: stopped(slot, failure ?? .normal)
@@ -240,7 +272,7 @@ extension DynamicCore {
         case .stopping: stopped(slot, reason)
         case .running:
             live -= 1
-            guard let restart = entries[slot]?.record.settings.restart else { return }
+            guard let restart = update(slot, { $0.record.settings.restart }) else { return }
             effects.append(.report(slot, .exited(reason, expected: !restart.reports(reason))))
             guard restart.restarts(after: reason) else { return remove(slot) }
             entries[slot]?.record.lastExit = reason
@@ -251,7 +283,7 @@ extension DynamicCore {
     }
 
     private mutating func stopped(_ slot: Slot, _ reason: ExitReason) {
-        guard let settings = self[slot]?.settings else { return }
+        guard let settings = update(slot, { $0.record.settings }) else { return }
         let expected: Bool =
             switch reason {
             // A dynamic supervisor treats any shutdown reason as expected (statement 40).
@@ -269,12 +301,16 @@ extension DynamicCore {
     }
 
     private mutating func answer(_ slot: Slot, _ reply: SupervisorCore.Reply) {
-        guard let request = entries[slot]?.request, request != 0 else { return }
-        entries[slot]?.request = 0
-        effects.append(.reply(request, reply))
-        guard let others = entries[slot]?.others, !others.isEmpty else { return }
-        entries[slot]?.others = []
-        for other in others { effects.append(.reply(other, reply)) }
+        let askers = update(slot) { entry -> (first: UInt64, others: [UInt64]) in
+            defer {
+                entry.request = 0
+                if !entry.others.isEmpty { entry.others = [] }
+            }
+            return (entry.request, entry.others)
+        }
+        guard let askers, askers.first != 0 else { return }
+        effects.append(.reply(askers.first, reply))
+        for other in askers.others { effects.append(.reply(other, reply)) }
     }
 
     private mutating func markRestarting(_ slot: Slot) {
@@ -358,8 +394,13 @@ extension DynamicCore {
     }
 
     private mutating func cancelDelay(_ slot: Slot) {
-        guard self[slot]?.delay != nil else { return }
-        entries[slot]?.record.delay = nil
+        let hadDelay =
+            update(slot) { entry in
+                guard entry.record.delay != nil else { return false }
+                entry.record.delay = nil
+                return true
+            } ?? false
+        guard hadDelay else { return }
         delays -= 1
         effects.append(.cancelDelay(slot))
     }
@@ -411,10 +452,14 @@ extension DynamicCore {
     }
 
     private mutating func beginStop(_ slot: Slot) {
-        guard let record = self[slot] else { return }
-        if case .running = record.status { inTransit += 1 }
-        entries[slot]?.record.status = .stopping
-        effects.append(.stop(slot, generation: record.generation))
+        let stopped = update(slot) { entry -> (wasRunning: Bool, generation: UInt64) in
+            defer { entry.record.status = .stopping }
+            if case .running = entry.record.status { return (true, entry.record.generation) }
+            return (false, entry.record.generation)
+        }
+        guard let stopped else { return }
+        if stopped.wasRunning { inTransit += 1 }
+        effects.append(.stop(slot, generation: stopped.generation))
     }
 
     private mutating func finishIfEmpty() {

@@ -1,3 +1,5 @@
+import ConcurrencyPrimitives
+
 /// The shutdown of one incarnation of a child, as a state machine: running, asked to stop, cancelled, killed, and finally ended or
 /// abandoned.
 ///
@@ -71,17 +73,21 @@ struct ShutdownLadder: Sendable {
     /// The exit reason to announce.
     private(set) var reason = ExitReason.normal
     private var hasStarted = false
-    /// The announcement to make if the incarnation never starts.
-    private var startAnnouncement = Action.announceStartFailed
+    /// Whether the start closure returned `nil`.
+    private var isIgnored = false
     private(set) var isTaskRunning = true
     /// The number of timer actions that are running.
     private var runningActions = 0
     private var hook = Hook.idle
-    /// When the current timer fires, `nil` when there is none.
-    private var deadline: Duration?
+    /// When the current timer fires, in nanoseconds; `nil` when there is none.
+    private var deadline: Int64? {
+        get { deadlineOrMax == .max ? nil : deadlineOrMax }
+        set { deadlineOrMax = newValue ?? .max }
+    }
+    private var deadlineOrMax = Int64.max
     /// The number of the most recent timer.
     private(set) var lastTimer: UInt64 = 0
-    private var now = Duration.zero
+    private var now: Int64 = 0
     private var simulatesTask = false
     private var isTerminateRunning = false
     /// Whether a kill arrived while `terminate(reason:)` was running.
@@ -142,13 +148,43 @@ struct ShutdownLadder: Sendable {
         return true
     }
 
+    /// Decides the common cases in one step and without a clock: a child without `run()` comes up, or ends while it has no hook and
+    /// no running action. Returns `nil` and changes nothing in all other cases.
+    ///
+    /// ``handle(_:observesStop:at:)`` makes the same decisions; a test compares both.
+    mutating func handleDirectly(_ input: Input) -> [Action]? {
+        switch (step, input) {
+        case (.starting, .started):
+            guard !hasRun else { return nil }
+            step = .running
+            hasStarted = true
+            isTaskRunning = false
+            return ShutdownLadder.onlyStarted
+        case (.running, .kill), (.running, .stop(.brutalKill)): return endDirectly(.killed)
+        case (.running, .stop): return endDirectly(.shutdown())
+        case (.running, .crash(let error)): return endDirectly(.crashed(error))
+        case (.running, .exit(let reason)): return endDirectly(reason)
+        case (.running, .finish): return endDirectly(.normal)
+        case (.starting, _), (.running, _), (.asked, _), (.cancelled, _), (.terminating, _), (.finishing, _),
+            (.ended, _):
+            return nil
+        }
+    }
+
+    private mutating func endDirectly(_ reason: ExitReason) -> [Action]? {
+        guard !hasRun, !isTaskRunning, !hasHook, runningActions == 0, deadline == nil else { return nil }
+        step = .ended
+        self.reason = reason
+        return ShutdownLadder.onlyExited
+    }
+
     /// - Parameter observesStop: Whether the worker has taken its stop request.
     mutating func handle(_ input: Input, observesStop: Bool, at now: Duration) -> [Action] {
-        self.now = now
+        self.now = now.wholeNanoseconds
         switch input {
         case .started: started()
-        case .ignored: startEnded(.announceIgnored, .normal)
-        case .startFailed(let error): startEnded(.announceStartFailed, .crashed(error))
+        case .ignored: startEnded(.normal, isIgnored: true)
+        case .startFailed(let error): startEnded(.crashed(error))
         case .startTimedOut(let error):
             if case .starting = step { cancel(.crashed(error), after: killTimeout) }
         case .taskEnded(let error): taskEnded(error)
@@ -191,11 +227,11 @@ extension ShutdownLadder {
         }
     }
 
-    private mutating func startEnded(_ announcement: Action, _ startReason: ExitReason) {
+    private mutating func startEnded(_ startReason: ExitReason, isIgnored: Bool = false) {
         isTaskRunning = false
         switch step {
         case .starting:
-            startAnnouncement = announcement
+            self.isIgnored = isIgnored
             end(startReason)
         case .cancelled(let reason):
             if hook != .running { end(reason) }
@@ -349,7 +385,7 @@ extension ShutdownLadder {
         step = .ended
         dropTimer()
         if abandoning { actions.append(.abandon) }
-        announce(hasStarted ? .announceExit : startAnnouncement)
+        announce(hasStarted ? .announceExit : isIgnored ? .announceIgnored : .announceStartFailed)
     }
 
     /// Cancels the running timer actions, and waits for them for at most the kill timeout.
@@ -382,16 +418,19 @@ extension ShutdownLadder {
     }
 
     private mutating func setTimer(_ duration: Duration) {
-        deadline = now + duration
+        deadline = time(after: duration)
         lastTimer += 1
         actions.append(.setTimer(duration, number: lastTimer))
     }
 
     /// Sets the timer, unless the current one fires earlier.
     private mutating func bringForward(_ duration: Duration) {
-        if let deadline, deadline <= now + duration { return }
+        if let deadline, deadline <= time(after: duration) { return }
         setTimer(duration)
     }
+
+    // Both are clamped to a century, so the sum cannot overflow.
+    private func time(after duration: Duration) -> Int64 { now + duration.wholeNanoseconds }
 
     private mutating func dropTimer() {
         guard deadline != nil else { return }

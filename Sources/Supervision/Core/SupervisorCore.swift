@@ -147,6 +147,13 @@ struct SupervisorCore: Sendable {
             set { past.update(orMake: Past()) { $0.restarts = newValue } }
         }
 
+        mutating func noteRestart(after reason: ExitReason) {
+            past.update(orMake: Past()) { past in
+                past.restarts += 1
+                past.lastExit = reason
+            }
+        }
+
         var lastExit: ExitReason? {
             get { past.value?.lastExit }
             set { past.update(orMake: Past()) { $0.lastExit = newValue } }
@@ -237,6 +244,8 @@ struct SupervisorCore: Sendable {
     private var random: SplitMix64
     private var now = Duration.zero
     private var effects: [Effect] = []
+    /// Whether ``handleDirectly(_:at:_:)`` is tried first. A test compares both ways.
+    var decidesDirectly = true
 
     init(
         name: String,
@@ -268,6 +277,14 @@ struct SupervisorCore: Sendable {
         case working
     }
 
+    /// What the shell needs to know after each event.
+    struct Condition: Sendable {
+        var phase: Phase
+        var activity: Activity
+    }
+
+    mutating func record(_ slot: Slot) -> Record? { children.update(slot) { $0 } }
+
     var activity: Activity {
         switch phase {
         case .initial, .finished: .idle
@@ -284,7 +301,13 @@ struct SupervisorCore: Sendable {
     }
 
     /// Appends the effects of the event to `todo`.
-    mutating func handle(_ event: Event, at time: Duration, _ todo: inout [Effect]) {
+    @discardableResult
+    mutating func handle(_ event: Event, at time: Duration, _ todo: inout [Effect]) -> Condition {
+        if !decidesDirectly || !handleDirectly(event, at: time, &todo) { handleGenerally(event, at: time, &todo) }
+        return Condition(phase: phase, activity: activity)
+    }
+
+    private mutating func handleGenerally(_ event: Event, at time: Duration, _ todo: inout [Effect]) {
         now = time
         swap(&effects, &todo)
         defer { swap(&effects, &todo) }
@@ -301,6 +324,72 @@ struct SupervisorCore: Sendable {
         case .stop(let reason): stop(reason)
         case .kill: kill()
         }
+    }
+}
+
+// MARK: - The direct path
+
+extension SupervisorCore {
+    /// Decides in one step what happens most often: with nothing else under way, a child of a one-for-one supervisor ends and is
+    /// restarted at once, and comes up again. False, and nothing changed, in all other cases.
+    ///
+    /// The general path decides the same and leaves the same state: a test gives both the same random events.
+    mutating func handleDirectly(_ event: Event, at time: Duration, _ todo: inout [Effect]) -> Bool {
+        guard case .running = phase, !isServing, deferred.isEmpty else { return false }
+        switch event {
+        case .exited(let slot, let generation, let reason):
+            guard case .oneForOne = strategy, operation == nil else { return false }
+            return restartDirectly(slot, generation, reason, at: time, &todo)
+        case .started(let slot, let generation):
+            guard let operation, operation.waiting == slot, operation.stops.isEmpty, operation.starts.isEmpty,
+                case .restart = operation.purpose
+            else { return false }
+            let isUp =
+                children.update(slot) { record in
+                    guard record.generation == generation, case .starting = record.status else { return false }
+                    record.status = .running
+                    record.startedAt = time
+                    return true
+                } ?? false
+            guard isUp else { return false }
+            now = time
+            self.operation = nil
+            todo.append(.report(slot, .started))
+            return true
+        case .boot, .ignored, .startFailed, .delayElapsed, .retry, .request, .stop, .kill: return false
+        }
+    }
+
+    private mutating func restartDirectly(
+        _ slot: Slot,
+        _ generation: UInt64,
+        _ reason: ExitReason,
+        at time: Duration,
+        _ todo: inout [Effect]
+    ) -> Bool {
+        guard case .running = status(slot, generation), let settings = children[slot]?.settings,
+            settings.backoff == nil, settings.restart.restarts(after: reason),
+            // One restart too many is refused once more when the general path counts it.
+            window.add(at: time)
+        else { return false }
+        now = time
+        lastGeneration += 1
+        let next = lastGeneration
+        children.update(slot) { record in
+            record.noteRestart(after: reason)
+            record.generation = next
+            record.status = .starting
+        }
+        operation = Operation(
+            purpose: .restart(slot, after: .zero, resetsIntensity: false),
+            stops: [],
+            starts: [],
+            waiting: slot
+        )
+        todo.append(.report(slot, .exited(reason, expected: !settings.restart.reports(reason))))
+        todo.append(.report(slot, .restarting(after: .zero)))
+        todo.append(.start(slot, generation: next))
+        return true
     }
 }
 

@@ -135,7 +135,7 @@ extension SupervisorReference {
 
 extension SupervisorProcess {
     func check(_ reply: SupervisorCore.Reply, _ id: String, _ pid: Pid? = nil) throws(AdministrationError) {
-        let child = path + "/" + id
+        var child: String { path + "/" + id }
         switch reply {
         case .done, .ignored, .started: return
         case .alreadyStarted: throw .alreadyStarted(child: child, pid)

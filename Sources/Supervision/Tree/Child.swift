@@ -118,14 +118,15 @@ public struct Child: Sendable {
     /// Without a task and its turn on the thread pool, a start costs half as much: use it for actors that are created quickly and often.
     /// Its supervisor makes no other decision until the closure returns. The closure must therefore be short, must not block, and must not
     /// wait for another thread, in particular not for a lock that is held by code that kills or starts children; it may kill processes and
-    /// register names. It sees no task-local values.
+    /// register names. It runs in the task of that caller, if there is one: it sees the caller's task-local values, and a `Task` that it
+    /// creates inherits them. Use `Task.detached` for a task that must not.
     ///
     /// - Parameters:
     ///   - id: Unique among the siblings, not empty, without `/`.
     ///   - restart: When it is restarted.
     ///   - options: How it is stopped, restarted and monitored. A ``ChildOptions/startTimeout`` is rejected, because nothing can interrupt
     ///     the closure.
-    ///   - start: Creates an incarnation. Before macOS 26 and the aligned releases it runs in a task, as for any other child.
+    ///   - start: Creates an incarnation.
     public static func inline<A: Actor>(
         _ id: String,
         restart: Restart = .permanent,

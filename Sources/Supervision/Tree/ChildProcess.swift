@@ -13,7 +13,6 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var isCancelled = false
         var terminator = Terminator.taskOfItsOwn
         var isAbandoned = false
-        var launchedAt = Duration.zero
         var extras = BoxedOptional<Extras>()
 
         var isHanging: Bool { extras.read { $0.hang.value != nil } ?? false }
@@ -24,6 +23,8 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     /// State that only a few children need.
     private struct Extras: Sendable {
+        /// Set if metrics are collected.
+        var launchedAt = Duration.zero
         var timer: SupervisionTimer?
         var startTimer: SupervisionTimer?
         var stopLatch: Latch?
@@ -137,8 +138,10 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     /// Begins the start. The outcome is sent to the supervisor.
     func launch() {
-        let now = owner.environment.clock.now
-        state.withLock { $0.launchedAt = now }
+        if owner.environment.metrics != nil {
+            let now = owner.environment.clock.now
+            state.withLock { $0.extras.update(orMake: Extras()) { $0.launchedAt = now } }
+        }
         if let timeout = specification.policy.options.startTimeout {
             let timer = owner.environment.clock.schedule(after: timeout) { [weak self] in
                 guard let self else { return }
@@ -147,7 +150,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
             state.withLock { $0.extras.update(orMake: Extras()) { $0.startTimer = timer } }
         }
         owner.environment.faults.processBegan()
-        if case .inline(let start) = body?.start, launch(inline: start) { return }
+        if case .inline(let start) = body?.start { return launch(inline: start) }
         let task = PoolWatch.launch(self)
         let (keep, cancelNow) = state.withLock { state in
             let keep = state.ladder.isTaskRunning
@@ -158,22 +161,14 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         if cancelNow { task.cancel() }
     }
 
-    /// Starts it on this thread. Returns false where the system cannot start a task immediately.
-    private func launch(inline start: @escaping ChildSpecification.Start.Inline) -> Bool {
-        guard #available(macOS 26, iOS 26, watchOS 26, tvOS 26, visionOS 26, *) else { return false }
-        // Nobody waits for it: it runs to its end on this thread. Detached, because what the closure creates must not inherit the
-        // task-local values of the current thread's caller.
-        Task.immediateDetached {
-            self.owner.environment.faults.taskBegan()
-            do {
-                if let fault = self.owner.environment.faults.takeFault(self.key) { throw fault }
-                self.started(try start(ChildContext(child: self)))
-            } catch {
-                self.handle(.startFailed(error))
-            }
-            self.owner.environment.faults.taskEnded()
+    /// Starts it on this thread, without a task.
+    private func launch(inline start: ChildSpecification.Start.Inline) {
+        do {
+            if let fault = owner.environment.faults.takeFault(key) { throw fault }
+            started(try start(ChildContext(child: self)))
+        } catch {
+            handle(.startFailed(error))
         }
-        return true
     }
 
     /// The start closure returned.
@@ -239,8 +234,14 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     /// Decides under the lock and acts outside it, in the order of the decisions: the first thread acts for all.
     private func handle(_ input: ShutdownLadder.Input) {
-        let now = owner.environment.clock.now
         var (actions, zombieHasEnded) = state.withLock { state -> ([ShutdownLadder.Action], Bool) in
+            if owner.environment.faults.decidesDirectly, !state.isActing,
+                let action = state.ladder.handleDirectly(input)
+            {
+                if !state.ladder.isLive { owner.environment.activity.begin() }
+                state.isActing = true
+                return (action, false)
+            }
             if state.isHanging, case .taskEnded = input {
                 state.extras.update { $0.hang.update { $0.withheldEnd = input } }
                 return ([], false)
@@ -248,7 +249,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
             let wasLive = state.ladder.isLive
             let wasAtWork = state.ladder.isAtWork
             let observesStop = state.extras.read { $0.stopLatch != nil } ?? false
-            let actions = state.ladder.handle(input, observesStop: observesStop, at: now)
+            let actions = state.ladder.handle(input, observesStop: observesStop, at: owner.environment.clock.now)
             let zombieHasEnded = state.isAbandoned && wasAtWork && !state.ladder.isAtWork
             if zombieHasEnded { owner.environment.zombies.remove(process.number) }
             if wasLive, !state.ladder.isLive { owner.environment.activity.begin() }
@@ -305,12 +306,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         case .abandon:
             if becomeZombie() { owner.abandoned(self) }
         case .announceStarted:
-            take { $0.startTimer.take() }?.cancel()
-            let launchedAt = state.withLock { $0.launchedAt }
-            owner.environment.metrics?.startDuration.record(owner.environment.clock.now - launchedAt)
-            owner.enqueue(.started(slot, generation: generation))
-            if body?.run == nil { releaseTask() }
-            awaitHeartbeats()
+            announceStarted()
         case .announceIgnored:
             announce(.ignored(slot, generation: generation), .normal)
         case .announceStartFailed:
@@ -334,14 +330,39 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
     }
 
+    private func announceStarted() {
+        if specification.policy.options.startTimeout != nil { take { $0.startTimer.take() }?.cancel() }
+        if let metrics = owner.environment.metrics {
+            let launchedAt = state.withLock { $0.extras.value?.launchedAt ?? .zero }
+            metrics.startDuration.record(owner.environment.clock.now - launchedAt)
+        }
+        owner.enqueue(.started(slot, generation: generation))
+        if body?.run == nil { releaseTask() }
+        awaitHeartbeats()
+    }
+
     /// Releases names and notifies watchers before the supervisor decides.
     private func announce(_ event: SupervisorCore.Event, _ reason: ExitReason) {
-        take { $0.startTimer.take() }?.cancel()
         process.finish(reason)
-        endTimers()
-        state.withLock { $0.actor = nil }
-        take { $0.heartbeats.update { $0.timer.take() } ?? nil }?.cancel()
+        // Released outside the lock: this may be the last reference to the actor, and its deinitializer may use this process.
+        let (actor, extras) = state.withLock { state in
+            defer {
+                state.actor = nil
+                state.extras.update {
+                    $0.startTimer = nil
+                    $0.timers = nil
+                    $0.heartbeats.update { $0.timer = nil }
+                }
+            }
+            return (state.actor, state.extras)
+        }
+        extras.read { extras in
+            extras.startTimer?.cancel()
+            extras.heartbeats.read { $0.timer }??.cancel()
+            extras.timers?.end()
+        }
         releaseTask()
+        withExtendedLifetime(actor) {}
         owner.environment.faults.processEnded()
         owner.enqueue(event)
         owner.environment.activity.end()

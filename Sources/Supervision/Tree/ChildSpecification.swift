@@ -1,6 +1,6 @@
 /// The description of a child, immutable and shared by all its incarnations.
 final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
-    // Sendable: it adds one immutable `Sendable` property.
+    // Sendable: it adds immutable `Sendable` properties.
     enum Kind: Sendable {
         case actor(Body)
         /// Indirect, so that a child that is not a supervisor does not take the size of a supervisor's description.
@@ -65,9 +65,12 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
     }
 
     let kind: Kind
+    /// The first problem with this specification, `nil` if it is valid. Found once: a template starts many children.
+    private let problem: String?
 
     init(id: String, policy: ChildPolicy, kind: Kind) {
         self.kind = kind
+        problem = ChildSpecification.problem(id, policy, kind)
         super.init(id: id, policy: policy)
     }
 
@@ -92,8 +95,7 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
         return nil
     }
 
-    /// The first problem with this specification, `nil` if it is valid.
-    private var problem: String? {
+    private static func problem(_ id: String, _ policy: ChildPolicy, _ kind: Kind) -> String? {
         if id.isEmpty { return "a child's id must not be empty" }
         if id.utf8.contains(UInt8(ascii: "/")) { return "a child's id must not contain '/', but is '\(id)'" }
         if policy.options.startTimeout != nil, case .actor(let body) = kind, case .inline = body.start {

@@ -19,6 +19,12 @@ package final class FaultInjection: Sendable {
         var stubborn = 0
     }
 
+    /// Whether the common cases are decided in one step. A test turns it off for the trees that it makes, to compare both paths.
+    @TaskLocal
+    package static var decidesDirectly = true
+
+    let decidesDirectly = FaultInjection.decidesDirectly
+
     private let isArmed = Atomic<Bool>(false)
     private let state = Mutex(State())
     private let runningTasks = Atomic<Int>(0)

@@ -103,10 +103,13 @@ final class EventHub: Sendable {
     }
 
     private let state = Mutex(State())
+    /// Read without the lock: most trees have no listeners.
+    private let listenerCount = Atomic(0)
 
     /// Whether any listener wants events of this kind.
     func isHeard(_ interest: EventInterest) -> Bool {
-        state.withLock { state in
+        guard listenerCount.load(ordering: .acquiring) > 0 else { return false }
+        return state.withLock { state in
             state.listeners.values.contains { $0.listener.wants(interest) }
         }
     }
@@ -121,6 +124,7 @@ final class EventHub: Sendable {
             guard !state.isFinished else { return nil }
             state.lastToken += 1
             state.listeners[state.lastToken] = (continuation, events.listener)
+            listenerCount.store(state.listeners.count, ordering: .releasing)
             return state.lastToken
         }
         guard let token else {
@@ -128,7 +132,11 @@ final class EventHub: Sendable {
             return events
         }
         continuation.onTermination = { [weak self] _ in
-            self?.state.withLock { _ = $0.listeners.removeValue(forKey: token) }
+            guard let self else { return }
+            state.withLock { state in
+                state.listeners[token] = nil
+                listenerCount.store(state.listeners.count, ordering: .releasing)
+            }
         }
         return events
     }
@@ -144,7 +152,10 @@ final class EventHub: Sendable {
     func finish() {
         let listeners = state.withLock { state in
             state.isFinished = true
-            defer { state.listeners = [:] }
+            defer {
+                state.listeners = [:]
+                listenerCount.store(0, ordering: .releasing)
+            }
             return state.listeners
         }
         for listener in listeners.values { listener.continuation.finish() }

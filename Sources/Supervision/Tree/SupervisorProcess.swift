@@ -41,8 +41,14 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     private final class WaitingRequest: Sendable {
         let child: ChildSpecification?
         let argument: (any AnyObject & Sendable)?
-        let reply = OneShot<AdministrationReply>()
-        let onReply: (@Sendable (AdministrationReply) -> Void)?
+        private let onReply: (@Sendable (AdministrationReply) -> Void)?
+        private let state = Mutex(State())
+
+        private struct State {
+            var reply: AdministrationReply?
+            /// Made by a caller that has to wait: most replies are there when the request has been delivered.
+            var waiter: OneShot<AdministrationReply>?
+        }
 
         init(
             child: ChildSpecification?,
@@ -52,6 +58,26 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             self.child = child
             self.argument = argument
             self.onReply = onReply
+        }
+
+        func answer(_ reply: AdministrationReply) {
+            let waiter = state.withLock { state in
+                state.reply = reply
+                return state.waiter
+            }
+            waiter?.set(reply)
+            onReply?(reply)
+        }
+
+        func reply() async throws(CancellationError) -> AdministrationReply {
+            let (reply, waiter) = state.withLock { state -> (AdministrationReply?, OneShot<AdministrationReply>?) in
+                if let reply = state.reply { return (reply, nil) }
+                state.waiter = OneShot()
+                return (nil, state.waiter)
+            }
+            if let reply { return reply }
+            guard let waiter else { throw CancellationError() }
+            return try await waiter.value()
         }
     }
 
@@ -110,6 +136,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                 autoShutdown: specification.autoShutdown,
                 seed: seed
             )
+            core.decidesDirectly = environment.faults.decidesDirectly
             var childRecords = ChildRecords()
             for child in specification.children {
                 if let slot = core.add(child.specification) { childRecords[slot] = ChildRecord(child.specification) }
@@ -222,9 +249,13 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     // MARK: - Mailbox
 
     func enqueue(_ event: SupervisorCore.Event) {
+        enqueue { _ in event }
+    }
+
+    private func enqueue(_ event: (inout State) -> SupervisorCore.Event) {
         environment.metrics?.mailbox(1)
         let drains = state.withLock { state in
-            state.mailbox.append(event)
+            state.mailbox.append(event(&state))
             updateActivity(&state)
             return !state.isDraining
         }
@@ -232,45 +263,43 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     }
 
     func drain() {
-        let mine = state.withLock { state in
-            defer { state.isDraining = true }
-            return !state.isDraining
-        }
-        guard mine else { return }
         var effects: [SupervisorCore.Effect] = []
         effects.reserveCapacity(4)
-        while decide(&effects) {
+        var isFirst = true
+        while let decision = decide(&effects, isFirst) {
+            isFirst = false
             environment.metrics?.mailbox(-1)
-            emitStopping()
-            for index in effects.indices { perform(effects[index], before: effects[(index + 1)...]) }
+            if let reason = decision.stopping { emit(.stopping(reason)) }
+            for index in effects.indices { perform(effects, index) }
             announceArrivals(effects)
         }
     }
 
-    /// Handles the next event. `effects` is replaced by the resulting effects; its buffer is reused.
-    private func decide(_ effects: inout [SupervisorCore.Effect]) -> Bool {
+    /// The result of one event, besides its effects.
+    private struct Decision {
+        /// Set once, when the supervisor begins to shut down: reported before the first child is stopped.
+        var stopping: ExitReason?
+    }
+
+    /// Handles the next event. `effects` is replaced by the resulting effects; its buffer is reused. Returns `nil` when the mailbox is
+    /// empty, and at the first call also when another thread is draining it.
+    private func decide(_ effects: inout [SupervisorCore.Effect], _ isFirst: Bool) -> Decision? {
         state.withLock { state in
+            if isFirst {
+                if state.isDraining { return nil }
+                state.isDraining = true
+            }
             guard let event = state.mailbox.popFirst() else {
                 state.isDraining = false
                 updateActivity(&state)
-                return false
+                return nil
             }
             effects.removeAll(keepingCapacity: true)
             state.core.handle(event, at: environment.clock.now, &effects)
-            return true
+            guard tellsLife, !state.hasToldStopping, let reason = state.core.endingReason else { return Decision() }
+            state.hasToldStopping = true
+            return Decision(stopping: reason)
         }
-    }
-
-    /// Reports the beginning of a shutdown, before the first child is stopped.
-    private func emitStopping() {
-        guard tellsLife else { return }
-        let reason = state.withLock { state -> ExitReason? in
-            guard !state.hasToldStopping else { return nil }
-            let reason = state.core.endingReason
-            state.hasToldStopping = reason != nil
-            return reason
-        }
-        if let reason { emit(.stopping(reason)) }
     }
 
     private func updateActivity(_ state: inout State) {
@@ -282,8 +311,8 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 
     // MARK: - Effects
 
-    private func perform(_ effect: SupervisorCore.Effect, before rest: ArraySlice<SupervisorCore.Effect>) {
-        switch effect {
+    private func perform(_ effects: [SupervisorCore.Effect], _ index: Int) {
+        switch effects[index] {
         case .start(let slot, let generation): start(slot, generation)
         case .stop(let slot, let generation):
             switch incarnation(slot, generation) {
@@ -320,7 +349,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         case .retry(let slot, let generation): enqueue(.retry(slot, generation: generation))
         case .report(let slot, let report):
             measure(slot, report)
-            emit(slot, report, next: nextStart(of: slot, in: rest))
+            emit(slot, report, next: nextStart(of: slot, in: effects[(index + 1)...]))
         case .forget(let slot, _):
             let childRecord = state.withLock { state in
                 defer { state.childRecords[slot] = nil }
@@ -334,33 +363,35 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
 
     private func start(_ slot: SupervisorCore.Slot, _ generation: UInt64) {
         let next = state.withLock { state -> Incarnation? in
-            guard let childRecord = state.childRecords[slot] else { return nil }
-            let incarnation: Incarnation =
-                switch childRecord.specification.kind {
-                case .actor(let body):
-                    .child(
-                        ChildProcess(
-                            childRecord.specification,
-                            body,
-                            owner: self,
-                            slot: slot,
-                            generation: generation,
-                            entry: childRecord.entry,
-                            incarnation: state.core.restarts(slot),
-                            argument: childRecord.argument
+            let restarts = state.core.restarts(slot)
+            return state.childRecords.update(slot) { childRecord in
+                let incarnation: Incarnation =
+                    switch childRecord.specification.kind {
+                    case .actor(let body):
+                        .child(
+                            ChildProcess(
+                                childRecord.specification,
+                                body,
+                                owner: self,
+                                slot: slot,
+                                generation: generation,
+                                entry: childRecord.entry,
+                                incarnation: restarts,
+                                argument: childRecord.argument
+                            )
                         )
-                    )
-                case .supervisor(let specification):
-                    .supervisor(
-                        SupervisorProcess(
-                            specification,
-                            link: Link(owner: self, slot: slot, generation: generation, entry: childRecord.entry),
-                            environment: environment
+                    case .supervisor(let specification):
+                        .supervisor(
+                            SupervisorProcess(
+                                specification,
+                                link: Link(owner: self, slot: slot, generation: generation, entry: childRecord.entry),
+                                environment: environment
+                            )
                         )
-                    )
-                }
-            state.childRecords.update(slot) { $0.incarnation = incarnation }
-            return incarnation
+                    }
+                childRecord.incarnation = incarnation
+                return incarnation
+            }
         }
         switch next {
         case .child(let child): child.launch()
@@ -438,19 +469,11 @@ extension SupervisorProcess {
         bringing child: ChildSpecification? = nil,
         with argument: (any AnyObject & Sendable)? = nil
     ) async -> AdministrationReply {
+        if Task.isCancelled { return (.cancelled, nil) }
         let waiting = WaitingRequest(child: child, argument: argument)
-        let id = state.withLock { state in
-            state.lastRequest += 1
-            state.requests[state.lastRequest] = waiting
-            return state.lastRequest
-        }
-        if Task.isCancelled {
-            state.withLock { _ = $0.requests.removeValue(forKey: id) }
-            return (.cancelled, nil)
-        }
-        enqueue(.request(id, request))
+        enqueue(request, waiting)
         do {
-            return try await waiting.reply.value()
+            return try await waiting.reply()
         } catch {
             // The request stays until it is answered: the start of the child may be under way, and needs its specification.
             return (.cancelled, nil)
@@ -463,12 +486,15 @@ extension SupervisorProcess {
         bringing child: ChildSpecification? = nil,
         onReply: @escaping @Sendable (AdministrationReply) -> Void
     ) {
-        let id = state.withLock { state in
+        enqueue(request, WaitingRequest(child: child, onReply: onReply))
+    }
+
+    private func enqueue(_ request: SupervisorCore.Request, _ waiting: WaitingRequest) {
+        enqueue { state in
             state.lastRequest += 1
-            state.requests[state.lastRequest] = WaitingRequest(child: child, onReply: onReply)
-            return state.lastRequest
+            state.requests[state.lastRequest] = waiting
+            return .request(state.lastRequest, request)
         }
-        enqueue(.request(id, request))
     }
 
     /// Stops the child that a request added, across restarts. Callers that need to know of the exit watch for it.
@@ -496,8 +522,7 @@ extension SupervisorProcess {
                 return (waiting, nil)
             }
         }
-        waiting?.reply.set((reply, entry))
-        waiting?.onReply?((reply, entry))
+        waiting?.answer((reply, entry))
     }
 }
 
@@ -508,11 +533,11 @@ extension SupervisorProcess {
     func lookUp(_ id: String) -> LookUp {
         state.withLock { state in
             guard let slot = state.core.slot(of: id) else { return .none }
-            return lookUp(slot, state)
+            return lookUp(slot, &state)
         }
     }
 
-    private func lookUp(_ slot: SupervisorCore.Slot, _ state: State) -> LookUp {
+    private func lookUp(_ slot: SupervisorCore.Slot, _ state: inout State) -> LookUp {
         guard let status = state.core.record(slot)?.status else { return .none }
         switch status {
         case .stopped where !state.core.isAboutToStart(slot): return .none
@@ -531,7 +556,7 @@ extension SupervisorProcess {
     func lookUp(slot: SupervisorCore.Slot, entry: UInt64) -> LookUp {
         state.withLock { state in
             guard let childRecord = state.childRecords[slot], childRecord.entry == entry else { return .none }
-            return lookUp(slot, state)
+            return lookUp(slot, &state)
         }
     }
 
@@ -600,7 +625,8 @@ extension SupervisorProcess {
     }
 
     /// - Parameter next: The delay until the child is restarted, if known.
-    private func emit(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report, next: Duration?) {
+    private func emit(_ slot: SupervisorCore.Slot, _ report: SupervisorCore.Report, next: @autoclosure () -> Duration?)
+    {
         let isLogged = environment.logger.logLevel <= SupervisionLog.level(of: report)
         guard isLogged || environment.events.isHeard(report.interest) else { return }
         let childRecord = state.withLock { $0.childRecords[slot] }
@@ -617,7 +643,7 @@ extension SupervisorProcess {
             case .stopped(let reason, let expected): .stopped(reason, expected: expected)
             }
         var details = SupervisionLog.Details()
-        if let next {
+        if let next = next() {
             details.retryIn = next
             details.attempt = state.withLock { $0.core.restarts(slot) + 1 }
         }
@@ -661,7 +687,7 @@ extension SupervisorProcess {
     /// Calls `handler` once, when the child in this slot may have started or been removed; immediately when it is not being started.
     func watchArrival(_ slot: SupervisorCore.Slot, _ handler: @escaping @Sendable () -> Void) -> UInt64 {
         let token = state.withLock { state -> UInt64? in
-            guard case .restarting = lookUp(slot, state), state.core.phase != .finished else { return nil }
+            guard case .restarting = lookUp(slot, &state), state.core.phase != .finished else { return nil }
             arrivalCount.add(1, ordering: .relaxed)
             return state.arrivals.add(slot, handler)
         }

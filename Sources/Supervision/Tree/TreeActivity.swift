@@ -1,20 +1,16 @@
 import ConcurrencyPrimitives
+import Synchronization
 
 /// Counts the activity in a tree: supervisors with an operation under way, processes that are ending and, separately, supervisors that only
 /// wait for the delay of a restart.
 ///
 /// Without activity the tree is settled, and the waiting callers are resumed; nothing polls.
 final class TreeActivity: Sendable {
-    private struct Counts: Sendable {
-        var working = 0
-        var delaying = 0
-
-        func isSettled(_ includesDelays: Bool) -> Bool {
-            working == 0 && (!includesDelays || delaying == 0)
-        }
-    }
-
-    private let counts = Monitor(Counts())
+    // Both counts in one number, so that they change atomically: the working ones in the lower half, the delaying ones in the upper half.
+    // Every start and exit changes it, so it is an atomic; only waiting callers need the monitor.
+    private let counts = Atomic<Int64>(0)
+    private let waiting = Atomic<Int>(0)
+    private let waiters = Monitor(())
 
     /// A process begins to end.
     func begin() {
@@ -27,25 +23,33 @@ final class TreeActivity: Sendable {
     }
 
     func change(from old: SupervisorCore.Activity, to new: SupervisorCore.Activity) {
-        counts.change { counts in
-            switch old {
-            case .idle: break
-            case .delaying: counts.delaying -= 1
-            case .working: counts.working -= 1
-            }
-            switch new {
-            case .idle: break
-            case .delaying: counts.delaying += 1
-            case .working: counts.working += 1
-            }
+        counts.add(TreeActivity.weight(new) - TreeActivity.weight(old), ordering: .sequentiallyConsistent)
+        // A waiting caller is counted before it reads the counts, so either it sees this change or this thread sees the caller.
+        if waiting.load(ordering: .sequentiallyConsistent) > 0 { waiters.change { _ in } }
+    }
+
+    private static let delaying: Int64 = 1 << 32
+
+    private static func weight(_ activity: SupervisorCore.Activity) -> Int64 {
+        switch activity {
+        case .idle: 0
+        case .delaying: delaying
+        case .working: 1
         }
     }
 
-    /// Returns true when nothing is under way and, with `includingDelays`, no restart waits for its delay; false when the waiting task is
-    /// cancelled first.
+    private func isSettled(_ includesDelays: Bool) -> Bool {
+        let counts = counts.load(ordering: .sequentiallyConsistent)
+        return includesDelays ? counts == 0 : counts % TreeActivity.delaying == 0
+    }
+
+    /// Returns true when nothing is under way, and with `includingDelays` no restart waits for its delay; false when the waiting
+    /// task is cancelled before.
     func settled(includingDelays: Bool) async -> Bool {
+        waiting.add(1, ordering: .sequentiallyConsistent)
+        defer { waiting.subtract(1, ordering: .sequentiallyConsistent) }
         do throws(WaitFailure) {
-            return try await counts.wait { $0.isSettled(includingDelays) ? true : nil }
+            return try await waiters.wait { [self] _ in isSettled(includingDelays) ? true : nil }
         } catch {
             return false
         }

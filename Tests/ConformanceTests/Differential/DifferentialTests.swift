@@ -60,10 +60,14 @@ struct DifferentialTests {
         async let theirs = oracle.run(scenario)
         let ours = await Subject.run(scenario)
         let inline = await Subject.run(scenario, startsInline: true)
+        let general = await FaultInjection.$decidesDirectly.withValue(false) { await Subject.run(scenario) }
         let expected = DeliberateDifference.reconcile(theirs: try await theirs)
         let difference =
             DeliberateDifference.reconcile(ours: ours).difference(from: expected)
             ?? DeliberateDifference.reconcile(ours: inline).difference(from: expected).map { "started inline: \($0)" }
+            ?? DeliberateDifference.reconcile(ours: general).difference(from: expected).map {
+                "decided on the general path only: \($0)"
+            }
         return (difference, expected.steps.count)
     }
 
