@@ -18,7 +18,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
-        // What the services have in common: contracts and messages, without AMQP.
+        // Contracts and messages shared by the services, without AMQP.
         .target(
             name: "ShopContract",
             dependencies: [.product(name: "RPCContract", package: "swift-supervision")],

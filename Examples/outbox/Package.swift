@@ -1,7 +1,7 @@
 // swift-tools-version:6.2
 import PackageDescription
 
-// A package of its own, as yours would be: it shows the recipe "A transactional outbox" of QueueWorkers with a real database.
+// A separate package, as yours would be. It shows the recipe "A transactional outbox" of QueueWorkers with a real database.
 let settings: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("MemberImportVisibility"),

@@ -1,12 +1,12 @@
 package import RPCContract
 
-/// What the shop sells.
+/// The products of the shop.
 package enum Catalog: RPCService {
     package static let name = "shop-catalog"
     package static let product = RPCProcedure<String, Product>("product")
     package static let procedures: [any RPCDeclaration] = [product]
 
-    /// The code of the failure when there is no such product.
+    /// The failure code for an unknown product.
     package static let unknownProduct: RPCFailure.Code = "unknown_product"
 }
 
@@ -22,18 +22,18 @@ package struct Product: Codable, Sendable, Hashable {
     }
 }
 
-/// Takes orders.
+/// Accepts orders.
 package enum Orders: RPCService {
     package static let name = "shop-orders"
     package static let place = RPCProcedure<NewOrder, Order>("place")
     package static let procedures: [any RPCDeclaration] = [place]
 
-    /// The code of the failure when an order cannot be.
+    /// The failure code for an invalid order.
     package static let invalidOrder: RPCFailure.Code = "invalid_order"
 }
 
 package struct NewOrder: Codable, Sendable, Hashable {
-    /// Made by whoever orders: the same order sent twice is one.
+    /// Created by the client: an order that is sent twice counts once.
     package var id: String
     package var product: String
     package var count: Int
@@ -57,7 +57,7 @@ package struct Order: Codable, Sendable, Hashable {
     }
 }
 
-/// A letter to a customer, which is to be sent once and may take its time.
+/// A letter to a customer. It must be sent once, but not immediately.
 package struct Mail: Codable, Sendable, Hashable {
     package static let queue = "shop.mails"
 

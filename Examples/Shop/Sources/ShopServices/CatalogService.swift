@@ -4,7 +4,7 @@ package import RPCReceiver
 package import ShopContract
 package import Supervision
 
-/// The products, and what they cost now.
+/// The products and their current prices.
 package actor Products {
     private var products: [String: Product] = [
         "tea": Product(id: "tea", name: "A tin of tea", cents: 750),
@@ -16,7 +16,7 @@ package actor Products {
 
     package func find(_ id: String) -> Product? { products[id] }
 
-    /// Where a shop would ask its warehouse.
+    /// A real shop would ask its warehouse here.
     package func refresh() { refreshes += 1 }
 }
 
@@ -32,14 +32,14 @@ package enum CatalogService {
         }
     }
 
-    /// The service as a tree: the pool first, since the others use it; then what answers, and a job beside it.
+    /// The service as a tree: the pool first, since the others use it; then the receiver, and a job.
     ///
-    /// The job has a supervisor of its own: one that fails again and again restarts what is in there, and the receiver answers meanwhile.
+    /// The job has its own supervisor: if it fails repeatedly, only that supervisor is restarted, and the receiver keeps answering.
     package static func tree(on pool: AMQPPool, logger: Logger) -> (supervisor: Supervisor, receiver: RPCReceiver) {
         let products = Products()
         var configuration = RPCReceiverConfiguration()
         configuration.contract = Catalog.self
-        // Replicated, and it counts deliveries: a request that kills whoever runs it is given up in the end.
+        // A quorum queue is replicated, and counts deliveries: a request that crashes its receiver each time is given up at the limit.
         configuration.queueArguments = ["x-queue-type": .string("quorum")]
         let receiver = RPCReceiver(
             service: Catalog.name,

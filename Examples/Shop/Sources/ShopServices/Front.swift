@@ -9,9 +9,9 @@ package import Supervision
 extension Product: ResponseEncodable {}
 extension Order: ResponseEncodable {}
 
-/// What the world speaks with.
+/// The HTTP front end.
 package enum Front {
-    /// How long a customer waits.
+    /// The timeout of a customer's request.
     static let timeout = Duration.seconds(5)
 
     package static func tree(on pool: AMQPPool, logger: Logger) -> (supervisor: Supervisor, caller: RPCCaller) {
@@ -27,20 +27,20 @@ package enum Front {
         router.get("products/{id}") { _, context -> Product in
             let id = try context.parameters.require("id")
             return try await answering { () async throws(RPCError) in
-                // Asking changes nothing: it may be sent again.
+                // The call changes nothing, so it may be sent again.
                 try await rpc.call(Catalog.self, Catalog.product, id, timeout: timeout, retry: .idempotent())
             }
         }
         router.post("orders") { request, context -> Order in
             let order = try await request.decode(as: NewOrder.self, context: context)
             return try await answering { () async throws(RPCError) in
-                // Placing the same order twice is placing it once, since it has an id: so this may be sent again, too.
+                // The order has an id, so placing it twice has the effect of placing it once: this call may be sent again too.
                 try await rpc.call(Orders.self, Orders.place, order, timeout: timeout, retry: .idempotent())
             }
         }
     }
 
-    /// For a load balancer and for Kubernetes. A broker that is away makes a process not ready, and is no reason to restart it.
+    /// For a load balancer and for Kubernetes. An outage of the broker makes a process not ready, but is no reason to restart it.
     package static func addProbes<Context: RequestContext>(
         of parts: [any HealthReporting],
         to router: some RouterMethods<Context>
@@ -55,7 +55,7 @@ package enum Front {
         }
     }
 
-    /// What an error of a call is to somebody who speaks HTTP.
+    /// Maps an error of a call to HTTP.
     package static func answering<Value>(_ call: () async throws(RPCError) -> Value) async throws(HTTPError) -> Value {
         do throws(RPCError) {
             return try await call()
@@ -66,10 +66,10 @@ package enum Front {
             case .remote(let failure) where failure.code == Orders.invalidOrder:
                 throw HTTPError(.badRequest, message: failure.message)
             case .timeout: throw HTTPError(.gatewayTimeout, message: "there was no answer in time")
-            // Nothing has happened: whoever asked may ask again.
+            // Nothing was processed: the client may try again.
             case _ where !error.requestMayHaveBeenProcessed:
                 throw HTTPError(.serviceUnavailable, message: "not now; nothing was done")
-            // The details are for the log, not for the world.
+            // The details go to the log, not to the client.
             case _: throw HTTPError(.badGateway, message: "it may have been done, or not")
             }
         }

@@ -4,7 +4,7 @@ package import QueueWorkers
 package import ShopContract
 package import Supervision
 
-/// Where letters go. The example's writes a line of the log, and refuses what cannot be an address.
+/// Sends letters. This implementation writes a log line, and refuses invalid addresses.
 package struct MailServer: Sendable {
     package struct Refused: Error, CustomStringConvertible {
         package var description: String { "the mail server refuses the address" }
@@ -21,13 +21,13 @@ package struct MailServer: Sendable {
 }
 
 package enum Mailer {
-    /// A letter is tried four times, within about eleven minutes, and then kept in `shop.mails.failed`.
+    /// A letter is attempted four times within about eleven minutes, and then parked in `shop.mails.failed`.
     package static let retry = WorkerRetry.after([.seconds(10), .minutes(1), .minutes(10)], then: .park)
 
     package static var configuration: WorkerConfiguration {
         var configuration = WorkerConfiguration()
         configuration.concurrency = 5
-        // An order that was sent twice has one letter.
+        // An order that was sent twice gets one letter.
         configuration.deduplication = WorkerDeduplication()
         return configuration
     }

@@ -8,7 +8,7 @@ package import Supervision
 
 package enum OrderService {
     /// - Parameters:
-    ///   - rpc: asks the catalog.
+    ///   - rpc: calls the catalog.
     ///   - send: puts a letter into the mailer's queue, and returns when the broker has it.
     package static func procedures(
         _ rpc: RPCCaller,
@@ -19,19 +19,19 @@ package enum OrderService {
                 guard (1...100).contains(order.count), order.mail.contains("@") else {
                     throw RPCFailure(code: Orders.invalidOrder, message: "1 to 100 of something, for a mail address")
                 }
-                // It has the deadline of the request that is being answered, and may be sent again: asking changes nothing.
+                // The call has the deadline of the current request. It changes nothing, so it may be sent again.
                 let product = try await product(order.product, rpc)
                 let placed = Order(id: order.id, cents: product.cents * order.count)
                 let text = "\(order.count) x \(product.name): \(placed.cents) cents"
-                // The request is acknowledged after its answer, so one that dies here is run again, and the mailer
-                // recognises the letter by its order.
+                // The request is acknowledged after its answer. If the process dies here, the request is run again, and the
+                // mailer detects the duplicate letter by its order.
                 try await send(Mail(order: order.id, to: order.mail, text: text))
                 return placed
             }
         }
     }
 
-    /// What the catalog says of a product is what this service says of it; any other error of the call keeps its truth by itself
+    /// The catalog's failure for a product becomes this service's failure. Any other error of the call is passed on as it is
     /// (`upstream_timeout`, `upstream_unroutable`, ...).
     private static func product(_ id: String, _ rpc: RPCCaller) async throws -> Product {
         do throws(RPCError) {
@@ -41,7 +41,7 @@ package enum OrderService {
         }
     }
 
-    /// One pool for everything that the process says to the broker.
+    /// One pool for all communication of the process with the broker.
     package static func tree(
         on pool: AMQPPool,
         logger: Logger
@@ -49,7 +49,7 @@ package enum OrderService {
         let rpc = RPCCaller(service: Orders.name, on: pool, logger: logger)
         var configuration = RPCReceiverConfiguration()
         configuration.contract = Orders.self
-        // Replicated, and it counts deliveries: a request that kills whoever runs it is given up in the end.
+        // A quorum queue is replicated, and counts deliveries: a request that crashes its receiver each time is given up at the limit.
         configuration.queueArguments = ["x-queue-type": .string("quorum")]
         let receiver = RPCReceiver(
             service: Orders.name,
@@ -58,7 +58,7 @@ package enum OrderService {
             logger: logger,
             procedures: procedures(rpc) { mail in try await pool.publish(mail, to: Mail.queue, id: mail.order) }
         )
-        // Stopped in reverse: what answers first, since it makes calls.
+        // Children stop in reverse order: the receiver first, since its handlers make calls.
         let supervisor = Supervisor("orders", strategy: .restForOne, logger: logger) {
             pool.supervisor
             rpc.supervisor

@@ -11,8 +11,8 @@ import Supervision
 import SupervisionObserver
 import UnixSignals
 
-/// One executable, and a process for each service: `shop front`, `shop catalog`, `shop orders`, `shop mailer`. What differs from
-/// deployment to deployment comes from the environment.
+/// One executable, with a process for each service: `shop front`, `shop catalog`, `shop orders`, `shop mailer`. Settings that differ
+/// between deployments come from the environment.
 @main
 struct Shop {
     private let logger: Logger
@@ -45,7 +45,7 @@ struct Shop {
         }
     }
 
-    /// The one pool of a process: `AMQP_ENDPOINTS`, `AMQP_CONNECTIONS` and the others.
+    /// The pool of the process: `AMQP_ENDPOINTS`, `AMQP_CONNECTIONS` and the other settings.
     private func pool(_ role: String) throws -> AMQPPool {
         var configuration = try PoolConfiguration(config.scoped(to: "amqp"))
         if configuration.connection.name == nil { configuration.connection.name = "shop-\(role)" }
@@ -69,7 +69,7 @@ struct Shop {
 
     private func mailer() async throws {
         let pool = try pool("mailer")
-        // Shorter pauses, for trying it: MAILER_PAUSES=1s,2s
+        // Shorter delays, for a trial: MAILER_PAUSES=1s,2s
         let tree =
             if let pauses = config.stringArray(forKey: "mailer.pauses") {
                 Mailer.tree(
@@ -98,17 +98,17 @@ struct Shop {
                 )
             ),
             onServerRunning: { channel in
-                // Whoever started it on port 0 wants to know.
+                // Prints the port, which the parent process needs if it passed port 0.
                 print("http://127.0.0.1:\(channel.localAddress?.port ?? 0)")
                 fflush(nil)
             },
             logger: logger
         )
-        // The server is stopped first: what it has taken in is answered, and that needs the caller.
+        // The server stops first: it answers the requests it has accepted, and needs the caller for that.
         try await run([tree, server] + observer { Observer(trees: [tree], callers: [caller], configuration: $0) })
     }
 
-    /// For trying it: a private RabbitMQ, which is started again when it is killed, and gone with this process.
+    /// For a trial: a private RabbitMQ, which is restarted when it is killed, and ends with this process.
     private func broker() async throws {
         var options = LocalBroker.Options()
         options.logger = logger
@@ -126,14 +126,14 @@ struct Shop {
                 fflush(nil)
             }
         }
-        // Until whoever has started it closes its input, or ends.
+        // Runs until the parent process closes its input, or ends.
         await Task.detached { while readLine() != nil {} }.value
         keeping.cancel()
         await broker.shutdown()
     }
 
-    /// Runs services until SIGTERM: what is in work is finished, and nothing new is begun. A second signal ends the process at once; what was
-    /// in work then is delivered again, to another one.
+    /// Runs services until SIGTERM: then running requests are finished, and no new ones begin. A second signal ends the process at once;
+    /// requests that were running are then delivered again to another process.
     private func run(_ services: [any Service]) async throws {
         let hurry = Task {
             var isStopping = false
@@ -152,7 +152,7 @@ struct Shop {
         ).run()
     }
 
-    /// The page that shows the process, where a port is named: `OBSERVER_PORT=9570`.
+    /// The observer's page, if a port is set: `OBSERVER_PORT=9570`.
     private func observer(_ make: (ObserverConfiguration) -> Observer) -> [any Service] {
         guard let port = config.int(forKey: "observer.port") else { return [] }
         var configuration = ObserverConfiguration()

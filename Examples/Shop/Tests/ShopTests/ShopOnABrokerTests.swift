@@ -14,7 +14,7 @@ import Testing
 import FoundationNetworking
 #endif
 
-/// All services in one process, on a private broker. `Examples/run --rolling` has them in processes of their own.
+/// All services in one process, on a private broker. `Examples/run --rolling` runs them in separate processes.
 @Suite("The shop, on a broker")
 struct ShopOnABrokerTests {
     @Test("an order goes through all services, and its letter to the mailer; probes tell of a broker that is restarted")
@@ -55,7 +55,7 @@ struct ShopOnABrokerTests {
         let web = Web(port: try #require(await ports.first { _ in true }))
 
         try await web.wait(for: 200, "/ready")
-        // The other services are there when an order is taken; the same id is the same order.
+        // The other services run when an order is accepted; an order with the same id is the same order.
         try await web.wait(for: 200, "/orders", NewOrder(id: "1", product: "tea", count: 3, mail: "ada@example.com"))
         let (status, body) = try await web.ask("/products/tea")
         #expect(status == 200)
@@ -70,7 +70,7 @@ struct ShopOnABrokerTests {
         try await log.wait(for: "a message is given up")
         try await log.wait(for: "it is put into shop.mails.failed")
 
-        // The broker is stopped: alive, not ready, and an order is refused in a way that says so; then it is back.
+        // The broker is stopped: the front end is live but not ready, and refuses an order with the reason. Then the broker is back.
         await broker.stop()
         try await web.wait(for: 503, "/ready")
         #expect(try await web.ask("/live").0 == 200)
@@ -85,7 +85,7 @@ struct ShopOnABrokerTests {
     }
 }
 
-/// Speaks HTTP with the front.
+/// An HTTP client of the front end.
 struct Web {
     struct Unexpected: Error {
         var path: String
@@ -118,7 +118,7 @@ struct Web {
     }
 }
 
-/// A log that is waited for.
+/// A log handler whose lines a test can wait for.
 final class LinesLog: Sendable {
     private let lines = Mutex<[String]>([])
 

@@ -1,8 +1,8 @@
 import CSQLite
 
-/// A SQLite database, as little of it as the example needs. Its calls block the thread for as long as the disk takes.
+/// A minimal SQLite database for the example. Its calls block the thread while the disk works.
 public actor Database {
-    /// What a column holds.
+    /// The value of a column.
     public enum Value: Sendable, Hashable {
         case null
         case integer(Int64)
@@ -12,11 +12,11 @@ public actor Database {
 
     private let handle: Handle
 
-    /// Opens the file, or makes it.
+    /// Opens the file, or creates it.
     public init(_ path: String) throws(DatabaseError) {
         handle = try Handle(path)
         try handle.run("PRAGMA busy_timeout = 10000")
-        // What is committed is on the disk, whatever happens to the machine.
+        // Committed data is on the disk, whatever happens to the machine.
         try handle.run("PRAGMA journal_mode = WAL")
         try handle.run("PRAGMA synchronous = FULL")
     }
@@ -27,7 +27,7 @@ public actor Database {
         try handle.run(statement, values)
     }
 
-    /// Runs the body in a transaction. When it throws, nothing of it has happened.
+    /// Runs the body in a transaction, which is rolled back if the body throws.
     public func transaction<Result>(
         _ body: @Sendable (isolated Database) throws(DatabaseError) -> Result
     ) throws(DatabaseError) -> Result {
@@ -43,15 +43,15 @@ public actor Database {
     }
 }
 
-/// What SQLite said.
+/// An error from SQLite.
 public struct DatabaseError: Error, CustomStringConvertible {
-    /// SQLite's number for it.
+    /// SQLite's error code.
     public let code: Int32
-    /// In words.
+    /// SQLite's error message.
     public let description: String
 }
 
-/// A connection, closed when nobody holds it any more.
+/// A connection, closed when it is deallocated.
 private final class Handle {
     private let pointer: OpaquePointer
 
@@ -90,7 +90,7 @@ private final class Handle {
     }
 
     private func bind(_ value: Database.Value, at index: Int32, of statement: OpaquePointer?) -> Int32 {
-        // SQLite copies what it is given.
+        // SQLite copies the bytes.
         let copies = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
         return switch value {
         case .null: sqlite3_bind_null(statement, index)

@@ -4,15 +4,15 @@ import Logging
 import NIOCore
 import Supervision
 
-/// Publishes what is in the outbox, all that is there at once and in its order, and deletes each row whose message the broker has confirmed.
+/// Publishes the messages in the outbox, in batches and in order, and deletes each row whose message the broker has confirmed.
 ///
-/// What it is killed between, the confirm and the deletion, is published again by its next incarnation, under the same id. A message that the
-/// broker does not take now stays, and the next ones pass it. One relay reads an outbox: a second would publish everything twice. A database
-/// that several machines share gives them turns, PostgreSQL with `pg_advisory_lock` for instance.
+/// If it is killed between the confirm and the deletion, its next incarnation publishes the message again, under the same id. A message that
+/// the broker does not accept now stays, and does not block the next ones. Only one relay may read an outbox: a second one would publish
+/// everything twice. If several machines share the database, use a lock, for example `pg_advisory_lock` in PostgreSQL.
 public actor OutboxRelay: Worker {
-    /// What the relay has just done with some messages, for tests that end it there.
+    /// The steps of the relay, for tests that kill it after one.
     public enum Step: Sendable, Hashable {
-        /// The broker has answered, and what it said is not in the database yet.
+        /// The broker has answered, and the outcome is not yet in the database.
         case published
         case deleted
     }
@@ -25,7 +25,7 @@ public actor OutboxRelay: Worker {
     private let onStep: @Sendable (Step) throws -> Void
 
     /// - Parameters:
-    ///   - interval: how long it waits before it looks again.
+    ///   - interval: the time between two reads of the outbox.
     public init(
         _ context: ChildContext,
         of database: Database,
@@ -49,7 +49,7 @@ public actor OutboxRelay: Worker {
         }
     }
 
-    /// Publishes what is there, some at a time: those that wait hold up none of the others.
+    /// Publishes the messages in batches. A message that has to wait does not block the others.
     private func relayAll() async throws {
         var last: Int64 = 0
         while !stop.isRequested {
@@ -74,7 +74,7 @@ public actor OutboxRelay: Worker {
                 metadata: ["id": "\(message.id)", "error": "\(reason)"]
             )
         }
-        // One line, however many they are.
+        // One line for any number of messages.
         let waiting = outcomes.compactMap { if case .waits(let reason) = $0.1 { reason } else { nil } }
         guard let reason = waiting.first else { return }
         logger.warning(
@@ -108,7 +108,7 @@ extension Database.Outgoing {
                 timestamp: UInt64(Date.now.timeIntervalSince1970)
             ),
             routingKey: queue,
-            // A queue that is not there is an error, and no message is lost.
+            // A missing queue is an error; no message is lost.
             mandatory: true
         )
     }

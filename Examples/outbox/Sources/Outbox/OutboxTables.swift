@@ -1,9 +1,9 @@
 import Foundation
 
 extension Database {
-    /// Makes the tables of the outbox and the inbox, if they are not there.
+    /// Creates the tables of the outbox and the inbox if they do not exist.
     public func prepareOutbox() throws(DatabaseError) {
-        // The numbers of AUTOINCREMENT are never used again: the order of the rows is the order of the commits.
+        // AUTOINCREMENT never reuses a number, so the order of the rows is the order of the commits.
         try run(
             """
             CREATE TABLE IF NOT EXISTS outbox (
@@ -15,11 +15,11 @@ extension Database {
         try run("CREATE TABLE IF NOT EXISTS inbox (id TEXT PRIMARY KEY, arrived REAL NOT NULL)")
     }
 
-    // MARK: The side that publishes
+    // MARK: Publishing
 
-    /// Puts a message into the outbox. To be called in the transaction that changes what the message tells of.
+    /// Puts a message into the outbox. Call it in the transaction that makes the change which the message reports.
     ///
-    /// - Parameter id: by which whoever handles it recognises a repetition.
+    /// - Parameter id: identifies the message, so that its handler can detect a repetition.
     public func enqueue(
         _ body: [UInt8],
         to queue: String,
@@ -28,19 +28,19 @@ extension Database {
         try run("INSERT INTO outbox (id, queue, body) VALUES (?, ?, ?)", .text(id), .text(queue), .bytes(body))
     }
 
-    /// A message of the outbox.
+    /// A message in the outbox.
     public struct Outgoing: Sendable, Hashable {
-        /// Its place in the order.
+        /// Its position in the order.
         public let position: Int64
-        /// By which a repetition is recognised.
+        /// Identifies a repetition.
         public let id: String
-        /// Where it goes.
+        /// Its destination.
         public let queue: String
-        /// The message itself.
+        /// The body.
         public let body: [UInt8]
     }
 
-    /// The messages that are to be published next, in their order: the first behind a place in it.
+    /// The next messages to publish, in order, beginning after a position.
     public func outgoing(after position: Int64 = 0, limit: Int = 100) throws(DatabaseError) -> [Outgoing] {
         let rows = try run(
             """
@@ -58,17 +58,17 @@ extension Database {
         }
     }
 
-    /// What became of a message of the outbox.
+    /// The outcome of a message.
     public enum Outcome: Sendable, Hashable {
-        /// The broker has it.
+        /// The broker has confirmed it.
         case sent
-        /// It can never be sent. It stays, with the reason, and does not hold up the others.
+        /// It can never be sent. It stays, with the reason, and does not block the others.
         case refused(String)
-        /// The broker does not take it now, for this reason.
+        /// The broker does not accept it now, for this reason.
         case waits(String)
     }
 
-    /// Notes what became of messages, in one transaction: it costs one wait for the disk.
+    /// Stores the outcomes of messages in one transaction, which costs one wait for the disk.
     public func note(_ outcomes: [(Outgoing, Outcome)]) throws(DatabaseError) {
         try transaction { (database: isolated Database) throws(DatabaseError) in
             for (message, outcome) in outcomes {
@@ -83,11 +83,11 @@ extension Database {
         }
     }
 
-    // MARK: The side that handles
+    // MARK: Handling
 
-    /// Runs the body in a transaction, unless it has been run for this message before. Returns whether it was run.
+    /// Runs the body in a transaction, unless it was already run for this message. Returns whether it ran.
     ///
-    /// - Parameter id: the id of the message. Without one, nothing is recognised.
+    /// - Parameter id: the id of the message. Without an id, repetitions are not detected.
     @discardableResult
     public func once(
         for id: String?,
@@ -106,7 +106,7 @@ extension Database {
         }
     }
 
-    /// Forgets messages that came longer ago: as long as any may still be on its way twice.
+    /// Deletes older messages. Keep them as long as a repetition may still arrive.
     public func forgetInbox(olderThan age: Duration) throws(DatabaseError) {
         try run("DELETE FROM inbox WHERE arrived < \(Self.now) - ?", .integer(age.components.seconds))
     }

@@ -5,13 +5,13 @@ import Supervision
 
 /// A shop whose orders are shipped by a worker. Orders and messages about them are committed together.
 public struct Shop: Sendable {
-    /// What is ordered.
+    /// An order.
     public struct Order: Codable, Sendable, Hashable {
-        /// Which order it is.
+        /// The number of the order.
         public var number: Int64
     }
 
-    /// Where orders, shipments, outbox and inbox are.
+    /// The database with orders, shipments, outbox and inbox.
     public let database: Database
 
     /// - Parameter path: of the database.
@@ -19,11 +19,11 @@ public struct Shop: Sendable {
         database = try Database(path)
         try await database.prepareOutbox()
         try await database.run("CREATE TABLE IF NOT EXISTS orders (number INTEGER PRIMARY KEY AUTOINCREMENT)")
-        // Not unique: a message that is handled twice would be seen.
+        // Not unique, so that a message that is handled twice is visible.
         try await database.run("CREATE TABLE IF NOT EXISTS shipments (number INTEGER NOT NULL)")
     }
 
-    /// Takes an order: the row and the message happen both, or not at all.
+    /// Accepts an order: the row and the message are written both or not at all.
     @discardableResult
     public func takeOrder() async throws -> Int64 {
         try await database.transaction { (database: isolated Database) throws(DatabaseError) -> Int64 in
@@ -53,7 +53,7 @@ public struct Shop: Sendable {
         }
     }
 
-    /// The numbers of the orders, and those of the shipments, in the order in which they happened.
+    /// The numbers of the orders and of the shipments, in chronological order.
     public func books() async throws -> (orders: [Int64], shipments: [Int64]) {
         func numbers(_ rows: [[Database.Value]]) -> [Int64] {
             rows.compactMap { if case .integer(let number)? = $0.first { number } else { nil } }
@@ -64,7 +64,7 @@ public struct Shop: Sendable {
         )
     }
 
-    /// Waits until everything that was ordered was shipped, and nothing is left in the outbox.
+    /// Waits until all orders are shipped and the outbox is empty.
     public func waitUntilShipped(atMost timeout: Duration) async throws -> Bool {
         let deadline = ContinuousClock.now + timeout
         while ContinuousClock.now < deadline {

@@ -3,7 +3,7 @@ import Foundation
 import Outbox
 import Supervision
 
-/// `shop URL DATABASE COUNT`: takes so many orders, one after another, and ends when all were shipped. It may be killed at any moment and
+/// `shop URL DATABASE COUNT`: accepts COUNT orders, one after another, and ends when all are shipped. It may be killed at any moment and
 /// run again.
 @main
 struct Main {
@@ -22,7 +22,7 @@ struct Main {
     }
 }
 
-/// At once, also into a pipe.
+/// Prints immediately, even into a pipe.
 private func say(_ line: String) {
     try? FileHandle.standardOutput.write(contentsOf: Data((line + "\n").utf8))
 }

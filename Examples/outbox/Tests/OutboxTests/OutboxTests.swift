@@ -82,7 +82,7 @@ struct OutboxTests {
                 throw Crash()
             }
             try await tree.start()
-            // A step for each at least.
+            // At least one step for each.
             for _ in 0..<8 {
                 for _ in 0..<5 { try await shop.takeOrder() }
                 #expect(try await shop.waitUntilShipped(atMost: .seconds(60)))
@@ -139,7 +139,7 @@ struct OutboxTests {
         }
     }
 
-    /// Runs the program, and kills it when it has printed so many lines.
+    /// Runs the program, and kills it after it has printed this many lines.
     @discardableResult
     private func program(_ arguments: [String], killedAfter count: Int?) async throws -> [String] {
         let process = Process()
