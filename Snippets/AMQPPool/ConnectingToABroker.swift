@@ -1,4 +1,4 @@
-//! A pool, its endpoints, and what it says while it cannot connect.
+//! A pool, its endpoints, and its errors while it cannot connect.
 
 import AMQPPool
 import NIOCore

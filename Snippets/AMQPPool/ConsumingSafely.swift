@@ -1,4 +1,4 @@
-//! A supervised consumer, one of messages of a type, and a sequence of deliveries.
+//! A supervised consumer, a consumer of typed messages, and a sequence of deliveries.
 
 import AMQPPool
 import Foundation

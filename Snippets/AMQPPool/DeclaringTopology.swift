@@ -1,4 +1,4 @@
-//! Exchanges, queues and bindings that are there again whenever a channel is opened.
+//! Exchanges, queues and bindings that are declared whenever a channel is opened.
 
 import AMQPPool
 

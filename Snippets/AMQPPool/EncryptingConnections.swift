@@ -1,4 +1,4 @@
-//! TLS: whom to believe, and what to show.
+//! TLS: verification and client certificates.
 
 import AMQPPool
 

@@ -1,4 +1,4 @@
-//! Messages, their outcomes, and what to do about each.
+//! Messages, their outcomes, and how to handle each.
 
 import AMQPPool
 import NIOCore

@@ -1,4 +1,4 @@
-//! What those who look may do, and the page in a router of your own.
+//! Permissions of viewers, and the page in your own router.
 
 #if Observer
 import Hummingbird

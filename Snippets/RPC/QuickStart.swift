@@ -1,4 +1,4 @@
-//! A call, with a broker of its own.
+//! A call, with a private broker.
 
 import AMQPPool
 import LocalBroker

@@ -1,4 +1,4 @@
-//! Children that come and go: sessions, tasks, partitions, and changes by hand.
+//! Dynamic children: sessions, tasks, partitions, and changes at run time.
 
 import Supervision
 

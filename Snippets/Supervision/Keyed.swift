@@ -1,4 +1,4 @@
-//! Processes by key, timers, a poller, failing by hand, and showing one's state.
+//! Processes by key, timers, a periodic worker, crashes, and state reports.
 
 import Supervision
 

@@ -1,4 +1,4 @@
-//! ServiceLifecycle both ways: a failing service restarted with backoff, in a service group that knows nothing of it.
+//! ServiceLifecycle in both directions: a failing service restarted with backoff, inside an unchanged service group.
 
 import Logging
 import ServiceLifecycle

@@ -1,4 +1,4 @@
-//! Actors that run: a loop, one that is asked before it is cancelled, and one that holds something open.
+//! Workers: a loop, a graceful stop, and a kill hook.
 
 import Foundation
 import Supervision
