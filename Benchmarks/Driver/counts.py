@@ -91,7 +91,11 @@ def measure(broker, tell):
         return lambda count: [supervision, case, "--kind", kind, "--times", str(count)]
 
     found("restart, actor", per_operation(repeat("repeat-restart"), 200, 2200))
+    found("restart, inline", per_operation(repeat("repeat-restart", "inline"), 200, 2200))
     found("restart, with run()", per_operation(repeat("repeat-restart", "worker"), 200, 2200))
+    for kind in ("actor", "inline"):
+        found("start and stop of a template's child, %s" % kind, per_operation(
+            lambda count: [supervision, "start", "--kind", kind, "--children", str(count)], 500, 2500))
     found("registry lookup", per_operation(repeat("repeat-lookup"), 1000, 101_000))
 
     def client(mode, inflight):

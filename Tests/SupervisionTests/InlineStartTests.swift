@@ -52,8 +52,12 @@ struct InlineStartTests {
         await supervisor.stop()
     }
 
-    @Test("may kill itself in its start closure, again and again, without a recursion")
-    func killsItself() async throws {
+    @Test("may kill itself in its start closure, again and again, without a recursion", arguments: [true, false])
+    func killsItself(decidesDirectly: Bool) async throws {
+        try await FaultInjection.$decidesDirectly.withValue(decidesDirectly) { try await killsItself() }
+    }
+
+    private func killsItself() async throws {
         let starts = Mutex(0)
         let supervisor = Supervisor("app", intensity: many) {
             Child.inline("restless") { context in
@@ -86,16 +90,28 @@ struct InlineStartTests {
         await sessions.stop()
     }
 
-    @Test("may kill its sibling, its supervisor, register a name and ask for a child in its start closure")
-    func actsInside() async throws {
+    @Test(
+        "may kill its sibling, its supervisor, register a name and ask for a child in its start closure",
+        arguments: [true, false],
+        [true, false]
+    )
+    func actsInside(startsInline: Bool, decidesDirectly: Bool) async throws {
+        try await FaultInjection.$decidesDirectly.withValue(decidesDirectly) { try await actsInside(startsInline) }
+    }
+
+    private func actsInside(_ startsInline: Bool) async throws {
+        @Sendable
+        func child(_ id: String, _ start: @escaping @Sendable (ChildContext) throws -> Counter?) -> Child {
+            startsInline ? Child.inline(id, start: start) : Child(id) { try start($0) }
+        }
         let registry = Registry<String, Int>()
         let asked = Mutex<Task<Pid?, any Error>?>(nil)
         let isFirst = Mutex(true)
         let supervisor = Supervisor("app", intensity: many) {
             DynamicSupervisor("sessions", intensity: many)
             Supervisor("inner", intensity: RestartIntensity(1_000_000, within: .seconds(3600))) {
-                Child.inline("victim") { _ in Counter() }
-                Child.inline("actor") { context in
+                child("victim") { _ in Counter() }
+                child("actor") { context in
                     try registry.register("actor", 1, for: context.pid)
                     context.supervisor.child("victim", as: Counter.self).pid?.kill()
                     let isFirst = isFirst.withLock { isFirst in
@@ -104,7 +120,7 @@ struct InlineStartTests {
                     }
                     if !isFirst { return Counter() }
                     let sessions = context.supervisor.root.dynamicSupervisor("sessions")
-                    let task = Task { try await sessions.startChild(Child.inline("session") { _ in Counter() }) }
+                    let task = Task { try await sessions.startChild(child("session") { _ in Counter() }) }
                     asked.withLock { $0 = task }
                     context.supervisor.pid.kill()
                     return Counter()
@@ -139,8 +155,12 @@ struct InlineStartTests {
         await supervisor.stop()
     }
 
-    @Test("gives up at its supervisor's intensity, and waits out a backoff")
-    func limits() async throws {
+    @Test("gives up at its supervisor's intensity, and waits out a backoff", arguments: [true, false])
+    func limits(decidesDirectly: Bool) async throws {
+        try await FaultInjection.$decidesDirectly.withValue(decidesDirectly) { try await limits() }
+    }
+
+    private func limits() async throws {
         let clock = ManualClock()
         let supervisor = Supervisor("app", intensity: RestartIntensity(2, within: .seconds(5)), clock: clock) {
             Child.inline("eager") { _ in Counter() }
@@ -165,8 +185,12 @@ struct InlineStartTests {
         #expect(supervisor.pid == nil)
     }
 
-    @Test("is killed by many threads at once, and has as many incarnations as were killed")
-    func concurrently() async throws {
+    @Test("is killed by many threads at once, and has as many incarnations as were killed", arguments: [true, false])
+    func concurrently(decidesDirectly: Bool) async throws {
+        try await FaultInjection.$decidesDirectly.withValue(decidesDirectly) { try await concurrently() }
+    }
+
+    private func concurrently() async throws {
         let starts = Mutex(0)
         let supervisor = Supervisor("app", intensity: many) {
             for id in ["a", "b", "c", "d"] {

@@ -222,3 +222,10 @@ actor Gated: StateReporting {
 
     func stateReport() -> StateReport { StateReport("open") }
 }
+
+extension ChildReference {
+    /// A call with a minute in place of the default: with many tests at once an actor may wait seconds for a thread.
+    func call<R: Sendable>(_ body: @escaping @Sendable (isolated A) async throws -> R) async throws -> R {
+        try await call(timeout: .seconds(60), body)
+    }
+}

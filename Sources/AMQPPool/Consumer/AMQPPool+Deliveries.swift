@@ -108,7 +108,7 @@ extension AMQPPool {
 }
 
 /// A delivery that its receiver settles.
-private final class HandedOver: DeliveredMessage {
+final class HandedOver: DeliveredMessage {
     let delivery: Delivery
 
     init(_ delivery: Delivery) {
@@ -116,7 +116,7 @@ private final class HandedOver: DeliveredMessage {
     }
 
     /// The message of a run, which has only one.
-    static func of(_ item: DeliveryCore.Item) -> HandedOver? {
+    fileprivate static func of(_ item: DeliveryCore.Item) -> HandedOver? {
         // A cast of an existential would do the same, but costs several hundred instructions.
         type(of: item.message) == HandedOver.self ? unsafeDowncast(item.message, to: HandedOver.self) : nil
     }
@@ -135,7 +135,7 @@ extension DeliveryRunner {
             guard let runner = reference.withLock({ $0?.runner }), let message = HandedOver.of(run.first) else {
                 return
             }
-            queue.append(UnsettledDelivery(delivery: message.delivery, run: run.id, runner: runner))
+            queue.append(UnsettledDelivery(message: message, run: run.id, runner: runner))
         }
         behavior.takeBack = { _, run in queue.remove(run) }
         let runner = DeliveryRunner(settings, behavior: behavior)

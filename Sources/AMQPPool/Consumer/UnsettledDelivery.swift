@@ -4,7 +4,9 @@
 /// redelivers the message.
 public struct UnsettledDelivery: Sendable {
     /// The message.
-    public let delivery: Delivery
+    public var delivery: Delivery { message.delivery }
+    // By reference: it is passed on several times, and a delivery is large.
+    let message: HandedOver
     let run: UInt64
     let runner: DeliveryRunner
 
