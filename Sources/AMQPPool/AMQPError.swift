@@ -219,7 +219,7 @@ extension AMQPError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .connectFailed(let endpoint, let reason): "cannot connect to \(endpoint): \(reason)"
-        case .invalidEndpoint(let error): "the endpoint cannot be connected to: \(error)"
+        case .invalidEndpoint(let error): "the endpoint is invalid: \(error)"
         case .tlsFailed(let endpoint, let failure): "cannot connect to \(endpoint): \(failure)"
         case .handshakeFailed(let endpoint, let stage, let reason):
             "the handshake with \(endpoint) failed (\(stage.rawValue)): \(reason)"
@@ -227,7 +227,7 @@ extension AMQPError: CustomStringConvertible {
         case .virtualHostRefused(let endpoint, let virtualHost, let code, let text):
             "\(endpoint) refused the virtual host \"\(virtualHost)\": \(code) \(text)"
         case .tooFewChannels(let endpoint, let limit, let needed):
-            "a connection to \(endpoint) may have \(limit) channels, and \(needed) are needed: raise channel_max"
+            "a connection to \(endpoint) can have \(limit) channels, but \(needed) are needed: raise channel_max"
         case .notConnected(let failures):
             failures.isEmpty
                 ? "not connected yet"
@@ -244,12 +244,12 @@ extension AMQPError: CustomStringConvertible {
         case .channelClosed: "the channel is closed"
         case .channelLost(let reason): "the channel was lost: \(reason)"
         case .topologyRefused(let operation, let code, let text):
-            "the broker refused \(operation), and closed the connection for it: \(code) \(text)"
-        case .protocolViolation(let what): "the broker broke the protocol: \(what)"
+            "the broker refused \(operation), and closed the connection: \(code) \(text)"
+        case .protocolViolation(let what): "the broker violated the protocol: \(what)"
         case .timedOut(let operation, let duration): "\(operation) was not answered within \(duration)"
         case .cancelled(let operation): "\(operation) was cancelled"
         case .blocked(let reason): "the broker accepts no messages at present: \(reason)"
-        case .overloaded(let what): "too much at once: \(what)"
+        case .overloaded(let what): "overloaded: \(what)"
         case .tooManyChannels(let limit): "all \(limit) channels of the connection are open"
         case .invalidArgument(let what): what
         case .unencodable(let error): "cannot be encoded: \(error)"

@@ -107,7 +107,7 @@ public struct Endpoint: Sendable, Hashable {
         return security.mechanisms.map { $0.uppercased() }.filter { ["PLAIN", "EXTERNAL"].contains($0) }
     }
 
-    /// Throws if the endpoint cannot be connected to: the error of a literal, or an unsupported mechanism. Called before any socket is
+    /// Throws if the endpoint is invalid: the error of a literal, or an unsupported mechanism. Called before any socket is
     /// opened.
     package func checkConnectable() throws(EndpointError) {
         if let error { throw error }

@@ -60,7 +60,7 @@ extension EndpointError: CustomStringConvertible {
         case .unsupportedScheme:
             "the URI does not begin with amqp:// or amqps://"
         case .invalidCharacter:
-            "the URI contains a space, a control character or one outside of ASCII; percent-encode what belongs there"
+            "the URI contains a space, a control character or a non-ASCII character; percent-encode it"
         case .ambiguousAt:
             "the URI has more than one @, or one after the host; write @ as %40, / as %2F, ? as %3F and # as %23 within "
                 + "user, password and virtual host"
@@ -83,7 +83,7 @@ extension EndpointError: CustomStringConvertible {
         case .unknownParameter(let name):
             "\"\(name)\" is not a query parameter of RabbitMQ's URI specification"
         case .repeatedParameter(let name):
-            "the query parameter \(name) is there twice"
+            "the query parameter \(name) is repeated"
         case .invalidParameter(let name, let expected):
             "the query parameter \(name) must be \(expected)"
         case .parameterNeedsTLS(let name):

@@ -58,27 +58,27 @@ extension TLSFailure: CustomStringConvertible {
     public var description: String {
         switch self {
         case .unreadableFile(let path, let reason): "cannot read \(path): \(reason)"
-        case .noCertificate(let source): "there is no certificate in PEM in \(source)"
+        case .noCertificate(let source): "there is no PEM certificate in \(source)"
         case .unusableKey(let source):
-            "there is no private key in PEM in \(source), or it is encrypted and the passphrase does not fit"
+            "there is no PEM private key in \(source), or it is encrypted and the passphrase is wrong"
         case .keyDoesNotFitCertificate: "the private key does not belong to the client certificate"
         case .invalidServerName(let name): "\"\(name)\" is not a server name: it must be a host name, not an address"
-        case .invalidSettings(let reason): "the TLS settings are refused: \(reason)"
+        case .invalidSettings(let reason): "the TLS settings are invalid: \(reason)"
         case .wrongHost(let expected, let certificate):
             "the broker's certificate is not for \(expected): \(certificate)"
         case .expired(let certificate): "the broker's certificate has expired: \(certificate)"
         case .notYetValid(let certificate):
-            "the broker's certificate is not valid yet, or the clock here is wrong: \(certificate)"
+            "the broker's certificate is not valid yet, or the clock of this machine is wrong: \(certificate)"
         case .unknownAuthority(let certificate):
-            "no authority that is believed has signed the broker's certificate: \(certificate)"
-        case .clientCertificateMissing: "the broker demands a client certificate, and none is configured"
+            "the broker's certificate is not signed by a trusted authority: \(certificate)"
+        case .clientCertificateMissing: "the broker requires a client certificate, and none is configured"
         case .clientCertificateRefused(let reason): "the broker refused the client certificate: \(reason)"
         case .notTLS: "the peer does not speak TLS; is it the port without encryption?"
-        case .nothingInCommon(let reason): "no version or cipher of TLS in common: \(reason)"
+        case .nothingInCommon(let reason): "no TLS version or cipher in common: \(reason)"
         case .endedInHandshake(let reason):
             "the peer ended the connection in the TLS handshake (\(reason)); does it speak TLS on this port?"
         case .endedAfterHandshake(let reason):
-            "the peer ended the connection right after the TLS handshake (\(reason)); does it demand a client certificate?"
+            "the peer ended the connection right after the TLS handshake (\(reason)); does it require a client certificate?"
         case .timedOut(let duration): "the TLS handshake was not completed within \(duration)"
         case .handshakeFailed(let reason): "the TLS handshake failed: \(reason)"
         }

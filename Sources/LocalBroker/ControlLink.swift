@@ -69,7 +69,7 @@ final class ControlLink: Sendable {
         } catch let error as LocalBrokerError {
             throw error
         } catch {
-            throw .requestFailed(command: command, reason: "its answer is not understood: \(error)")
+            throw .requestFailed(command: command, reason: "its answer cannot be decoded: \(error)")
         }
     }
 }

@@ -325,7 +325,7 @@ extension WorkerHandler {
         var result = WorkerHandler(
             decode: { delivery in
                 guard let handler = byType[delivery.properties.type ?? ""] else {
-                    return .failure(.undecodable("nobody handles the type"))
+                    return .failure(.undecodable("the type has no handler"))
                 }
                 return handler.decode(delivery)
             },

@@ -209,7 +209,7 @@ struct MessageProcessing: Sendable {
                 .notHandled,
                 .warning,
                 to: context.logger,
-                "a message could not be handled, and is tried again",
+                "a message could not be handled, and is retried",
                 metadata(message, attempt: attempt, decision, disposition, "\(error)")
             )
             metrics?.record("retry", after: duration)
@@ -237,7 +237,7 @@ struct MessageProcessing: Sendable {
         let outcome =
             switch disposition {
             // Through a delay queue, whose name means nothing to a reader.
-            case .forward where decision.isRetry: "it is tried again after \(pause(decision, attempt).text)"
+            case .forward where decision.isRetry: "it is retried after \(pause(decision, attempt).text)"
             case .forward, .acknowledge, .reject, .requeue, .retry, .settled: disposition.text
             }
         let headers = message.delivery.properties.headers

@@ -424,7 +424,7 @@ extension MessageProcessing {
                 logger.error("too many messages fail: the worker pauses", metadata: ["pause": "\(pause.text)"])
                 onEvent(.paused(for: pause))
             case .recovered:
-                logger.notice("the worker goes on")
+                logger.notice("the worker resumes")
                 onEvent(.resumed)
             case .zombies(let count):
                 metrics?.zombies(count)
@@ -434,7 +434,7 @@ extension MessageProcessing {
                     .notPublished,
                     .error,
                     to: logger,
-                    "a message cannot be put into a queue; it is tried again",
+                    "a message cannot be moved to a queue; this is retried",
                     ["queue": "\(forward.routingKey)", "error": "\(error)"]
                 )
             case .idle: onEvent(.idle)

@@ -103,7 +103,7 @@ public struct WorkerConfiguration: Sendable {
             Self.problem(ofConcurrency: concurrency), Self.problem(ofPrefetch: prefetch, batchSize),
         ]
         if let problem = problems.lazy.compactMap({ $0 }).first { return problem }
-        if handlerTimeLimit <= .zero { return "handlerTimeLimit must be more than nothing, not \(handlerTimeLimit)" }
+        if handlerTimeLimit <= .zero { return "handlerTimeLimit must be longer than zero, not \(handlerTimeLimit)" }
         if drainTimeout < .zero { return "drainTimeout must not be negative, but is \(drainTimeout)" }
         return deliveryLimit < 1 ? "deliveryLimit must be at least 1, not \(deliveryLimit)" : nil
     }
@@ -138,8 +138,8 @@ public struct WorkerDeduplication: Sendable, Hashable {
     }
 
     var problem: String? {
-        if maximumEntries < 1 { return "a deduplication remembers at least one entry, not \(maximumEntries)" }
-        if maximumAge <= .zero { return "a deduplication remembers for longer than nothing, not \(maximumAge)" }
+        if maximumEntries < 1 { return "maximumEntries of a deduplication must be at least 1, not \(maximumEntries)" }
+        if maximumAge <= .zero { return "maximumAge of a deduplication must be longer than zero, not \(maximumAge)" }
         return nil
     }
 }

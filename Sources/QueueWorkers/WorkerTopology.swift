@@ -151,7 +151,9 @@ struct WorkerTopology: Sendable {
 
     /// The problem with the name of a worker's queue, from which other names are derived; `nil` if it is valid.
     static func problem(of queue: String) -> String? {
-        if queue.isEmpty { return "a queue needs a name: the broker would make one up, and nobody could publish to it" }
+        if queue.isEmpty {
+            return "a queue needs a name: the broker would generate one, and nobody could publish to it"
+        }
         let longest = 255 - "\(DelayQueue(DelayQueue.longest, of: "").name)".utf8.count
         if queue.utf8.count > longest {
             return
@@ -205,9 +207,9 @@ public enum WorkerError: Error, Sendable, Hashable, CustomStringConvertible {
             "the worker of \"\(queue)\" declares nothing, and these queues are missing: \(names.joined(separator: ", "))"
         case .invalidSetting(let problem): problem
         case .notPublished(let destination, let reason): "publishing to \(destination) failed: \(reason)"
-        case .timeLimitExceeded(let limit): "no end within \(limit)"
+        case .timeLimitExceeded(let limit): "not finished within \(limit)"
         case .undecodable(let reason): "undecodable: \(reason)"
-        case .deliveredTooOften(let count): "delivered \(count) times without an end"
+        case .deliveredTooOften(let count): "delivered \(count) times without completing"
         }
     }
 }

@@ -115,7 +115,7 @@ extension ActorAddress: Codable {
         let text = try decoder.singleValueContainer().decode(String.self)
         guard let address = ActorAddress(text) else {
             throw DecodingError.dataCorrupted(
-                .init(codingPath: decoder.codingPath, debugDescription: "no address of an actor")
+                .init(codingPath: decoder.codingPath, debugDescription: "not an address of an actor")
             )
         }
         self = address
@@ -126,7 +126,7 @@ extension ActorAddress: Codable {
         guard isValid else {
             throw EncodingError.invalidValue(
                 self,
-                .init(codingPath: encoder.codingPath, debugDescription: "no address of an actor: \(self)")
+                .init(codingPath: encoder.codingPath, debugDescription: "not an address of an actor: \(self)")
             )
         }
         var container = encoder.singleValueContainer()

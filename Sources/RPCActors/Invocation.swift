@@ -84,7 +84,8 @@ public struct RPCInvocationDecoder: DistributedTargetInvocationDecoder {
         count += 1
         guard let bytes = arguments.next() else {
             throw Undecodable(
-                description: arguments.isMalformed ? "the arguments are no JSON array" : "argument \(count) is missing"
+                description: arguments.isMalformed
+                    ? "the arguments are not a JSON array" : "argument \(count) is missing"
             )
         }
         do {

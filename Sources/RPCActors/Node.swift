@@ -49,7 +49,7 @@ actor NodeIdentity {
         if let old = name.renew() {
             ended(old)
             context.logger.notice(
-                "this node goes on under another name",
+                "this node continues under another name",
                 metadata: ["before": "\(old)", "node": "\(name.current)"]
             )
         }
@@ -79,7 +79,7 @@ actor Life: Worker {
 
     private struct LifeLost: Error, CustomStringConvertible {
         let why: String
-        var description: String { "the node's life was lost: \(why)" }
+        var description: String { "the node's last will was lost: \(why)" }
     }
 
     init(
@@ -111,7 +111,7 @@ actor Life: Worker {
             } catch {
                 try Task.checkCancellation()
                 if wasAlive.isSet { throw LifeLost(why: "\(error)") }
-                logger.debug("the node cannot live yet", metadata: ["error": "\(error)"])
+                logger.debug("the node cannot place its last will yet", metadata: ["error": "\(error)"])
                 // Waiting for a channel takes time, so an immediate failure does not cause a busy loop.
                 await withTaskGroup(of: Void.self) { group in
                     group.addTask { try? await Task.sleep(for: .milliseconds(200)) }
@@ -296,7 +296,7 @@ actor NodeEventsProcess: Worker {
                 // Logged once until it has worked, because the broker's refusals stay the same.
                 logger.log(
                     level: failures == 1 && (error as? AMQPError)?.cause.replyCode != nil ? .warning : .debug,
-                    "what is said of nodes and actors is not followed",
+                    "events of nodes and actors are not received",
                     metadata: ["error": "\(error)", "retry-in": "\(delay)"]
                 )
                 try await Task.sleep(for: delay)

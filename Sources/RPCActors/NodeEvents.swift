@@ -133,7 +133,7 @@ final class NodeEvents: Sendable {
             try await channel.publish(ByteBuffer(), exchange: NodeEvent.exchange, routingKey: NodeEvent.who(service))
         } catch {
             logger.debug(
-                "a service's nodes cannot be asked for",
+                "a service's nodes cannot be determined",
                 metadata: ["service": "\(service)", "error": "\(error)"]
             )
             await channel.close()
@@ -388,7 +388,7 @@ final class NodeEvents: Sendable {
             }
             return true
         } catch {
-            logger.debug("nobody could be told", metadata: ["key": "\(routingKey)", "error": "\(error)"])
+            logger.debug("an event could not be published", metadata: ["key": "\(routingKey)", "error": "\(error)"])
             return false
         }
     }

@@ -35,13 +35,13 @@ extension RPCActorError: CustomStringConvertible {
     /// The error as a sentence.
     public var description: String {
         switch self {
-        case .noProcess(let address): "no process: nobody has \(address)"
-        case .nodeDown(let address): "the node of \(address) is down, or takes nothing; the method may have run"
+        case .noProcess(let address): "no process: \(address) does not exist"
+        case .nodeDown(let address): "the node of \(address) is down or does not respond; the method may have run"
         case .ended(let address): "\(address) ended while its method ran"
         case .unknownMethod(let text): "unknown method: \(text)"
-        case .undecodableArguments(let text): "the arguments cannot be read: \(text)"
-        case .notEncodable(let text): "not encodable: \(text)"
-        case .undecodableResult(let text): "the result cannot be read: \(text)"
+        case .undecodableArguments(let text): "the arguments cannot be decoded: \(text)"
+        case .notEncodable(let text): "cannot be encoded: \(text)"
+        case .undecodableResult(let text): "the result cannot be decoded: \(text)"
         case .rpc(let error): "\(error)"
         }
     }
@@ -122,11 +122,11 @@ extension RPCActorConfigurationError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .invalidService(let name):
-            "\"\(name)\" is no name for a service with actors: it must contain none of ! @ # /"
+            "\"\(name)\" is not a valid name for a service with actors: it must contain none of ! @ # /"
         case .unusableExport(let type):
-            "what is exported of \(type) cannot be called: declare its protocol internal or public, at the top level of a module"
+            "the exports of \(type) cannot be called: declare its protocol internal or public, at the top level of a module"
         case .invalidKind(let name):
-            "\"\(name)\" is no name for a kind of virtual actors: it must have at least one character, none of ! @ # /, and together with its service's name at most 240 bytes"
+            "\"\(name)\" is not a valid name for a kind of virtual actors: it must have at least one character, none of ! @ # /, and together with its service's name at most 240 bytes"
         }
     }
 }

@@ -474,7 +474,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         _ body: ByteBuffer,
         timeout: Duration? = nil
     ) async throws(RPCError) -> RPCReply {
-        guard address.isValid else { throw .invalidRequest("no address of an actor: \(address)") }
+        guard address.isValid else { throw .invalidRequest("not an address of an actor: \(address)") }
         let options = RemoteCall.current
         return try await caller.call(
             address.destination,
@@ -585,7 +585,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
             throw RPCFailure(code: .unknownProcedure, message: "the request has no header \"\(ActorHeader.actor)\"")
         }
         var address = ActorAddress(destination: destination, name: name)
-        guard address.isValid else { throw RPCFailure(code: .undecodableRequest, message: "no name of an actor") }
+        guard address.isValid else { throw RPCFailure(code: .undecodableRequest, message: "not a name of an actor") }
         // An actor of the service is also one of each node.
         if case .absent = local.find(address) { address = .service(service, name) }
         guard let (actor, incarnation) = await local.actor(address) else {

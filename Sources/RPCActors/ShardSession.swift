@@ -146,7 +146,7 @@ final class ShardSession: Sendable {
         guard !others.isEmpty, !hasWarned.isSet else { return }
         hasWarned.set()
         logger.error(
-            "nodes of this service hold these virtual actors in another number of shards: a key may be active on both",
+            "nodes of this service hold these virtual actors with another number of shards: a key may be active on both",
             metadata: ["kind": "\(name.kind)", "shards": "\(name.count)", "others": "\(others.sorted())"]
         )
     }
@@ -289,7 +289,7 @@ final class ShardSession: Sendable {
                 try await send(ShardToken(number: number, node: node), shard)
                 start(delivery, shard, number)
             } catch {
-                logger.debug("a request that was delivered again is not begun", metadata: ["error": "\(error)"])
+                logger.debug("a redelivered request is not started", metadata: ["error": "\(error)"])
                 await channel.close()
             }
         }
@@ -306,7 +306,7 @@ final class ShardSession: Sendable {
             guard !isPoison else {
                 throw RPCFailure(
                     code: .poison,
-                    message: "its host was lost each of the \(Suspects.limit + 1) times that it was begun"
+                    message: "its host was lost each of the \(Suspects.limit + 1) times that it was started"
                 )
             }
             return try await work(body, context, shard, number)
@@ -375,7 +375,7 @@ final class ShardSession: Sendable {
         guard let identity = actor.id as? ActorAddress, identity == address else {
             throw RPCFailure(
                 code: .internalError,
-                message: "the activation is not of the type that it was announced as"
+                message: "the activation does not have the declared type"
             )
         }
         let isHere = state.withLock { state in

@@ -3,7 +3,7 @@
 /// ```
 /// waiting ──token of another──▶ claiming(n + 1) ──confirmed──▶ active(n + 1)
 ///    ▲                               │                            │
-///    └────────── released ◀──── closing(what runs, what is held) ◀┘   somebody else should have it, or this node stops
+///    └────────── released ◀──── closing(what runs, what is held) ◀┘   another node should have it, or this node stops
 /// ```
 ///
 /// Each shard is a queue with a single active consumer that every node consumes. The node that gets deliveries is the active one. Requests

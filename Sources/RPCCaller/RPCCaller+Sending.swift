@@ -173,7 +173,7 @@ extension RPCCaller {
     /// RabbitMQ removes line breaks from queue names, and would address another queue than intended.
     private static func check(_ name: String, _ what: String) throws(RPCError) {
         guard !name.hasControlCharacter else {
-            throw .invalidRequest("\"\(name.escaped)\" is no name for a \(what): it has a control character")
+            throw .invalidRequest("\"\(name.escaped)\" is not a valid name for a \(what): it has a control character")
         }
     }
 

@@ -15,7 +15,7 @@
 /// ```
 /// begin ──▶ declare ──▶ declared ──▶ consume ──▶ consuming
 ///   ▲                      │                        │
-///   └──────── .again ◀─────┴────────────────────────┘   the name changed meanwhile
+///   └──────── .again ◀─────┴────────────────────────┘   the name has changed
 /// ```
 struct ReplyQueueState<ChannelID: Hashable & Sendable>: Sendable {
     /// The name for replies. Only usable while ``isConsumed``.

@@ -28,7 +28,7 @@ public struct ProtobufCodec<Value: Message & SendableMetatype>: RPCCodec {
             let data: Data = try value.serializedBytes()
             return ByteBuffer(data: data)
         } catch {
-            throw RPCCodecError("\(Value.protoMessageName) cannot be written: \(error)")
+            throw RPCCodecError("\(Value.protoMessageName) cannot be encoded: \(error)")
         }
     }
 
@@ -39,7 +39,7 @@ public struct ProtobufCodec<Value: Message & SendableMetatype>: RPCCodec {
         do {
             return try Value(serializedBytes: Data(buffer: bytes, byteTransferStrategy: .automatic))
         } catch {
-            throw RPCCodecError("the bytes are no \(Value.protoMessageName): \(error)")
+            throw RPCCodecError("the bytes are not a \(Value.protoMessageName): \(error)")
         }
     }
 }

@@ -86,7 +86,7 @@ extension RPCReceiverConfiguration {
         for name in procedures.names { try RPCConfigurationError.check(name, of: "procedure") }
         guard deliveryLimit > 0 else { throw .invalidSetting("deliveryLimit", why: "must be at least 1") }
         guard handlerTimeLimit > .zero else {
-            throw .invalidSetting("handlerTimeLimit", why: "must be more than nothing")
+            throw .invalidSetting("handlerTimeLimit", why: "must be longer than zero")
         }
         guard topologyCheckInterval >= .milliseconds(100) else {
             throw .invalidSetting("topologyCheckInterval", why: "must be at least 100 ms")

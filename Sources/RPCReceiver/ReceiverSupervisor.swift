@@ -83,7 +83,7 @@ func receiverSupervisor(
             guard !configuration.pool.endpoints.isEmpty else { throw RPCConfigurationError.noEndpoints }
             if configuration.brokerCountsDeliveries != true, !hasWarned.exchange(true, ordering: .relaxed) {
                 context.logger.warning(
-                    "nobody counts how often a request kills this process: declare the service's queue as a quorum queue",
+                    "deliveries are not counted: a request that crashes this process is redelivered forever; declare a quorum queue",
                     metadata: ["service": "\(service)"]
                 )
             }

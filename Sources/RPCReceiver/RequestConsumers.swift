@@ -286,9 +286,12 @@ final class RequestConsumers: Sendable {
     private func log(isSuspended: Bool) {
         let metadata: Logger.Metadata = ["service": "\(service)", "zombies": "\(runner.zombieCount)"]
         if isSuspended {
-            logger.error("too many handlers ignore their cancellation: no more requests are taken", metadata: metadata)
+            logger.error(
+                "too many handlers ignore their cancellation: no more requests are accepted",
+                metadata: metadata
+            )
         } else {
-            logger.notice("requests are taken again", metadata: metadata)
+            logger.notice("requests are accepted again", metadata: metadata)
         }
     }
 

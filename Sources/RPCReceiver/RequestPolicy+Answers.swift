@@ -56,13 +56,13 @@ extension RequestPolicy {
         switch refusal {
         case .misdirected:
             counters.misdirected()
-            log(.misdirected, .warning, "a request that no binding of this receiver is for", metadata(of: asked))
+            log(.misdirected, .warning, "a request matches no binding of this receiver", metadata(of: asked))
             asked.request.reject(requeue: false)
         case .replyQueue(let name):
             counters.unanswerable()
             var metadata = metadata(of: asked)
-            metadata[LogKey.error.rawValue] = "replies to \"\(name)\" are not sent"
-            log(.unanswerable, .error, "a call is given up: its reply queue is not one that is answered", metadata)
+            metadata[LogKey.error.rawValue] = "replies to \"\(name)\" are not allowed"
+            log(.unanswerable, .error, "a call is given up: its reply queue is not allowed", metadata)
             asked.request.reject(requeue: false)
         case .failure(let failure): refuse(asked, failure)
         }
@@ -96,7 +96,7 @@ extension RequestPolicy {
     private func message(_ failure: RPCFailure, to asked: Asked) -> ReplyMessage {
         let reply = ReplyMessage(failure: failure, correlationID: asked.request.correlationID)
         guard reply.body.readableBytes > maximumReplySize else { return reply }
-        let short = RPCFailure(code: failure.code, message: "the failure's text is larger than a message may be")
+        let short = RPCFailure(code: failure.code, message: "the failure's text exceeds the maximum message size")
         return ReplyMessage(failure: short, correlationID: asked.request.correlationID)
     }
 
@@ -108,7 +108,7 @@ extension RequestPolicy {
 
     /// Gives up a call whose answer the broker refuses by closing its channel or connection.
     func giveUpRefused(_ asked: Asked, _ refusal: String) {
-        logUnanswerable("a call is given up: the broker closes what its reply comes on", asked, refusal)
+        logUnanswerable("a call is given up: the broker closes the channel or connection of its reply", asked, refusal)
         asked.request.acknowledge()
     }
 
@@ -215,9 +215,10 @@ extension RPCFailurePolicy.Ending {
     /// The decision as text for logs.
     fileprivate func text(isAnswered: Bool) -> String {
         switch self {
-        case .answerAndAcknowledge: isAnswered ? "its caller is told, and it is done with" : "it is done with"
-        case .answerAndReject: isAnswered ? "its caller is told, and it is rejected" : "it is rejected"
-        case .requeue: "it is delivered again"
+        case .answerAndAcknowledge:
+            isAnswered ? "its caller gets an error, and it is acknowledged" : "it is acknowledged"
+        case .answerAndReject: isAnswered ? "its caller gets an error, and it is rejected" : "it is rejected"
+        case .requeue: "it is redelivered"
         }
     }
 }

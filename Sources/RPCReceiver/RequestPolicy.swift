@@ -316,7 +316,7 @@ final class RequestPolicy: Sendable {
                 job.asked.request.acknowledge()
             } else {
                 counters.timedOut()
-                log(.timedOut, .warning, "a handler took longer than it may", Self.metadata(job.message))
+                log(.timedOut, .warning, "a handler exceeded its time limit", Self.metadata(job.message))
                 reply(to: job.asked, late)
             }
         }

@@ -7,7 +7,7 @@ extension PoolConfiguration {
             let limit = Int(min(connection.maximumChannels, endpoint.channelMax ?? .max))
             // In AMQP, 0 means no limit.
             guard limit > 0, limit <= channelsPerConnection else { continue }
-            let why = "allows \(limit) on a connection, and \(channelsPerConnection) and one more are needed"
+            let why = "allows \(limit) on a connection, but \(channelsPerConnection) and one more are needed"
             throw .invalidSetting("the number of channels", why: why)
         }
     }

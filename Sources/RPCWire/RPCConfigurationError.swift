@@ -25,19 +25,19 @@ public enum RPCConfigurationError: Error, Sendable, Hashable, CustomStringConver
     public var description: String {
         switch self {
         case .invalidServiceName(let name):
-            "\"\(name.escaped)\" is no name for a service: it must have 1 to 200 bytes, and no control character"
+            "\"\(name.escaped)\" is not a valid name for a service: it must have 1 to 200 bytes, and no control character"
         case .invalidName(let name, let what):
-            "\"\(name.escaped)\" is no name for the \(what): it must have 1 to \(Self.longestName) bytes, and no control character"
+            "\"\(name.escaped)\" is not a valid name for the \(what): it must have 1 to \(Self.longestName) bytes, and no control character"
         case .duplicateProcedure(let name): "the procedure \"\(name)\" is defined twice"
         case .missingProcedure(let name, let service):
             "the contract of \"\(service)\" declares the procedure \"\(name)\", which is missing"
         case .differentProcedure(let name, let service):
             "the contract of \"\(service)\" declares the procedure \"\(name)\" with other types, or another codec"
         case .noEndpoints: "there is no endpoint to connect to"
-        case .invalidBinding(let why): "a binding cannot work: \(why)"
+        case .invalidBinding(let why): "a binding is invalid: \(why)"
         case .invalidSetting(let name, let why): "\(name) \(why)"
         case .alreadyRunning(let name):
-            "\"\(name)\" runs already: start it by itself or make its supervisor part of a tree, not both"
+            "\"\(name)\" is already running: start it by itself or make its supervisor part of a tree, not both"
         }
     }
 

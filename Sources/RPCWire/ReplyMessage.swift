@@ -73,7 +73,7 @@ extension ReplyMessage {
         if errorCode == .bounced {
             return RPCFailure(
                 code: .bounced,
-                message: "the request came back: nobody took it in time, or its taker was lost"
+                message: "the request was returned: nobody took it in time, or its receiver was lost"
             )
         }
         if JSON.accepts(contentType: contentType), let value = try? JSON.decode(JSONValue.self, from: body) {
@@ -88,7 +88,7 @@ extension ReplyMessage {
 
     /// The maximum number of characters of a foreign body that are used as the message.
     private static let longestForeignMessage = 1000
-    fileprivate static let noMessage = "the receiver failed and did not say more"
+    fileprivate static let noMessage = "the receiver failed without a message"
 }
 
 extension RPCFailure {

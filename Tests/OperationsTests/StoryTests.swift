@@ -275,10 +275,10 @@ struct StoryTests {
             func line(_ level: String, _ text: String, _ attempt: Int, _ decision: String) -> String {
                 "\(level) \(text) attempt=\(attempt) of 5 decision=\(decision) error=no stock \(rest)"
             }
-            let again = "a message could not be handled, and is tried again"
+            let again = "a message could not be handled, and is retried"
             let pauses = ["10ms", "20ms", "30ms", "40ms"]
-            var expected = pauses.enumerated().map { line("warning", again, $0 + 1, "it is tried again after \($1)") }
-            expected.append(line("error", "a message is given up", 5, "it is put into orders.failed"))
+            var expected = pauses.enumerated().map { line("warning", again, $0 + 1, "it is retried after \($1)") }
+            expected.append(line("error", "a message is given up", 5, "it is moved to orders.failed"))
             #expect(
                 lines.map { $0.replacing(#/ supervision\.path=\S+/#, with: "") } == expected,
                 "\(lines.joined(separator: "\n"))"

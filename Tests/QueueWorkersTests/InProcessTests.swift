@@ -53,7 +53,7 @@ struct InProcessTests {
         async let outcome = worker.deliver(Order(number: 1))
         try await eventually("it runs") { begun.values == [1] }
         clock.advance(by: .seconds(60))
-        #expect(try await outcome == .parked(reason: "no end within 60.0 seconds"))
+        #expect(try await outcome == .parked(reason: "not finished within 60.0 seconds"))
         guard case .parked(let reason) = await worker.deliver(ByteBuffer(string: "nonsense")) else {
             Issue.record("not parked")
             return

@@ -416,7 +416,7 @@ struct Mistake: Sendable, CustomTestStringConvertible {
         setting("handlerTimeLimit") { $0.handlerTimeLimit = .zero },
         setting("drainTimeout") { $0.drainTimeout = .seconds(-1) },
         setting("deliveryLimit must be at least 1, not 0") { $0.deliveryLimit = 0 },
-        setting("a rate is at least one message, not 0") { $0.rate = DeliveryRate(0, in: .seconds(1)) },
+        setting("a rate must be at least one message, not 0") { $0.rate = DeliveryRate(0, in: .seconds(1)) },
         setting("a kill switch's share") { $0.killSwitch = KillSwitch(share: 0) },
         setting("at least one entry, not 0") { $0.deduplication = WorkerDeduplication(maximumEntries: 0) },
         setting("retry has a pause of -1.0 seconds", retry: .after([.seconds(-1)])),

@@ -36,7 +36,7 @@ struct LimitTests {
         }
         #expect(type == "cannot be encoded: content-type is 256 bytes of UTF-8, and at most 255 can be sent")
         let nul = await refusal { () throws(RPCError) in try await rpc.callQueue("a\0b", Math.add, [1]) }
-        #expect(nul == "\"a\\0b\" is no name for a queue: it has a control character")
+        #expect(nul == "\"a\\0b\" is not a valid name for a queue: it has a control character")
     }
 
     @Test("so are a procedure's name that fills a frame, and an argument over the limit")
@@ -83,13 +83,13 @@ struct LimitTests {
         await #expect {
             try await nameless.start()
         } throws: { error in
-            "\(error)".contains("is no name for a service: it must have 1 to 200 bytes")
+            "\(error)".contains("is not a valid name for a service: it must have 1 to 200 bytes")
         }
         let refused = await outcome { () throws(RPCError) in try await nameless.call("math", "add", [1], as: Int.self) }
         guard case .failure(.notConnected(let why)) = refused else {
             Issue.record("\(refused)")
             return
         }
-        #expect(why.contains("is no name for a service"))
+        #expect(why.contains("is not a valid name for a service"))
     }
 }

@@ -64,7 +64,7 @@ extension ConsumerArguments.StreamOffset {
         case .age(let age):
             let (seconds, attoseconds) = age.components
             guard seconds >= 0, attoseconds >= 0, seconds < .max, seconds > 0 || attoseconds > 0 else {
-                throw .invalidArgument("x-stream-offset must be more than nothing ago, not \(age)")
+                throw .invalidArgument("x-stream-offset must be longer than zero ago, not \(age)")
             }
             return .string("\(seconds + (attoseconds > 0 ? 1 : 0))s")
         }

@@ -57,7 +57,7 @@ public struct HeadersMatch: Sendable, Hashable {
     public func fieldTable() throws(AMQPError) -> FieldTable {
         guard headers["x-match"] == nil else { throw .invalidArgument("x-match is the mode, not a header to match") }
         guard headers.entries.contains(where: { mode.looksAt($0.key) }) else {
-            throw .invalidArgument("a headers match that looks at no header would match every message")
+            throw .invalidArgument("a headers match that compares no header would match every message")
         }
         let match = FieldTable.Entry(key: "x-match", value: .string(mode.rawValue))
         return FieldTable(entries: [match] + headers.entries)

@@ -16,7 +16,7 @@ extension Method {
         case .queuePurge(let queue), .queueDelete(let queue, _, _), .basicGet(let queue, _): problem("queue", queue)
         case .basicConsume(let consume):
             problem("queue", consume.queue) ?? problem("consumer tag", consume.consumerTag)
-                ?? (consume.consumerTag.isEmpty ? "the consumer tag is empty; nil makes one up" : nil)
+                ?? (consume.consumerTag.isEmpty ? "the consumer tag is empty; nil generates one" : nil)
         case .basicCancel(let tag, _): problem("consumer tag", tag)
         case .basicPublish(let exchange, let key, _): problem("exchange", exchange) ?? problem("routing key", key)
         case .connectionStart, .connectionStartOK, .connectionSecure, .connectionSecureOK, .connectionTune,

@@ -86,6 +86,6 @@ extension PublishRefusal.Ground {
 extension AMQPError {
     /// The error for other users of a channel that the broker closed because of a message.
     static var lostForAnother: AMQPError {
-        .channelLost(reason: "the broker closed it for a message that something else published on it")
+        .channelLost(reason: "the broker closed it because of another message published on it")
     }
 }

@@ -237,7 +237,7 @@ private func age(_ value: Duration?) throws(AMQPError) -> FieldValue? {
     guard let value else { return nil }
     let (seconds, attoseconds) = value.components
     guard seconds >= 0, attoseconds >= 0, seconds < .max, seconds > 0 || attoseconds > 0 else {
-        throw .invalidArgument("x-max-age must be more than nothing, not \(value)")
+        throw .invalidArgument("x-max-age must be longer than zero, not \(value)")
     }
     return .string("\(seconds + (attoseconds > 0 ? 1 : 0))s")
 }

@@ -37,7 +37,7 @@ extension PropertiesError: CustomStringConvertible {
         case .nestedTooDeeply: "the headers are nested more than \(FrameDecoder.maximumNesting) levels deep"
         case .tooManyFields: "the headers have more than \(FrameDecoder.maximumFields) values"
         case .undefinedFlags: "the properties have flags that AMQP 0-9-1 does not define"
-        case .malformed: "the properties do not decode"
+        case .malformed: "the properties cannot be decoded"
         }
     }
 }
@@ -84,7 +84,7 @@ extension FrameError: CustomStringConvertible {
         case .protocolRefused(let identifier, let major, let minor, let revision):
             "the peer refuses AMQP 0-9-1 and offers protocol \(identifier), version \(major).\(minor).\(revision)"
         case .malformedMethod(let id):
-            "the arguments of method \(id >> 16).\(id & 0xFFFF) do not decode"
+            "the arguments of method \(id >> 16).\(id & 0xFFFF) cannot be decoded"
         case .methodOnWrongChannel(let id, let channel):
             "method \(id >> 16).\(id & 0xFFFF) arrived on channel \(channel), where it does not belong"
         case .malformedHeader(let channel):

@@ -363,7 +363,7 @@ public actor AMQPChannel {
         nextRefusalLog = now + .seconds(1)
         defer { unloggedRefusals = 0 }
         connection.logger.warning(
-            "a message cannot be handed on",
+            "a delivery cannot be accepted",
             metadata: ([
                 "queue": "\(refused.queue)", "exchange": "\(refused.exchange)", "routing-key": "\(refused.routingKey)",
                 "message-id": "\(refused.properties?.messageID ?? "")", "reason": "\(refused.reason)",

@@ -19,7 +19,7 @@ func connectFailureReason(_ error: any Error) -> String {
     case let error as IOError:
         reason(ofSystemError: error.errnoCode)
     case ChannelError.connectTimeout:
-        "nobody answered in time"
+        "no answer in time"
     default:
         "\(error)"
     }
@@ -33,9 +33,9 @@ private func reason(ofAttempts errors: [any Error]) -> String {
 }
 
 private func reason(ofSystemError code: CInt) -> String {
-    if code == ETIMEDOUT { return "nobody answered in time" }
+    if code == ETIMEDOUT { return "no answer in time" }
     if code == EMFILE {
-        return "too many open files: the limit of this process is too low (ulimit -n), or something leaks"
+        return "too many open files: the limit of this process is too low (ulimit -n), or descriptors leak"
     }
     // The system's texts are capitalised: "Connection refused", "No route to host".
     let text = String(cString: strerror(code))

@@ -226,7 +226,7 @@ extension Consumer: HealthReporting {
 
 /// The error of a handler that was cancelled because it exceeded ``ConsumerConfiguration/handlerTimeLimit``.
 struct HandlerTimeLimitExceeded: Error, CustomStringConvertible {
-    var description: String { "the handler took longer than it may" }
+    var description: String { "the handler exceeded its time limit" }
 }
 
 extension Consumer {
@@ -259,7 +259,7 @@ extension Consumer {
         /// Decides about a message that has been delivered too often to be tried again.
         func decide(arrived arrival: Arrival) -> Disposition? {
             guard let disposition = configuration.onFailure.decide(arrived: arrival.attempts) else { return nil }
-            let reason = "delivered \(arrival.attempts.number - 1) times without an end"
+            let reason = "delivered \(arrival.attempts.number - 1) times without completing"
             let final = giveUp(disposition, arrival, reason)
             log(
                 .givenUp,
@@ -332,8 +332,8 @@ extension Consumer {
             guard type != .quorum, type != .stream, !hasWarned.exchange(true, ordering: .relaxed) else { return }
             logger.warning(
                 """
-                nobody counts how often messages of this queue are delivered, unless it is a quorum queue: one that ends this process \
-                each time is delivered for ever. Declare it as a quorum queue with a delivery limit
+                deliveries of this queue are not counted, unless it is a quorum queue: a message that crashes this process \
+                each time is redelivered forever. Declare it as a quorum queue with a delivery limit
                 """,
                 metadata: ["queue": "\(queue)"]
             )
@@ -349,8 +349,8 @@ extension Consumer {
                 guard isStalled.exchange(isTooMany, ordering: .relaxed) != isTooMany else { return }
                 logger.error(
                     isTooMany
-                        ? "too many handlers ignore their cancellation: nothing more is begun until some have ended"
-                        : "handling goes on",
+                        ? "too many handlers ignore their cancellation: no more are started until some have ended"
+                        : "handling resumes",
                     metadata: ["queue": "\(queue)", "count": "\(count)"]
                 )
             case .publishFailed(let forward, let error):
@@ -358,7 +358,7 @@ extension Consumer {
                     .notPublished,
                     .error,
                     to: logger,
-                    "a message that was given up cannot be published; it is tried again",
+                    "a message that was given up cannot be published; this is retried",
                     [
                         "queue": "\(queue)", "exchange": "\(forward.exchange)", "routing_key": "\(forward.routingKey)",
                         "error": "\(error)",
@@ -466,11 +466,11 @@ extension Disposition {
         case .acknowledge: "it is acknowledged"
         case .reject: "it is rejected"
         case .settled: "it is settled"
-        case .requeue(let pause): pause > .zero ? "it is delivered again after \(pause.text)" : "it is delivered again"
-        case .retry(let pause): pause > .zero ? "it is tried again after \(pause.text)" : "it is tried again"
+        case .requeue(let pause): pause > .zero ? "it is redelivered after \(pause.text)" : "it is redelivered"
+        case .retry(let pause): pause > .zero ? "it is retried after \(pause.text)" : "it is retried"
         case .forward(let forward):
             forward.exchange.isEmpty
-                ? "it is put into \(forward.routingKey)"
+                ? "it is moved to \(forward.routingKey)"
                 : "it is published to \(forward.exchange), \(forward.routingKey)"
         }
     }

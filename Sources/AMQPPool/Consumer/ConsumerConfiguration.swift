@@ -67,7 +67,7 @@ public struct ConsumerConfiguration: Sendable {
             if let problem = backoff.problem { throw .invalidArgument("\(name): \(problem)") }
         }
         if let handlerTimeLimit, handlerTimeLimit <= .zero {
-            throw .invalidArgument("handlerTimeLimit must be more than nothing, not \(handlerTimeLimit)")
+            throw .invalidArgument("handlerTimeLimit must be longer than zero, not \(handlerTimeLimit)")
         }
     }
 

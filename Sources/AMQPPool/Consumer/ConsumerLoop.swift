@@ -390,7 +390,7 @@ extension ConsumerSession.Interruption {
         case .channelEnded(let error): BrokerStory.Loss(error)
         case .cancelledByBroker:
             BrokerStory.Loss(
-                reason: "the broker cancelled the consumer: the queue is deleted, or its node is gone",
+                reason: "the broker cancelled the consumer: the queue was deleted, or its node failed",
                 isOrderly: false,
                 one: "a queue",
                 all: "its queue"

@@ -15,8 +15,8 @@ public struct DeliveryRate: Sendable, Hashable {
 
     /// The first problem with these values, `nil` if they are valid.
     package var problem: String? {
-        if count < 1 { return "a rate is at least one message, not \(count)" }
-        if interval <= .zero { return "a rate's interval is longer than nothing, not \(interval)" }
+        if count < 1 { return "a rate must be at least one message, not \(count)" }
+        if interval <= .zero { return "a rate's interval must be longer than zero, not \(interval)" }
         return nil
     }
 

@@ -30,12 +30,12 @@ public struct KillSwitch: Sendable {
 
     /// The first problem with these values, `nil` if they are valid.
     package var problem: String? {
-        if !(share > 0 && share <= 1) { return "a kill switch's share is more than 0 and at most 1, not \(share)" }
+        if !(share > 0 && share <= 1) { return "a kill switch's share must be more than 0 and at most 1, not \(share)" }
         if minimum < 1 || minimum > Self.limit {
-            return "a kill switch's minimum is from 1 to \(Self.limit) messages, not \(minimum)"
+            return "a kill switch's minimum must be from 1 to \(Self.limit) messages, not \(minimum)"
         }
-        if window <= .zero { return "a kill switch's window is longer than nothing, not \(window)" }
-        if pause <= .zero { return "a kill switch's pause is longer than nothing, not \(pause)" }
+        if window <= .zero { return "a kill switch's window must be longer than zero, not \(window)" }
+        if pause <= .zero { return "a kill switch's pause must be longer than zero, not \(pause)" }
         return nil
     }
 

@@ -108,7 +108,7 @@ public final class AMQPPool: Service, Sendable {
                 )
                 guard current.claim(registry, in: context) else {
                     throw AMQPError.invalidArgument(
-                        "the pool \"\(name)\" runs already: start it, or make its supervisor a child of one tree, not both"
+                        "the pool \"\(name)\" is already running: start it, or make its supervisor a child of one tree, not both"
                     )
                 }
                 states.update { current.poolState }

@@ -102,7 +102,7 @@ private struct UnwrittenLines {
         leftOut = nil
         let line = BrokerStory.Line(
             level: .warning,
-            message: "\(subject.kind) left lines out: the log is slower than what happens",
+            message: "\(subject.kind) dropped log lines: the log handler is too slow",
             metadata: [subject.kind: "\(subject.name)", "suppressed": "\(count)"]
         )
         return (logger, line)

@@ -82,7 +82,10 @@ package actor ChannelProcess: Worker {
                 guard let error = await channel.waitUntilClosed() else { throw CancellationError() }
                 // One invalid message is not a fault of the channel: other users need it back immediately.
                 guard channel.isClosedForPublish, !connection.isEnding else { throw error }
-                context.logger.warning("the broker closed a channel for a message", metadata: ["error": "\(error)"])
+                context.logger.warning(
+                    "the broker closed a channel because of a message",
+                    metadata: ["error": "\(error)"]
+                )
                 failures = begun.duration(to: .now) < .seconds(1) ? failures + 1 : 0
                 if failures > 0 {
                     try await Task.sleep(for: backoff.delay(afterFailures: failures, random: .random(in: 0..<1)))

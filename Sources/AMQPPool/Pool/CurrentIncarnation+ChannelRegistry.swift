@@ -20,7 +20,8 @@ extension Current where Value == ChannelRegistry, Source == Pid, Reason == ExitR
                 throw .notSent(.ended(reason))
             case .deadline: throw .notSent(.poolNotRunning)
             case .cancelled: throw .notSent(.cancelled(operation: "waiting for a channel"))
-            case .overloaded(let limit): throw .notSent(.overloaded("\(limit) wait for the pool to start"))
+            case .overloaded(let limit):
+                throw .notSent(.overloaded("\(limit) tasks already wait for the pool to start"))
             }
         }
     }

@@ -41,7 +41,7 @@ struct TLSSession: Sendable {
         let settings = settings.with(endpoint.security)
         if settings.verification != .full {
             logger.warning(
-                "insecure: whoever is in the middle can pass for the broker",
+                "insecure: an attacker can impersonate the broker",
                 metadata: ["endpoint": "\(endpoint.redacted)", "verification": "\(settings.verification)"]
             )
         }

@@ -31,13 +31,13 @@ extension RPCError: RPCFailureConvertible {
 
     private var upstreamMessage: String {
         switch upstreamCode {
-        case .upstreamUnroutable: "a service that this one calls is not there"
+        case .upstreamUnroutable: "a service that this one calls does not exist"
         case .upstreamTimeout: "a service that this one calls did not answer in time"
         case .upstreamFailure: "a service that this one calls failed"
         case .upstreamCancelled: "a call to another service was given up"
         case .upstreamUnavailable: "a service that this one calls could not be reached, or its answer was lost"
         case .upstreamOverloaded: "too many calls to other services are under way"
-        default: "a call to another service could not be made, or its answer not be read"
+        default: "a call to another service could not be made, or its answer could not be decoded"
         }
     }
 }

@@ -119,14 +119,14 @@ extension RPCError: CustomStringConvertible {
         case .remote(let failure): "the receiver answered with a failure: \(failure)"
         case .connectionLost(true): "the connection was lost after the request was sent; it may have been delivered"
         case .connectionLost(false): "the connection was lost before the request was sent"
-        case .replyQueueLost: "the reply queue is gone, so the reply cannot come"
+        case .replyQueueLost: "the reply queue was lost, so the reply cannot arrive"
         case .callerRestarted(let reason, true): "the caller was stopped or restarted: \(reason)"
         case .callerRestarted(let reason, false):
             "the caller was stopped or restarted before the request was sent: \(reason)"
         case .overloaded(let limit): "\(limit) calls are waiting already"
         case .blocked(let why): "the broker accepts no messages: \(why)"
         case .notConnected(let why): "not connected: \(why)"
-        case .rejectedByBroker: "the broker refused to keep the request"
+        case .rejectedByBroker: "the broker refused to store the request"
         case .invalidRequest(let why): "the request is invalid: \(why)"
         case .unexpectedContentType(let type, let expected):
             "the result's content type is \"\(type)\" instead of \"\(expected)\""

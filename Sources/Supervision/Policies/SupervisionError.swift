@@ -36,9 +36,9 @@ extension SupervisionError: CustomStringConvertible {
         case .notRunning(let supervisor): "supervisor '\(supervisor)' is not running: call start() or run() first"
         case .alreadyStarted(let supervisor): "supervisor '\(supervisor)' has already been started"
         case .partOfAnotherTree(let supervisor):
-            "supervisor '\(supervisor)' is a part of another's tree, which starts it: start that, or describe this one anew"
+            "supervisor '\(supervisor)' belongs to another tree, which starts it: start that tree, or describe this supervisor again"
         case .startTimedOut(let child, let after): "'\(child)' did not finish starting within \(after)"
-        case .unresponsive(let child, let after): "'\(child)' has not reported for \(after)"
+        case .unresponsive(let child, let after): "'\(child)' sent no heartbeat for \(after)"
         case .unstoppable(let child): "'\(child)' ignores its cancellation"
         }
     }
@@ -80,7 +80,7 @@ extension CallError: CustomStringConvertible {
         case .timeout(let child, let after): "'\(child)' did not answer within \(after)"
         case .startFailed(let child, let reason): "'\(child)' could not be started (\(reason))"
         case .tooManyProcesses(let child, let limit):
-            "'\(child)' cannot be started: there are \(limit) processes already, and none that may be ended"
+            "'\(child)' cannot be started: the limit of \(limit) processes is reached, and none of them can be ended"
         case .wrongType(let child, let expected, let actual): "'\(child)' is of type \(actual), not \(expected)"
         }
     }

@@ -100,7 +100,7 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
         if id.utf8.contains(UInt8(ascii: "/")) { return "a child's id must not contain '/', but is '\(id)'" }
         if policy.options.startTimeout != nil, case .actor(let body) = kind, case .inline = body.start {
             return
-                "startTimeout of '\(id)' cannot be kept: nothing interrupts an inline start; make it a Child(_:start:)"
+                "startTimeout of '\(id)' cannot be enforced: nothing can interrupt an inline start; use Child(_:start:)"
         }
         return policy.problem(of: id)
     }

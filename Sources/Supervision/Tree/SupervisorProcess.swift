@@ -183,7 +183,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
             enqueue(.stop(.crashed(fault)))
         } else if let keyed = specification.keyed, !keyed.table.attach(self) {
             let text =
-                "'\(parent?.path ?? path)' runs already, in another place: describe a keyed supervisor for each place"
+                "'\(parent?.path ?? path)' is already running in another place: describe a separate keyed supervisor for each place"
             enqueue(.stop(.crashed(SupervisionError.invalidSpecification(text))))
         } else {
             enqueue(.boot)

@@ -21,7 +21,7 @@ package struct ObserverClient: Sendable {
 
         package var description: String {
             switch self {
-            case .invalidURL(let url): "'\(url)' is no address of an observer: http://HOST:PORT/ is expected"
+            case .invalidURL(let url): "'\(url)' is not an address of an observer: http://HOST:PORT/ is expected"
             case .unreachable(let why): "the observer cannot be reached: \(why)"
             case .tooLong: "the observer's answer is too long"
             case .timeout: "the observer does not answer"
@@ -111,7 +111,7 @@ package struct ObserverClient: Sendable {
     private func decode<Document: Decodable>(_ answer: Answer) throws(Failure) -> Document {
         guard answer.status == 200 else {
             let refusal = try? JSONDecoder().decode(Refusal.self, from: Data(answer.body))
-            throw .refused(status: answer.status, DisplayText.line(refusal?.error ?? "it is no observer"))
+            throw .refused(status: answer.status, DisplayText.line(refusal?.error ?? "it is not an observer"))
         }
         do {
             return try JSONDecoder().decode(Document.self, from: Data(answer.body))

@@ -129,7 +129,7 @@ final class Actions: Sendable {
     /// A pause applies to this incarnation only: the next one works.
     private func setPaused(_ isPaused: Bool, _ target: Target) async throws(Refusal) -> ActionResult {
         guard let worker = try target.pid().actor as? any ObservableWorker else {
-            throw Refusal("\(target.path) is no worker of a queue: only those can be paused")
+            throw Refusal("\(target.path) is not a queue worker: only those can be paused")
         }
         // It stops starting messages immediately, which is awaited below; notifying the broker may take longer, or fail.
         Task.detached { if isPaused { await worker.pause() } else { await worker.resume() } }
@@ -163,7 +163,7 @@ final class Actions: Sendable {
             playing.updateValue(nil, forKey: tree)
             return true
         }
-        guard isFirst else { throw Refusal("a kill matrix is being played") }
+        guard isFirst else { throw Refusal("a kill matrix is already running") }
         let task = Task.detached { [self] in
             let matrix = LiveKillMatrix(observation.trees[tree].supervisor)
             let report = await matrix.play { step in
@@ -189,6 +189,6 @@ final class Actions: Sendable {
         playing.withLock { playing in
             if playing.keys.contains(tree) { playing.updateValue(task, forKey: tree) }
         }
-        return ActionResult(done: "the kill matrix is being played: each step is in the time line")
+        return ActionResult(done: "the kill matrix is running: each step is in the time line")
     }
 }

@@ -150,7 +150,7 @@ final class ObservedWorkers: Sendable {
             parked: counts.parked,
             others: [
                 ("rejected", counts.rejected), ("discarded", counts.discarded), ("repeated", counts.repeated),
-                ("of no known type", counts.unhandled),
+                ("of unknown type", counts.unhandled),
             ].filter { $0.1 > 0 }.map { ProcessPage.Line(name: $0.0, value: "\($0.1)") }
         )
     }

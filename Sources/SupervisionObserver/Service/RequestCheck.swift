@@ -125,7 +125,7 @@ extension RequestCheck.Refusal {
     /// The remedy.
     var message: String {
         switch self {
-        case .host: "this name is not one that the observer answers to: add it to allowedHosts, or use the address"
+        case .host: "the observer does not answer to this name: add it to allowedHosts, or use the address"
         case .origin: "the request comes from a page of another origin"
         case .contentType: "the content type must be application/json"
         case .actionsNotAllowed: "this observer is for looking only: it was not started with allowing: .actions(token)"

@@ -12,7 +12,7 @@ struct ConnectFailureReasonTests {
         "The system's error is told without its number and the system call",
         arguments: [
             (111, "connection refused"), (113, "no route to host"), (101, "network is unreachable"),
-            (110, "nobody answered in time"),
+            (110, "no answer in time"),
         ]
     )
     func systemErrors(_ code: CInt, _ text: String) {
@@ -72,6 +72,6 @@ struct ConnectFailureReasonTests {
 
     @Test("Nobody who answers in time")
     func timeout() {
-        #expect(connectFailureReason(ChannelError.connectTimeout(.seconds(5))) == "nobody answered in time")
+        #expect(connectFailureReason(ChannelError.connectTimeout(.seconds(5))) == "no answer in time")
     }
 }

@@ -64,7 +64,7 @@ struct SettingsTests: PeerScript {
         var configuration = PoolConfiguration(endpoints: ["amqp://127.0.0.1:1"])
         configuration.connection.maximumChannels = 4
         configuration.channelsPerConnection = 4
-        try await expectRefusal(of: configuration, "may have 4 channels, and 5 are needed")
+        try await expectRefusal(of: configuration, "can have 4 channels, but 5 are needed")
         for (connections, channels) in [(Int.max, 1), (1, Int.max), (Int.max, Int.max), (1001, 1)] {
             configuration = PoolConfiguration(endpoints: ["amqp://127.0.0.1:1"])
             configuration.connections = connections
@@ -124,7 +124,7 @@ struct SettingsTests: PeerScript {
             try await within(.seconds(60)) { try await pool.run() }
             Issue.record("ended without an error")
         } catch {
-            #expect("\(error)".contains("may have 1 channels, and 2 are needed: raise channel_max"), "\(error)")
+            #expect("\(error)".contains("can have 1 channels, but 2 are needed: raise channel_max"), "\(error)")
         }
         await peer.stop()
         try await tuning

@@ -26,7 +26,7 @@ struct BrokerLogTests {
         log.withLock { $0 }?.handle(.note(.info, "0", [:]))
         let lines = written.withLock { $0 }
         #expect(lines.count == 258)
-        #expect(lines.prefix(2) == ["pool 0", "pool left lines out: the log is slower than what happens 99744"])
+        #expect(lines.prefix(2) == ["pool 0", "pool dropped log lines: the log handler is too slow 99744"])
         #expect(lines.dropFirst(2).elementsEqual((99_745...100_000).map { "pool \($0)" }))
         log.withLock { $0?.handle(.note(.info, "again", [:])) }
         #expect(written.withLock { $0.last } == "pool again")

@@ -121,7 +121,7 @@ struct BrokerStoryTests {
 
     @Test("Two endpoints that fail in turn for two reasons are two lines, not one for each attempt")
     func alternating() {
-        let other = AMQPError.connectFailed(endpoint: "amqp://b:5672", reason: "nobody answered in time")
+        let other = AMQPError.connectFailed(endpoint: "amqp://b:5672", reason: "no answer in time")
         let events = (0..<40).map { index in
             (Double(index), index.isMultiple(of: 2) ? failed(1) : failed(1, other, at: "b"))
         }

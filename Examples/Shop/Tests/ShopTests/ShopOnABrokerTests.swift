@@ -68,7 +68,7 @@ struct ShopOnABrokerTests {
         )
         try await log.wait(for: "a letter is sent")
         try await log.wait(for: "a message is given up")
-        try await log.wait(for: "it is put into shop.mails.failed")
+        try await log.wait(for: "it is moved to shop.mails.failed")
 
         // The broker is stopped: the front end is live but not ready, and refuses an order with the reason. Then the broker is back.
         await broker.stop()
