@@ -7,7 +7,7 @@ struct Call: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Call a procedure and print its result.",
         discussion: """
-            Standard output gets the result and nothing else; what went wrong goes to standard error. Control characters in what \
+            Standard output gets only the result; errors go to standard error. Control characters in what \
             comes from the other side are written as \\u{1B}: only --raw writes its bytes as they are.
 
             \(ToolExit.help) With --repeat it is that of the first call that failed.
@@ -38,13 +38,13 @@ struct Call: AsyncParsableCommand {
     @Flag
     var form = Form.json
 
-    @Flag(help: "Send the request straight into a queue, for a server that knows nothing of services.")
+    @Flag(help: "Send the request directly to a queue, for a server that knows nothing about services.")
     var queue = false
 
     @Option(
         name: .customLong("repeat"),
         help: ArgumentHelp(
-            "How many times to call. A call that fails is told, and the next one follows.",
+            "How many times to call. A failed call is reported, and the next one follows.",
             valueName: "times"
         )
     )

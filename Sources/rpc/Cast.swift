@@ -4,9 +4,9 @@ import RPCCaller
 
 struct Cast: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Send a request that is not answered.",
+        abstract: "Send a request without a reply.",
         discussion: """
-            Prints nothing, and ends when the broker has taken the request over for good.
+            Prints nothing, and ends when the broker has confirmed the request.
 
             \(ToolExit.help)
 

@@ -5,7 +5,7 @@ struct Completions: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Install completions for your shell.",
         discussion: """
-            Writes one file where the shell looks for it, and says what else to do, if anything: 
+            Writes one file to the shell's location for it, and prints what else to do, if anything:
               bash  ~/.local/share/bash-completion/completions/rpc
               zsh   ~/.zsh/completions/_rpc
               fish  ~/.config/fish/completions/rpc.fish
@@ -39,15 +39,15 @@ struct Completions: ParsableCommand {
 
         var advice: String {
             switch self {
-            case .bash: "It is there in the next shell, if bash-completion is installed."
+            case .bash: "It is available in the next shell, if bash-completion is installed."
             case .zsh:
-                "It is there in the next shell if ~/.zshrc has: fpath=(~/.zsh/completions $fpath); autoload -U compinit; compinit"
-            case .fish: "It is there at once."
+                "It is available in the next shell if ~/.zshrc has: fpath=(~/.zsh/completions $fpath); autoload -U compinit; compinit"
+            case .fish: "It is available immediately."
             }
         }
     }
 
-    @Option(help: "bash, zsh or fish. Default: the one that SHELL names.")
+    @Option(help: "bash, zsh or fish. Default: the shell in SHELL.")
     var shell: Shell?
 
     @Flag(help: "Print the completions, and write nothing.")
@@ -56,7 +56,7 @@ struct Completions: ParsableCommand {
     func run() throws {
         let name = Environment.value("SHELL")?.split(separator: "/").last.map(String.init) ?? ""
         guard let shell = shell ?? Shell(rawValue: name) else {
-            throw ValidationError("SHELL names none of bash, zsh and fish: say which, as in --shell bash")
+            throw ValidationError("SHELL is none of bash, zsh and fish: name one, as in --shell bash")
         }
         let script = RPCTool.completionScript(for: shell.completion)
         if print { return Environment.writeOutput(script) }

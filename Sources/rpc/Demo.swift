@@ -10,7 +10,7 @@ import UnixSignals
 
 struct Demo: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Make calls, then play \"kill the process\": see what dies, and what does not.",
+        abstract: "Make calls, then play \"kill the process\": see what ends and what survives.",
         discussion: """
             Starts a private RabbitMQ of its own on a free loopback port, unless --url or AMQP_URL names one; then the step \
             that kills the broker is left out. Each step says what is expected and what was observed, by asking the broker. \

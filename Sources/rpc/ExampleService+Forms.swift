@@ -80,7 +80,7 @@ extension ExampleService {
 
     private static func text(_ bytes: [UInt8]) throws -> String {
         guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw RPCFailure(code: .undecodableRequest, message: "the bytes are no text in UTF-8")
+            throw RPCFailure(code: .undecodableRequest, message: "the bytes are not UTF-8 text")
         }
         return text
     }
@@ -95,7 +95,7 @@ extension ExampleService {
 
     private static func number<Number: LosslessStringConvertible>(_ text: String) throws -> Number {
         guard let number = Number(text.filter { !$0.isWhitespace }) else {
-            throw RPCFailure(code: .undecodableRequest, message: "\"\(text.prefix(50))\" is no number")
+            throw RPCFailure(code: .undecodableRequest, message: "\"\(text.prefix(50))\" is not a number")
         }
         return number
     }

@@ -30,7 +30,7 @@ enum ExampleService {
             default:
                 throw RPCFailure(
                     code: .undecodableRequest,
-                    message: "add takes an array of numbers, and \(number) is none"
+                    message: "add takes an array of numbers, but \(number) is not a number"
                 )
             }
         }

@@ -7,7 +7,7 @@ import RPCCaller
 /// `rpc failed`: messages that could not be handled.
 struct Failed: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Look into a queue of failed messages, put them back, or drop them.",
+        abstract: "List the messages of a queue of failed messages, requeue them, or drop them.",
         discussion: """
             The queue is a worker's, such as orders.failed, or any that a dead letter exchange fills.
 
@@ -25,7 +25,7 @@ struct Failed: AsyncParsableCommand {
         @Argument(help: "The queue of failed messages.")
         var queue: String
 
-        @Option(help: ArgumentHelp("How many messages to look at, at the most.", valueName: "count"))
+        @Option(help: ArgumentHelp("The maximum number of messages to read.", valueName: "count"))
         var limit = 10_000
 
         @OptionGroup
@@ -61,15 +61,15 @@ struct Failed: AsyncParsableCommand {
         @Option(help: "The message with this id.")
         var id: String?
 
-        @Flag(help: "All that are there now.")
+        @Flag(help: "All current messages.")
         var all = false
 
-        @Option(help: ArgumentHelp("Those that failed so long ago, or longer.", valueName: "seconds"))
+        @Option(help: ArgumentHelp("Messages that failed at least this long ago.", valueName: "seconds"))
         var older: UInt64?
 
         func validate() throws {
             guard [id != nil, all, older != nil].filter({ $0 }).count == 1 else {
-                throw ValidationError("one of --id, --all and --older says which messages are meant")
+                throw ValidationError("specify messages with one of --id, --all and --older")
             }
         }
 
@@ -83,7 +83,7 @@ struct Failed: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "ls",
-            abstract: "List failed messages: id, attempts, queue, reason. They stay where they are."
+            abstract: "List failed messages: id, attempts, queue, reason. They stay in the queue."
         )
 
         @OptionGroup
@@ -95,7 +95,7 @@ struct Failed: AsyncParsableCommand {
             if messages.contains(where: { ($0.deliveries ?? 0) >= Failed.manyDeliveries }) {
                 Environment.writeError(
                     """
-                    rpc: the broker counts each look at a message as a delivery, and some of these have been delivered \
+                    rpc: the broker counts each read of a message as a delivery, and some of these have been delivered \
                     \(Failed.manyDeliveries) times or more. From RabbitMQ 4.0 on a quorum queue drops a message after 20, unless it was declared \
                     with another x-delivery-limit or a policy says so
                     """
@@ -112,7 +112,7 @@ struct Failed: AsyncParsableCommand {
     }
 
     struct Show: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Show one failed message, which stays where it is.")
+        static let configuration = CommandConfiguration(abstract: "Show one failed message, which stays in the queue.")
 
         @OptionGroup
         var options: Options
@@ -124,7 +124,7 @@ struct Failed: AsyncParsableCommand {
             let (limit, id) = (options.limit, id)
             let found = try await options.withMessages { try await $0.list(limit: limit).first { $0.id == id } }
             guard let found else {
-                Environment.writeError("rpc: no message with the id \(id.escaped) is there")
+                Environment.writeError("rpc: there is no message with the id \(id.escaped)")
                 throw ExitCode.failure
             }
             let properties = found.delivery.properties
@@ -141,9 +141,9 @@ struct Failed: AsyncParsableCommand {
 
     struct Requeue: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Put failed messages back into the queues they came from.",
+            abstract: "Requeue failed messages to the queues they came from.",
             discussion: """
-                Each is published, confirmed, and only then taken out. Interrupted at any moment, nothing is lost; one message may be in \
+                Each is published and confirmed before it is removed. If this is interrupted, nothing is lost; one message may be in \
                 both queues.
                 """
         )
@@ -165,7 +165,7 @@ struct Failed: AsyncParsableCommand {
     }
 
     struct Drop: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Drop failed messages, for good.")
+        static let configuration = CommandConfiguration(abstract: "Drop failed messages permanently.")
 
         @OptionGroup
         var options: Options

@@ -8,7 +8,7 @@ enum Form: String, EnumerableFlag {
         switch value {
         case .json: "Arguments and results are JSON."
         case .text: "They are plain text."
-        case .raw: "They are bytes, whatever they are called: sent as they are, and taken as they come."
+        case .raw: "They are bytes of any content type, sent and printed unchanged."
         }
     }
 }

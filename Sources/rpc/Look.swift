@@ -76,11 +76,11 @@ struct List: AsyncParsableCommand {
         commandName: "ls",
         abstract: "List the services of a virtual host, with their instances and backlogs.",
         discussion: """
-            A service has a queue, SERVICE.rpcs; its instances are the consumers there, its backlog what waits. With names it asks \
-            the broker for these. Without, it asks the broker's management plugin which there are, with the user and password of the \
+            A service has a queue, SERVICE.rpcs; its instances are the consumers, its backlog the waiting requests. With names it asks \
+            the broker for these. Without names it asks the broker's management plugin for all, with the user and password of the \
             broker's URL; AMQP itself cannot list queues.
 
-            Exit codes: 0 success, 3 one of the named services is not there, 5 no connection, 64 wrong usage.
+            Exit codes: 0 success, 3 one of the named services does not exist, 5 no connection, 64 wrong usage.
 
             Examples:
               rpc ls
@@ -102,7 +102,10 @@ struct List: AsyncParsableCommand {
     var services: [String] = []
 
     @Option(
-        help: ArgumentHelp("Where the management plugin is. Default: the broker's host, port 15672.", valueName: "url")
+        help: ArgumentHelp(
+            "The URL of the management plugin. Default: the broker's host, port 15672.",
+            valueName: "url"
+        )
     )
     var management: String?
 
@@ -185,16 +188,16 @@ struct List: AsyncParsableCommand {
 
 struct Tail: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Look at the messages of a queue without taking them.",
+        abstract: "Print the messages of a queue without consuming them.",
         discussion: """
-            For a service's queue (SERVICE.rpcs) it prints the requests that come from now on, as copies from a queue of its own that \
-            is gone with it: nobody else gets one request less. While it looks, a request to a service that nobody serves counts as \
-            delivered, since the copy is.
+            For a service's queue (SERVICE.rpcs) it prints the requests that arrive from now on, as copies from a temporary queue: \
+            no request is taken from its receivers. While it runs, a request to a service without receivers counts as \
+            delivered, because the copy is.
 
-            For any other queue, and with --waiting, it prints what waits there, and gives it back at once. Then consumers find the \
+            For any other queue, and with --waiting, it prints the waiting messages, and requeues them. Consumers then find the \
             messages marked as redelivered, and a quorum queue counts one delivery more for each.
 
-            Bodies are printed with --body only: they may hold what is nobody's business.
+            Bodies are printed only with --body, because they may be confidential.
 
             Ctrl-C ends it. Exit codes: 0 ended, 3 there is no such queue, 5 no connection, 64 wrong usage.
 
@@ -209,13 +212,13 @@ struct Tail: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "How many messages to print. Default: 10 that wait, or all that come.",
+            "How many messages to print. Default: 10 waiting ones, or all that arrive.",
             valueName: "messages"
         )
     )
     var count: Int?
 
-    @Flag(help: "Print what waits in a service's queue, and not what comes.")
+    @Flag(help: "Print the waiting messages of a service's queue, instead of arriving ones.")
     var waiting = false
 
     @Flag(help: "Print bodies too, up to 2,000 bytes of each.")
@@ -315,7 +318,7 @@ struct Tail: AsyncParsableCommand {
 
 struct Describe: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Say what is known of a service: its queue, its instances, whether it answers.",
+        abstract: "Describe a service: its queue, its instances, its procedures.",
         discussion: """
             Exit codes: 0 success, 3 there is no such service, 5 no connection, 64 wrong usage.
 
@@ -327,7 +330,12 @@ struct Describe: AsyncParsableCommand {
     @Argument(help: "The service.")
     var service: String
 
-    @Option(help: ArgumentHelp("Where the management plugin is, for what AMQP cannot tell.", valueName: "url"))
+    @Option(
+        help: ArgumentHelp(
+            "The URL of the management plugin, for information that AMQP does not provide.",
+            valueName: "url"
+        )
+    )
     var management: String?
 
     @OptionGroup
@@ -384,7 +392,7 @@ struct Describe: AsyncParsableCommand {
                 rows.append(["answers", "\(procedure.name ?? "(default)"), \(types)"])
             }
         } catch {
-            rows = [["answers", "it does not say: \(error)"]]
+            rows = [["answers", "no description: \(error)"]]
         }
         await rpc.stop()
         return rows

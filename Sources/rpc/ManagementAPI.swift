@@ -69,7 +69,7 @@ struct ManagementAPI: Sendable {
         do {
             return try JSONDecoder().decode(Document.self, from: Data(answer.body))
         } catch {
-            throw Failure(description: "the answer of \(client.host):\(client.port) is none of a management plugin's")
+            throw Failure(description: "the answer of \(client.host):\(client.port) is not one of a management plugin")
         }
     }
 

@@ -23,7 +23,7 @@ struct ObserveOptions: ParsableArguments {
     @Option(
         name: .customLong("observe-token"),
         help: ArgumentHelp(
-            "Whoever has this token, of at least 16 bytes, may kill, restart and terminate processes. The variable RPC_OBSERVE_TOKEN keeps it out of the list of processes.",
+            "With this token, of at least 16 bytes, viewers may kill, restart and terminate processes. The variable RPC_OBSERVE_TOKEN keeps it out of the list of processes.",
             valueName: "token"
         )
     )

@@ -13,13 +13,13 @@ struct Serve: AsyncParsableCommand {
             The procedures, each with its argument and result:
             \(ExampleService.help)
 
-            With --text and --raw they take and give the same as plain text and as bytes: add '4 9' is 13.
+            With --text and --raw, arguments and results are plain text or bytes: add '4 9' is 13.
 
-            SIGTERM and Ctrl-C stop gracefully: nothing new is taken on, and the requests that are running are answered \
-            (within 30 seconds). A second one stops at once; what was not answered goes to another receiver.
+            SIGTERM and Ctrl-C stop gracefully: no new requests are accepted, and the running ones are answered \
+            (within 30 seconds). A second one stops immediately; unanswered requests are redelivered to another receiver.
 
-            Exit codes: 0 stopped, 1 the broker refuses the queue or the exchange, 64 wrong usage, 130 stopped at once. \
-            While nothing can be connected to, it keeps trying.
+            Exit codes: 0 stopped, 1 the broker refuses the queue or the exchange, 64 wrong usage, 130 stopped immediately. \
+            While it cannot connect, it keeps trying.
 
             Examples:
               rpc serve math --concurrency 4
@@ -33,21 +33,21 @@ struct Serve: AsyncParsableCommand {
     @Argument(help: "The name that callers send requests to, or with --queue the queue.")
     var service: String
 
-    @Option(help: "How many requests run at once.")
+    @Option(help: "How many requests run concurrently.")
     var concurrency = 10
 
     @Flag
     var form = Form.json
 
-    @Flag(help: "Answer what is sent straight into a queue, by clients that know nothing of services.")
+    @Flag(help: "Answer requests sent directly to a queue, by clients that know nothing about services.")
     var queue = false
 
-    @Flag(help: "The queue is one that is not durable, as older servers of RabbitMQ's tutorial declare it.")
+    @Flag(help: "The queue is not durable, as older servers of RabbitMQ's tutorial declare it.")
     var transient = false
 
     @Option(
         name: .customLong("default"),
-        help: ArgumentHelp("Which of the procedures answers requests that name none.", valueName: "procedure")
+        help: ArgumentHelp("The procedure that answers requests without a name.", valueName: "procedure")
     )
     var nameless: String?
 
@@ -138,11 +138,11 @@ struct Serve: AsyncParsableCommand {
 
     private func hint(for refusal: RPCTopologyError) -> String? {
         switch refusal.code {
-        case 403: "The broker's administrator grants rights: rabbitmqctl set_permissions"
+        case 403: "The broker's administrator grants permissions: rabbitmqctl set_permissions"
         case 406 where refusal.text.contains("durable"):
-            "It was declared in another way: --transient takes it as not durable, or it has to be deleted."
+            "It exists with other settings: --transient uses it as not durable, or it has to be deleted."
         case 541 where transient: "The broker permits no transient queues: without --transient it is durable."
-        case 406: "It was declared in another way, and has to be deleted or served under another name."
+        case 406: "It exists with other settings, and has to be deleted or served under another name."
         default: nil
         }
     }

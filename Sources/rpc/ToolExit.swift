@@ -37,10 +37,10 @@ enum ToolExit {
         case .unroutable(let destination):
             isQueue
                 ? "There is no queue of that name: rpc serve \(destination) --queue would make one, and answer."
-                : "Nobody has ever served it: rpc serve \(destination) would. A queue is called with --queue."
-        case .accessRefused: "The broker's administrator grants rights: rabbitmqctl set_permissions"
+                : "It has never been served: rpc serve \(destination) would. A queue is called with --queue."
+        case .accessRefused: "The broker's administrator grants permissions: rabbitmqctl set_permissions"
         case .timeout(requestMayHaveBeenDelivered: true):
-            "It may still be worked on, or wait for a receiver. --timeout waits longer."
+            "It may still be running, or waiting for a receiver. --timeout waits longer."
         case .timeout(requestMayHaveBeenDelivered: false): "--timeout waits longer."
         case .blocked: "Its administrator has to free memory or disk space: rabbitmq-diagnostics alarms"
         case .undecodableReply, .unexpectedContentType: "--text and --raw take other results than JSON."

@@ -7,13 +7,13 @@ import Synchronization
 
 struct Top: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show a program's trees, calls and events live, as its observer tells them.",
+        abstract: "Show a program's trees, calls and events live, as reported by its observer.",
         discussion: """
             The program has an observer: rpc serve --observe, rpc demo --observe, or the product SupervisionObserver.
 
             In a terminal it fills the screen; ? shows its keys. Into a pipe it prints a line a second, and one for each event.
 
-            Exit codes: 0 ended by you or by --count, 5 the observer cannot be reached, or went away, 64 wrong usage.
+            Exit codes: 0 ended by you or by --count, 5 the observer cannot be reached, or has ended, 64 wrong usage.
 
             Examples:
               rpc top
@@ -24,13 +24,13 @@ struct Top: AsyncParsableCommand {
 
     static let defaultURL = "http://127.0.0.1:9570/"
 
-    @Argument(help: "Where the observer is.")
+    @Argument(help: "The address of the observer.")
     var url = Top.defaultURL
 
     @Option(help: ArgumentHelp("Print that many lines of numbers, and end. Not in a terminal.", valueName: "lines"))
     var count: Int?
 
-    @Flag(help: "Print lines although there is a terminal.")
+    @Flag(help: "Print lines even in a terminal.")
     var plain = false
 
     func validate() throws {

@@ -253,7 +253,7 @@ extension TopScreen {
     private var workerLines: [TopLine] {
         guard let workers else { return [TopLine("no worker is known yet", .soft)] }
         guard !workers.page.isEmpty else {
-            return [TopLine("no queue worker runs in the trees that are observed", .soft)]
+            return [TopLine("no queue worker runs in the observed trees", .soft)]
         }
         let title =
             Self.padded("WORKER", 34) + Self.padded("STATE", 10) + Self.right("RUNNING", 10)

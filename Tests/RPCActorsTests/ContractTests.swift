@@ -357,7 +357,7 @@ struct ContractTests {
             }
             let error = await #expect(throws: SupervisionError.self) { try await root.start() }
             let text = String(describing: error)
-            #expect(text.contains("no name for a kind"), "\(text)")
+            #expect(text.contains("is not a valid name for a kind"), "\(text)")
             await root.stop()
         }
     }

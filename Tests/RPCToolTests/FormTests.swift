@@ -35,7 +35,7 @@ struct FormTests {
                         Exchange(arguments: ["math", "", "30", "--text"], output: "832040\n"),
                         Exchange(arguments: ["math", "sleep", "0", "--text"], output: "0\n"),
                         Exchange(arguments: ["math", "fail", "no luck", "--text"], code: 4, error: "failed: no luck"),
-                        Exchange(arguments: ["math", "fib", "x", "--text"], code: 4, error: "\"x\" is no number"),
+                        Exchange(arguments: ["math", "fib", "x", "--text"], code: 4, error: "\"x\" is not a number"),
                         Exchange(
                             arguments: ["math", "echo", "1"],
                             code: 4,

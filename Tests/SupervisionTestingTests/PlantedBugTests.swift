@@ -125,7 +125,7 @@ struct PlantedBugTests {
             Supervisor("app", logger: quiet, clock: clock) { Child("deaf") { Deaf($0) } }
         }
         let failure = try #require(try await failure { try await chaos.replay("graceful-stop app/deaf") })
-        #expect("\(failure)".contains("was asked to end and goes on: app/deaf"))
+        #expect("\(failure)".contains("was asked to stop and keeps running: app/deaf"))
     }
 
     @Test("an intensity that is too low for how often things fail")

@@ -91,7 +91,7 @@ final class Actions: Sendable {
     /// Stops it in order and starts it again, which its supervisor does not count as a failure.
     private func restart(_ target: Target) async throws(Refusal) -> ActionResult {
         guard let (supervisor, isDynamic) = try target.parent() else {
-            throw Refusal("the root of a tree is restarted by whoever runs the tree")
+            throw Refusal("the root of a tree can be restarted only by the program that runs it")
         }
         if isDynamic {
             throw Refusal(
@@ -109,7 +109,7 @@ final class Actions: Sendable {
 
     private func terminate(_ target: Target) async throws(Refusal) -> ActionResult {
         guard let (supervisor, isDynamic) = try target.parent() else {
-            throw Refusal("the root of a tree is stopped by whoever runs the tree")
+            throw Refusal("the root of a tree can be stopped only by the program that runs it")
         }
         do throws(AdministrationError) {
             if isDynamic {

@@ -128,7 +128,7 @@ extension RequestCheck.Refusal {
         case .host: "the observer does not answer to this name: add it to allowedHosts, or use the address"
         case .origin: "the request comes from a page of another origin"
         case .contentType: "the content type must be application/json"
-        case .actionsNotAllowed: "this observer is for looking only: it was not started with allowing: .actions(token)"
+        case .actionsNotAllowed: "this observer is read-only: it was not started with allowing: .actions(token)"
         case .token: "actions need the observer's token, as 'Authorization: Bearer TOKEN'"
         }
     }

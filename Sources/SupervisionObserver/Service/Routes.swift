@@ -98,7 +98,7 @@ struct Routes: Sendable {
         do {
             return try JSONDecoder().decode(Document.self, from: Data(buffer.readableBytesView))
         } catch {
-            throw HTTPRefusal(status: 400, message: "the request's body is not what is expected here")
+            throw HTTPRefusal(status: 400, message: "the request's body is invalid")
         }
     }
 
@@ -171,7 +171,7 @@ struct Routes: Sendable {
     /// Server-sent events, until the viewer disconnects or is disconnected. It begins with the missed events that are still stored.
     private func stream(after number: UInt64?) -> Response {
         guard let viewer = observation.broadcast.join() else {
-            return Self.refuse(503, "as many look at this observer as may: try again later")
+            return Self.refuse(503, "the maximum number of viewers is reached: try again later")
         }
         observation.beginWatching()
         let visit = Visit(observation, viewer)

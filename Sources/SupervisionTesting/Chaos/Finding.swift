@@ -41,7 +41,7 @@ extension Chaos.Finding: CustomStringConvertible {
         case .invariant(let name, let error): "broken: \(name) (\(error))"
         case .unexpected(let actual, let expected): "restarted: \(actual); expected: \(expected)"
         case .abandoned(let paths): "ignores its cancellation: \(paths.joined(separator: ", "))"
-        case .ignoredStop(let paths): "was asked to end and goes on: \(paths.joined(separator: ", "))"
+        case .ignoredStop(let paths): "was asked to stop and keeps running: \(paths.joined(separator: ", "))"
         case .notSettled(let tree): "the tree does not settle:\n\(tree)"
         case .leak(let what): "left over: \(what)"
         case .notStarted(let error): "the tree did not start: \(error)"

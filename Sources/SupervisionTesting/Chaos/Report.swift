@@ -126,7 +126,7 @@ extension Chaos.Report: CustomStringConvertible {
             lines.append("\(number + 1). \(findings.joined(separator: "\n   "))")
             let shrunk = failure.scenario.count < failure.original ? "  // of \(failure.original) kills" : ""
             lines.append("   try await chaos.replay(\"\(failure.scenario)\")\(shrunk)")
-            if !failure.isReproducible { lines.append("   It did not happen again when it was played again.") }
+            if !failure.isReproducible { lines.append("   It was not reproduced by a second run.") }
         }
         lines += leaks.enumerated().map { "\(failures.count + $0 + 1). left over: \($1)" }
         return lines.joined(separator: "\n")
