@@ -1,6 +1,6 @@
 /// An error of the AMQP client or the broker.
 ///
-/// A closed enum: `switch` over it without a default. ``stage`` tells which stage failed, ``isRetrySafe`` whether the same request may be
+/// A closed enum: `switch` over it without a default. ``stage`` says which stage failed, ``isRetrySafe`` whether the same request may be
 /// sent again without the broker seeing it twice. The broker's code and text are kept as they were sent. No error contains a credential.
 public enum AMQPError: Error, Sendable, Hashable {
     // MARK: Opening a connection
@@ -29,7 +29,7 @@ public enum AMQPError: Error, Sendable, Hashable {
     /// The pool, or the tree it belongs to, failed to start or gave up for this reason. It can be started again.
     case poolEnded(why: String)
 
-    // MARK: Losing what was open
+    // MARK: Loss of an open connection or channel
 
     /// The TCP connection ended without a closing handshake.
     case connectionLost(reason: String)
@@ -51,7 +51,7 @@ public enum AMQPError: Error, Sendable, Hashable {
     /// The peer violated AMQP 0-9-1. The connection is closed.
     case protocolViolation(String)
 
-    // MARK: One operation
+    // MARK: Operations
 
     /// The broker did not answer in time. A late answer is ignored.
     case timedOut(operation: String, after: Duration)
@@ -81,7 +81,7 @@ public enum AMQPError: Error, Sendable, Hashable {
     /// the message has another user's id (406).
     case refused(code: UInt16, text: String, exchange: String, routingKey: String)
 
-    // MARK: What became of a request
+    // MARK: Outcomes of requests
 
     /// The broker did not receive the request, because of this cause: nothing was written, or the broker had already closed the channel.
     indirect case notSent(AMQPError)

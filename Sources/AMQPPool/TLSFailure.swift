@@ -3,7 +3,7 @@
 /// A closed enum. Only the public part of a certificate is described, as the broker presents it to everybody; no case contains a key or
 /// passphrase.
 public enum TLSFailure: Error, Sendable, Hashable {
-    // MARK: The settings of this side
+    // MARK: The client's settings
 
     /// A file named in the settings or the URI cannot be read.
     case unreadableFile(path: String, reason: String)
@@ -29,7 +29,7 @@ public enum TLSFailure: Error, Sendable, Hashable {
     /// The broker's certificate is not signed by a trusted authority, or an intermediate certificate has expired.
     case unknownAuthority(certificate: String)
 
-    // MARK: The certificate of this side
+    // MARK: The client certificate
 
     /// The broker requires a client certificate, and there is none.
     case clientCertificateMissing

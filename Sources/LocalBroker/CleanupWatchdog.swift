@@ -11,9 +11,9 @@ import Musl
 
 /// Cleans up after a broker whatever happens to the process that owns it, including `kill -9`.
 ///
-/// A shell that reads its standard input, a socket whose other end only this process has. It is told of each node before that may run. When
-/// the socket is closed, by the owner or because the owner has ended, it kills the node with its group, and removes the broker's folder. It
-/// ignores terminal signals.
+/// A shell that reads its standard input, a socket whose other end only this process has. Each node is registered with it before the node
+/// may run. When the socket is closed, by the owner or because the owner has ended, it kills the node with its group, and removes the
+/// broker's folder. It ignores terminal signals.
 final class CleanupWatchdog: Sendable {
     private let process: ChildProcess
     /// Our end of the socket; `nil` once closed.

@@ -68,7 +68,7 @@ extension LocalBroker {
         _ = try await request("set-permissions", arguments, as: Bool.self)
     }
 
-    // MARK: What is there
+    // MARK: Listings
 
     /// The queues of a virtual host.
     public func queues(virtualHost: String = "/") async throws(LocalBrokerError) -> [QueueInfo] {
@@ -109,7 +109,7 @@ extension LocalBroker {
         return all.filter { virtualHost == nil || $0.virtualHost == virtualHost }
     }
 
-    // MARK: What can happen to a client
+    // MARK: Faults of clients
 
     /// Declares a queue, as another client would; does nothing if it exists.
     public func declareQueue(

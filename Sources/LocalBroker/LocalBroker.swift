@@ -204,7 +204,7 @@ public actor LocalBroker: Worker {
     /// Whether the node's process exists, paused or not.
     public var isRunning: Bool { runningNode != nil }
 
-    // MARK: Life and death
+    // MARK: Lifecycle
 
     /// Starts the node again after ``stop()``, ``kill()``, or an end of its own, on the same port and with its data. Returns when it
     /// accepts connections.
@@ -347,7 +347,7 @@ public actor LocalBroker: Worker {
         await shutdown()
     }
 
-    // MARK: Questions
+    // MARK: Requests
 
     /// Sends a request to the running node.
     func request<Result: Decodable & Sendable>(

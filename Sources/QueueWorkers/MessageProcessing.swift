@@ -45,7 +45,7 @@ struct MessageProcessing: Sendable {
 
     private var configuration: WorkerConfiguration { policy.configuration }
 
-    // MARK: Arriving
+    // MARK: Arrivals
 
     func prepare(
         _ delivery: Delivery,

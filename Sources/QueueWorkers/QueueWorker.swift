@@ -285,7 +285,7 @@ public actor QueueWorker: Supervision.Worker {
         for source in sources.values { source.task?.cancel() }
     }
 
-    // MARK: Run time
+    // MARK: Changes at run time
 
     /// The queues that it works on.
     public var queues: [String] { sources.keys.sorted() }

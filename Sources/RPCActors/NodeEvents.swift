@@ -186,7 +186,7 @@ final class NodeEvents: Sendable {
         }
     }
 
-    /// Checks an actor until it is known whether it exists: a lost connection or a missing answer tells nothing. `false` also when nobody
+    /// Checks an actor until it is known whether it exists: a lost connection or a missing answer says nothing. `false` also when nobody
     /// wants to know any more.
     private func isGone(_ actor: ActorAddress, while isWanted: () -> Bool) async -> Bool {
         while isWanted(), !Task.isCancelled {
@@ -355,7 +355,7 @@ final class NodeEvents: Sendable {
         for watch in watches { watch.ended(exit) }
     }
 
-    // MARK: Saying something
+    // MARK: Publishing events
 
     /// Publishes on this channel, or any of the pool; a message that cannot be sent now is not sent later. Returns whether the broker has
     /// confirmed it.

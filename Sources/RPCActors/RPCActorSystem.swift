@@ -33,7 +33,7 @@ import Synchronization
 ///     actors                 rest for one
 ///     |- amqp-pool           the connections, unless they are shared with others
 ///     `- parts               one for one
-///        |- events           hears of the ends of nodes and actors, and of new nodes
+///        |- events           receives the ends of nodes and actors, and new nodes
 ///        |- caller           makes calls
 ///        |- node-calls       ends calls at nodes whose queues are gone
 ///        |- node             one for all: the node's name, its queue, its life; each incarnation has another name
@@ -83,7 +83,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     /// Fires for each kind of virtual actors when its shards are consumed here.
     private let hosts = Mutex<[String: OneShot<Void>]>([:])
 
-    // MARK: Making one
+    // MARK: Creation
 
     /// Creates a system with its own connections; nothing runs before its ``supervisor`` does.
     ///
@@ -718,7 +718,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         )
     }
 
-    // MARK: Being a node
+    // MARK: Node
 
     /// The channel of the node's last will, while it is alive.
     package var lifeChannel: AMQPChannel? { living.withLock { $0?.channel } }

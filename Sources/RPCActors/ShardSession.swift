@@ -81,7 +81,7 @@ final class ShardSession: Sendable {
         state = Mutex(State(table: ShardTable(node: node, count: name.count, settings: settings)))
     }
 
-    // MARK: Looking at it
+    // MARK: Inspection
 
     var activeShards: Int { state.withLock { $0.table.activeCount } }
     var activations: Int { state.withLock { $0.activations.count } }
@@ -185,7 +185,7 @@ final class ShardSession: Sendable {
         if state.withLock({ $0.table.isReleased }) { released.set(()) }
     }
 
-    // MARK: Carrying out
+    // MARK: Actions
 
     private func perform(_ actions: [ShardTable.Action]) {
         for action in actions {

@@ -77,7 +77,7 @@ struct ShardTable: Sendable {
         shards = Array(repeating: Shard(), count: max(1, count))
     }
 
-    // MARK: Looking at it
+    // MARK: Inspection
 
     /// The number under which this node holds a shard, if it does.
     func number(of shard: Int) -> Int64? {

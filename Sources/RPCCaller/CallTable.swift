@@ -107,7 +107,7 @@ final class CallTable: Sendable {
     /// The number of waiting calls.
     var count: Int { state.withLock { $0.pending.count } }
 
-    // MARK: A call begins
+    // MARK: Beginning a call
 
     /// Accepts a call and sends it, or lets it wait for a channel.
     func begin(_ call: PendingCall) {
@@ -225,7 +225,7 @@ final class CallTable: Sendable {
         }
     }
 
-    // MARK: The end
+    // MARK: End
 
     /// Registers a supervisor that this incarnation ends with: when it ends, every waiting call is failed with that reason immediately,
     /// before consequences (closing channels, a lost reply queue) are mistaken for the cause.

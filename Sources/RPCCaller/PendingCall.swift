@@ -43,7 +43,7 @@ final class PendingCall: Sendable {
     var kind: CallKind { request.kind }
     var deadline: CompactInstant { request.deadline }
 
-    // MARK: What was written of it
+    // MARK: Writing
 
     /// Begins an attempt: only its message may be written from now on.
     func begin(attempt: Int) {
@@ -74,7 +74,7 @@ final class PendingCall: Sendable {
         }
     }
 
-    // MARK: Its end
+    // MARK: End
 
     /// Resumes its task. Called by whoever removed the entry from the table, so at most once.
     func end(_ ending: Ending) {
@@ -111,7 +111,7 @@ final class PendingCall: Sendable {
         return wasWritten
     }
 
-    // MARK: Its message
+    // MARK: Message
 
     /// The properties of its message at this moment.
     func properties(replyTo: String, remaining: Duration) -> MessageProperties {
@@ -183,7 +183,7 @@ struct WriteMark: AtomicRepresentable, Equatable {
         return true
     }
 
-    // MARK: As a word
+    // MARK: Atomic representation
 
     typealias AtomicRepresentation = UInt64.AtomicRepresentation
 

@@ -146,7 +146,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     /// The next deadline to check.
     var earliestDeadline: CompactInstant? { deadlines.earliest }
 
-    // MARK: Looking at it
+    // MARK: Inspection
 
     /// The number of entries passed to a channel.
     var submittedCount: Int { submitted }
@@ -164,7 +164,7 @@ struct PendingTable<Call: Sendable>: Sendable {
         return oldest.elements
     }
 
-    // MARK: Coming and going
+    // MARK: Adding and removing
 
     /// Adds a new entry, which waits until it is taken for submission.
     ///

@@ -22,7 +22,7 @@ import Synchronization
 ///     `- pool                        connections, channels: each consumes the reply queue
 ///
 /// It starts immediately and connects in the background; a call made in the meantime waits, until its own deadline at most. Every call ends
-/// exactly once, with its result or an ``RPCError`` that tells whether the request may have been processed. The loss of a channel or
+/// exactly once, with its result or an ``RPCError`` that says whether the request may have been processed. The loss of a channel or
 /// connection ends no waiting call while another connection lives; the end of the pending table fails all of them immediately.
 ///
 /// It is a `Service`. To make it part of a larger tree, list its ``supervisor`` among another supervisor's children.
@@ -196,7 +196,7 @@ public final class RPCCaller: Service, Sendable {
     /// The current state of the caller, and each change. Does not end. At most 16 states are buffered, then the oldest are dropped.
     public var states: AsyncStream<RPCCallerState> { stateBroadcast.stream }
 
-    // MARK: Looking at it
+    // MARK: Inspection
 
     /// A snapshot of the tree.
     public func tree() -> SupervisionTree { supervisor.tree() }
@@ -229,7 +229,7 @@ public final class RPCCaller: Service, Sendable {
     ///     `RPCDeadline`.
     ///   - retry: Whether it is sent again when its outcome is unknown.
     ///   - type: The type of the result, if it is not clear from the context.
-    /// - Throws: ``RPCError``: each case tells whether the request may have been processed.
+    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
     public nonisolated(nonsending) func call<Output: Decodable>(
         _ destination: String,
         _ procedure: String,
@@ -249,7 +249,7 @@ public final class RPCCaller: Service, Sendable {
     ///   - argument: The argument.
     ///   - timeout: As for ``call(_:_:_:timeout:retry:as:)``.
     ///   - retry: Whether it is sent again when its outcome is unknown.
-    /// - Throws: ``RPCError``: each case tells whether the request may have been processed.
+    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
     public nonisolated(nonsending) func call<Request, Response>(
         _ destination: String,
         _ procedure: RPCProcedure<Request, Response>,
@@ -270,7 +270,7 @@ public final class RPCCaller: Service, Sendable {
     ///   - argument: The argument.
     ///   - timeout: As for ``call(_:_:_:timeout:retry:as:)``.
     ///   - retry: Whether it is sent again when its outcome is unknown.
-    /// - Throws: ``RPCError``: each case tells whether the request may have been processed.
+    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
     public nonisolated(nonsending) func call<Service: RPCService, Request, Response>(
         _ service: Service.Type,
         _ procedure: RPCProcedure<Request, Response>,
@@ -353,7 +353,7 @@ public final class RPCCaller: Service, Sendable {
     ///   - timeout: As for ``call(_:_:_:timeout:retry:as:)``.
     ///   - retry: Whether it is sent again when its outcome is unknown.
     ///   - type: The type of the result, if it is not clear from the context.
-    /// - Throws: ``RPCError``: each case tells whether the request may have been processed.
+    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
     public nonisolated(nonsending) func callQueue<Output: Decodable>(
         _ queue: String,
         _ procedure: String? = nil,
@@ -370,7 +370,7 @@ public final class RPCCaller: Service, Sendable {
     ///
     /// The declaration's name is sent in the header `procedure`; without a name there is no such header.
     ///
-    /// - Throws: ``RPCError``: each case tells whether the request may have been processed.
+    /// - Throws: ``RPCError``: each case says whether the request may have been processed.
     public nonisolated(nonsending) func callQueue<Request, Response>(
         _ queue: String,
         _ procedure: RPCProcedure<Request, Response>,

@@ -19,7 +19,7 @@ public import Supervision
 /// and an answer to any attempt ends the call. All attempts share the call's deadline. A request that was not written is always sent on
 /// another channel; that does not count as an attempt.
 public indirect enum RPCRetry: Sendable, Hashable {
-    /// Never: the error tells whether the request may have been processed.
+    /// Never: the error says whether the request may have been processed.
     case never
     /// The procedure may run more than once per call: it is sent up to `attempts` times in total, with delays according to the backoff.
     case idempotent(

@@ -4,7 +4,7 @@ import RPCWire
 /// What a receiver remembers about requests that may be redelivered: the answers because of which the broker closed a channel or
 /// connection, how often a handler has failed, and when a caller gives up.
 ///
-/// A classic queue only tells that a message has been delivered before. This record bounds the effect of such a request nevertheless, as
+/// A classic queue only says that a message has been delivered before. This record bounds the effect of such a request nevertheless, as
 /// long as the process lives.
 ///
 /// The broker does not answer a reply. It can only close what the reply was sent on: the channel with 403 or 406, or the connection with

@@ -10,7 +10,7 @@ import RPCWire
 public struct Procedures: Sendable {
     private var byName: [String: Procedure]
     private let unnamed: Procedure?
-    /// Answers requests for all other names, and tells which of these names are known.
+    /// Answers requests for all other names, and says which of these names are known.
     private let otherwise: (@Sendable (ByteBuffer, String?, RPCContext) async throws -> RPCReply)?
     private let knowsOtherwise: @Sendable (String) -> Bool
     private let hasOnConnection: Bool

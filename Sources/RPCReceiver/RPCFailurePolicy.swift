@@ -1,7 +1,7 @@
 /// What happens to a request whose handler failed with an error of its own (not with an `RPCFailure`, which is an answer).
 ///
 /// A message that fails every time must not be redelivered forever. A quorum queue counts its deliveries, and a receiver gives up at its
-/// delivery limit whatever the policy. A classic queue tells only whether a message was delivered before.
+/// delivery limit whatever the policy. A classic queue says only whether a message was delivered before.
 public enum RPCFailurePolicy: Sendable, Hashable, CaseIterable {
     /// The caller gets an error reply and the request is acknowledged. The default.
     case acknowledge

@@ -249,7 +249,7 @@ public final class RPCReceiver: Service, Sendable {
     /// The current state of the receiver, and each change. Does not end. At most 16 states are buffered, then the oldest are dropped.
     public var states: AsyncStream<RPCReceiverState> { stateBroadcast.stream }
 
-    // MARK: Looking at it
+    // MARK: Inspection
 
     /// A snapshot of the tree.
     public func tree() -> SupervisionTree { supervisor.tree() }

@@ -266,7 +266,7 @@ final class RequestConsumers: Sendable {
         name?.split(separator: "-").last.flatMap { Int($0) } ?? 1
     }
 
-    // MARK: Stopping, for a while or for good
+    // MARK: Suspending and stopping
 
     /// Suspends or resumes consuming, depending on whether too many handlers ignore their cancellation. Evaluated under the lock, so that
     /// the last call decides.

@@ -127,7 +127,7 @@ final class RequestPolicy: Sendable {
         return behavior
     }
 
-    // MARK: Coming
+    // MARK: Arrivals
 
     /// Accepts a delivered request. Does not block.
     func accept(_ request: any IncomingRequest, from channel: ObjectIdentifier, on deliveries: DeliveryRunner) {

@@ -4,6 +4,6 @@ public enum ChannelState: Sendable, Hashable {
     case open
     /// The channel is closing: it accepts nothing more, and pending operations still complete.
     case closing
-    /// The channel is closed; this is its last state. ``AMQPChannel/closedError`` tells why.
+    /// The channel is closed; this is its last state. ``AMQPChannel/closedError`` says why.
     case closed
 }

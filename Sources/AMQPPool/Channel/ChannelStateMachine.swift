@@ -62,7 +62,7 @@ struct ChannelStateMachine {
         content = ContentAssembly(maximumBodySize: maximumIncomingMessageSize)
     }
 
-    // MARK: From our side
+    // MARK: This side's inputs
 
     /// Why nothing can be sent any more, `nil` if it can.
     var closedError: AMQPError? {
@@ -224,7 +224,7 @@ struct ChannelStateMachine {
         consumers.removeAll()
     }
 
-    // MARK: From the broker's side
+    // MARK: The broker's inputs
 
     /// Processes consecutive frames, up to the first that has to end the connection.
     mutating func receive(_ frames: [Frame], _ actions: inout [Action]) {

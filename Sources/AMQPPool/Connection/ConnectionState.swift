@@ -6,7 +6,7 @@ public enum ConnectionState: Sendable, Hashable {
     case open
     /// The broker accepts no messages at present, for this reason.
     case blocked(reason: String)
-    /// The connection is closed; this is its last state. ``AMQPConnection/closedError`` tells why.
+    /// The connection is closed; this is its last state. ``AMQPConnection/closedError`` says why.
     case closed
 }
 

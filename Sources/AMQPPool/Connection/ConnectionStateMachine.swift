@@ -292,7 +292,7 @@ struct ConnectionStateMachine {
         ours == 0 || theirs == 0 ? max(ours, theirs) : min(ours, theirs)
     }
 
-    // MARK: Ends
+    // MARK: End
 
     private func closed(by reason: CloseReason) -> AMQPError {
         switch (phase, reason.replyCode) {

@@ -270,7 +270,7 @@ package final class ConsumerLoop: Sendable {
         session.channel.beginClose()
     }
 
-    // MARK: Run time
+    // MARK: Changes at run time
 
     /// Stops consuming until ``resume()``: deliveries that have not been started are returned to the broker.
     package func pause() async {

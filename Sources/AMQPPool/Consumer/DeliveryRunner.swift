@@ -363,7 +363,7 @@ package final class DeliveryRunner: Sendable {
         drive { $0.tick(at: $1, &$2) }
     }
 
-    // MARK: Acting, outside of it
+    // MARK: Acting, outside the lock
 
     private func perform(_ actions: inout [Core.Action]) {
         var begun: (run: DeliveryRun, task: Task<Void, Never>?)?

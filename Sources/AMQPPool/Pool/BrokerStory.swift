@@ -385,7 +385,7 @@ extension TLSFailure {
     }
 }
 
-/// An error of another module that tells whether the broker refused a request.
+/// An error of another module that says whether the broker refused a request.
 package protocol BrokerRefusal: Error {
     var isRefusal: Bool { get }
     /// Whether the same may succeed a moment later.

@@ -70,7 +70,7 @@ package actor ChannelRegistry {
         self.lessorsReason = lessorsReason
     }
 
-    // MARK: Looking up
+    // MARK: Lookup
 
     /// A ready channel: open, on a connection that is not blocked. Round robin.
     package nonisolated func pick() -> AMQPChannel? {
@@ -182,7 +182,7 @@ package actor ChannelRegistry {
     /// The number of waiters.
     package nonisolated var waiting: Int { state.withLock { $0.waiters.count } }
 
-    // MARK: The end
+    // MARK: End
 
     /// Whether nothing is added any more: ``next(before:)`` throws ``AMQPError/poolNotRunning`` then.
     package nonisolated var isEnded: Bool { state.withLock { $0.isEnded } }
@@ -197,7 +197,7 @@ package actor ChannelRegistry {
         }
     }
 
-    // MARK: What the processes report
+    // MARK: Reports of the processes
 
     /// Adds a channel for use, until it is closed or its process ends.
     nonisolated func add(_ channel: AMQPChannel, for pid: Pid) {

@@ -117,7 +117,7 @@ public actor LocalBrokerCluster: Worker {
         nodes.map { virtualHost == "/" ? $0.url : $0.url(virtualHost: virtualHost) }
     }
 
-    // MARK: Questions
+    // MARK: Requests
 
     /// The indices of the running nodes, according to the first of them.
     public func running() async throws(LocalBrokerError) -> [Int] {
@@ -198,7 +198,7 @@ public actor LocalBrokerCluster: Worker {
         }
     }
 
-    // MARK: Life and death
+    // MARK: Lifecycle
 
     /// Starts all nodes that are not running, concurrently, because each may wait for another.
     ///

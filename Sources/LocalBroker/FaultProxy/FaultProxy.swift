@@ -157,7 +157,7 @@ public actor FaultProxy: Worker {
     /// The URL of a virtual host, through the proxy.
     public nonisolated func url(virtualHost: String) -> String { "\(url)/\(percentEncoded(virtualHost))" }
 
-    // MARK: Looking at it
+    // MARK: Inspection
 
     /// The open connections, in order of arrival.
     public var connections: [Connection] {

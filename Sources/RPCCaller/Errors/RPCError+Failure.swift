@@ -2,7 +2,7 @@ public import RPCWire
 
 /// The conversion of a call's error that a handler did not catch into the failure for its own caller.
 ///
-/// The code tells what happened to the call upstream, for example `upstream_timeout`, and the details whether its request may have been
+/// The code says what happened to the call upstream, for example `upstream_timeout`, and the details whether its request may have been
 /// processed. Texts are not passed on: they may contain internals of this service.
 extension RPCError: RPCFailureConvertible {
     /// The failure that a handler throwing this error answers with.

@@ -4,7 +4,7 @@ public import Supervision
 
 /// How a call ended without a result.
 ///
-/// Each case tells what happened, whether the request may have been processed, and whether sending it again is safe. "May have been
+/// Each case says what happened, whether the request may have been processed, and whether sending it again is safe. "May have been
 /// processed" means that the receiver may have run the procedure, have run a part of it, or still be running it.
 public enum RPCError: Error, Sendable, Equatable {
     /// No queue accepts requests for this destination: the service does not exist, or has never run.
@@ -34,7 +34,7 @@ public enum RPCError: Error, Sendable, Equatable {
     /// left.
     case cancelled(requestMayHaveBeenDelivered: Bool)
 
-    /// The receiver answered with a failure. `RPCFailure.code` tells whether anything ran.
+    /// The receiver answered with a failure. `RPCFailure.code` says whether anything ran.
     case remote(RPCFailure)
 
     /// The connection that carried the request was lost before the broker confirmed it.

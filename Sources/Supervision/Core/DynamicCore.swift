@@ -406,7 +406,7 @@ extension DynamicCore {
     }
 }
 
-// MARK: - The end
+// MARK: - End
 
 extension DynamicCore {
     /// Stops all children concurrently: it takes as long as the slowest child (statement 39).

@@ -393,7 +393,7 @@ extension SupervisorCore {
     }
 }
 
-// MARK: - What happens to it
+// MARK: - Events
 
 extension SupervisorCore {
     private mutating func boot() {

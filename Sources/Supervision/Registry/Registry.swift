@@ -192,7 +192,7 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
     }
 }
 
-// MARK: - Names instead of places
+// MARK: - References by name
 
 extension Registry {
     /// The process that owns this name at the time of each call: Elixir's `{:via, Registry, {registry, name}}`.

@@ -65,7 +65,7 @@ package final class FaultInjection: Sendable {
         livingProcesses.subtract(1, ordering: .releasing)
     }
 
-    // MARK: - Starts that fail
+    // MARK: - Failing starts
 
     /// Makes the next `times` starts of the process with this key fail before its start closure is called.
     package func failStarts(of key: String, times: Int) {
@@ -95,7 +95,7 @@ package final class FaultInjection: Sendable {
         }
     }
 
-    // MARK: - Processes that hang
+    // MARK: - Simulated hangs
 
     func hung(_ child: ChildProcess) {
         arm()

@@ -50,7 +50,7 @@ final class KeyedPartition<Key: Hashable & Sendable, A: Actor>: KeyedTable {
         state = Mutex(State(core: Core(idleTimeout: settings.idleTimeout, isBounded: settings.limit.maximum != nil)))
     }
 
-    // MARK: - What the supervisor tells
+    // MARK: - Notifications of the supervisor
 
     var problem: String? { index == 0 ? settings.problem : nil }
 

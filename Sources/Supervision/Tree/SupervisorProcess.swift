@@ -681,7 +681,7 @@ extension SupervisorCore.Report {
     }
 }
 
-// MARK: - Callers that wait for a child
+// MARK: - Waiting callers
 
 extension SupervisorProcess {
     /// Calls `handler` once, when the child in this slot may have started or been removed; immediately when it is not being started.

@@ -234,7 +234,7 @@ final class Observation: Sendable {
         if !isOn { workers.forget() }
     }
 
-    // MARK: Looking
+    // MARK: Snapshots
 
     func snapshot(_ tree: Int) -> TreeSnapshot? {
         guard trees.indices.contains(tree) else { return nil }

@@ -95,7 +95,7 @@ public struct Chaos: Sendable {
     }
 }
 
-// MARK: - What is played
+// MARK: - Runs
 
 extension Chaos {
     /// Runs the kill matrix: ends every process in every way, each time in a fresh tree.
