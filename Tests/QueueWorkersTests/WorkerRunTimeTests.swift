@@ -418,7 +418,7 @@ struct Mistake: Sendable, CustomTestStringConvertible {
         setting("deliveryLimit must be at least 1, not 0") { $0.deliveryLimit = 0 },
         setting("a rate must be at least one message, not 0") { $0.rate = DeliveryRate(0, in: .seconds(1)) },
         setting("a kill switch's share") { $0.killSwitch = KillSwitch(share: 0) },
-        setting("at least one entry, not 0") { $0.deduplication = WorkerDeduplication(maximumEntries: 0) },
+        setting("must be at least 1, not 0") { $0.deduplication = WorkerDeduplication(maximumEntries: 0) },
         setting("retry has a pause of -1.0 seconds", retry: .after([.seconds(-1)])),
         setting("retry has -1 attempts at once", retry: .after([], immediately: -1)),
         setting("retry has 0 attempts; possible are 1 to 100", retry: .backoff(Backoff(), attempts: 0)),
