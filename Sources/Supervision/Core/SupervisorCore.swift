@@ -330,10 +330,10 @@ struct SupervisorCore: Sendable {
 // MARK: - The direct path
 
 extension SupervisorCore {
-    /// Decides in one step what happens most often: with nothing else under way, a child of a one-for-one supervisor ends and is
-    /// restarted at once, and comes up again. False, and nothing changed, in all other cases.
+    /// Decides the most frequent case in one step: with nothing else under way, a child of a one-for-one supervisor ends, is restarted
+    /// immediately, and is running again. Returns false and changes nothing in all other cases.
     ///
-    /// The general path decides the same and leaves the same state: a test gives both the same random events.
+    /// The general path makes the same decisions and leaves the same state; a test compares both with random events.
     mutating func handleDirectly(_ event: Event, at time: Duration, _ todo: inout [Effect]) -> Bool {
         guard case .running = phase, !isServing, deferred.isEmpty else { return false }
         switch event {
@@ -369,7 +369,7 @@ extension SupervisorCore {
     ) -> Bool {
         guard case .running = status(slot, generation), let settings = children[slot]?.settings,
             settings.backoff == nil, settings.restart.restarts(after: reason),
-            // One restart too many is refused once more when the general path counts it.
+            // If the intensity is exceeded, the general path counts the restart and refuses it again.
             window.add(at: time)
         else { return false }
         now = time
