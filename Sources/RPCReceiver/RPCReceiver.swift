@@ -1,6 +1,9 @@
 public import AMQPPool
 internal import ConcurrencyPrimitives
 public import Logging
+import RPCWire
+public import Supervision
+
 @_exported public import RPCWire
 public import ServiceLifecycle
 public import Supervision
@@ -263,4 +266,62 @@ public final class RPCReceiver: Service, Sendable {
 
     /// The counts since this object was created.
     public var counts: RPCReceiverCounts { counters.current }
+}
+
+extension RPCReceiver: HealthReporting {
+    /// The current state; ``states`` has the changes.
+    public var state: RPCReceiverState { current.value?.state ?? .stopped }
+
+    /// Whether it gets requests and can answer them.
+    public var isReady: Bool { state == .ready }
+
+    /// Whether it works, and if not, which attempts failed.
+    public var health: Health.Part {
+        let name = supervisor.name
+        return switch state {
+        case .ready: .ready(name)
+        case .blocked: .notReady(name, why: "\(current.value?.registry.reasonForNone ?? .poolNotRunning)")
+        case .connecting: .notReady(name, why: current.value?.reasonForNone ?? "starting")
+        case .suspended: .notReady(name, why: "\(zombieHandlers) handlers ignore their cancellation")
+        case .stopping: .notReady(name, why: "stopping: \(inFlight) requests are answered")
+        case .stopped: .absent(name, because: current.ended)
+        }
+    }
+}
+
+extension RPCReceiver {
+    /// The activity of its handlers, counted while somebody watches.
+    package var observation: CallObservation { counters.observation }
+
+    /// Its channels and connections; `nil` while it is not running.
+    package var channelRegistry: ChannelRegistry? { current.value?.registry }
+
+    /// - Parameter limit: The maximum number of oldest requests to list.
+    package func look(oldest limit: Int = 50) -> RPCReceiverLook {
+        var look = RPCReceiverLook(
+            service: service,
+            queue: queueName,
+            state: .stopped,
+            concurrency: configuration.concurrency,
+            prefetch: configuration.prefetch,
+            running: 0,
+            waiting: 0,
+            zombieHandlers: zombieHandlers,
+            counts: counts,
+            oldest: [],
+            statistics: observation.statistics
+        )
+        guard let parts = current.value else { return look }
+        look.state = parts.state
+        (look.oldest, look.running, look.waiting) = parts.runner.look(oldest: limit)
+        return look
+    }
+}
+
+extension ReceiverIncarnation {
+    /// Why it gets no requests.
+    fileprivate var reasonForNone: String {
+        if let fault = consumers.topologyFault { return fault }
+        return registry.channels.isEmpty ? "\(registry.reasonForNone)" : "the queue is not consumed"
+    }
 }
