@@ -51,7 +51,7 @@ public struct LiveTree: Sendable {
 
     /// All current processes, the root first, in start order.
     public var processes: [Process] {
-        supervisor.processes().map { Process(path: $0.path, pid: $0.pid, isSupervisor: $0.isSupervisor) }
+        supervisor.testing.processes().map { Process(path: $0.path, pid: $0.pid, isSupervisor: $0.isSupervisor) }
     }
 
     /// The process at a path, which begins with the root's name.
@@ -69,7 +69,7 @@ public struct LiveTree: Sendable {
         let pid = try process(path).pid
         switch ending {
         case .kill: pid.kill()
-        case .crash(let error): pid.crash(error ?? Crash())
+        case .crash(let error): supervisor.testing.crash(pid, error ?? Crash())
         case .shutdown: pid.exit(.shutdown())
         }
         return pid
@@ -92,7 +92,7 @@ public struct LiveTree: Sendable {
 
     private func settled(includingDelays: Bool, within timeout: Duration) async throws {
         let isSettled = await withTaskGroup(of: Bool.self) { group in
-            group.addTask { await supervisor.settled(includingDelays: includingDelays) }
+            group.addTask { await supervisor.testing.settled(includingDelays: includingDelays) }
             group.addTask {
                 try? await Task.sleep(for: timeout.clamped)
                 return false

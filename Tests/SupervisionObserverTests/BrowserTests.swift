@@ -37,7 +37,7 @@ struct BrowserTests {
                 try await browser.wait("\(row("app/inner/worker")).textContent.includes('\(first)')")
                 first.kill()
                 _ = await first.exited()
-                _ = await served.supervisor.settled()
+                _ = await served.supervisor.testing.settled()
                 let second = try #require(worker.pid)
                 let took = try await browser.wait(
                     "\(row("app/inner/worker")).textContent.includes('\(second)') && \(row("app/inner/worker")).classList.contains('flash')"
@@ -179,7 +179,7 @@ struct BrowserTests {
                 let first = try #require(worker.pid)
                 first.kill()
                 _ = await first.exited()
-                _ = await served.supervisor.settled()
+                _ = await served.supervisor.testing.settled()
                 let second = try #require(worker.pid)
                 try await browser.wait("\(row("app/inner/worker")).textContent.includes('\(second)')")
                 #expect(try await browser.value("getSelection().toString().includes('inner/worker')", as: Bool.self))
@@ -327,7 +327,7 @@ struct BrowserTests {
                 try await browser.wait("\(Self.rows).length == 5")
                 for name in ["writer", "reader", "writer"] {
                     try supervisor.child("orders", name, as: Served.Plain.self).pid?.kill()
-                    _ = await supervisor.settled()
+                    _ = await supervisor.testing.settled()
                 }
                 // One more than the intensity allows.
                 try supervisor.child("orders", "writer", as: Served.Plain.self).pid?.kill()

@@ -120,9 +120,9 @@ struct ValueTests {
         }
         try await supervisor.start()
         try supervisor.child("a", as: Plain.self).pid?.kill()
-        _ = await supervisor.settled()
+        _ = await supervisor.testing.settled()
         try supervisor.child("tight", "b", as: Plain.self).pid?.kill()
-        _ = await supervisor.settled()
+        _ = await supervisor.testing.settled()
         let closest = try view(supervisor).summary(id: 0, name: "app", mayPlayKillMatrix: false).closest
         #expect(closest?.path == "app/tight")
         #expect(closest?.used == 1)

@@ -210,12 +210,12 @@ struct FoundByStormsTests {
             }
         }
         try await supervisor.start()
-        let faults = try #require(supervisor.faults)
+        let running = supervisor.testing
         let tree = LiveTree(supervisor)
         _ = await (try tree.end("app/a")).exited()
         try await tree.settled()
         await supervisor.stop()
-        while faults.tasks > 0 { await Task.yield() }
+        while running.runningTasks > 0 { await Task.yield() }
         #expect(starts.with { $0 } == 3)
         #expect(runs.with { $0 } == 2)
     }

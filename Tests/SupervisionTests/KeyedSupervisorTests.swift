@@ -162,7 +162,7 @@ struct KeyedSupervisorTests {
         let tenants = tenants(census)
         try await tenants.start()
         let pid = try await tenants["ada"].findOrStart()
-        pid.endNormally()
+        tenants.root.testing.endNormally(pid)
         _ = await pid.exited()
         await settle { tenants.count == 0 }
         #expect(try await tenants["ada"].call { $0.call() } == 1)

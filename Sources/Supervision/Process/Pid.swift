@@ -49,7 +49,7 @@ public struct Pid: Sendable {
     }
 
     /// Crashes the process with this error; the process cannot decline. For tests that simulate a crash.
-    package func crash(_ error: any Error) {
+    func crash(_ error: any Error) {
         process.send(.crash(error))
     }
 

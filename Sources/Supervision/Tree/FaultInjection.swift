@@ -1,16 +1,14 @@
 import Synchronization
 
 /// The error of a start that a test made fail.
-package struct InjectedFault: Error, CustomStringConvertible {
-    package init() {}
-
-    package var description: String { "a fault injected by a test" }
+struct InjectedFault: Error, CustomStringConvertible {
+    var description: String { "a fault injected by a test" }
 }
 
 /// The faults that a test injects into one tree, and the counts for its assertions: see the product `SupervisionTesting`.
 ///
 /// Without injected faults it costs one atomic load per start, and a few additions in the life of a process.
-package final class FaultInjection: Sendable {
+final class FaultInjection: Sendable {
     private struct State {
         var failing: [String: Int] = [:]
         var failed: [String: Int] = [:]
@@ -32,18 +30,18 @@ package final class FaultInjection: Sendable {
     private let progressCount = Atomic<Int>(0)
 
     /// Starts to record abandoned incarnations.
-    package func arm() {
+    func arm() {
         isArmed.store(true, ordering: .releasing)
     }
 
     /// The number of running tasks that the library started for this tree.
-    package var tasks: Int { runningTasks.load(ordering: .acquiring) }
+    var tasks: Int { runningTasks.load(ordering: .acquiring) }
 
     /// The number of incarnations of children that have neither ended nor been abandoned.
-    package var processes: Int { livingProcesses.load(ordering: .acquiring) }
+    var processes: Int { livingProcesses.load(ordering: .acquiring) }
 
     /// Increases whenever a task or a process of the tree begins or ends.
-    package var progress: Int { progressCount.load(ordering: .relaxed) }
+    var progress: Int { progressCount.load(ordering: .relaxed) }
 
     func taskBegan() {
         runningTasks.add(1, ordering: .relaxed)
@@ -68,7 +66,7 @@ package final class FaultInjection: Sendable {
     // MARK: - Failing starts
 
     /// Makes the next `times` starts of the process with this key fail before its start closure is called.
-    package func failStarts(of key: String, times: Int) {
+    func failStarts(of key: String, times: Int) {
         arm()
         state.withLock { state in
             state.failing[key] = times
@@ -77,12 +75,12 @@ package final class FaultInjection: Sendable {
     }
 
     /// Lets the starts of the process with this key succeed again.
-    package func stopFailing(_ key: String) {
+    func stopFailing(_ key: String) {
         state.withLock { _ = $0.failing.removeValue(forKey: key) }
     }
 
     /// The number of starts that have failed since ``failStarts(of:times:)``.
-    package func failedStarts(of key: String) -> Int { state.withLock { $0.failed[key] ?? 0 } }
+    func failedStarts(of key: String) -> Int { state.withLock { $0.failed[key] ?? 0 } }
 
     func takeFault(_ key: @autoclosure () -> String) -> InjectedFault? {
         guard isArmed.load(ordering: .acquiring) else { return nil }
@@ -103,7 +101,7 @@ package final class FaultInjection: Sendable {
     }
 
     /// Ends all simulated hangs: the processes receive the stop and the cancellation that were withheld.
-    package func releaseHung() {
+    func releaseHung() {
         let hung = state.withLock { state in
             defer { state.hung = [] }
             return state.hung
@@ -122,10 +120,10 @@ package final class FaultInjection: Sendable {
     }
 
     /// The number of incarnations that have been abandoned without a simulated hang.
-    package var stubborn: Int { state.withLock { $0.stubborn } }
+    var stubborn: Int { state.withLock { $0.stubborn } }
 
     /// The keys of the incarnations that were abandoned without a simulated hang since the last call.
-    package func takeAbandoned() -> [String] {
+    func takeAbandoned() -> [String] {
         state.withLock { state in
             defer { state.abandoned = [] }
             return state.abandoned.filter { !$0.isHung }.map(\.key)
@@ -148,28 +146,4 @@ extension SupervisorProcess {
 
 extension ChildProcess {
     var key: String { owner.key(of: specification.id, slot) }
-}
-
-extension Pid {
-    /// Ends the process as if its `run()` had returned. A supervisor stops its children in order and ends normally.
-    package func endNormally() {
-        process.send(.finish)
-    }
-
-    /// Simulates a worker that hangs: it sees neither stop nor cancellation, and its exit is withheld, so that its supervisor has to
-    /// abandon it. No thread is blocked. For a supervisor, applies to every worker below it.
-    package func hang() {
-        process.send(.hang)
-    }
-}
-
-extension Supervisor {
-    /// The fault injection of the running tree, `nil` when it is not running. It outlives the tree.
-    package var faults: FaultInjection? { current?.environment.faults }
-
-    /// The abandoned incarnations that are still running, even after the tree has ended.
-    package var zombies: (@Sendable () -> [AbandonedChild])? {
-        guard let environment = current?.environment else { return nil }
-        return { environment.zombies.list(at: environment.clock.now) }
-    }
 }

@@ -34,7 +34,7 @@ package struct ProcessDescription: Sendable {
 
 extension Supervisor {
     /// Every position of the running tree, the root first, in start order; empty when the tree is not running.
-    package func descriptions() -> [ProcessDescription] {
+    func descriptions() -> [ProcessDescription] {
         guard let current else { return [] }
         var result: [ProcessDescription] = []
         var waiting = [Place.root(current)]
@@ -46,7 +46,7 @@ extension Supervisor {
     }
 
     /// Whether the tree makes no progress until time passes: everything under way is a delayed restart or a simulated hang.
-    package var waitsForTime: Bool {
+    var waitsForTime: Bool {
         guard let current else { return false }
         var waiting = [current]
         var waits = false

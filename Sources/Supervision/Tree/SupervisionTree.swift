@@ -184,7 +184,7 @@ extension SupervisorProcess {
 
 extension Supervisor {
     /// The path and pid of every process in the tree, the root first.
-    package func processes() -> [(path: String, pid: Pid, isSupervisor: Bool)] {
+    func processes() -> [(path: String, pid: Pid, isSupervisor: Bool)] {
         tree().nodes.compactMap { node in
             guard let pid = node.pid else { return nil }
             if case .supervisor = node.kind { return (node.path, pid, true) }

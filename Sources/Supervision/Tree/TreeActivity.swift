@@ -59,7 +59,7 @@ final class TreeActivity: Sendable {
 extension Supervisor {
     /// Waits until nothing is under way in the tree: no operation of a supervisor, no process that is ending and, with `includingDelays`,
     /// no restart that waits for its delay. Nothing polls. Returns false when the waiting task is cancelled.
-    package func settled(includingDelays: Bool = false) async -> Bool {
+    func settled(includingDelays: Bool = false) async -> Bool {
         guard let current else { return true }
         return await current.environment.activity.settled(includingDelays: includingDelays)
     }

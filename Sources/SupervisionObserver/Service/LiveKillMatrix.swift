@@ -98,7 +98,7 @@ struct LiveKillMatrix {
     }
 
     private func settles() async -> Bool {
-        await within(timeout) { await supervisor.settled() } ?? false
+        await within(timeout) { await supervisor.testing.settled() } ?? false
     }
 
     /// Whether the parent supervisor may restart it once more without giving up, now or soon.

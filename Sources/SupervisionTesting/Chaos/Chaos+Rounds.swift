@@ -10,7 +10,7 @@ struct Look: Sendable {
 
     init(_ stage: Stage) {
         processes = LiveTree(stage.supervisor).processes
-        places = stage.supervisor.descriptions()
+        places = stage.tree.descriptions()
         let longest = places.map { max($0.intensity.period, $0.backoff?.resetAfter ?? .zero) }.max() ?? .zero
         rest = longest + .milliseconds(1)
     }

@@ -27,28 +27,24 @@ struct Stage: Sendable {
     let chaos: Chaos
     let clock: ManualClock?
     let supervisor: Supervisor
-    private let faults: FaultInjection
-    private let zombies: @Sendable () -> [AbandonedChild]
+    let tree: any TreeTesting
 
     /// Starts a tree.
     init(_ chaos: Chaos) async throws {
         let clock = chaos.takesClock ? ManualClock() : nil
         let supervisor = try await chaos.makeTree(clock)
         if supervisor.pid == nil { try await supervisor.start() }
-        guard let faults = supervisor.faults, let zombies = supervisor.zombies else {
-            throw SupervisionError.notRunning(supervisor: supervisor.tree().name)
-        }
-        (self.chaos, self.clock, self.supervisor, self.faults, self.zombies) = (
-            chaos, clock, supervisor, faults, zombies
-        )
-        faults.arm()
+        guard supervisor.pid != nil else { throw SupervisionError.notRunning(supervisor: supervisor.tree().name) }
+        let tree = supervisor.testing
+        (self.chaos, self.clock, self.supervisor, self.tree) = (chaos, clock, supervisor, tree)
+        tree.rememberAbandoned()
         do {
             try await chaos.ready(LiveTree(supervisor))
         } catch {
             await supervisor.stop()
             throw error
         }
-        _ = await supervisor.settled(includingDelays: true)
+        _ = await tree.settled(includingDelays: true)
     }
 
     /// Ends these processes, waits until the tree has settled, and determines the effects.
@@ -62,7 +58,7 @@ struct Stage: Sendable {
                 result.findings.append(.invariant(invariant.name, error))
             }
         }
-        let before = supervisor.descriptions()
+        let before = tree.descriptions()
         result.shape = Shape(before.filter { $0.pid != nil }.map { ($0.path, $0.isSupervisor) })
         result.permanent = Stage.permanent(before)
         let start = ContinuousClock.now
@@ -80,7 +76,7 @@ struct Stage: Sendable {
                 faultsUnderWay.append(FaultUnderWay(fault, LiveTree(supervisor)))
                 continue
             }
-            guard let place = supervisor.descriptions().first(where: { $0.path == kill.path }), let pid = place.pid
+            guard let place = tree.descriptions().first(where: { $0.path == kill.path }), let pid = place.pid
             else {
                 result.missed.append(kill.path)
                 continue
@@ -101,7 +97,7 @@ struct Stage: Sendable {
         result.effects = effects(before, keepsTrying: outcome.keepsTrying)
         if !result.faults.isEmpty, outcome.findings.isEmpty { await follow(&result, before) }
         result.findings += outcome.findings
-        let abandoned = faults.takeAbandoned()
+        let abandoned = tree.takeAbandoned()
         if !abandoned.isEmpty { result.findings.append(.abandoned(Set(abandoned).sorted())) }
         if !hits.isEmpty || !result.faults.isEmpty,
             !result.isAsExpected
@@ -126,20 +122,20 @@ struct Stage: Sendable {
         }
         // By now the consequences of a fault have arrived.
         if !result.faults.isEmpty, result.findings.isEmpty { await lookAgain(&result, before) }
-        faults.releaseHung()
+        tree.releaseHung()
         return result
     }
 
     /// Stops the tree, and returns what is left of it.
     func close() async -> [Chaos.Finding] {
-        faults.releaseHung()
+        tree.releaseHung()
         let stopped = Latch()
         let task = Task {
             await supervisor.stop()
             stopped.open()
         }
         let deadline = ContinuousClock.now + chaos.timeout
-        var stall = Stall(faults.progress)
+        var stall = Stall(tree.progress)
         while !(await stopped.isOpen(within: Stage.interval)) {
             turn(&stall)
             if ContinuousClock.now > deadline {
@@ -150,20 +146,20 @@ struct Stage: Sendable {
             }
         }
         var findings: [Chaos.Finding] = []
-        let abandoned = faults.takeAbandoned()
+        let abandoned = tree.takeAbandoned()
         if !abandoned.isEmpty { findings.append(.abandoned(Set(abandoned).sorted())) }
         // A cancelled task needs a moment to end. Abandoned ones have had it.
         let limit = ContinuousClock.now + chaos.stallTimeout
-        while faults.tasks > faults.stubborn || faults.processes > 0, ContinuousClock.now < limit {
+        while tree.runningTasks > tree.stubborn || tree.livingProcesses > 0, ContinuousClock.now < limit {
             try? await Task.sleep(for: .milliseconds(1))
         }
-        let zombies = zombies()
+        let zombies = tree.zombies()
         if !zombies.isEmpty {
             findings.append(.leak("zombies: " + zombies.map { "\($0.path) (\($0.type))" }.joined(separator: ", ")))
-        } else if faults.tasks > 0 {
-            findings.append(.leak("\(faults.tasks) tasks of the tree"))
+        } else if tree.runningTasks > 0 {
+            findings.append(.leak("\(tree.runningTasks) tasks of the tree"))
         }
-        if faults.processes > 0 { findings.append(.leak("\(faults.processes) processes of the tree")) }
+        if tree.livingProcesses > 0 { findings.append(.leak("\(tree.livingProcesses) processes of the tree")) }
         return findings
     }
 }
@@ -200,22 +196,22 @@ extension Stage {
     private func end(_ place: ProcessDescription, _ pid: Pid, _ way: Chaos.Way) -> Hit {
         var hit = Hit(path: place.path, pid: pid)
         switch way {
-        case .crash: pid.crash(LiveTree.Crash())
+        case .crash: tree.crash(pid, LiveTree.Crash())
         case .kill: pid.kill()
-        case .normalEnd: pid.endNormally()
+        case .normalEnd: tree.endNormally(pid)
         case .gracefulStop: pid.exit(.shutdown())
         case .hang:
-            pid.hang()
+            tree.hang(pid)
             pid.kill()
         case .outside: break
         case .failingRestart(let failures):
             switch failures {
-            case .times(let times): faults.failStarts(of: place.key, times: times)
+            case .times(let times): tree.failStarts(of: place.key, times: times)
             case .always:
-                hit.failing = (place.key, Prediction.maximumFailures(supervisor.descriptions(), place.key))
-                faults.failStarts(of: place.key, times: .max)
+                hit.failing = (place.key, Prediction.maximumFailures(tree.descriptions(), place.key))
+                tree.failStarts(of: place.key, times: .max)
             }
-            pid.crash(LiveTree.Crash())
+            tree.crash(pid, LiveTree.Crash())
         }
         return hit
     }
@@ -233,19 +229,19 @@ extension Stage {
         let settled = Latch()
         let task = Task {
             for hit in hits { _ = await hit.pid.exited() }
-            if await supervisor.settled(includingDelays: true) { settled.open() }
+            if await tree.settled(includingDelays: true) { settled.open() }
         }
         defer { task.cancel() }
         var keepsTrying = false
         let start = ContinuousClock.now
-        var stall = Stall(faults.progress)
+        var stall = Stall(tree.progress)
         while !(await settled.isOpen(within: Stage.interval)) {
             for hit in hits {
-                guard let (key, maximumFailures) = hit.failing, faults.failedStarts(of: key) >= maximumFailures else {
+                guard let (key, maximumFailures) = hit.failing, tree.failedStarts(of: key) >= maximumFailures else {
                     continue
                 }
                 keepsTrying = true
-                faults.stopFailing(key)
+                tree.stopFailing(key)
             }
             turn(&stall)
             guard start.duration(to: .now) < chaos.timeout else { break }
@@ -253,7 +249,7 @@ extension Stage {
         for hit in hits {
             guard let (key, _) = hit.failing else { continue }
             if !settled.isOpen { keepsTrying = true }
-            faults.stopFailing(key)
+            tree.stopFailing(key)
         }
         if settled.isOpen { return (keepsTrying, []) }
         if hits.contains(where: { $0.failing != nil }), await isSettled(settled, within: chaos.timeout) {
@@ -276,7 +272,7 @@ extension Stage {
     @discardableResult
     private func lookAgain(_ result: inout Result, _ before: [ProcessDescription]) async -> Bool {
         let settled = Latch()
-        let task = Task { if await supervisor.settled(includingDelays: true) { settled.open() } }
+        let task = Task { if await tree.settled(includingDelays: true) { settled.open() } }
         defer { task.cancel() }
         guard await isSettled(settled, within: chaos.timeout) else { return false }
         result.effects = effects(before, keepsTrying: result.effects.keepsTrying)
@@ -285,7 +281,7 @@ extension Stage {
 
     private func isSettled(_ settled: Latch, within timeout: Duration) async -> Bool {
         let start = ContinuousClock.now
-        var stall = Stall(faults.progress)
+        var stall = Stall(tree.progress)
         while !(await settled.isOpen(within: Stage.interval)) {
             turn(&stall)
             guard start.duration(to: .now) < timeout else { return false }
@@ -297,11 +293,11 @@ extension Stage {
     /// it.
     private func turn(_ stall: inout Stall) {
         guard let clock else { return }
-        let stalledFor = stall.duration(at: faults.progress)
+        let stalledFor = stall.duration(at: tree.progress)
         // Whatever begins to end after this check has a later timer, and is given its time.
         let last = clock.lastTimer
-        if supervisor.waitsForTime || stalledFor > chaos.stallTimeout, clock.advanceToNextTimer(upTo: last) {
-            stall = Stall(faults.progress)
+        if tree.waitsForTime || stalledFor > chaos.stallTimeout, clock.advanceToNextTimer(upTo: last) {
+            stall = Stall(tree.progress)
         }
     }
 
@@ -315,7 +311,7 @@ extension Stage {
         guard supervisor.pid == before.first?.pid, supervisor.pid != nil else {
             return Chaos.Effects(gaveUp: Set(gaveUp.map(\.path)), treeEnded: true)
         }
-        let after = Dictionary(supervisor.descriptions().map { ($0.key, $0) }) { first, _ in first }
+        let after = Dictionary(tree.descriptions().map { ($0.key, $0) }) { first, _ in first }
         var effects = Chaos.Effects(gaveUp: Set(gaveUp.map(\.path)), keepsTrying: keepsTrying)
         for place in before {
             switch (place.pid, after[place.key]?.pid) {

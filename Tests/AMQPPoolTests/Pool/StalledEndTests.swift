@@ -86,8 +86,8 @@ struct StalledEndTests {
                 )
             }
             try await app.start()
-            let faults = try #require(app.faults)
-            faults.arm()
+            let tree = app.testing
+            tree.rememberAbandoned()
             let registry = try app.child("registry", as: ChannelRegistry.self).resolve()
             _ = try await registry.next(before: .now + .seconds(60))
             let pid = try LiveTree(app).end(
@@ -98,7 +98,7 @@ struct StalledEndTests {
             if isKilled { try LiveTree(app).end("app/pool") }
             _ = await pid.exited()
             #expect(channel.closedError != nil)
-            #expect(faults.stubborn == 0)
+            #expect(tree.stubborn == 0)
             try await LiveTree(app).restarted(within: .seconds(60))
             try LiveTree(app).end("app")
         }
@@ -116,15 +116,15 @@ struct StalledEndTests {
             configuration.backoff = Backoff(minimum: .seconds(60), maximum: .seconds(60))
             let pool = AMQPPool(configuration: configuration)
             try await pool.start()
-            let faults = try #require(pool.supervisor.faults)
-            faults.arm()
+            let tree = pool.supervisor.testing
+            tree.rememberAbandoned()
             try await eventually("both channels are ready") { pool.readyChannels.count == 2 }
             let connections = pool.readyChannels.map(\.connection)
             let gate = DispatchSemaphore(value: 0)
             group.next().execute { gate.wait() }
             let pids = try Self.paths.map { try LiveTree(pool.supervisor).end($0, by: ending) }
             for pid in pids { _ = await pid.exited() }
-            #expect(faults.stubborn == 0)
+            #expect(tree.stubborn == 0)
             #expect(connections.allSatisfy { $0.closedError == nil })
             gate.signal()
             // What was to be closed is, as soon as somebody can do it.
@@ -151,15 +151,15 @@ struct StalledEndTests {
             change(&configuration)
             let pool = AMQPPool(configuration: configuration)
             try await pool.start()
-            let faults = try #require(pool.supervisor.faults)
-            faults.arm()
+            let tree = pool.supervisor.testing
+            tree.rememberAbandoned()
             try await eventually("both channels are ready") { pool.readyChannels.count == 2 }
             await proxy.set(.stalled)
             try await body(pool, LiveTree(pool.supervisor))
-            #expect(faults.stubborn == 0)
+            #expect(tree.stubborn == 0)
             await proxy.set(.healthy)
             await pool.stop()
-            #expect(faults.stubborn == 0)
+            #expect(tree.stubborn == 0)
             await proxy.shutdown()
         }
     }
