@@ -277,7 +277,7 @@ package actor ChannelRegistry {
     }
 
     /// Whether each of these endpoints has failed, and none ever worked.
-    nonisolated func refusesBoot(of endpoints: [Endpoint]) -> Bool {
+    nonisolated func hasFailed(at endpoints: [Endpoint]) -> Bool {
         state.withLock { $0.report.hasFailed(at: endpoints) }
     }
 

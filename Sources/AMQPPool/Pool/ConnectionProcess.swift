@@ -111,7 +111,7 @@ package actor ConnectionProcess: Worker {
     }
 
     private func connect() async throws -> AMQPConnection {
-        var failures = 0
+        var attempts = ConnectAttempts(backoff: backoff, bootPolicy: bootPolicy)
         while true {
             try Task.checkCancellation()
             let (endpoint, addresses) = rotation.next()
@@ -129,28 +129,25 @@ package actor ConnectionProcess: Worker {
             } catch {
                 registry.ended(endpoint, begun: begun, Task.isCancelled ? nil : .failure(error))
                 try Task.checkCancellation()
-                if isRefusedForGood(error) {
-                    registry.attemptFailed(number, at: endpoint, error, retryIn: nil)
-                    // As for a refused topology: waiting cannot resolve it, and the pool's owner decides what follows.
-                    (context.supervisor.parent?.parent ?? context.supervisor.root).pid.exit(.shutdown(cause: error))
-                    _ = await OneShot<Never>().wait()
-                    try Task.checkCancellation()
-                }
-                failures += 1
-                let delay = backoff.delay(afterFailures: failures, random: .random(in: 0..<1))
-                registry.attemptFailed(number, at: endpoint, error, retryIn: delay)
-                try await Task.sleep(for: delay)
+                let actions = attempts.failed(
+                    error,
+                    hasFailedEverywhere: registry.hasFailed(at: endpoints),
+                    random: .random(in: 0..<1)
+                )
+                for action in actions { try await perform(action, at: endpoint) }
             }
         }
     }
-}
 
-extension ConnectionProcess {
-    /// Whether the pool ends with this error.
-    private func isRefusedForGood(_ error: AMQPError) -> Bool {
-        if case .tooFewChannels = error { return true }
-        guard bootPolicy == .failWhenRefused, error.isRefusal else { return false }
-        return registry.refusesBoot(of: endpoints)
+    private func perform(_ action: ConnectAttempts.Action, at endpoint: Endpoint) async throws {
+        switch action {
+        case .report(let error, let delay): registry.attemptFailed(number, at: endpoint, error, retryIn: delay)
+        case .retry(let delay): try await Task.sleep(for: delay)
+        case .endPool(let error):
+            (context.supervisor.parent?.parent ?? context.supervisor.root).pid.exit(.shutdown(cause: error))
+            _ = await OneShot<Never>().wait()
+            try Task.checkCancellation()
+        }
     }
 }
 
