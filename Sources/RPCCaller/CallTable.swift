@@ -182,20 +182,16 @@ final class CallTable: Sendable {
     // MARK: Deadlines
 
     private func expire() {
-        let (expired, wasFull, next) = release { state in
-            let wasFull = state.pending.isFull
-            let expired = state.pending.expire(at: CompactInstant.now)
-            return (expired, wasFull, state.pending.earliestDeadline)
+        let (expired, next) = release { state in
+            (state.pending.expire(at: CompactInstant.now) { $0.isWritten }, state.pending.earliestDeadline)
         }
         if let next { timer.withLock { $0 }?.arm(next) }
         var unsent: [PendingTable<PendingCall>.Ending] = []
-        for ending in expired {
-            if ending.doubt != nil || ending.call.isWritten {
-                ending.call.end(.failed(.timeout(requestMayHaveBeenDelivered: true)))
-            } else if wasFull {
-                ending.call.end(.failed(.overloaded(limit: settings.maximumCallsInFlight)))
-            } else {
-                unsent.append(ending)
+        for (ending, why) in expired {
+            switch why {
+            case .unanswered: ending.call.end(.failed(.timeout(requestMayHaveBeenDelivered: true)))
+            case .overloaded(let limit): ending.call.end(.failed(.overloaded(limit: limit)))
+            case .unsent: unsent.append(ending)
             }
         }
         guard !unsent.isEmpty else { return }
@@ -386,14 +382,9 @@ extension CallTable {
         case .none: break
         case .ended(let ending): ending.call.end(.failed(error(ending.call).after(ending.doubt)))
         case .retry(let retry): pause(retry, error(retry.call))
-        case .sendAgain(let id, let attempts):
-            // A closing channel refuses immediately; the registry learns of its end a moment later.
-            let delay: TimeAmount = attempts < 3 ? .zero : .milliseconds(Int64(min(100, 1 << min(attempts, 7))))
-            if delay == .zero {
-                enqueue(id)
-            } else {
-                eventLoop.scheduleTask(in: delay) { [weak self] in self?.enqueue(id) }
-            }
+        case .sendAgain(let id, after: .zero): enqueue(id)
+        case .sendAgain(let id, let delay):
+            eventLoop.scheduleTask(in: TimeAmount(delay)) { [weak self] in self?.enqueue(id) }
         }
     }
 
@@ -409,11 +400,8 @@ extension CallTable {
     func pause(_ retry: PendingTable<PendingCall>.Retry, _ error: RPCError) {
         let delay = retry.call.options.retry.delay(after: retry.attempts)
         counters.retried()
-        guard CompactInstant.now + delay < retry.call.deadline else {
-            if let ending = release({ $0.pending.remove(retry.id) }) {
-                ending.call.end(.failed(error.after(ending.doubt)))
-            }
-            return
+        if let ending = release({ $0.pending.endUnlessTime(for: retry, after: delay, now: .now) }) {
+            return ending.call.end(.failed(error.after(ending.doubt)))
         }
         eventLoop.scheduleTask(in: TimeAmount(delay)) { [weak self] in self?.enqueue(retry.id) }
     }

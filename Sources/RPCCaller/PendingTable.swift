@@ -83,8 +83,8 @@ struct PendingTable<Call: Sendable>: Sendable {
         case none
         /// The entry has been removed, and its waiter is resumed.
         case ended(Ending)
-        /// It waits for a channel again. `attempts` were made so far, none of which wrote anything.
-        case sendAgain(RequestID, attempts: Int)
+        /// It waits for a channel again, and is lined up after this time: nothing of it was written.
+        case sendAgain(RequestID, after: Duration)
         /// It may be retried, after a delay.
         case retry(Retry)
     }
@@ -106,6 +106,16 @@ struct PendingTable<Call: Sendable>: Sendable {
         let retriesLeft: Int
         /// Why one of the attempts before the last may have been delivered; `nil` if none may.
         let doubt: Doubt?
+    }
+
+    /// Why an entry has not come to its end before its deadline.
+    enum Expiry: Sendable, Equatable {
+        /// It was sent, in this attempt or one before it, and nothing was heard.
+        case unanswered
+        /// There was no place for it among those in flight.
+        case overloaded(limit: Int)
+        /// It was not sent: something else keeps calls from being sent.
+        case unsent
     }
 
     /// The consequences of the loss of a route for replies.
@@ -244,10 +254,19 @@ struct PendingTable<Call: Sendable>: Sendable {
     }
 
     /// Removes all entries whose deadline has passed.
-    mutating func expire(at now: CompactInstant) -> [Ending] {
-        var expired: [Ending] = []
+    ///
+    /// - Parameter isWritten: Whether the message of the current attempt was written.
+    mutating func expire(at now: CompactInstant, isWritten: (Call) -> Bool) -> [(ending: Ending, why: Expiry)] {
+        var expired: [(ending: Ending, why: Expiry)] = []
+        // As those found it whose time is over; the first that leaves makes room.
+        let wasFull = isFull
         while let id = deadlines.popDue(at: now) {
-            if let ending = remove(id) { expired.append(ending) }
+            guard let ending = remove(id) else { continue }
+            if ending.doubt != nil || isWritten(ending.call) {
+                expired.append((ending, .unanswered))
+            } else {
+                expired.append((ending, wasFull ? .overloaded(limit: limit) : .unsent))
+            }
         }
         return expired
     }
@@ -353,8 +372,20 @@ struct PendingTable<Call: Sendable>: Sendable {
             return .retry(retry(id, entry, doubt: outcome == .unknown ? .connectionLost : nil))
         case .notWritten:
             waitAgain(id, doubt: nil)
-            return .sendAgain(id, attempts: attempt)
+            return .sendAgain(id, after: Self.pause(afterUnwritten: attempt))
         }
+    }
+
+    /// How long to wait when attempts were not written. A channel that is ending refuses at once, and the registry learns of its end
+    /// a moment later.
+    private static func pause(afterUnwritten attempts: Int) -> Duration {
+        attempts < 3 ? .zero : .milliseconds(min(100, 1 << min(attempts, 7)))
+    }
+
+    /// Ends an entry that waits for its next attempt when there is no time left for that. `nil`: there is, or it has ended already.
+    mutating func endUnlessTime(for retry: Retry, after delay: Duration, now: CompactInstant) -> Ending? {
+        guard let entry = entries[retry.id], now + delay >= entry.deadline else { return nil }
+        return remove(retry.id)
     }
 
     /// The broker returned a message of which only the id is known: that of the last submission.

@@ -10,7 +10,11 @@ struct PendingTableTests {
 
     let start = CompactInstant.now
 
-    func table(limit: Int = 10) -> Table { Table(limit: limit) }
+    func table(limit: Int = 10, overflow: Int = 0) -> Table { Table(limit: limit, overflow: overflow) }
+
+    func expire(_ table: inout Table, _ passed: Duration) -> [Table.Ending] {
+        table.expire(at: start + passed) { _ in false }.map(\.ending)
+    }
 
     func begin(_ table: inout Table, _ call: String, kind: Table.Kind = .call, after: Duration = .seconds(5)) throws
         -> RequestID
@@ -84,7 +88,7 @@ struct PendingTableTests {
         let id = try begin(&table, "a")
         #expect(table.take(id, now: start) != nil)
         #expect(table.take(id, now: start) == nil, "it is on its way already")
-        guard case .sendAgain(_, attempts: 1) = table.outcome(.notWritten, of: id, attempt: 1) else {
+        guard case .sendAgain(_, after: .zero) = table.outcome(.notWritten, of: id, attempt: 1) else {
             return #expect(Bool(false))
         }
         guard case .none = table.outcome(.unknown, of: id, attempt: 1) else {
@@ -95,7 +99,7 @@ struct PendingTableTests {
         guard case .none = table.outcome(.unknown, of: id, attempt: 1) else {
             return #expect(Bool(false), "the outcome of an earlier attempt means nothing")
         }
-        guard case .sendAgain(_, attempts: 2) = table.outcome(.notWritten, of: id, attempt: 2) else {
+        guard case .sendAgain(_, after: .zero) = table.outcome(.notWritten, of: id, attempt: 2) else {
             return #expect(Bool(false))
         }
     }
@@ -126,6 +130,60 @@ struct PendingTableTests {
         #expect(table.count == 2)
     }
 
+    @Test("a call whose message is not written is sent through another channel, at once and later after pauses")
+    func notWritten() throws {
+        var table = table()
+        let id = try begin(&table, "a")
+        var pauses: [Duration] = []
+        for attempt in 1...9 {
+            _ = table.take(id, now: start)
+            guard case .sendAgain(id, let pause) = table.outcome(.notWritten, of: id, attempt: attempt) else {
+                return #expect(Bool(false), "attempt \(attempt)")
+            }
+            pauses.append(pause)
+        }
+        #expect(pauses == [0, 0, 8, 16, 32, 64, 100, 100, 100].map { .milliseconds($0) })
+    }
+
+    @Test("a call that may be sent again ends when its deadline comes before the next attempt", arguments: [999, 1000])
+    func noTimeForRetry(delay: Int) throws {
+        var table = table()
+        let id = RequestID()
+        try table.begin(id, kind: .call, call: "a", deadline: start + .seconds(1), retries: 3, now: start)
+        _ = table.take(id, now: start)
+        guard case .retry(let retry) = table.outcome(.unknown, of: id, attempt: 1) else { return #expect(Bool(false)) }
+        let ending = table.endUnlessTime(for: retry, after: .milliseconds(delay), now: start)
+        #expect((ending != nil) == (delay == 1000))
+        #expect(ending.map(\.doubt) == (ending == nil ? nil : .some(.connectionLost)))
+        #expect(table.count == (ending == nil ? 1 : 0))
+    }
+
+    @Test("a deadline says whether its call was sent, found no place, or waited for something else")
+    func whyExpired() throws {
+        var table = table(limit: 1, overflow: 2)
+        let sent = try begin(&table, "sent", after: .seconds(1))
+        _ = try begin(&table, "no place", after: .seconds(1))
+        _ = table.take(sent, now: start)
+        let full = table.expire(at: start + .seconds(1)) { $0 == "sent" }
+        #expect(
+            Dictionary(uniqueKeysWithValues: full.map { ($0.ending.call, $0.why) }) == [
+                "sent": .unanswered, "no place": .overloaded(limit: 1),
+            ]
+        )
+        _ = try begin(&table, "no channel", after: .seconds(1))
+        #expect(table.expire(at: start + .seconds(1)) { _ in false }.map(\.why) == [.unsent])
+    }
+
+    @Test("a call that is sent again is in doubt at its deadline, whether the new attempt was written or not")
+    func expiredInDoubt() throws {
+        var table = table()
+        let id = RequestID()
+        try table.begin(id, kind: .call, call: "a", deadline: start + .seconds(1), retries: 1, now: start)
+        _ = table.take(id, now: start)
+        guard case .retry = table.outcome(.unknown, of: id, attempt: 1) else { return #expect(Bool(false)) }
+        #expect(table.expire(at: start + .seconds(1)) { _ in false }.map(\.why) == [.unanswered])
+    }
+
     @Test("deadlines end what is due, in order, and say whether it had been sent")
     func expires() throws {
         var table = table()
@@ -134,12 +192,12 @@ struct PendingTableTests {
         let first = try begin(&table, "first", after: .seconds(1))
         _ = table.take(first, now: start)
         #expect(table.earliestDeadline == start + .seconds(1))
-        #expect(table.expire(at: start + .milliseconds(999)).isEmpty)
-        let expired = table.expire(at: start + .seconds(2))
+        #expect(expire(&table, .milliseconds(999)).isEmpty)
+        let expired = expire(&table, .seconds(2))
         #expect(expired.map(\.call) == ["first", "second"])
         #expect(expired.map(\.wasSubmitted) == [true, false])
         #expect(table.remove(late) != nil)
-        #expect(table.expire(at: start + .seconds(9)).isEmpty)
+        #expect(expire(&table, .seconds(9)).isEmpty)
     }
 
     @Test("it takes in no more than its limit, and again when one ends")
