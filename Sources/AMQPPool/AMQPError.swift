@@ -199,6 +199,46 @@ extension AMQPError {
         }
     }
 
+    /// What the broker refused, in the way in which it says so.
+    package enum Refusal: Sendable, Hashable {
+        /// It closed the channel for an operation.
+        case operation(code: UInt16, text: String)
+        /// It closed the connection for a declaration.
+        case topology(code: UInt16, text: String)
+        /// It closed the channel for a message.
+        case message(code: UInt16, text: String)
+    }
+
+    /// What the broker refused, if this is what it says of an operation or a message.
+    package var refusal: Refusal? {
+        switch self {
+        case .channelClosedByBroker(let code, let text): .operation(code: code, text: text)
+        case .topologyRefused(_, let code, let text): .topology(code: code, text: text)
+        case .refused(let code, let text, _, _): .message(code: code, text: text)
+        case .notSent(let cause), .unconfirmed(let cause): cause.refusal
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed, .tooFewChannels,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .connectionLost,
+            .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .channelClosed, .channelLost,
+            .protocolViolation, .timedOut, .cancelled, .blocked, .overloaded, .tooManyChannels, .invalidArgument,
+            .unencodable, .messageTooLarge, .propertiesRefused, .confirmsNotSelected, .returned, .nacked:
+            nil
+        }
+    }
+
+    /// Whether what was asked for is wrong, so that it fails whenever it is tried.
+    var isMistake: Bool {
+        switch self {
+        case .invalidArgument, .unencodable, .messageTooLarge: true
+        case .notSent(let cause), .unconfirmed(let cause): cause.isMistake
+        case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed, .tooFewChannels,
+            .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded, .connectionLost,
+            .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .channelClosedByBroker, .channelClosed,
+            .channelLost, .topologyRefused, .protocolViolation, .timedOut, .cancelled, .blocked, .overloaded,
+            .tooManyChannels, .propertiesRefused, .confirmsNotSelected, .returned, .nacked, .refused:
+            false
+        }
+    }
+
     /// The error without the enclosing ``notSent(_:)`` or ``unconfirmed(_:)``.
     public var cause: AMQPError {
         switch self {

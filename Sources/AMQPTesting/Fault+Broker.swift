@@ -92,7 +92,9 @@ func ifThere(_ body: () async throws(LocalBrokerError) -> Void) async throws(Loc
     } catch {
         switch error {
         case .notRunning, .alreadyRunning, .requestFailed, .requestTimedOut: return
-        default: throw error
+        case .notInstalled, .invalidOption, .cannotPrepare, .cannotSpawn, .portInUse, .startFailed, .startTimedOut,
+            .endedUnexpectedly, .shutDown, .cancelled:
+            throw error
         }
     }
 }

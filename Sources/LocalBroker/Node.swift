@@ -64,7 +64,9 @@ final class Node: Sendable {
             switch error {
             case .startTimedOut: throw .startTimedOut(after: duration, log: folder.lastLines())
             case .notRunning: throw .startFailed(status, log: folder.lastLines())
-            default: throw error
+            case .notInstalled, .invalidOption, .cannotPrepare, .cannotSpawn, .portInUse, .startFailed,
+                .endedUnexpectedly, .alreadyRunning, .shutDown, .requestTimedOut, .requestFailed, .cancelled:
+                throw error
             }
         }
     }

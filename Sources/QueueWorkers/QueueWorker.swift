@@ -70,7 +70,14 @@ public actor QueueWorker: Supervision.Worker {
                     try await pool.publish(forward)
                 case .unencodable where !forward.properties.headers.isBare:
                     try await publish(topology.bare(forward), on: pool)
-                default: throw error
+                case .connectFailed, .invalidEndpoint, .tlsFailed, .handshakeFailed, .authenticationFailed,
+                    .tooFewChannels, .virtualHostRefused, .notConnected, .setUpFailed, .poolNotRunning, .poolEnded,
+                    .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed,
+                    .channelClosedByBroker, .channelClosed, .channelLost, .topologyRefused, .protocolViolation,
+                    .timedOut, .cancelled, .blocked, .overloaded, .tooManyChannels, .invalidArgument, .unencodable,
+                    .messageTooLarge, .propertiesRefused, .confirmsNotSelected, .nacked, .refused, .notSent,
+                    .unconfirmed:
+                    throw error
                 }
             }
         }

@@ -49,7 +49,9 @@ final class WorkerMessage: DeliveredMessage {
         switch value {
         case .int64(let seconds)?: UInt64(exactly: seconds)
         case .uint64(let seconds)?, .timestamp(let seconds)?: seconds
-        default: nil
+        case .bool, .int8, .uint8, .int16, .uint16, .int32, .uint32, .float, .double, .decimal, .string, .bytes,
+            .array, .table, .void, nil:
+            nil
         }
     }
 }

@@ -564,7 +564,10 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
             case .unroutable: return .noQueue
             case .remote(let failure) where failure.code == .bounced: return .bounced
             case .remote(let failure) where failure.code == .noProcess: return .noActor
-            default: return .unknown
+            case .remote, .noReceiver, .accessRefused, .timeout, .cancelled, .connectionLost, .replyQueueLost,
+                .callerRestarted, .overloaded, .blocked, .notConnected, .rejectedByBroker, .invalidRequest,
+                .unexpectedContentType, .undecodableReply:
+                return .unknown
             }
         }
     }
@@ -615,7 +618,8 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         switch context.headers[ActorHeader.target] {
         case nil, .void: break
         case .string(let identifier): target = identifier
-        default:
+        case .bool, .int8, .uint8, .int16, .uint16, .int32, .uint32, .int64, .uint64, .float, .double, .decimal,
+            .bytes, .array, .timestamp, .table:
             throw RPCFailure(code: .undecodableRequest, message: "the header \"\(ActorHeader.target)\" is not a string")
         }
         let name = method.isEmpty ? nil : method

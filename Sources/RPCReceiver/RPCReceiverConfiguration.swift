@@ -141,7 +141,9 @@ public struct RPCReceiverConfiguration: Sendable {
         case .string("quorum"): true
         case .string: false
         // The queue was declared elsewhere, or the virtual host has a default queue type.
-        default: names.declares ? false : nil
+        case .bool, .int8, .uint8, .int16, .uint16, .int32, .uint32, .int64, .uint64, .float, .double, .decimal,
+            .bytes, .array, .timestamp, .table, .void, nil:
+            names.declares ? false : nil
         }
     }
 

@@ -18,10 +18,9 @@ package final class BrokerMessageLimit: Sendable {
     @discardableResult
     package func learn(from error: AMQPError) -> Int? {
         let bytes: Int? =
-            switch error.cause {
-            case .channelClosedByBroker(406, let text), .refused(406, let text, _, _):
-                PublishRefusal.messageLimit(in: text)
-            default: nil
+            switch error.refusal {
+            case .operation(406, let text), .message(406, let text): PublishRefusal.messageLimit(in: text)
+            case .operation, .topology, .message, nil: nil
             }
         guard let bytes else { return nil }
         limit.min(bytes, ordering: .relaxed)

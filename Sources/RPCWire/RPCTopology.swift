@@ -49,10 +49,11 @@ package struct RPCTopology: Sendable {
 
     /// The meaning of the broker's answer to the declaration of the exchange. The type is the first property that it compares.
     private static func meaning(of error: AMQPError) -> Meaning {
-        guard case .channelClosedByBroker(let code, let text) = error.cause else { return .refused }
-        if code == 403 { return .mayNotDeclare }
-        if code == 406, !text.contains("arg 'type'") { return .otherProperties }
-        return .refused
+        switch error.refusal {
+        case .operation(403, _): .mayNotDeclare
+        case .operation(406, let text): text.contains("arg 'type'") ? .refused : .otherProperties
+        case .operation, .topology, .message, nil: .refused
+        }
     }
 
     private func exchangeExists(on connection: AMQPConnection) async throws(AMQPError) {
@@ -158,14 +159,11 @@ public struct RPCTopologyError: Error, Sendable, Hashable, CustomStringConvertib
     /// Most refusals end the channel (403, 406), some the connection: a feature that is not permitted (541), an unknown type (503), an
     /// operation that is not implemented (540).
     package static func named(_ kind: String, _ name: String, _ error: AMQPError) -> any Error {
-        let (code, text): (UInt16, String)
-        switch error.cause {
-        case .channelClosedByBroker(let refused, let why) where refused == 403 || refused == 406:
-            (code, text) = (refused, why)
-        case .topologyRefused(_, let refused, let why): (code, text) = (refused, why)
-        default: return error
+        switch error.refusal {
+        case .operation(let code, let text) where code == 403 || code == 406, .topology(let code, let text):
+            RPCTopologyError(subject: "\(kind) \"\(name)\"", code: code, text: text)
+        case .operation, .message, nil: error
         }
-        return RPCTopologyError(subject: "\(kind) \"\(name)\"", code: code, text: text)
     }
 }
 

@@ -58,7 +58,9 @@ extension ReplyMessage {
         case nil, .void: errorCode = properties.headers[Header.death] == nil ? nil : .bounced
         case .string(let code): errorCode = RPCFailure.Code(rawValue: code)
         // Any other value of the header does not mean success.
-        default: errorCode = .internalError
+        case .bool, .int8, .uint8, .int16, .uint16, .int32, .uint32, .int64, .uint64, .float, .double, .decimal,
+            .bytes, .array, .timestamp, .table:
+            errorCode = .internalError
         }
     }
 
@@ -107,7 +109,8 @@ extension RPCFailure {
             }
         case .string(let message): self.init(code: code, message: message)
         case .null: self.init(code: code, message: ReplyMessage.noMessage)
-        default: self.init(code: code, message: ReplyMessage.noMessage, details: value)
+        case .bool, .integer, .number, .array:
+            self.init(code: code, message: ReplyMessage.noMessage, details: value)
         }
     }
 }

@@ -155,7 +155,9 @@ extension RequestMessage {
         switch headers[name] {
         case nil: nil
         case .string(let text): text
-        default: throw RPCFailure(code: .undecodableRequest, message: "the header \"\(name)\" is not a string")
+        case .bool, .int8, .uint8, .int16, .uint16, .int32, .uint32, .int64, .uint64, .float, .double, .decimal,
+            .bytes, .array, .timestamp, .table, .void:
+            throw RPCFailure(code: .undecodableRequest, message: "the header \"\(name)\" is not a string")
         }
     }
 

@@ -27,7 +27,7 @@ enum ExampleService {
             case .number(let value):
                 sum += value
                 whole = nil
-            default:
+            case .null, .bool, .string, .array, .object:
                 throw RPCFailure(
                     code: .undecodableRequest,
                     message: "add takes an array of numbers, but \(number) is not a number"

@@ -188,7 +188,9 @@ struct Failed: AsyncParsableCommand {
         case .string(let text): text
         case .int64(let number): "\(number)"
         case .timestamp(let seconds): "\(seconds)"
-        default: "\(value)"
+        case .bool, .int8, .uint8, .int16, .uint16, .int32, .uint32, .uint64, .float, .double, .decimal, .bytes,
+            .array, .table, .void:
+            "\(value)"
         }
     }
 }

@@ -46,7 +46,9 @@ enum ToolExit {
         case .undecodableReply, .unexpectedContentType: "--text and --raw take other results than JSON."
         case .remote(let failure) where failure.code == .unsupportedContentType:
             "--text and --raw send other arguments than JSON, and --json sends that."
-        default: nil
+        case .remote, .noReceiver, .cancelled, .connectionLost, .replyQueueLost, .callerRestarted, .overloaded,
+            .rejectedByBroker, .invalidRequest:
+            nil
         }
     }
 }

@@ -1,3 +1,4 @@
+import CRabbitMQ
 import DequeModule
 
 /// The synchronous operations of one channel: one outstanding, and a bounded queue behind it.
@@ -91,18 +92,34 @@ struct OperationSlots {
 extension Method {
     /// Whether `reply` is the broker's answer to this request.
     func isAnswered(by reply: Method) -> Bool {
-        switch (self, reply) {
-        case (.channelOpen, .channelOpenOK), (.channelFlow, .channelFlowOK),
-            (.exchangeDeclare, .exchangeDeclareOK), (.exchangeDelete, .exchangeDeleteOK),
-            (.exchangeBind, .exchangeBindOK), (.exchangeUnbind, .exchangeUnbindOK),
-            (.queueDeclare, .queueDeclareOK), (.queueBind, .queueBindOK), (.queueUnbind, .queueUnbindOK),
-            (.queuePurge, .queuePurgeOK), (.queueDelete, .queueDeleteOK),
-            (.basicQos, .basicQosOK), (.basicRecover, .basicRecoverOK),
-            (.basicGet, .basicGetOK), (.basicGet, .basicGetEmpty), (.confirmSelect, .confirmSelectOK):
-            true
-        case (.basicConsume(let request), .basicConsumeOK(let tag)): request.consumerTag == tag
-        case (.basicCancel(let requested, _), .basicCancelOK(let tag)): requested == tag
-        default: false
+        switch self {
+        case .channelOpen: reply.id == AMQP_CHANNEL_OPEN_OK_METHOD
+        case .channelFlow: reply.id == AMQP_CHANNEL_FLOW_OK_METHOD
+        case .exchangeDeclare: reply.id == AMQP_EXCHANGE_DECLARE_OK_METHOD
+        case .exchangeDelete: reply.id == AMQP_EXCHANGE_DELETE_OK_METHOD
+        case .exchangeBind: reply.id == AMQP_EXCHANGE_BIND_OK_METHOD
+        case .exchangeUnbind: reply.id == AMQP_EXCHANGE_UNBIND_OK_METHOD
+        case .queueDeclare: reply.id == AMQP_QUEUE_DECLARE_OK_METHOD
+        case .queueBind: reply.id == AMQP_QUEUE_BIND_OK_METHOD
+        case .queueUnbind: reply.id == AMQP_QUEUE_UNBIND_OK_METHOD
+        case .queuePurge: reply.id == AMQP_QUEUE_PURGE_OK_METHOD
+        case .queueDelete: reply.id == AMQP_QUEUE_DELETE_OK_METHOD
+        case .basicQos: reply.id == AMQP_BASIC_QOS_OK_METHOD
+        case .basicRecover: reply.id == AMQP_BASIC_RECOVER_OK_METHOD
+        case .basicGet: reply.id == AMQP_BASIC_GET_OK_METHOD || reply.id == AMQP_BASIC_GET_EMPTY_METHOD
+        case .confirmSelect: reply.id == AMQP_CONFIRM_SELECT_OK_METHOD
+        case .basicConsume(let request): reply == .basicConsumeOK(consumerTag: request.consumerTag)
+        case .basicCancel(let tag, _): reply == .basicCancelOK(consumerTag: tag)
+        // Of the connection, answered in another place, or answers themselves.
+        case .connectionStart, .connectionStartOK, .connectionSecure, .connectionSecureOK, .connectionTune,
+            .connectionTuneOK, .connectionOpen, .connectionOpenOK, .connectionClose, .connectionCloseOK,
+            .connectionBlocked, .connectionUnblocked, .connectionUpdateSecret, .connectionUpdateSecretOK,
+            .channelOpenOK, .channelFlowOK, .channelClose, .channelCloseOK, .exchangeDeclareOK, .exchangeDeleteOK,
+            .exchangeBindOK, .exchangeUnbindOK, .queueDeclareOK, .queueBindOK, .queueUnbindOK, .queuePurgeOK,
+            .queueDeleteOK, .basicQosOK, .basicConsumeOK, .basicCancelOK, .basicPublish, .basicReturn, .basicDeliver,
+            .basicGetOK, .basicGetEmpty, .basicAck, .basicReject, .basicNack, .basicRecoverOK, .confirmSelectOK,
+            .unsupported:
+            false
         }
     }
 }

@@ -211,7 +211,14 @@ extension FrameWriter {
                 arguments: try tables.table(table)
             )
             try write(method.id, arguments, channel: channel, into: &buffer)
-        default:
+        case .connectionStart, .connectionStartOK, .connectionSecure, .connectionSecureOK, .connectionTune,
+            .connectionTuneOK, .connectionOpen, .connectionOpenOK, .connectionClose, .connectionCloseOK,
+            .connectionBlocked, .connectionUnblocked, .connectionUpdateSecret, .connectionUpdateSecretOK,
+            .channelOpen, .channelOpenOK, .channelFlow, .channelFlowOK, .channelClose, .channelCloseOK,
+            .exchangeDeclareOK, .exchangeDeleteOK, .exchangeBindOK, .exchangeUnbindOK, .queueBindOK, .queueUnbindOK,
+            .basicQos, .basicQosOK, .basicConsume, .basicConsumeOK, .basicCancel, .basicCancelOK, .basicPublish,
+            .basicReturn, .basicDeliver, .basicGet, .basicGetOK, .basicGetEmpty, .basicAck, .basicReject, .basicNack,
+            .basicRecover, .basicRecoverOK, .confirmSelect, .confirmSelectOK, .unsupported:
             throw .unsupportedMethod(method.name)
         }
     }
@@ -298,7 +305,13 @@ extension FrameWriter {
                 method_id: reason.methodID
             )
             try write(method.id, arguments, channel: channel, into: &buffer)
-        default:
+        case .connectionCloseOK, .connectionUnblocked, .connectionUpdateSecretOK, .channelCloseOK, .exchangeDeclare,
+            .exchangeDeclareOK, .exchangeDelete, .exchangeDeleteOK, .exchangeBind, .exchangeBindOK, .exchangeUnbind,
+            .exchangeUnbindOK, .queueDeclare, .queueDeclareOK, .queueBind, .queueBindOK, .queueUnbind, .queueUnbindOK,
+            .queuePurge, .queuePurgeOK, .queueDelete, .queueDeleteOK, .basicQos, .basicQosOK, .basicConsume,
+            .basicConsumeOK, .basicCancel, .basicCancelOK, .basicPublish, .basicReturn, .basicDeliver, .basicGet,
+            .basicGetOK, .basicGetEmpty, .basicAck, .basicReject, .basicNack, .basicRecover, .basicRecoverOK,
+            .confirmSelect, .confirmSelectOK, .unsupported:
             throw .unsupportedMethod(method.name)
         }
     }

@@ -122,29 +122,55 @@ struct ConnectionStateMachine {
 
     /// A method arrived on channel 0.
     mutating func receive(_ method: Method, now: Instant, _ actions: inout [Action]) {
-        switch (phase, method) {
-        case (.ended, _): break
-        case (.awaitingStart, .connectionStart(let start)): started(start, &actions)
-        case (.awaitingTune, .connectionTune(let channelMax, let frameMax, let heartbeat)):
-            tuned(channelMax, frameMax, heartbeat, now, &actions)
-        case (.awaitingOpen, .connectionOpenOK):
+        switch method {
+        case .connectionStart(let start):
+            if expects(method, in: .awaitingStart, &actions) { started(start, &actions) }
+        case .connectionTune(let channelMax, let frameMax, let heartbeat):
+            if expects(method, in: .awaitingTune, &actions) { tuned(channelMax, frameMax, heartbeat, now, &actions) }
+        case .connectionOpenOK:
+            guard expects(method, in: .awaitingOpen, &actions) else { break }
             phase = .open
             actions.append(.opened)
-        case (_, .connectionClose(let reason)):
+        case .connectionClose(let reason):
+            guard phase != .ended else { break }
             actions.append(.send(.connectionCloseOK))
             closeCause = reason.cause
             end(closed(by: reason), &actions)
-        case (.closing, .connectionCloseOK): end(.connectionClosed, isClean: true, &actions)
-        case (.open, .connectionBlocked(let reason)):
+        case .connectionCloseOK:
+            if expects(method, in: .closing, &actions) { end(.connectionClosed, isClean: true, &actions) }
+        case .connectionBlocked(let reason):
+            guard expects(method, in: .open, &actions) else { break }
             blockedReason = reason
             actions.append(.blocked(reason: reason))
-        case (.open, .connectionUnblocked):
+        case .connectionUnblocked:
+            guard expects(method, in: .open, &actions) else { break }
             blockedReason = nil
             actions.append(.unblocked)
-        case (.open, .connectionUpdateSecretOK): actions.append(.secretUpdated)
-        case (.closing, _): break
-        default: fail(.protocolViolation("unexpected \(method.name) on channel 0"), &actions)
+        case .connectionUpdateSecretOK:
+            if expects(method, in: .open, &actions) { actions.append(.secretUpdated) }
+        // What a client sends, a mechanism that needs more than one step, and what belongs on a channel.
+        case .connectionStartOK, .connectionSecure, .connectionSecureOK, .connectionTuneOK, .connectionOpen,
+            .connectionUpdateSecret, .channelOpen, .channelOpenOK, .channelFlow, .channelFlowOK, .channelClose,
+            .channelCloseOK, .exchangeDeclare, .exchangeDeclareOK, .exchangeDelete, .exchangeDeleteOK, .exchangeBind,
+            .exchangeBindOK, .exchangeUnbind, .exchangeUnbindOK, .queueDeclare, .queueDeclareOK, .queueBind,
+            .queueBindOK, .queueUnbind, .queueUnbindOK, .queuePurge, .queuePurgeOK, .queueDelete, .queueDeleteOK,
+            .basicQos, .basicQosOK, .basicConsume, .basicConsumeOK, .basicCancel, .basicCancelOK, .basicPublish,
+            .basicReturn, .basicDeliver, .basicGet, .basicGetOK, .basicGetEmpty, .basicAck, .basicReject, .basicNack,
+            .basicRecover, .basicRecoverOK, .confirmSelect, .confirmSelectOK, .unsupported:
+            _ = expects(method, in: nil, &actions)
         }
+    }
+
+    /// Whether a method comes in the phase in which it may. In another one the peer breaks the protocol, unless this side has
+    /// closed already: what was under way then is absorbed.
+    private mutating func expects(_ method: Method, in expected: Phase?, _ actions: inout [Action]) -> Bool {
+        if phase == expected { return true }
+        switch phase {
+        case .closing, .ended: break
+        case .idle, .encrypting, .awaitingStart, .awaitingTune, .awaitingOpen, .open:
+            fail(.protocolViolation("unexpected \(method.name) on channel 0"), &actions)
+        }
+        return false
     }
 
     /// Begins to close the connection.
@@ -295,18 +321,20 @@ struct ConnectionStateMachine {
     // MARK: End
 
     private func closed(by reason: CloseReason) -> AMQPError {
-        switch (phase, reason.replyCode) {
-        case (.awaitingTune, 403): .authenticationFailed(endpoint: login.endpoint, text: reason.replyText)
-        case (.awaitingStart, _), (.awaitingTune, _):
+        switch phase {
+        case .awaitingTune where reason.replyCode == 403:
+            .authenticationFailed(endpoint: login.endpoint, text: reason.replyText)
+        case .awaitingStart, .awaitingTune:
             handshakeFailed(.authenticate, "\(reason.replyCode) \(reason.replyText)")
-        case (.awaitingOpen, _):
+        case .awaitingOpen:
             .virtualHostRefused(
                 endpoint: login.endpoint,
                 virtualHost: login.virtualHost,
                 code: reason.replyCode,
                 text: reason.replyText
             )
-        default: .connectionClosedByBroker(code: reason.replyCode, text: reason.replyText)
+        case .idle, .encrypting, .open, .closing, .ended:
+            .connectionClosedByBroker(code: reason.replyCode, text: reason.replyText)
         }
     }
 

@@ -364,14 +364,6 @@ extension AMQPPool {
 }
 
 extension AMQPError {
-    /// Whether it fails each time it is tried.
-    fileprivate var isMistake: Bool {
-        switch cause {
-        case .invalidArgument, .unencodable: true
-        default: false
-        }
-    }
-
     fileprivate var isTimeout: Bool {
         if case .timedOut = cause { true } else { false }
     }

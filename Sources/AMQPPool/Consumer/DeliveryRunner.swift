@@ -480,7 +480,7 @@ package final class DeliveryRunner: Sendable {
                 published(key, .confirmed)
             } catch {
                 behavior.onEvent(.publishFailed(forward, error))
-                published(key, (error as? AMQPError)?.isPermanent == true ? .impossible : .failed)
+                published(key, (error as? AMQPError)?.isMistake == true ? .impossible : .failed)
             }
         }
         let isWithdrawn = state.withLock { state in
@@ -507,15 +507,5 @@ extension AMQPPool {
             routingKey: forward.routingKey,
             mandatory: true
         )
-    }
-}
-
-extension AMQPError {
-    /// Whether publishing this fails each time it is tried.
-    fileprivate var isPermanent: Bool {
-        switch cause {
-        case .unencodable, .messageTooLarge, .invalidArgument: true
-        default: false
-        }
     }
 }

@@ -178,12 +178,10 @@ package actor ChannelProcess: Worker {
 
     /// What the broker refused while the channel was being set up, even if `onOpen` hid the error.
     private func topologyRefusal() -> AMQPError? {
-        switch state.withLock({ $0.channel })?.closedError {
-        case .channelClosedByBroker(let code, let text)? where code == 403 || code == 406:
-            .channelClosedByBroker(code: code, text: text)
-        case .topologyRefused(let operation, let code, let text)?:
-            .topologyRefused(operation: operation, code: code, text: text)
-        default: nil
+        guard let error = state.withLock({ $0.channel })?.closedError else { return nil }
+        return switch error.refusal {
+        case .operation(403, _), .operation(406, _), .topology: error
+        case .operation, .message, nil: nil
         }
     }
 
