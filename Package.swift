@@ -176,7 +176,7 @@ let package = Package(
         .target(
             name: "RPCTesting",
             dependencies: [
-                "AMQPPool", "RPCCaller", "RPCReceiver", "RPCWire",
+                "AMQPPool", "ConcurrencyPrimitives", "RPCCaller", "RPCReceiver", "RPCWire",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

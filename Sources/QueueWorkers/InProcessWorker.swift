@@ -1,4 +1,5 @@
 public import AMQPPool
+internal import ConcurrencyPrimitives
 import Logging
 public import NIOCore
 import RPCContract
@@ -172,7 +173,7 @@ public final class InProcessWorker: Sendable {
         private struct State {
             var source: UInt64 = 0
             var lastTag: UInt64 = 0
-            var waiting: [UInt64: CheckedContinuation<Outcome, Never>] = [:]
+            var waiting: [UInt64: OneShot<Outcome>] = [:]
             /// Outcomes by the delivery tag of the original message.
             var outcomes: [UInt64: Outcome] = [:]
             var delayed: [Published] = []
@@ -210,25 +211,25 @@ public final class InProcessWorker: Sendable {
             _ properties: MessageProperties,
             _ send: @Sendable (Delivery, UInt64) -> Void
         ) async -> Outcome {
-            await withCheckedContinuation { continuation in
-                var properties = properties
-                let (tag, source) = state.withLock { state in
-                    state.lastTag += 1
-                    state.waiting[state.lastTag] = continuation
-                    return (state.lastTag, state.source)
-                }
-                properties.headers[Self.tagHeader] = .int64(Int64(clamping: tag))
-                let delivery = Delivery(
-                    consumerTag: "in-process",
-                    deliveryTag: tag,
-                    redelivered: false,
-                    exchange: "",
-                    routingKey: queue,
-                    properties: properties,
-                    body: body
-                )
-                send(delivery, source)
+            let outcome = OneShot<Outcome>()
+            var properties = properties
+            let (tag, source) = state.withLock { state in
+                state.lastTag += 1
+                state.waiting[state.lastTag] = outcome
+                return (state.lastTag, state.source)
             }
+            properties.headers[Self.tagHeader] = .int64(Int64(clamping: tag))
+            let delivery = Delivery(
+                consumerTag: "in-process",
+                deliveryTag: tag,
+                redelivered: false,
+                exchange: "",
+                routingKey: queue,
+                properties: properties,
+                body: body
+            )
+            send(delivery, source)
+            return await outcome.settled()
         }
 
         func published(_ message: OutgoingMessage) {
@@ -277,7 +278,7 @@ public final class InProcessWorker: Sendable {
         }
 
         func settle(_ tag: UInt64, _ settlement: Settlement) {
-            let (continuation, outcome) = state.withLock { state in
+            let (waiting, outcome) = state.withLock { state in
                 let copy = state.outcomes.removeValue(forKey: tag)
                 let outcome: Outcome =
                     switch settlement {
@@ -287,7 +288,7 @@ public final class InProcessWorker: Sendable {
                     }
                 return (state.waiting.removeValue(forKey: tag), outcome)
             }
-            continuation?.resume(returning: outcome)
+            waiting?.set(outcome)
         }
     }
 }

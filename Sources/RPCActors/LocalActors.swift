@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Distributed
 import Synchronization
 
@@ -102,90 +103,62 @@ final class WeakActor: Sendable {
 
 /// The table behind a lock, with the callers that wait for a restarting actor.
 final class LocalActors: Sendable {
-    private struct State {
-        var table = LocalActorTable()
-        var lastWaiter: UInt64 = 0
-        var waiters: [ActorAddress: [UInt64: CheckedContinuation<Void, Never>]] = [:]
-    }
-
-    private let state = Mutex(State())
+    private let table = Monitor(LocalActorTable())
 
     func add(_ address: ActorAddress, _ holder: LocalActorTable.Holder) {
-        change(address) { $0.add(address, holder) }
+        table.change { $0.add(address, holder) }
     }
 
     @discardableResult
     func remove(_ address: ActorAddress) -> Bool {
-        state.withLock { $0.table.remove(address) }
+        table.change { $0.remove(address) }
     }
 
     func removeAll(at destination: String) -> [ActorAddress] {
-        state.withLock { $0.table.removeAll(at: destination) }
+        table.change { $0.removeAll(at: destination) }
     }
 
     func onCrash(_ address: ActorAddress, _ handler: @escaping @Sendable (any Error) -> Void) {
-        state.withLock { $0.table.onCrash(address, handler) }
+        table.change { $0.onCrash(address, handler) }
     }
 
     /// Ends the actor with the error of its method, if it is still this incarnation.
     func crash(_ address: ActorAddress, incarnation: UInt64, _ error: any Error) {
-        state.withLock { $0.table.crashHandler(address, incarnation: incarnation) }?(error)
+        table.read { $0.crashHandler(address, incarnation: incarnation) }?(error)
     }
 
     func isCurrent(_ address: ActorAddress, incarnation: UInt64) -> Bool {
-        state.withLock { $0.table.isCurrent(address, incarnation: incarnation) }
+        table.read { $0.isCurrent(address, incarnation: incarnation) }
     }
 
-    func expect(_ address: ActorAddress) { state.withLock { $0.table.expect(address) } }
+    func expect(_ address: ActorAddress) { table.change { $0.expect(address) } }
 
     /// The actor does not come back: fails the waiting callers.
-    func unexpect(_ address: ActorAddress) { change(address) { $0.unexpect(address) } }
+    func unexpect(_ address: ActorAddress) { table.change { $0.unexpect(address) } }
 
     func find(_ address: ActorAddress) -> LocalActorTable.Lookup {
-        state.withLock { $0.table.find(address) }
+        table.read { $0.find(address) }
     }
 
     /// The actor, after waiting while it is restarting; `nil` when there is none. A cancelled task, as at the deadline of its request,
     /// stops waiting.
     func actor(_ address: ActorAddress) async -> (actor: any DistributedActor, incarnation: UInt64)? {
-        while !Task.isCancelled {
-            switch find(address) {
-            case .found(let actor, let incarnation): return (actor, incarnation)
-            case .absent: return nil
-            case .expected: await waitForChange(of: address)
+        guard !Task.isCancelled else { return nil }
+        let found = try? await table.wait { table -> Found? in
+            switch table.find(address) {
+            case .found(let actor, let incarnation): .there(actor, incarnation)
+            case .absent: .notThere
+            case .expected: nil
             }
         }
-        return nil
-    }
-
-    private func waitForChange(of address: ActorAddress) async {
-        let id = state.withLock { state in
-            state.lastWaiter += 1
-            return state.lastWaiter
-        }
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let isOver = state.withLock { state in
-                    guard case .expected = state.table.find(address), !Task.isCancelled else { return true }
-                    state.waiters[address, default: [:]][id] = continuation
-                    return false
-                }
-                if isOver { continuation.resume() }
-            }
-        } onCancel: {
-            state.withLock { state in
-                let continuation = state.waiters[address]?.removeValue(forKey: id)
-                if state.waiters[address]?.isEmpty == true { state.waiters[address] = nil }
-                return continuation
-            }?.resume()
+        switch found {
+        case .there(let actor, let incarnation)?: return (actor, incarnation)
+        case .notThere?, nil: return nil
         }
     }
 
-    private func change(_ address: ActorAddress, _ body: (inout LocalActorTable) -> Void) {
-        let waiters = state.withLock { state in
-            body(&state.table)
-            return state.waiters.removeValue(forKey: address)
-        }
-        for waiter in (waiters ?? [:]).values { waiter.resume() }
+    private enum Found: Sendable {
+        case there(any DistributedActor, UInt64)
+        case notThere
     }
 }

@@ -5,7 +5,6 @@ import Logging
 import NIOCore
 import RPCWire
 import Supervision
-import Synchronization
 
 /// The events about nodes and actors through the broker: which exist, and which have ended.
 ///
@@ -72,14 +71,12 @@ final class NodeEvents: Sendable {
         var lastWatch: UInt64 = 0
         /// The number of watchers of each actor: its binding is removed with the last.
         var watched: [ActorAddress: Int] = [:]
-        var waiting: [UInt64: CheckedContinuation<AMQPChannel?, Never>] = [:]
-        var lastWaiting: UInt64 = 0
     }
 
     private let pool: AMQPPool
     private let hosted: String?
     private let logger: Logger
-    private let state = Mutex(State())
+    private let state = Monitor(State())
     private let asked: @Sendable (String) -> Void
     private let recheck: @Sendable (ActorAddress) async -> Bool?
 
@@ -105,7 +102,7 @@ final class NodeEvents: Sendable {
 
     /// The current membership of a service, and each change.
     func memberships(of service: String) -> AsyncStream<Membership> {
-        let (stream, isNew) = state.withLock { state -> (AsyncStream<Membership>, Bool) in
+        let (stream, isNew) = state.change { state -> (AsyncStream<Membership>, Bool) in
             if let known = state.services[service] { return (known.changes.stream, false) }
             let new = Service()
             state.services[service] = new
@@ -116,11 +113,11 @@ final class NodeEvents: Sendable {
     }
 
     func membership(of service: String) -> Membership? {
-        state.withLock { $0.services[service]?.membership }
+        state.change { $0.services[service]?.membership }
     }
 
     private func follow(_ service: String) {
-        guard let channel = state.withLock({ $0.channel }) else { return }
+        guard let channel = state.change({ $0.channel }) else { return }
         // Not awaited: it ends with the channel, and each of its operations within the operation timeout.
         Task.detached { [self] in await follow(service, on: channel) }
     }
@@ -141,7 +138,7 @@ final class NodeEvents: Sendable {
     }
 
     private func change(_ service: String, _ body: (inout Membership) -> Bool) {
-        state.withLock { state in
+        state.change { state in
             guard var known = state.services[service] else { return }
             let isChanged = body(&known.membership)
             state.services[service] = known
@@ -156,7 +153,7 @@ final class NodeEvents: Sendable {
     /// The binding comes first and the check after it, so that one of them sees an end in between.
     func exited(_ actor: ActorAddress) async throws -> RemoteExit {
         let result = OneShot<RemoteExit>()
-        let id = state.withLock { state in
+        let id = state.change { state in
             state.lastWatch += 1
             state.watches[state.lastWatch] = Watch(actor: actor) { result.set($0) }
             state.watched[actor, default: 0] += 1
@@ -201,7 +198,7 @@ final class NodeEvents: Sendable {
     private static let maximumQuestions = 16
 
     private func unwatch(_ id: UInt64, _ actor: ActorAddress) {
-        let channel = state.withLock { state -> AMQPChannel? in
+        let channel = state.change { state -> AMQPChannel? in
             state.watches[id] = nil
             let rest = state.watched[actor, default: 1] - 1
             state.watched[actor] = rest > 0 ? rest : nil
@@ -216,26 +213,10 @@ final class NodeEvents: Sendable {
     }
 
     private func channel(otherThan ended: AMQPChannel? = nil) async throws -> AMQPChannel {
-        while true {
-            try Task.checkCancellation()
-            let id = state.withLock { state in
-                state.lastWaiting += 1
-                return state.lastWaiting
-            }
-            let channel = await withTaskCancellationHandler {
-                await withCheckedContinuation { continuation in
-                    let channel = state.withLock { state -> AMQPChannel?? in
-                        if Task.isCancelled { return .some(nil) }
-                        if let channel = state.channel, channel !== ended { return channel }
-                        state.waiting[id] = continuation
-                        return nil
-                    }
-                    if let channel { continuation.resume(returning: channel) }
-                }
-            } onCancel: {
-                state.withLock { $0.waiting.removeValue(forKey: id) }?.resume(returning: nil)
-            }
-            if let channel { return channel }
+        do throws(WaitFailure) {
+            return try await state.wait { $0.channel === ended ? nil : $0.channel }
+        } catch {
+            throw CancellationError()
         }
     }
 
@@ -263,22 +244,20 @@ final class NodeEvents: Sendable {
         } onCancel: {
             channel.beginClose()
         }
-        let watches = state.withLock { $0.watches }
+        let watches = state.change { $0.watches }
         for (_, watch) in watches {
             for key in Self.bindings(of: watch.actor) {
                 try await channel.bindQueue(name, to: NodeEvent.exchange, routingKey: key)
             }
         }
         // Services requested from now on are bound on this channel by the requester.
-        let (services, waiting) = state.withLock { state in
+        let services = state.change { state in
             for service in state.services.keys { state.services[service]?.membership.reconnected() }
             state.channel = channel
-            defer { state.waiting = [:] }
-            return (Array(state.services.keys), state.waiting.values)
+            return Array(state.services.keys)
         }
-        for continuation in waiting { continuation.resume(returning: channel) }
         followed()
-        defer { state.withLock { if $0.channel === channel { $0.channel = nil } } }
+        defer { state.change { if $0.channel === channel { $0.channel = nil } } }
         // Questions about the nodes that were asked while there was no channel were not received.
         if let hosted { asked(StableHash.hex(hosted)) }
         for service in services { await follow(service, on: channel) }
@@ -311,7 +290,7 @@ final class NodeEvents: Sendable {
         }
     }
 
-    private func isWatched(_ id: UInt64) -> Bool { state.withLock { $0.watches[id] != nil } }
+    private func isWatched(_ id: UInt64) -> Bool { state.change { $0.watches[id] != nil } }
 
     private func settle(_ service: String) {
         var silent: Set<String> = []
@@ -343,7 +322,7 @@ final class NodeEvents: Sendable {
             guard let obituary = try? JSON.decode(NodeEvent.Obituary.self, from: delivery.body),
                 let actor = obituary.actor.flatMap(ActorAddress.init)
             else { return }
-            let watches = state.withLock { $0.watches.values.filter { $0.actor == actor } }
+            let watches = state.change { $0.watches.values.filter { $0.actor == actor } }
             for watch in watches { watch.ended(obituary.exit) }
         case "who": asked(String(parts.last ?? ""))
         default: return
@@ -351,7 +330,7 @@ final class NodeEvents: Sendable {
     }
 
     private func nodeEnded(_ node: String, _ exit: RemoteExit) {
-        let watches = state.withLock { $0.watches.values.filter { $0.actor.destination == node } }
+        let watches = state.change { $0.watches.values.filter { $0.actor.destination == node } }
         for watch in watches { watch.ended(exit) }
     }
 

@@ -1,3 +1,4 @@
+internal import ConcurrencyPrimitives
 import Synchronization
 
 /// The turns of requests for the same virtual actor: one at a time, in order of delivery.
@@ -38,7 +39,7 @@ struct TurnTable<Ticket: Hashable & Sendable>: Sendable {
 final class Turns<Ticket: Hashable & Sendable>: Sendable {
     private struct State {
         var table = TurnTable<Ticket>()
-        var waiters: [Ticket: CheckedContinuation<Bool, Never>] = [:]
+        var waiters: [Ticket: OneShot<Void>] = [:]
     }
 
     private let state = Mutex(State())
@@ -49,28 +50,24 @@ final class Turns<Ticket: Hashable & Sendable>: Sendable {
 
     /// Waits for the turn, until the task is cancelled, as at the request's deadline. `false`: it was cancelled.
     func wait(_ ticket: Ticket) async -> Bool {
-        if state.withLock({ $0.table.isFirst(ticket) }) { return true }
-        return await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let isDue = state.withLock { state -> Bool? in
-                    if state.table.isFirst(ticket) { return true }
-                    if Task.isCancelled { return false }
-                    state.waiters[ticket] = continuation
-                    return nil
-                }
-                if let isDue { continuation.resume(returning: isDue) }
-            }
-        } onCancel: {
-            state.withLock { $0.waiters.removeValue(forKey: ticket) }?.resume(returning: false)
+        let turn = state.withLock { state -> OneShot<Void>? in
+            if state.table.isFirst(ticket) { return nil }
+            let turn = OneShot<Void>()
+            state.waiters[ticket] = turn
+            return turn
         }
+        guard let turn else { return true }
+        if await turn.wait() != nil { return true }
+        state.withLock { _ = $0.waiters.removeValue(forKey: ticket) }
+        return false
     }
 
     func end(_ ticket: Ticket) {
-        let next = state.withLock { state -> CheckedContinuation<Bool, Never>? in
+        let next = state.withLock { state -> OneShot<Void>? in
             guard let next = state.table.end(ticket) else { return nil }
             return state.waiters.removeValue(forKey: next)
         }
-        next?.resume(returning: true)
+        next?.set(())
     }
 
     func isBusy(_ name: String) -> Bool { state.withLock { $0.table.isBusy(name) } }

@@ -1,4 +1,5 @@
 import AMQPPool
+internal import ConcurrencyPrimitives
 import DequeModule
 import NIOCore
 import RPCWire
@@ -28,7 +29,7 @@ final class RequestRepetitions: Sendable {
     }
 
     private struct Follower {
-        let continuation: CheckedContinuation<Turn, Never>
+        let isDue = OneShot<Turn>()
         /// How it continues when it has a slot again.
         var turn = Turn.run
     }
@@ -56,37 +57,44 @@ final class RequestRepetitions: Sendable {
 
     /// Returns whether a request is handled, or gets the answer to another one with the same id, which it may have to wait for.
     func turn(of run: Run, _ id: ID, on deliveries: DeliveryRunner) async -> Turn {
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let turn = state.withLock { state -> Turn? in
-                    // A request that is given up is cancelled before this is called.
-                    if Task.isCancelled { return .givenUp }
-                    switch state.answers.arrival(of: id, at: .now) {
-                    case .answered(let answer):
-                        state.repetitions.insert(run)
-                        return .answered(answer)
-                    case .run:
-                        state.answers.begin(id, run)
-                        state.ids[run] = id
-                        return .run
-                    case .follow:
-                        state.answers.begin(id, run)
-                        state.ids[run] = id
-                        state.followers[run] = Follower(continuation: continuation)
-                        return nil
-                    }
-                }
-                if let turn { continuation.resume(returning: turn) } else { deliveries.suspend(run) }
+        let arrival = state.withLock { state -> Arrival in
+            // A request that is given up is cancelled before this hears of it.
+            if Task.isCancelled { return .goesOn(.givenUp) }
+            switch state.answers.arrival(of: id, at: .now) {
+            case .answered(let answer):
+                state.repetitions.insert(run)
+                return .goesOn(.answered(answer))
+            case .run:
+                state.answers.begin(id, run)
+                state.ids[run] = id
+                return .goesOn(.run)
+            case .follow:
+                let follower = Follower()
+                state.answers.begin(id, run)
+                state.ids[run] = id
+                state.followers[run] = follower
+                return .follows(follower.isDue)
             }
-        } onCancel: {
-            take(run)?.continuation.resume(returning: .givenUp)
         }
+        switch arrival {
+        case .goesOn(let turn): return turn
+        case .follows(let isDue):
+            deliveries.suspend(run)
+            if let turn = await isDue.wait() { return turn }
+            _ = take(run)
+            return .givenUp
+        }
+    }
+
+    private enum Arrival {
+        case goesOn(Turn)
+        case follows(OneShot<Turn>)
     }
 
     /// It has a slot again.
     func resume(_ run: Run) {
         guard let follower = take(run) else { return }
-        follower.continuation.resume(returning: follower.turn)
+        follower.isDue.set(follower.turn)
     }
 
     private func take(_ run: Run) -> Follower? { state.withLock { $0.followers.removeValue(forKey: run) } }

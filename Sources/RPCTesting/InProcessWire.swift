@@ -1,11 +1,11 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import Logging
 import NIOCore
 import NIOPosix
 import RPCCaller
 import RPCReceiver
 import RPCWire
-import Synchronization
 
 /// The in-process stand-in for the broker.
 final class InProcessWire: RPCWireReplacement {
@@ -72,49 +72,14 @@ final class InProcessWire: RPCWireReplacement {
             service.deliver(message) { _ in }
             return nil
         }
-        let call = InProcessCall()
+        let answer = OneShot<Result<ReplyMessage, RPCError>>()
         let timer = DeadlineTimer(on: MultiThreadedEventLoopGroup.singleton.next()) {
-            call.end(.failure(.timeout(requestMayHaveBeenDelivered: true)))
+            answer.set(.failure(.timeout(requestMayHaveBeenDelivered: true)))
         }
         defer { timer.cancel() }
-        let result = await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                call.begin(continuation)
-                timer.arm(deadline)
-                service.deliver(message) { call.end(.success($0)) }
-            }
-        } onCancel: {
-            call.end(.failure(.cancelled(requestMayHaveBeenDelivered: true)))
-        }
+        timer.arm(deadline)
+        service.deliver(message) { answer.set(.success($0)) }
+        let result = await answer.wait() ?? .failure(.cancelled(requestMayHaveBeenDelivered: true))
         return try result.get()
-    }
-}
-
-/// A waiting call: ends with its reply, its deadline or its cancellation, whichever comes first.
-private final class InProcessCall: Sendable {
-    private enum State {
-        case new
-        case waiting(CheckedContinuation<Result<ReplyMessage, RPCError>, Never>)
-        case ended(Result<ReplyMessage, RPCError>)
-    }
-
-    private let state = Mutex(State.new)
-
-    func begin(_ continuation: CheckedContinuation<Result<ReplyMessage, RPCError>, Never>) {
-        let result = state.withLock { state -> Result<ReplyMessage, RPCError>? in
-            if case .ended(let result) = state { return result }
-            state = .waiting(continuation)
-            return nil
-        }
-        if let result { continuation.resume(returning: result) }
-    }
-
-    func end(_ result: Result<ReplyMessage, RPCError>) {
-        let continuation = state.withLock { state -> CheckedContinuation<Result<ReplyMessage, RPCError>, Never>? in
-            defer { if case .ended = state {} else { state = .ended(result) } }
-            if case .waiting(let continuation) = state { return continuation }
-            return nil
-        }
-        continuation?.resume(returning: result)
     }
 }

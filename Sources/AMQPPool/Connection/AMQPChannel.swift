@@ -45,6 +45,7 @@ public actor AMQPChannel {
     private var returnHandler: (@Sendable (MessageProperties) -> Void)?
 
     private struct Operation {
+        // Not a `OneShot`: all who resume it are on the event loop, so that no lock is needed on the path of each operation.
         var continuation: CheckedContinuation<Result<ChannelStateMachine.Reply, AMQPError>, Never>
         var deadline: Scheduled<Void>
     }

@@ -38,7 +38,7 @@ public actor AMQPConnection {
     var ids: ChannelIDs
     /// By channel number. A channel stays until the broker has released its number.
     var channels: [AMQPChannel?] = []
-    var opening: CheckedContinuation<Result<Void, AMQPError>, Never>?
+    private nonisolated let opening = OneShot<Result<Void, AMQPError>>()
     var openDeadline: Scheduled<Void>?
     var closeDeadline: CloseDeadline?
     var tick: Scheduled<Void>?
@@ -158,15 +158,13 @@ public actor AMQPConnection {
     }
 
     private func open() async throws(AMQPError) {
+        connect()
         let result = await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                opening = continuation
-                connect()
-            }
+            await opening.settled()
         } onCancel: {
             // Once it is open it belongs to the caller, cancelled or not.
             onEventLoop { connection in
-                guard connection.opening != nil else { return }
+                guard connection.opening.current == nil else { return }
                 connection.abort(.cancelled(operation: "connecting to \(connection.endpoint.redacted)"))
             }
         }
@@ -534,8 +532,7 @@ extension AMQPConnection {
         case .opened:
             openDeadline?.cancel()
             identify()
-            opening?.resume(returning: .success(()))
-            opening = nil
+            opening.set(.success(()))
         case .blocked(let reason):
             setBlocked(reason)
             logger.log(
@@ -578,8 +575,7 @@ extension AMQPConnection {
         failSecretUpdates(error)
         setBlocked(nil)
         logger.debug("connection ended", metadata: ["endpoint": "\(endpoint.redacted)", "reason": "\(error)"])
-        opening?.resume(returning: .failure(error))
-        opening = nil
+        opening.set(.failure(error))
         end.set(error)
         stateBroadcast.finish(.closed)
     }
@@ -626,29 +622,24 @@ extension AMQPConnection {
             self.assumeIsolated { $0.abandonSecretUpdate(id, .timedOut(operation: request.name, after: timeout)) }
         }
         defer { deadline.cancel() }
-        let result = await withTaskCancellationHandler {
-            await withCheckedContinuation { (continuation: SecretUpdates.Continuation) in
-                if let error = send(request, channel: 0) {
-                    continuation.resume(returning: .failure(.notSent(.unencodable(error))))
-                } else {
-                    secretUpdates.append(id, continuation)
-                }
-            }
-        } onCancel: {
-            onEventLoop { $0.abandonSecretUpdate(id, .cancelled(operation: request.name)) }
-        }
-        try result.get()
+        if let error = send(request, channel: 0) { throw .notSent(.unencodable(error)) }
+        let outcome = SecretUpdates.Outcome()
+        secretUpdates.append(id, outcome)
+        if let result = await outcome.wait() { return try result.get() }
+        // Its answer is absorbed.
+        _ = secretUpdates.abandon(id)
+        throw .cancelled(operation: request.name)
     }
 
     private func abandonSecretUpdate(_ id: UInt64, _ error: AMQPError) {
-        secretUpdates.abandon(id)?.resume(returning: .failure(error))
+        secretUpdates.abandon(id)?.set(.failure(error))
     }
 
     func secretUpdated() {
-        secretUpdates.answered()?.resume(returning: .success(()))
+        secretUpdates.answered()?.set(.success(()))
     }
 
     func failSecretUpdates(_ error: AMQPError) {
-        for continuation in secretUpdates.removeAll() { continuation.resume(returning: .failure(error)) }
+        for outcome in secretUpdates.removeAll() { outcome.set(.failure(error)) }
     }
 }

@@ -3,6 +3,7 @@ public import NIOCore
 
 /// A message whose publisher waits for its outcome.
 struct PendingPublish {
+    // Not a `OneShot`: all who resume it are on the event loop, so that no lock is needed on the path of each message.
     var continuation: CheckedContinuation<Result<Void, AMQPError>, Never>
     var deadline: Scheduled<Void>
     var exchange: String

@@ -6,9 +6,9 @@ struct SecretUpdates {
     /// The limit of calls that wait for an answer which may never come.
     static let limit = 16
 
-    typealias Continuation = CheckedContinuation<Result<Void, AMQPError>, Never>
+    typealias Outcome = OneShot<Result<Void, AMQPError>>
 
-    private var calls: [(id: UInt64, continuation: Continuation?)] = []
+    private var calls: [(id: UInt64, outcome: Outcome?)] = []
     private var lastID: UInt64 = 0
 
     var isFull: Bool { calls.count >= Self.limit }
@@ -18,23 +18,23 @@ struct SecretUpdates {
         return lastID
     }
 
-    mutating func append(_ id: UInt64, _ continuation: Continuation) {
-        calls.append((id, continuation))
+    mutating func append(_ id: UInt64, _ outcome: Outcome) {
+        calls.append((id, outcome))
     }
 
     /// The caller no longer waits. The answer will be ignored.
-    mutating func abandon(_ id: UInt64) -> Continuation? {
+    mutating func abandon(_ id: UInt64) -> Outcome? {
         guard let index = calls.firstIndex(where: { $0.id == id }) else { return nil }
-        defer { calls[index].continuation = nil }
-        return calls[index].continuation
+        defer { calls[index].outcome = nil }
+        return calls[index].outcome
     }
 
-    mutating func answered() -> Continuation? {
-        calls.isEmpty ? nil : calls.removeFirst().continuation
+    mutating func answered() -> Outcome? {
+        calls.isEmpty ? nil : calls.removeFirst().outcome
     }
 
-    mutating func removeAll() -> [Continuation] {
+    mutating func removeAll() -> [Outcome] {
         defer { calls = [] }
-        return calls.compactMap(\.continuation)
+        return calls.compactMap(\.outcome)
     }
 }

@@ -26,6 +26,8 @@ package actor ChannelRegistry {
         /// The numbers of their processes.
         var numbers: [ObjectIdentifier: Int] = [:]
         var report = ConnectReport()
+        // Not a `Monitor`: channels get ready and blocked without a change of this state, so those who wait look again by themselves,
+        // and a connection that comes, goes or is tried must not look on behalf of each of them under the lock of every publish.
         var waiters: [UInt64: CheckedContinuation<Wake, Never>] = [:]
         var lastWaiter: UInt64 = 0
         /// Nothing is added any more.

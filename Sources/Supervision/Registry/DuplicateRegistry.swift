@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Synchronization
 
 /// Groups of processes, any number under each key (Elixir's `Registry` with duplicate keys), for publish and subscribe within an OS
@@ -23,7 +24,7 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
     }
 
     private nonisolated let state = Mutex(State())
-    private nonisolated let listeners = RegistryListeners<Key>()
+    private nonisolated let listeners = EventBroadcast<RegistryChange<Key>>(limit: EventHub.bufferSize)
 
     /// Creates an empty registry.
     public init() {}
@@ -37,7 +38,7 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
             defer { state.keys[pid, default: []].insert(key) }
             return state.keys[pid] == nil
         }
-        listeners.emit(RegistryChange(key: key, pid: pid, kind: .registered))
+        listeners.send(RegistryChange(key: key, pid: pid, kind: .registered))
         guard isFirst else { return }
         let handler = pid.onExit { [weak self] _ in self?.releaseAll(of: pid) }
         state.withLock { state in
@@ -74,7 +75,7 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
             return (before, state.handlers.removeValue(forKey: pid))
         }
         handler?.cancel()
-        if !removed.isEmpty { listeners.emit(RegistryChange(key: key, pid: pid, kind: .released)) }
+        if !removed.isEmpty { listeners.send(RegistryChange(key: key, pid: pid, kind: .released)) }
     }
 
     /// The keys under which `pid` is registered.
@@ -114,7 +115,7 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
 
     /// Registrations and releases from now on, including releases caused by an exit. Up to 1,024 are buffered for a slow reader; then the
     /// oldest are dropped.
-    public nonisolated func changes() -> AsyncStream<RegistryChange<Key>> { listeners.subscribe() }
+    public nonisolated func changes() -> AsyncStream<RegistryChange<Key>> { listeners.stream() }
 
     private nonisolated func releaseAll(of pid: Pid) {
         // Released outside the lock, as above.
@@ -131,7 +132,7 @@ public actor DuplicateRegistry<Key: Hashable & Sendable, Value: Sendable> {
             return (keys, removed)
         }
         _ = removed
-        for key in keys { listeners.emit(RegistryChange(key: key, pid: pid, kind: .released)) }
+        for key in keys { listeners.send(RegistryChange(key: key, pid: pid, kind: .released)) }
     }
 }
 

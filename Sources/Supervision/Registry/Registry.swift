@@ -1,3 +1,4 @@
+import ConcurrencyPrimitives
 import Synchronization
 
 /// Names for processes: each key belongs to at most one living process (Elixir's `Registry` with unique keys).
@@ -90,7 +91,7 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
 
     @usableFromInline
     nonisolated let table = Mutex(Table())
-    private nonisolated let listeners = RegistryListeners<Key>()
+    private nonisolated let listeners = EventBroadcast<RegistryChange<Key>>(limit: EventHub.bufferSize)
 
     /// Creates an empty registry.
     public init() {}
@@ -106,7 +107,7 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
         }
         if let owner { throw .alreadyRegistered(owner) }
         replaced?.handler?.cancel()
-        listeners.emit(RegistryChange(key: key, pid: pid, kind: .registered))
+        listeners.send(RegistryChange(key: key, pid: pid, kind: .registered))
         let handler = pid.onExit { [weak self] _ in self?.release(key, from: pid) }
         table.withLock { table in
             if table.entries[key]?.pid == pid { table.entries[key]?.handlerToken = handler.token }
@@ -178,7 +179,7 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
 
     /// Registrations and releases from now on, including releases caused by an exit. Up to 1,024 are buffered for a slow reader; then the
     /// oldest are dropped.
-    public nonisolated func changes() -> AsyncStream<RegistryChange<Key>> { listeners.subscribe() }
+    public nonisolated func changes() -> AsyncStream<RegistryChange<Key>> { listeners.stream() }
 
     @discardableResult
     private nonisolated func release(_ key: Key, from pid: Pid) -> ExitHandler? {
@@ -187,7 +188,7 @@ public actor Registry<Key: Hashable & Sendable, Value: Sendable> {
             table.entries[key] = nil
             return entry
         }
-        if released != nil { listeners.emit(RegistryChange(key: key, pid: pid, kind: .released)) }
+        if released != nil { listeners.send(RegistryChange(key: key, pid: pid, kind: .released)) }
         return released?.handler
     }
 }
@@ -234,37 +235,6 @@ public struct RegistryChange<Key: Sendable>: Sendable {
     public var pid: Pid
     /// What happened.
     public var kind: Kind
-}
-
-/// The subscribers to the changes of a registry.
-final class RegistryListeners<Key: Sendable>: Sendable {
-    private struct State {
-        var lastToken: UInt64 = 0
-        var listeners: [UInt64: AsyncStream<RegistryChange<Key>>.Continuation] = [:]
-    }
-
-    private let state = Mutex(State())
-
-    func subscribe() -> AsyncStream<RegistryChange<Key>> {
-        let (stream, continuation) = AsyncStream.makeStream(
-            of: RegistryChange<Key>.self,
-            bufferingPolicy: .bufferingNewest(EventHub.bufferSize)
-        )
-        let token = state.withLock { state in
-            state.lastToken += 1
-            state.listeners[state.lastToken] = continuation
-            return state.lastToken
-        }
-        continuation.onTermination = { [weak self] _ in
-            self?.state.withLock { _ = $0.listeners.removeValue(forKey: token) }
-        }
-        return stream
-    }
-
-    func emit(_ change: RegistryChange<Key>) {
-        let listeners = state.withLock { $0.listeners }
-        for listener in listeners.values { listener.yield(change) }
-    }
 }
 
 extension Registry: NameKeeping {

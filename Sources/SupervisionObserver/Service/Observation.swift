@@ -125,7 +125,6 @@ final class Observation: Sendable {
                 for await event in events { heard(event, index) }
                 broadcast.removeListener(index)
                 state.withLock { _ = $0.cached.removeValue(forKey: index) }
-                broadcast.wakeTicker()
             }
             try? await Task.sleep(for: .milliseconds(500))
         }

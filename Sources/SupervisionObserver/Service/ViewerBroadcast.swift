@@ -1,6 +1,6 @@
+import ConcurrencyPrimitives
 import NIOCore
 import Supervision
-import Synchronization
 
 #if canImport(FoundationEssentials)
 import FoundationEssentials
@@ -12,50 +12,44 @@ import Foundation
 final class ViewerBroadcast: Sendable {
     static let queueLimit = 256
 
-    private struct Viewer {
-        var queue = ViewerQueue<ByteBuffer>(limit: ViewerBroadcast.queueLimit)
-        var waiter: CheckedContinuation<Void, Never>?
-    }
-
     private struct State {
-        var viewers: [UInt64: Viewer] = [:]
+        var viewers: [UInt64: ViewerQueue<ByteBuffer>] = [:]
         var lastViewer: UInt64 = 0
         var isClosed = false
-        var ticker: CheckedContinuation<Void, Never>?
         var listeners: [Int: SupervisionEvents] = [:]
         var interest = EventInterest.failures
     }
 
     private let maximumViewers: Int
-    private let state = Mutex(State())
+    private let state = Monitor(State())
 
     init(maximumViewers: Int) {
         self.maximumViewers = maximumViewers
     }
 
-    var count: Int { state.withLock { $0.viewers.count } }
+    var count: Int { state.read { $0.viewers.count } }
 
     /// The number of messages dropped for the most loaded viewer.
-    var dropped: Int { state.withLock { $0.viewers.values.map(\.queue.dropped).max() ?? 0 } }
+    var dropped: Int { state.read { $0.viewers.values.map(\.dropped).max() ?? 0 } }
 
     /// The number of messages that wait for the most loaded viewer.
-    var waiting: Int { state.withLock { $0.viewers.values.map(\.queue.count).max() ?? 0 } }
+    var waiting: Int { state.read { $0.viewers.values.map(\.count).max() ?? 0 } }
 
     // MARK: Listening
 
     func addListener(_ events: SupervisionEvents, _ tree: Int) {
-        state.withLock { state in
+        state.change { state in
             state.listeners[tree] = events
             events.interest = state.interest
         }
     }
 
     func removeListener(_ tree: Int) {
-        state.withLock { _ = $0.listeners.removeValue(forKey: tree) }
+        state.change { _ = $0.listeners.removeValue(forKey: tree) }
     }
 
     func listen(to interest: EventInterest) {
-        state.withLock { state in
+        state.change { state in
             state.interest = interest
             for events in state.listeners.values { events.interest = interest }
         }
@@ -65,55 +59,44 @@ final class ViewerBroadcast: Sendable {
 
     /// `nil` when the limit of viewers is reached, or no more are admitted.
     func join() -> UInt64? {
-        let (id, ticker) = state.withLock { state -> (UInt64?, CheckedContinuation<Void, Never>?) in
-            guard !state.isClosed, state.viewers.count < maximumViewers else { return (nil, nil) }
+        state.change { state -> UInt64? in
+            guard !state.isClosed, state.viewers.count < maximumViewers else { return nil }
             state.lastViewer += 1
-            state.viewers[state.lastViewer] = Viewer()
-            defer { state.ticker = nil }
-            return (state.lastViewer, state.ticker)
+            state.viewers[state.lastViewer] = ViewerQueue(limit: Self.queueLimit)
+            return state.lastViewer
         }
-        ticker?.resume()
-        return id
     }
 
     func leave(_ id: UInt64) {
-        state.withLock { $0.viewers.removeValue(forKey: id) }?.waiter?.resume()
+        state.change { _ = $0.viewers.removeValue(forKey: id) }
     }
 
     /// Admits no more viewers, and disconnects all.
     func close() {
-        let (viewers, ticker) = state.withLock { state in
-            defer {
-                state.viewers = [:]
-                state.ticker = nil
-            }
+        state.change { state in
             state.isClosed = true
-            return (state.viewers, state.ticker)
+            state.viewers = [:]
         }
-        for viewer in viewers.values { viewer.waiter?.resume() }
-        ticker?.resume()
     }
 
     /// Waits for messages for a viewer, and returns all of them. `nil`: the viewer is to be disconnected.
     func next(_ id: UInt64) async -> [ByteBuffer]? {
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let mayWait = state.withLock { state in
-                    guard !Task.isCancelled, let viewer = state.viewers[id], viewer.queue.isEmpty else { return false }
-                    state.viewers[id]?.waiter = continuation
-                    return true
-                }
-                if !mayWait { continuation.resume() }
-            }
-        } onCancel: {
-            state.withLock { $0.viewers[id]?.waiter.take() }?.resume()
+        let next = try? await state.wait { state -> Next? in
+            guard let isEmpty = state.viewers[id]?.isEmpty else { return .leaves }
+            guard !isEmpty, let (messages, dropped) = state.viewers[id]?.takeAll() else { return nil }
+            return .messages(messages, dropped: dropped)
         }
-        if Task.isCancelled { return nil }
-        return state.withLock { state in
-            guard let (messages, dropped) = state.viewers[id]?.queue.takeAll() else { return nil }
+        switch next {
+        case .messages(let messages, let dropped)? where !Task.isCancelled:
             guard let dropped else { return messages }
             return [Self.message("dropped", line: "\(dropped)")] + messages
+        case .messages?, .leaves?, nil: return nil
         }
+    }
+
+    private enum Next: Sendable {
+        case messages([ByteBuffer], dropped: Int?)
+        case leaves
     }
 
     // MARK: Sending
@@ -129,38 +112,20 @@ final class ViewerBroadcast: Sendable {
     }
 
     private func enqueue(_ change: (inout ViewerQueue<ByteBuffer>) -> Void) {
-        let waiters = state.withLock { state in
-            var waiters: [CheckedContinuation<Void, Never>] = []
+        state.change { state in
             for id in state.viewers.keys {
-                if let index = state.viewers.index(forKey: id) {
-                    change(&state.viewers.values[index].queue)
-                    if let waiter = state.viewers.values[index].waiter.take() { waiters.append(waiter) }
-                }
+                if let index = state.viewers.index(forKey: id) { change(&state.viewers.values[index]) }
             }
-            return waiters
         }
-        for waiter in waiters { waiter.resume() }
     }
 
     /// Waits until there is a viewer. `false` when the task was cancelled, or no more are admitted.
     func waitForViewers() async -> Bool {
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let mayWait = state.withLock { state in
-                    guard !Task.isCancelled, !state.isClosed, state.viewers.isEmpty else { return false }
-                    state.ticker = continuation
-                    return true
-                }
-                if !mayWait { continuation.resume() }
-            }
-        } onCancel: {
-            wakeTicker()
+        let isLookedAt = try? await state.wait { state -> Bool? in
+            if !state.viewers.isEmpty { return true }
+            return state.isClosed ? false : nil
         }
-        return state.withLock { !$0.viewers.isEmpty } && !Task.isCancelled
-    }
-
-    func wakeTicker() {
-        state.withLock { $0.ticker.take() }?.resume()
+        return isLookedAt == true && !Task.isCancelled
     }
 
     // MARK: Server-sent events
