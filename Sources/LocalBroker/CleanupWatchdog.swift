@@ -41,10 +41,10 @@ final class CleanupWatchdog: Sendable {
     deinit { release() }
 
     /// Registers a process to kill at the end. Returns when the watchdog will receive it.
-    func adopt(_ id: pid_t) { tell("started \(id)\n") }
+    func adopt(_ id: pid_t) { send("started \(id)\n") }
 
     /// Unregisters a process that has ended, because its number may soon be reused.
-    func forget(_ id: pid_t) { tell("ended \(id)\n") }
+    func release(_ id: pid_t) { send("ended \(id)\n") }
 
     /// Starts the clean-up, as if this process had ended. `ended` tells when it is complete.
     func release() {
@@ -57,7 +57,7 @@ final class CleanupWatchdog: Sendable {
     /// Succeeds when the clean-up is complete.
     var ended: EventLoopFuture<ExitStatus> { process.ended }
 
-    private func tell(_ line: String) {
+    private func send(_ line: String) {
         parentPipe.withLock { parentPipe in
             if let descriptor = parentPipe { DescriptorPair.send(line, to: descriptor) }
         }

@@ -34,7 +34,7 @@ final class Node: Sendable {
                 output: folder.console,
                 descriptor: (ours: pair.child, childs: 3),
                 // Weak, because releasing the watchdog is what ends this very process.
-                onEnd: { [weak watchdog] in watchdog?.forget($0) }
+                onEnd: { [weak watchdog] in watchdog?.release($0) }
             )
         } catch {
             _ = close(pair.here)

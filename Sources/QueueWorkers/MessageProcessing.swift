@@ -78,7 +78,7 @@ struct MessageProcessing: Sendable {
         prepared.disposition = policy.decide(arrived: message, now: now)
         if let disposition = prepared.disposition {
             let reason = "\(WorkerError.deliveredTooOften((message.deliveries ?? 1) - 1))"
-            tell(gaveUp: message, attempt: prepared.attempt, .park, disposition, reason)
+            report(gaveUp: message, attempt: prepared.attempt, .park, disposition, reason)
         }
         return prepared
     }
@@ -221,7 +221,7 @@ struct MessageProcessing: Sendable {
         case .park, .reject, .discard:
             metrics?.record("\(decision)", after: duration)
             counters.count { $0.failed += 1 }
-            tell(gaveUp: message, attempt: attempt, decision, disposition, "\(error)")
+            report(gaveUp: message, attempt: attempt, decision, disposition, "\(error)")
         }
         return disposition
     }
@@ -260,7 +260,7 @@ struct MessageProcessing: Sendable {
         }
     }
 
-    private func tell(
+    private func report(
         gaveUp message: WorkerMessage,
         attempt: Int,
         _ decision: FailureDecision,

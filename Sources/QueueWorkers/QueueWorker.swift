@@ -185,7 +185,7 @@ public actor QueueWorker: Supervision.Worker {
             )
             settings.exclusive = configuration.exclusive
             settings.arguments = configuration.arguments
-            settings.queueType = configuration.queueType == .stream ? .stream : nil
+            settings.queueType = configuration.queueType.isStream ? .stream : nil
             settings.streamStart = configuration.streamStart
             settings.isTransient = { error in
                 if case .missingQueues? = error as? WorkerError { true } else { false }
@@ -243,10 +243,14 @@ public actor QueueWorker: Supervision.Worker {
             runner.hold()
             for source in sources.values { await source.end() }
             isInTime = await runner.resting(atMost: ContinuousClock.now.duration(to: deadline))
-        case .giveBack, .finish:
-            if configuration.atStop == .giveBack { runner.hold() }
+        case .giveBack:
+            runner.hold()
             for source in sources.values { await source.end(cancellingWithin: drainTimeout) }
-            runner.drain(finishing: configuration.atStop == .finish)
+            runner.drain(finishing: false)
+            isInTime = await runner.idle(atMost: ContinuousClock.now.duration(to: deadline))
+        case .finish:
+            for source in sources.values { await source.end(cancellingWithin: drainTimeout) }
+            runner.drain(finishing: true)
             isInTime = await runner.idle(atMost: ContinuousClock.now.duration(to: deadline))
         }
         if !isInTime { context.logger.warning("messages are not handled in time, and will be redelivered") }

@@ -28,7 +28,7 @@ final class WorkerMessage: DeliveredMessage {
         self.queue = queue
         self.decoded = decoded
         self.isOrdered = isOrdered
-        isStream = type == .stream
+        isStream = type?.isStream ?? false
         let headers = delivery.properties.headers
         // Anybody can write the count. It is trusted for a message that came through a delay queue, which the broker confirms.
         let cameBack = headers.wasIn { DelayQueue.isOne($0, of: queue) }
@@ -131,7 +131,7 @@ struct WorkerPolicy: Sendable {
         // Nothing can be returned to a stream, and a key whose order is kept waits for the message.
         let staysHere =
             pause < Self.longestPauseHere || message.isStream || (message.isOrdered && configuration.retriesBlockKey)
-            || (!isScheduled && configuration.declares == .nothing)
+            || (!isScheduled && !configuration.declares.declaresMissing)
         guard !staysHere else { return .retry(after: pause) }
         let delay = DelayQueue(isScheduled ? pause : DelayQueue.rounded(pause), of: message.queue)
         var properties = message.delivery.properties.forwarded.withoutDeaths

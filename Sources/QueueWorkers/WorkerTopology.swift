@@ -6,6 +6,14 @@ public enum WorkerDeclarations: Sendable, Hashable {
     case missing
     /// Nothing: all queues are declared elsewhere. A worker that misses one reports it, and waits.
     case nothing
+
+    /// Whether what is missing may be declared.
+    var declaresMissing: Bool {
+        switch self {
+        case .missing: true
+        case .nothing: false
+        }
+    }
 }
 
 /// A queue in which messages wait for their next attempt.
@@ -63,15 +71,17 @@ struct WorkerTopology: Sendable {
 
     var queueArguments: QueueArguments {
         var arguments = QueueArguments(type: type)
-        guard type != .stream else { return arguments }
-        arguments.deadLetterExchange = ""
-        arguments.deadLetterRoutingKey = failed
-        if type == .quorum {
+        switch type {
+        case .stream: return arguments
+        case .classic: break
+        case .quorum:
             arguments.deliveryLimit = deliveryLimit
             // Messages over the limit must not be lost on their way.
             arguments.deadLetterStrategy = .atLeastOnce
             arguments.overflow = .rejectPublish
         }
+        arguments.deadLetterExchange = ""
+        arguments.deadLetterRoutingKey = failed
         return arguments
     }
 
@@ -98,7 +108,7 @@ struct WorkerTopology: Sendable {
     /// The queues besides the worker's own.
     private var sideQueues: [(name: String, arguments: QueueArguments)] {
         var queues = [(failed, Self.keeping)]
-        guard type != .stream else { return queues }
+        guard !type.isStream else { return queues }
         for delay in delays { queues.append((delay.name, arguments(of: delay))) }
         return queues
     }
@@ -110,14 +120,14 @@ struct WorkerTopology: Sendable {
         if needsUnhandled { queues.append((unhandled, Self.keeping)) }
         queues.append((queue, queueArguments))
         for (name, arguments) in queues where try await !exists(name, on: pool) {
-            if declares == .nothing {
+            if !declares.declaresMissing {
                 missing.append(name)
             } else {
                 try await declare(name, arguments, on: pool)
             }
         }
         guard missing.isEmpty else { throw WorkerError.missingQueues(missing, of: queue) }
-        guard declares == .missing, !bindings.isEmpty else { return }
+        guard declares.declaresMissing, !bindings.isEmpty else { return }
         try await pool.withDedicatedChannel { channel in
             for (exchange, routingKey) in bindings {
                 try await channel.declareExchange(exchange, type: .topic, durable: true)
@@ -140,7 +150,7 @@ struct WorkerTopology: Sendable {
 
     /// Ensures that one of the queues besides the worker's own exists, if it may be declared.
     func ensure(side name: String, on pool: AMQPPool) async throws {
-        guard declares == .missing, try await !exists(name, on: pool) else { return }
+        guard declares.declaresMissing, try await !exists(name, on: pool) else { return }
         let milliseconds = name.split(separator: ".").last.flatMap { Int64($0) }
         if DelayQueue.isOne(name, of: queue), let milliseconds {
             try await declare(name, arguments(of: DelayQueue(.milliseconds(milliseconds), of: queue)), on: pool)

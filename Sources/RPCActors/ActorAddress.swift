@@ -16,6 +16,30 @@ public struct ActorAddress: Hashable, Sendable {
         case node
         /// Through the default exchange, to the queue of the shard.
         case shard
+
+        /// Whether it goes to a queue by its name, and not through the exchange.
+        var isQueue: Bool {
+            switch self {
+            case .service: false
+            case .node, .shard: true
+            }
+        }
+
+        /// Whether it leads to one node, whose end is the end of the actor.
+        var isOneNode: Bool {
+            switch self {
+            case .node: true
+            case .service, .shard: false
+            }
+        }
+
+        /// Whether the actor is virtual: it is made where its shard is.
+        var isShard: Bool {
+            switch self {
+            case .shard: true
+            case .service, .node: false
+            }
+        }
     }
 
     /// The service, the node or the shard.

@@ -364,7 +364,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     public func resolve<Act: DistributedActor>(id: ActorID, as actorType: Act.Type) throws -> Act?
     where Act.ID == ActorID {
         // An actor of another type is called through a proxy: the stub of a local actor. So is a virtual one, whose calls take turns.
-        guard id.route != .shard, case .found(let actor, _) = local.find(id) else { return nil }
+        guard !id.route.isShard, case .found(let actor, _) = local.find(id) else { return nil }
         return actor as? Act
     }
 
@@ -388,7 +388,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
     /// Removes the actor.
     public func resignID(_ id: ActorID) {
         local.remove(id)
-        if id.route == .node { announceEnd(of: id, .normal) }
+        if id.route.isOneNode { announceEnd(of: id, .normal) }
     }
 
     /// Creates the encoder of a call.
@@ -446,7 +446,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
             .init(key: Header.caller, value: .void),
         ])
         let (method, body) = (methodName(of: target), invocation.body)
-        guard address.route == .node else {
+        guard address.route.isOneNode else {
             do throws(RPCError) {
                 return try await call(address, method, headers, body).body
             } catch {
@@ -478,7 +478,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         let options = RemoteCall.current
         return try await caller.call(
             address.destination,
-            isQueue: address.route != .service,
+            isQueue: address.route.isQueue,
             procedure: method,
             contentType: JSON.contentType,
             headers: headers,
@@ -648,7 +648,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     private func isCurrent(_ address: ActorAddress, _ incarnation: UInt64) -> Bool {
         // An actor that is no longer retained has answered nevertheless.
-        address.route == .node || local.isCurrent(address, incarnation: incarnation)
+        address.route.isOneNode || local.isCurrent(address, incarnation: incarnation)
     }
 
     /// Calls a method; `nil`: there is none with this identifier.

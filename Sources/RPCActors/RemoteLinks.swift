@@ -23,7 +23,7 @@ extension RPCActorSystem {
 
     /// The same for an address.
     public func exited(_ actor: ActorAddress) async throws -> RemoteExit {
-        guard actor.route == .node, actor.isValid else { return .noProcess }
+        guard actor.route.isOneNode, actor.isValid else { return .noProcess }
         return try await events.exited(actor)
     }
 

@@ -15,4 +15,27 @@ enum CallKind: Sendable, Equatable {
     case cast
     /// A channel to be ready.
     case readiness
+
+    init(_ kind: RPCRequest.Kind) {
+        switch kind {
+        case .call: self = .call
+        case .cast: self = .cast
+        }
+    }
+
+    /// Whether a reply ends it.
+    var awaitsReply: Bool {
+        switch self {
+        case .call: true
+        case .cast, .readiness: false
+        }
+    }
+
+    /// Whether a message is sent for it.
+    var isRequest: Bool {
+        switch self {
+        case .call, .cast: true
+        case .readiness: false
+        }
+    }
 }

@@ -115,18 +115,18 @@ final class CallTable: Sendable {
         let now = CompactInstant.now
         let taken = Result { () throws(PendingTable<PendingCall>.Refusal) -> Taken? in
             try state.withLock { state throws(PendingTable<PendingCall>.Refusal) in
-                let way = channel.flatMap { state.route(through: $0) }
+                let replyRoute = channel.flatMap { state.route(through: $0) }
                 let submission = try state.pending.begin(
                     call.id,
                     kind: call.kind,
                     call: call,
                     deadline: call.deadline,
                     retries: call.options.retry.retries,
-                    route: way?.route,
+                    route: replyRoute?.route,
                     now: now
                 )
-                guard let submission, let way else { return nil }
-                return Taken(submission: submission, replyTo: way.replyTo)
+                guard let submission, let replyRoute else { return nil }
+                return Taken(submission: submission, replyTo: replyRoute.replyTo)
             }
         }
         switch taken {
@@ -300,7 +300,7 @@ extension CallTable {
     func send(_ taken: Taken, on channel: AMQPChannel) {
         let call = taken.submission.call
         let attempt = taken.submission.attempt
-        if call.kind == .readiness {
+        if !call.kind.isRequest {
             release { $0.pending.remove(call.id) }?.call.end(.done)
             return
         }
@@ -326,7 +326,7 @@ extension CallTable {
                 body: call.request.body,
                 observer: call,
                 attempt: attempt,
-                tellsFailuresOnly: call.kind == .call
+                tellsFailuresOnly: call.kind.awaitsReply
             )
         )
     }
@@ -345,7 +345,7 @@ extension CallTable {
         switch outcome {
         case .confirmed, .presumedDelivered, .sent:
             // The hot path: most calls need no lock for their confirm.
-            if call.kind == .call { return }
+            if call.kind.awaitsReply { return }
             if case .ended(let ending) = decide(.confirmed, call, attempt) { ending.call.end(.done) }
             return
         case .nacked: (kept, error) = (.nacked, .rejectedByBroker)
@@ -419,9 +419,9 @@ extension CallTable {
         while state.withLock({ $0.wantsChannel }), let channel = given ?? registry.pick() {
             given = nil
             let next = state.withLock { state -> Taken? in
-                guard let way = state.route(through: channel) else { return nil }
-                return state.pending.takeFirstQueued(route: way.route, now: CompactInstant.now)
-                    .map { Taken(submission: $0, replyTo: way.replyTo) }
+                guard let replyRoute = state.route(through: channel) else { return nil }
+                return state.pending.takeFirstQueued(route: replyRoute.route, now: CompactInstant.now)
+                    .map { Taken(submission: $0, replyTo: replyRoute.replyTo) }
             }
             guard let next else { break }
             send(next, on: channel)

@@ -17,7 +17,7 @@ extension OutgoingRequest {
     /// Creates the request from the interceptors' result.
     init(_ request: RPCRequest) {
         self.init(
-            kind: request.kind == .call ? .call : .cast,
+            kind: CallKind(request.kind),
             destination: request.destination,
             procedure: request.procedure,
             contentType: request.contentType,
@@ -30,7 +30,7 @@ extension OutgoingRequest {
     /// The request for interceptors.
     func request(_ id: RequestID) -> RPCRequest {
         RPCRequest(
-            kind: kind == .call ? .call : .cast,
+            kind: kind.awaitsReply ? .call : .cast,
             messageID: id.description,
             destination: destination,
             procedure: procedure,

@@ -122,8 +122,8 @@ final class PendingCall: Sendable {
             procedure: request.procedure,
             correlationID: id,
             messageID: id,
-            replyTo: kind == .call ? replyTo : nil,
-            timeoutMilliseconds: kind == .call ? RequestMessage.milliseconds(remaining) : nil,
+            replyTo: kind.awaitsReply ? replyTo : nil,
+            timeoutMilliseconds: kind.awaitsReply ? RequestMessage.milliseconds(remaining) : nil,
             contentType: request.contentType,
             headers: request.headers
         )

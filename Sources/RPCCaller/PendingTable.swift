@@ -127,7 +127,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     }
 
     private var entries: [RequestID: Entry] = [:]
-    private var line = Deque<RequestID>()
+    private var queue = Deque<RequestID>()
     private var deadlines = DeadlineHeap()
     private var submitted = 0
     private let limit: Int
@@ -151,7 +151,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     var isFull: Bool { submitted >= limit }
 
     /// The size of its largest collection, including leftovers of ended entries.
-    var remembered: Int { max(entries.count, line.count, deadlines.count) }
+    var remembered: Int { max(entries.count, queue.count, deadlines.count) }
 
     /// The next deadline to check.
     var earliestDeadline: CompactInstant? { deadlines.earliest }
@@ -168,7 +168,7 @@ struct PendingTable<Call: Sendable>: Sendable {
         _ names: (Call) -> (destination: String, procedure: String?)
     ) -> [CallInFlight] {
         var oldest = Oldest<CallInFlight>(limit: limit)
-        for (id, entry) in entries where entry.kind != .readiness {
+        for (id, entry) in entries where entry.kind.isRequest {
             oldest.offer(entry.began, entry.inFlight(id, at: now, names(entry.call)))
         }
         return oldest.elements
@@ -209,7 +209,7 @@ struct PendingTable<Call: Sendable>: Sendable {
         route: UInt32?,
         now: CompactInstant
     ) throws(Refusal) -> Submission? {
-        guard let route, line.isEmpty, submitted < limit else {
+        guard let route, queue.isEmpty, submitted < limit else {
             try begin(id, kind: kind, call: call, deadline: deadline, retries: retries, now: now)
             enqueue(id)
             return nil
@@ -249,7 +249,7 @@ struct PendingTable<Call: Sendable>: Sendable {
 
     /// Removes the call that a reply is for. A cast or a readiness waits for no reply: its id in a reply is forged.
     mutating func reply(to id: RequestID) -> Ending? {
-        guard let index = entries.index(forKey: id), entries[index].value.kind == .call else { return nil }
+        guard let index = entries.index(forKey: id), entries[index].value.kind.awaitsReply else { return nil }
         return remove(at: index)
     }
 
@@ -275,7 +275,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     /// enqueued again if `withdraw` says that their message was never written.
     mutating func repliesLost(route: UInt32? = nil, withdraw: (Call) -> Bool) -> RepliesLost {
         var lost = RepliesLost()
-        for (id, entry) in entries where entry.kind == .call && entry.phase == .submitted {
+        for (id, entry) in entries where entry.kind.awaitsReply && entry.phase == .submitted {
             if let route, entry.route != route { continue }
             if withdraw(entry.call) {
                 waitAgain(id, doubt: nil)
@@ -292,7 +292,7 @@ struct PendingTable<Call: Sendable>: Sendable {
     /// Accepts no new entries from now on; existing ones continue. Returns those that wait for readiness, which will not come.
     mutating func drain() -> [Ending] {
         isDraining = true
-        let ids = entries.lazy.filter { $0.value.kind == .readiness }.map(\.key)
+        let ids = entries.lazy.filter { !$0.value.kind.isRequest }.map(\.key)
         return Array(ids).compactMap { remove($0) }
     }
 
@@ -301,7 +301,7 @@ struct PendingTable<Call: Sendable>: Sendable {
         isClosed = true
         let endings = entries.values.map { Ending($0) }
         entries = [:]
-        line = []
+        queue = []
         deadlines = DeadlineHeap()
         submitted = 0
         return endings
@@ -337,23 +337,23 @@ struct PendingTable<Call: Sendable>: Sendable {
     /// Appends a waiting entry to the queue for a channel.
     mutating func enqueue(_ id: RequestID) {
         guard let entry = entries[id], entry.phase == .waiting else { return }
-        line.append(id)
+        queue.append(id)
         // Entries that end while queued are removed when they are reached; in bulk here if there are many.
-        if line.count > 2 * entries.count + 64 {
-            line = Deque(line.filter { entries[$0]?.phase == .waiting })
+        if queue.count > 2 * entries.count + 64 {
+            queue = Deque(queue.filter { entries[$0]?.phase == .waiting })
         }
     }
 
     /// Whether there is a queued entry, and a slot for it.
-    var hasQueued: Bool { !line.isEmpty && submitted < limit }
+    var hasQueued: Bool { !queue.isEmpty && submitted < limit }
 
     /// Whether a new entry would overtake none.
-    var isQueueEmpty: Bool { line.isEmpty }
+    var isQueueEmpty: Bool { queue.isEmpty }
 
     /// Takes the first queued entry that still waits.
     mutating func takeFirstQueued(route: UInt32 = 0, now: CompactInstant) -> Submission? {
         guard submitted < limit else { return nil }
-        while let id = line.popFirst() {
+        while let id = queue.popFirst() {
             if let submission = take(id, route: route, now: now) { return submission }
         }
         return nil
@@ -364,7 +364,7 @@ struct PendingTable<Call: Sendable>: Sendable {
         guard let entry = entries[id], entry.phase == .submitted, Int(entry.attempts) == attempt else { return .none }
         switch outcome {
         case .confirmed, .presumedDelivered:
-            return entry.kind == .call ? .none : ended(id)
+            return entry.kind.awaitsReply ? .none : ended(id)
         case .refused:
             return ended(id)
         case .nacked, .returned, .unknown:

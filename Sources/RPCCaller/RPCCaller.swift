@@ -1,12 +1,9 @@
 public import AMQPPool
 import ConcurrencyPrimitives
 public import Logging
+import Metrics
 import NIOCore
 import NIOPosix
-import RPCWire
-public import Supervision
-import Synchronization
-
 @_exported public import RPCWire
 public import ServiceLifecycle
 public import Supervision
@@ -130,7 +127,7 @@ public final class RPCCaller: Service, Sendable {
         executor =
             pool?.executor ?? EventLoopExecutor(configuration.pool.connection.eventLoopGroup.next(), logger: logger)
         let current = CurrentIncarnation<CallTable>(limit: configuration.maximumCallsInFlight)
-        let metrics = activeMetricsFactory(configuration.metricsFactory)
+        let metrics = MetricsSystem.activeFactory(configuration.metricsFactory)
         let counters = CallerCounters(metrics.map { CallerMetrics(service: service, factory: $0) })
         self.current = current
         self.counters = counters
@@ -139,7 +136,7 @@ public final class RPCCaller: Service, Sendable {
         stateBroadcast = states
         supervisor =
             wire == nil
-            ? callerSupervisor(
+            ? Supervisor.caller(
                 name,
                 service: service,
                 configuration: configuration,
@@ -522,7 +519,7 @@ extension RPCCaller {
     ) async throws(RPCError) -> RPCReply {
         try Self.check(request.destination, options.queue == nil ? "service" : "queue")
         if let procedure = request.procedure { try Self.check(procedure, "procedure") }
-        if configuration.whenNobodyServes == .failAtOnce, options.queue == nil, wire == nil,
+        if configuration.whenNobodyServes.asksBroker, options.queue == nil, wire == nil,
             await current.value?.isUnserved(request.destination, before: request.deadline) == true
         {
             throw .noReceiver(destination: request.destination)
@@ -534,8 +531,8 @@ extension RPCCaller {
                 id: id,
                 destination: isQueue ? nil : request.destination,
                 procedure: request.procedure,
-                replyTo: request.kind == .call ? configuration.names.replyQueue(of: service, id: id) : nil,
-                remaining: request.kind == .call ? CompactInstant.now.duration(to: request.deadline) : nil,
+                replyTo: request.kind.awaitsReply ? configuration.names.replyQueue(of: service, id: id) : nil,
+                remaining: request.kind.awaitsReply ? CompactInstant.now.duration(to: request.deadline) : nil,
                 contentType: request.contentType,
                 headers: request.headers,
                 body: request.body
@@ -593,7 +590,7 @@ extension RPCCaller {
             case .failed(let error):
                 throw doubt.flatMap { error.requestMayHaveBeenProcessed ? nil : $0 } ?? error
             // Readiness is checked again with the next table.
-            case .restarted where request.kind == .readiness: ended = table
+            case .restarted where !request.kind.isRequest: ended = table
             case .restarted(let reason, let mayHaveBeenDelivered, let retriesLeft):
                 let mayHaveBeenDelivered = mayHaveBeenDelivered || doubt != nil
                 let error = RPCError.callerRestarted(reason, requestMayHaveBeenDelivered: mayHaveBeenDelivered)

@@ -122,6 +122,14 @@ public struct RPCCallerConfiguration: Sendable {
         /// answer may be up to a second old. Queues that are not named `<destination><suffix>` are unknown, and calls to their services are
         /// sent. While the only receiver of a service restarts, the service has no consumer.
         case failAtOnce
+
+        /// Whether the broker is asked before a call.
+        var asksBroker: Bool {
+            switch self {
+            case .wait: false
+            case .failAtOnce: true
+            }
+        }
     }
 
     /// What happens to a call when the limit of calls in flight is reached.

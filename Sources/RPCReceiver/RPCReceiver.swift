@@ -1,9 +1,7 @@
 public import AMQPPool
 internal import ConcurrencyPrimitives
 public import Logging
-import RPCWire
-public import Supervision
-
+import Metrics
 @_exported public import RPCWire
 public import ServiceLifecycle
 public import Supervision
@@ -169,7 +167,7 @@ public final class RPCReceiver: Service, Sendable {
         self.service = service
         self.procedures = procedures
         let current = CurrentIncarnation<ReceiverIncarnation>(limit: 1000)
-        let metrics = activeMetricsFactory(configuration.metricsFactory)
+        let metrics = MetricsSystem.activeFactory(configuration.metricsFactory)
         let counters = ReceiverCounters(metrics.map { ReceiverMetrics(service: service, factory: $0) })
         self.configuration = configuration
         let logger = logger ?? Logger(label: "rpc.receiver")
@@ -178,7 +176,7 @@ public final class RPCReceiver: Service, Sendable {
         self.counters = counters
         let states = ReceiverStates(current, absent: .stopped) { $0.state }
         stateBroadcast = states
-        supervisor = receiverSupervisor(
+        supervisor = Supervisor.receiver(
             name,
             service: service,
             configuration: configuration,

@@ -54,13 +54,13 @@ final class ZombieWatch: Sendable {
     }
 
     private func look() {
-        let tell = state.withLock { state -> (@Sendable () -> Void)? in
+        let notify = state.withLock { state -> (@Sendable () -> Void)? in
             state.check = nil
             guard !state.hasEnded, state.count > limit else { return nil }
             state.isTooMany = true
             return state.onChange
         }
-        tell?()
+        notify?()
     }
 
     /// Ends the notifications.

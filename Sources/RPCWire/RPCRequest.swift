@@ -10,6 +10,14 @@ public struct RPCRequest: Sendable, Hashable {
         case call
         /// The caller does not wait for an answer.
         case cast
+
+        /// Whether it is answered.
+        package var awaitsReply: Bool {
+            switch self {
+            case .call: true
+            case .cast: false
+            }
+        }
     }
 
     /// Whether the caller waits for an answer.

@@ -117,7 +117,7 @@ struct Serve: AsyncParsableCommand {
                 }
             }
             group.addTask {
-                await tell(receiver)
+                await report(receiver)
                 // The group ends with the tree, not with this service.
                 try await Task.sleep(for: .seconds(365 * 24 * 3600))
             }
@@ -127,7 +127,7 @@ struct Serve: AsyncParsableCommand {
     }
 
     /// Prints arriving requests. The receiver's log has everything else.
-    private func tell(_ receiver: RPCReceiver) async {
+    private func report(_ receiver: RPCReceiver) async {
         for await state in receiver.states {
             switch state {
             case .ready: Environment.writeError("serving \"\(service)\" (stop with Ctrl-C)")

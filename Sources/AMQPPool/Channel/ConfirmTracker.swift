@@ -12,7 +12,7 @@ struct ConfirmTracker {
         var attempt: Int
         var outcome: PublishOutcome
 
-        func tell() { observer.published(attempt, outcome) }
+        func deliver() { observer.published(attempt, outcome) }
     }
 
     /// What identifies a message that the broker returns, or closes the channel for.

@@ -29,6 +29,30 @@ public struct QueueArguments: Sendable, Hashable {
         case quorum
         /// A replicated log; reading does not remove messages. Always durable.
         case stream
+
+        /// Whether it may be transient, exclusive or deleted with its last consumer.
+        var isClassic: Bool {
+            switch self {
+            case .classic: true
+            case .quorum, .stream: false
+            }
+        }
+
+        /// Whether the broker counts deliveries, and limits them.
+        var isQuorum: Bool {
+            switch self {
+            case .quorum: true
+            case .classic, .stream: false
+            }
+        }
+
+        /// Whether it is a log, out of which nothing is taken.
+        package var isStream: Bool {
+            switch self {
+            case .stream: true
+            case .classic, .quorum: false
+            }
+        }
     }
 
     /// What happens to a message when the queue is full: `x-overflow`.
@@ -175,7 +199,7 @@ extension QueueArguments {
 
     /// Rejects arguments that the queue type does not have, and incomplete combinations.
     private func check() throws(AMQPError) {
-        let isClassic = type == nil || type == .classic
+        let isClassic = type?.isClassic ?? true
         try require(deadLetterRoutingKey == nil || deadLetterExchange != nil) {
             "x-dead-letter-routing-key needs x-dead-letter-exchange"
         }
@@ -183,11 +207,11 @@ extension QueueArguments {
         try require(overflow != .rejectPublishDeadLetter || isClassic) {
             "x-overflow reject-publish-dlx is for classic queues only"
         }
-        try require(deliveryLimit == nil || type == .quorum) { "x-delivery-limit is for quorum queues only" }
-        try require(initialGroupSize == nil || type == .quorum) {
+        try require(deliveryLimit == nil || type?.isQuorum == true) { "x-delivery-limit is for quorum queues only" }
+        try require(initialGroupSize == nil || type?.isQuorum == true) {
             "x-quorum-initial-group-size is for quorum queues only"
         }
-        try require(deadLetterStrategy == nil || type == .quorum) {
+        try require(deadLetterStrategy == nil || type?.isQuorum == true) {
             "x-dead-letter-strategy is for quorum queues only"
         }
         if deadLetterStrategy == .atLeastOnce {
@@ -195,9 +219,11 @@ extension QueueArguments {
                 "x-dead-letter-strategy at-least-once needs x-overflow reject-publish and x-dead-letter-exchange"
             }
         }
-        try require(maximumAge == nil || type == .stream) { "x-max-age is for streams only" }
-        try require(segmentBytes == nil || type == .stream) { "x-stream-max-segment-size-bytes is for streams only" }
-        guard type == .stream else { return }
+        try require(maximumAge == nil || type?.isStream == true) { "x-max-age is for streams only" }
+        try require(segmentBytes == nil || type?.isStream == true) {
+            "x-stream-max-segment-size-bytes is for streams only"
+        }
+        guard type?.isStream == true else { return }
         let unknown = [
             "x-expires": expires != nil, "x-message-ttl": messageTTL != nil,
             "x-dead-letter-exchange": deadLetterExchange != nil, "x-max-length": maximumLength != nil,

@@ -22,7 +22,7 @@ extension AMQPChannel {
         timeout: Duration? = nil
     ) async throws(AMQPError) -> QueueStatus {
         let table = try arguments.fieldTable()
-        if let type = arguments.type, type != .classic, !durable || exclusive || autoDelete {
+        if let type = arguments.type, !type.isClassic, !durable || exclusive || autoDelete {
             throw .invalidArgument("a \(type.rawValue) queue is durable, not exclusive, and not deleted automatically")
         }
         return try await declareQueue(

@@ -271,12 +271,14 @@ public actor AMQPChannel {
         fetchedIndex += written.count
         let isConfirming = machine.isConfirming
         if isConfirming { machine.published(dealtWith, but: written.exceptions) }
-        if !isConfirming || !written.exceptions.isEmpty { tell(dealtWith, written.exceptions, sent: !isConfirming) }
+        if !isConfirming || !written.exceptions.isEmpty {
+            publishOutcomes(dealtWith, written.exceptions, sent: !isConfirming)
+        }
         return written
     }
 
     /// Delivers outcomes that are known immediately: the message was not written or, without confirms, it was.
-    private func tell(
+    private func publishOutcomes(
         _ entries: ArraySlice<ChannelOutbox.Entry>,
         _ exceptions: [(index: Int, WriteBatch.Written.Exception)],
         sent: Bool
@@ -332,7 +334,7 @@ public actor AMQPChannel {
             guard let operation = operations.removeValue(forKey: id) else { break }
             operation.deadline.cancel()
             operation.continuation.resume(returning: result)
-        case .settle(let settlement): settlement.tell()
+        case .settle(let settlement): settlement.deliver()
         case .deliver(let consumer, let delivery): consumer.onDelivery(delivery)
         case .consumerCancelled(let consumer): consumer.onCancel()
         case .deliveryRefused(let refused): refusedDelivery(refused)

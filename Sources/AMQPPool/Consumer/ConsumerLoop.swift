@@ -147,7 +147,7 @@ package final class ConsumerLoop: Sendable {
             }
             failures = begun.duration(to: .now) >= settings.backoff.resetAfter ? 1 : failures + 1
             let delay = settings.backoff.delay(afterFailures: failures, random: .random(in: 0..<1))
-            if let failure { tell(failure, retryIn: delay) }
+            if let failure { report(failure, retryIn: delay) }
             try await Task.sleep(for: delay)
         }
     }
@@ -163,7 +163,7 @@ package final class ConsumerLoop: Sendable {
         }
     }
 
-    private func tell(_ failure: BrokerStory.Failure, retryIn delay: Duration) {
+    private func report(_ failure: BrokerStory.Failure, retryIn delay: Duration) {
         settings.log.handle(
             .failed(number: 0, place: ["queue": "\(settings.queue)"], failure, retryIn: delay)
         )
@@ -213,19 +213,19 @@ package final class ConsumerLoop: Sendable {
         if let session = state.withLock({ $0.session }), session.channel.closedError == nil { return session }
         while true {
             try Task.checkCancellation()
-            if let owner = settings.owner, let channel = await pool.keptChannels.take(for: owner) {
+            if let owner = settings.owner, let channel = await pool.keptChannels.acquire(for: owner) {
                 return try adopt(channel)
             }
             guard let connection = try await connection() else { continue }
             do throws(AMQPError) {
                 let channel = try await connection.openChannel()
-                if let owner = settings.owner { pool.keptChannels.hold(channel, for: owner) }
+                if let owner = settings.owner { pool.keptChannels.register(channel, for: owner) }
                 return try adopt(channel)
             } catch {
                 try Task.checkCancellation()
                 state.withLock { $0.connection = nil }
                 let delay = settings.backoff.delay(afterFailures: 1, random: .random(in: 0..<1))
-                tell(BrokerStory.Failure("open a channel", error), retryIn: delay)
+                report(BrokerStory.Failure("open a channel", error), retryIn: delay)
                 try await Task.sleep(for: delay)
             }
         }
@@ -265,7 +265,7 @@ package final class ConsumerLoop: Sendable {
     private func discard(_ session: ConsumerSession) async {
         state.withLock { if $0.session === session { $0.session = nil } }
         session.end()
-        if let owner = settings.owner { pool.keptChannels.forget(session.channel, of: owner) }
+        if let owner = settings.owner { pool.keptChannels.remove(session.channel, of: owner) }
         // Nothing has to wait for the close: later deliveries are ignored.
         session.channel.beginClose()
     }
@@ -324,7 +324,7 @@ package final class ConsumerLoop: Sendable {
     /// Closes the channel in order; the broker requeues its unsettled deliveries.
     package func close() async {
         guard let channel = end()?.session.channel else { return }
-        if let owner = settings.owner { pool.keptChannels.forget(channel, of: owner) }
+        if let owner = settings.owner { pool.keptChannels.remove(channel, of: owner) }
         await channel.close()
     }
 
@@ -334,7 +334,7 @@ package final class ConsumerLoop: Sendable {
         guard let (session, begun) = end() else { return }
         // A stream cannot requeue, and asking it to closes the connection.
         guard let owner = settings.owner, reason.isAbnormal, !mayBeStream else { return release(session.channel) }
-        pool.keptChannels.leave(session.channel, consumer: session.tag, begun: begun, of: owner)
+        pool.keptChannels.release(session.channel, consumer: session.tag, begun: begun, of: owner)
     }
 
     private func end() -> (session: ConsumerSession, begun: [UInt64])? {
@@ -347,7 +347,7 @@ package final class ConsumerLoop: Sendable {
     }
 
     private func release(_ channel: AMQPChannel) {
-        if let owner = settings.owner { pool.keptChannels.forget(channel, of: owner) }
+        if let owner = settings.owner { pool.keptChannels.remove(channel, of: owner) }
         channel.beginClose()
     }
 }

@@ -15,7 +15,7 @@ package final class ConsumerMetrics: Sendable {
 
     /// Returns `nil` if no metrics are collected.
     package init?(queue: String, factory: (any MetricsFactory)? = nil) {
-        guard let factory = activeMetricsFactory(factory) else { return nil }
+        guard let factory = MetricsSystem.activeFactory(factory) else { return nil }
         self.factory = factory
         self.queue = queue
         let dimensions = Self.dimensions(queue)

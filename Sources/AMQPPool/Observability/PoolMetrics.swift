@@ -2,11 +2,13 @@ internal import ConcurrencyPrimitives
 package import Metrics
 import Synchronization
 
-/// The factory for metrics: the given one, or the one that `MetricsSystem` was bootstrapped with. `nil`, so that nothing is measured, if
-/// there is none.
-package func activeMetricsFactory(_ given: (any MetricsFactory)?) -> (any MetricsFactory)? {
-    let factory = given ?? MetricsSystem.factory
-    return factory is NOOPMetricsHandler ? nil : factory
+extension MetricsSystem {
+    /// Where metrics go: the factory that was given, or the one that `MetricsSystem` was bootstrapped with. `nil`, so that nothing is
+    /// measured, when that is none.
+    package static func activeFactory(_ given: (any MetricsFactory)?) -> (any MetricsFactory)? {
+        let factory = given ?? Self.factory
+        return factory is NOOPMetricsHandler ? nil : factory
+    }
 }
 
 /// The metrics of a pool's connections, and of messages published on them: see `docs/observability.md`.
@@ -66,7 +68,7 @@ package final class PoolMetrics: Sendable {
 
     /// Returns `nil` if no metrics are collected.
     package init?(pool: String, factory: (any MetricsFactory)?) {
-        guard let factory = activeMetricsFactory(factory) else { return nil }
+        guard let factory = MetricsSystem.activeFactory(factory) else { return nil }
         self.pool = pool
         self.factory = factory
         let dimensions = Self.dimensions(pool)

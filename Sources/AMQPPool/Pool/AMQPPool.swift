@@ -121,7 +121,7 @@ public final class AMQPPool: Service, Sendable {
                 registry.ends(with: context.pid)
                 return registry
             }
-            poolSupervisor(
+            Supervisor.pool(
                 configuration: settings,
                 source: .own(leases),
                 registry: { context in

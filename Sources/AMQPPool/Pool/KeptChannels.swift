@@ -24,7 +24,7 @@ final class KeptChannels: Sendable {
     private let entries = Mutex<[String: Entry]>([:])
 
     /// The channel of an earlier incarnation, once it is cleared; `nil` when there is none.
-    func take(for owner: String) async -> AMQPChannel? {
+    func acquire(for owner: String) async -> AMQPChannel? {
         while true {
             let clearing = entries.withLock { entries -> Result<AMQPChannel?, Clearing> in
                 switch entries[owner] {
@@ -48,7 +48,7 @@ final class KeptChannels: Sendable {
     }
 
     /// Registers the channel that its owner has opened. A channel held by another owner of the same name stays registered.
-    func hold(_ channel: AMQPChannel, for owner: String) {
+    func register(_ channel: AMQPChannel, for owner: String) {
         entries.withLock { entries in
             if let other = entries[owner]?.channel, other.closedError == nil { return }
             entries[owner] = .held(channel)
@@ -56,7 +56,7 @@ final class KeptChannels: Sendable {
     }
 
     /// The owner is closing its channel.
-    func forget(_ channel: AMQPChannel, of owner: String) {
+    func remove(_ channel: AMQPChannel, of owner: String) {
         entries.withLock { entries in
             if entries[owner]?.channel === channel { entries[owner] = nil }
         }
@@ -64,7 +64,7 @@ final class KeptChannels: Sendable {
 
     /// The owner has crashed. Its consumer is cancelled, then all unacknowledged deliveries are requeued: started ones by a reject, so that
     /// the broker counts them (since RabbitMQ 4.3 it counts neither `basic.recover` nor `basic.nack`).
-    func leave(_ channel: AMQPChannel, consumer tag: String?, begun: [UInt64], of owner: String) {
+    func release(_ channel: AMQPChannel, consumer tag: String?, begun: [UInt64], of owner: String) {
         let cleared = OneShot<Void>()
         let isKept = entries.withLock { entries in
             guard entries[owner]?.channel === channel, channel.closedError == nil else { return false }

@@ -39,7 +39,7 @@ struct TLSSession: Sendable {
         logger: Logger
     ) async throws(AMQPError) -> TLSSession {
         let settings = settings.with(endpoint.security)
-        if settings.verification != .full {
+        if !settings.verification.comparesHost {
             logger.warning(
                 "insecure: an attacker can impersonate the broker",
                 metadata: ["endpoint": "\(endpoint.redacted)", "verification": "\(settings.verification)"]
@@ -69,7 +69,7 @@ struct TLSSession: Sendable {
             throw .invalidServerName(name)
         }
         serverName = settings.serverName ?? (isAddress ? nil : host)
-        nameToVerify = settings.verification == .full ? serverName : nil
+        nameToVerify = settings.verification.comparesHost ? serverName : nil
         self.host = serverName ?? host
         hasClientCertificate = settings.clientCertificate != nil
         context = try settings.contexts.context(for: TLSContextCache.Ingredients(settings)) { () throws(TLSFailure) in

@@ -32,6 +32,14 @@ public struct TLSSettings: Sendable {
         /// Nothing: **anybody** can intercept the connection, read everything, including the password, and change it. For `verify_none` of
         /// a URI. Each connection logs a warning.
         case insecureAnyCertificate
+
+        /// Whether the certificate must be for the host.
+        var comparesHost: Bool {
+            switch self {
+            case .full: true
+            case .insecureAnyHost, .insecureAnyCertificate: false
+            }
+        }
     }
 
     /// A version of TLS.

@@ -11,9 +11,9 @@ struct CallerTracing: RPCCallerInterceptor {
     func intercept(_ request: RPCRequest, next: RPCCallerNext) async throws(RPCError) -> RPCReply {
         let method = "\(request.destination)/\(request.procedure ?? "")"
         let span = instruments.tracer.startSpan(
-            request.kind == .call ? method : "send \(method)",
+            request.kind.awaitsReply ? method : "send \(method)",
             context: ServiceContext.current ?? .topLevel,
-            ofKind: request.kind == .call ? .client : .producer
+            ofKind: request.kind.awaitsReply ? .client : .producer
         )
         defer { span.end() }
         span.describe(request, method: method, operation: ("send", "send"), exchange: exchange)

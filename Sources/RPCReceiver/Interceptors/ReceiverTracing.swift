@@ -15,9 +15,9 @@ struct ReceiverTracing: RPCReceiverInterceptor {
         let isKnown = knows(request.procedure)
         let method = "\(service)/\(isKnown ? request.procedure ?? "" : otherName)"
         let span = instruments.tracer.startSpan(
-            request.kind == .call ? method : "process \(method)",
+            request.kind.awaitsReply ? method : "process \(method)",
             context: serviceContext,
-            ofKind: request.kind == .call ? .server : .consumer
+            ofKind: request.kind.awaitsReply ? .server : .consumer
         )
         defer { span.end() }
         span.describe(request, method: method, operation: ("process", "process"), exchange: nil)

@@ -19,7 +19,7 @@ final class Actions: Sendable {
         }
         if request.action == .killMatrix { return try beginKillMatrix(request.tree) }
         let target = try target(of: request)
-        observation.tell(
+        observation.record(
             tree: request.tree,
             path: target.path,
             key: target.key,
@@ -167,7 +167,7 @@ final class Actions: Sendable {
         let task = Task.detached { [self] in
             let matrix = LiveKillMatrix(observation.trees[tree].supervisor)
             let report = await matrix.play { step in
-                observation.tell(
+                observation.record(
                     tree: tree,
                     path: DisplayText.line(step.path, limit: 1000),
                     key: step.key,
@@ -176,7 +176,7 @@ final class Actions: Sendable {
                     isExpected: step.isFine
                 )
             }
-            observation.tell(
+            observation.record(
                 tree: tree,
                 path: DisplayText.line(observation.trees[tree].name),
                 key: observation.trees[tree].name,

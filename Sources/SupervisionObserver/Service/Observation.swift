@@ -141,7 +141,7 @@ final class Observation: Sendable {
     }
 
     /// Publishes an event of the observer itself.
-    func tell(tree: Int, path: String, key: String, kind: String, reason: String, isExpected: Bool = true) {
+    func record(tree: Int, path: String, key: String, kind: String, reason: String, isExpected: Bool = true) {
         let now = Self.milliseconds
         let document = state.withLock { state in
             state.timeLine.add(

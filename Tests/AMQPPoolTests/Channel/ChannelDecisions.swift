@@ -88,7 +88,7 @@ extension ChannelStateMachine {
 
 extension ChannelStateMachine.Action {
     func execute() {
-        if case .settle(let settlement) = self { settlement.tell() }
+        if case .settle(let settlement) = self { settlement.deliver() }
     }
 }
 

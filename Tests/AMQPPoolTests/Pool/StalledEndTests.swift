@@ -71,7 +71,7 @@ struct StalledEndTests {
             let stops = Recorder<AMQPChannel>()
             let app = Supervisor("app") { [configuration] in
                 Child("registry") { _ in ChannelRegistry() }
-                poolSupervisor(
+                Supervisor.pool(
                     configuration: configuration,
                     registry: { context in
                         let app = context.supervisor.root
