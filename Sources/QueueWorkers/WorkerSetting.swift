@@ -15,9 +15,10 @@ package enum WorkerSetting: String, Setting {
     case drainTimeout = "drain.timeout"
 }
 
-extension WorkerConfiguration {
-    package init(_ values: SettingValues) throws(SettingError) {
-        self.init()
+extension WorkerConfiguration: SettingReadable {
+    package static var defaults: Self { Self() }
+
+    package mutating func read(_ values: SettingValues) throws(SettingError) {
         typealias Key = WorkerSetting
         if let value = try values.int(Key.concurrency, in: 1...65_535) { concurrency = value }
         if let value = try values.int(Key.prefetch, in: 1...65_535) { prefetch = UInt16(clamping: value) }
@@ -37,7 +38,7 @@ extension WorkerConfiguration {
     ///
     /// - Throws: `SettingError` for an invalid setting.
     public init(_ config: ConfigReader) throws(SettingError) {
-        try self.init(SettingValues(config))
+        try self.init(withoutPool: SettingValues(config))
     }
 }
 #endif

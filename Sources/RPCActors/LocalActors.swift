@@ -137,7 +137,7 @@ final class LocalActors: Sendable {
     func unexpect(_ address: ActorAddress) { table.change { $0.unexpect(address) } }
 
     func find(_ address: ActorAddress) -> LocalActorTable.Lookup {
-        table.read { $0.find(address) }
+        table.change { $0.find(address) }
     }
 
     /// The actor, after waiting while it is restarting; `nil` when there is none. A cancelled task, as at the deadline of its request,

@@ -1,4 +1,4 @@
-internal import ConcurrencyPrimitives
+import ConcurrencyPrimitives
 import Synchronization
 
 /// The turns of requests for the same virtual actor: one at a time, in order of delivery.

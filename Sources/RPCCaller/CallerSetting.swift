@@ -16,12 +16,8 @@ package enum CallerSetting: String, Setting {
     case drainTimeout = "caller.drain.timeout"
 }
 
-extension RPCCallerConfiguration {
-    package init(_ values: SettingValues) throws(SettingError) {
-        let pool = try PoolConfiguration(values)
-        self.init(endpoints: pool.endpoints, pool: pool)
-        try read(values)
-    }
+extension RPCCallerConfiguration: PoolSettingReadable {
+    package static var defaults: Self { Self() }
 
     /// Reads the settings other than those of connections.
     package mutating func read(_ values: SettingValues) throws(SettingError) {
@@ -57,8 +53,7 @@ extension RPCCallerConfiguration {
 
     /// Reads settings for a caller on a shared pool, which has its own endpoints and connections.
     public init(onSharedPool config: ConfigReader) throws(SettingError) {
-        self.init()
-        try read(SettingValues(config))
+        try self.init(withoutPool: SettingValues(config))
     }
 }
 #endif

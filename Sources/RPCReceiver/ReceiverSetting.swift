@@ -17,12 +17,8 @@ package enum ReceiverSetting: String, Setting {
     case exposesErrors = "exposes.errors"
 }
 
-extension RPCReceiverConfiguration {
-    package init(_ values: SettingValues) throws(SettingError) {
-        let pool = try PoolConfiguration(values)
-        self.init(endpoints: pool.endpoints, pool: pool)
-        try read(values)
-    }
+extension RPCReceiverConfiguration: PoolSettingReadable {
+    package static var defaults: Self { Self() }
 
     /// Reads the settings other than those of connections.
     package mutating func read(_ values: SettingValues) throws(SettingError) {
@@ -56,8 +52,7 @@ extension RPCReceiverConfiguration {
 
     /// Reads settings for a receiver on a shared pool, which has its own endpoints and connections.
     public init(onSharedPool config: ConfigReader) throws(SettingError) {
-        self.init()
-        try read(SettingValues(config))
+        try self.init(withoutPool: SettingValues(config))
     }
 }
 #endif

@@ -35,7 +35,7 @@ struct SettingTests {
         let receiver = try RPCReceiverConfiguration(values)
         #expect(receiver.concurrency == 25 && receiver.queueArguments["x-queue-type"] == .string("quorum"))
         #expect(receiver.pool.endpoints.count == 2)
-        let worker = try WorkerConfiguration(SettingValues(["prefetch": "7", "drain.timeout": "2"]))
+        let worker = try WorkerConfiguration(withoutPool: SettingValues(["prefetch": "7", "drain.timeout": "2"]))
         #expect(worker.prefetch == 7 && worker.drainTimeout == .seconds(2) && worker.concurrency == 10)
     }
 

@@ -308,7 +308,7 @@ struct ServerTests {
             while served.observer.observation.broadcast.count < 1 { await Task.yield() }
             let text = String(repeating: "x", count: 1000)
             while served.observer.observation.broadcast.dropped < 100 {
-                served.observer.observation.tell(tree: 0, path: "app", key: "app", kind: "action", reason: text)
+                served.observer.observation.record(tree: 0, path: "app", key: "app", kind: "action", reason: text)
                 await Task.yield()
             }
             // However much there is to say, no more waits than the queue holds, and the newest state of all.

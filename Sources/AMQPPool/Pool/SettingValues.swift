@@ -124,3 +124,33 @@ extension Duration {
         self = Duration.seconds(1).scaled(by: value * seconds)
     }
 }
+
+/// A configuration that takes settings of the process: what they do not name keeps its default.
+package protocol SettingReadable {
+    static var defaults: Self { get }
+
+    /// Takes what the settings name.
+    mutating func read(_ values: SettingValues) throws(SettingError)
+}
+
+extension SettingReadable {
+    /// What the settings name, and the defaults for the rest, without a pool's.
+    package init(withoutPool values: SettingValues) throws(SettingError) {
+        self = .defaults
+        try read(values)
+    }
+}
+
+/// One with a pool in it, whose settings stand beside its own.
+package protocol PoolSettingReadable: SettingReadable {
+    var pool: PoolConfiguration { get set }
+}
+
+extension PoolSettingReadable {
+    /// What the settings name, and the defaults for the rest.
+    package init(_ values: SettingValues) throws(SettingError) {
+        self = .defaults
+        pool = try PoolConfiguration(values)
+        try read(values)
+    }
+}

@@ -1,3 +1,5 @@
+import ConcurrencyPrimitives
+
 extension Chaos {
     /// An event around a tree instead of in one of its processes: the network fails, a database restarts, a disk is full.
     ///
