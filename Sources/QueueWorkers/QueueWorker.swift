@@ -39,11 +39,11 @@ public actor QueueWorker: Supervision.Worker {
     /// Where to continue in a stream; the last value counts.
     private let offsets: AsyncStream<Int64>
     private let processing: MessageProcessing
-    let pool: AMQPPool
-    let log: BrokerLog
-    nonisolated let path: String
+    private let pool: AMQPPool
+    private let log: BrokerLog
+    private nonisolated let path: String
     /// The effect of ``pause()`` for readers that do not wait for the actor.
-    nonisolated let pausing = Atomic(false)
+    private nonisolated let pausing = Atomic(false)
 
     fileprivate struct Source: Sendable {
         let loop: ConsumerLoop
@@ -457,7 +457,7 @@ extension MessageProcessing {
 
 extension QueueWorker: ObservableWorker {
     /// The number of consumed queues, and of all queues.
-    nonisolated var consumedQueues: (count: Int, all: Int) {
+    private nonisolated var consumedQueues: (count: Int, all: Int) {
         let loops = shownSources.withLock { $0.values.map(\.loop) }
         return (loops.count { $0.look.isConsuming }, loops.count)
     }

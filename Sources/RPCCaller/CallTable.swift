@@ -42,19 +42,19 @@ final class CallTable: Sendable {
     }
 
     let state: Mutex<State>
-    let counters: CallerCounters
-    let abandoned: AbandonedQueues
+    private let counters: CallerCounters
+    private let abandoned: AbandonedQueues
     let served = ServedDestinations()
-    let brokerLimit: BrokerMessageLimit
+    private let brokerLimit: BrokerMessageLimit
     let settings: Settings
-    let logger: Logger
+    private let logger: Logger
     /// Opens when no calls wait any more, after draining has begun.
-    let drained = OneShot<Void>()
+    private let drained = OneShot<Void>()
     let changed: @Sendable () -> Void
     /// Why the last connected channel could not be set up, if it could not.
-    let setUpFailure = Mutex<String?>(nil)
+    private let setUpFailure = Mutex<String?>(nil)
     let registry: ChannelRegistry
-    let eventLoop: any EventLoop
+    private let eventLoop: any EventLoop
     private let timer = Mutex<DeadlineTimer?>(nil)
     /// The supervisors that this incarnation ends with, from the root down; their end is the cause of everything else that happens then.
     private let dependencies = Mutex<[SupervisorReference]>([])
@@ -152,7 +152,7 @@ final class CallTable: Sendable {
     }
 
     /// Removes entries under the lock, and then sends calls that can be sent because of that.
-    func release<Released>(_ body: (inout State) -> Released) -> Released {
+    private func release<Released>(_ body: (inout State) -> Released) -> Released {
         let (released, mayServe, isDrained) = state.withLock { state in
             let released = body(&state)
             return (
@@ -169,7 +169,7 @@ final class CallTable: Sendable {
     // MARK: Answers
 
     /// Handles a reply, on the event loop.
-    func replied(_ delivery: Delivery) {
+    private func replied(_ delivery: Delivery) {
         let reply = ReplyMessage(properties: delivery.properties, body: delivery.body)
         let id = reply.correlationID.flatMap(RequestID.init)
         guard let id, let ending = release({ $0.pending.reply(to: id) }) else {
@@ -297,7 +297,7 @@ extension CallTable {
         let replyTo: String
     }
 
-    func send(_ taken: Taken, on channel: AMQPChannel) {
+    private func send(_ taken: Taken, on channel: AMQPChannel) {
         let call = taken.submission.call
         let attempt = taken.submission.attempt
         if !call.kind.isRequest {
@@ -332,7 +332,7 @@ extension CallTable {
     }
 
     /// Handles a returned message that waits for no confirm, on the event loop.
-    func returned(_ properties: MessageProperties) {
+    private func returned(_ properties: MessageProperties) {
         guard let id = properties.messageID.flatMap(RequestID.init) else { return }
         let decision = release { $0.pending.returned(id) }
         carryOut(decision, failing: { .unroutable(destination: $0.request.destination) })
@@ -397,7 +397,7 @@ extension CallTable {
     }
 
     /// Delays the next attempt of a call that may be sent again, or ends the call when there is no time for that.
-    func pause(_ retry: PendingTable<PendingCall>.Retry, _ error: RPCError) {
+    private func pause(_ retry: PendingTable<PendingCall>.Retry, _ error: RPCError) {
         let delay = retry.call.options.retry.delay(after: retry.attempts)
         counters.retried()
         if let ending = release({ $0.pending.endUnlessTime(for: retry, after: delay, now: .now) }) {
@@ -406,13 +406,13 @@ extension CallTable {
         eventLoop.scheduleTask(in: TimeAmount(delay)) { [weak self] in self?.enqueue(retry.id) }
     }
 
-    func enqueue(_ id: RequestID) {
+    private func enqueue(_ id: RequestID) {
         state.withLock { $0.pending.enqueue(id) }
         sendQueued()
     }
 
     /// Sends the calls in the wait queue, as long as there are channels.
-    func sendQueued(first: AMQPChannel? = nil) {
+    private func sendQueued(first: AMQPChannel? = nil) {
         var given = first
         // A channel is picked only for a call that will be sent: picking one in vain would skip every second turn, so that with two
         // channels each retry would get the same one.
@@ -430,7 +430,7 @@ extension CallTable {
     }
 
     /// Waits for a channel on behalf of the wait queue: one task, however many calls wait.
-    func startWaitingForChannel() {
+    private func startWaitingForChannel() {
         let isStarting = state.withLock { state in
             guard !state.isWaitingForChannel, state.wantsChannel else { return false }
             state.isWaitingForChannel = true
@@ -547,7 +547,7 @@ extension CallTable {
 
     /// Called when the table has ended and the channel is about to be closed. A channel that was still attaching may have redeclared the
     /// reply queue after the last consumer was gone, and nobody else would delete it.
-    func abandonReplyQueue(of channel: AMQPChannel) async {
+    private func abandonReplyQueue(of channel: AMQPChannel) async {
         let id = ObjectIdentifier(channel)
         switch settings.replies {
         case .direct: return

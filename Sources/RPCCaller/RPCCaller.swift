@@ -44,17 +44,17 @@ public final class RPCCaller: Service, Sendable {
     /// executor.
     public let executor: any TaskExecutor
 
-    let configuration: RPCCallerConfiguration
-    let current: CurrentIncarnation<CallTable>
+    private let configuration: RPCCallerConfiguration
+    private let current: CurrentIncarnation<CallTable>
     /// The last value of ``current``: reading that calls generic code of another module, which is too slow for each call.
-    let lastTable = Mutex<CallTable?>(nil)
+    private let lastTable = Mutex<CallTable?>(nil)
     private let stateBroadcast: CallerStates
-    let counters: CallerCounters
-    let logger: Logger
+    private let counters: CallerCounters
+    private let logger: Logger
     /// The library's interceptors, then the configured ones.
-    let interceptors: [any RPCCallerInterceptor]
+    private let interceptors: [any RPCCallerInterceptor]
     /// Replaces the broker in unit tests.
-    let wire: (any RPCWireReplacement)?
+    private let wire: (any RPCWireReplacement)?
 
     /// Creates a caller; nothing runs before ``start()`` or ``run()``.
     ///
@@ -389,7 +389,7 @@ public final class RPCCaller: Service, Sendable {
 extension RPCCaller {
     // MARK: Sending
 
-    nonisolated(nonsending) func sendJSON(
+    private nonisolated(nonsending) func sendJSON(
         _ kind: CallKind,
         _ destination: String,
         _ procedure: String?,
@@ -401,7 +401,7 @@ extension RPCCaller {
         return try await send(kind, destination, procedure, JSON.contentType, body, timeout: timeout, options)
     }
 
-    nonisolated(nonsending) func sendDeclared<Request, Response>(
+    private nonisolated(nonsending) func sendDeclared<Request, Response>(
         _ kind: CallKind,
         _ destination: String,
         _ procedure: RPCProcedure<Request, Response>,
@@ -449,7 +449,7 @@ extension RPCCaller {
     }
 
     /// Sends a request through the interceptors, and waits for its outcome.
-    nonisolated(nonsending) func send(
+    private nonisolated(nonsending) func send(
         _ kind: CallKind,
         _ destination: String,
         _ procedure: String?,
@@ -557,7 +557,7 @@ extension RPCCaller {
     }
 
     /// The deadline of a call that is made now: its own timeout, or the remaining time of the request that this task handles.
-    func deadline(after timeout: Duration) throws(RPCError) -> CompactInstant {
+    private func deadline(after timeout: Duration) throws(RPCError) -> CompactInstant {
         if Task.isCancelled { throw .cancelled(requestMayHaveBeenDelivered: false) }
         let now = CompactInstant.now
         var deadline = now + min(timeout, .milliseconds(RequestMessage.maximumTimeoutMilliseconds))
@@ -566,7 +566,7 @@ extension RPCCaller {
         return deadline
     }
 
-    nonisolated(nonsending) func perform(
+    private nonisolated(nonsending) func perform(
         _ id: RequestID,
         _ request: OutgoingRequest,
         _ options: CallOptions

@@ -49,14 +49,14 @@ final class RequestPolicy: Sendable {
         }
     }
 
-    let procedures: Procedures
-    let settings: Settings
-    let counters: ReceiverCounters
+    private let procedures: Procedures
+    private let settings: Settings
+    private let counters: ReceiverCounters
     let brokerLimit: BrokerMessageLimit
     let permission: ReplyPermission
     let memory: DeliveryMemory
-    let isolated: IsolatedReplies
-    let log: RequestLog
+    private let isolated: IsolatedReplies
+    private let log: RequestLog
     private let logger: Logger
     private let repetitions: RequestRepetitions?
     private let turns: ConnectionTurns
@@ -222,7 +222,7 @@ final class RequestPolicy: Sendable {
     }
 
     /// Runs a request's handler in its task.
-    func run(_ run: DeliveryCore.RunID, _ job: Job) async -> HandlerOutcome {
+    private func run(_ run: DeliveryCore.RunID, _ job: Job) async -> HandlerOutcome {
         let message = job.message
         let context = context(of: job)
         guard let start = counters.began() else { return await intercept(run, job, context) }
@@ -349,7 +349,7 @@ extension RPCFailure.Code {
 /// The answers to the caller, and the settlement of the request.
 extension RequestPolicy {
     /// Answers a request with its handler's outcome, or that of another request with the same id.
-    func answer(_ asked: Asked, _ message: RequestMessage, _ outcome: HandlerOutcome, isRepeated: Bool) {
+    private func answer(_ asked: Asked, _ message: RequestMessage, _ outcome: HandlerOutcome, isRepeated: Bool) {
         if isRepeated { counters.repeated() }
         switch outcome {
         case .result(let result):
@@ -378,7 +378,7 @@ extension RequestPolicy {
     }
 
     /// What a caller gets for a handler's own error.
-    func failure(of error: any Error, messageID: String?) -> RPCFailure {
+    private func failure(of error: any Error, messageID: String?) -> RPCFailure {
         var failure = RPCFailure.handlerFailed
         // The log has the full error under this id.
         failure.details = messageID.map { ["message_id": .string($0)] }
@@ -395,7 +395,7 @@ extension RequestPolicy {
     }
 
     /// Turns away a request that is not for this receiver, or whose answer must not be sent.
-    func turnAway(_ asked: Asked, _ refusal: RequestAdmission.Refusal) {
+    private func turnAway(_ asked: Asked, _ refusal: RequestAdmission.Refusal) {
         switch refusal {
         case .misdirected:
             counters.misdirected()
@@ -412,7 +412,7 @@ extension RequestPolicy {
     }
 
     /// Answers a call with a failure. A cast has nobody to notify: it is rejected, and dead-lettered if its queue is configured so.
-    func refuse(_ asked: Asked, _ failure: RPCFailure) {
+    private func refuse(_ asked: Asked, _ failure: RPCFailure) {
         guard asked.request.replyTo == nil else { return reply(to: asked, failure) }
         var metadata = metadata(of: asked)
         metadata[LogKey.outcome.rawValue] = "\(failure.code)"
@@ -421,12 +421,12 @@ extension RequestPolicy {
         asked.request.reject(requeue: false)
     }
 
-    func reply(to asked: Asked, _ failure: RPCFailure) {
+    private func reply(to asked: Asked, _ failure: RPCFailure) {
         guard asked.request.replyTo != nil else { return asked.request.acknowledge() }
         send(message(failure, to: asked), to: asked)
     }
 
-    func reject(_ asked: Asked, _ message: RequestMessage, _ failure: RPCFailure) {
+    private func reject(_ asked: Asked, _ message: RequestMessage, _ failure: RPCFailure) {
         var metadata = Self.metadata(message)
         metadata[LogKey.error.rawValue] = "\(failure)"
         let ending = RPCFailurePolicy.Ending.answerAndReject
@@ -444,13 +444,13 @@ extension RequestPolicy {
     }
 
     /// Gives up a call that cannot be answered, because the broker accepts no reply from here: otherwise it would be redelivered forever.
-    func giveUp(_ asked: Asked, _ refusal: String) {
+    private func giveUp(_ asked: Asked, _ refusal: String) {
         logUnanswerable("a call is given up: the broker takes no replies from this receiver", asked, refusal)
         asked.request.reject(requeue: false)
     }
 
     /// Gives up a call whose answer the broker refuses by closing its channel or connection.
-    func giveUpRefused(_ asked: Asked, _ refusal: String) {
+    private func giveUpRefused(_ asked: Asked, _ refusal: String) {
         logUnanswerable("a call is given up: the broker closes the channel or connection of its reply", asked, refusal)
         asked.request.acknowledge()
     }
@@ -497,7 +497,7 @@ extension RequestPolicy {
     }
 
     /// A redelivered request whose handler may have run. Returns how to handle it, unless it ends here.
-    func returned(_ asked: Asked) -> Asked? {
+    private func returned(_ asked: Asked) -> Asked? {
         guard asked.request.replyTo != nil else { return asked }
         let key = DeliveryMemory.Key(asked.request)
         switch memory.arrival(of: key) {
@@ -544,7 +544,7 @@ extension RequestPolicy {
         ]
     }
 
-    static func metadata(_ message: RequestMessage, outcome: RPCFailure.Code? = nil) -> Logger.Metadata {
+    private static func metadata(_ message: RequestMessage, outcome: RPCFailure.Code? = nil) -> Logger.Metadata {
         var metadata: Logger.Metadata = [
             LogKey.procedure.rawValue: "\(message.procedure ?? "")",
             LogKey.messageID.rawValue: "\(message.messageID ?? message.correlationID ?? "")",

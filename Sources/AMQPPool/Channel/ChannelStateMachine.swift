@@ -44,13 +44,13 @@ struct ChannelStateMachine {
         case closed(AMQPError)
     }
 
-    var phase = Phase.opening
-    var slots: OperationSlots
-    var content: ContentAssembly
-    var confirms = ConfirmTracker()
+    private var phase = Phase.opening
+    private var slots: OperationSlots
+    private var content: ContentAssembly
+    private var confirms = ConfirmTracker()
     var consumers: [String: ChannelConsumer] = [:]
-    var isFlowing = true
-    let maximumUnconfirmed: Int
+    private var isFlowing = true
+    private let maximumUnconfirmed: Int
     /// Whether the broker numbers the channel's messages: true as soon as confirm.select is written.
     private(set) var isConfirming = false
     /// Whether the broker closed the channel because of a message instead of an operation.
@@ -302,12 +302,12 @@ struct ChannelStateMachine {
 // MARK: - Operations and closing
 
 extension ChannelStateMachine {
-    mutating func send(_ request: Method, _ actions: inout [Action]) {
+    private mutating func send(_ request: Method, _ actions: inout [Action]) {
         if case .confirmSelect = request { isConfirming = true }
         actions.append(.send(request))
     }
 
-    mutating func answered(_ method: Method, _ reply: Reply, _ actions: inout [Action]) {
+    private mutating func answered(_ method: Method, _ reply: Reply, _ actions: inout [Action]) {
         // After channel.close nobody needs the answers to earlier requests.
         if case .closing = phase { return }
         guard let slot = slots.answer(method) else {
@@ -394,14 +394,14 @@ extension ChannelStateMachine {
         actions.append(.released)
     }
 
-    func violation(_ what: String, _ actions: inout [Action]) {
+    private func violation(_ what: String, _ actions: inout [Action]) {
         actions.append(.failConnection(.protocolViolation(what)))
     }
 }
 
 /// Messages from the broker, and confirms of published messages.
 extension ChannelStateMachine {
-    mutating func complete(_ content: ContentAssembly.Content, _ actions: inout [Action]) {
+    private mutating func complete(_ content: ContentAssembly.Content, _ actions: inout [Action]) {
         switch content.method {
         case .basicDeliver(let tag, let deliveryTag, let redelivered, let exchange, let routingKey):
             deliver(tag, deliveryTag, redelivered, exchange, routingKey, content, &actions)
@@ -542,7 +542,7 @@ extension ChannelStateMachine {
         if let next = slots.next() { send(next, &actions) }
     }
 
-    mutating func settle(
+    private mutating func settle(
         _ tag: UInt64,
         _ multiple: Bool,
         _ outcome: PublishOutcome,
@@ -552,7 +552,7 @@ extension ChannelStateMachine {
         if !isKnown { violation("a confirm of message \(tag), which was not published", &actions) }
     }
 
-    mutating func settleAll(_ outcome: PublishOutcome, _ actions: inout [Action]) {
+    private mutating func settleAll(_ outcome: PublishOutcome, _ actions: inout [Action]) {
         confirms.settleAll(with: outcome) { actions.append(.settle($0)) }
     }
 }

@@ -13,7 +13,7 @@ public actor AMQPChannel {
     /// The channel's number on the connection. Numbers are reused.
     public nonisolated let number: UInt16
     nonisolated let outbox: ChannelOutbox
-    nonisolated let end = OneShot<AMQPError>()
+    private nonisolated let end = OneShot<AMQPError>()
     nonisolated let stateBroadcast = StateBroadcast(ChannelState.open)
     /// The queue types in the declarations on this channel.
     nonisolated let declaredTypes = Mutex<[String: QueueArguments.QueueType]>([:])
@@ -32,7 +32,7 @@ public actor AMQPChannel {
     private var isDraining = false
     private var isStalled = false
     var publishes: [UInt64: PendingPublish] = [:]
-    var lastPublish: UInt64 = 0
+    private var lastPublish: UInt64 = 0
     var waitingPublishes = WaitingPublishes()
 
     /// The number of deliveries that were not accepted because of their headers, properties or size. Each is logged with its queue, at most
@@ -383,7 +383,7 @@ public actor AMQPChannel {
     }
 
     /// Runs `body` on the event loop, after what is currently running there.
-    nonisolated func onEventLoop(_ body: @escaping @Sendable (isolated AMQPChannel) -> Void) {
+    private nonisolated func onEventLoop(_ body: @escaping @Sendable (isolated AMQPChannel) -> Void) {
         eventLoop.execute { self.assumeIsolated { body($0) } }
     }
 }
@@ -479,7 +479,7 @@ extension AMQPChannel {
     }
 
     /// Admits waiting messages when the outbox has room again.
-    func admitWaitingPublishes() {
+    private func admitWaitingPublishes() {
         while let publish = waitingPublishes.first {
             let offer = offer(publish)
             if case .full = offer { return }
@@ -538,7 +538,7 @@ extension AMQPChannel {
     }
 
     /// Submits as many messages as there is room for. Returns their number, including those whose outcome has already been delivered.
-    func offer(_ publishes: [Publish]) -> Int {
+    private func offer(_ publishes: [Publish]) -> Int {
         let (taken, admission) = outbox.append(publishes)
         switch admission {
         case .queued, .full: break

@@ -18,13 +18,13 @@ public actor AMQPConnection {
     public nonisolated let username: String
     nonisolated let configuration: ConnectionConfiguration
     nonisolated let eventLoop: any EventLoop
-    nonisolated let addresses: AddressWalk
+    private nonisolated let addresses: AddressWalk
     nonisolated let logger: Logger
-    nonisolated let end = OneShot<AMQPError>()
+    private nonisolated let end = OneShot<AMQPError>()
     nonisolated let identity = OneShot<BrokerIdentity>()
     private nonisolated let executor: any SerialExecutor
-    nonisolated let ending = Atomic(false)
-    nonisolated let over = Atomic(false)
+    private nonisolated let ending = Atomic(false)
+    private nonisolated let over = Atomic(false)
     private nonisolated let blocked = Mutex<String?>(nil)
     private nonisolated let blockedFlag = Atomic(false)
     private nonisolated let blockedHandlers = Mutex<[@Sendable () -> Void]>([])
@@ -32,25 +32,25 @@ public actor AMQPConnection {
 
     var machine: ConnectionStateMachine
     var transport: (any NIOCore.Channel)?
-    let tls: TLSSession?
-    let decoder: FrameDecoder
-    let encoder: FrameEncoder
-    var ids: ChannelIDs
+    private let tls: TLSSession?
+    private let decoder: FrameDecoder
+    private let encoder: FrameEncoder
+    private var ids: ChannelIDs
     /// By channel number. A channel stays until the broker has released its number.
     var channels: [AMQPChannel?] = []
     private nonisolated let opening = OneShot<Result<Void, AMQPError>>()
-    var openDeadline: Scheduled<Void>?
-    var closeDeadline: CloseDeadline?
-    var tick: Scheduled<Void>?
+    private var openDeadline: Scheduled<Void>?
+    private var closeDeadline: CloseDeadline?
+    private var tick: Scheduled<Void>?
 
     var batch = WriteBatch()
-    var secretUpdates = SecretUpdates()
-    var isFlushScheduled = false
-    var isReading = false
+    private var secretUpdates = SecretUpdates()
+    private var isFlushScheduled = false
+    private var isReading = false
     /// Whether a channel found no room, and waits to be called.
-    var hasStalledChannel = false
+    private var hasStalledChannel = false
     /// The channel number at which the next round begins, so that a channel with constant traffic does not starve others.
-    var nextDrained = 0
+    private var nextDrained = 0
 
     /// The event loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
@@ -227,9 +227,9 @@ public actor AMQPConnection {
     }
 
     /// Whether nobody else reports that the broker stops accepting messages.
-    nonisolated var isAlone: Bool { blockedHandlers.withLock { $0.isEmpty } }
+    private nonisolated var isAlone: Bool { blockedHandlers.withLock { $0.isEmpty } }
 
-    func setBlocked(_ reason: String?) {
+    private func setBlocked(_ reason: String?) {
         blocked.withLock { $0 = reason }
         let wasBlocked = blockedFlag.exchange(reason != nil, ordering: .acquiringAndReleasing)
         stateBroadcast.update { reason.map { .blocked(reason: $0) } ?? .open }
@@ -455,13 +455,13 @@ extension AMQPConnection {
         drive { $0.fail(error, &$1) }
     }
 
-    func abort(_ error: AMQPError) {
+    private func abort(_ error: AMQPError) {
         drive { $0.abort(error, &$1) }
     }
 
     // MARK: The transport
 
-    func connect() {
+    private func connect() {
         let timeout = (endpoint.connectionTimeout ?? configuration.connectTimeout).bounded
         openDeadline = eventLoop.scheduleTask(in: TimeAmount(timeout)) {
             self.assumeIsolated { connection in connection.drive { $0.openTimedOut(after: timeout, &$1) } }
@@ -635,11 +635,11 @@ extension AMQPConnection {
         secretUpdates.abandon(id)?.set(.failure(error))
     }
 
-    func secretUpdated() {
+    private func secretUpdated() {
         secretUpdates.answered()?.set(.success(()))
     }
 
-    func failSecretUpdates(_ error: AMQPError) {
+    private func failSecretUpdates(_ error: AMQPError) {
         for outcome in secretUpdates.removeAll() { outcome.set(.failure(error)) }
     }
 }

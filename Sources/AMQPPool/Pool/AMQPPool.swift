@@ -37,13 +37,13 @@ public final class AMQPPool: Service, Sendable {
     /// The connections, for callers and receivers that share this pool and open their channels on them.
     package let leases: ConnectionLeases
     let registry: CurrentIncarnation<ChannelRegistry>
-    let dedicatedChannels: ConcurrencyLimit
-    let publishScreen = PublishScreen()
+    private let dedicatedChannels: ConcurrencyLimit
+    private let publishScreen = PublishScreen()
     /// The consumers' channels; they outlive consumers and the processes of the pool, but not their connection.
     let keptChannels = KeptChannels()
     let logger: Logger
     /// The pool's metrics and tracer, if any.
-    let metrics: PoolMetrics?
+    private let metrics: PoolMetrics?
     package let instruments: Instruments?
     let stateBroadcast = StateBroadcast(PoolState.stopped)
 
@@ -237,7 +237,7 @@ public final class AMQPPool: Service, Sendable {
         }
     }
 
-    func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel {
+    private func channel(before deadline: ContinuousClock.Instant) async throws(AMQPError) -> AMQPChannel {
         // Fast path without waiting.
         if let channel = registry.value?.pick() { return channel }
         return try await registry.wait(before: deadline) { registry throws(AMQPError) in
@@ -245,7 +245,7 @@ public final class AMQPPool: Service, Sendable {
         }
     }
 
-    func nextConnection(
+    private func nextConnection(
         for use: ChannelRegistry.Use = .everything,
         before deadline: ContinuousClock.Instant
     ) async throws(AMQPError) -> AMQPConnection {
@@ -257,7 +257,7 @@ public final class AMQPPool: Service, Sendable {
     /// The number of tasks that wait for a channel or a connection.
     var waiting: Int { registry.value?.waiting ?? 0 }
 
-    var operationTimeout: Duration { configuration.connection.operationTimeout }
+    private var operationTimeout: Duration { configuration.connection.operationTimeout }
 }
 
 extension SupervisorReference {
@@ -346,7 +346,7 @@ extension AMQPPool {
     }
 
     /// - Parameter timeout: The timeout behind the deadline, for error messages.
-    func publish(
+    private func publish(
         _ message: OutgoingMessage,
         before deadline: ContinuousClock.Instant,
         _ timeout: Duration
