@@ -46,7 +46,7 @@ public struct Endpoint: Sendable, Hashable {
     public let error: EndpointError?
 
     /// The settings of the URI for encryption and authentication.
-    package let security: EndpointSecurity
+    let security: EndpointSecurity
     private let secret: Secret
 
     /// The password.
@@ -172,19 +172,19 @@ extension Endpoint: CustomStringConvertible, CustomDebugStringConvertible, Custo
 }
 
 /// The settings of a URI for encryption and authentication.
-package struct EndpointSecurity: Sendable, Hashable {
+struct EndpointSecurity: Sendable, Hashable {
     /// `verify`: whether the broker's certificate is verified. `nil` if not in the URI; then it is.
-    package var verifyPeer: Bool?
+    var verifyPeer: Bool?
     /// `cacertfile`
-    package var caCertificateFile: String?
+    var caCertificateFile: String?
     /// `certfile`
-    package var certificateFile: String?
+    var certificateFile: String?
     /// `keyfile`
-    package var keyFile: String?
+    var keyFile: String?
     /// `server_name_indication`
-    package var serverName: String?
+    var serverName: String?
     /// `auth_mechanism`, in lower case; empty if not in the URI.
-    package var mechanisms: [String] = []
+    var mechanisms: [String] = []
 }
 
 /// A value that prints as an empty string.

@@ -12,7 +12,7 @@ let pauseSignal = SIGSTOP
 let resumeSignal = SIGCONT
 
 /// Without a trailing slash.
-package func temporaryFolder() -> String {
+func temporaryFolder() -> String {
     let path = FileManager.default.temporaryDirectory.path
     return path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
 }

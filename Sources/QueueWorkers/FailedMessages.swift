@@ -10,7 +10,7 @@ package struct FailedMessages: Sendable {
     package struct Message: Sendable {
         package let delivery: Delivery
 
-        package init(_ delivery: Delivery) {
+        init(_ delivery: Delivery) {
             self.delivery = delivery
         }
 
@@ -36,7 +36,7 @@ package struct FailedMessages: Sendable {
         /// How often it was read or delivered, according to a quorum queue.
         package var deliveries: Int? { headers["x-delivery-count"]?.count }
         /// Seconds since 1970.
-        package var time: UInt64? {
+        var time: UInt64? {
             for value in [headers[header: .failureTime], death?["time"]] {
                 if case .timestamp(let seconds)? = value { return seconds }
             }

@@ -3,7 +3,7 @@ import Foundation
 
 /// The headers that workers write, with their names on the wire: see docs/wire-protocol.md. None begins with `x-`, which is the broker's
 /// prefix.
-package enum MessageHeader: String, CaseIterable, Sendable {
+enum MessageHeader: String, CaseIterable, Sendable {
     /// The number of failed attempts.
     case attempts
     /// When the message first arrived at a worker: seconds since 1970.
@@ -24,19 +24,19 @@ package enum MessageHeader: String, CaseIterable, Sendable {
     case failureHost = "failure-host"
 
     /// The header of earlier versions instead of ``attempts``; still read.
-    package static let oldAttempts = "x-attempts"
+    static let oldAttempts = "x-attempts"
     /// The maximum length of a reason: headers must fit into one frame, together with the message's own.
-    package static let longestReason = 1000
+    static let longestReason = 1000
 }
 
 extension FieldTable {
-    package subscript(header header: MessageHeader) -> FieldValue? {
+    subscript(header header: MessageHeader) -> FieldValue? {
         get { self[header.rawValue] }
         set { self[header.rawValue] = newValue }
     }
 
     /// The text of a header, if present.
-    package func text(_ header: MessageHeader) -> String? {
+    func text(_ header: MessageHeader) -> String? {
         guard case .string(let text)? = self[header.rawValue] else { return nil }
         return text
     }

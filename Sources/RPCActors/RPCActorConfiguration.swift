@@ -21,16 +21,16 @@ public struct RPCActorConfiguration: Sendable {
     /// How long a call to a node waits before the node's queue is checked, and the time between checks.
     package var nodeCheckInterval = Duration.seconds(5)
     /// The settings of the node's last will.
-    package var life = LifeSettings()
+    var life = LifeSettings()
 
-    package struct LifeSettings: Sendable {
-        package var timeToLive = Duration.seconds(1)
-        package var expiry = Duration.seconds(60)
-        package var renewal = Duration.seconds(20)
+    struct LifeSettings: Sendable {
+        var timeToLive = Duration.seconds(1)
+        var expiry = Duration.seconds(60)
+        var renewal = Duration.seconds(20)
         /// How often the node's queue is checked.
-        package var check = Duration.seconds(5)
+        var check = Duration.seconds(5)
 
-        package init() {}
+        init() {}
     }
 
     /// Creates a configuration. Each parameter sets the property of its name; `endpoints` replaces those of the pool, even if one is given.

@@ -42,14 +42,14 @@ public struct VirtualActorSettings: Sendable {
     /// How long a stop waits for running requests. Default 30 s.
     public var drainTimeout: Duration
 
-    package var table = TableSettings()
+    var table = TableSettings()
 
-    package struct TableSettings: Sendable {
-        package var renewal = Duration.seconds(20)
-        package var tokenTimeout = Duration.seconds(1)
-        package var yieldPause = Duration.seconds(1)
+    struct TableSettings: Sendable {
+        var renewal = Duration.seconds(20)
+        var tokenTimeout = Duration.seconds(1)
+        var yieldPause = Duration.seconds(1)
 
-        package init() {}
+        init() {}
     }
 
     /// Creates settings. Each parameter sets the property of its name.

@@ -49,10 +49,10 @@ public final class RPCCaller: Service, Sendable {
     /// The last value of ``current``: reading that calls generic code of another module, which is too slow for each call.
     private let lastTable = Mutex<CallTable?>(nil)
     private let stateBroadcast: CallerStates
-    private let counters: CallerCounters
+    let counters: CallerCounters
     private let logger: Logger
     /// The library's interceptors, then the configured ones.
-    private let interceptors: [any RPCCallerInterceptor]
+    let interceptors: [any RPCCallerInterceptor]
     /// Replaces the broker in unit tests.
     private let wire: (any RPCWireReplacement)?
 

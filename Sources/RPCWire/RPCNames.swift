@@ -44,16 +44,16 @@ package enum Header {
     /// The procedure of a request.
     package static let procedure = "procedure"
     /// How long the caller still waits, in milliseconds from the request's arrival.
-    package static let timeout = "timeout-ms"
+    static let timeout = "timeout-ms"
     /// The code of a failure; a reply without it is a result.
-    package static let error = "error"
+    static let error = "error"
     /// The reply queue, repeated as a header, by which the broker returns a request that nobody took (see ``RPCNames``). It is filled in if
     /// a request has the header, with any value.
     package static let caller = "caller"
     /// The broker's header in a message that it has moved between queues.
-    package static let death = "x-death"
+    static let death = "x-death"
     /// The headers that define a request. Only the library sets them.
-    package static let ofRequests = [destination, procedure, timeout]
+    static let ofRequests = [destination, procedure, timeout]
     /// How often a quorum queue has delivered the message before. Written by the broker.
     package static let deliveryCount = "x-delivery-count"
 }

@@ -107,8 +107,8 @@ package struct RPCTopology: Sendable {
 /// A queue of requests, and its bindings.
 package struct RequestQueue: Sendable {
     package var name: String
-    package var isDurable: Bool
-    package var arguments: FieldTable
+    var isDurable: Bool
+    var arguments: FieldTable
     /// The arguments of each binding to the exchange.
     package var bindings: [FieldTable]
 
@@ -142,7 +142,7 @@ public struct RPCTopologyError: Error, Sendable, Hashable, CustomStringConvertib
     public var description: String { "the broker refuses \(subject): \(code) \(text)" }
 
     /// Runs declarations of one subject, so that their refusal names it.
-    package static func naming(
+    static func naming(
         _ kind: String,
         _ name: String,
         _ body: () async throws(AMQPError) -> Void

@@ -7,11 +7,11 @@ package struct ReplyMessage: Sendable, Hashable {
     /// The correlation id of the request.
     package var correlationID: String?
     /// The content type of the body.
-    package var contentType: String?
+    var contentType: String?
     /// Headers in addition to those of the protocol.
-    package var headers = FieldTable()
+    var headers = FieldTable()
     /// The failure's code, or `nil` for a result.
-    package var errorCode: RPCFailure.Code?
+    var errorCode: RPCFailure.Code?
     /// The result, or the failure as `{"code", "message", "details"}`.
     package var body: ByteBuffer
 

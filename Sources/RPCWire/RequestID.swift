@@ -14,7 +14,7 @@ package struct RequestID: Sendable, Hashable {
     }
 
     /// Creates an id from the bits of a generator; a seeded one makes tests repeatable.
-    package init(using generator: inout some RandomNumberGenerator) {
+    init(using generator: inout some RandomNumberGenerator) {
         (high, low) = Self.stamped((generator.next(), generator.next()))
     }
 
@@ -24,7 +24,7 @@ package struct RequestID: Sendable, Hashable {
     }
 
     /// Creates an id from a number, unique only among ids of this kind.
-    package init(number: UInt64) {
+    init(number: UInt64) {
         (high, low) = (0, number)
     }
 

@@ -40,12 +40,12 @@ public struct Delivery: Sendable {
 /// ``ConnectionConfiguration/maximumIncomingMessageSize``.
 package struct RefusedDelivery: Sendable {
     /// The queue it was consumed from.
-    package var queue: String
+    var queue: String
     /// Not yet settled if it is passed to a consumer.
     package var deliveryTag: UInt64
     package var redelivered: Bool
     package var exchange: String
-    package var routingKey: String
+    var routingKey: String
     /// The properties that could be read: if the headers are the reason, all others. They allow a reply to the sender.
     package var properties: MessageProperties?
     /// Why it was refused.

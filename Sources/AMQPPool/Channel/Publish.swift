@@ -2,23 +2,23 @@ package import NIOCore
 
 /// A message to publish, for ``AMQPChannel/submit(_:)``.
 package struct Publish: Sendable {
-    package var exchange: String
-    package var routingKey: String
+    var exchange: String
+    var routingKey: String
     /// Whether the broker returns a message that cannot be routed to a queue.
-    package var mandatory: Bool
-    package var properties: MessageProperties
-    package var body: ByteBuffer
+    var mandatory: Bool
+    var properties: MessageProperties
+    var body: ByteBuffer
     /// Receives the outcome. Without an observer the outcome is ignored.
-    package var observer: (any PublishObserver)?
+    var observer: (any PublishObserver)?
     /// The observer's number for the message.
-    package var attempt: Int
+    var attempt: Int
     /// Whether the observer is notified of failures only, not of ``PublishOutcome/confirmed``, ``PublishOutcome/presumedDelivered`` and
     /// ``PublishOutcome/sent``. For callers that learn of the arrival by a reply.
-    package var tellsFailuresOnly: Bool
+    var tellsFailuresOnly: Bool
     /// Whether the observer gets the detailed outcome when the broker closes the channel because of a message:
     /// ``PublishOutcome/refused(_:)`` for that one, and ``PublishOutcome/notWritten(_:)`` for the messages after it. Otherwise all of them
     /// are ``PublishOutcome/unknown(_:)``.
-    package var tellsRefusals = false
+    var tellsRefusals = false
 
     package init(
         exchange: String,
@@ -41,7 +41,7 @@ package struct Publish: Sendable {
     }
 
     /// Creates a message whose outcome is passed to a closure.
-    package init(
+    init(
         exchange: String,
         routingKey: String,
         mandatory: Bool = false,

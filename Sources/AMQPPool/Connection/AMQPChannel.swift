@@ -133,7 +133,7 @@ public actor AMQPChannel {
     nonisolated var isClosedForPublish: Bool { closedForPublish.load(ordering: .acquiring) }
 
     /// Whether the channel is open and its connection not blocked.
-    package nonisolated var isReady: Bool { !isSealed.load(ordering: .acquiring) && !connection.isBlocked }
+    nonisolated var isReady: Bool { !isSealed.load(ordering: .acquiring) && !connection.isBlocked }
 
     /// Whether it accepts nothing more.
     nonisolated var isClosing: Bool { isSealed.load(ordering: .acquiring) }

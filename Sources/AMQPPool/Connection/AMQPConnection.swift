@@ -212,7 +212,7 @@ public actor AMQPConnection {
     nonisolated var isEnding: Bool { ending.load(ordering: .acquiring) }
 
     /// Calls `handler` when the connection is closed: on the event loop, or immediately if it is already closed. It must not block.
-    package nonisolated func onClosed(_ handler: @escaping @Sendable (AMQPError) -> Void) {
+    nonisolated func onClosed(_ handler: @escaping @Sendable (AMQPError) -> Void) {
         end.whenSet(handler)
     }
 

@@ -44,7 +44,7 @@ public struct ConnectionConfiguration: Sendable {
     var makeResolver: (@Sendable (any EventLoop) -> any Resolver & Sendable)?
 
     /// The metrics to record to.
-    package var metrics: PoolMetrics?
+    var metrics: PoolMetrics?
 
     /// The minimum number of channels of a connection: with fewer, connecting fails.
     var requiredChannels: UInt16 = 1

@@ -32,7 +32,7 @@ package struct ChannelLook: Sendable {
 
 extension AMQPConnection {
     /// Takes a snapshot on the event loop, waiting at most `timeout`; data that needs no event loop is always included.
-    package nonisolated func look(within timeout: Duration) async -> ConnectionLook {
+    nonisolated func look(within timeout: Duration) async -> ConnectionLook {
         var look = ConnectionLook(
             name: configuration.name,
             endpoint: endpoint.redacted,

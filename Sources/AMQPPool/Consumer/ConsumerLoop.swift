@@ -6,20 +6,20 @@ import Synchronization
 /// Keeps consuming a queue: waits for a connection, opens and sets up its own channel, consumes, and starts again whenever that ends.
 package final class ConsumerLoop: Sendable {
     package struct Settings: Sendable {
-        package var queue: String
+        var queue: String
         /// The name under which the channel is kept; `nil` if it is not.
-        package var owner: String?
-        package var prefetch: UInt16
+        var owner: String?
+        var prefetch: UInt16
         package var exclusive = false
         package var arguments = ConsumerArguments()
         /// The type of the queue; `nil` if unknown.
         package var queueType: QueueArguments.QueueType?
-        package var missingQueue = MissingQueuePolicy.wait
+        var missingQueue = MissingQueuePolicy.wait
         /// Returns where a stream starts, when consuming begins for the first time.
         package var streamStart: (@Sendable () async throws -> ConsumerArguments.StreamOffset?)?
-        package var backoff: Backoff
-        package var onOpen: @Sendable (AMQPChannel) async throws -> Void
-        package var log: BrokerLog
+        var backoff: Backoff
+        var onOpen: @Sendable (AMQPChannel) async throws -> Void
+        var log: BrokerLog
         /// Whether an error of `onOpen` may be resolved by someone else in the meantime.
         package var isTransient: @Sendable (any Error) -> Bool = { _ in false }
         /// Called when consuming is not possible at present. `isMissing`: something that it needs does not exist.

@@ -5,7 +5,7 @@ import Synchronization
 
 /// What a consumer decides about a delivery on its arrival.
 package struct PreparedDelivery: Sendable {
-    package var message: any DeliveredMessage
+    var message: any DeliveredMessage
     /// Messages of one partition are handled one after another, or in separate batches.
     package var partition: Int?
     /// The number of the attempt.

@@ -50,7 +50,7 @@ package struct DeliveryCore: Sendable {
         /// The limit of waiting deliveries, among those that may be refused; `nil` for no limit.
         package var maximumWaiting: Int?
         /// The delays between attempts to publish a message that was handled or given up.
-        package var publishBackoff = Backoff(minimum: .milliseconds(100), maximum: .seconds(30), jitter: 0.5)
+        var publishBackoff = Backoff(minimum: .milliseconds(100), maximum: .seconds(30), jitter: 0.5)
 
         package init() {}
     }
@@ -75,7 +75,7 @@ package struct DeliveryCore: Sendable {
     }
 
     package struct Item: Sendable {
-        package let key: Key
+        let key: Key
         package let message: any DeliveredMessage
         /// 1 for the first attempt.
         package let attempt: Int
@@ -105,7 +105,7 @@ package struct DeliveryCore: Sendable {
     }
 
     /// The outcome of publishing a message instead of a delivered one.
-    package enum Publication: Sendable {
+    enum Publication: Sendable {
         case confirmed
         case failed
         /// It would fail each time: it is too large, or cannot be encoded.
@@ -240,30 +240,30 @@ package struct DeliveryCore: Sendable {
     private var trippedUntil: Duration?
     package private(set) var zombieCount = 0
 
-    package init(_ settings: Settings) {
+    init(_ settings: Settings) {
         self.settings = settings
         tokens = settings.rate.map { DeliveryRate.Tokens($0) }
     }
 
     /// The number of unsettled deliveries.
-    package var count: Int { entries.count }
+    var count: Int { entries.count }
 
     /// The number of running handlers whose messages have not been given up.
-    package var running: Int { runningCount }
+    var running: Int { runningCount }
 
     /// The number of deliveries that wait for a slot.
-    package var waiting: Int { waitingCount }
+    var waiting: Int { waitingCount }
 
     /// The stage of a run; `nil` when it has ended or been abandoned.
-    package func stage(of run: RunID) -> Stage? { runs[run]?.stage }
+    func stage(of run: RunID) -> Stage? { runs[run]?.stage }
 
     /// Whether this is being published, without an outcome so far.
-    package func isPublishing(_ key: Key) -> Bool {
+    func isPublishing(_ key: Key) -> Bool {
         if case .publishing? = entries[key]?.phase { true } else { false }
     }
 
     /// The oldest deliveries. Walks all.
-    package func oldest(_ limit: Int) -> [(message: any DeliveredMessage, stage: Stage)] {
+    func oldest(_ limit: Int) -> [(message: any DeliveredMessage, stage: Stage)] {
         entries.keys.sorted().prefix(max(0, limit)).compactMap { key in
             guard let entry = entries[key] else { return nil }
             guard case .running(let run) = entry.phase else { return (entry.message, .waiting) }
@@ -271,7 +271,7 @@ package struct DeliveryCore: Sendable {
         }
     }
 
-    package func look(at time: Duration) -> DeliveryLook {
+    func look(at time: Duration) -> DeliveryLook {
         var look = DeliveryLook()
         look.isPaused = isPaused
         look.tripped = trippedUntil.map { max(.zero, $0 - time) }
@@ -284,10 +284,10 @@ package struct DeliveryCore: Sendable {
     }
 
     /// Whether it has no unsettled delivery of this source.
-    package func isIdle(_ source: Source) -> Bool { !entries.values.contains { $0.source == source } }
+    func isIdle(_ source: Source) -> Bool { !entries.values.contains { $0.source == source } }
 
     /// Whether all deliveries wait: none is being handled or settled.
-    package var isResting: Bool {
+    var isResting: Bool {
         !entries.values.contains { entry in
             switch entry.phase {
             case .running, .publishing, .undecided, .undetermined: true
@@ -301,16 +301,15 @@ package struct DeliveryCore: Sendable {
     /// A channel begins to deliver.
     ///
     /// - Parameter target: Receives the settlements of its deliveries. `nil`: the decider settles them itself.
-    package mutating func opened(_ source: Source, _ kind: SourceKind, for target: (any DeliverySource)?) {
+    mutating func opened(_ source: Source, _ kind: SourceKind, for target: (any DeliverySource)?) {
         guard !hasEnded else { return }
         sources[source] = SourceState(kind: kind, target: target)
     }
 
-    package func kind(of source: Source) -> SourceKind? { sources[source]?.kind }
+    func kind(of source: Source) -> SourceKind? { sources[source]?.kind }
 
     /// The kind of a source has been determined, or is being determined.
-    package mutating func determined(_ source: Source, _ kind: SourceKind, at time: Duration, _ actions: inout [Action])
-    {
+    mutating func determined(_ source: Source, _ kind: SourceKind, at time: Duration, _ actions: inout [Action]) {
         guard sources[source] != nil else { return }
         now = time
         sources[source]?.kind = kind
@@ -332,7 +331,7 @@ package struct DeliveryCore: Sendable {
     ///   - mayBeRefused: Whether ``Settings/maximumWaiting`` applies to it.
     ///   - disposition: The decision about it, if it is not to be handled.
     /// - Returns: `false` when it is refused because too many are waiting.
-    package mutating func arrived(
+    mutating func arrived(
         _ message: any DeliveredMessage,
         from source: Source,
         tag: UInt64,
@@ -372,7 +371,7 @@ package struct DeliveryCore: Sendable {
     /// A handler has ended.
     ///
     /// - Parameter dispositions: The decisions about its messages, by their index in the run. A message without a decision was not handled.
-    package mutating func ended(
+    mutating func ended(
         _ id: RunID,
         _ dispositions: Dispositions,
         at time: Duration,
@@ -411,7 +410,7 @@ package struct DeliveryCore: Sendable {
     }
 
     /// A handler waits for something other than its own work: its slot is free in the meantime.
-    package mutating func suspended(_ id: RunID, at time: Duration, _ actions: inout [Action]) {
+    mutating func suspended(_ id: RunID, at time: Duration, _ actions: inout [Action]) {
         now = time
         switch runs[id]?.stage {
         case .running:
@@ -426,7 +425,7 @@ package struct DeliveryCore: Sendable {
     }
 
     /// The wait of a handler is over, or will be when it begins: it resumes when it has a slot.
-    package mutating func released(_ id: RunID, at time: Duration, _ actions: inout [Action]) {
+    mutating func released(_ id: RunID, at time: Duration, _ actions: inout [Action]) {
         now = time
         switch runs[id]?.stage {
         case .running: runs[id]?.stage = .released
@@ -440,7 +439,7 @@ package struct DeliveryCore: Sendable {
     }
 
     /// The decision about a message whose time limit has passed.
-    package mutating func decided(
+    mutating func decided(
         _ key: Key,
         _ disposition: Disposition,
         at time: Duration,
@@ -456,7 +455,7 @@ package struct DeliveryCore: Sendable {
     }
 
     /// Publishing instead of a message has ended.
-    package mutating func published(
+    mutating func published(
         _ key: Key,
         _ publication: Publication,
         at time: Duration,
@@ -502,7 +501,7 @@ package struct DeliveryCore: Sendable {
     }
 
     /// Time has passed: see ``nextWake``.
-    package mutating func tick(at time: Duration, _ actions: inout [Action]) {
+    mutating func tick(at time: Duration, _ actions: inout [Action]) {
         now = time
         if let until = trippedUntil, until <= now {
             trippedUntil = nil
@@ -525,7 +524,7 @@ package struct DeliveryCore: Sendable {
     }
 
     /// When ``tick(at:_:)`` has to be called next.
-    package var nextWake: Duration? {
+    var nextWake: Duration? {
         var next = alarms.min?.due
         func consider(_ due: Duration?) {
             if let due, next.map({ due < $0 }) ?? true { next = due }
@@ -539,18 +538,18 @@ package struct DeliveryCore: Sendable {
     }
 
     /// Ends everything: nothing is settled any more, and nothing new is accepted.
-    package mutating func closeAll(at time: Duration, _ actions: inout [Action]) {
+    mutating func closeAll(at time: Duration, _ actions: inout [Action]) {
         hasEnded = true
         for source in Array(sources.keys) { closed(source, at: time, &actions) }
     }
 
     /// Starts nothing more. Arriving deliveries wait until they are returned to the broker, or ``release(at:_:)``.
-    package mutating func hold() {
+    mutating func hold() {
         if case .no = stopping { stopping = .holding }
     }
 
     /// Ends ``hold()``.
-    package mutating func release(at time: Duration, _ actions: inout [Action]) {
+    mutating func release(at time: Duration, _ actions: inout [Action]) {
         now = time
         if case .holding = stopping { stopping = .no }
         startReady(&actions)
@@ -562,7 +561,7 @@ package struct DeliveryCore: Sendable {
     ///
     /// - Parameter source: Whose deliveries, permanently; `nil` for all, for now. A stream cannot take deliveries back: they are handled
     ///   later, or are redelivered to the next consumer if there is none here any more.
-    package mutating func giveBack(_ source: Source? = nil, _ actions: inout [Action]) {
+    mutating func giveBack(_ source: Source? = nil, _ actions: inout [Action]) {
         for key in entries.keys.sorted() {
             guard let entry = entries[key], source == nil || entry.source == source else { continue }
             if sources[entry.source]?.kind == .stream, source == nil, !isStopping { continue }
@@ -583,7 +582,7 @@ package struct DeliveryCore: Sendable {
     }
 
     /// Stops for good. Waiting deliveries are returned to the broker or, with `finishing`, handled.
-    package mutating func drain(finishing: Bool, at time: Duration, _ actions: inout [Action]) {
+    mutating func drain(finishing: Bool, at time: Duration, _ actions: inout [Action]) {
         now = time
         stopping = .draining(finishing: finishing)
         guard finishing else { return giveBack(nil, &actions) }
@@ -595,21 +594,21 @@ package struct DeliveryCore: Sendable {
     }
 
     /// Pauses or resumes starting handlers.
-    package mutating func setPaused(_ paused: Bool, at time: Duration, _ actions: inout [Action]) {
+    mutating func setPaused(_ paused: Bool, at time: Duration, _ actions: inout [Action]) {
         now = time
         isPaused = paused
         startReady(&actions)
     }
 
     /// Changes how many handlers run concurrently. Running handlers are not affected.
-    package mutating func setConcurrency(_ concurrency: Int, at time: Duration, _ actions: inout [Action]) {
+    mutating func setConcurrency(_ concurrency: Int, at time: Duration, _ actions: inout [Action]) {
         now = time
         settings.concurrency = max(1, concurrency)
         startReady(&actions)
     }
 
     /// Changes how many messages may start per interval.
-    package mutating func setRate(_ rate: DeliveryRate?, at time: Duration, _ actions: inout [Action]) {
+    mutating func setRate(_ rate: DeliveryRate?, at time: Duration, _ actions: inout [Action]) {
         now = time
         settings.rate = rate
         tokens = rate.map { DeliveryRate.Tokens($0) }

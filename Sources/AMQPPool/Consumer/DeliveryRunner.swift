@@ -20,7 +20,7 @@ extension DeliverySource {
 package struct DeliveryRun: Sendable {
     package let id: DeliveryCore.RunID
     package let first: DeliveryCore.Item
-    package let rest: [DeliveryCore.Item]
+    let rest: [DeliveryCore.Item]
 
     package var items: [DeliveryCore.Item] { [first] + rest }
 }
@@ -37,7 +37,7 @@ package final class DeliveryRunner: Sendable {
     package struct Behavior: Sendable {
         /// Handles messages, and returns the decision about each, in order. Its task is cancelled when they no longer belong to this
         /// consumer.
-        package var handle: @Sendable (DeliveryRun) async -> Dispositions
+        var handle: @Sendable (DeliveryRun) async -> Dispositions
         /// Decides about a message whose time limit has passed. `run`: the run that should have handled it; `nil` if it never ran.
         package var onTimeLimit: @Sendable (DeliveryCore.Item, _ run: DeliveryCore.RunID?) -> Disposition = { _, _ in
             .requeue(after: .zero)
@@ -48,7 +48,7 @@ package final class DeliveryRunner: Sendable {
         /// How the handler of a run starts.
         package var beginning: @Sendable (DeliveryRun) -> Beginning = { _ in .inTask }
         /// Takes over the run: its new owner ends it by ``DeliveryRunner/end(_:_:)``.
-        package var handOver: (@Sendable (DeliveryRun) -> Void)?
+        var handOver: (@Sendable (DeliveryRun) -> Void)?
         /// Called when a suspended handler has its slot again.
         package var resume: @Sendable (DeliveryCore.RunID) -> Void = { _ in }
         /// Called when a message is lost with its channel.
@@ -149,9 +149,9 @@ package final class DeliveryRunner: Sendable {
         state.withLock { $0.core.opened(source, .queue, for: nil) }
     }
 
-    package func kind(of source: Core.Source) -> Core.SourceKind? { state.withLock { $0.core.kind(of: source) } }
+    func kind(of source: Core.Source) -> Core.SourceKind? { state.withLock { $0.core.kind(of: source) } }
 
-    package func determined(_ source: Core.Source, _ kind: Core.SourceKind) {
+    func determined(_ source: Core.Source, _ kind: Core.SourceKind) {
         drive { $0.determined(source, kind, at: $1, &$2) }
     }
 
@@ -210,7 +210,7 @@ package final class DeliveryRunner: Sendable {
     // MARK: Handling
 
     /// The owner of a run that was taken over has ended it.
-    package func end(_ run: Core.RunID, _ dispositions: Dispositions) {
+    func end(_ run: Core.RunID, _ dispositions: Dispositions) {
         drive { $0.ended(run, dispositions, at: $1, &$2) }
     }
 
@@ -234,7 +234,7 @@ package final class DeliveryRunner: Sendable {
         drive { core, _, _ in core.hold() }
     }
 
-    package func release() {
+    func release() {
         drive { $0.release(at: $1, &$2) }
     }
 

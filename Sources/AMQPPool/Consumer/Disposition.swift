@@ -18,15 +18,15 @@ package enum Disposition: Sendable {
 
 /// The decisions about the messages of a run, by index.
 package struct Dispositions: Sendable, ExpressibleByArrayLiteral {
-    package var first: Disposition?
-    package var rest: [Disposition]
+    var first: Disposition?
+    var rest: [Disposition]
 
     package init(_ first: Disposition?, _ rest: [Disposition] = []) {
         self.first = first
         self.rest = rest
     }
 
-    package init(_ all: [Disposition]) {
+    init(_ all: [Disposition]) {
         self.init(all.first, all.count > 1 ? Array(all.dropFirst()) : [])
     }
 

@@ -53,7 +53,7 @@ package struct DeliveryLook: Sendable {
     package var unsettled = 0
     package var zombies = 0
 
-    package init() {}
+    init() {}
 }
 
 /// An actor that works on queues, and can be inspected and paused through this interface.

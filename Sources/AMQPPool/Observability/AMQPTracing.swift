@@ -31,7 +31,7 @@ public enum AMQPTracing: Sendable {
 /// A tracer, and the instrument that propagates context.
 package struct Instruments: Sendable {
     package let tracer: any Tracer
-    package let instrument: any Instrument
+    let instrument: any Instrument
 
     /// Injects the context into the headers of a message.
     package func inject(_ context: ServiceContext, into headers: inout FieldTable) {

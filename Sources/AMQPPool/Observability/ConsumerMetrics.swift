@@ -36,7 +36,7 @@ package final class ConsumerMetrics: Sendable {
     }
 
     /// Records that a message was handled, with one of a fixed set of outcomes.
-    package func ended(_ outcome: String, after duration: Duration) {
+    func ended(_ outcome: String, after duration: Duration) {
         left(1)
         record(outcome, after: duration)
     }
@@ -62,5 +62,5 @@ package final class ConsumerMetrics: Sendable {
     package func zombies(_ count: Int) { zombies.set(count) }
 
     /// Records the maximum number of unsettled deliveries.
-    package func prefetch(_ count: Int) { prefetch.set(count) }
+    func prefetch(_ count: Int) { prefetch.set(count) }
 }

@@ -12,7 +12,7 @@ extension MetricsSystem {
 }
 
 /// The metrics of a pool's connections, and of messages published on them: see `docs/observability.md`.
-package final class PoolMetrics: Sendable {
+final class PoolMetrics: Sendable {
     /// The current number of something.
     private final class Level: Sendable {
         private let meter: Meter
@@ -51,7 +51,7 @@ package final class PoolMetrics: Sendable {
 
     /// The maximum number of distinct destinations: later ones are counted under `_OTHER`, so that names from outside cannot fill the
     /// memory.
-    package static let maximumDestinations = 1000
+    static let maximumDestinations = 1000
 
     private let pool: String
     private let factory: any MetricsFactory
@@ -67,7 +67,7 @@ package final class PoolMetrics: Sendable {
     private let failures = Mutex<[String: Counter]>([:])
 
     /// Returns `nil` if no metrics are collected.
-    package init?(pool: String, factory: (any MetricsFactory)?) {
+    init?(pool: String, factory: (any MetricsFactory)?) {
         guard let factory = MetricsSystem.activeFactory(factory) else { return nil }
         self.pool = pool
         self.factory = factory
@@ -159,7 +159,7 @@ package final class PoolMetrics: Sendable {
 
 extension AMQPError {
     /// The outcome of a message, one of a fixed set of values.
-    package var publishOutcome: String {
+    var publishOutcome: String {
         switch self {
         case .returned: "returned"
         case .nacked: "nacked"

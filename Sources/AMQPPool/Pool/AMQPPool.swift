@@ -43,8 +43,8 @@ public final class AMQPPool: Service, Sendable {
     let keptChannels = KeptChannels()
     let logger: Logger
     /// The pool's metrics and tracer, if any.
-    private let metrics: PoolMetrics?
-    package let instruments: Instruments?
+    let metrics: PoolMetrics?
+    let instruments: Instruments?
     let stateBroadcast = StateBroadcast(PoolState.stopped)
 
     /// Creates a pool; nothing runs before ``start()`` or ``run()``.
@@ -217,7 +217,7 @@ public final class AMQPPool: Service, Sendable {
     public var isReady: Bool { state == .ready }
 
     /// Why there is no connection at present.
-    package var reasonForNoConnection: AMQPError { registry.value?.reasonForNone ?? .poolNotRunning }
+    var reasonForNoConnection: AMQPError { registry.value?.reasonForNone ?? .poolNotRunning }
 
     /// The ready channels.
     package var readyChannels: [AMQPChannel] {

@@ -31,12 +31,12 @@ package final class BrokerLog: Sendable {
     }
 
     /// Sets the logger of the tree it runs in.
-    package func use(_ logger: Logger) {
+    func use(_ logger: Logger) {
         state.withLock { $0.logger = logger }
     }
 
     /// The number of working connections or queues.
-    package var up: Int { state.withLock { $0.story.up } }
+    var up: Int { state.withLock { $0.story.up } }
 
     /// Whether it is stopping.
     package var isStopping: Bool { state.withLock { $0.story.isStopping } }
@@ -111,7 +111,7 @@ private struct UnwrittenLines {
 
 extension AMQPConnection {
     /// The endpoint and user of the connection, as log metadata.
-    package nonisolated var place: Logger.Metadata {
+    nonisolated var place: Logger.Metadata {
         let broker = broker
         return [
             "endpoint": "\(endpoint.redacted)",

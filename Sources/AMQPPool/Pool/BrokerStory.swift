@@ -7,19 +7,19 @@ package import Supervision
 /// Each change of state is one line at `info` or above. An outage has a beginning and an end; in between there is a line for each new
 /// reason, otherwise at most one a minute. Single attempts are logged at `debug`.
 package struct BrokerStory: Sendable {
-    package typealias Instant = ContinuousClock.Instant
+    typealias Instant = ContinuousClock.Instant
 
     /// The subject of the lines.
     package struct Subject: Sendable {
         /// "pool", "caller", "receiver", "worker"
-        package var kind: String
-        package var name: String
+        var kind: String
+        var name: String
         /// Its state while it works: "connected", "serving".
-        package var working: String
+        var working: String
         /// Its number of connections.
-        package var connections: Int
+        var connections: Int
         /// Whether it opens the connections itself. Otherwise the attempts are reported by whatever does.
-        package var opensConnections: Bool
+        var opensConnections: Bool
 
         package init(
             kind: String,
@@ -58,22 +58,22 @@ package struct BrokerStory: Sendable {
     /// A failed attempt.
     package struct Failure: Sendable {
         /// The attempted action: "connect", "set up its channel".
-        package var what: String
-        package var reason: String
+        var what: String
+        var reason: String
         /// Whether waiting cannot resolve it.
-        package var isRefusal: Bool
+        var isRefusal: Bool
         /// Whether it may be temporary: the first consecutive ones are not logged.
-        package var mayPass: Bool
+        var mayPass: Bool
 
-        package init(connecting error: AMQPError) {
+        init(connecting error: AMQPError) {
             self.init("connect", error)
         }
 
-        package init(settingUp error: any Error) {
+        init(settingUp error: any Error) {
             self.init("set up its channel", error)
         }
 
-        package init(_ what: String, _ error: any Error) {
+        init(_ what: String, _ error: any Error) {
             self.what = what
             reason = "\(error)"
             isRefusal = (error as? AMQPError)?.isRefusal ?? (error as? any BrokerRefusal)?.isRefusal ?? false
@@ -83,21 +83,21 @@ package struct BrokerStory: Sendable {
 
     /// Why something no longer works.
     package struct Loss: Sendable {
-        package var reason: String
+        var reason: String
         /// Whether it was intended.
-        package var isOrderly: Bool
+        var isOrderly: Bool
         /// What is lost: "a connection", or if it was the last one, "the broker".
-        package var one: String
-        package var all: String
+        var one: String
+        var all: String
 
-        package init(reason: String, isOrderly: Bool, one: String, all: String) {
+        init(reason: String, isOrderly: Bool, one: String, all: String) {
             self.reason = reason
             self.isOrderly = isOrderly
             self.one = one
             self.all = all
         }
 
-        package init(_ error: any Error) {
+        init(_ error: any Error) {
             reason = "\(error)"
             guard let error = error as? AMQPError else {
                 (isOrderly, one, all) = (false, "a queue", "its queue")
@@ -109,10 +109,10 @@ package struct BrokerStory: Sendable {
         }
     }
 
-    package struct Line: Sendable {
-        package var level: Logger.Level
-        package var message: String
-        package var metadata: Logger.Metadata
+    struct Line: Sendable {
+        var level: Logger.Level
+        var message: String
+        var metadata: Logger.Metadata
     }
 
     private enum Phase {
@@ -145,15 +145,15 @@ package struct BrokerStory: Sendable {
     private var blockedSince: Instant?
     private var lines: [Line] = []
 
-    package init(_ subject: Subject) {
+    init(_ subject: Subject) {
         self.subject = subject
     }
 
     /// Whether it is stopping.
-    package var isStopping: Bool { phase == .stopping || phase == .stopped }
+    var isStopping: Bool { phase == .stopping || phase == .stopped }
 
     /// Returns the lines to log for an event.
-    package mutating func handle(_ event: Event, at now: Instant) -> [Line] {
+    mutating func handle(_ event: Event, at now: Instant) -> [Line] {
         lines = []
         switch event {
         case .started: started(at: now)
@@ -317,7 +317,7 @@ package struct BrokerStory: Sendable {
 extension AMQPError {
     /// Whether the broker or the client gives the same answer until somebody changes something: credentials, the virtual host,
     /// certificates, settings.
-    package var isRefusal: Bool {
+    var isRefusal: Bool {
         switch cause {
         case .authenticationFailed, .virtualHostRefused, .invalidEndpoint, .invalidArgument, .tooFewChannels: true
         case .tlsFailed(_, let failure): failure.isRefusal
@@ -334,7 +334,7 @@ extension AMQPError {
 
     /// Whether the same declaration may succeed a moment later: 541 is also the answer to one of two processes that create a queue at the
     /// same moment, and of a cluster during an election.
-    package var mayPass: Bool {
+    var mayPass: Bool {
         if case .topologyRefused(_, 541, _) = cause { return true }
         return false
     }
@@ -355,7 +355,7 @@ extension AMQPError {
     }
 
     /// Whether a connection ended with this error.
-    package var isEndOfConnection: Bool {
+    var isEndOfConnection: Bool {
         switch cause {
         case .connectionLost, .heartbeatTimeout, .connectionClosedByBroker, .connectionClosed, .protocolViolation,
             .topologyRefused:

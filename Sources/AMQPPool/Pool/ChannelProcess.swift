@@ -59,7 +59,7 @@ package actor ChannelProcess: Worker {
     }
 
     /// The open channel, if there is one.
-    package nonisolated var channel: AMQPChannel? {
+    nonisolated var channel: AMQPChannel? {
         state.withLock { $0.channel }.flatMap { $0.closedError == nil ? $0 : nil }
     }
 

@@ -56,7 +56,7 @@ package actor ChannelRegistry {
     /// The metrics of the connections, if they are opened here.
     private nonisolated let metrics: PoolMetrics?
 
-    package init(
+    init(
         log: BrokerLog? = nil,
         metrics: PoolMetrics? = nil,
         publishing: Int = .max,
@@ -93,7 +93,7 @@ package actor ChannelRegistry {
     package nonisolated var channels: [AMQPChannel] { state.withLock { $0.channels } }
 
     /// The last error at each endpoint since its last success.
-    package nonisolated var failures: [AMQPError.EndpointFailure] {
+    nonisolated var failures: [AMQPError.EndpointFailure] {
         state.withLock { $0.report.failures(at: .now) }
     }
 
@@ -191,7 +191,7 @@ package actor ChannelRegistry {
 
     /// Ends the registry with its process: later channels are added to the registry of the next incarnation, and waiters here would wait in
     /// vain.
-    package nonisolated func ends(with pid: Pid) {
+    nonisolated func ends(with pid: Pid) {
         pid.onExit { [weak self] _ in
             guard let self else { return }
             state.withLock { $0.isEnded = true }

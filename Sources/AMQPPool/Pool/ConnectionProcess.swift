@@ -56,7 +56,7 @@ package actor ConnectionProcess: Worker {
     }
 
     /// The open connection, if there is one.
-    package nonisolated var connection: AMQPConnection? {
+    nonisolated var connection: AMQPConnection? {
         state.withLock { $0.connection }.flatMap { $0.closedError == nil ? $0 : nil }
     }
 

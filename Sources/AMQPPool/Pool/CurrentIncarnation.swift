@@ -12,7 +12,7 @@ extension Current where Source == Pid, Reason == ExitReason {
     }
 
     /// The same, unless another incarnation is alive. Returns whether this one is now the living one.
-    package func claim(_ value: Value, in context: ChildContext) -> Bool {
+    func claim(_ value: Value, in context: ChildContext) -> Bool {
         guard claim(value) else { return false }
         begin(in: context)
         return true

@@ -25,7 +25,7 @@ package final class EventLoopExecutor: TaskExecutor {
 /// Warns when something holds an event loop for too long, because all connections of the loop wait in the meantime.
 package final class LoopWatch: Sendable {
     /// How long the event loop may be held without a warning.
-    package static let limit = TimeAmount.milliseconds(5)
+    static let limit = TimeAmount.milliseconds(5)
     private static let interval = TimeAmount.minutes(1)
 
     private let logger: Logger

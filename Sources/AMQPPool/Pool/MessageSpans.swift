@@ -36,7 +36,7 @@ extension Instruments {
     }
 
     /// Handles a message within a span of kind consumer, the child of the context in its headers.
-    package func handling<Result>(
+    func handling<Result>(
         _ delivery: Delivery,
         from queue: String,
         _ handle: (any Span) async throws -> Result

@@ -6,7 +6,7 @@ extension PoolConfiguration {
     static let maximumChannels = 100_000
 
     /// The number of processes for ``connections``: 1 if the settings are invalid.
-    package var connectionCount: Int { isSane ? max(1, connections) : 1 }
+    var connectionCount: Int { isSane ? max(1, connections) : 1 }
 
     /// The number of processes for all connections, including those for consuming.
     var allConnectionCount: Int { isSane ? connectionCount + max(0, consumerConnections) : 1 }

@@ -84,7 +84,7 @@ public struct PoolConfiguration: Sendable {
     }
 
     /// These settings with the pool's shared event loop chosen, unless its connections spread.
-    package func withEventLoop() -> PoolConfiguration {
+    func withEventLoop() -> PoolConfiguration {
         guard !spreadsOverEventLoops else { return self }
         var settings = self
         settings.connection.eventLoopGroup = connection.eventLoopGroup.next()

@@ -55,7 +55,7 @@ extension PoolConfiguration {
     }
 
     /// Reads the settings other than the endpoints.
-    package mutating func read(_ values: SettingValues) throws(SettingError) {
+    mutating func read(_ values: SettingValues) throws(SettingError) {
         typealias Key = PoolSetting
         if let username = values.string(Key.username), let password = values.string(Key.password) {
             connection.credentials = CredentialsProvider { _ in Credentials(username: username, password: password) }

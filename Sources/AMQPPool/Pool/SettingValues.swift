@@ -20,7 +20,7 @@ extension SettingError: CustomStringConvertible {
     }
 
     /// The environment variable of a key behind the prefix of its scope.
-    package static func variable(_ key: String) -> String {
+    static func variable(_ key: String) -> String {
         "…_" + key.uppercased().map { $0 == "." ? "_" : String($0) }.joined()
     }
 }
@@ -28,11 +28,11 @@ extension SettingError: CustomStringConvertible {
 /// The settings of a process, from any source, as text values by key.
 package struct SettingValues: Sendable {
     /// The text of a value.
-    package var text: @Sendable (_ key: String, _ isSecret: Bool) -> String?
+    var text: @Sendable (_ key: String, _ isSecret: Bool) -> String?
     /// The elements of a value, if the source has lists; otherwise its parts, separated by commas.
-    package var list: @Sendable (_ key: String, _ isSecret: Bool) -> [String]?
+    var list: @Sendable (_ key: String, _ isSecret: Bool) -> [String]?
 
-    package init(
+    init(
         text: @escaping @Sendable (_ key: String, _ isSecret: Bool) -> String?,
         list: @escaping @Sendable (_ key: String, _ isSecret: Bool) -> [String]? = { _, _ in nil }
     ) {
@@ -44,11 +44,11 @@ package struct SettingValues: Sendable {
         self.init(text: { key, _ in values[key] })
     }
 
-    package func string(_ setting: some Setting) -> String? {
+    func string(_ setting: some Setting) -> String? {
         text(setting.rawValue, setting.isSecret)
     }
 
-    package func strings(_ setting: some Setting) -> [String]? {
+    func strings(_ setting: some Setting) -> [String]? {
         if let list = list(setting.rawValue, setting.isSecret) { return list }
         let parts = string(setting)?.split(separator: ",").map(Self.trimmed).filter { !$0.isEmpty }
         return parts?.isEmpty == false ? parts : nil

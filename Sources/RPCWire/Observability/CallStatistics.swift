@@ -8,14 +8,14 @@ package struct CallStatistics: Sendable {
         package var destination: String
         package var procedure: String
 
-        package init(destination: String = "", procedure: String) {
+        init(destination: String = "", procedure: String) {
             self.destination = destination
             self.procedure = procedure
         }
     }
 
     /// The data of one procedure.
-    package struct Series: Sendable {
+    struct Series: Sendable {
         /// Since watching began.
         package fileprivate(set) var total = 0
         /// By outcome, including `ok`, since watching began.
@@ -36,22 +36,22 @@ package struct CallStatistics: Sendable {
         package var longest: Duration
     }
 
-    package static let limit = 200
-    package static let maximumOutcomes = 32
-    package static let secondsKept = 60
+    static let limit = 200
+    static let maximumOutcomes = 32
+    static let secondsKept = 60
 
     private var series: [Key: Series] = [:]
     private var all = Series()
     private var since: CompactInstant
 
-    package init(since: CompactInstant) {
+    init(since: CompactInstant) {
         self.since = since
     }
 
     /// The number of distinguished procedures.
-    package var count: Int { series.count }
+    var count: Int { series.count }
 
-    package mutating func record(_ key: Key, outcome: String, _ duration: Duration, at now: CompactInstant) {
+    mutating func record(_ key: Key, outcome: String, _ duration: Duration, at now: CompactInstant) {
         let second = self.second(now)
         var key = key
         if series[key] == nil, series.count >= Self.limit {

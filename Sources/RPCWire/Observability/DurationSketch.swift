@@ -1,17 +1,17 @@
 /// A distribution of durations in bounded memory: counts in buckets that are each an eighth of a power of two wide, so that a quantile is
 /// at most 9 % too high, for any number of durations.
-package struct DurationSketch: Sendable, Equatable {
+struct DurationSketch: Sendable, Equatable {
     /// Up to 1 µs, then eight buckets per doubling, up to more than an hour.
     private static let bucketsPerDoubling = 8
-    package static let bucketCount = 32 * bucketsPerDoubling + 1
+    static let bucketCount = 32 * bucketsPerDoubling + 1
 
     private var buckets: [UInt32] = []
     package private(set) var count = 0
     package private(set) var longest = Duration.zero
 
-    package init() {}
+    init() {}
 
-    package mutating func record(_ duration: Duration) {
+    mutating func record(_ duration: Duration) {
         if buckets.isEmpty { buckets = Array(repeating: 0, count: Self.bucketCount) }
         let bucket = Self.bucket(of: duration)
         buckets[bucket] = buckets[bucket] == .max ? .max : buckets[bucket] + 1
@@ -19,7 +19,7 @@ package struct DurationSketch: Sendable, Equatable {
         longest = max(longest, duration)
     }
 
-    package mutating func add(_ other: DurationSketch) {
+    mutating func add(_ other: DurationSketch) {
         guard !other.buckets.isEmpty else { return }
         if buckets.isEmpty { buckets = Array(repeating: 0, count: Self.bucketCount) }
         for index in buckets.indices {
@@ -33,7 +33,7 @@ package struct DurationSketch: Sendable, Equatable {
     /// The duration that this part of all durations does not exceed; `nil` when there is none.
     ///
     /// - Parameter part: From 0 to 1; 0.99 for the 99th percentile.
-    package func quantile(_ part: Double) -> Duration? {
+    func quantile(_ part: Double) -> Duration? {
         let total = buckets.reduce(0) { $0 + Int($1) }
         guard total > 0, part >= 0, part <= 1 else { return nil }
         let rank = max(1, Int((Double(total) * part).rounded(.up)))

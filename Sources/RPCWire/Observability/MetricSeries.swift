@@ -8,9 +8,9 @@ import Synchronization
 package final class MetricSeries: Sendable {
     /// The dimensions of one series.
     package struct Key: Hashable, Sendable {
-        package let destination: String?
-        package let procedure: String
-        package let outcome: String
+        let destination: String?
+        let procedure: String
+        let outcome: String
 
         package init(destination: String? = nil, procedure: String, outcome: String) {
             self.destination = destination
@@ -26,7 +26,7 @@ package final class MetricSeries: Sendable {
         }
     }
 
-    package static let limit = 1000
+    static let limit = 1000
 
     private let name: MetricName
     private let service: String
@@ -66,7 +66,7 @@ package final class MetricSeries: Sendable {
 
 extension Duration {
     /// The duration for metrics, clamped to their maximum.
-    package var wholeNanoseconds: Int64 {
+    var wholeNanoseconds: Int64 {
         let (seconds, attoseconds) = components
         let (whole, isTooLong) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
         let (nanoseconds, overflow) = whole.addingReportingOverflow(attoseconds / 1_000_000_000)

@@ -26,7 +26,7 @@ package enum RPCSpanAttribute: String, CaseIterable, Sendable {
     case statusCode = "rpc.response.status_code"
 
     /// The additional attributes of such a span about its message.
-    package static let ofMessage: [MessageSpanAttribute] = [
+    static let ofMessage: [MessageSpanAttribute] = [
         .errorType, .system, .operationName, .operationType, .destinationName, .messageID, .bodySize,
     ]
 }

@@ -33,14 +33,14 @@ package struct ObserverClient: Sendable {
 
     package struct Answer: Sendable {
         package var status: Int
-        package var headers: [(name: String, value: String)]
+        var headers: [(name: String, value: String)]
         package var body: [UInt8]
 
-        package func header(_ name: String) -> String? {
+        func header(_ name: String) -> String? {
             headers.first { $0.name.lowercased() == name.lowercased() }?.value
         }
 
-        package var text: String { String(decoding: body, as: UTF8.self) }
+        var text: String { String(decoding: body, as: UTF8.self) }
     }
 
     /// One server-sent event.
@@ -54,7 +54,7 @@ package struct ObserverClient: Sendable {
     package let host: String
     package let port: Int
     /// The path of the observer, which begins and ends with `/`.
-    package let path: String
+    let path: String
 
     /// - Parameter url: `http://HOST:PORT/PATH`, or `HOST:PORT`.
     package init(url: String) throws(Failure) {

@@ -1,9 +1,9 @@
 /// The summary on the page and in `rpc top`; sent to each viewer once a second.
 package struct Overview: Codable, Sendable, Equatable {
     /// The version of these documents. A viewer that expects another one reports that instead of guessing.
-    package static let currentVersion = 1
+    static let currentVersion = 1
 
-    package var version = Overview.currentVersion
+    var version = Overview.currentVersion
     /// Milliseconds since 1970.
     package var time: Int64
     /// The id of the OS process.
@@ -12,13 +12,13 @@ package struct Overview: Codable, Sendable, Equatable {
     /// Seconds since the observer started.
     package var uptime: Double
     /// The number of the last event.
-    package var lastEvent: UInt64
-    package var allowsActions: Bool
-    package var viewers: Int
+    var lastEvent: UInt64
+    var allowsActions: Bool
+    var viewers: Int
     package var trees: [TreeSummary]
     package var callers: [CallerSummary]
     package var receivers: [ReceiverSummary]
-    package var pools: [PoolSummary]
+    var pools: [PoolSummary]
     package var workers: WorkerTotals
 }
 
@@ -26,9 +26,9 @@ package struct TreeSummary: Codable, Sendable, Equatable {
     /// Identifies the tree in requests.
     package var id: Int
     package var name: String
-    package var isRunning: Bool
+    var isRunning: Bool
     package var processes: Int
-    package var supervisors: Int
+    var supervisors: Int
     /// The number of positions without a running process, by status: starting, stopping, restarting, stopped.
     package var starting: Int
     package var stopping: Int
@@ -36,10 +36,10 @@ package struct TreeSummary: Codable, Sendable, Equatable {
     package var stopped: Int
     package var restarts: Int
     package var abandoned: Int
-    package var coolingDown: Int
+    var coolingDown: Int
     /// The supervisor that is closest to exceeding its intensity.
     package var closest: WindowSummary?
-    package var mayPlayKillMatrix: Bool
+    var mayPlayKillMatrix: Bool
 }
 
 /// How close a supervisor is to exceeding its intensity.
@@ -51,7 +51,7 @@ package struct WindowSummary: Codable, Sendable, Equatable {
     package var period: Double
     /// What happens when the intensity is exceeded: `escalate`, or `cooldown` with its seconds.
     package var whenExceeded: String
-    package var cooldown: Double?
+    var cooldown: Double?
 }
 
 /// How many calls end, and with which outcomes.
@@ -62,34 +62,34 @@ package struct RateSummary: Codable, Sendable, Equatable {
     /// In milliseconds, over the last minute.
     package var median: Double?
     package var p99: Double?
-    package var longest: Double
+    var longest: Double
     package var outcomes: [String: Int]
 }
 
 package struct CallerSummary: Codable, Sendable, Equatable {
-    package var id: Int
-    package var service: String
-    package var state: String
+    var id: Int
+    var service: String
+    var state: String
     package var inFlight: Int
     package var calls: RateSummary?
     /// In each of the last seconds, oldest first.
-    package var perSecond: [Int]
+    var perSecond: [Int]
 }
 
 package struct ReceiverSummary: Codable, Sendable, Equatable {
-    package var id: Int
-    package var service: String
-    package var state: String
-    package var running: Int
-    package var concurrency: Int
+    var id: Int
+    var service: String
+    var state: String
+    var running: Int
+    var concurrency: Int
     package var requests: RateSummary?
-    package var perSecond: [Int]
+    var perSecond: [Int]
 }
 
-package struct PoolSummary: Codable, Sendable, Equatable {
-    package var id: Int
-    package var name: String
-    package var state: String
+struct PoolSummary: Codable, Sendable, Equatable {
+    var id: Int
+    var name: String
+    var state: String
 }
 
 /// The totals of all queue workers.
@@ -97,14 +97,14 @@ package struct WorkerTotals: Codable, Sendable, Equatable {
     package var workers = 0
     package var paused = 0
     /// Workers that are not consuming although they are not paused.
-    package var waiting = 0
-    package var running = 0
-    package var handled = 0
+    var waiting = 0
+    var running = 0
+    var handled = 0
     package var failed = 0
-    package var retried = 0
+    var retried = 0
     package var parked = 0
     /// Handled messages per second, over the last ten.
     package var rate = 0.0
     /// In each of the last seconds, oldest first.
-    package var perSecond: [Int] = []
+    var perSecond: [Int] = []
 }

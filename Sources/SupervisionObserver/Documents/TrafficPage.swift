@@ -1,14 +1,14 @@
 /// The page of calls and connections.
 package struct TrafficPage: Codable, Sendable, Equatable {
     package struct Call: Codable, Sendable, Equatable {
-        package var id: String
+        var id: String
         package var destination: String
         package var procedure: String
         /// Seconds.
         package var age: Double
         package var remaining: Double
         package var stage: String
-        package var attempts: Int
+        var attempts: Int
     }
 
     package struct Procedure: Codable, Sendable, Equatable {
@@ -18,23 +18,23 @@ package struct TrafficPage: Codable, Sendable, Equatable {
     }
 
     package struct Caller: Codable, Sendable, Equatable {
-        package var id: Int
+        var id: Int
         package var service: String
         package var state: String
-        package var replyQueue: String?
-        package var replyConsumers: Int
+        var replyQueue: String?
+        var replyConsumers: Int
         package var waiting: Int
         package var sent: Int
-        package var maximumInFlight: Int
+        var maximumInFlight: Int
         package var unmatchedReplies: Int
         package var retries: Int
         package var oldest: [Call]
         package var procedures: [Procedure]
-        package var pool: Pool?
+        var pool: Pool?
     }
 
     package struct Receiver: Codable, Sendable, Equatable {
-        package var id: Int
+        var id: Int
         package var service: String
         package var state: String
         package var queue: String
@@ -42,47 +42,47 @@ package struct TrafficPage: Codable, Sendable, Equatable {
         package var backlog: Int?
         package var consumers: Int?
         package var concurrency: Int
-        package var prefetch: Int
+        var prefetch: Int
         package var running: Int
         package var waiting: Int
         package var zombies: Int
-        package var counts: [ProcessPage.Line]
+        var counts: [ProcessPage.Line]
         package var oldest: [Call]
         package var procedures: [Procedure]
-        package var pool: Pool?
+        var pool: Pool?
     }
 
-    package struct Pool: Codable, Sendable, Equatable {
-        package var name: String
-        package var state: String
-        package var waiting: Int
-        package var failures: [String]
-        package var connections: [Connection]
+    struct Pool: Codable, Sendable, Equatable {
+        var name: String
+        var state: String
+        var waiting: Int
+        var failures: [String]
+        var connections: [Connection]
     }
 
-    package struct Connection: Codable, Sendable, Equatable {
-        package var name: String?
-        package var endpoint: String
-        package var state: String
-        package var blockedReason: String?
-        package var isAnswering: Bool
-        package var channels: [Channel]
+    struct Connection: Codable, Sendable, Equatable {
+        var name: String?
+        var endpoint: String
+        var state: String
+        var blockedReason: String?
+        var isAnswering: Bool
+        var channels: [Channel]
     }
 
-    package struct Channel: Codable, Sendable, Equatable {
-        package var number: Int
-        package var state: String
-        package var isConfirming: Bool
-        package var unconfirmed: Int
-        package var outbox: Int
-        package var outboxBytes: Int
-        package var waitingPublishers: Int
-        package var operations: Int
-        package var consumers: Int
-        package var prefetch: Int?
+    struct Channel: Codable, Sendable, Equatable {
+        var number: Int
+        var state: String
+        var isConfirming: Bool
+        var unconfirmed: Int
+        var outbox: Int
+        var outboxBytes: Int
+        var waitingPublishers: Int
+        var operations: Int
+        var consumers: Int
+        var prefetch: Int?
     }
 
     package var callers: [Caller]
     package var receivers: [Receiver]
-    package var pools: [Pool]
+    var pools: [Pool]
 }

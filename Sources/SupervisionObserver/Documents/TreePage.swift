@@ -1,16 +1,16 @@
 /// Which part of a tree to show.
 package struct TreeRequest: Codable, Sendable, Equatable {
     package static let maximumLimit = 500
-    package static let maximumToggled = 1000
+    static let maximumToggled = 1000
 
-    package var tree: Int
+    var tree: Int
     /// Shows only matches and their ancestors. Empty for everything.
-    package var query: String?
+    var query: String?
     /// The number of rows to skip, and the number of rows wanted.
-    package var offset: Int?
-    package var limit: Int?
+    var offset: Int?
+    var limit: Int?
     /// The keys of the supervisors whose open state differs from the default.
-    package var toggled: [String]?
+    var toggled: [String]?
 
     package init(
         tree: Int,
@@ -29,11 +29,11 @@ package struct TreeRequest: Codable, Sendable, Equatable {
 
 /// A part of a tree.
 package struct TreePage: Codable, Sendable, Equatable {
-    package var tree: Int
+    var tree: Int
     package var isRunning: Bool
     /// The total number of rows, without those of closed supervisors.
     package var rows: Int
-    package var offset: Int
+    var offset: Int
     /// The number of processes that match the query.
     package var matches: Int?
     package var page: [TreeRow]
@@ -42,7 +42,7 @@ package struct TreePage: Codable, Sendable, Equatable {
 package struct TreeRow: Codable, Sendable, Equatable {
     package var key: String
     package var name: String
-    package var depth: Int
+    var depth: Int
     /// For each ancestor level, whether a line continues to a later sibling; then whether this is the last of its siblings.
     package var rails: String
     /// `one_for_one`, `one_for_all`, `rest_for_one`, `dynamic`, or the type of the worker.
@@ -62,51 +62,51 @@ package struct TreeRow: Codable, Sendable, Equatable {
     /// For a supervisor: the number of its children, and of all its descendants.
     package var children: Int
     package var below: Int
-    package var belowDown: Int
-    package var belowRestarts: Int
+    var belowDown: Int
+    var belowRestarts: Int
     package var isOpen: Bool
     /// Whether it matches the query itself.
-    package var isMatch: Bool
+    var isMatch: Bool
 }
 
 /// The page of one process.
-package struct ProcessPage: Codable, Sendable, Equatable {
-    package struct Line: Codable, Sendable, Equatable {
-        package var name: String
-        package var value: String
+struct ProcessPage: Codable, Sendable, Equatable {
+    struct Line: Codable, Sendable, Equatable {
+        var name: String
+        var value: String
     }
 
-    package struct Link: Codable, Sendable, Equatable {
-        package var pid: String
+    struct Link: Codable, Sendable, Equatable {
+        var pid: String
         /// Its position, if it is in the same tree.
-        package var path: String?
-        package var key: String?
+        var path: String?
+        var key: String?
     }
 
-    package struct Incarnation: Codable, Sendable, Equatable {
-        package var pid: String
+    struct Incarnation: Codable, Sendable, Equatable {
+        var pid: String
         /// Milliseconds since 1970, if known.
-        package var started: Int64?
-        package var ended: Int64?
-        package var reason: String?
-        package var isExpected: Bool
+        var started: Int64?
+        var ended: Int64?
+        var reason: String?
+        var isExpected: Bool
     }
 
-    package var tree: Int
-    package var path: String
-    package var row: TreeRow
-    package var specification: [Line]
-    package var links: [Link]
-    package var monitors: Int
-    package var names: [Line]
+    var tree: Int
+    var path: String
+    var row: TreeRow
+    var specification: [Line]
+    var links: [Link]
+    var monitors: Int
+    var names: [Line]
     /// What it reports about itself; `nil` when it reports nothing.
-    package var description: [Line]?
+    var description: [Line]?
     /// Why its report failed.
-    package var descriptionProblem: String?
+    var descriptionProblem: String?
     /// Its activity, if it is a queue worker.
-    package var worker: WorkerSummary?
-    package var history: [Incarnation]
-    package var events: [EventDocument]
+    var worker: WorkerSummary?
+    var history: [Incarnation]
+    var events: [EventDocument]
 }
 
 /// An event of a process.
@@ -114,10 +114,10 @@ package struct EventDocument: Codable, Sendable, Equatable {
     package var number: UInt64
     /// Milliseconds since 1970.
     package var time: Int64
-    package var tree: Int
+    var tree: Int
     package var path: String
     /// Its position in the tree, the same for all incarnations.
-    package var key: String
+    var key: String
     package var pid: String?
     /// `started`, `ignored`, `start failed`, `exited`, `stopped`, `restarting`, `cooling down`, `gave up`, `abandoned`; events of the
     /// observer itself are `action` and `kill matrix`.
@@ -129,9 +129,9 @@ package struct EventDocument: Codable, Sendable, Equatable {
     package var delay: Double?
 }
 
-package struct EventPage: Codable, Sendable, Equatable {
+struct EventPage: Codable, Sendable, Equatable {
     /// The newest event is the last.
-    package var events: [EventDocument]
+    var events: [EventDocument]
     /// The number of the oldest event that is still stored.
-    package var oldest: UInt64
+    var oldest: UInt64
 }

@@ -1,11 +1,11 @@
 /// The page of the queue workers in the trees.
 package struct WorkersPage: Codable, Sendable, Equatable {
-    package static let maximumLimit = 200
+    static let maximumLimit = 200
 
     /// The total number of workers, and the number that match.
-    package var workers: Int
+    var workers: Int
     package var matches: Int
-    package var offset: Int
+    var offset: Int
     package var page: [WorkerSummary]
 }
 
@@ -13,25 +13,25 @@ package struct WorkerSummary: Codable, Sendable, Equatable {
     package struct Queue: Codable, Sendable, Equatable {
         package var name: String
         package var failed: String
-        package var isConsuming: Bool
+        var isConsuming: Bool
         /// Why it is not consuming.
         package var interruption: String?
         /// The ready messages, consumers and failed messages of the queue, according to the broker's last answer.
         package var backlog: Int?
-        package var consumers: Int?
+        var consumers: Int?
         package var keptAsFailed: Int?
     }
 
     /// Its position.
-    package var tree: Int
-    package var key: String
+    var tree: Int
+    var key: String
     package var path: String
-    package var pid: String
+    var pid: String
     package var queues: [Queue]
     /// `working`, `waiting` when it consumes none of its queues, `paused` by a user, `tripped` by its kill switch.
     package var state: String
     /// Seconds until its kill switch lets messages start.
-    package var resumesIn: Double?
+    var resumesIn: Double?
     package var running: Int
     package var concurrency: Int
     package var unsettled: Int
@@ -47,5 +47,5 @@ package struct WorkerSummary: Codable, Sendable, Equatable {
     package var retried: Int
     package var parked: Int
     /// Other outcomes of messages: rejected, discarded, repeated, unhandled.
-    package var others: [ProcessPage.Line]
+    var others: [ProcessPage.Line]
 }

@@ -1,10 +1,10 @@
 import Supervision
 
 /// Makes text from errors, names and the network fit for display: of limited length, in one line, without passwords of URIs.
-package enum DisplayText {
-    package static let maximumLength = 300
+enum DisplayText {
+    static let maximumLength = 300
 
-    package static func line(_ text: String, limit: Int = maximumLength) -> String {
+    static func line(_ text: String, limit: Int = maximumLength) -> String {
         var result = ""
         var count = 0
         for scalar in withoutPasswords(text).unicodeScalars {
@@ -70,9 +70,9 @@ extension ShownErrors {
 }
 
 extension Duration {
-    package var seconds: Double {
+    var seconds: Double {
         Double(components.seconds) + Double(components.attoseconds) / 1e18
     }
 
-    package var milliseconds: Double { seconds * 1000 }
+    var milliseconds: Double { seconds * 1000 }
 }
