@@ -1,8 +1,9 @@
 import ServiceLifecycle
-import Supervision
 import SupervisionTesting
 import Synchronization
 import Testing
+
+@testable import Supervision
 
 @Suite("A child that starts inline", .timeLimit(.minutes(2)))
 struct InlineStartTests {

@@ -1,5 +1,5 @@
 internal import ConcurrencyPrimitives
-public import NIOCore
+import NIOCore
 
 /// A message whose publisher waits for its outcome.
 struct PendingPublish {

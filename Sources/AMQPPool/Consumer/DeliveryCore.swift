@@ -1,7 +1,7 @@
 internal import ConcurrencyPrimitives
 import DequeModule
 import HeapModule
-package import Supervision
+import Supervision
 
 /// A delivered message, as seen by its handler. An object, so that the core and the runner pass one pointer and need not be generic: other
 /// modules could not specialize them.
