@@ -1,4 +1,4 @@
-package import AMQPPool
+import AMQPPool
 import Foundation
 
 /// The headers that workers write, with their names on the wire: see docs/wire-protocol.md. None begins with `x-`, which is the broker's

@@ -1,5 +1,5 @@
 import AMQPPool
-public import Supervision
+import Supervision
 import Synchronization
 
 /// The state of a worker.

@@ -141,11 +141,12 @@ struct ForeignTopologyTests {
             let url = "amqp://\(user):secret@127.0.0.1:\(services.broker.port)/\(services.virtualHost)"
             let caller = RPCCaller(service: "reader", endpoints: [try Endpoint(url: url)], logger: quiet)
             try await caller.start()
-            // The reply queue goes with its last consumer, and the broker is about to close a channel.
-            try await eventually("both channels consume the replies") {
-                try caller.supervisor.child("registry", as: ChannelRegistry.self).resolve().channels.count == 2
-            }
             for _ in 0..<3 {
+                // The reply queue goes with its last consumer, and the broker is about to close a channel.
+                try await eventually("both channels consume the replies") {
+                    let registry = try caller.supervisor.child("registry", as: ChannelRegistry.self).resolve()
+                    return registry.channels.count { $0.closedError == nil } == 2
+                }
                 let result = await outcome { () throws(RPCError) in
                     try await caller.call("math", "add", [1], timeout: .seconds(60), retry: retry, as: Int.self)
                 }

@@ -1,5 +1,5 @@
 internal import ConcurrencyPrimitives
-public import NIOCore
+import NIOCore
 import Supervision
 import Synchronization
 

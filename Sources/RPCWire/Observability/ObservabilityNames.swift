@@ -1,4 +1,4 @@
-package import AMQPPool
+internal import AMQPPool
 
 /// The names of the metrics of callers and receivers. A test compares them with `docs/observability.md`.
 package enum MetricName: String, CaseIterable, Sendable {
