@@ -141,7 +141,8 @@ struct OnConnectionTests: RunsRequests {
     func waiting() async throws {
         let gate = Gate()
         let here = Procedure("here", runs: .onConnection) { (n: Int, _) in n }
-        let runner = runner(concurrency: 1, gate: gate, procedures: [here])
+        // One after another: on a busy machine the last waits for minutes.
+        let runner = runner(concurrency: 1, limit: .seconds(600), gate: gate, procedures: [here])
         let first = FakeRequest("gated", eventLoop: loop)
         let others = (0..<5_000).map { FakeRequest("here", "\($0)", id: "\($0)", eventLoop: loop) }
         try await deliver([first] + others, to: runner)
