@@ -95,6 +95,16 @@ final class ChannelOutbox: Sendable {
         }
     }
 
+    /// Appends these acknowledgements, in order, under one lock.
+    func append(acknowledging tags: [UInt64]) -> Admission {
+        state.withLock { state in
+            if let error = state.closedError { return .closed(error) }
+            for tag in tags { state.append(.acknowledge(deliveryTag: tag, multiple: false), 0) }
+            defer { state.isAwake = true }
+            return state.isAwake ? .queued : .wakeUp
+        }
+    }
+
     /// The number of entries and bytes that wait to be written.
     var size: (entries: Int, bytes: Int) { state.withLock { ($0.count, $0.bytes) } }
 

@@ -48,6 +48,7 @@ struct ChannelStateMachine {
     private var slots: OperationSlots
     private var content: ContentAssembly
     private var confirms = ConfirmTracker()
+    private var unsettled = UnsettledTags()
     var consumers: [String: ChannelConsumer] = [:]
     private var isFlowing = true
     private let maximumUnconfirmed: Int
@@ -98,6 +99,13 @@ struct ChannelStateMachine {
                 confirms.append(publish)
             }
         }
+    }
+
+    /// Combines consecutive acknowledgements among entries that are about to be written.
+    ///
+    /// - Returns: By how many entries there are fewer.
+    mutating func combineAcknowledgements(_ entries: inout [ChannelOutbox.Entry]) -> Int {
+        unsettled.combineAcknowledgements(&entries)
     }
 
     /// Sends a request in its turn. The first one must be `channel.open`.
@@ -333,7 +341,7 @@ extension ChannelStateMachine {
         if slot.isWanted {
             actions.append(.complete(slot.id, .success(reply)))
         } else if case .message(let delivery, _) = reply, case .basicGet(_, noAck: false) = slot.request {
-            actions.append(.send(.basicReject(deliveryTag: delivery.deliveryTag, requeue: true)))
+            settle(.basicReject(deliveryTag: delivery.deliveryTag, requeue: true), delivery.deliveryTag, &actions)
         }
         if let next = slots.next() { send(next, &actions) }
     }
@@ -441,12 +449,14 @@ extension ChannelStateMachine {
         _ actions: inout [Action]
     ) {
         let consumer = consumers[tag]
+        unsettled.delivered(deliveryTag)
+        if consumer?.noAck == true { unsettled.settled(deliveryTag) }
         let isClosing = closedError != nil
         // While the channel is closing, the broker requeues deliveries that need an acknowledgement; deliveries without one would be lost.
         if isClosing, consumer?.noAck != true { return }
         guard let consumer, !consumer.isAbandoned else {
             if consumer?.noAck != true, consumer?.isOfStream != true {
-                actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: true)))
+                settle(.basicReject(deliveryTag: deliveryTag, requeue: true), deliveryTag, &actions)
             }
             return
         }
@@ -474,9 +484,9 @@ extension ChannelStateMachine {
             )
             if consumer.onRefused != nil { return actions.append(.handOverRefused(consumer, refused)) }
             if consumer.isOfStream {
-                actions.append(.send(.basicAck(deliveryTag: deliveryTag, multiple: false)))
+                settle(.basicAck(deliveryTag: deliveryTag, multiple: false), deliveryTag, &actions)
             } else if !consumer.noAck {
-                actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: false)))
+                settle(.basicReject(deliveryTag: deliveryTag, requeue: false), deliveryTag, &actions)
             }
             actions.append(.deliveryRefused(refused))
         }
@@ -503,7 +513,19 @@ extension ChannelStateMachine {
             properties: properties,
             body: content.body
         )
+        if case .basicGet(_, let noAck) = slots.outstanding?.request { fetched(deliveryTag, noAck: noAck) }
         answered(content.method, .message(delivery, remaining: remaining), &actions)
+    }
+
+    private mutating func fetched(_ deliveryTag: UInt64, noAck: Bool) {
+        unsettled.delivered(deliveryTag)
+        if noAck { unsettled.settled(deliveryTag) }
+    }
+
+    /// Settles a delivery that is not handed on.
+    private mutating func settle(_ method: Method, _ deliveryTag: UInt64, _ actions: inout [Action]) {
+        unsettled.settled(deliveryTag)
+        actions.append(.send(method))
     }
 
     private mutating func refuseGot(
@@ -521,7 +543,8 @@ extension ChannelStateMachine {
         var queue = ""
         if case .basicGet(let name, let noAck) = slot.request {
             queue = name
-            if !noAck { actions.append(.send(.basicReject(deliveryTag: deliveryTag, requeue: false))) }
+            fetched(deliveryTag, noAck: noAck)
+            if !noAck { settle(.basicReject(deliveryTag: deliveryTag, requeue: false), deliveryTag, &actions) }
         }
         actions.append(
             .deliveryRefused(

@@ -239,8 +239,10 @@ public actor AMQPChannel {
         isStalled = false
         var share = share
         var done = (count: 0, bytes: 0)
+        var combined = 0
         repeat {
-            done = (0, 0)
+            done = (combined, 0)
+            combined = 0
             while fetchedIndex < fetched.count {
                 let written = write(&share, isLast: isLast)
                 done.count += written.count
@@ -256,7 +258,14 @@ public actor AMQPChannel {
             }
             fetched.removeAll(keepingCapacity: true)
             fetchedIndex = 0
-        } while outbox.fetch(into: &fetched, done: done)
+        } while fetch(done, &combined)
+    }
+
+    /// Fetches what is in the outbox. `combined` is the number of acknowledgements that others cover.
+    private func fetch(_ done: (count: Int, bytes: Int), _ combined: inout Int) -> Bool {
+        guard outbox.fetch(into: &fetched, done: done) else { return false }
+        combined = machine.combineAcknowledgements(&fetched)
+        return true
     }
 
     /// Writes the entries from ``fetchedIndex`` as far as that is possible now, and advances it.
@@ -573,6 +582,8 @@ extension AMQPChannel {
     /// Acknowledges a delivery of this channel, from any thread, without waiting. Does nothing when the channel is closed: the broker has
     /// requeued the delivery by then.
     ///
+    /// Acknowledgements that are written together share a frame where they cover no delivery that has not been settled.
+    ///
     /// - Parameters:
     ///   - deliveryTag: The tag of the delivery.
     ///   - multiple: Whether to acknowledge all earlier deliveries of this channel too. Not for consumers that handle several deliveries
@@ -581,6 +592,11 @@ extension AMQPChannel {
         if case .wakeUp = outbox.append(.acknowledge(deliveryTag: deliveryTag, multiple: multiple)) {
             onEventLoop { $0.drain() }
         }
+    }
+
+    /// Acknowledges deliveries of this channel like ``acknowledge(_:multiple:)``, all at once.
+    nonisolated func acknowledge(_ deliveryTags: [UInt64]) {
+        if case .wakeUp = outbox.append(acknowledging: deliveryTags) { onEventLoop { $0.drain() } }
     }
 
     /// Rejects a delivery of this channel, from any thread, without waiting. Does nothing when the channel is closed.

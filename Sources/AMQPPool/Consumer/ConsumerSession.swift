@@ -43,7 +43,6 @@ final class ConsumerSession: DeliverySource {
         var declaredType: QueueArguments.QueueType?
         var isProbing = false
         var offsets: StreamOffsets?
-        var unsettled = UnsettledTags()
         /// Nothing is sent to the channel any more.
         var isOver = false
     }
@@ -126,7 +125,6 @@ final class ConsumerSession: DeliverySource {
                 state.offsets = StreamOffsets()
             }
             if let offset { state.offsets?.delivered(delivery.deliveryTag, offset) }
-            state.unsettled.delivered(delivery.deliveryTag)
             return (state.source, state.declaredType, mustProbe)
         }
         if mustProbe { probe(source) }
@@ -138,7 +136,6 @@ final class ConsumerSession: DeliverySource {
         let (source, type, mustProbe) = state.withLock { state in
             let mustProbe = state.declaredType == nil && !state.isProbing
             if mustProbe { state.isProbing = true }
-            state.unsettled.delivered(refused.deliveryTag)
             return (state.source, state.declaredType, mustProbe)
         }
         if mustProbe { probe(source) }
@@ -182,7 +179,6 @@ final class ConsumerSession: DeliverySource {
             case .requeue: channel.reject(tag, requeue: true)
             case .giveBack: channel.giveBack(tag)
             }
-            state.unsettled.settled(tag)
             return state.offsets?.settled(tag)
         }
         if let offset { onOffset(offset) }
@@ -191,9 +187,7 @@ final class ConsumerSession: DeliverySource {
     func acknowledge(_ tags: [UInt64]) {
         let offset = state.withLock { state -> Int64? in
             guard !state.isOver else { return nil }
-            for acknowledgement in state.unsettled.acknowledged(tags) {
-                channel.acknowledge(acknowledgement.tag, multiple: acknowledgement.multiple)
-            }
+            channel.acknowledge(tags)
             return tags.reduce(nil) { state.offsets?.settled($1) ?? $0 }
         }
         if let offset { onOffset(offset) }

@@ -99,4 +99,80 @@ struct UnsettledTagsTests {
             }
         }
     }
+
+    @Test("Acknowledgements that are written together take one frame; what is between them stays in its place")
+    func combined() {
+        var tags = tags(1...9)
+        var entries: [ChannelOutbox.Entry] = [
+            acknowledge(2), acknowledge(1), .reject(deliveryTag: 4, requeue: false), acknowledge(3), acknowledge(5),
+            acknowledge(7), .giveBack(deliveryTag: 6), acknowledge(8),
+        ]
+        #expect(tags.combineAcknowledgements(&entries) == 2)
+        #expect(
+            entries.map { "\($0)" }
+                == [
+                    acknowledge(2, multiple: true), .reject(deliveryTag: 4, requeue: false),
+                    acknowledge(5, multiple: true), acknowledge(7), .giveBack(deliveryTag: 6), acknowledge(8),
+                ].map { "\($0)" }
+        )
+        var rest = [acknowledge(9)]
+        #expect(tags.combineAcknowledgements(&rest) == 0)
+        #expect("\(rest)" == "\([acknowledge(9)])")
+    }
+
+    @Test("An acknowledgement of several deliveries by their user counts for all of them", arguments: [3, 0])
+    func multiple(tag: UInt64) {
+        var tags = tags(1...3)
+        var entries = [acknowledge(tag, multiple: true)]
+        #expect(tags.combineAcknowledgements(&entries) == 0)
+        tags.delivered(4)
+        tags.delivered(5)
+        entries = [acknowledge(4), acknowledge(5)]
+        #expect(tags.combineAcknowledgements(&entries) == 1)
+        #expect("\(entries)" == "\([acknowledge(5, multiple: true)])")
+    }
+
+    @Test("Whatever is written in whatever order, the broker hears of each settlement once", arguments: 0..<200)
+    func randomEntries(_ seed: UInt64) {
+        var random = SeededGenerator(seed: seed)
+        var tags = UnsettledTags()
+        var waiting: Set<UInt64> = []
+        var unheard: Set<UInt64> = []
+        var last: UInt64 = 0
+        for _ in 0..<100 {
+            for _ in 0..<Int.random(in: 0...6, using: &random) {
+                last += 1
+                tags.delivered(last)
+                waiting.insert(last)
+                unheard.insert(last)
+            }
+            var entries: [ChannelOutbox.Entry] = []
+            for _ in 0..<Int.random(in: 0...8, using: &random) {
+                // Mostly the first, as handlers that run side by side do.
+                guard let tag = waiting.sorted().prefix(3).randomElement(using: &random) else { break }
+                waiting.remove(tag)
+                switch Int.random(in: 0..<8, using: &random) {
+                case 0: entries.append(.reject(deliveryTag: tag, requeue: true))
+                case 1: entries.append(.giveBack(deliveryTag: tag))
+                default: entries.append(acknowledge(tag))
+                }
+            }
+            let count = entries.count
+            #expect(tags.combineAcknowledgements(&entries) == count - entries.count)
+            for entry in entries {
+                switch entry {
+                case .acknowledge(let tag, let multiple):
+                    #expect(unheard.contains(tag), "a broker closes the channel for one that it does not know")
+                    unheard = unheard.filter { multiple ? $0 > tag : $0 != tag }
+                case .reject(let tag, _), .giveBack(let tag): #expect(unheard.remove(tag) != nil)
+                case .publish: Issue.record("nobody has published")
+                }
+            }
+            #expect(unheard == waiting)
+        }
+    }
+
+    private func acknowledge(_ tag: UInt64, multiple: Bool = false) -> ChannelOutbox.Entry {
+        .acknowledge(deliveryTag: tag, multiple: multiple)
+    }
 }
