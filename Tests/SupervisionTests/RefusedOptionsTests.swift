@@ -12,7 +12,7 @@ struct RefusedOptionsTests {
         }
         await #expect(
             throws: SupervisionError.invalidSpecification(
-                "startTimeout of 'counter' cannot be kept: nothing interrupts an inline start; make it a Child(_:start:)"
+                "startTimeout of 'counter' cannot be enforced: nothing can interrupt an inline start; use Child(_:start:)"
             )
         ) {
             try await supervisor.start()
