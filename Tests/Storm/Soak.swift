@@ -365,8 +365,3 @@ extension Soak {
         }
     }
 }
-
-extension RPCError {
-    /// Without what it carries.
-    fileprivate var name: String { Mirror(reflecting: self).children.first?.label ?? "\(self)" }
-}
