@@ -8,7 +8,7 @@ import ServiceLifecycle
 import SupervisionObserver
 
 let receiver = RPCReceiver(service: "math", endpoints: ["amqp://guest:guest@127.0.0.1:5672"]) {
-    Procedure("add") { (numbers: [Int], _) in numbers.reduce(0, +) }
+    RPCHandler("add") { (numbers: [Int], _) in numbers.reduce(0, +) }
 }
 let observer = Observer(receivers: [receiver])
 let logger = Logger(label: "math")

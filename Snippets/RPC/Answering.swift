@@ -5,7 +5,7 @@ func count(_ item: String) async throws -> Int { item.count }
 func reserve(_ item: String, onceFor id: String?) async throws -> Bool { id != nil }
 
 // snippet.failures
-let failing = Procedure("count") { (item: String, _) in
+let failing = RPCHandler("count") { (item: String, _) in
     do {
         return try await count(item)
     } catch is UnknownItem {
@@ -15,7 +15,7 @@ let failing = Procedure("count") { (item: String, _) in
 // snippet.end
 
 // snippet.context
-let careful = Procedure("reserve") { (item: String, context) in
+let careful = RPCHandler("reserve") { (item: String, context) in
     context.logger.info("reserving", metadata: ["again": "\(context.redelivered)"])
     guard context.remaining > .milliseconds(100) else {
         throw RPCFailure(code: "too_late", message: "there is no time left to reserve anything")
@@ -26,7 +26,7 @@ let careful = Procedure("reserve") { (item: String, context) in
 
 // snippet.connection
 let prices = ["pear": 120, "plum": 80]
-let price = Procedure("price", runs: .onConnection) { (item: String, _) in prices[item] }
+let price = RPCHandler("price", runs: .onConnection) { (item: String, _) in prices[item] }
 // snippet.end
 
 // snippet.configuration
@@ -39,7 +39,7 @@ configuration.whenBusy = .shed(waiting: 100)
 let receiver = RPCReceiver(
     service: "stock",
     configuration: configuration,
-    procedures: Procedures { [failing, careful] }
+    procedures: RPCHandlers { [failing, careful] }
 )
 // snippet.end
 try await receiver.run()

@@ -3,8 +3,8 @@ import RPCReceiver
 import ServiceLifecycle
 
 let receiver = RPCReceiver(service: "math", endpoints: ["amqp://guest:guest@127.0.0.1:5672"], concurrency: 10) {
-    Procedure("add") { (numbers: [Int], _) in numbers.reduce(0, +) }
-    Procedure("half") { (number: Int, _) in
+    RPCHandler("add") { (numbers: [Int], _) in numbers.reduce(0, +) }
+    RPCHandler("half") { (number: Int, _) in
         guard number.isMultiple(of: 2) else { throw RPCFailure(code: "odd", message: "\(number) is odd") }
         return number / 2
     }

@@ -12,8 +12,8 @@ enum Math {
 
 // snippet.receiver
 let receiver = RPCReceiver(service: "math", endpoints: ["amqp://guest:guest@127.0.0.1:5672"]) {
-    Procedure(Math.add) { numbers, _ in numbers.reduce(0, +) }
-    Procedure(Math.upper) { text, _ in text.uppercased() }
+    RPCHandler(Math.add) { numbers, _ in numbers.reduce(0, +) }
+    RPCHandler(Math.upper) { text, _ in text.uppercased() }
 }
 // snippet.end
 

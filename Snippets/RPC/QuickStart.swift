@@ -10,7 +10,7 @@ let broker = try await LocalBroker.start()
 let endpoints = [try Endpoint(url: broker.url)]
 
 let receiver = RPCReceiver(service: "math", endpoints: endpoints) {
-    Procedure("add") { (numbers: [Int], _) in numbers.reduce(0, +) }
+    RPCHandler("add") { (numbers: [Int], _) in numbers.reduce(0, +) }
 }
 try await receiver.start()
 try await receiver.waitUntilReady()

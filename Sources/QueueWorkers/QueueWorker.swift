@@ -240,11 +240,11 @@ public actor QueueWorker: Supervision.Worker {
         case .giveBack where processing.handler.isOrdered:
             // With a single active consumer, the next consumer would get messages as soon as this one is cancelled, and those would
             // overtake the messages here. The end of the channel requeues everything at once, in order, before the next consumer's turn.
-            runner.hold()
+            runner.stopStarting()
             for source in sources.values { await source.end() }
             isInTime = await runner.resting(atMost: ContinuousClock.now.duration(to: deadline))
         case .giveBack:
-            runner.hold()
+            runner.stopStarting()
             for source in sources.values { await source.end(cancellingWithin: drainTimeout) }
             runner.drain(finishing: false)
             isInTime = await runner.idle(atMost: ContinuousClock.now.duration(to: deadline))

@@ -156,7 +156,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         var receiving = configuration.receiver
         receiving.bindings = [.service]
         receiving.queue = nil
-        let serviceProcedures = Procedures(knows: { this.system?.knows($0) ?? false }) { body, _, context in
+        let serviceProcedures = RPCHandlers(knows: { this.system?.knows($0) ?? false }) { body, _, context in
             guard let system = this.system else { throw CancellationError() }
             return try await system.answerForService(body, context)
         }
@@ -188,7 +188,7 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
         arguments.expires = RPCActorConfiguration.queueExpiry
         arguments.deadLetterExchange = RPCActorConfiguration.bounceExchange
         if let table = try? arguments.fieldTable() { ofNode.queueArguments = table }
-        let nodeProcedures = Procedures(knows: { this.system?.knows($0) ?? false }) { body, _, context in
+        let nodeProcedures = RPCHandlers(knows: { this.system?.knows($0) ?? false }) { body, _, context in
             guard let system = this.system else { throw CancellationError() }
             return try await system.answerForNode(body, context)
         }

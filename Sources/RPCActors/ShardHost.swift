@@ -110,7 +110,7 @@ public actor ShardHost: Worker {
         while !stop.isRequested {
             do {
                 try await system.pool.withDedicatedChannel(unless: stop) { channel in
-                    try await self.hold(on: channel, wasOpen)
+                    try await self.serveShards(on: channel, wasOpen)
                 }
                 failures = 0
             } catch {
@@ -134,7 +134,7 @@ public actor ShardHost: Worker {
         }
     }
 
-    private func hold(on channel: AMQPChannel, _ wasOpen: OnceFlag) async throws {
+    private func serveShards(on channel: AMQPChannel, _ wasOpen: OnceFlag) async throws {
         guard let sink = system.nodeReceiver.sink else { throw AMQPError.poolNotRunning }
         var table = ShardTable.Settings()
         table.renewal = settings.table.renewal

@@ -6,7 +6,7 @@
 ///     }
 ///
 ///     let sum = try await rpc.call("math", Math.add, [4, 9])         // the caller
-///     Procedure(Math.add) { numbers, _ in numbers.reduce(0, +) }      // the receiver
+///     RPCHandler(Math.add) { numbers, _ in numbers.reduce(0, +) }      // the receiver
 ///
 /// Put the declarations, and their types, into a module that both services import. A procedure declared as a static member of its own type
 /// can be written with a leading dot:

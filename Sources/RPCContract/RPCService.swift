@@ -10,8 +10,8 @@
 ///     let sum = try await rpc.call(Math.self, Math.add, [4, 9])               // the caller
 ///
 ///     let receiver = RPCReceiver(Math.self, endpoints: endpoints) {           // the receiver
-///         Procedure(Math.add) { numbers, _ in numbers.reduce(0, +) }
-///         Procedure(Math.fib) { n, context in try await fib(n, deadline: context.deadline) }
+///         RPCHandler(Math.add) { numbers, _ in numbers.reduce(0, +) }
+///         RPCHandler(Math.fib) { n, context in try await fib(n, deadline: context.deadline) }
 ///     }
 ///
 /// A receiver created for a contract does not start when a procedure is missing or has other types. `rpc describe math` prints the

@@ -4,7 +4,7 @@ import Logging
 import NIOCore
 import Synchronization
 
-/// Limits how much is handled on the event loop of a connection (``Procedure/Place/onConnection``), because everything else on the
+/// Limits how much is handled on the event loop of a connection (``RPCHandler/Place/onConnection``), because everything else on the
 /// connection waits in the meantime.
 final class ConnectionTurns: Sendable {
     /// How many handlers start there per turn of the loop, which is usually one read.

@@ -79,7 +79,7 @@ public struct RPCBinding: Sendable, Hashable {
 
 extension RPCReceiverConfiguration {
     /// Throws if the names, bindings and procedures are inconsistent or invalid.
-    func check(service: String, procedures: Procedures) throws(RPCConfigurationError) {
+    func check(service: String, procedures: RPCHandlers) throws(RPCConfigurationError) {
         try RPCConfigurationError.check(service: service, names: names)
         if let duplicate = procedures.duplicate { throw .duplicateProcedure(duplicate) }
         if let contract { try procedures.check(against: contract) }
@@ -99,7 +99,7 @@ extension RPCReceiverConfiguration {
     }
 
     /// The queue that requests are consumed from.
-    func requestQueue(of service: String, procedures: Procedures) throws(RPCConfigurationError) -> RequestQueue {
+    func requestQueue(of service: String, procedures: RPCHandlers) throws(RPCConfigurationError) -> RequestQueue {
         var matches: [FieldTable] = []
         for binding in bindings { matches += try binding.matches(service: service, procedures: procedures.names) }
         return RequestQueue(

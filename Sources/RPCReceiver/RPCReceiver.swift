@@ -9,8 +9,8 @@ public import Supervision
 /// Answers the calls of other services over RabbitMQ, as a fault-tolerant supervision tree.
 ///
 ///     let receiver = RPCReceiver(service: "math", endpoints: ["amqp://guest:guest@127.0.0.1:5672"], concurrency: 10) {
-///         Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
-///         Procedure("fib") { (n: Int, context) in try await fib(n, deadline: context.deadline) }
+///         RPCHandler("add") { (args: [Int], _) in args.reduce(0, +) }
+///         RPCHandler("fib") { (n: Int, context) in try await fib(n, deadline: context.deadline) }
 ///     }
 ///     try await receiver.run()
 ///
@@ -34,7 +34,7 @@ public final class RPCReceiver: Service, Sendable {
     /// The supervision tree: start it, stop it, observe its events, and kill its processes in tests.
     public let supervisor: Supervisor
     /// The procedures; they can also be called in process.
-    public let procedures: Procedures
+    public let procedures: RPCHandlers
 
     let current: CurrentIncarnation<ReceiverIncarnation>
     private let stateBroadcast: ReceiverStates
@@ -55,7 +55,7 @@ public final class RPCReceiver: Service, Sendable {
         endpoints: [Endpoint],
         concurrency: Int = 10,
         logger: Logger? = nil,
-        @ProceduresBuilder procedures: () -> [Procedure]
+        @RPCHandlersBuilder procedures: () -> [RPCHandler]
     ) {
         var configuration = RPCReceiverConfiguration(endpoints: endpoints)
         configuration.concurrency = concurrency
@@ -63,7 +63,7 @@ public final class RPCReceiver: Service, Sendable {
             service: service,
             configuration: configuration,
             logger: logger,
-            procedures: Procedures(procedures)
+            procedures: RPCHandlers(procedures)
         )
     }
 
@@ -80,7 +80,7 @@ public final class RPCReceiver: Service, Sendable {
         endpoints: [Endpoint],
         concurrency: Int = 10,
         logger: Logger? = nil,
-        @ProceduresBuilder procedures: () -> [Procedure]
+        @RPCHandlersBuilder procedures: () -> [RPCHandler]
     ) {
         var configuration = RPCReceiverConfiguration(endpoints: endpoints)
         configuration.concurrency = concurrency
@@ -89,7 +89,7 @@ public final class RPCReceiver: Service, Sendable {
             service: Service.name,
             configuration: configuration,
             logger: logger,
-            procedures: Procedures(procedures)
+            procedures: RPCHandlers(procedures)
         )
     }
 
@@ -99,7 +99,7 @@ public final class RPCReceiver: Service, Sendable {
         configuration: RPCReceiverConfiguration,
         name: String = "receiver",
         logger: Logger? = nil,
-        procedures: Procedures
+        procedures: RPCHandlers
     ) {
         self.init(
             service: service,
@@ -116,8 +116,8 @@ public final class RPCReceiver: Service, Sendable {
     ///
     ///     let pool = AMQPPool(endpoints: endpoints)
     ///     let rpc = RPCCaller(service: "checkout", on: pool)
-    ///     let receiver = RPCReceiver(service: "checkout", on: pool, procedures: Procedures {
-    ///         Procedure("total") { (order: String, _) in try await rpc.call("prices", "of", order, as: Int.self) }
+    ///     let receiver = RPCReceiver(service: "checkout", on: pool, procedures: RPCHandlers {
+    ///         RPCHandler("total") { (order: String, _) in try await rpc.call("prices", "of", order, as: Int.self) }
     ///     })
     ///     let service = Supervisor("checkout", strategy: .restForOne) {
     ///         pool.supervisor
@@ -142,7 +142,7 @@ public final class RPCReceiver: Service, Sendable {
         configuration: RPCReceiverConfiguration = RPCReceiverConfiguration(),
         name: String = "receiver",
         logger: Logger? = nil,
-        procedures: Procedures
+        procedures: RPCHandlers
     ) {
         self.init(
             service: service,
@@ -160,7 +160,7 @@ public final class RPCReceiver: Service, Sendable {
         sharedPool: AMQPPool?,
         name: String,
         logger: Logger?,
-        procedures: Procedures
+        procedures: RPCHandlers
     ) {
         var configuration = configuration
         configuration.pool = configuration.pool.onConnections(of: sharedPool)

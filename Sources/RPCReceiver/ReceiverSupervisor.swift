@@ -30,7 +30,7 @@ extension Supervisor {
         service: String,
         configuration: RPCReceiverConfiguration,
         on sharedPool: AMQPPool?,
-        procedures: Procedures,
+        procedures: RPCHandlers,
         current: CurrentIncarnation<ReceiverIncarnation>,
         states: ReceiverStates,
         counters: ReceiverCounters,

@@ -22,7 +22,7 @@ extension RequestPolicy {
 
 extension RequestPolicy.Settings {
     /// The settings of a receiver's configuration for running requests.
-    init(_ configuration: RPCReceiverConfiguration, service: String, procedures: Procedures) {
+    init(_ configuration: RPCReceiverConfiguration, service: String, procedures: RPCHandlers) {
         // The outermost, so that its span exists for the others.
         let tracing = configuration.tracing.resolved.map {
             ReceiverTracing(instruments: $0, service: service, knows: { procedures.knows($0) })
@@ -44,7 +44,7 @@ extension RequestPolicy.Settings {
 
 extension RequestAdmission {
     /// The settings of a receiver's configuration for turning requests away.
-    init(_ configuration: RPCReceiverConfiguration, service: String, procedures: Procedures) {
+    init(_ configuration: RPCReceiverConfiguration, service: String, procedures: RPCHandlers) {
         // An invalid configuration is rejected before anything is received.
         let queue = try? configuration.requestQueue(of: service, procedures: procedures)
         self.init(

@@ -49,7 +49,7 @@ final class RequestPolicy: Sendable {
         }
     }
 
-    private let procedures: Procedures
+    private let procedures: RPCHandlers
     private let settings: Settings
     private let counters: ReceiverCounters
     let brokerLimit: BrokerMessageLimit
@@ -62,7 +62,7 @@ final class RequestPolicy: Sendable {
     private let turns: ConnectionTurns
 
     init(
-        procedures: Procedures,
+        procedures: RPCHandlers,
         settings: Settings,
         counters: ReceiverCounters,
         logger: Logger,

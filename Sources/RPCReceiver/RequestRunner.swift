@@ -9,7 +9,7 @@ final class RequestRunner: Sendable {
     private let deliveries: DeliveryRunner
 
     init(
-        procedures: Procedures,
+        procedures: RPCHandlers,
         settings: RequestPolicy.Settings,
         counters: ReceiverCounters,
         logger: Logger,

@@ -6,7 +6,7 @@ import RPCWire
 extension RPCCaller {
     /// A caller whose requests go to these receivers without a broker: for unit tests of code that makes calls, and of procedures.
     ///
-    ///     let rpc = RPCCaller.inProcess(["math": Procedures { Procedure(Math.add) { n, _ in n.reduce(0, +) } }])
+    ///     let rpc = RPCCaller.inProcess(["math": RPCHandlers { RPCHandler(Math.add) { n, _ in n.reduce(0, +) } }])
     ///     #expect(try await rpc.call("math", Math.add, [4, 9]) == 13)
     ///
     /// Everything except AMQP behaves as over the wire, because it is the same code: arguments and results are encoded and decoded, content
@@ -26,7 +26,7 @@ extension RPCCaller {
     ///   - logger: The logger of both sides.
     ///   - configure: Changes the caller's settings, for example its interceptors and its timeout.
     public static func inProcess(
-        _ services: [String: Procedures],
+        _ services: [String: RPCHandlers],
         service: String = "test",
         logger: Logger? = nil,
         configure: (inout RPCCallerConfiguration) -> Void = { _ in }

@@ -4,7 +4,7 @@ extension ExampleService {
     /// The procedures with this form of arguments and results.
     ///
     /// - Parameter nameless: The procedure that answers requests without a name, if any.
-    static func procedures(_ form: Form, nameless: String? = nil) -> [Procedure] {
+    static func procedures(_ form: Form, nameless: String? = nil) -> [RPCHandler] {
         switch form {
         case .json: json(nameless)
         case .text: plain { $0 == nameless ? [$0, nil] : [$0] }
@@ -14,8 +14,8 @@ extension ExampleService {
 
     // MARK: JSON
 
-    @ProceduresBuilder
-    private static func json(_ nameless: String?) -> [Procedure] {
+    @RPCHandlersBuilder
+    private static func json(_ nameless: String?) -> [RPCHandler] {
         json("add", nameless) { (numbers: [JSONValue]) in try sum(numbers) }
         json("echo", nameless) { (value: JSONValue) in value }
         json("fib", nameless) { (n: Int) in try fibonacci(n) }
@@ -30,11 +30,11 @@ extension ExampleService {
         _ name: String,
         _ nameless: String?,
         _ body: @escaping @Sendable (Argument) async throws -> Output
-    ) -> [Procedure] {
+    ) -> [RPCHandler] {
         let handler = { @Sendable (argument: Argument, _: RPCContext) async throws -> Output in
             try await body(argument)
         }
-        return [Procedure(name, handler: handler)] + (name == nameless ? [.default(handler: handler)] : [])
+        return [RPCHandler(name, handler: handler)] + (name == nameless ? [.default(handler: handler)] : [])
     }
 
     // MARK: Text and bytes
@@ -55,13 +55,13 @@ extension ExampleService {
         ("fail", { text in throw fail(text) }),
     ]
 
-    private static func plain(_ names: (String) -> [String?]) -> [Procedure] {
+    private static func plain(_ names: (String) -> [String?]) -> [RPCHandler] {
         texts.flatMap { name, handler in
-            names(name).map { Procedure(RPCProcedure($0, codec: .text)) { text, _ in try await handler(text) } }
+            names(name).map { RPCHandler(RPCProcedure($0, codec: .text)) { text, _ in try await handler(text) } }
         }
     }
 
-    private static func raw(_ names: (String) -> [String?]) -> [Procedure] {
+    private static func raw(_ names: (String) -> [String?]) -> [RPCHandler] {
         texts.flatMap { name, handler in
             // `echo` returns any bytes; the others need text.
             let isEcho = name == "echo"
@@ -71,7 +71,7 @@ extension ExampleService {
                     request: BytesCodec(acceptsAnyType: true),
                     response: .bytes
                 )
-                return Procedure(declaration) { bytes, _ in
+                return RPCHandler(declaration) { bytes, _ in
                     isEcho ? bytes : Array(try await handler(text(bytes)).utf8)
                 }
             }

@@ -86,7 +86,7 @@ struct Serve: AsyncParsableCommand {
             service: queue ? "rpc-tool" : service,
             configuration: configuration,
             logger: broker.storyLogger,
-            procedures: Procedures { ExampleService.procedures(form, nameless: nameless) }
+            procedures: RPCHandlers { ExampleService.procedures(form, nameless: nameless) }
         )
         do {
             try await observe.observing(receivers: [receiver], logger: broker.logger) { try await serve(receiver) }

@@ -38,22 +38,22 @@ package final class Load: Sendable {
     // MARK: The service
 
     /// What the receiver answers.
-    @ProceduresBuilder
-    package var procedures: [Procedure] {
-        Procedure("echo") { (number: Int, context) in
+    @RPCHandlersBuilder
+    package var procedures: [RPCHandler] {
+        RPCHandler("echo") { (number: Int, context) in
             self.ran(number, isMarked: context.redelivered)
             return number + 1
         }
-        Procedure("wait") { (number: Int, context) in
+        RPCHandler("wait") { (number: Int, context) in
             self.ran(number, isMarked: context.redelivered)
             try await Task.sleep(for: .milliseconds(number % Self.longest))
             return number + 1
         }
-        Procedure("refuse") { (number: Int, context) -> Int in
+        RPCHandler("refuse") { (number: Int, context) -> Int in
             self.ran(number, isMarked: context.redelivered)
             throw RPCFailure(code: "refused", message: "\(number)")
         }
-        Procedure("reverse") { (text: String, _) in String(text.reversed()) }
+        RPCHandler("reverse") { (text: String, _) in String(text.reversed()) }
     }
 
     /// What the consumer does with a message.

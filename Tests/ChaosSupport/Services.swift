@@ -31,7 +31,7 @@ package enum Services {
         _ url: String,
         intensity: RestartIntensity? = nil,
         on pool: AMQPPool? = nil,
-        @ProceduresBuilder procedures: () -> [Procedure]
+        @RPCHandlersBuilder procedures: () -> [RPCHandler]
     ) throws -> RPCReceiver {
         var configuration = RPCReceiverConfiguration(endpoints: [try Endpoint(url: url)])
         configuration.pool = try Self.pool(url)
@@ -39,7 +39,7 @@ package enum Services {
         // Handlers are held up when the root is asked to end.
         configuration.drainTimeout = .seconds(3)
         if let intensity { configuration.intensity = intensity }
-        let procedures = Procedures(procedures)
+        let procedures = RPCHandlers(procedures)
         if let pool {
             return RPCReceiver(
                 service: "math",
@@ -64,10 +64,10 @@ package enum Services {
     }
 
     /// `add`, and `hold`, whose handlers wait at the gates.
-    @ProceduresBuilder
-    package static func procedures(_ gates: Gates) -> [Procedure] {
-        Procedure("add") { (numbers: [Int], _) in numbers.reduce(0, +) }
-        Procedure("hold") { (n: Int, _) in
+    @RPCHandlersBuilder
+    package static func procedures(_ gates: Gates) -> [RPCHandler] {
+        RPCHandler("add") { (numbers: [Int], _) in numbers.reduce(0, +) }
+        RPCHandler("hold") { (n: Int, _) in
             try await gates.pass()
             return n
         }

@@ -38,8 +38,8 @@ struct TestingYourCalls {
     // snippet.test
     @Test("what is in stock is available")
     func available() async {
-        let stock = Procedures {
-            Procedure(Stock.count) { item, _ in item == "book" ? 2 : 0 }
+        let stock = RPCHandlers {
+            RPCHandler(Stock.count) { item, _ in item == "book" ? 2 : 0 }
         }
         let checkout = Checkout(rpc: .inProcess(["stock": stock]))
         #expect(await checkout.isAvailable("book"))
@@ -58,8 +58,8 @@ struct TestingYourCalls {
     // snippet.procedures
     @Test("a procedure answers for itself")
     func procedure() async throws {
-        let stock = Procedures {
-            Procedure(Stock.count) { item, context in
+        let stock = RPCHandlers {
+            RPCHandler(Stock.count) { item, context in
                 context.redelivered ? 0 : item.count
             }
         }

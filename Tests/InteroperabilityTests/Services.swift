@@ -11,7 +11,7 @@ func withReceiver(
     _ service: String,
     names: RPCNames = RPCNames(),
     url: String,
-    @ProceduresBuilder procedures: () -> [Procedure],
+    @RPCHandlersBuilder procedures: () -> [RPCHandler],
     _ body: (RPCReceiver) async throws -> Void
 ) async throws {
     var configuration = RPCReceiverConfiguration(endpoints: [try Endpoint(url: url)])
@@ -20,7 +20,7 @@ func withReceiver(
         service: service,
         configuration: configuration,
         logger: quiet,
-        procedures: Procedures(procedures)
+        procedures: RPCHandlers(procedures)
     )
     try await receiver.start()
     do {

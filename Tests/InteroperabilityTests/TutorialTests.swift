@@ -23,7 +23,7 @@ struct TutorialTests {
         try await TestBroker.withVirtualHost { _, url, _ in
             // The service's name is the queue's, with nothing after it.
             try await withReceiver("rpc_queue", names: RPCNames(requestQueueSuffix: ""), url: url) {
-                Procedure(fib) { text, _ in
+                RPCHandler(fib) { text, _ in
                     guard let n = Int(text) else {
                         throw RPCFailure(code: .undecodableRequest, message: "it is no number")
                     }

@@ -20,14 +20,14 @@ struct ForeignImplementationTests {
     func foreignCaller() async throws {
         try await TestBroker.withVirtualHost { _, url, _ in
             try await withReceiver("math", url: url) {
-                Procedure(Tools.add) { numbers, _ in numbers.reduce(0, +) }
-                Procedure(Tools.upper) { text, _ in text.uppercased() }
-                Procedure("fail") { (text: String, _) -> Int in
+                RPCHandler(Tools.add) { numbers, _ in numbers.reduce(0, +) }
+                RPCHandler(Tools.upper) { text, _ in text.uppercased() }
+                RPCHandler("fail") { (text: String, _) -> Int in
                     throw RPCFailure(code: "out_of_stock", message: text, details: ["left": 2])
                 }
-                Procedure("crash") { (_: Int, _) -> Int in throw Program.Silent(description: "secret") }
-                Procedure("tenant") { (_: Int, context) in context.headers["tenant"] == "blue" }
-                Procedure("wait") { (_: Int, context) in
+                RPCHandler("crash") { (_: Int, _) -> Int in throw Program.Silent(description: "secret") }
+                RPCHandler("tenant") { (_: Int, context) in context.headers["tenant"] == "blue" }
+                RPCHandler("wait") { (_: Int, context) in
                     try await Task.sleep(for: .seconds(600))
                     return 1
                 }

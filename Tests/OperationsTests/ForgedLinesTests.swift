@@ -29,8 +29,8 @@ struct ForgedLinesTests {
             }
             var consumer = ConsumerConfiguration()
             consumer.onFailure = .reject
-            let procedures = Procedures {
-                Procedure("fail") { (_: String, context: RPCContext) -> String in
+            let procedures = RPCHandlers {
+                RPCHandler("fail") { (_: String, context: RPCContext) -> String in
                     context.logger.error("of the handler")
                     throw Failed()
                 }

@@ -23,7 +23,7 @@ struct HealthTests {
             let proxy = try await FaultProxy.start(to: broker)
             let pool = AMQPPool(configuration: try Self.configuration(proxy.url(virtualHost: virtualHost)))
             let rpc = RPCCaller(service: "checkout", on: pool)
-            let receiver = RPCReceiver(service: "math", on: pool, procedures: Procedures {})
+            let receiver = RPCReceiver(service: "math", on: pool, procedures: RPCHandlers {})
             let app = Supervisor("app", strategy: .restForOne) {
                 pool.supervisor
                 rpc.supervisor
@@ -176,7 +176,7 @@ struct HealthTests {
             await #expect(throws: AMQPError.self) { try await rpc.run() }
             var answering = RPCReceiverConfiguration(endpoints: [try Endpoint(url: password)])
             answering.pool.boot = .failWhenRefused
-            let receiver = RPCReceiver(service: "math", configuration: answering, procedures: Procedures {})
+            let receiver = RPCReceiver(service: "math", configuration: answering, procedures: RPCHandlers {})
             await #expect(throws: AMQPError.self) { try await receiver.run() }
         }
     }

@@ -38,8 +38,8 @@ struct StoryTests {
                 service: "math",
                 on: pool,
                 configuration: settings,
-                procedures: Procedures {
-                    Procedure("add") { (numbers: [Int], _) in numbers.reduce(0, +) }
+                procedures: RPCHandlers {
+                    RPCHandler("add") { (numbers: [Int], _) in numbers.reduce(0, +) }
                 }
             )
             let app = Supervisor("app", strategy: .restForOne, logger: log.logger) {
@@ -297,8 +297,8 @@ struct StoryTests {
                 service: "slow",
                 configuration: settings,
                 logger: log.logger,
-                procedures: Procedures {
-                    Procedure("wait") { (number: Int, _) in
+                procedures: RPCHandlers {
+                    RPCHandler("wait") { (number: Int, _) in
                         begun.fire()
                         await mayEnd.wait()
                         return number

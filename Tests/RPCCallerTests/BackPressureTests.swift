@@ -106,9 +106,9 @@ struct BackPressureTests {
                 service: "math",
                 configuration: configuration,
                 logger: quiet,
-                procedures: Procedures {
-                    Procedure("stuck") { (_: Int, _) -> Int in await stuck.pass() }
-                    Procedure("one") { (_: Int, _) in 1 }
+                procedures: RPCHandlers {
+                    RPCHandler("stuck") { (_: Int, _) -> Int in await stuck.pass() }
+                    RPCHandler("one") { (_: Int, _) in 1 }
                 }
             )
             let rpc = RPCCaller(service: "test", endpoints: [endpoint], logger: quiet)
@@ -160,11 +160,11 @@ struct BackPressureTests {
             let endpoint = try Endpoint(url: broker.url)
             let runs = Atomic(0)
             let receiver = RPCReceiver(service: "math", endpoints: [endpoint], logger: quiet) {
-                Procedure("large") { (n: Int, _) in
+                RPCHandler("large") { (n: Int, _) in
                     runs.add(1, ordering: .relaxed)
                     return String(repeating: "x", count: n)
                 }
-                Procedure("count") { (text: String, _) in text.utf8.count }
+                RPCHandler("count") { (text: String, _) in text.utf8.count }
             }
             let rpc = RPCCaller(service: "test", endpoints: [endpoint], logger: quiet)
             try await receiver.start()

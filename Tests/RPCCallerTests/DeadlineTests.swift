@@ -20,7 +20,7 @@ struct DeadlineTests {
             _ name: String,
             _ url: String,
             concurrency: Int = 10,
-            _ procedures: (RPCCaller) -> Procedures,
+            _ procedures: (RPCCaller) -> RPCHandlers,
             _ body: (Service) async throws -> Void
         ) async throws {
             let endpoint = try Endpoint(url: url)
@@ -70,17 +70,17 @@ struct DeadlineTests {
     func nested() async throws {
         try await TestBroker.withVirtualHost { _, url, _ in
             try await Service.with("a", url) { rpc in
-                Procedures {
-                    Procedure("outer") { (_: Int, context) -> [Seen] in
+                RPCHandlers {
+                    RPCHandler("outer") { (_: Int, context) -> [Seen] in
                         let seen = Self.seen(context)
                         return [seen] + (try await rpc.call("b", "middle", 0, timeout: .seconds(3600), as: [Seen].self))
                     }
-                    Procedure("leaf") { (_: Int, context) in [Self.seen(context)] }
+                    RPCHandler("leaf") { (_: Int, context) in [Self.seen(context)] }
                 }
             } _: { a in
                 try await Service.with("b", url) { rpc in
-                    Procedures {
-                        Procedure("middle") { (_: Int, context) -> [Seen] in
+                    RPCHandlers {
+                        RPCHandler("middle") { (_: Int, context) -> [Seen] in
                             let seen = Self.seen(context)
                             // In a child task: it inherits, too.
                             async let inner: [Seen] = rpc.call("a", "leaf", 0, timeout: .seconds(3600))
@@ -101,11 +101,11 @@ struct DeadlineTests {
     func shortens() async throws {
         try await TestBroker.withVirtualHost { _, url, _ in
             try await Service.with("a", url) { rpc in
-                Procedures {
-                    Procedure("outer") { (_: Int, _) -> Seen in
+                RPCHandlers {
+                    RPCHandler("outer") { (_: Int, _) -> Seen in
                         try await rpc.call("a", "leaf", 0, timeout: .seconds(20))
                     }
-                    Procedure("leaf") { (_: Int, context) in Self.seen(context) }
+                    RPCHandler("leaf") { (_: Int, context) in Self.seen(context) }
                 }
             } _: { a in
                 let seen: Seen = try await a.rpc.call("a", "outer", 0, timeout: .seconds(60))
@@ -138,15 +138,15 @@ struct DeadlineTests {
     func callsItself() async throws {
         try await TestBroker.withVirtualHost { _, url, _ in
             try await Service.with("a", url, concurrency: 1) { rpc in
-                Procedures {
-                    Procedure("outer") { (_: Int, _) -> String in
+                RPCHandlers {
+                    RPCHandler("outer") { (_: Int, _) -> String in
                         do throws(RPCError) {
                             return try await rpc.call("a", "leaf", 0, timeout: .seconds(1))
                         } catch {
                             return "\(error.requestMayHaveBeenProcessed): \(error)"
                         }
                     }
-                    Procedure("leaf") { (_: Int, _) in "leaf" }
+                    RPCHandler("leaf") { (_: Int, _) in "leaf" }
                 }
             } _: { a in
                 let answer: String = try await a.rpc.call("a", "outer", 0, timeout: .seconds(60))

@@ -98,7 +98,7 @@ struct EndedTreeTests {
     @Test("waiting for a receiver fails at once, with the reason", arguments: End.allCases)
     func receiver(by end: End) async throws {
         let receiver = RPCReceiver(service: "math", endpoints: [try Endpoint(url: nobody)], logger: quiet) {
-            Procedure("one") { (_: Int, _) in 1 }
+            RPCHandler("one") { (_: Int, _) in 1 }
         }
         try await self.end(receiver.supervisor, by: end)
         await #expect {
@@ -116,7 +116,7 @@ struct EndedTreeTests {
             AMQPPool(endpoints: [endpoint], logger: quiet),
             RPCCaller(service: "test", endpoints: [endpoint], logger: quiet),
             RPCReceiver(service: "math", endpoints: [endpoint], logger: quiet) {
-                Procedure("one") { (_: Int, _) in 1 }
+                RPCHandler("one") { (_: Int, _) in 1 }
             },
         ]
         for service in services {

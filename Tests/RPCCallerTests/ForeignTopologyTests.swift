@@ -48,7 +48,7 @@ struct ForeignTopologyTests {
         try await TestBroker.withVirtualHost { _, url, _ in
             try await withChannel(url) { try await $0.declareExchange("rpc", type: .headers, durable: false) }
             let receiver = RPCReceiver(service: "math", endpoints: [try Endpoint(url: url)], logger: quiet) {
-                Procedure("next") { (n: Int, _) in n + 1 }
+                RPCHandler("next") { (n: Int, _) in n + 1 }
             }
             let caller = RPCCaller(service: "shop", endpoints: [try Endpoint(url: url)], logger: quiet)
             try await receiver.start()
@@ -67,7 +67,7 @@ struct ForeignTopologyTests {
                 service: "math",
                 configuration: try configuration(url),
                 logger: quiet,
-                procedures: Procedures { Procedure("next") { (n: Int, _) in n + 1 } }
+                procedures: RPCHandlers { RPCHandler("next") { (n: Int, _) in n + 1 } }
             )
             let caller = RPCCaller(service: "shop", endpoints: [try Endpoint(url: url)], logger: quiet)
             try await receiver.start()
@@ -101,7 +101,7 @@ struct ForeignTopologyTests {
                 service: "math",
                 configuration: try configuration(url),
                 logger: quiet,
-                procedures: Procedures { Procedure("next") { (n: Int, _) in n + 1 } }
+                procedures: RPCHandlers { RPCHandler("next") { (n: Int, _) in n + 1 } }
             )
             try await receiver.start()
             try await receiver.waitUntilReady()
@@ -224,12 +224,17 @@ struct ImpossibleSettingsTests {
         let receiver = RPCReceiver(service: name, endpoints: endpoints, logger: quiet) {}
         #expect(await reason { try await receiver.start() } == .invalidServiceName(name))
         let odd = RPCReceiver(service: "math", endpoints: endpoints, logger: quiet) {
-            Procedure(name) { (n: Int, _) in n }
+            RPCHandler(name) { (n: Int, _) in n }
         }
         #expect(await reason { try await odd.start() } == .invalidName(name, of: "procedure"))
         var configuration = RPCReceiverConfiguration(endpoints: endpoints)
         configuration.queue = name
-        let queue = RPCReceiver(service: "math", configuration: configuration, logger: quiet, procedures: Procedures {})
+        let queue = RPCReceiver(
+            service: "math",
+            configuration: configuration,
+            logger: quiet,
+            procedures: RPCHandlers {}
+        )
         #expect(await reason { try await queue.start() } == .invalidName(name, of: "request queue"))
         let good = RPCCaller(service: "shop", endpoints: endpoints, logger: quiet)
         for (destination, procedure) in [(name, "add"), ("math", name)] {
@@ -352,7 +357,7 @@ struct ImpossibleSettingsTests {
         receiving.topologyCheckInterval = duration
         receiving.deduplication = RPCDeduplication(maximumEntries: number, maximumBytes: number, maximumAge: duration)
         receiving.drainTimeout = .zero
-        let receiver = RPCReceiver(service: "math", configuration: receiving, logger: quiet, procedures: Procedures {})
+        let receiver = RPCReceiver(service: "math", configuration: receiving, logger: quiet, procedures: RPCHandlers {})
         _ = await reason { try await receiver.start() }
         let waiting = Task { try await receiver.waitUntilReady(timeout: duration) }
         waiting.cancel()

@@ -163,8 +163,8 @@ struct ReceiverLifeTests {
             let receiver = RPCReceiver(
                 service: "late",
                 configuration: configuration,
-                procedures: Procedures {
-                    Procedure("run") { (number: Int, _) in
+                procedures: RPCHandlers {
+                    RPCHandler("run") { (number: Int, _) in
                         ran.withLock { $0.append(number) }
                         return number
                     }
@@ -264,7 +264,7 @@ struct ReceiverLifeTests {
             let channel = try await connection.openChannel()
             try await channel.declareQueue("other.rpcs", durable: true, arguments: ["x-max-length": 5])
             let receiver = RPCReceiver(service: "other", endpoints: [endpoint], logger: quiet) {
-                Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
+                RPCHandler("add") { (args: [Int], _) in args.reduce(0, +) }
             }
             await #expect {
                 try await receiver.run()
@@ -286,7 +286,7 @@ struct ReceiverLifeTests {
                 service: "math",
                 configuration: configuration,
                 logger: quiet,
-                procedures: Procedures { Procedure("add") { (args: [Int], _) in args.reduce(0, +) } }
+                procedures: RPCHandlers { RPCHandler("add") { (args: [Int], _) in args.reduce(0, +) } }
             )
             try await second.start()
             try await second.waitUntilReady()
@@ -303,8 +303,8 @@ struct ReceiverLifeTests {
     @Test("a procedure that stands twice does not start")
     func duplicate() async throws {
         let receiver = RPCReceiver(service: "math", endpoints: ["amqp://127.0.0.1"], logger: quiet) {
-            Procedure("a") { (n: Int, _) in n }
-            Procedure("a") { (n: Int, _) in n }
+            RPCHandler("a") { (n: Int, _) in n }
+            RPCHandler("a") { (n: Int, _) in n }
         }
         await #expect(throws: SupervisionError.self) { try await receiver.start() }
     }

@@ -17,7 +17,7 @@ struct RefusedReplyTests {
             let channel = try await connection.openChannel()
             let runs = Mutex<[Int: Int]>([:])
             let receiver = RPCReceiver(service: "victim", endpoints: [try Endpoint(url: services.url)], logger: quiet) {
-                Procedure("note") { (n: Int, _) in
+                RPCHandler("note") { (n: Int, _) in
                     runs.withLock { $0[n, default: 0] += 1 }
                     return n
                 }
@@ -65,7 +65,7 @@ struct RefusedReplyTests {
             let channel = try await connection.openChannel()
             let runs = Mutex<[Int: Int]>([:])
             let receiver = RPCReceiver(service: "victim", endpoints: [try Endpoint(url: services.url)], logger: quiet) {
-                Procedure("note") { (n: Int, _) in
+                RPCHandler("note") { (n: Int, _) in
                     runs.withLock { $0[n, default: 0] += 1 }
                     return n
                 }
@@ -124,12 +124,12 @@ struct RefusedReplyTests {
         let gate = Gate()
         let runs = Counter()
         let receiver = RPCReceiver(service: "victim", endpoints: [endpoints[0]], logger: quiet) {
-            Procedure("hold") { (n: Int, _) in
+            RPCHandler("hold") { (n: Int, _) in
                 runs.next()
                 try await gate.pass()
                 return n
             }
-            Procedure("next") { (n: Int, _) in n + 1 }
+            RPCHandler("next") { (n: Int, _) in n + 1 }
         }
         try await receiver.start()
         try await receiver.waitUntilReady(timeout: .seconds(60))

@@ -18,7 +18,7 @@ struct ReplyPermissionTests {
             let runs = Mutex<[Int]>([])
             let url = "amqp://\(user):secret@127.0.0.1:\(broker.port)/\(virtualHost)"
             let receiver = RPCReceiver(service: "mute", endpoints: [try Endpoint(url: url)], logger: quiet) {
-                Procedure("note") { (n: Int, _) in
+                RPCHandler("note") { (n: Int, _) in
                     runs.withLock { $0.append(n) }
                     return n
                 }

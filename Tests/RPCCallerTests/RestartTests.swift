@@ -119,7 +119,7 @@ struct RestartTests {
                 service: "late",
                 configuration: configuration,
                 logger: quiet,
-                procedures: Procedures { Procedure("one") { (_: Int, _) in 1 } }
+                procedures: RPCHandlers { RPCHandler("one") { (_: Int, _) in 1 } }
             )
             try await receiver.start()
             let registry = { @Sendable in

@@ -119,7 +119,7 @@ struct RetryTests {
             }
             try await eventually("it was returned") { rpc.counts.retries > 0 }
             let late = RPCReceiver(service: "late", endpoints: [try Endpoint(url: services.url)], logger: quiet) {
-                Procedure("double") { (n: Int, _) in n * 2 }
+                RPCHandler("double") { (n: Int, _) in n * 2 }
             }
             try await late.start()
             guard case .success(42) = await early.value else {

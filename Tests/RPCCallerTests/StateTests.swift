@@ -33,7 +33,7 @@ struct StateTests {
                 endpoints: [try Endpoint(url: services.url)],
                 logger: quiet
             ) {
-                Procedure("one") { (_: Int, _) in 1 }
+                RPCHandler("one") { (_: Int, _) in 1 }
             }
             let caller = expect([.stopped, .connecting, .ready, .stopping, .stopped, .ready], in: rpc.states)
             let other = expect([.stopped, .connecting, .ready, .stopping, .stopped, .ready], in: receiver.states)
@@ -70,7 +70,7 @@ struct StateTests {
     func waiting() async throws {
         let rpc = RPCCaller(service: "test", endpoints: ["amqp://127.0.0.1:1"], logger: quiet)
         let receiver = RPCReceiver(service: "math", endpoints: ["amqp://127.0.0.1:1"], logger: quiet) {
-            Procedure("one") { (_: Int, _) in 1 }
+            RPCHandler("one") { (_: Int, _) in 1 }
         }
         try await rpc.start()
         try await receiver.start()

@@ -198,24 +198,25 @@ final class Counter: Sendable {
 
 struct Broken: Error {}
 
-func procedures(_ gate: Gate) -> Procedures {
-    Procedures {
-        Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
-        Procedure("echo") { (value: JSONValue, _) in value }
-        Procedure("hold") { (n: Int, _) in
+func procedures(_ gate: Gate) -> RPCHandlers {
+    RPCHandlers {
+        RPCHandler("add") { (args: [Int], _) in args.reduce(0, +) }
+        RPCHandler("echo") { (value: JSONValue, _) in value }
+        RPCHandler("hold") { (n: Int, _) in
             try await gate.pass()
             return n
         }
-        Procedure("fail") { (text: String, _) -> Int in throw RPCFailure(code: "mine", message: text, details: [1, 2]) }
-        Procedure("crash") { (_: Int, _) -> Int in throw Broken() }
-        Procedure("nan") { (_: Int, _) in Double.nan }
-        Procedure("redelivered") { (_: Int, context) in
+        RPCHandler("fail") { (text: String, _) -> Int in throw RPCFailure(code: "mine", message: text, details: [1, 2])
+        }
+        RPCHandler("crash") { (_: Int, _) -> Int in throw Broken() }
+        RPCHandler("nan") { (_: Int, _) in Double.nan }
+        RPCHandler("redelivered") { (_: Int, context) in
             try await gate.pass()
             return context.redelivered
         }
-        Procedure(Declared.negate) { n, _ in -n }
-        Procedure(Declared.upper) { text, _ in text.uppercased() }
-        Procedure(Declared.reverse) { bytes, _ in bytes.reversed() }
+        RPCHandler(Declared.negate) { n, _ in -n }
+        RPCHandler(Declared.upper) { text, _ in text.uppercased() }
+        RPCHandler(Declared.reverse) { bytes, _ in bytes.reversed() }
     }
 }
 

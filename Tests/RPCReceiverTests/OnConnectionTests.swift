@@ -25,7 +25,7 @@ struct OnConnectionTests: RunsRequests {
     }
 
     private func ask(
-        _ procedure: Procedure,
+        _ procedure: RPCHandler,
         _ body: String = "1",
         deduplication: RPCDeduplication? = nil,
         interceptors: [any RPCReceiverInterceptor] = []
@@ -44,7 +44,7 @@ struct OnConnectionTests: RunsRequests {
     @Test("a handler that is not async runs where its request is delivered, before the next one is")
     func direct() async throws {
         let order = Mutex<[Int]>([])
-        let here = Procedure("here", runs: .onConnection) { [self] (n: Int, _) in
+        let here = RPCHandler("here", runs: .onConnection) { [self] (n: Int, _) in
             order.withLock { $0.append(n) }
             return isOnLoop
         }
@@ -65,7 +65,7 @@ struct OnConnectionTests: RunsRequests {
 
     @Test("an async one begins there, and goes on with the pool's threads after it has waited")
     func suspending() async throws {
-        let here = Procedure("here", runs: .onConnection) { [self] (_: Int, _) async -> [Bool] in
+        let here = RPCHandler("here", runs: .onConnection) { [self] (_: Int, _) async -> [Bool] in
             let before = isOnLoop
             await Task.yield()
             return [before, isOnLoop]
@@ -75,16 +75,16 @@ struct OnConnectionTests: RunsRequests {
 
     @Test("without being told so, a handler runs on the pool, async or not")
     func pool() async throws {
-        let plain = Procedure("here") { [self] (_: Int, _) in isOnLoop }
+        let plain = RPCHandler("here") { [self] (_: Int, _) in isOnLoop }
         #expect(try await ask(plain) == .result("false"))
-        let direct = Procedure("here", runs: .onPool) { [self] (_: Int, _) in isOnLoop }
+        let direct = RPCHandler("here", runs: .onPool) { [self] (_: Int, _) in isOnLoop }
         #expect(try await ask(direct) == .result("false"))
     }
 
     @Test("declared procedures and the default one can be told so too")
     func forms() async throws {
         let declaration = RPCProcedure<Int, Bool>("here")
-        let declared = Procedure(declaration, runs: .onConnection) { [self] _, _ in isOnLoop }
+        let declared = RPCHandler(declaration, runs: .onConnection) { [self] _, _ in isOnLoop }
         #expect(try await ask(declared) == .result("true"))
         let runner = runner(procedures: [.default(runs: .onConnection) { [self] (_: Int, _) in isOnLoop }])
         let request = FakeRequest(nil, eventLoop: loop)
@@ -100,30 +100,30 @@ struct OnConnectionTests: RunsRequests {
                 try await next(request, context)
             }
         }
-        let here = Procedure("here", runs: .onConnection) { [self] (_: Int, _) in isOnLoop }
+        let here = RPCHandler("here", runs: .onConnection) { [self] (_: Int, _) in isOnLoop }
         #expect(try await ask(here, interceptors: [Pass()]) == .result("true"))
         #expect(try await ask(here, deduplication: RPCDeduplication()) == .result("true"))
     }
 
     @Test("it knows its deadline as others do, and what it throws is answered as theirs is")
     func sameAsOthers() async throws {
-        let deadline = Procedure("here", runs: .onConnection) { (_: Int, context) in
+        let deadline = RPCHandler("here", runs: .onConnection) { (_: Int, context) in
             RPCDeadline.current == context.deadline
         }
         #expect(try await ask(deadline) == .result("true"))
-        let failing = Procedure("here", runs: .onConnection) { (_: Int, _) -> Int in
+        let failing = RPCHandler("here", runs: .onConnection) { (_: Int, _) -> Int in
             throw RPCFailure(code: "sold_out", message: "none left")
         }
         #expect(try await ask(failing) == .failure("sold_out"))
-        let crashing = Procedure("here", runs: .onConnection) { (_: Int, _) -> Int in throw Broken() }
+        let crashing = RPCHandler("here", runs: .onConnection) { (_: Int, _) -> Int in throw Broken() }
         #expect(try await ask(crashing) == .failure(.internalError))
-        let unreadable = Procedure("here", runs: .onConnection) { (n: Int, _) in n }
+        let unreadable = RPCHandler("here", runs: .onConnection) { (n: Int, _) in n }
         #expect(try await ask(unreadable, "x") == .failure(.undecodableRequest))
     }
 
     @Test("a large argument, and what is too much for one turn of the loop, go to the pool")
     func bounded() async throws {
-        let here = Procedure("here", runs: .onConnection) { [self] (_: String, _) in isOnLoop }
+        let here = RPCHandler("here", runs: .onConnection) { [self] (_: String, _) in isOnLoop }
         let large = "\"\(String(repeating: "x", count: ConnectionTurns.largestBody))\""
         #expect(try await ask(here, large) == .result("false"))
 
@@ -140,7 +140,7 @@ struct OnConnectionTests: RunsRequests {
     @Test("what waits for a place is answered as well, however many wait")
     func waiting() async throws {
         let gate = Gate()
-        let here = Procedure("here", runs: .onConnection) { (n: Int, _) in n }
+        let here = RPCHandler("here", runs: .onConnection) { (n: Int, _) in n }
         // One after another: on a busy machine the last waits for minutes.
         let runner = runner(concurrency: 1, limit: .seconds(600), gate: gate, procedures: [here])
         let first = FakeRequest("gated", eventLoop: loop)
@@ -155,12 +155,12 @@ struct OnConnectionTests: RunsRequests {
     @Test("one that holds the loop is named in a warning, once, and its caller is told in time that it took too long")
     func blocking() async throws {
         let lines = Lines()
-        let (release, blocks) = (DispatchSemaphore(value: 0), Procedure.Place.onConnection)
+        let (release, blocks) = (DispatchSemaphore(value: 0), RPCHandler.Place.onConnection)
         let runner = runner(
             limit: .milliseconds(20),
             logger: Logger(label: "test") { _ in lines },
             procedures: [
-                Procedure("block", runs: blocks) { (_: Int, _) -> Int in
+                RPCHandler("block", runs: blocks) { (_: Int, _) -> Int in
                     release.wait()
                     return 1
                 }
@@ -183,7 +183,7 @@ struct OnConnectionTests: RunsRequests {
         let id = ObjectIdentifier(channel)
         let handle = Mutex<RequestRunner?>(nil)
         let runner = runner(procedures: [
-            Procedure("here", runs: .onConnection) { (n: Int, _) in
+            RPCHandler("here", runs: .onConnection) { (n: Int, _) in
                 handle.withLock { $0 }?.channelClosed(id, .channelClosed)
                 return n
             }

@@ -6,15 +6,15 @@ import Testing
 struct ProceduresTests {
     struct NotForCallers: Error {}
 
-    let math = Procedures {
-        Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
-        Procedure("fail") { (message: String, _) -> Int in
+    let math = RPCHandlers {
+        RPCHandler("add") { (args: [Int], _) in args.reduce(0, +) }
+        RPCHandler("fail") { (message: String, _) -> Int in
             throw RPCFailure(code: "mine", message: message, details: [1])
         }
-        Procedure("crash") { (_: Int, _) -> Int in throw NotForCallers() }
-        Procedure("nan") { (_: Int, _) in Double.nan }
-        Procedure("echo") { (value: JSONValue, _) in value }
-        Procedure("redelivered") { (_: Int, context) in context.redelivered }
+        RPCHandler("crash") { (_: Int, _) -> Int in throw NotForCallers() }
+        RPCHandler("nan") { (_: Int, _) in Double.nan }
+        RPCHandler("echo") { (value: JSONValue, _) in value }
+        RPCHandler("redelivered") { (_: Int, context) in context.redelivered }
     }
 
     @Test("a procedure answers with its result")
@@ -51,10 +51,10 @@ struct ProceduresTests {
     @Test("the builder takes conditions, loops and procedures made elsewhere")
     func builder() {
         let wanted = true
-        let procedures = Procedures {
-            if wanted { Procedure("a") { (n: Int, _) in n } }
-            for name in ["b", "c"] { Procedure(name) { (n: Int, _) in n } }
-            [Procedure("d") { (n: Int, _) in n }]
+        let procedures = RPCHandlers {
+            if wanted { RPCHandler("a") { (n: Int, _) in n } }
+            for name in ["b", "c"] { RPCHandler(name) { (n: Int, _) in n } }
+            [RPCHandler("d") { (n: Int, _) in n }]
         }
         #expect(procedures.names == ["a", "b", "c", "d"])
     }

@@ -175,21 +175,21 @@ extension RunsRequests {
         permission: ReplyPermission = ReplyPermission(),
         memory: DeliveryMemory = DeliveryMemory(capacity: 10),
         gate: Gate = Gate(),
-        procedures: [Procedure] = [],
+        procedures: [RPCHandler] = [],
         zombiesChanged: @escaping @Sendable (Int) -> Void = { _ in }
     ) -> RequestRunner {
         RequestRunner(
-            procedures: Procedures {
+            procedures: RPCHandlers {
                 procedures
-                Procedure("next") { (n: Int, _) in n + 1 }
-                Procedure("crash") { (_: Int, _) -> Int in throw Broken() }
-                Procedure("wait") { (_: Int, _) in
+                RPCHandler("next") { (n: Int, _) in n + 1 }
+                RPCHandler("crash") { (_: Int, _) -> Int in throw Broken() }
+                RPCHandler("wait") { (_: Int, _) in
                     try await untilCancelled()
                     return 1
                 }
-                Procedure("deadline") { (_: Int, context) in RPCDeadline.current == context.deadline }
-                Procedure("gated") { (n: Int, _) in await gate.pass(n) }
-                Procedure("large") { (n: Int, _) in String(repeating: "x", count: n) }
+                RPCHandler("deadline") { (_: Int, context) in RPCDeadline.current == context.deadline }
+                RPCHandler("gated") { (n: Int, _) in await gate.pass(n) }
+                RPCHandler("large") { (n: Int, _) in String(repeating: "x", count: n) }
             },
             settings: RequestPolicy.Settings(
                 admission: admission,

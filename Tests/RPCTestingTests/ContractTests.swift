@@ -16,15 +16,15 @@ private enum Shop: RPCService {
 
 @Suite("The contract of a service", .timeLimit(.minutes(5)))
 struct ContractTests {
-    private func receiver(@ProceduresBuilder _ procedures: () -> [Procedure]) -> RPCReceiver {
+    private func receiver(@RPCHandlersBuilder _ procedures: () -> [RPCHandler]) -> RPCReceiver {
         RPCReceiver(Shop.self, endpoints: [], procedures: procedures)
     }
 
     private var complete: RPCReceiver {
         receiver {
-            Procedure(Shop.price) { name, _ in name.count }
-            Procedure(Shop.stock) { names, _ in names.map(\.count) }
-            Procedure(Shop.other) { n, _ in n }
+            RPCHandler(Shop.price) { name, _ in name.count }
+            RPCHandler(Shop.stock) { names, _ in names.map(\.count) }
+            RPCHandler(Shop.other) { n, _ in n }
         }
     }
 
@@ -49,19 +49,19 @@ struct ContractTests {
     @Test("a procedure that is missing, or has other types, keeps the receiver from starting, by name")
     func incomplete() async {
         let missing = receiver {
-            Procedure(Shop.price) { name, _ in name.count }
-            Procedure(Shop.other) { n, _ in n }
+            RPCHandler(Shop.price) { name, _ in name.count }
+            RPCHandler(Shop.other) { n, _ in n }
         }
         #expect(await reason(missing) == .missingProcedure("stock", service: "shop"))
         let nameless = receiver {
-            Procedure(Shop.price) { name, _ in name.count }
-            Procedure(Shop.stock) { names, _ in names.map(\.count) }
+            RPCHandler(Shop.price) { name, _ in name.count }
+            RPCHandler(Shop.stock) { names, _ in names.map(\.count) }
         }
         #expect(await reason(nameless) == .missingProcedure("default", service: "shop"))
         let different = receiver {
-            Procedure("price") { (n: Int, _) in n }
-            Procedure(Shop.stock) { names, _ in names.map(\.count) }
-            Procedure(Shop.other) { n, _ in n }
+            RPCHandler("price") { (n: Int, _) in n }
+            RPCHandler(Shop.stock) { names, _ in names.map(\.count) }
+            RPCHandler(Shop.other) { n, _ in n }
         }
         #expect(await reason(different) == .differentProcedure("price", service: "shop"))
         #expect(await reason(complete) == .noEndpoints, "with all of them only the broker is missing")
@@ -76,7 +76,7 @@ struct ContractTests {
         #expect(description.procedures[1] == Shop.price.description)
         var configuration = RPCReceiverConfiguration(endpoints: [])
         configuration.describesItself = false
-        let silent = RPCReceiver(service: "shop", configuration: configuration, procedures: Procedures {})
+        let silent = RPCReceiver(service: "shop", configuration: configuration, procedures: RPCHandlers {})
         let other = RPCCaller.inProcess(receivers: [silent])
         await #expect(throws: RPCError.self) { _ = try await other.describe("shop") }
     }

@@ -110,8 +110,8 @@ struct InProcessTests {
         let inner = RPCCaller.inProcess(["math": math]) { $0.timeout = .seconds(500) }
         let isInherited = Mutex<Bool?>(nil)
         let outer = RPCCaller.inProcess([
-            "front": Procedures {
-                Procedure("ask") { (_: Int, context) -> Int in
+            "front": RPCHandlers {
+                RPCHandler("ask") { (_: Int, context) -> Int in
                     let result = await outcome { () throws(RPCError) in
                         try await inner.call("math", "wait", 1, as: Int.self)
                     }
@@ -153,8 +153,8 @@ struct InProcessTests {
         let receiver = RPCReceiver(
             service: "math",
             configuration: configuration,
-            procedures: Procedures {
-                Procedure("once") { (_: Int, context) -> Int in
+            procedures: RPCHandlers {
+                RPCHandler("once") { (_: Int, context) -> Int in
                     runs.withLock { $0.append(context.redelivered) }
                     if !context.redelivered { throw Broken() }
                     return 1
@@ -172,8 +172,8 @@ struct InProcessTests {
     func castOfNobody() async throws {
         let ran = Mutex(false)
         try await RPCCaller.inProcess([
-            "math": Procedures {
-                Procedure("note") { (_: Int, _) in
+            "math": RPCHandlers {
+                RPCHandler("note") { (_: Int, _) in
                     ran.withLock { $0 = true }
                     return 1
                 }

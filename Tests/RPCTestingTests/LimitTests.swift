@@ -52,8 +52,8 @@ struct LimitTests {
     @Test("a reply that cannot be sent is an unencodable result")
     func reply() async {
         let rpc = RPCCaller.inProcess([
-            "math": Procedures {
-                Procedure(
+            "math": RPCHandlers {
+                RPCHandler(
                     RPCProcedure<Int, Int>("named", request: JSONCodec(), response: Named(contentType: Self.long))
                 ) {
                     n,

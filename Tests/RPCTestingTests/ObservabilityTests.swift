@@ -117,8 +117,8 @@ struct TracingTests {
         let front = RPCReceiver(
             service: "front",
             configuration: configuration,
-            procedures: Procedures {
-                Procedure("ask") { (n: Int, _) in try await inner.call("math", Math.add, [n, 1]) }
+            procedures: RPCHandlers {
+                RPCHandler("ask") { (n: Int, _) in try await inner.call("math", Math.add, [n, 1]) }
             }
         )
         let outer = RPCCaller.inProcess(receivers: [front]) { $0.tracing = .tracer(tracer) }
@@ -137,8 +137,8 @@ struct TracingTests {
         let receiver = RPCReceiver(
             service: "math",
             configuration: configuration,
-            procedures: Procedures {
-                Procedure("ask") { (_: Int, context) -> String? in
+            procedures: RPCHandlers {
+                RPCHandler("ask") { (_: Int, context) -> String? in
                     headers.withLock { $0 = context.headers }
                     return ServiceContext.current?[W3C.Key.self]
                 }
@@ -353,8 +353,8 @@ struct LogTests {
             service: "math",
             configuration: RPCReceiverConfiguration(endpoints: []),
             logger: capture.logger,
-            procedures: Procedures {
-                Procedure("log") { (n: Int, context) -> String? in
+            procedures: RPCHandlers {
+                RPCHandler("log") { (n: Int, context) -> String? in
                     context.logger.info("here")
                     return context.messageID
                 }

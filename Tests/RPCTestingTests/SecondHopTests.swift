@@ -7,7 +7,7 @@ import Testing
 
 /// Calls "front" in process, whose handlers call "back" and let its errors through.
 private func callers(
-    back: Procedures? = nil,
+    back: RPCHandlers? = nil,
     passes: Bool = false,
     timeout: Duration = .seconds(30)
 ) -> RPCCaller {
@@ -17,9 +17,9 @@ private func callers(
     let front = RPCReceiver(
         service: "front",
         configuration: configuration,
-        procedures: Procedures {
-            Procedure("relay") { (n: Int, _) in try await inner.call("back", "next", n, as: Int.self) }
-            Procedure("own") { (_: Int, _) -> Int in throw OutOfStock(left: 2) }
+        procedures: RPCHandlers {
+            RPCHandler("relay") { (n: Int, _) in try await inner.call("back", "next", n, as: Int.self) }
+            RPCHandler("own") { (_: Int, _) -> Int in throw OutOfStock(left: 2) }
         }
     )
     return .inProcess(receivers: [front]) { $0.timeout = .seconds(60) }
@@ -54,8 +54,8 @@ struct SecondHopTests {
 
     @Test("says that the service further on did not answer in time, and may have processed it")
     func timeout() async {
-        let back = Procedures {
-            Procedure("next") { (n: Int, _) in
+        let back = RPCHandlers {
+            RPCHandler("next") { (n: Int, _) in
                 try await Task.sleep(for: .seconds(1000))
                 return n
             }
@@ -68,8 +68,8 @@ struct SecondHopTests {
     @Test("keeps the other service's code and not its text, and what it says of processing")
     func remote() async {
         for (code, mayHave) in [(RPCFailure.Code("secret_business"), true), (.overloaded, false)] {
-            let back = Procedures {
-                Procedure("next") { (_: Int, _) -> Int in throw RPCFailure(code: code, message: "a secret") }
+            let back = RPCHandlers {
+                RPCHandler("next") { (_: Int, _) -> Int in throw RPCFailure(code: code, message: "a secret") }
             }
             let (failure, error) = await failure(callers(back: back))
             #expect(failure?.code == .upstreamFailure)
@@ -82,7 +82,7 @@ struct SecondHopTests {
     @Test("is handed on as the other service said it, where the receiver is told to")
     func passed() async {
         let said = RPCFailure(code: "out_of_stock", message: "only 2 left", details: ["left": 2])
-        let back = Procedures { Procedure("next") { (_: Int, _) -> Int in throw said } }
+        let back = RPCHandlers { RPCHandler("next") { (_: Int, _) -> Int in throw said } }
         let (failure, _) = await failure(callers(back: back, passes: true))
         #expect(failure == said)
         let (other, _) = await self.failure(callers(passes: true))

@@ -15,17 +15,17 @@ struct Broken: Error, CustomStringConvertible {
     var description: String { "secret of the receiver" }
 }
 
-let math = Procedures {
-    Procedure(Math.add) { numbers, _ in numbers.reduce(0, +) }
-    Procedure(Math.upper) { text, _ in text.uppercased() }
-    Procedure("fail") { (text: String, _) -> Int in throw RPCFailure(code: "mine", message: text, details: [1]) }
-    Procedure("crash") { (_: Int, _) -> Int in throw Broken() }
-    Procedure("nan") { (_: Int, _) in Double.nan }
-    Procedure("wait") { (_: Int, _) -> Int in
+let math = RPCHandlers {
+    RPCHandler(Math.add) { numbers, _ in numbers.reduce(0, +) }
+    RPCHandler(Math.upper) { text, _ in text.uppercased() }
+    RPCHandler("fail") { (text: String, _) -> Int in throw RPCFailure(code: "mine", message: text, details: [1]) }
+    RPCHandler("crash") { (_: Int, _) -> Int in throw Broken() }
+    RPCHandler("nan") { (_: Int, _) in Double.nan }
+    RPCHandler("wait") { (_: Int, _) -> Int in
         try await Task.sleep(for: .seconds(600))
         return 1
     }
-    Procedure("tenant") { (_: Int, context) -> String? in
+    RPCHandler("tenant") { (_: Int, context) -> String? in
         if case .string(let tenant) = context.headers["tenant"] { tenant } else { nil }
     }
 }

@@ -153,13 +153,13 @@ private enum Tools {
 
 @Suite("Typed procedures in process")
 struct TypedProcedureTests {
-    let tools = Procedures {
-        Procedure(.add) { numbers, _ in numbers.reduce(0, +) }
-        Procedure(Tools.upper) { text, _ in text.uppercased() }
-        Procedure(Tools.reverse) { bytes, _ in bytes.reversed() }
-        Procedure(Tools.length) { text, _ in text.count }
-        Procedure(Tools.next) { number, _ in number == 9 ? -1 : number + 1 }
-        Procedure(Tools.anything) { number, _ in -number }
+    let tools = RPCHandlers {
+        RPCHandler(.add) { numbers, _ in numbers.reduce(0, +) }
+        RPCHandler(Tools.upper) { text, _ in text.uppercased() }
+        RPCHandler(Tools.reverse) { bytes, _ in bytes.reversed() }
+        RPCHandler(Tools.length) { text, _ in text.count }
+        RPCHandler(Tools.next) { number, _ in number == 9 ? -1 : number + 1 }
+        RPCHandler(Tools.anything) { number, _ in -number }
     }
 
     @Test("the declaration says the name, the types and the codec on both sides")

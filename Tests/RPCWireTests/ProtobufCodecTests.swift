@@ -12,8 +12,8 @@ private enum Shop {
 /// Part of a run only with the package trait: `swift test --traits Protobuf`.
 @Suite("The Protocol Buffers codec")
 struct ProtobufCodecTests {
-    let shop = Procedures {
-        Procedure(Shop.buy) { order, _ in
+    let shop = RPCHandlers {
+        RPCHandler(Shop.buy) { order, _ in
             .with {
                 $0.text = "\(order.count) x \(order.item)"
                 $0.lines = [order]

@@ -120,7 +120,7 @@ struct RPCSettings {
                     endpoints: [try Endpoint(url: url)],
                     concurrency: value,
                     logger: quiet,
-                    procedures: { Procedure(echo) { number, _ in number } }
+                    procedures: { RPCHandler(echo) { number, _ in number } }
                 )
                 try await serve(receiver, url)
             },
@@ -173,9 +173,9 @@ private func receiver(_ configuration: RPCReceiverConfiguration) throws -> RPCRe
         service: "math",
         configuration: configuration,
         logger: quiet,
-        procedures: Procedures {
-            Procedure(echo) { number, _ in number }
-            Procedure(RPCProcedure<JSONValue, JSONValue>("json")) { value, _ in value }
+        procedures: RPCHandlers {
+            RPCHandler(echo) { number, _ in number }
+            RPCHandler(RPCProcedure<JSONValue, JSONValue>("json")) { value, _ in value }
         }
     )
 }
@@ -238,8 +238,8 @@ private func stopWhileServing(_ configuration: RPCReceiverConfiguration, _ url: 
         service: "slow",
         configuration: configuration,
         logger: quiet,
-        procedures: Procedures {
-            Procedure(echo) { number, _ in
+        procedures: RPCHandlers {
+            RPCHandler(echo) { number, _ in
                 beginning.yield()
                 try await Task.sleep(for: .milliseconds(50))
                 return number

@@ -75,7 +75,7 @@ struct Soak {
         let broker = try await LocalBroker.start(.init(startTimeout: .seconds(180), requestTimeout: .seconds(60)))
         let (ran, ended) = (Marks(calls), Marks(calls))
         let reruns = Atomic(0)
-        let procedure = Procedure("next") { (number: Int, _) in
+        let procedure = RPCHandler("next") { (number: Int, _) in
             if !ran.set(number) { reruns.add(1, ordering: .relaxed) }
             return number + 1
         }

@@ -346,9 +346,9 @@ struct BrowserTests {
     @Test("calls are shown with their rates, and the page is readable in the dark and on a phone")
     func calls() async throws {
         let (caller, receiver) = RPCPair.make(
-            Procedures {
-                Procedure("add") { (numbers: [Int], _) in numbers.reduce(0, +) }
-                Procedure("fail") { (text: String, _) -> Int in throw RPCFailure(code: "mine", message: text) }
+            RPCHandlers {
+                RPCHandler("add") { (numbers: [Int], _) in numbers.reduce(0, +) }
+                RPCHandler("fail") { (text: String, _) -> Int in throw RPCFailure(code: "mine", message: text) }
             }
         )
         try await Served.run(callers: [caller], receivers: [receiver]) { served in

@@ -261,14 +261,14 @@ struct ServerTests {
     func payloads() async throws {
         let secret = "TOP-SECRET-4711"
         let entered = AsyncStream<Void>.makeStream()
-        let procedures = Procedures {
-            Procedure("slow") { (text: String, _) -> String in
+        let procedures = RPCHandlers {
+            RPCHandler("slow") { (text: String, _) -> String in
                 entered.continuation.yield()
                 try await Task.sleep(for: .seconds(600))
                 return text
             }
-            Procedure("echo") { (text: String, _) -> String in text + secret }
-            Procedure("fail") { (text: String, _) -> String in throw RPCFailure(code: "mine", message: text) }
+            RPCHandler("echo") { (text: String, _) -> String in text + secret }
+            RPCHandler("fail") { (text: String, _) -> String in throw RPCFailure(code: "mine", message: text) }
         }
         let (caller, receiver) = RPCPair.make(procedures)
         try await Served.run(callers: [caller], receivers: [receiver]) { served in
@@ -324,7 +324,7 @@ struct ServerTests {
 
     @Test("with nobody looking calls are not counted and only failures are heard")
     func quiet() async throws {
-        let (caller, receiver) = RPCPair.make(Procedures { Procedure("echo") { (text: String, _) in text } })
+        let (caller, receiver) = RPCPair.make(RPCHandlers { RPCHandler("echo") { (text: String, _) in text } })
         try await Served.run(callers: [caller], receivers: [receiver]) { served in
             #expect(!caller.observation.isWatched)
             let following = Task { try await served.client.follow { _ in true } }
@@ -339,7 +339,7 @@ struct ServerTests {
 
     @Test("who loads the page again finds the numbers of the last minute, and later they are dropped")
     func grace() async throws {
-        let (caller, receiver) = RPCPair.make(Procedures { Procedure("echo") { (text: String, _) in text } })
+        let (caller, receiver) = RPCPair.make(RPCHandlers { RPCHandler("echo") { (text: String, _) in text } })
         try await Served.run(callers: [caller], receivers: [receiver], statisticsGrace: .seconds(3600)) { served in
             func look(_ body: () async throws -> Void) async throws {
                 let following = Task { try await served.client.follow { _ in true } }
@@ -404,7 +404,7 @@ struct ServerTests {
 
 /// A caller and a receiver without a broker.
 enum RPCPair {
-    static func make(_ procedures: Procedures) -> (RPCCaller, RPCReceiver) {
+    static func make(_ procedures: RPCHandlers) -> (RPCCaller, RPCReceiver) {
         let receiver = RPCReceiver(
             service: "math",
             configuration: RPCReceiverConfiguration(endpoints: []),

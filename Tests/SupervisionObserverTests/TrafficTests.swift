@@ -24,12 +24,12 @@ struct TrafficTests {
                 concurrency: 1,
                 logger: Served.quiet
             ) {
-                Procedure("slow") { (text: String, _) -> String in
+                RPCHandler("slow") { (text: String, _) -> String in
                     entered.continuation.yield()
                     try await Task.sleep(for: .seconds(600))
                     return text
                 }
-                Procedure("echo") { (text: String, _) in text + secret }
+                RPCHandler("echo") { (text: String, _) in text + secret }
             }
             let caller = RPCCaller(service: "shop", endpoints: endpoints, logger: Served.quiet)
             let pool = AMQPPool(endpoints: endpoints, connections: 1, logger: Served.quiet)

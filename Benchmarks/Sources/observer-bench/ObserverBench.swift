@@ -46,7 +46,7 @@ struct ObserverBench: AsyncParsableCommand {
         for _ in 0..<children { let _: Pid? = try await sessions.startChild(Child("session") { _ in Idle() }) }
 
         let receiver = RPCReceiver(service: "bench", endpoints: [], concurrency: 256, logger: logger) {
-            Procedure("echo") { (text: String, _) in text }
+            RPCHandler("echo") { (text: String, _) in text }
         }
         let caller = RPCCaller.inProcess(receivers: [receiver], logger: logger)
         let calls = Calls(caller: caller, rate: rate)

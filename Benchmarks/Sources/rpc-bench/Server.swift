@@ -32,21 +32,21 @@ struct Server: AsyncParsableCommand {
         var configuration = RPCReceiverConfiguration(endpoints: try connecting.endpoints())
         connecting.configure(&configuration.pool)
         configuration.concurrency = concurrency
-        let place = onConnection ? Procedure.Place.onConnection : .onPool
+        let place = onConnection ? RPCHandler.Place.onConnection : .onPool
         let procedure =
             switch connecting.mode {
             case .full: slow.procedure(runs: place)
-            case .plain: Procedure(.echoBytes, runs: place) { bytes, _ in bytes }
-            case .structure: Procedure(.echoOrder, runs: place) { order, _ in order }
-            case .protobuf: Procedure(.echoMessage, runs: place) { order, _ in order }
-            case .bytes: Procedure(.echoOctets, runs: place) { bytes, _ in bytes }
-            case .actor: Procedure("none") { (text: String, _) in text }
+            case .plain: RPCHandler(.echoBytes, runs: place) { bytes, _ in bytes }
+            case .structure: RPCHandler(.echoOrder, runs: place) { order, _ in order }
+            case .protobuf: RPCHandler(.echoMessage, runs: place) { order, _ in order }
+            case .bytes: RPCHandler(.echoOctets, runs: place) { bytes, _ in bytes }
+            case .actor: RPCHandler("none") { (text: String, _) in text }
             }
         let receiver = RPCReceiver(
             service: connecting.service,
             configuration: configuration,
             logger: connecting.logger,
-            procedures: Procedures { procedure }
+            procedures: RPCHandlers { procedure }
         )
         try await receiver.start()
         try await receiver.waitUntilReady()

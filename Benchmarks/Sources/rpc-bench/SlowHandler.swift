@@ -16,18 +16,18 @@ enum Slowness: String, ExpressibleByArgument, CaseIterable {
     private static let every = 200
 
     /// The procedure "echo" with such a handler.
-    func procedure(runs place: Procedure.Place) -> Procedure {
+    func procedure(runs place: RPCHandler.Place) -> RPCHandler {
         switch self {
-        case .none: return Procedure("echo", runs: place) { (text: String, _) in text }
+        case .none: return RPCHandler("echo", runs: place) { (text: String, _) in text }
         case .blocking:
             let requests = Requests()
-            return Procedure("echo", runs: place) { (text: String, _) in
+            return RPCHandler("echo", runs: place) { (text: String, _) in
                 if requests.isNextSlow { Self.block() }
                 return text
             }
         case .suspending:
             let requests = Requests()
-            return Procedure("echo", runs: place) { (text: String, _) in
+            return RPCHandler("echo", runs: place) { (text: String, _) in
                 if requests.isNextSlow { try await Task.sleep(for: .milliseconds(Self.milliseconds)) }
                 return text
             }

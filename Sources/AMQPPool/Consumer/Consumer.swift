@@ -164,7 +164,7 @@ public actor Consumer: Worker {
         log.handle(.stopping(inWork: runner.count))
         let drainTimeout = configuration.drainTimeout.bounded
         let deadline = ContinuousClock.now + drainTimeout
-        runner.hold()
+        runner.stopStarting()
         await loop.cancel(timeout: drainTimeout)
         runner.drain(finishing: false)
         if await !runner.idle(atMost: ContinuousClock.now.duration(to: deadline)) {

@@ -213,7 +213,7 @@ package struct DeliveryCore: Sendable {
     private enum Stopping: Sendable {
         case no
         /// Nothing new starts.
-        case holding
+        case startingNothing
         /// Deliveries that have not started are returned to the broker or, with `finishing`, handled.
         case draining(finishing: Bool)
     }
@@ -543,16 +543,9 @@ package struct DeliveryCore: Sendable {
         for source in Array(sources.keys) { closed(source, at: time, &actions) }
     }
 
-    /// Starts nothing more. Arriving deliveries wait until they are returned to the broker, or ``release(at:_:)``.
-    mutating func hold() {
-        if case .no = stopping { stopping = .holding }
-    }
-
-    /// Ends ``hold()``.
-    mutating func release(at time: Duration, _ actions: inout [Action]) {
-        now = time
-        if case .holding = stopping { stopping = .no }
-        startReady(&actions)
+    /// Starts nothing more. Arriving deliveries wait until they are returned to the broker.
+    mutating func stopStarting() {
+        if case .no = stopping { stopping = .startingNothing }
     }
 
     /// Returns deliveries that are not being handled to the broker, in order of arrival. The consumer must have been cancelled, because the
@@ -705,7 +698,7 @@ package struct DeliveryCore: Sendable {
     private mutating func mayStart() -> Bool {
         switch stopping {
         case .no, .draining(finishing: true): break
-        case .holding, .draining(finishing: false): return false
+        case .startingNothing, .draining(finishing: false): return false
         }
         guard !isPaused, trippedUntil == nil else { return false }
         guard runningCount < settings.concurrency else { return false }

@@ -230,12 +230,8 @@ package final class DeliveryRunner: Sendable {
 
     // MARK: Control
 
-    package func hold() {
-        drive { core, _, _ in core.hold() }
-    }
-
-    func release() {
-        drive { $0.release(at: $1, &$2) }
+    package func stopStarting() {
+        drive { core, _, _ in core.stopStarting() }
     }
 
     package func giveBack(_ source: Core.Source? = nil) {

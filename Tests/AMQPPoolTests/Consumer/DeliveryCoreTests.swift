@@ -245,7 +245,7 @@ struct DeliveryCoreTests {
         harness.arrive("a", "b")
         harness.end(1, copy)
         harness.end(2, copy)
-        harness.change { core, _, _ in core.hold() }
+        harness.change { core, _, _ in core.stopStarting() }
         harness.change { $0.drain(finishing: false, at: $1, &$2) }
         _ = harness.decisions()
         harness.published(1, true)
@@ -271,7 +271,7 @@ struct DeliveryCoreTests {
         harness.arrive("a", "b", "c", "d")
         harness.end(1, .retry(after: .seconds(1)))
         _ = harness.decisions()
-        harness.change { core, _, _ in core.hold() }
+        harness.change { core, _, _ in core.stopStarting() }
         harness.arrive("e")
         harness.end(2, .acknowledge)
         #expect(harness.decisions() == ["acknowledge 2"])
@@ -307,7 +307,7 @@ struct DeliveryCoreTests {
         harness.end(2, .reject)
         #expect(harness.decisions() == ["run 1: a", "run 2: b", "run 3: c", "acknowledge 2", "run 4: a#2"])
         harness.end(4, .requeue(after: .seconds(1)))
-        harness.change { core, _, _ in core.hold() }
+        harness.change { core, _, _ in core.stopStarting() }
         harness.change { $0.drain(finishing: false, at: $1, &$2) }
         harness.end(3, .requeue(after: .zero))
         #expect(harness.decisions() == [])
@@ -352,7 +352,7 @@ struct DeliveryCoreTests {
         harness.end(1, .retry(after: .seconds(1)))
         harness.arrive("b1", "b2", key: 2)
         _ = harness.decisions()
-        harness.change { core, _, _ in core.hold() }
+        harness.change { core, _, _ in core.stopStarting() }
         harness.change { $0.drain(finishing: finishing, at: $1, &$2) }
         #expect(harness.decisions() == ["requeue 1", "giveBack 2"])
         harness.end(2, .retry(after: .seconds(1)))
@@ -480,7 +480,7 @@ struct DeliveryCoreTests {
                 }
                 look(&harness)
             }
-            harness.change { core, _, _ in core.hold() }
+            harness.change { core, _, _ in core.stopStarting() }
             harness.change { $0.drain(finishing: seed.isMultiple(of: 2), at: $1, &$2) }
             look(&harness)
             while !running.isEmpty || !publishing.isEmpty {
@@ -818,7 +818,7 @@ struct DeliveryCoreTests {
                 }
                 look(&harness)
             }
-            harness.change { core, _, _ in core.hold() }
+            harness.change { core, _, _ in core.stopStarting() }
             harness.change { $0.drain(finishing: seed.isMultiple(of: 2), at: $1, &$2) }
             look(&harness)
             while !running.isEmpty || !publishing.isEmpty {

@@ -21,9 +21,9 @@ package actor Products {
 }
 
 package enum CatalogService {
-    package static func procedures(_ products: Products) -> Procedures {
-        Procedures {
-            Procedure(Catalog.product) { id, _ in
+    package static func procedures(_ products: Products) -> RPCHandlers {
+        RPCHandlers {
+            RPCHandler(Catalog.product) { id, _ in
                 guard let product = await products.find(id) else {
                     throw RPCFailure(code: Catalog.unknownProduct, message: "there is no product \(id.prefix(50))")
                 }

@@ -13,9 +13,9 @@ package enum OrderService {
     package static func procedures(
         _ rpc: RPCCaller,
         send: @escaping @Sendable (Mail) async throws -> Void
-    ) -> Procedures {
-        Procedures {
-            Procedure(Orders.place) { order, _ in
+    ) -> RPCHandlers {
+        RPCHandlers {
+            RPCHandler(Orders.place) { order, _ in
                 guard (1...100).contains(order.count), order.mail.contains("@") else {
                     throw RPCFailure(code: Orders.invalidOrder, message: "1 to 100 of something, for a mail address")
                 }

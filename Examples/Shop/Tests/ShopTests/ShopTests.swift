@@ -53,7 +53,7 @@ struct ShopTests {
     @Test("a catalog that is not there is not hidden behind an internal error: nothing was done")
     func secondHop() async throws {
         let rpc = RPCCaller.inProcess([
-            Orders.name: OrderService.procedures(RPCCaller.inProcess([:] as [String: Procedures])) { _ in }
+            Orders.name: OrderService.procedures(RPCCaller.inProcess([:] as [String: RPCHandlers])) { _ in }
         ])
         let error = await #expect(throws: RPCError.self) {
             try await rpc.call(

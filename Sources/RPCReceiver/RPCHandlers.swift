@@ -1,15 +1,15 @@
 import NIOCore
 import RPCWire
 
-/// A service's procedures by name, independent of AMQP: a receiver answers requests with them, and a unit test can call them in process.
+/// A service's handlers by procedure name, independent of AMQP: a receiver answers requests with them, and a unit test can call them in process.
 ///
-///     let math = Procedures {
-///         Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
+///     let math = RPCHandlers {
+///         RPCHandler("add") { (args: [Int], _) in args.reduce(0, +) }
 ///     }
 ///     let sum: Int = try await math.call("add", [4, 9])
-public struct Procedures: Sendable {
-    private var byName: [String: Procedure]
-    private let unnamed: Procedure?
+public struct RPCHandlers: Sendable {
+    private var byName: [String: RPCHandler]
+    private let unnamed: RPCHandler?
     /// Answers requests for all other names, and says which of these names are known.
     private let otherwise: (@Sendable (ByteBuffer, String?, RPCContext) async throws -> RPCReply)?
     private let knowsOtherwise: @Sendable (String) -> Bool
@@ -18,9 +18,9 @@ public struct Procedures: Sendable {
     let duplicate: String?
 
     /// Creates procedures from those that the builder lists.
-    public init(@ProceduresBuilder _ procedures: () -> [Procedure]) {
-        var byName: [String: Procedure] = [:]
-        var unnamed: Procedure?
+    public init(@RPCHandlersBuilder _ procedures: () -> [RPCHandler]) {
+        var byName: [String: RPCHandler] = [:]
+        var unnamed: RPCHandler?
         var duplicate: String?
         for procedure in procedures() {
             if let name = procedure.name {
@@ -63,11 +63,11 @@ public struct Procedures: Sendable {
     }
 
     /// The same, with a procedure that describes the service, unless there is one of that name.
-    func describing(_ service: String) -> Procedures {
+    func describing(_ service: String) -> RPCHandlers {
         let description = RPCServiceDescription(service: service, procedures: descriptions)
         guard !knows(RPCServiceDescription.procedureName) else { return self }
         var procedures = self
-        procedures.byName[RPCServiceDescription.procedureName] = Procedure(RPCServiceDescription.procedure) { _, _ in
+        procedures.byName[RPCServiceDescription.procedureName] = RPCHandler(RPCServiceDescription.procedure) { _, _ in
             description
         }
         return procedures
@@ -89,7 +89,7 @@ public struct Procedures: Sendable {
     }
 
     /// The procedure for a request, if it runs on the connection.
-    func onConnection(_ name: String?) -> Procedure? {
+    func onConnection(_ name: String?) -> RPCHandler? {
         guard hasOnConnection, let procedure = name.map({ byName[$0] }) ?? unnamed else { return nil }
         return procedure.place == .onConnection ? procedure : nil
     }

@@ -1,16 +1,16 @@
 import NIOCore
 import RPCWire
 
-/// A procedure of a service: its name and its handler.
+/// A handler of a service: answers the requests for one procedure.
 ///
-///     Procedure("add") { (args: [Int], _) in args.reduce(0, +) }
-///     Procedure("fib") { (n: Int, context) in try await fib(n, deadline: context.deadline) }
-///     Procedure(Math.multiply) { numbers, _ in numbers.reduce(1, *) }
-///     Procedure("cached", runs: .onConnection) { (key: String, _) in cache[key] }
+///     RPCHandler("add") { (args: [Int], _) in args.reduce(0, +) }
+///     RPCHandler("fib") { (n: Int, context) in try await fib(n, deadline: context.deadline) }
+///     RPCHandler(Math.multiply) { numbers, _ in numbers.reduce(1, *) }
+///     RPCHandler("cached", runs: .onConnection) { (key: String, _) in cache[key] }
 ///
 /// The argument and the result are any `Decodable` and `Encodable`, or the types of an `RPCProcedure`'s codecs. To answer with an error,
 /// the handler throws an `RPCFailure`; any other error is answered as `RPCFailure.Code.internalError` without its text.
-public struct Procedure: Sendable {
+public struct RPCHandler: Sendable {
     /// The name for callers; `nil` for the default procedure.
     var name: String? { description.name }
     /// Its name and types.
@@ -73,16 +73,16 @@ public struct Procedure: Sendable {
     public static func `default`<Argument: Decodable & SendableMetatype, Output: Encodable & SendableMetatype>(
         runs place: Place = .onPool,
         handler: @escaping @Sendable (Argument, RPCContext) async throws -> Output
-    ) -> Procedure {
-        Procedure(json: nil, place, .suspending(handler))
+    ) -> RPCHandler {
+        RPCHandler(json: nil, place, .suspending(handler))
     }
 
     /// The same, with a handler that is not async.
     public static func `default`<Argument: Decodable & SendableMetatype, Output: Encodable & SendableMetatype>(
         runs place: Place,
         handler: @escaping @Sendable (Argument, RPCContext) throws -> Output
-    ) -> Procedure {
-        Procedure(json: nil, place, .direct(handler))
+    ) -> RPCHandler {
+        RPCHandler(json: nil, place, .direct(handler))
     }
 
     /// Creates a procedure from a declaration shared with its callers, with its name, types and codecs.
@@ -210,19 +210,19 @@ public struct Procedure: Sendable {
 
 /// Collects the procedures of a service.
 @resultBuilder
-public enum ProceduresBuilder {
+public enum RPCHandlersBuilder {
     /// A procedure.
-    public static func buildExpression(_ procedure: Procedure) -> [Procedure] { [procedure] }
+    public static func buildExpression(_ procedure: RPCHandler) -> [RPCHandler] { [procedure] }
     /// An array of procedures.
-    public static func buildExpression(_ procedures: [Procedure]) -> [Procedure] { procedures }
+    public static func buildExpression(_ procedures: [RPCHandler]) -> [RPCHandler] { procedures }
     /// All procedures, in order.
-    public static func buildBlock(_ parts: [Procedure]...) -> [Procedure] { parts.flatMap { $0 } }
+    public static func buildBlock(_ parts: [RPCHandler]...) -> [RPCHandler] { parts.flatMap { $0 } }
     /// An `if` without `else`.
-    public static func buildOptional(_ part: [Procedure]?) -> [Procedure] { part ?? [] }
+    public static func buildOptional(_ part: [RPCHandler]?) -> [RPCHandler] { part ?? [] }
     /// The first branch.
-    public static func buildEither(first part: [Procedure]) -> [Procedure] { part }
+    public static func buildEither(first part: [RPCHandler]) -> [RPCHandler] { part }
     /// The second branch.
-    public static func buildEither(second part: [Procedure]) -> [Procedure] { part }
+    public static func buildEither(second part: [RPCHandler]) -> [RPCHandler] { part }
     /// A `for` loop.
-    public static func buildArray(_ parts: [[Procedure]]) -> [Procedure] { parts.flatMap { $0 } }
+    public static func buildArray(_ parts: [[RPCHandler]]) -> [RPCHandler] { parts.flatMap { $0 } }
 }
