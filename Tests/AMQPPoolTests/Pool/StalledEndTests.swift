@@ -112,7 +112,7 @@ struct StalledEndTests {
             configuration.connection = patient()
             configuration.connection.eventLoopGroup = group
             configuration.connection.closeTimeout = .milliseconds(200)
-            configuration.killTimeout = .milliseconds(200)
+            configuration.killTimeout = .seconds(10)
             configuration.backoff = Backoff(minimum: .seconds(60), maximum: .seconds(60))
             let pool = AMQPPool(configuration: configuration)
             try await pool.start()
