@@ -37,14 +37,8 @@ struct ChildList<Element: Sendable>: Sendable {
     /// Updates the child in this slot in place, if there is one.
     @discardableResult
     mutating func update<Result>(_ slot: Slot, _ body: (inout Element) -> Result) -> Result? {
-        guard nodes.indices.contains(slot), nodes[slot].element != nil else { return nil }
-        return ChildList.update(&nodes[slot].element, body)
-    }
-
-    private static func update<Result>(_ element: inout Element?, _ body: (inout Element) -> Result) -> Result? {
-        guard var changed = element.take() else { return nil }
-        defer { element = changed }
-        return body(&changed)
+        guard nodes.indices.contains(slot) else { return nil }
+        return nodes[slot].element.update(body)
     }
 
     /// Appends a child and returns its slot; `nil` when the id is taken.

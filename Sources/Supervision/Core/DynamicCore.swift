@@ -92,13 +92,7 @@ struct DynamicCore: Sendable {
     @discardableResult
     private mutating func update<Result>(_ slot: Slot, _ body: (inout Entry) -> Result) -> Result? {
         guard entries.indices.contains(slot) else { return nil }
-        return DynamicCore.update(&entries[slot], body)
-    }
-
-    private static func update<Result>(_ entry: inout Entry?, _ body: (inout Entry) -> Result) -> Result? {
-        guard var changed = entry.take() else { return nil }
-        defer { entry = changed }
-        return body(&changed)
+        return entries[slot].update(body)
     }
 
     var slots: [Slot] { entries.indices.filter { entries[$0] != nil } }

@@ -42,14 +42,6 @@ struct ChildRecords: Sendable {
     @discardableResult
     mutating func update<Result>(_ slot: SupervisorCore.Slot, _ body: (inout ChildRecord) -> Result) -> Result? {
         guard childRecords.indices.contains(slot) else { return nil }
-        return ChildRecords.update(&childRecords[slot], body)
-    }
-
-    private static func update<Result>(_ childRecord: inout ChildRecord?, _ body: (inout ChildRecord) -> Result)
-        -> Result?
-    {
-        guard var changed = childRecord.take() else { return nil }
-        defer { childRecord = changed }
-        return body(&changed)
+        return childRecords[slot].update(body)
     }
 }
