@@ -55,6 +55,24 @@ public enum TestBroker {
         return result
     }
 
+    /// Runs `body` with a cluster of its own, which it may do anything to. Afterwards nothing of it is left, also when `body` throws.
+    public static func withCluster<Result: Sendable>(
+        nodes: Int = 3,
+        isolation: isolated (any Actor)? = #isolation,
+        _ body: (_ cluster: LocalBrokerCluster) async throws -> Result
+    ) async throws -> Result {
+        let cluster = try await LocalBrokerCluster.start(nodes: nodes, options)
+        let result: Result
+        do {
+            result = try await body(cluster)
+        } catch {
+            await cluster.shutdown()
+            throw error
+        }
+        await cluster.shutdown()
+        return result
+    }
+
     /// The version of RabbitMQ that the tests run against. Starts the shared broker.
     public static func version() async throws -> BrokerVersion { try await shared.value.version }
 

@@ -577,33 +577,33 @@ private enum ActorRows {
         what: "a node of a broker cluster of three is killed, with quorum queues",
         isQuick: false
     ) { stage in
-        let cluster = try await LocalBrokerCluster.start(nodes: 3, TestBroker.options)
-        let result: Result<String, any Error>
-        do {
-            let urls = cluster.urls()
-            let client = try await stage.client([urls[2], urls[1]])
-            // Each connected to a broker of its own, with another one to go to.
-            let nodes = [
-                try await stage.node("\(urls[0]),\(urls[1])", quorum: true),
-                try await stage.node("\(urls[1]),\(urls[2])", quorum: true),
-            ]
-            try await stage.round(client)
-            let begun = ContinuousClock.now
-            try await cluster.nodes[0].kill()
-            try await stage.round(client)
-            let round = ContinuousClock.now
-            try await stage.members(client) { $0.count == 2 }
-            _ = nodes
-            try await cluster.startAgain()
-            try await stage.round(client)
-            result = .success(
-                "all accounts have answered after \(ActorStage.milliseconds(begun, round)), and again when it is back"
-            )
-        } catch {
-            result = .failure(error)
+        try await TestBroker.withCluster { cluster in
+            let result: Result<String, any Error>
+            do {
+                let urls = cluster.urls()
+                let client = try await stage.client([urls[2], urls[1]])
+                // Each connected to a broker of its own, with another one to go to.
+                let nodes = [
+                    try await stage.node("\(urls[0]),\(urls[1])", quorum: true),
+                    try await stage.node("\(urls[1]),\(urls[2])", quorum: true),
+                ]
+                try await stage.round(client)
+                let begun = ContinuousClock.now
+                try await cluster.nodes[0].kill()
+                try await stage.round(client)
+                let round = ContinuousClock.now
+                try await stage.members(client) { $0.count == 2 }
+                _ = nodes
+                try await cluster.startAgain()
+                try await stage.round(client)
+                result = .success(
+                    "all accounts have answered after \(ActorStage.milliseconds(begun, round)), and again when it is back"
+                )
+            } catch {
+                result = .failure(error)
+            }
+            await stage.end()
+            return try result.get()
         }
-        await stage.end()
-        await cluster.shutdown()
-        return try result.get()
     }
 }

@@ -59,19 +59,19 @@ struct FaultEffectTests {
 
     @Test("take the node of a cluster away that holds a queue")
     func node() async throws {
-        let cluster = try await LocalBrokerCluster.start(nodes: 2, TestBroker.options)
-        try await cluster.nodes[1].declareQueue("q")
-        let home = try #require(try await cluster.place(of: "q")?.leader)
-        let id = await cluster.nodes[home].processID
-        let other = await cluster.nodes[1 - home].processID
-        let chaos = Chaos(faults: [.nodeKilled(cluster, holding: { "q" })], timeout: .seconds(180)) {
-            Supervisor("app", logger: Services.quiet) { Child("a") { _ in Nobody() } }
+        try await TestBroker.withCluster(nodes: 2) { cluster in
+            try await cluster.nodes[1].declareQueue("q")
+            let home = try #require(try await cluster.place(of: "q")?.leader)
+            let id = await cluster.nodes[home].processID
+            let other = await cluster.nodes[1 - home].processID
+            let chaos = Chaos(faults: [.nodeKilled(cluster, holding: { "q" })], timeout: .seconds(180)) {
+                Supervisor("app", logger: Services.quiet) { Child("a") { _ in Nobody() } }
+            }
+            try await chaos.eachFault()
+            #expect(await cluster.nodes[home].processID != id)
+            #expect(await cluster.nodes[1 - home].processID == other)
+            #expect(try await cluster.running() == [0, 1])
         }
-        try await chaos.eachFault()
-        #expect(await cluster.nodes[home].processID != id)
-        #expect(await cluster.nodes[1 - home].processID == other)
-        #expect(try await cluster.running() == [0, 1])
-        await cluster.shutdown()
     }
 
     private static func play(

@@ -10,7 +10,7 @@ import Testing
 struct ClusterTests {
     @Test("A quorum queue goes on when the node of its leader is killed, and has all that was confirmed")
     func quorumQueue() async throws {
-        try await withCluster { cluster in
+        try await TestBroker.withCluster { cluster in
             let arguments = QueueArguments(type: .quorum)
             // On the node that the client is connected to.
             try await withChannel(to: cluster.nodes[0]) { channel in
@@ -47,7 +47,7 @@ struct ClusterTests {
 
     @Test("While the leader of a quorum queue moves, all that was confirmed is delivered, and nobody gives up")
     func movingLeader() async throws {
-        try await withCluster { cluster in
+        try await TestBroker.withCluster { cluster in
             var configuration = PoolConfiguration(endpoints: try cluster.urls().map { try Endpoint(url: $0) })
             configuration.connections = 3
             configuration.connection.connectTimeout = .seconds(60)
@@ -112,7 +112,7 @@ struct ClusterTests {
         "Without a majority of its nodes a cluster confirms and declares nothing; all ends in its time, and goes on when there is one again"
     )
     func withoutMajority() async throws {
-        try await withCluster { cluster in
+        try await TestBroker.withCluster { cluster in
             var settings = PoolConfiguration(endpoints: [try Endpoint(url: cluster.nodes[0].url)])
             settings.connection.connectTimeout = .seconds(60)
             settings.connection.operationTimeout = .seconds(60)
@@ -185,7 +185,7 @@ struct ClusterTests {
 
     @Test("A durable classic queue whose node is down takes nothing, and cannot be declared until it is back")
     func classicQueue() async throws {
-        try await withCluster { cluster in
+        try await TestBroker.withCluster { cluster in
             try await withChannel(to: cluster.nodes[1]) { channel in
                 try await channel.declareQueue("home", arguments: QueueArguments(type: .classic))
                 try await channel.publish(
@@ -244,7 +244,7 @@ struct ClusterTests {
 
     @Test("Consumers of a durable classic queue wait while its node is down, and come back with it")
     func classicConsumer() async throws {
-        try await withCluster { cluster in
+        try await TestBroker.withCluster { cluster in
             try await withChannel(to: cluster.nodes[1]) { channel in
                 try await channel.declareQueue("home", arguments: QueueArguments(type: .classic))
             }
@@ -332,17 +332,6 @@ struct ClusterTests {
         try await running.value
         for folder in folders { #expect(remains(of: folder) == []) }
     }
-}
-
-private func withCluster(_ body: (LocalBrokerCluster) async throws -> Void) async throws {
-    let cluster = try await LocalBrokerCluster.start(nodes: 3, TestBroker.options)
-    do {
-        try await body(cluster)
-    } catch {
-        await cluster.shutdown()
-        throw error
-    }
-    await cluster.shutdown()
 }
 
 private func withChannel(

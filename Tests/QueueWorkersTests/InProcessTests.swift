@@ -1,4 +1,5 @@
 import AMQPPool
+import BrokerSupport
 import NIOCore
 import QueueWorkers
 import Supervision

@@ -24,22 +24,6 @@ final class Record<Value: Sendable>: Sendable {
     func append(_ value: Value) { state.withLock { $0.append(value) } }
 }
 
-/// Asks again and again until the condition holds; fails the test after a generous time.
-func eventually(
-    _ what: String,
-    _ location: SourceLocation = #_sourceLocation,
-    _ condition: @Sendable () async throws -> Bool
-) async throws {
-    let deadline = ContinuousClock.now + .seconds(60)
-    while try await !condition() {
-        guard ContinuousClock.now < deadline else {
-            Issue.record("never: \(what)", sourceLocation: location)
-            throw Broken()
-        }
-        try await Task.sleep(for: .milliseconds(5))
-    }
-}
-
 /// A tree with a pool and workers, in a virtual host of its own.
 struct Shop: Sendable {
     let pool: AMQPPool

@@ -277,17 +277,3 @@ enum Bank {
         }
     }
 }
-
-/// Waits until it is so; nobody tells.
-func eventually(
-    within timeout: Duration = .seconds(30),
-    _ what: String,
-    _ condition: () async throws -> Bool
-) async throws {
-    let deadline = ContinuousClock.now + timeout
-    while ContinuousClock.now < deadline {
-        if try await condition() { return }
-        try await Task.sleep(for: .milliseconds(10))
-    }
-    Issue.record("not within \(timeout): \(what)")
-}

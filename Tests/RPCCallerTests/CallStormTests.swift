@@ -1,4 +1,5 @@
 import AMQPPool
+import BrokerSupport
 import Foundation
 import LocalBroker
 import RPCCaller

@@ -12,14 +12,7 @@ struct ClusterTests {
         "when the node that holds the reply queue is killed under load, calls end with the truth, and idempotent ones with their results"
     )
     func nodeKilled() async throws {
-        let cluster = try await LocalBrokerCluster.start(nodes: 3, TestBroker.options)
-        do {
-            try await nodeKilled(cluster)
-        } catch {
-            await cluster.shutdown()
-            throw error
-        }
-        await cluster.shutdown()
+        try await TestBroker.withCluster { try await nodeKilled($0) }
     }
 
     private func nodeKilled(_ cluster: LocalBrokerCluster) async throws {
@@ -97,14 +90,7 @@ struct ClusterTests {
         "while the leader of a quorum queue of requests moves, every idempotent call is answered, and no process has to end"
     )
     func movingLeader() async throws {
-        let cluster = try await LocalBrokerCluster.start(nodes: 3, TestBroker.options)
-        do {
-            try await movingLeader(cluster)
-        } catch {
-            await cluster.shutdown()
-            throw error
-        }
-        await cluster.shutdown()
+        try await TestBroker.withCluster { try await movingLeader($0) }
     }
 
     private func movingLeader(_ cluster: LocalBrokerCluster) async throws {

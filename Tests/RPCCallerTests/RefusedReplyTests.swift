@@ -109,14 +109,7 @@ struct RefusedReplyTests {
     @Test("because the node of its caller is gone is not run for ever")
     func nodeKilled() async throws {
         // Three: a majority is left, without which RabbitMQ 4 with Khepri declares nothing.
-        let cluster = try await LocalBrokerCluster.start(nodes: 3, TestBroker.options)
-        do {
-            try await nodeKilled(cluster)
-        } catch {
-            await cluster.shutdown()
-            throw error
-        }
-        await cluster.shutdown()
+        try await TestBroker.withCluster { try await nodeKilled($0) }
     }
 
     private func nodeKilled(_ cluster: LocalBrokerCluster) async throws {

@@ -1,4 +1,5 @@
 import AMQPPool
+import BrokerSupport
 import LocalBroker
 import RPCCaller
 import RPCReceiver

@@ -220,20 +220,6 @@ func procedures(_ gate: Gate) -> RPCHandlers {
     }
 }
 
-/// Waits until the broker says so: it is asked again and again, since it tells nobody by itself.
-func eventually(
-    within timeout: Duration = .seconds(30),
-    _ what: String,
-    _ condition: () async throws -> Bool
-) async throws {
-    let deadline = ContinuousClock.now + timeout
-    while ContinuousClock.now < deadline {
-        if try await condition() { return }
-        try await Task.sleep(for: .milliseconds(10))
-    }
-    Issue.record("not within \(timeout): \(what)")
-}
-
 /// What became of a call.
 func outcome<Value: Sendable>(_ body: () async throws(RPCError) -> Value) async -> Result<Value, RPCError> {
     do throws(RPCError) {

@@ -7,22 +7,6 @@ import Testing
 
 @testable import AMQPPool
 
-/// Asks again and again until the condition holds; fails the test after a generous time.
-func eventually(
-    _ what: String,
-    _ location: SourceLocation = #_sourceLocation,
-    _ condition: @Sendable () async throws -> Bool
-) async throws {
-    let deadline = ContinuousClock.now + .seconds(60)
-    while try await !condition() {
-        guard ContinuousClock.now < deadline else {
-            Issue.record("never: \(what)", sourceLocation: location)
-            throw TookTooLong()
-        }
-        try await Task.sleep(for: .milliseconds(2))
-    }
-}
-
 @Suite("A supervised pool")
 struct PoolTests {
     /// Runs the body with a running pool in a virtual host of its own.
