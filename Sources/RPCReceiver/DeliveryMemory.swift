@@ -19,9 +19,12 @@ final class DeliveryMemory: Sendable {
         return history.withLock { $0.answering(key, reply, on: channel, at: now) }
     }
 
-    /// What to do with a redelivered request.
-    func arrival(of key: Key) -> DeliveryHistory<ObjectIdentifier>.Arrival {
-        history.withLock { $0.arrival(of: key) }
+    /// What is known about a redelivered request.
+    func history(of key: Key) -> RequestAdmission.History {
+        history.withLock { history in
+            let (requeues, deadline) = history.record(of: key)
+            return .init(answer: history.arrival(of: key), requeues: requeues, deadline: deadline)
+        }
     }
 
     /// A channel has ended.
@@ -37,11 +40,6 @@ final class DeliveryMemory: Sendable {
     /// A handler failed, and its request is requeued. Returns how often that has happened.
     func requeued(_ key: Key) -> Int {
         history.withLock { $0.requeued(key) }
-    }
-
-    /// How often a handler has failed with a redelivered request, and when its caller gives up, as far as known.
-    func record(of key: Key) -> (requeues: Int, deadline: CompactInstant?) {
-        history.withLock { $0.record(of: key) }
     }
 
     /// The outcome of an answer that was sent alone: whether its request is given up, and why.

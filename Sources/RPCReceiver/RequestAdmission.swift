@@ -1,9 +1,63 @@
 import AMQPPool
+internal import ConcurrencyPrimitives
 import NIOCore
 import RPCWire
 
-/// Which requests a receiver accepts, according to their envelope.
+/// Which requests a receiver accepts, and until when.
+///
+/// The order is fixed: the envelope of the request, whether the broker accepts replies, the history of a redelivered request, its content,
+/// the number of attempts, its deadline. The first of these that speaks against the request decides.
 struct RequestAdmission: Sendable {
+    /// What follows from the arrival of a request.
+    enum Step: Sendable {
+        /// It is redelivered: look up its history, and pass that to ``decide(_:_:_:at:)``.
+        case lookUpHistory
+        case decided(Decision)
+    }
+
+    /// What to do with a delivered request.
+    enum Decision: Sendable {
+        case accept(Accepted)
+        case turnAway(Refusal)
+        /// The broker accepts no replies from here, with this text.
+        case giveUpUnanswerable(String)
+        /// The broker refused its answer before, with this text.
+        case giveUpRefused(String)
+        /// Its handler has run: send this answer alone.
+        case answerAlone(ReplyMessage)
+        /// Its handler has run, and its answer has more bytes than an answer may have.
+        case refuseLargeAnswer(size: Int)
+        case refuseUnreadable(RPCFailure)
+        /// It was delivered this many times without an answer.
+        case giveUpPoison(RequestMessage, attempts: Int)
+        /// Its caller has given up.
+        case dropExpired
+    }
+
+    /// A request whose handler may run.
+    struct Accepted: Sendable {
+        let message: RequestMessage
+        let deadline: CompactInstant
+        /// Whether the deadline is the caller's, instead of the receiver's own limit.
+        let isCallersDeadline: Bool
+        /// Whether its answer must not share a connection with others.
+        let isAnsweredAlone: Bool
+    }
+
+    /// What is known here about the earlier deliveries of a request.
+    struct History: Sendable {
+        var answer = DeliveryHistory<ObjectIdentifier>.Arrival.run
+        /// How often its handler failed here.
+        var requeues = 0
+        /// When its caller gives up, counted from its first delivery here.
+        var deadline: CompactInstant?
+    }
+
+    struct Limits: Sendable {
+        var handlerTimeLimit: Duration
+        var maximumReplySize: Int
+    }
+
     /// Why a request is not accepted.
     enum Refusal: Sendable, Equatable {
         /// It matches none of the receiver's bindings: the exchange has another type than expected, or an old binding exists.
@@ -29,8 +83,62 @@ struct RequestAdmission: Sendable {
     /// The largest accepted body.
     var maximumRequestSize: Int = .max
 
-    /// Why a request is not accepted, `nil` if it is.
-    func refusal(of request: any IncomingRequest) -> Refusal? {
+    /// A request has been delivered.
+    ///
+    /// - Parameter brokerRefusal: The broker's text, if it accepts no replies from this receiver.
+    func arrived(
+        _ request: any IncomingRequest,
+        brokerRefusal: String?,
+        _ limits: Limits,
+        at now: CompactInstant
+    ) -> Step {
+        if let refusal = refusal(of: request) { return .decided(.turnAway(refusal)) }
+        if let brokerRefusal, request.replyTo != nil { return .decided(.giveUpUnanswerable(brokerRefusal)) }
+        return request.redelivered ? .lookUpHistory : .decided(decide(request, History(), limits, at: now))
+    }
+
+    /// Decides about a request whose envelope is accepted.
+    func decide(_ request: any IncomingRequest, _ history: History, _ limits: Limits, at now: CompactInstant)
+        -> Decision
+    {
+        var isAnsweredAlone = false
+        if request.replyTo != nil {
+            switch history.answer {
+            case .run: break
+            case .giveUp(let text): return .giveUpRefused(text)
+            case .answerAlone(let reply):
+                let size = reply.body.readableBytes
+                return size <= limits.maximumReplySize ? .answerAlone(reply) : .refuseLargeAnswer(size: size)
+            case .runAndAnswerAlone(let size):
+                guard size <= limits.maximumReplySize else { return .refuseLargeAnswer(size: size) }
+                isAnsweredAlone = true
+            }
+        }
+        let message: RequestMessage
+        switch request.message {
+        case .success(let read): message = read
+        case .failure(let failure): return .refuseUnreadable(failure)
+        }
+        if let attempts = attempts(of: request, requeues: history.requeues) {
+            return .giveUpPoison(message, attempts: attempts)
+        }
+        let ownDeadline = now + limits.handlerTimeLimit
+        let callersDeadline = [message.timeoutMilliseconds.map { now + .milliseconds($0) }, history.deadline]
+            .compactMap { $0 }.min()
+        if let callersDeadline, callersDeadline <= now { return .dropExpired }
+        let deadline = min(ownDeadline, callersDeadline ?? ownDeadline)
+        return .accept(
+            Accepted(
+                message: message,
+                deadline: deadline,
+                isCallersDeadline: deadline == callersDeadline,
+                isAnsweredAlone: isAnsweredAlone
+            )
+        )
+    }
+
+    /// Why a request's envelope is not accepted, `nil` if it is.
+    private func refusal(of request: any IncomingRequest) -> Refusal? {
         if isMisdirected(request) { return .misdirected }
         if let replyTo = request.replyTo, !replyQueues.allows(replyTo, names: names, own: queue) {
             return .replyQueue(replyTo)
@@ -55,7 +163,7 @@ struct RequestAdmission: Sendable {
     /// The header is the broker's only if the queue counts and the message was redelivered; otherwise its publisher wrote it.
     ///
     /// - Parameter requeues: How often its handler failed here.
-    func attempts(of request: any IncomingRequest, requeues: Int) -> Int? {
+    private func attempts(of request: any IncomingRequest, requeues: Int) -> Int? {
         var count = requeues
         if request.redelivered, brokerCounts != false, let said = request.deliveryCount {
             count = max(count, Int(clamping: min(max(0, said), Int64(Int32.max))))

@@ -28,18 +28,12 @@ final class RequestPolicy: Sendable {
         /// Whether the deadline is the caller's, instead of the receiver's own limit.
         let isCallersDeadline: Bool
 
-        init(
-            _ asked: Asked,
-            _ message: RequestMessage,
-            began: CompactInstant,
-            deadline: CompactInstant,
-            isCallersDeadline: Bool
-        ) {
+        init(_ asked: Asked, _ accepted: RequestAdmission.Accepted, began: CompactInstant) {
             self.asked = asked
-            self.message = message
+            message = accepted.message
             self.began = began
-            self.deadline = deadline
-            self.isCallersDeadline = isCallersDeadline
+            deadline = accepted.deadline
+            isCallersDeadline = accepted.isCallersDeadline
         }
 
         /// The message of an item. All deliveries of a receiver are requests.
@@ -133,44 +127,50 @@ final class RequestPolicy: Sendable {
     func accept(_ request: any IncomingRequest, from channel: ObjectIdentifier, on deliveries: DeliveryRunner) {
         counters.received()
         let now = CompactInstant.now
-        var asked = Asked(request: request, channel: channel, deliveries: deliveries)
-        if let refusal = settings.admission.refusal(of: request) { return turnAway(asked, refusal) }
-        if request.replyTo != nil, let refusal = permission.refusal(at: now.instant) {
-            return giveUp(asked, refusal)
-        }
-        var remembered: (requeues: Int, deadline: CompactInstant?) = (0, nil)
-        if request.redelivered {
+        let asked = Asked(request: request, channel: channel, deliveries: deliveries)
+        let limits = RequestAdmission.Limits(
+            handlerTimeLimit: settings.handlerTimeLimit,
+            maximumReplySize: maximumReplySize
+        )
+        let brokerRefusal = permission.refusal(at: now.instant)
+        switch settings.admission.arrived(request, brokerRefusal: brokerRefusal, limits, at: now) {
+        case .decided(let decision): carryOut(decision, asked, at: now)
+        case .lookUpHistory:
             counters.redelivered()
-            guard let resumed = returned(asked) else { return }
-            asked = resumed
-            remembered = memory.record(of: DeliveryMemory.Key(request))
+            let history = memory.history(of: DeliveryMemory.Key(request))
+            carryOut(settings.admission.decide(request, history, limits, at: now), asked, at: now)
         }
-        let message: RequestMessage
-        switch request.message {
-        case .success(let read): message = read
-        case .failure(let failure):
+    }
+
+    private func carryOut(_ decision: RequestAdmission.Decision, _ asked: Asked, at now: CompactInstant) {
+        switch decision {
+        case .accept(let accepted): deliver(accepted, asked, at: now)
+        case .turnAway(let refusal): turnAway(asked, refusal)
+        case .giveUpUnanswerable(let text): giveUp(asked, text)
+        case .giveUpRefused(let text): giveUpRefused(asked, text)
+        case .answerAlone(let reply): sendAlone(reply, to: asked, DeliveryMemory.Key(asked.request), rejects: false)
+        case .refuseLargeAnswer(let size): refuseLarge(asked, size)
+        case .refuseUnreadable(let failure):
             counters.unreadable()
-            return refuse(asked, failure)
-        }
-        if let count = settings.admission.attempts(of: request, requeues: remembered.requeues) {
+            refuse(asked, failure)
+        case .giveUpPoison(let message, let attempts):
             counters.poisoned()
-            reject(asked, message, RPCFailure(code: .poison, message: "delivered \(count) times without an answer"))
-            return
-        }
-        let ownLimit = now + settings.handlerTimeLimit
-        let callersDeadline = [message.timeoutMilliseconds.map { now + .milliseconds($0) }, remembered.deadline]
-            .compactMap { $0 }.min()
-        if let callersDeadline, callersDeadline <= now {
+            reject(asked, message, RPCFailure(code: .poison, message: "delivered \(attempts) times without an answer"))
+        case .dropExpired:
             counters.expired(hadBegun: false)
-            return request.acknowledge()
+            asked.request.acknowledge()
         }
-        let deadline = min(ownLimit, callersDeadline ?? ownLimit)
-        let isTaken = deliveries.deliver(
-            Job(asked, message, began: now, deadline: deadline, isCallersDeadline: deadline == callersDeadline),
-            from: DeliveryCore.Source(channel),
-            timeLeft: now.duration(to: deadline),
+    }
+
+    private func deliver(_ accepted: RequestAdmission.Accepted, _ asked: Asked, at now: CompactInstant) {
+        var asked = asked
+        asked.isAnsweredAlone = accepted.isAnsweredAlone
+        let isTaken = asked.deliveries.deliver(
+            Job(asked, accepted, began: now),
+            from: DeliveryCore.Source(asked.channel),
+            timeLeft: now.duration(to: accepted.deadline),
             // A cast has nobody to notify that it was not handled: it waits.
-            mayBeRefused: message.replyTo != nil
+            mayBeRefused: accepted.message.replyTo != nil
         )
         guard !isTaken else { return }
         counters.shed()
@@ -494,25 +494,6 @@ extension RequestPolicy {
             }
             asked.deliveries.endSettling()
         }
-    }
-
-    /// A redelivered request whose handler may have run. Returns how to handle it, unless it ends here.
-    private func returned(_ asked: Asked) -> Asked? {
-        guard asked.request.replyTo != nil else { return asked }
-        let key = DeliveryMemory.Key(asked.request)
-        switch memory.arrival(of: key) {
-        case .run: return asked
-        case .giveUp(let text): giveUpRefused(asked, text)
-        case .answerAlone(let reply) where reply.body.readableBytes <= maximumReplySize:
-            sendAlone(reply, to: asked, key, rejects: false)
-        case .answerAlone(let reply): refuseLarge(asked, reply.body.readableBytes)
-        case .runAndAnswerAlone(let size) where size > maximumReplySize: refuseLarge(asked, size)
-        case .runAndAnswerAlone:
-            var asked = asked
-            asked.isAnsweredAlone = true
-            return asked
-        }
-        return nil
     }
 
     private func refuseLarge(_ asked: Asked, _ size: Int) {

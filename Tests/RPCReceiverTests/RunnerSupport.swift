@@ -43,7 +43,8 @@ final class FakeRequest: IncomingRequest {
         exchange: String = "",
         headers: FieldTable = FieldTable(),
         eventLoop: (any EventLoop)? = nil,
-        aloneOutcome: IsolatedOutcome = .delivered
+        aloneOutcome: IsolatedOutcome = .delivered,
+        unreadable: RPCFailure? = nil
     ) {
         self.eventLoop = eventLoop
         deadline = .now + .milliseconds(timeout ?? 0)
@@ -53,19 +54,18 @@ final class FakeRequest: IncomingRequest {
         self.replyTo = replyTo
         self.redelivered = redelivered
         self.deliveryCount = deliveryCount
-        message = .success(
-            RequestMessage(
-                destination: "test",
-                procedure: procedure,
-                correlationID: "1",
-                messageID: id,
-                replyTo: replyTo,
-                timeoutMilliseconds: timeout,
-                contentType: nil,
-                headers: headers,
-                body: ByteBuffer(string: body)
-            )
+        let message = RequestMessage(
+            destination: "test",
+            procedure: procedure,
+            correlationID: "1",
+            messageID: id,
+            replyTo: replyTo,
+            timeoutMilliseconds: timeout,
+            contentType: nil,
+            headers: headers,
+            body: ByteBuffer(string: body)
         )
+        self.message = unreadable.map { .failure($0) } ?? .success(message)
         (stream, endings) = AsyncStream.makeStream()
     }
 
