@@ -383,20 +383,20 @@ extension WorkerHandler {
         _ interceptors: [any WorkerInterceptor],
         _ handle: @escaping Handle
     ) async -> [(any Error)?] {
-        let gathering = BatchGathering(inputs.count)
+        let barrier = BatchBarrier(inputs.count)
         return await withTaskGroup(of: (index: Int, error: (any Error)?).self) { group in
             for (index, input) in inputs.enumerated() {
                 group.addTask {
                     let error = await failure(input.context, interceptors) {
                         input.context.outbox.useCurrentTrace()
-                        try await gathering.join(index)
+                        try await barrier.arriveAndWait(index)
                     }
-                    gathering.leave(index)
+                    barrier.deregister(index)
                     return (index, error)
                 }
             }
-            if let present = await gathering.all() {
-                gathering.end(zip(present, await handle(present.map { inputs[$0] })))
+            if let present = await barrier.arrived() {
+                barrier.release(zip(present, await handle(present.map { inputs[$0] })))
             }
             var errors = [(any Error)?](repeating: nil, count: inputs.count)
             for await (index, error) in group { errors[index] = error }

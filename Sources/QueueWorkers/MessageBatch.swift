@@ -54,8 +54,8 @@ public struct MessageBatch<Value: Sendable>: Sendable {
     }
 }
 
-/// Joins the interceptors of the messages of a batch before its handler.
-final class BatchGathering: Sendable {
+/// A barrier in front of the handler of a batch: it waits for the interceptors of all messages.
+final class BatchBarrier: Sendable {
     private struct State {
         /// The messages whose interceptors are running and have not called `next`.
         var undecided: Set<Int>
@@ -71,14 +71,14 @@ final class BatchGathering: Sendable {
     }
 
     /// A message is to be handled. Returns when the batch has been handled, and throws the error of this message.
-    func join(_ index: Int) async throws {
+    func arriveAndWait(_ index: Int) async throws {
         decide(index, isPresent: true)
         guard let errors = await errors.wait() else { throw CancellationError() }
         if let error = errors[index] { throw error }
     }
 
     /// The interceptors of a message have ended. If they did not call `next`, the others no longer wait for it.
-    func leave(_ index: Int) {
+    func deregister(_ index: Int) {
         decide(index, isPresent: false)
     }
 
@@ -92,13 +92,13 @@ final class BatchGathering: Sendable {
     }
 
     /// Waits until all messages are decided, and returns the indices of those to handle; `nil` if there are none, or the task is cancelled.
-    func all() async -> [Int]? {
+    func arrived() async -> [Int]? {
         guard let present = await isComplete.wait(), !present.isEmpty else { return nil }
         return present
     }
 
-    /// Sets the error of each message, if any.
-    func end(_ outcomes: some Sequence<(Int, (any Error)?)>) {
+    /// The batch has been handled, with the error of each message, if any.
+    func release(_ outcomes: some Sequence<(Int, (any Error)?)>) {
         var errors: [Int: any Error] = [:]
         for (index, error) in outcomes { errors[index] = error }
         self.errors.set(errors)

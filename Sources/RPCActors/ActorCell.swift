@@ -53,7 +53,7 @@ extension Child {
                 actors.local.expect(address)
                 let supervisor = context.supervisor.pid
                 supervisor.onExit { _ in
-                    if promise.forget(supervisor) { actors.local.unexpect(address) }
+                    if promise.reset(supervisor) { actors.local.unexpect(address) }
                 }
             }
             let actor = try await Hosting.$current.withValue(Hosting(address, for: Act.self)) { try await make(actors) }
@@ -65,7 +65,7 @@ extension Child {
                 // During an orderly shutdown requests still arrive until the receivers have ended, and are answered.
                 if case .shutdown = reason, root.endingReason != nil { return }
                 actors.local.remove(identity)
-                if !restart.restarts(after: reason), promise.forget(supervisor.pid) { actors.local.unexpect(address) }
+                if !restart.restarts(after: reason), promise.reset(supervisor.pid) { actors.local.unexpect(address) }
             }
             return ActorCell(actor, in: actors)
         }

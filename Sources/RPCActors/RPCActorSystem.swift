@@ -914,7 +914,7 @@ final class ShardJobs: Sendable {
         return state.withLock { $0.jobs.removeValue(forKey: id) }
     }
 
-    func forget(_ id: Int64) {
+    func remove(_ id: Int64) {
         state.withLock { _ = $0.jobs.removeValue(forKey: id) }
     }
 }

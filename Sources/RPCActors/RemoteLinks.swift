@@ -84,7 +84,7 @@ final class OnceFor<Key: Hashable & Sendable>: Sendable {
     }
 
     /// Undoes it. Returns whether it had been done.
-    func forget(_ key: Key) -> Bool {
+    func reset(_ key: Key) -> Bool {
         keys.withLock { $0.remove(key) != nil }
     }
 }

@@ -312,7 +312,7 @@ final class ShardSession: Sendable {
             return try await work(body, context, shard, number)
         }
         sink.accept(delivery, on: channel) { [weak self] in
-            self?.system.jobs.forget(job)
+            self?.system.jobs.remove(job)
             self?.over(tag) { $0.isSettled = true }
         }
     }

@@ -129,14 +129,14 @@ struct StormTests {
 struct ShrinkingTests {
     @Test("finds a smallest part that fails", arguments: [[3], [0, 29], [7, 8], [1, 15, 28], Array(0..<30)])
     func smallest(guilty: [Int]) async {
-        let part = await shrink(Array(0..<30), budget: 10_000) { Set(guilty).isSubset(of: $0) }
+        let part = await DeltaDebugging.minimize(Array(0..<30), budget: 10_000) { Set(guilty).isSubset(of: $0) }
         #expect(part == guilty)
     }
 
     @Test("stops when its budget is used up")
     func budget() async {
         let tries = Shared(0)
-        let part = await shrink(Array(0..<1000), budget: 10) { part in
+        let part = await DeltaDebugging.minimize(Array(0..<1000), budget: 10) { part in
             tries.with { $0 += 1 }
             return part.contains(3) && part.contains(900)
         }

@@ -480,7 +480,7 @@ extension AMQPConnection {
 
     private func connected(_ result: Result<any NIOCore.Channel, any Error>) {
         switch result {
-        case .failure(let error): transportClosed(reason: connectFailureReason(error))
+        case .failure(let error): transportClosed(reason: AMQPError.connectFailureReason(error))
         case .success(let transport):
             guard end.current == nil else { return transport.close(promise: nil) }
             self.transport = transport

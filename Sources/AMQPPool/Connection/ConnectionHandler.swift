@@ -55,7 +55,7 @@ final class ConnectionHandler: ChannelInboundHandler {
         if let failure {
             reason = "\(failure)"
         } else if error is IOError {
-            reason = connectFailureReason(error)
+            reason = AMQPError.connectFailureReason(error)
         } else if case NIOSSLError.uncleanShutdown = error {
             // Handled like the end of a connection without TLS.
         } else {

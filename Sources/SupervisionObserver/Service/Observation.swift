@@ -230,7 +230,7 @@ final class Observation: Sendable {
         for observation in callers.map(\.observation) + receivers.map(\.observation) {
             if isOn { observation.watch() } else { observation.unwatch() }
         }
-        if !isOn { workers.forget() }
+        if !isOn { workers.reset() }
     }
 
     // MARK: Snapshots

@@ -104,7 +104,7 @@ final class ObservedWorkers: Sendable {
     }
 
     /// Drops the counts, which are useless for later viewers.
-    func forget() {
+    func reset() {
         state.withLock { state in
             state.rates = [:]
             state.total = CountRate()

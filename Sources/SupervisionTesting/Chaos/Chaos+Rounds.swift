@@ -132,7 +132,7 @@ extension Chaos {
                 isReproducible: false
             )
         }
-        let part = try await shrink(all, budget: 500, fails: fails)
+        let part = try await DeltaDebugging.minimize(all, budget: 500, fails: fails)
         return Chaos.Report.Failure(scenario: Chaos.scenario(part), findings: latest, original: scenario.count)
     }
 

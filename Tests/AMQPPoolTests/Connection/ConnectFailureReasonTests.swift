@@ -17,7 +17,9 @@ struct ConnectFailureReasonTests {
     )
     func systemErrors(_ code: CInt, _ text: String) {
         #if os(Linux)
-        #expect(connectFailureReason(IOError(errnoCode: code, reason: "connection reset (error set)")) == text)
+        #expect(
+            AMQPError.connectFailureReason(IOError(errnoCode: code, reason: "connection reset (error set)")) == text
+        )
         #endif
     }
 
@@ -72,6 +74,6 @@ struct ConnectFailureReasonTests {
 
     @Test("Nobody who answers in time")
     func timeout() {
-        #expect(connectFailureReason(ChannelError.connectTimeout(.seconds(5))) == "no answer in time")
+        #expect(AMQPError.connectFailureReason(ChannelError.connectTimeout(.seconds(5))) == "no answer in time")
     }
 }
