@@ -15,7 +15,7 @@ import Musl
 /// may run. When the socket is closed, by the owner or because the owner has ended, it kills the node with its group, and removes the
 /// broker's folder. It ignores terminal signals.
 final class CleanupWatchdog: Sendable {
-    private let process: ChildProcess
+    private let process: SpawnedProcess
     /// Our end of the socket; `nil` once closed.
     private let parentPipe: Mutex<CInt?>
 
@@ -24,7 +24,7 @@ final class CleanupWatchdog: Sendable {
         let pair = try DescriptorPair()
         defer { _ = close(pair.child) }
         do {
-            self.process = try ChildProcess(
+            self.process = try SpawnedProcess(
                 "/bin/sh",
                 ["-c", Self.script, "local-broker-watchdog", folder, keepsFiles ? "keep" : "remove"],
                 environment: ["PATH": "/usr/bin:/bin"],

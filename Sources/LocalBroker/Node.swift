@@ -11,7 +11,7 @@ import Musl
 
 /// One run of the broker, from the start of its operating system process to its end.
 final class Node: Sendable {
-    let process: ChildProcess
+    let process: SpawnedProcess
     let control: ControlLink
 
     /// Starts the process; RabbitMQ has not booted when this returns. See ``waitUntilReady(within:folder:)``.
@@ -21,9 +21,9 @@ final class Node: Sendable {
     init(_ installation: Installation, folder: NodeFolder, watchdog: CleanupWatchdog) async throws(LocalBrokerError) {
         let pair = try DescriptorPair()
         defer { _ = close(pair.child) }
-        let process: ChildProcess
+        let process: SpawnedProcess
         do {
-            process = try ChildProcess(
+            process = try SpawnedProcess(
                 "/bin/sh",
                 [
                     "-c", #"cd "$HOME" && read -r go <&3 && [ "$go" = go ] && exec "$@""#, "local-broker",
@@ -89,7 +89,7 @@ final class Node: Sendable {
     }
 }
 
-extension ChildProcess {
+extension SpawnedProcess {
     /// Waits for the end, even in a cancelled task: for processes that have been killed.
     func exitStatus() async -> ExitStatus {
         await withCheckedContinuation { continuation in

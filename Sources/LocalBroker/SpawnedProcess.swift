@@ -15,7 +15,7 @@ import Musl
 ///
 /// It uses `posix_spawn` directly, because no closure-scoped API offers what a broker needs: to be killed at any time, from any thread,
 /// with its whole group, and never by a number that belongs to another process by then.
-final class ChildProcess: Sendable {
+final class SpawnedProcess: Sendable {
     let id: pid_t
     /// Succeeds with the exit status of the process; never fails.
     let ended: EventLoopFuture<ExitStatus>
