@@ -48,7 +48,7 @@ struct BrowserTests {
                 try await browser.run("\(row("app/inner/worker")).click()")
                 try await browser.wait("document.querySelector('#process')?.textContent.includes('killed')")
                 try await browser.wait(
-                    "document.querySelector('#process').textContent.includes('What it says about itself')"
+                    "document.querySelector('#process').textContent.includes('State report')"
                 )
                 try await browser.screenshot("process")
                 try await browser.press("2")
@@ -331,7 +331,7 @@ struct BrowserTests {
                 }
                 // One more than the intensity allows.
                 try supervisor.child("orders", "writer", as: Served.Plain.self).pid?.kill()
-                try await browser.wait("\(row("app/orders/writer")).textContent.includes('cools down')")
+                try await browser.wait("\(row("app/orders/writer")).textContent.includes('cooling down')")
                 let countdown = "Number(\(row("app/orders/writer")).textContent.match(/starts in ([0-9.]+)/)?.[1])"
                 let before: Double = try await browser.value(countdown)
                 try await browser.wait("\(countdown) < \(before)")

@@ -167,7 +167,7 @@ struct WorkersTests {
                 try await browser.click("#workers tbody .tool")
                 try await browser.wait("document.querySelector('#workers .pill').textContent.includes('working')")
                 try await browser.click("#workers tbody .link")
-                try await browser.wait("document.querySelector('#process')?.textContent.includes('Works on')")
+                try await browser.wait("document.querySelector('#process')?.textContent.includes('Queues')")
                 try await browser.screenshot("worker-process")
                 #expect(try await browser.report().errors.isEmpty)
             }
