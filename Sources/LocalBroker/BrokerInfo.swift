@@ -114,31 +114,31 @@ public struct ChannelInfo: Sendable, Hashable, Decodable {
 }
 
 /// An exchange.
-public struct ExchangeInfo: Sendable, Hashable, Decodable {
+package struct ExchangeInfo: Sendable, Hashable, Decodable {
     /// Unique in its virtual host; empty for the default exchange.
-    public var name: String
+    package var name: String
     /// "direct", "fanout", "topic", "headers"...
-    public var type: String
+    package var type: String
     /// Whether it survives a restart of the broker.
-    public var durable: Bool
+    package var durable: Bool
     /// Whether it is deleted with its last binding.
-    public var autoDelete: Bool
+    package var autoDelete: Bool
     /// Whether it accepts messages from other exchanges only.
-    public var `internal`: Bool
+    package var `internal`: Bool
     /// The arguments of its declaration.
-    public var arguments: [String: BrokerValue]
+    package var arguments: [String: BrokerValue]
 }
 
 /// A binding of a queue or an exchange to an exchange.
-public struct BindingInfo: Sendable, Hashable, Decodable {
+package struct BindingInfo: Sendable, Hashable, Decodable {
     /// The source exchange; empty for the default exchange.
-    public var source: String
+    package var source: String
     /// The destination queue or exchange.
-    public var destination: String
+    package var destination: String
     /// "queue" or "exchange".
-    public var destinationKind: String
+    package var destinationKind: String
     /// Empty if the exchange ignores it.
-    public var routingKey: String
+    package var routingKey: String
     /// The arguments of a headers binding.
-    public var arguments: [String: BrokerValue]
+    package var arguments: [String: BrokerValue]
 }

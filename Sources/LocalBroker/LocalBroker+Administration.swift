@@ -16,7 +16,7 @@ extension LocalBroker {
     }
 
     /// The names of the virtual hosts.
-    public func virtualHosts() async throws(LocalBrokerError) -> [String] {
+    package func virtualHosts() async throws(LocalBrokerError) -> [String] {
         try await request("virtual-hosts")
     }
 
@@ -54,7 +54,7 @@ extension LocalBroker {
 
     /// Changes the permissions of a user in a virtual host. Open channels are affected after a moment, or when they are reopened, because
     /// the broker caches permissions.
-    public func setPermissions(
+    package func setPermissions(
         of user: String,
         virtualHost: String = "/",
         configure: String = ".*",
@@ -86,12 +86,12 @@ extension LocalBroker {
     }
 
     /// The exchanges of a virtual host, including the predeclared ones.
-    public func exchanges(virtualHost: String = "/") async throws(LocalBrokerError) -> [ExchangeInfo] {
+    package func exchanges(virtualHost: String = "/") async throws(LocalBrokerError) -> [ExchangeInfo] {
         try await request("exchanges", ["virtual-host": .text(virtualHost)])
     }
 
     /// The bindings of a virtual host, including those of every queue to the default exchange.
-    public func bindings(virtualHost: String = "/") async throws(LocalBrokerError) -> [BindingInfo] {
+    package func bindings(virtualHost: String = "/") async throws(LocalBrokerError) -> [BindingInfo] {
         try await request("bindings", ["virtual-host": .text(virtualHost)])
     }
 
@@ -160,7 +160,7 @@ extension LocalBroker {
     }
 
     /// A limit that an operator can set on a virtual host.
-    public enum VirtualHostLimit: String, Sendable, CaseIterable {
+    package enum VirtualHostLimit: String, Sendable, CaseIterable {
         /// The maximum number of connections: further ones are refused with 530 (not allowed).
         case connections = "max-connections"
         /// The maximum number of queues: further declarations are refused with 406 (precondition failed).
@@ -168,7 +168,7 @@ extension LocalBroker {
     }
 
     /// Limits a virtual host; `nil` removes the limit.
-    public func setLimit(
+    package func setLimit(
         _ limit: VirtualHostLimit,
         _ value: Int?,
         virtualHost: String = "/"
@@ -177,7 +177,7 @@ extension LocalBroker {
     }
 
     /// A limit that an operator can set on a user.
-    public enum UserLimit: String, Sendable, CaseIterable {
+    package enum UserLimit: String, Sendable, CaseIterable {
         /// The maximum number of connections: further ones are refused with 530 (not allowed).
         case connections = "max-connections"
         /// The maximum number of channels: opening another one closes its connection with 530 (not allowed).
@@ -185,7 +185,7 @@ extension LocalBroker {
     }
 
     /// Limits a user; `nil` removes the limit.
-    public func setLimit(_ limit: UserLimit, _ value: Int?, user: String) async throws(LocalBrokerError) {
+    package func setLimit(_ limit: UserLimit, _ value: Int?, user: String) async throws(LocalBrokerError) {
         try await setLimit(limit.rawValue, value, of: user, command: "limit-user")
     }
 
@@ -203,7 +203,7 @@ extension LocalBroker {
 
     /// Puts the node into maintenance mode, as `rabbitmq-upgrade drain` does before an upgrade, or ends it: closes the listeners, and all
     /// connections with code 320.
-    public func setMaintenance(_ set: Bool) async throws(LocalBrokerError) {
+    package func setMaintenance(_ set: Bool) async throws(LocalBrokerError) {
         _ = try await request("maintenance", ["set": .bool(set)], as: Bool.self)
     }
 }

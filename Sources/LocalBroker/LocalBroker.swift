@@ -196,7 +196,7 @@ public actor LocalBroker: Worker {
     public var version: BrokerVersion { versions.rabbitMQ }
 
     /// The release of Erlang/OTP that the node runs, or ran last.
-    public var erlangVersion: BrokerVersion { versions.erlang }
+    package var erlangVersion: BrokerVersion { versions.erlang }
 
     /// The id of the node's operating system process; `nil` when it is not running.
     public var processID: Int32? { runningNode?.process.id }

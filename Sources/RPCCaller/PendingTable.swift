@@ -347,9 +347,6 @@ struct PendingTable<Call: Sendable>: Sendable {
     /// Whether there is a queued entry, and a slot for it.
     var hasQueued: Bool { !queue.isEmpty && submitted < limit }
 
-    /// Whether a new entry would overtake none.
-    var isQueueEmpty: Bool { queue.isEmpty }
-
     /// Takes the first queued entry that still waits.
     mutating func takeFirstQueued(route: UInt32 = 0, now: CompactInstant) -> Submission? {
         guard submitted < limit else { return nil }

@@ -1,6 +1,4 @@
-import AMQPPool
 import ArgumentParser
-import Logging
 import RPCCaller
 
 struct Call: AsyncParsableCommand {
@@ -29,14 +27,8 @@ struct Call: AsyncParsableCommand {
     @Argument(help: "Its procedure; '' is the default one.")
     var procedure: String
 
-    @Argument(help: ArgumentHelp("The argument; as JSON unless --text or --raw is given.", valueName: "argument"))
-    var argument = "null"
-
-    @Option(help: ArgumentHelp("How long to wait for the reply, connecting included.", valueName: "seconds"))
-    var timeout = 5.0
-
-    @Flag
-    var form = Form.json
+    @OptionGroup
+    var request: RequestOptions
 
     @Flag(help: "Send the request directly to a queue, for a server that knows nothing about services.")
     var queue = false
@@ -53,29 +45,15 @@ struct Call: AsyncParsableCommand {
     @Option(help: ArgumentHelp("How long to wait between two calls of --repeat.", valueName: "seconds"))
     var interval = 1.0
 
-    @OptionGroup
-    var headers: HeaderOptions
-
-    @OptionGroup
-    var broker: BrokerOptions
-
     func validate() throws {
-        guard timeout > 0, timeout <= 1_000_000 else {
-            throw ValidationError("--timeout takes a number of seconds greater than 0, not \(timeout)")
-        }
         guard times > 0 else { throw ValidationError("--repeat must be at least 1, but is \(times)") }
         guard interval >= 0, interval <= 1_000_000 else {
             throw ValidationError("--interval takes a number of seconds, not \(interval)")
         }
-        if form == .json { _ = try value() }
     }
 
     func run() async throws {
-        var configuration = RPCCallerConfiguration(endpoints: try broker.endpointsOrDefault())
-        configuration.pool.connections = 1
-        configuration.interceptors = try headers.interceptors()
-        let rpc = RPCCaller(service: "rpc-tool", configuration: configuration, logger: broker.logger)
-        try await rpc.start()
+        let rpc = try await request.caller()
         var failure: ExitCode?
         var failures = 0
         var hints: Set<String> = []
@@ -100,21 +78,20 @@ struct Call: AsyncParsableCommand {
     /// Makes the call, and prints the result.
     private func call(_ rpc: RPCCaller) async throws(RPCError) {
         let name = procedure.isEmpty ? nil : procedure
-        switch form {
+        switch request.form {
         case .json:
-            guard let value = try? value() else { throw .invalidRequest("the argument is not JSON") }
             let procedure = RPCProcedure<JSONValue, JSONValue>(name)
-            Environment.writeOutput("\(try await call(rpc, procedure, value))".escapedButLines)
+            Environment.writeOutput("\(try await call(rpc, procedure, request.value()))".escapedButLines)
         case .text:
             let procedure = RPCProcedure<String, String>(name, codec: .text)
-            Environment.writeOutput(try await call(rpc, procedure, argument).escapedButLines)
+            Environment.writeOutput(try await call(rpc, procedure, request.argument).escapedButLines)
         case .raw:
             let procedure = RPCProcedure<[UInt8], [UInt8]>(
                 name,
                 request: .bytes,
                 response: BytesCodec(acceptsAnyType: true)
             )
-            Environment.writeOutput(try await call(rpc, procedure, Array(argument.utf8)))
+            Environment.writeOutput(try await call(rpc, procedure, Array(request.argument.utf8)))
         }
     }
 
@@ -123,11 +100,9 @@ struct Call: AsyncParsableCommand {
         _ procedure: RPCProcedure<Value, Value>,
         _ value: Value
     ) async throws(RPCError) -> Value {
-        let timeout = Duration.milliseconds(Int64(timeout * 1000))
+        let timeout = request.timeLimit
         return queue
             ? try await rpc.callQueue(destination, procedure, value, timeout: timeout)
             : try await rpc.call(destination, procedure, value, timeout: timeout)
     }
-
-    private func value() throws -> JSONValue { try JSONArgument.value(argument) }
 }

@@ -37,7 +37,6 @@ enum ToldNumbers {
         "Chaos.Fault.networkSlow#for": "tried with networkStalled",
         "Chaos.Fault.nodeKilled#for": "waits as networkStalled does",
         "LocalBroker.closeChannel#number": "a number for the broker to look up",
-        "LocalBroker.setLimit#value": "a number for the broker to judge",
         "ConnectionConfiguration.init#closeTimeout": "sets the property",
         "ConnectionConfiguration.init#connectTimeout": "sets the property",
         "ConnectionConfiguration.init#heartbeat": "sets the property",

@@ -18,8 +18,6 @@ public struct BrokerIdentity: Sendable {
     public var product: String? { serverProperties.text("product") }
     /// The broker's version, for example `4.0.5`.
     public var version: String? { serverProperties.text("version") }
-    /// The name of the broker's cluster.
-    public var clusterName: String? { serverProperties.text("cluster_name") }
 }
 
 extension FieldTable {

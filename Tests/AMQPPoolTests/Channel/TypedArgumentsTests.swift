@@ -194,7 +194,14 @@ struct TypedArgumentsTests {
             try await channel.bindQueue("q", to: "e", matching: match)
             let bindings = try await broker.bindings(virtualHost: virtualHost)
             let made = try #require(bindings.first { $0.source == "e" })
-            #expect(made.arguments["x-match"] == .string(match.mode.rawValue))
+            let mode =
+                switch match {
+                case .all: "all"
+                case .any: "any"
+                case .allWithX: "all-with-x"
+                case .anyWithX: "any-with-x"
+                }
+            #expect(made.arguments["x-match"] == .string(mode))
             for headers in matching + others {
                 let properties = MessageProperties(headers: headers)
                 let error = await failure { () async throws(AMQPError) in
