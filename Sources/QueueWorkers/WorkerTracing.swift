@@ -6,11 +6,11 @@ import Tracing
 /// The trace context of messages, by OpenTelemetry's conventions for messaging.
 enum WorkerTracing {
     /// Whether messages are traced.
-    static var isOn: Bool { RPCTracing.automatic.resolved != nil }
+    static var isOn: Bool { AMQPTracing.automatic.resolved != nil }
 
     /// Injects a context into the headers of a message.
     static func inject(_ context: ServiceContext? = .current, into headers: inout FieldTable) {
-        guard let context, let instruments = RPCTracing.automatic.resolved else { return }
+        guard let context, let instruments = AMQPTracing.automatic.resolved else { return }
         instruments.inject(context, into: &headers)
     }
 
@@ -19,7 +19,7 @@ enum WorkerTracing {
         of message: WorkerContext,
         _ body: () async throws -> Void
     ) async throws {
-        guard let instruments = RPCTracing.automatic.resolved else { return try await body() }
+        guard let instruments = AMQPTracing.automatic.resolved else { return try await body() }
         var context = ServiceContext.topLevel
         instruments.extract(from: message.headers, into: &context)
         try await instruments.tracer.withAnySpan("process \(message.queue)", context: context, ofKind: .consumer) {

@@ -39,7 +39,7 @@ public struct RPCCallerConfiguration: Sendable {
     /// The interceptors of calls and casts; the first is the outermost. Default: none.
     public var interceptors: [any RPCCallerInterceptor]
     /// Whether calls are traced, and by which tracer. Default: the one that `InstrumentationSystem` was bootstrapped with.
-    public var tracing: RPCTracing
+    public var tracing: AMQPTracing
     /// The factory for metrics; `nil` for the one that `MetricsSystem` was bootstrapped with when the caller is created.
     public var metricsFactory: (any MetricsFactory)?
 
@@ -63,7 +63,7 @@ public struct RPCCallerConfiguration: Sendable {
         replyQueueExpiry: Duration = .seconds(60),
         intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5)),
         interceptors: [any RPCCallerInterceptor] = [],
-        tracing: RPCTracing = RPCTracing.automatic,
+        tracing: AMQPTracing = AMQPTracing.automatic,
         metricsFactory: (any MetricsFactory)? = nil
     ) {
         self.pool = pool ?? PoolConfiguration(endpoints: endpoints)

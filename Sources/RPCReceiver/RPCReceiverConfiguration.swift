@@ -56,7 +56,7 @@ public struct RPCReceiverConfiguration: Sendable {
     /// The interceptors of requests; the first is the outermost. Default: none.
     public var interceptors: [any RPCReceiverInterceptor]
     /// Whether requests are traced, and by which tracer. Default: the one that `InstrumentationSystem` was bootstrapped with.
-    public var tracing: RPCTracing
+    public var tracing: AMQPTracing
     /// The factory for metrics; `nil` for the one that `MetricsSystem` was bootstrapped with when the receiver is created.
     public var metricsFactory: (any MetricsFactory)?
 
@@ -92,7 +92,7 @@ public struct RPCReceiverConfiguration: Sendable {
         exposesErrors: Bool = false,
         intensity: RestartIntensity = RestartIntensity(3, within: .seconds(5)),
         interceptors: [any RPCReceiverInterceptor] = [],
-        tracing: RPCTracing = RPCTracing.automatic,
+        tracing: AMQPTracing = AMQPTracing.automatic,
         metricsFactory: (any MetricsFactory)? = nil
     ) {
         self.pool = pool ?? PoolConfiguration(endpoints: endpoints)

@@ -157,10 +157,10 @@ struct TracingTests {
 
     @Test("nothing is traced, and nothing sent, where tracing is disabled or nobody bootstrapped it")
     func disabled() async throws {
-        #expect(RPCTracing.disabled.resolved == nil)
-        #expect(RPCTracing.automatic.resolved == nil)
+        #expect(AMQPTracing.disabled.resolved == nil)
+        #expect(AMQPTracing.automatic.resolved == nil)
         let scoped = InMemoryTracer()
-        withTracer(scoped) { #expect(RPCTracing.automatic.resolved != nil) }
+        withTracer(scoped) { #expect(AMQPTracing.automatic.resolved != nil) }
     }
 
     /// Carries one trace context, and makes no spans.

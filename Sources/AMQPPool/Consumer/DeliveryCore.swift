@@ -143,7 +143,7 @@ package struct DeliveryCore: Sendable {
         /// Others with its key wait until it is settled.
         var holdsKey = false
         /// It is returned to the broker instead of being run or retried.
-        var isLeaving = false
+        var isReturning = false
         var phase = Phase.waiting
     }
 
@@ -316,7 +316,7 @@ package struct DeliveryCore: Sendable {
         guard kind != .undetermined else { return }
         for key in entries.keys.sorted() where entries[key]?.source == source {
             // Nothing can be returned to a stream.
-            if kind == .stream { change(key) { $0.isLeaving = false } }
+            if kind == .stream { change(key) { $0.isReturning = false } }
             if case .undetermined(let settlement)? = entries[key]?.phase { settle(key, settlement, &actions) }
         }
         startReady(&actions)
@@ -558,19 +558,19 @@ package struct DeliveryCore: Sendable {
         for key in entries.keys.sorted() {
             guard let entry = entries[key], source == nil || entry.source == source else { continue }
             if sources[entry.source]?.kind == .stream, source == nil, !isStopping { continue }
-            if source != nil { change(key) { $0.isLeaving = true } }
+            if source != nil { change(key) { $0.isReturning = true } }
             switch entry.phase {
             case .publishing, .undetermined: break
-            case .running, .undecided: change(key) { $0.isLeaving = true }
-            case .waiting where isBehindOthers(entry): change(key) { $0.isLeaving = true }
-            case .waiting: leave(key, &actions)
+            case .running, .undecided: change(key) { $0.isReturning = true }
+            case .waiting where isBehindOthers(entry): change(key) { $0.isReturning = true }
+            case .waiting: returnWaiting(key, &actions)
             case .pausing: settle(key, .requeue, &actions)
             }
         }
     }
 
     /// Returns a waiting message to the broker.
-    private mutating func leave(_ key: Key, _ actions: inout [Action]) {
+    private mutating func returnWaiting(_ key: Key, _ actions: inout [Action]) {
         settle(key, entries[key]?.wasRun == true ? .requeue : .giveBack, &actions)
     }
 
@@ -646,7 +646,7 @@ package struct DeliveryCore: Sendable {
     /// Makes the first waiting message of a key ready, if it is its turn, or returns it to the broker.
     private mutating func advance(_ partition: Int?, _ actions: inout [Action]) {
         while let state = partitions[partition], state.live == 0, let first = firstWaiting(of: state),
-            entries[first]?.isLeaving == true
+            entries[first]?.isReturning == true
         {
             leave(first, &actions)
         }
@@ -758,18 +758,18 @@ package struct DeliveryCore: Sendable {
         case .acknowledge: settle(key, .acknowledge, &actions)
         case .reject: settle(key, .reject, &actions)
         case .requeue(let delay):
-            if isStopping || delay <= .zero || entries[key]?.isLeaving == true {
+            if isStopping || delay <= .zero || entries[key]?.isReturning == true {
                 settle(key, .requeue, &actions)
             } else {
                 pause(key, .requeue, for: delay)
             }
         case .retry(let delay):
             if case .draining = stopping { return settle(key, .requeue, &actions) }
-            if entries[key]?.isLeaving == true { return settle(key, .requeue, &actions) }
+            if entries[key]?.isReturning == true { return settle(key, .requeue, &actions) }
             change(key) { $0.attempt += 1 }
             pause(key, .retry, for: delay)
         case .forward(let forward):
-            leaveLine(key)
+            endWaiting(key)
             change(key) { $0.phase = .publishing(forward, failures: 0) }
             actions.append(.publish(key, forward))
         case .settled(let settle):
@@ -792,30 +792,30 @@ package struct DeliveryCore: Sendable {
             if settings.isOrdered, entry.partition != nil, let waiting = partitions[entry.partition]?.waiting {
                 for next in waiting.reversed() where next > key && entries[next]?.source == entry.source {
                     // Everything before it is returned too.
-                    if entries[next]?.isLeaving == true { break }
-                    change(next) { $0.isLeaving = true }
+                    if entries[next]?.isReturning == true { break }
+                    change(next) { $0.isReturning = true }
                 }
             }
             say(settlement)
         case (.reject, .stream): say(.acknowledge)
         // A stream does not redeliver: the message is retried here, unless the runner has ended.
         case (.requeue, .stream), (.giveBack, .stream):
-            if isStopping || entry.isLeaving { return remove(key, &actions) }
+            if isStopping || entry.isReturning { return remove(key, &actions) }
             if case .requeue = settlement { change(key) { $0.attempt += 1 } }
             makeReady(key, &actions)
         case (_, .undetermined):
-            leaveLine(key)
+            endWaiting(key)
             change(key) { $0.phase = .undetermined(settlement) }
         }
     }
 
     /// A delivery that waits for a slot changes its state.
-    private mutating func leaveLine(_ key: Key) {
+    private mutating func endWaiting(_ key: Key) {
         if case .waiting? = entries[key]?.phase { waitingCount -= 1 }
     }
 
     private mutating func makeReady(_ key: Key, _ actions: inout [Action]) {
-        leaveLine(key)
+        endWaiting(key)
         change(key) { $0.phase = .waiting }
         waitingCount += 1
         let partition = entries[key]?.partition
@@ -833,7 +833,7 @@ package struct DeliveryCore: Sendable {
     }
 
     private mutating func pause(_ key: Key, _ next: Next, for delay: Duration) {
-        leaveLine(key)
+        endWaiting(key)
         let serial = lastSerial + 1
         change(key) { $0.phase = .pausing(next, serial: serial) }
         setAlarm(.pause(key), after: delay)
@@ -893,7 +893,7 @@ package struct DeliveryCore: Sendable {
                 // It no longer holds its key.
                 change(key) { $0.partition = nil }
             }
-            leaveLine(key)
+            endWaiting(key)
             change(key) { $0.phase = .undecided }
             actions.append(.decide(item, nil))
         case .running(let id):

@@ -2,6 +2,8 @@
 package struct ProcessInspection: Sendable {
     /// The contents of its specification, in display order.
     package var specification: [(name: String, value: String)] = []
+    /// When its supervisor restarts it; `nil` for the root.
+    package var restart: Restart?
     /// The living incarnation.
     package var pid: Pid?
     /// The linked processes.
@@ -44,6 +46,7 @@ extension Supervisor {
                         }
                     }
                 }
+                inspection.restart = child.restart
                 return inspection
             }
             guard case .supervisor(let next)? = incarnation else { return nil }

@@ -56,7 +56,7 @@ struct LiveKillMatrix {
         guard let before = supervisor.snapshot(), let index = before.index(of: key), let pid = before.nodes[index].pid
         else { return nil }
         let path = before.path(index)
-        let restart = supervisor.inspect(key, limit: 0)?.specification.last { $0.name == "restart" }?.value
+        let restart = supervisor.inspect(key, limit: 0)?.restart
         pid.kill()
         _ = await pid.exited()
         guard await settles() else {
@@ -68,19 +68,16 @@ struct LiveKillMatrix {
         let new = after.index(of: key).flatMap { after.nodes[$0].pid }
         let others = replaced(before, after, without: index)
         let along = others == 0 ? "" : others == 1 ? ", and one process with it" : ", and \(others) processes with it"
-        switch (new, restart) {
-        case (let new?, _) where new != pid:
-            return Step(path: path, key: key, outcome: "killed \(pid); restarted as \(new)\(along)", isFine: true)
-        case (nil, "temporary"):
-            return Step(
-                path: path,
-                key: key,
-                outcome: "killed \(pid); it is temporary and stays down\(along)",
-                isFine: true
-            )
-        default:
-            return Step(path: path, key: key, outcome: "killed \(pid); it was not restarted\(along)", isFine: false)
-        }
+        let (outcome, isFine): (String, Bool) =
+            if let new, new != pid {
+                ("restarted as \(new)", true)
+            } else {
+                switch restart {
+                case .temporary: new == nil ? ("it is temporary and stays down", true) : ("it was not restarted", false)
+                case .permanent, .transient, nil: ("it was not restarted", false)
+                }
+            }
+        return Step(path: path, key: key, outcome: "killed \(pid); \(outcome)\(along)", isFine: isFine)
     }
 
     private func step(_ key: String, _ outcome: String, isFine: Bool) -> Step? {

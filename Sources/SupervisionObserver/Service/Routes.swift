@@ -170,7 +170,7 @@ struct Routes: Sendable {
 
     /// Server-sent events, until the viewer disconnects or is disconnected. It begins with the missed events that are still stored.
     private func stream(after number: UInt64?) -> Response {
-        guard let viewer = observation.broadcast.join() else {
+        guard let viewer = observation.broadcast.addViewer() else {
             return Self.refuse(503, "the maximum number of viewers is reached: try again later")
         }
         observation.beginWatching()
@@ -213,7 +213,7 @@ private final class Visit: Sendable {
 
     func end() {
         guard isOver.set() else { return }
-        observation.broadcast.leave(viewer)
+        observation.broadcast.removeViewer(viewer)
         observation.endWatching()
     }
 

@@ -58,7 +58,7 @@ final class ViewerBroadcast: Sendable {
     // MARK: Viewers
 
     /// `nil` when the limit of viewers is reached, or no more are admitted.
-    func join() -> UInt64? {
+    func addViewer() -> UInt64? {
         state.change { state -> UInt64? in
             guard !state.isClosed, state.viewers.count < maximumViewers else { return nil }
             state.lastViewer += 1
@@ -67,7 +67,7 @@ final class ViewerBroadcast: Sendable {
         }
     }
 
-    func leave(_ id: UInt64) {
+    func removeViewer(_ id: UInt64) {
         state.change { _ = $0.viewers.removeValue(forKey: id) }
     }
 

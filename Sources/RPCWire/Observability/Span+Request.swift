@@ -1,9 +1,6 @@
-public import AMQPPool
+import AMQPPool
 internal import NIOCore
 import Tracing
-
-/// Whether calls and requests are traced, and by which tracer: the same type as for messages.
-public typealias RPCTracing = AMQPTracing
 
 extension Span {
     /// The attributes of every span of a request.
