@@ -51,4 +51,77 @@ struct BroadcastTests {
         #expect(seen.count == StateBroadcast<Int>.limit)
         #expect(seen.last == 101)
     }
+
+    @Test(
+        "of states: changes from many threads arrive in order, the last in any case, while watchers come and are cancelled"
+    )
+    func concurrentStates() async {
+        for _ in 0..<20 {
+            let broadcast = StateBroadcast(0)
+            let last = Mutex(0)
+            await withTaskGroup { group in
+                for index in 0..<8 {
+                    group.addTask {
+                        let watcher = Task {
+                            var seen: [Int] = []
+                            for await state in broadcast.stream { seen.append(state) }
+                            return seen
+                        }
+                        if index % 2 == 0 {
+                            await Task.yield()
+                            watcher.cancel()
+                        }
+                        let seen = await watcher.value
+                        #expect(seen == seen.sorted() && Set(seen).count == seen.count)
+                        if index % 2 == 1 { #expect(seen.last == .max) }
+                    }
+                }
+                group.addTask {
+                    await withTaskGroup { changes in
+                        for _ in 0..<100 {
+                            changes.addTask {
+                                // Read under the broadcast's lock, so what is sent last is the latest.
+                                broadcast.update {
+                                    last.withLock { last in
+                                        last += 1
+                                        return last
+                                    }
+                                }
+                            }
+                        }
+                    }
+                    broadcast.finish(.max)
+                }
+            }
+        }
+    }
+
+    @Test("of events: each goes to all who listen, while listeners come and go, and the end ends all")
+    func concurrentEvents() async {
+        let broadcast = EventBroadcast<Int>(limit: 10_000)
+        let streams = (0..<4).map { _ in broadcast.stream() }
+        await withTaskGroup { group in
+            for stream in streams {
+                group.addTask {
+                    let seen = await stream.reduce(into: [Int]()) { $0.append($1) }
+                    #expect(seen.sorted() == Array(0..<1_000))
+                }
+            }
+            for _ in 0..<4 {
+                group.addTask {
+                    let passing = Task { for await _ in broadcast.stream() {} }
+                    await Task.yield()
+                    passing.cancel()
+                    await passing.value
+                }
+            }
+            group.addTask {
+                await withTaskGroup { senders in
+                    for event in 0..<1_000 { senders.addTask { broadcast.send(event) } }
+                }
+                broadcast.finish()
+            }
+        }
+        #expect(broadcast.isEmpty)
+    }
 }

@@ -1,4 +1,5 @@
 import ConcurrencyPrimitives
+import Synchronization
 import Testing
 
 @Suite("A value that comes and goes with incarnations", .timeLimit(.minutes(5)))
@@ -97,5 +98,37 @@ struct CurrentTests {
         let next = await wait(current)
         current.end(because: "over", from: 2)
         await #expect(throws: Current<Incarnation, Int, String>.Absence.self) { try await next.value }
+    }
+
+    @Test(
+        "whatever comes at the same moment, each wait ends once: with a value, the end, its deadline or its cancellation"
+    )
+    func races() async {
+        for _ in 0..<50 {
+            let current = Current<Incarnation, Int, String>(limit: 30)
+            let ended = Atomic(0)
+            await withTaskGroup { group in
+                for index in 0..<20 {
+                    group.addTask {
+                        let deadline = ContinuousClock.now + (index % 5 == 0 ? .microseconds(100) : .seconds(3600))
+                        let task = Task { try await current.value(before: deadline) }
+                        if index % 3 == 0 { task.cancel() }
+                        _ = await task.result
+                        ended.add(1, ordering: .relaxed)
+                    }
+                }
+                group.addTask {
+                    for _ in 0..<10 {
+                        let next = Incarnation()
+                        current.set(next)
+                        await Task.yield()
+                        current.clear(next)
+                    }
+                    current.end(because: "it gave up")
+                }
+            }
+            #expect(ended.load(ordering: .relaxed) == 20)
+            #expect(current.waiting == 0)
+        }
     }
 }

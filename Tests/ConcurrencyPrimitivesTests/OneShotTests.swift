@@ -92,4 +92,53 @@ struct OneShotTests {
             }
         }
     }
+
+    @Test("a settled value is waited for in a task that is cancelled, too")
+    func settled() async {
+        let shot = OneShot<Int>()
+        let task = Task {
+            withUnsafeCurrentTask { $0?.cancel() }
+            return await shot.settled()
+        }
+        await yield()
+        shot.set(1)
+        #expect(await task.value == 1)
+        #expect(await shot.settled() == 1)
+        #expect(await OneShot<Int>().wait(atMost: .milliseconds(1)) == nil)
+    }
+
+    @Test(
+        "of values that are set at the same moment one stands, and each waiter and handler gets it once, or is cancelled, or too late"
+    )
+    func races() async {
+        for _ in 0..<50 {
+            let shot = OneShot<Int>()
+            let (set, handled, ended) = (Atomic(0), Atomic(0), Atomic(0))
+            await withTaskGroup { group in
+                for index in 0..<20 {
+                    group.addTask {
+                        shot.whenSet { _ in handled.add(1, ordering: .relaxed) }
+                        let task = Task {
+                            try await shot.value(
+                                before: index % 5 == 0 ? .now + .microseconds(100) : .now + .seconds(60)
+                            )
+                        }
+                        if index % 3 == 0 { task.cancel() }
+                        switch await task.result {
+                        case .success(let value): #expect(value == shot.current)
+                        case .failure(let error):
+                            #expect(error as? WaitFailure == .cancelled || error as? WaitFailure == .deadline)
+                        }
+                        ended.add(1, ordering: .relaxed)
+                    }
+                }
+                for value in 0..<4 {
+                    group.addTask { if shot.set(value) { set.add(1, ordering: .relaxed) } }
+                }
+            }
+            #expect(set.load(ordering: .relaxed) == 1)
+            #expect(handled.load(ordering: .relaxed) == 20)
+            #expect(ended.load(ordering: .relaxed) == 20)
+        }
+    }
 }
