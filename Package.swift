@@ -370,8 +370,8 @@ let package = Package(
         .testTarget(
             name: "RPCCallerTests",
             dependencies: [
-                "AMQPPool", "BrokerSupport", "LocalBroker", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
-                "SupervisionTesting",
+                "AMQPPool", "BrokerSupport", "ConcurrencyPrimitives", "LocalBroker", "RPCCaller", "RPCReceiver",
+                "RPCWire", "Supervision", "SupervisionTesting",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -381,8 +381,8 @@ let package = Package(
         .testTarget(
             name: "RPCReceiverTests",
             dependencies: [
-                "AMQPPool", "BrokerSupport", "LocalBroker", "RPCReceiver", "RPCWire", "Supervision",
-                "SupervisionTesting",
+                "AMQPPool", "BrokerSupport", "ConcurrencyPrimitives", "LocalBroker", "RPCReceiver", "RPCWire",
+                "Supervision", "SupervisionTesting",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

@@ -1,5 +1,6 @@
 import AMQPPool
 import BrokerSupport
+import ConcurrencyPrimitives
 import LocalBroker
 import NIOCore
 import RPCCaller
@@ -98,7 +99,8 @@ struct BackPressureTests {
     func zombies() async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             let endpoint = try Endpoint(url: url)
-            let stuck = Stuck()
+            // Holds the handlers up whatever becomes of their tasks.
+            let stuck = OneShot<Int>()
             var configuration = RPCReceiverConfiguration(endpoints: [endpoint])
             configuration.concurrency = 2
             configuration.handlerTimeLimit = .milliseconds(50)
@@ -107,7 +109,7 @@ struct BackPressureTests {
                 configuration: configuration,
                 logger: quiet,
                 procedures: RPCHandlers {
-                    RPCHandler("stuck") { (_: Int, _) -> Int in await stuck.pass() }
+                    RPCHandler("stuck") { (_: Int, _) -> Int in await stuck.settled() }
                     RPCHandler("one") { (_: Int, _) in 1 }
                 }
             )
@@ -137,7 +139,7 @@ struct BackPressureTests {
             try await eventually("a request waits in the queue") {
                 try await broker.queue("math.rpcs", virtualHost: virtualHost)?.ready == 1
             }
-            stuck.open()
+            stuck.set(0)
             guard case .success(1) = await waiting.value else {
                 Issue.record("\(await waiting.value)")
                 return
@@ -204,35 +206,5 @@ struct BackPressureTests {
             await rpc.stop()
             await receiver.stop()
         }
-    }
-}
-
-/// Holds handlers up whatever becomes of their tasks.
-private final class Stuck: Sendable {
-    private struct State {
-        var isOpen = false
-        var held: [CheckedContinuation<Void, Never>] = []
-    }
-
-    private let state = Mutex(State())
-
-    func pass() async -> Int {
-        await withCheckedContinuation { continuation in
-            let isOpen = state.withLock { state in
-                if !state.isOpen { state.held.append(continuation) }
-                return state.isOpen
-            }
-            if isOpen { continuation.resume() }
-        }
-        return 0
-    }
-
-    func open() {
-        let held = state.withLock { state in
-            state.isOpen = true
-            defer { state.held = [] }
-            return state.held
-        }
-        for continuation in held { continuation.resume() }
     }
 }

@@ -1,4 +1,5 @@
 import AMQPPool
+import ConcurrencyPrimitives
 import Logging
 import NIOCore
 import RPCWire
@@ -100,13 +101,8 @@ final class FakeRequest: IncomingRequest {
 
 /// Holds handlers up, whatever becomes of their tasks, and counts them.
 final class Gate: Sendable {
-    private struct State {
-        var isOpen = false
-        var arrived = 0
-        var held: [CheckedContinuation<Void, Never>] = []
-    }
-
-    private let state = Mutex(State())
+    private let count = Atomic(0)
+    private let opened = OneShot<Void>()
     let arrivals: AsyncStream<Int>
     private let arrivalsContinuation: AsyncStream<Int>.Continuation
 
@@ -114,33 +110,17 @@ final class Gate: Sendable {
         (arrivals, arrivalsContinuation) = AsyncStream.makeStream()
     }
 
-    var arrived: Int { state.withLock { $0.arrived } }
+    var arrived: Int { count.load(ordering: .acquiring) }
 
     /// Returns how many came before, and itself.
     func pass(_ n: Int) async -> Int {
-        let order = state.withLock { state in
-            state.arrived += 1
-            return state.arrived
-        }
+        let order = count.add(1, ordering: .acquiringAndReleasing).newValue
         arrivalsContinuation.yield(n)
-        await withCheckedContinuation { continuation in
-            let isOpen = state.withLock { state in
-                if !state.isOpen { state.held.append(continuation) }
-                return state.isOpen
-            }
-            if isOpen { continuation.resume() }
-        }
+        await opened.settled()
         return order * 10 + n
     }
 
-    func open() {
-        let held = state.withLock { state in
-            state.isOpen = true
-            defer { state.held = [] }
-            return state.held
-        }
-        for continuation in held { continuation.resume() }
-    }
+    func open() { opened.set(()) }
 }
 
 /// Ends when its task is cancelled.

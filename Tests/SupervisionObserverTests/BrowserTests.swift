@@ -23,177 +23,168 @@ struct BrowserTests {
         #expect(report.urls.contains { $0.hasSuffix("api/stream") })
     }
 
+    /// Opens the page of a tree, and waits for its five rows.
+    private func withPage(
+        _ supervisor: Supervisor = Served.tree(),
+        permission: ObserverPermission = .reading,
+        _ body: (Served, Browser) async throws -> Void
+    ) async throws {
+        try await Served.run(supervisor, permission: permission) { served in
+            try await Browser.run { browser in
+                try await browser.open(served.url)
+                try await browser.wait("\(Self.rows).length == 5")
+                try await body(served, browser)
+                try await expectClean(browser, served.url)
+            }
+        }
+    }
+
     @Test(
         "the tree appears, a killed process's next incarnation appears within a second, and the event is in the time line"
     )
     func killed() async throws {
-        try await Served.run { served in
-            try await Browser.run { browser in
-                try await browser.open(served.url)
-                try await browser.wait("\(Self.rows).length == 5")
-                try await browser.wait("document.querySelector('#live').classList.contains('live')")
-                let worker = try served.supervisor.child("inner", "worker", as: Served.Worker.self)
-                let first = try #require(worker.pid)
-                try await browser.wait("\(row("app/inner/worker")).textContent.includes('\(first)')")
-                first.kill()
-                _ = await first.exited()
-                _ = await served.supervisor.testing.settled()
-                let second = try #require(worker.pid)
-                let took = try await browser.wait(
-                    "\(row("app/inner/worker")).textContent.includes('\(second)') && \(row("app/inner/worker")).classList.contains('flash')"
-                )
-                // The page's own promise, which is no matter of how fast this machine is: it draws with the event.
-                #expect(took < 1, "\(took) s")
-                try await browser.screenshot("tree-after-kill")
-                try await browser.run("\(row("app/inner/worker")).click()")
-                try await browser.wait("document.querySelector('#process')?.textContent.includes('killed')")
-                try await browser.wait(
-                    "document.querySelector('#process').textContent.includes('State report')"
-                )
-                try await browser.screenshot("process")
-                try await browser.press("2")
-                try await browser.wait(
-                    "[...document.querySelectorAll('#events .event')].some(e => e.textContent.includes('app/inner/worker') && e.textContent.includes('killed'))"
-                )
-                try await browser.screenshot("time-line")
-                try await expectClean(browser, served.url)
-            }
+        try await withPage { served, browser in
+            try await browser.wait("document.querySelector('#live').classList.contains('live')")
+            let worker = try served.supervisor.child("inner", "worker", as: Served.Worker.self)
+            let first = try #require(worker.pid)
+            try await browser.wait("\(row("app/inner/worker")).textContent.includes('\(first)')")
+            first.kill()
+            _ = await first.exited()
+            _ = await served.supervisor.testing.settled()
+            let second = try #require(worker.pid)
+            let took = try await browser.wait(
+                "\(row("app/inner/worker")).textContent.includes('\(second)') && \(row("app/inner/worker")).classList.contains('flash')"
+            )
+            // The page's own promise, which is no matter of how fast this machine is: it draws with the event.
+            #expect(took < 1, "\(took) s")
+            try await browser.screenshot("tree-after-kill")
+            try await browser.run("\(row("app/inner/worker")).click()")
+            try await browser.wait("document.querySelector('#process')?.textContent.includes('killed')")
+            try await browser.wait(
+                "document.querySelector('#process').textContent.includes('State report')"
+            )
+            try await browser.screenshot("process")
+            try await browser.press("2")
+            try await browser.wait(
+                "[...document.querySelectorAll('#events .event')].some(e => e.textContent.includes('app/inner/worker') && e.textContent.includes('killed'))"
+            )
+            try await browser.screenshot("time-line")
         }
     }
 
     @Test("the keyboard moves, opens and closes, searches, and looks at a process")
     func keyboard() async throws {
-        try await Served.run { served in
-            try await Browser.run { browser in
-                try await browser.open(served.url)
-                try await browser.wait("\(Self.rows).length == 5")
-                try await browser.run("document.querySelector('#tree').focus()")
-                for _ in 0..<2 { try await browser.press("ArrowDown") }
-                try await browser.wait("\(row("app/inner")).getAttribute('aria-selected') == 'true'")
-                try await browser.press("ArrowLeft")
-                try await browser.wait("\(Self.rows).length == 3")
-                try await browser.press("ArrowRight")
-                try await browser.wait("\(Self.rows).length == 5")
-                try await browser.press("Enter")
-                try await browser.wait("document.querySelector('#process h2')?.textContent == 'inner'")
-                try await browser.press("Escape")
-                try await browser.wait("document.querySelector('#process').classList.contains('hidden')")
-                try await browser.press("/")
-                try await browser.wait("document.activeElement.id == 'search'")
-                try await browser.type("plain")
-                try await browser.wait(
-                    "\(Self.rows).length == 3 && \(row("app/inner/plain")).classList.contains('match')"
-                )
-                try await browser.screenshot("search")
-                try await browser.press("Escape")
-                try await browser.wait("\(Self.rows).length == 5")
-                try await expectClean(browser, served.url)
-            }
+        try await withPage { _, browser in
+            try await browser.run("document.querySelector('#tree').focus()")
+            for _ in 0..<2 { try await browser.press("ArrowDown") }
+            try await browser.wait("\(row("app/inner")).getAttribute('aria-selected') == 'true'")
+            try await browser.press("ArrowLeft")
+            try await browser.wait("\(Self.rows).length == 3")
+            try await browser.press("ArrowRight")
+            try await browser.wait("\(Self.rows).length == 5")
+            try await browser.press("Enter")
+            try await browser.wait("document.querySelector('#process h2')?.textContent == 'inner'")
+            try await browser.press("Escape")
+            try await browser.wait("document.querySelector('#process').classList.contains('hidden')")
+            try await browser.press("/")
+            try await browser.wait("document.activeElement.id == 'search'")
+            try await browser.type("plain")
+            try await browser.wait(
+                "\(Self.rows).length == 3 && \(row("app/inner/plain")).classList.contains('match')"
+            )
+            try await browser.screenshot("search")
+            try await browser.press("Escape")
+            try await browser.wait("\(Self.rows).length == 5")
         }
     }
 
     @Test("a process that was closed stays closed, also when an answer about it comes later")
     func closed() async throws {
-        try await Served.run { served in
-            try await Browser.run { browser in
-                try await browser.open(served.url)
-                try await browser.wait("\(Self.rows).length == 5")
-                try await browser.run("document.querySelector('#tree').focus()")
-                for _ in 0..<2 { try await browser.press("ArrowDown") }
-                try await browser.press("Enter")
-                try await browser.wait("document.querySelector('#process h2')?.textContent == 'inner'")
-                try await browser.run(
-                    """
-                    window.held = []; window.answered = 0;
-                    const real = window.fetch;
-                    window.fetch = (url, options) => String(url).includes('api/process')
-                        ? new Promise(resolve => held.push(() => {
-                            const answer = real(url, options);
-                            answer.then(() => setTimeout(() => window.answered += 1, 200));
-                            resolve(answer);
-                        }))
-                        : real(url, options);
-                    """
+        try await withPage { _, browser in
+            try await browser.run("document.querySelector('#tree').focus()")
+            for _ in 0..<2 { try await browser.press("ArrowDown") }
+            try await browser.press("Enter")
+            try await browser.wait("document.querySelector('#process h2')?.textContent == 'inner'")
+            try await browser.run(
+                """
+                window.held = []; window.answered = 0;
+                const real = window.fetch;
+                window.fetch = (url, options) => String(url).includes('api/process')
+                    ? new Promise(resolve => held.push(() => {
+                        const answer = real(url, options);
+                        answer.then(() => setTimeout(() => window.answered += 1, 200));
+                        resolve(answer);
+                    }))
+                    : real(url, options);
+                """
+            )
+            try await browser.press("Enter")
+            try await browser.wait("held.length > 0")
+            try await browser.press("Escape")
+            try await browser.wait("document.querySelector('#process').classList.contains('hidden')")
+            try await browser.run("held.forEach(release => release())")
+            try await browser.wait("answered > 0")
+            #expect(
+                try await browser.value(
+                    "document.querySelector('#process').classList.contains('hidden')",
+                    as: Bool.self
                 )
-                try await browser.press("Enter")
-                try await browser.wait("held.length > 0")
-                try await browser.press("Escape")
-                try await browser.wait("document.querySelector('#process').classList.contains('hidden')")
-                try await browser.run("held.forEach(release => release())")
-                try await browser.wait("answered > 0")
-                #expect(
-                    try await browser.value(
-                        "document.querySelector('#process').classList.contains('hidden')",
-                        as: Bool.self
-                    )
-                )
-                try await expectClean(browser, served.url)
-            }
+            )
         }
     }
 
     @Test("a press that follows another at once holds what is shown as well")
     func pressedAgain() async throws {
-        try await Served.run { served in
-            try await Browser.run { browser in
-                try await browser.open(served.url)
-                try await browser.wait("\(Self.rows).length == 5")
-                try await browser.run("document.querySelector('#tree').focus()")
-                // The page is busy: it sees all of them before it has a turn for anything else.
-                try await browser.run(
-                    """
-                    for (const name of ['pointerdown', 'pointerup', 'pointerdown']) dispatchEvent(new PointerEvent(name));
-                    window.later = false;
-                    setTimeout(() => setTimeout(() => window.later = true));
-                    """
-                )
-                try await browser.wait("later")
-                try await browser.press("ArrowDown")
-                let selected = "document.querySelectorAll('.row[aria-selected=true]').length"
-                #expect(try await browser.value(selected, as: Int.self) == 0, "nothing is drawn under the second press")
-                try await browser.run("dispatchEvent(new PointerEvent('pointerup'))")
-                try await browser.wait("\(selected) == 1")
-                try await expectClean(browser, served.url)
-            }
+        try await withPage { _, browser in
+            try await browser.run("document.querySelector('#tree').focus()")
+            // The page is busy: it sees all of them before it has a turn for anything else.
+            try await browser.run(
+                """
+                for (const name of ['pointerdown', 'pointerup', 'pointerdown']) dispatchEvent(new PointerEvent(name));
+                window.later = false;
+                setTimeout(() => setTimeout(() => window.later = true));
+                """
+            )
+            try await browser.wait("later")
+            try await browser.press("ArrowDown")
+            let selected = "document.querySelectorAll('.row[aria-selected=true]').length"
+            #expect(try await browser.value(selected, as: Int.self) == 0, "nothing is drawn under the second press")
+            try await browser.run("dispatchEvent(new PointerEvent('pointerup'))")
+            try await browser.wait("\(selected) == 1")
         }
     }
 
     @Test("what is being clicked on or selected stays until that is over, however much happens")
     func steady() async throws {
-        try await Served.run { served in
-            try await Browser.run { browser in
-                try await browser.open(served.url)
-                try await browser.wait("\(Self.rows).length == 5")
-                // The page is drawn again several times meanwhile.
-                try await browser.click(".row[data-key='app/inner/worker'] .label", hold: 1.5)
-                try await browser.wait("document.querySelector('#process h2')?.textContent == 'worker'")
-                try await browser.click(".row[data-key='app/inner'] .label", count: 2)
-                try await browser.wait("\(Self.rows).length == 3")
-                try await browser.click(".row[data-key='app/inner'] .twist", hold: 0.7)
-                try await browser.wait("\(Self.rows).length == 5")
-                try await browser.click(".row[data-key='app/inner/worker'] .label")
-                try await browser.wait("document.querySelector('#process h2')?.textContent == 'worker'")
-                try await browser.drag(over: "#process .path")
-                try await browser.wait("getSelection().toString().includes('inner/worker')")
-                let worker = try served.supervisor.child("inner", "worker", as: Served.Worker.self)
-                let first = try #require(worker.pid)
-                first.kill()
-                _ = await first.exited()
-                _ = await served.supervisor.testing.settled()
-                let second = try #require(worker.pid)
-                try await browser.wait("\(row("app/inner/worker")).textContent.includes('\(second)')")
-                #expect(try await browser.value("getSelection().toString().includes('inner/worker')", as: Bool.self))
-                #expect(
-                    try await browser.value(
-                        "document.querySelector('#process').textContent.includes('\(second)')",
-                        as: Bool.self
-                    )
-                        == false
+        try await withPage { served, browser in
+            // The page is drawn again several times meanwhile.
+            try await browser.click(".row[data-key='app/inner/worker'] .label", hold: 1.5)
+            try await browser.wait("document.querySelector('#process h2')?.textContent == 'worker'")
+            try await browser.click(".row[data-key='app/inner'] .label", count: 2)
+            try await browser.wait("\(Self.rows).length == 3")
+            try await browser.click(".row[data-key='app/inner'] .twist", hold: 0.7)
+            try await browser.wait("\(Self.rows).length == 5")
+            try await browser.click(".row[data-key='app/inner/worker'] .label")
+            try await browser.wait("document.querySelector('#process h2')?.textContent == 'worker'")
+            try await browser.drag(over: "#process .path")
+            try await browser.wait("getSelection().toString().includes('inner/worker')")
+            let worker = try served.supervisor.child("inner", "worker", as: Served.Worker.self)
+            let first = try #require(worker.pid)
+            first.kill()
+            _ = await first.exited()
+            _ = await served.supervisor.testing.settled()
+            let second = try #require(worker.pid)
+            try await browser.wait("\(row("app/inner/worker")).textContent.includes('\(second)')")
+            #expect(try await browser.value("getSelection().toString().includes('inner/worker')", as: Bool.self))
+            #expect(
+                try await browser.value(
+                    "document.querySelector('#process').textContent.includes('\(second)')",
+                    as: Bool.self
                 )
-                try await browser.run("getSelection().removeAllRanges()")
-                try await browser.wait("document.querySelector('#process').textContent.includes('\(second)')")
-                try await expectClean(browser, served.url)
-            }
+                    == false
+            )
+            try await browser.run("getSelection().removeAllRanges()")
+            try await browser.wait("document.querySelector('#process').textContent.includes('\(second)')")
         }
     }
 
@@ -321,25 +312,20 @@ struct BrowserTests {
             }
             Child("mailer") { _ in Served.Plain() }
         }
-        try await Served.run(supervisor) { served in
-            try await Browser.run { browser in
-                try await browser.open(served.url)
-                try await browser.wait("\(Self.rows).length == 5")
-                for name in ["writer", "reader", "writer"] {
-                    try supervisor.child("orders", name, as: Served.Plain.self).pid?.kill()
-                    _ = await supervisor.testing.settled()
-                }
-                // One more than the intensity allows.
-                try supervisor.child("orders", "writer", as: Served.Plain.self).pid?.kill()
-                try await browser.wait("\(row("app/orders/writer")).textContent.includes('cooling down')")
-                let countdown = "Number(\(row("app/orders/writer")).textContent.match(/starts in ([0-9.]+)/)?.[1])"
-                let before: Double = try await browser.value(countdown)
-                try await browser.wait("\(countdown) < \(before)")
-                try await browser.run("\(row("app/orders")).click()")
-                try await browser.wait("document.querySelector('#process')?.textContent.includes('3 of 3 restarts')")
-                try await browser.screenshot("cooldown")
-                try await expectClean(browser, served.url)
+        try await withPage(supervisor) { _, browser in
+            for name in ["writer", "reader", "writer"] {
+                try supervisor.child("orders", name, as: Served.Plain.self).pid?.kill()
+                _ = await supervisor.testing.settled()
             }
+            // One more than the intensity allows.
+            try supervisor.child("orders", "writer", as: Served.Plain.self).pid?.kill()
+            try await browser.wait("\(row("app/orders/writer")).textContent.includes('cooling down')")
+            let countdown = "Number(\(row("app/orders/writer")).textContent.match(/starts in ([0-9.]+)/)?.[1])"
+            let before: Double = try await browser.value(countdown)
+            try await browser.wait("\(countdown) < \(before)")
+            try await browser.run("\(row("app/orders")).click()")
+            try await browser.wait("document.querySelector('#process')?.textContent.includes('3 of 3 restarts')")
+            try await browser.screenshot("cooldown")
         }
     }
 
