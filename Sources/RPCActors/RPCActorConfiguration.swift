@@ -19,7 +19,7 @@ public struct RPCActorConfiguration: Sendable {
     public var bounceAfter: Duration
 
     /// How long a call to a node waits before the node's queue is checked, and the time between checks.
-    package var nodeCheckInterval = Duration.seconds(5)
+    var nodeCheckInterval = Duration.seconds(5)
     /// The settings of the node's last will.
     var life = LifeSettings()
 

@@ -724,9 +724,6 @@ public final class RPCActorSystem: DistributedActorSystem, Service, Sendable {
 
     // MARK: Node
 
-    /// The channel of the node's last will, while it is alive.
-    package var lifeChannel: AMQPChannel? { living.withLock { $0?.channel } }
-
     /// Whether the broker would report this node's end.
     private var isAlive: Bool {
         living.withLock { $0 }.map { $0.channel.closedError == nil && $0.name == node } ?? false

@@ -3,11 +3,12 @@ import ActorContracts
 import BrokerSupport
 import LocalBroker
 import NIOCore
-import RPCActors
 import RPCCaller
 import Supervision
 import SupervisionTesting
 import Testing
+
+@testable import RPCActors
 
 /// A local process that does nothing but live.
 private actor Idle: Worker {
@@ -95,7 +96,7 @@ struct RemoteSupervisionTests {
             await nodes[0].root.stop()
             #expect(try await exits[0].value == .normal)
             let name = nodes[1].actors.node
-            for channel in nodes[1].actors.pool.readyChannels { await channel.connection.close() }
+            for connection in nodes[1].actors.pool.connections { await connection.close() }
             #expect(try await exits[1].value == .noConnection)
             try await eventually("it has another name") { nodes[1].actors.node != name }
             try await nodes[1].actors.waitUntilReady()
@@ -173,7 +174,7 @@ struct RemoteSupervisionTests {
     /// How a node is lost.
     enum Loss: String, CaseIterable, CustomTestStringConvertible {
         case allConnections = "all its connections"
-        case connectionOfItsLife = "the connection of its life alone"
+        case connectionOfItsLife = "the connection of its life alone, closed by an administrator"
         case channelOfItsLife = "the channel of its life alone, closed by an administrator"
 
         var testDescription: String { rawValue }
@@ -182,17 +183,14 @@ struct RemoteSupervisionTests {
     private func lose(_ node: RPCActorSystem, _ loss: Loss, _ broker: LocalBroker, _ virtualHost: String) async throws {
         // A connection that is still being made would go on as if nothing had happened.
         try await eventually("both connections are there") {
-            try await broker.connections(virtualHost: virtualHost).count >= 4 && node.pool.readyChannels.count == 2
+            try await broker.connections(virtualHost: virtualHost).count >= 4 && node.pool.connections.count == 2
         }
-        let life = try #require(node.lifeChannel)
+        let consumers = try await broker.consumers(virtualHost: virtualHost)
+        let life = try #require(consumers.first { $0.queue == "\(node.node).life" })
         switch loss {
-        case .allConnections:
-            for channel in node.pool.readyChannels { await channel.connection.close() }
-        case .connectionOfItsLife: await life.connection.close()
-        case .channelOfItsLife:
-            let consumers = try await broker.consumers(virtualHost: virtualHost)
-            let consumer = try #require(consumers.first { $0.queue == "\(node.node).life" })
-            try await broker.closeChannel(consumer.channel, of: consumer.connection)
+        case .allConnections: for connection in node.pool.connections { await connection.close() }
+        case .connectionOfItsLife: try await broker.closeConnection(life.connection)
+        case .channelOfItsLife: try await broker.closeChannel(life.channel, of: life.connection)
         }
     }
 

@@ -154,7 +154,7 @@ struct VirtualActorTests {
             for _ in 0..<3 {
                 for node in nodes {
                     // Both of its connections, by whoever is an administrator.
-                    for channel in node.actors.pool.readyChannels { await channel.connection.close() }
+                    for connection in node.actors.pool.connections { await connection.close() }
                     try await Task.sleep(for: .milliseconds(500))
                 }
             }

@@ -116,7 +116,7 @@ struct SharedPoolTests {
     )
     func store(_ path: String) async throws {
         try await withProcess { process in
-            let connections = process.pool.readyChannels.map { ObjectIdentifier($0.connection) }
+            let connections = process.pool.connections.map { ObjectIdentifier($0) }
             let queue = try #require(process.rpc.replyQueueName)
             let held = await waiting(20, process)
             let tree = LiveTree(process.root)
@@ -132,7 +132,7 @@ struct SharedPoolTests {
             try await process.isWhole()
             #expect(process.rpc.replyQueueName != queue)
             #expect(try await process.replyQueues() == [try #require(process.rpc.replyQueueName)])
-            #expect(Set(process.pool.readyChannels.map { ObjectIdentifier($0.connection) }) == Set(connections))
+            #expect(Set(process.pool.connections.map { ObjectIdentifier($0) }) == Set(connections))
         }
     }
 
@@ -157,7 +157,7 @@ struct SharedPoolTests {
     @Test("a leased connection that is killed in the caller's tree leaves the pool's connection open")
     func lease() async throws {
         try await withProcess { process in
-            let connections = process.pool.readyChannels.map { ObjectIdentifier($0.connection) }
+            let connections = process.pool.connections.map { ObjectIdentifier($0) }
             let held = await waiting(20, process)
             let tree = LiveTree(process.root)
             let path = "service/caller/pool/connection-supervisor-1/connection"
@@ -170,7 +170,7 @@ struct SharedPoolTests {
                 }
             }
             try await process.isWhole()
-            #expect(Set(process.pool.readyChannels.map { ObjectIdentifier($0.connection) }) == Set(connections))
+            #expect(Set(process.pool.connections.map { ObjectIdentifier($0) }) == Set(connections))
         }
     }
 

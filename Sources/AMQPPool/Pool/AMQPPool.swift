@@ -219,11 +219,6 @@ public final class AMQPPool: Service, Sendable {
     /// Why there is no connection at present.
     var reasonForNoConnection: AMQPError { registry.value?.reasonForNone ?? .poolNotRunning }
 
-    /// The ready channels.
-    package var readyChannels: [AMQPChannel] {
-        registry.value?.channels.filter(\.isReady) ?? []
-    }
-
     /// A connection for consuming that is open and not blocked; `nil` when there is none in time.
     func connection(within timeout: Duration) async throws -> AMQPConnection? {
         let deadline = ContinuousClock.now + timeout.bounded

@@ -7,6 +7,11 @@ import Testing
 
 @testable import AMQPPool
 
+extension AMQPPool {
+    /// The ready channels.
+    var readyChannels: [AMQPChannel] { registry.value?.channels.filter(\.isReady) ?? [] }
+}
+
 @Suite("A supervised pool")
 struct PoolTests {
     /// Runs the body with a running pool in a virtual host of its own.
