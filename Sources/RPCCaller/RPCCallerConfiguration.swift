@@ -47,9 +47,11 @@ public struct RPCCallerConfiguration: Sendable {
     /// the header `caller`.
     package var bounceExchange: String?
 
-    /// Creates a configuration for these endpoints. Each parameter sets the property of its name.
+    /// Creates a configuration. Each parameter sets the property of its name.
+    ///
+    /// - Parameter endpoints: The endpoints of its own pool; none for a caller on a shared pool, which has its own.
     public init(
-        endpoints: [Endpoint],
+        endpoints: [Endpoint] = [],
         pool: PoolConfiguration? = nil,
         names: RPCNames = RPCNames(),
         timeout: Duration = .seconds(5),
@@ -82,11 +84,6 @@ public struct RPCCallerConfiguration: Sendable {
         self.interceptors = interceptors
         self.tracing = tracing
         self.metricsFactory = metricsFactory
-    }
-
-    /// Creates a default configuration for a caller on a shared pool, which has its own endpoints.
-    public init() {
-        self.init(endpoints: [])
     }
 
     /// Tracing is the outermost, so that its span exists for the others.

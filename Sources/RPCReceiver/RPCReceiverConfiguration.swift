@@ -68,9 +68,11 @@ public struct RPCReceiverConfiguration: Sendable {
     /// stops.
     package var drains: @Sendable () -> Bool = { true }
 
-    /// Creates a configuration for these endpoints. Each parameter sets the property of its name.
+    /// Creates a configuration. Each parameter sets the property of its name.
+    ///
+    /// - Parameter endpoints: The endpoints of its own pool; none for a receiver on a shared pool, which has its own.
     public init(
-        endpoints: [Endpoint],
+        endpoints: [Endpoint] = [],
         pool: PoolConfiguration? = nil,
         names: RPCNames = RPCNames(),
         bindings: [RPCBinding] = [.service],
@@ -119,11 +121,6 @@ public struct RPCReceiverConfiguration: Sendable {
         self.interceptors = interceptors
         self.tracing = tracing
         self.metricsFactory = metricsFactory
-    }
-
-    /// Creates a default configuration for a receiver on a shared pool, which has its own endpoints.
-    public init() {
-        self.init(endpoints: [])
     }
 
     /// What happens to calls when the concurrency limit is reached.
