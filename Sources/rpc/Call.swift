@@ -1,3 +1,4 @@
+import AMQPPool
 import ArgumentParser
 import RPCCaller
 

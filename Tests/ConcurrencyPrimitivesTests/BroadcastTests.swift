@@ -58,7 +58,7 @@ struct BroadcastTests {
     func concurrentStates() async {
         for _ in 0..<20 {
             let broadcast = StateBroadcast(0)
-            let last = Mutex(0)
+            let last = Count()
             await withTaskGroup { group in
                 for index in 0..<8 {
                     group.addTask {
@@ -81,12 +81,7 @@ struct BroadcastTests {
                         for _ in 0..<100 {
                             changes.addTask {
                                 // Read under the broadcast's lock, so what is sent last is the latest.
-                                broadcast.update {
-                                    last.withLock { last in
-                                        last += 1
-                                        return last
-                                    }
-                                }
+                                broadcast.update { last.increment() }
                             }
                         }
                     }

@@ -1,5 +1,4 @@
 import ConcurrencyPrimitives
-import Synchronization
 import Testing
 
 @Suite("A value that comes and goes with incarnations", .timeLimit(.minutes(5)))
@@ -106,7 +105,7 @@ struct CurrentTests {
     func races() async {
         for _ in 0..<50 {
             let current = Current<Incarnation, Int, String>(limit: 30)
-            let ended = Atomic(0)
+            let ended = Count()
             await withTaskGroup { group in
                 for index in 0..<20 {
                     group.addTask {
@@ -114,7 +113,7 @@ struct CurrentTests {
                         let task = Task { try await current.value(before: deadline) }
                         if index % 3 == 0 { task.cancel() }
                         _ = await task.result
-                        ended.add(1, ordering: .relaxed)
+                        ended.increment()
                     }
                 }
                 group.addTask {
@@ -127,7 +126,7 @@ struct CurrentTests {
                     current.end(because: "it gave up")
                 }
             }
-            #expect(ended.load(ordering: .relaxed) == 20)
+            #expect(ended.value == 20)
             #expect(current.waiting == 0)
         }
     }

@@ -113,11 +113,13 @@ struct OneShotTests {
     func races() async {
         for _ in 0..<50 {
             let shot = OneShot<Int>()
-            let (set, handled, ended) = (Atomic(0), Atomic(0), Atomic(0))
+            let set = Count()
+            let handled = Count()
+            let ended = Count()
             await withTaskGroup { group in
                 for index in 0..<20 {
                     group.addTask {
-                        shot.whenSet { _ in handled.add(1, ordering: .relaxed) }
+                        shot.whenSet { _ in handled.increment() }
                         let task = Task {
                             try await shot.value(
                                 before: index % 5 == 0 ? .now + .microseconds(100) : .now + .seconds(60)
@@ -129,16 +131,16 @@ struct OneShotTests {
                         case .failure(let error):
                             #expect(error as? WaitFailure == .cancelled || error as? WaitFailure == .deadline)
                         }
-                        ended.add(1, ordering: .relaxed)
+                        ended.increment()
                     }
                 }
                 for value in 0..<4 {
-                    group.addTask { if shot.set(value) { set.add(1, ordering: .relaxed) } }
+                    group.addTask { if shot.set(value) { set.increment() } }
                 }
             }
-            #expect(set.load(ordering: .relaxed) == 1)
-            #expect(handled.load(ordering: .relaxed) == 20)
-            #expect(ended.load(ordering: .relaxed) == 20)
+            #expect(set.value == 1)
+            #expect(handled.value == 20)
+            #expect(ended.value == 20)
         }
     }
 }

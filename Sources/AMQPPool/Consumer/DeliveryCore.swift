@@ -648,7 +648,7 @@ package struct DeliveryCore: Sendable {
         while let state = partitions[partition], state.live == 0, let first = firstWaiting(of: state),
             entries[first]?.isReturning == true
         {
-            leave(first, &actions)
+            returnWaiting(first, &actions)
         }
         guard var state = partitions[partition] else { return }
         let holdsKey = settings.isOrdered && partition != nil

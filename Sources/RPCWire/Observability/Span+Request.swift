@@ -1,4 +1,4 @@
-import AMQPPool
+internal import AMQPPool
 internal import NIOCore
 import Tracing
 

@@ -1,4 +1,5 @@
 import BrokerSupport
+import ConcurrencyPrimitives
 import LocalBroker
 import NIOCore
 import Supervision
