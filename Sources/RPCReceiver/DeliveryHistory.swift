@@ -190,6 +190,12 @@ struct DeliveryHistory<ChannelID: Hashable & Sendable>: Sendable {
         change(key) { $0.deadline = min($0.deadline ?? deadline, deadline) }
     }
 
+    /// Whether anything is remembered about requests besides their answers.
+    var hasMarks: Bool { !marks.isEmpty }
+
+    /// Whether anything is remembered about a request besides its answer.
+    func hasMark(of key: Key) -> Bool { marks[key] != nil }
+
     /// How often a handler has failed with a redelivered request, and when its caller gives up, as far as known.
     func record(of key: Key) -> (requeues: Int, deadline: CompactInstant?) {
         marks[key].map { ($0.requeues, $0.deadline) } ?? (0, nil)

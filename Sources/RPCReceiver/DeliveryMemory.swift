@@ -19,6 +19,17 @@ final class DeliveryMemory: Sendable {
         return history.withLock { $0.answering(key, reply, on: channel, at: now) }
     }
 
+    /// Whether a request was delivered before although the broker does not say so: a classic queue of RabbitMQ 3.10 to 4.2 that lost
+    /// waiting messages in a graceful restart marks none of the later ones. Only a message id identifies a request without the mark.
+    func knows(_ request: any IncomingRequest) -> Bool {
+        guard history.withLock({ $0.hasMarks }), let message = try? request.message.get(), message.messageID != nil
+        else {
+            return false
+        }
+        let key = Key(request)
+        return history.withLock { $0.hasMark(of: key) }
+    }
+
     /// What is known about a redelivered request.
     func history(of key: Key) -> RequestAdmission.History {
         history.withLock { history in

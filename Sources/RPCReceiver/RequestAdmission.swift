@@ -85,16 +85,19 @@ struct RequestAdmission: Sendable {
 
     /// A request has been delivered.
     ///
-    /// - Parameter brokerRefusal: The broker's text, if it accepts no replies from this receiver.
+    /// - Parameters:
+    ///   - isRedelivered: Whether it may have been delivered before, according to the broker or to its history here.
+    ///   - brokerRefusal: The broker's text, if it accepts no replies from this receiver.
     func arrived(
         _ request: any IncomingRequest,
+        isRedelivered: Bool,
         brokerRefusal: String?,
         _ limits: Limits,
         at now: CompactInstant
     ) -> Step {
         if let refusal = refusal(of: request) { return .decided(.turnAway(refusal)) }
         if let brokerRefusal, request.replyTo != nil { return .decided(.giveUpUnanswerable(brokerRefusal)) }
-        return request.redelivered ? .lookUpHistory : .decided(decide(request, History(), limits, at: now))
+        return isRedelivered ? .lookUpHistory : .decided(decide(request, History(), limits, at: now))
     }
 
     /// Decides about a request whose envelope is accepted.

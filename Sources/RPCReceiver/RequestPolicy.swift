@@ -15,6 +15,8 @@ final class RequestPolicy: Sendable {
         let channel: ObjectIdentifier
         /// The runner of the request.
         let deliveries: DeliveryRunner
+        /// Whether it may have been delivered before, according to the broker or to what is remembered.
+        var isRedelivered = false
         /// Whether its answer must not share a connection with others: see ``DeliveryHistory``.
         var isAnsweredAlone = false
     }
@@ -127,13 +129,20 @@ final class RequestPolicy: Sendable {
     func accept(_ request: any IncomingRequest, from channel: ObjectIdentifier, on deliveries: DeliveryRunner) {
         counters.received()
         let now = CompactInstant.now
-        let asked = Asked(request: request, channel: channel, deliveries: deliveries)
+        let isRedelivered = request.redelivered || memory.knows(request)
+        let asked = Asked(request: request, channel: channel, deliveries: deliveries, isRedelivered: isRedelivered)
         let limits = RequestAdmission.Limits(
             handlerTimeLimit: settings.handlerTimeLimit,
             maximumReplySize: maximumReplySize
         )
         let brokerRefusal = permission.refusal(at: now.instant)
-        switch settings.admission.arrived(request, brokerRefusal: brokerRefusal, limits, at: now) {
+        switch settings.admission.arrived(
+            request,
+            isRedelivered: isRedelivered,
+            brokerRefusal: brokerRefusal,
+            limits,
+            at: now
+        ) {
         case .decided(let decision): carryOut(decision, asked, at: now)
         case .lookUpHistory:
             counters.redelivered()
@@ -214,7 +223,7 @@ final class RequestPolicy: Sendable {
         RPCContext(
             procedure: job.message.procedure ?? "",
             messageID: job.message.messageID,
-            redelivered: job.asked.request.redelivered,
+            redelivered: job.asked.isRedelivered,
             deadline: job.deadline.instant,
             headers: job.message.headers,
             logger: logger
@@ -365,7 +374,7 @@ extension RequestPolicy {
             counters.failed()
             var metadata = Self.metadata(message)
             metadata[LogKey.error.rawValue] = "\(error)"
-            let ending = settings.onFailure.ending(redelivered: asked.request.redelivered)
+            let ending = settings.onFailure.ending(redelivered: asked.isRedelivered)
             metadata.merge(outcomeMetadata(of: asked, ending.text(isAnswered: asked.request.replyTo != nil))) { $1 }
             log(.handlerFailed, .error, "a handler failed", metadata)
             let failure = failure(of: error, messageID: message.messageID)
@@ -517,7 +526,7 @@ extension RequestPolicy {
         let attempt =
             switch request.deliveryCount {
             case let count? where count >= 0 && count < .max: "\(count + 1) of \(limit)"
-            case .some, nil: request.redelivered ? "2 or more" : "1 of \(limit)"
+            case .some, nil: asked.isRedelivered ? "2 or more" : "1 of \(limit)"
             }
         return [
             LogKey.exchange.rawValue: "\(request.exchange)", LogKey.attempt.rawValue: "\(attempt)",

@@ -56,12 +56,12 @@ struct FailingRequestTests: RunsRequests {
 
     @Test(
         "where nobody counts, one that is requeued each time is given up at the limit all the same",
-        arguments: ["1", nil]
+        arguments: [("1", true), (nil, true), ("1", false)]
     )
-    func requeuedForEver(_ id: String?) async {
+    func requeuedForEver(_ id: String?, _ isMarked: Bool) async {
         let runner = runner(onFailure: .requeue, admission: admission(counts: false))
         for attempt in 1...3 {
-            let call = FakeRequest("crash", id: id, redelivered: attempt > 1)
+            let call = FakeRequest("crash", id: id, redelivered: attempt > 1 && isMarked)
             runner.accept(call, from: ObjectIdentifier(call))
             #expect(await call.ending() == (attempt < 3 ? .rejected(requeue: true) : .failureAndReject(.poison)))
         }
@@ -71,12 +71,32 @@ struct FailingRequestTests: RunsRequests {
         #expect(counters.current.poisoned == 1)
     }
 
-    @Test("one that comes again after its caller's deadline, counted from its first delivery, is not run")
-    func lateAgain() async {
+    @Test("one with an id is requeued once, and recognised when it comes again without the broker's mark")
+    func requeuedOnce() async {
+        let runner = runner(onFailure: .requeueOnce, admission: admission(counts: false))
+        for ending: FakeRequest.Ending in [.rejected(requeue: true), .failureAndReject(.internalError)] {
+            let call = FakeRequest("crash", id: "1")
+            runner.accept(call, from: ObjectIdentifier(call))
+            #expect(await call.ending() == ending)
+        }
+        // It is not known whether this is one request or two.
+        for _ in 0..<2 {
+            let call = FakeRequest("crash", id: nil)
+            runner.accept(call, from: ObjectIdentifier(call))
+            #expect(await call.ending() == .rejected(requeue: true))
+        }
+        #expect(counters.current.redelivered == 1)
+    }
+
+    @Test(
+        "one that comes again after its caller's deadline, counted from its first delivery, is not run",
+        arguments: [true, false]
+    )
+    func lateAgain(_ isMarked: Bool) async {
         let gate = Gate()
         let memory = DeliveryMemory(capacity: 10)
         let runner = runner(memory: memory, gate: gate)
-        let again = FakeRequest("gated", timeout: 60_000, redelivered: true)
+        let again = FakeRequest("gated", timeout: 60_000, redelivered: isMarked)
         memory.left(DeliveryMemory.Key(again), deadline: .now + .seconds(-1))
         memory.closed(ObjectIdentifier(channel), .connectionLost(reason: "reset"))
         runner.accept(again, from: ObjectIdentifier(channel))

@@ -17,8 +17,12 @@ struct RefusedAnswerTests: RunsRequests {
         .channelClosedByBroker(code: 311, text: "CONTENT_TOO_LARGE"),
     ]
 
-    @Test("is not run again but acknowledged and counted, whatever the code", arguments: refusals)
-    func refused(_ error: AMQPError) async {
+    @Test(
+        "is not run again but acknowledged and counted, whatever the code",
+        arguments: refusals,
+        [true, false]
+    )
+    func refused(_ error: AMQPError, _ isMarked: Bool) async {
         let gate = Gate()
         gate.open()
         let runner = runner(gate: gate)
@@ -26,12 +30,12 @@ struct RefusedAnswerTests: RunsRequests {
         runner.accept(first, from: ObjectIdentifier(channel))
         #expect(await first.ending() == .result("17"))
         runner.channelClosed(ObjectIdentifier(channel), error)
-        let second = FakeRequest("gated", "7", redelivered: true, aloneOutcome: .refused("541"))
+        let second = FakeRequest("gated", "7", redelivered: isMarked, aloneOutcome: .refused("541"))
         runner.accept(second, from: ObjectIdentifier(second))
         #expect(await second.endings(2) == [.answeredAlone("17"), .acknowledged])
         #expect(counters.current.unanswerable == 1)
         // The acknowledgement may be void too.
-        let third = FakeRequest("gated", "7", redelivered: true)
+        let third = FakeRequest("gated", "7", redelivered: isMarked)
         runner.accept(third, from: ObjectIdentifier(third))
         #expect(await third.ending() == .acknowledged)
         #expect(counters.current.unanswerable == 2)

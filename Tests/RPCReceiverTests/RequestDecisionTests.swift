@@ -123,7 +123,7 @@ struct RequestDecisionTests {
             unreadable: each.isReadable ? nil : RPCFailure(code: .undecodableRequest, message: "unreadable")
         )
         let refusal = each.brokerRefuses ? "no replies" : nil
-        switch admission.arrived(request, brokerRefusal: refusal, limits, at: now) {
+        switch admission.arrived(request, isRedelivered: request.redelivered, brokerRefusal: refusal, limits, at: now) {
         case .decided(let decision): return (text(decision), false)
         case .lookUpHistory:
             let history = RequestAdmission.History(
