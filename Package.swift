@@ -217,7 +217,7 @@ let package = Package(
         ),
         .target(
             name: "AMQPTesting",
-            dependencies: ["LocalBroker", "Supervision", "SupervisionTesting"],
+            dependencies: ["LocalBroker", "SupervisionTesting"],
             swiftSettings: settings
         ),
         .executableTarget(
@@ -281,8 +281,7 @@ let package = Package(
             name: "KillMatrixTests",
             dependencies: [
                 "AMQPPool", "AMQPTesting", "ActorContracts", "ActorStorm", "BrokerSupport", "ChaosSupport",
-                "LocalBroker",
-                "QueueWorkers", "RPCActors", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
+                "LocalBroker", "RPCActors", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
@@ -319,7 +318,6 @@ let package = Package(
                 "AMQPPool", "BrokerSupport", "ConcurrencyPrimitives", "LocalBroker", "Supervision",
                 "SupervisionTesting",
                 .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "NIOTLS", package: "swift-nio"),
@@ -360,7 +358,7 @@ let package = Package(
         .testTarget(
             name: "RPCWireTests",
             dependencies: [
-                "AMQPPool", "RPCContract", "RPCReceiver", "RPCWire",
+                "AMQPPool", "RPCReceiver", "RPCWire",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf", condition: .when(traits: ["Protobuf"])),
             ],
@@ -381,8 +379,7 @@ let package = Package(
         .testTarget(
             name: "RPCReceiverTests",
             dependencies: [
-                "AMQPPool", "BrokerSupport", "ConcurrencyPrimitives", "LocalBroker", "RPCReceiver", "RPCWire",
-                "Supervision", "SupervisionTesting",
+                "AMQPPool", "BrokerSupport", "ConcurrencyPrimitives", "RPCReceiver", "RPCWire",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -402,8 +399,7 @@ let package = Package(
         .executableTarget(
             name: "ActorStorm",
             dependencies: [
-                "ActorContracts", "AMQPPool", "AMQPTesting", "LocalBroker", "RPCActors", "RPCCaller", "RPCReceiver",
-                "Supervision",
+                "ActorContracts", "AMQPPool", "AMQPTesting", "RPCActors", "RPCCaller", "RPCReceiver", "Supervision",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -413,10 +409,8 @@ let package = Package(
         .testTarget(
             name: "RPCActorsTests",
             dependencies: [
-                "ActorContracts", "ActorContractsNext", "AMQPPool", "AMQPTesting", "BrokerSupport", "LocalBroker",
-                "RPCActors",
-                "RPCCaller", "RPCReceiver", "RPCWire",
-                "Supervision", "SupervisionTesting",
+                "ActorContracts", "ActorContractsNext", "AMQPPool", "BrokerSupport", "LocalBroker", "RPCActors",
+                "RPCCaller", "RPCReceiver", "RPCWire", "Supervision", "SupervisionTesting",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
@@ -428,7 +422,6 @@ let package = Package(
                 "AMQPPool", "RPCCaller", "RPCContract", "RPCReceiver", "RPCTesting", "RPCWire", "Supervision",
                 .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Tracing", package: "swift-distributed-tracing"),
@@ -442,7 +435,6 @@ let package = Package(
                 "RPCReceiver", "RPCWire", "Supervision",
                 .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Tracing", package: "swift-distributed-tracing"),
@@ -452,8 +444,8 @@ let package = Package(
         .testTarget(
             name: "SupervisionObserverTests",
             dependencies: [
-                "AMQPPool", "BrokerSupport", "QueueWorkers", "RPCCaller", "RPCReceiver", "RPCTesting", "RPCWire",
-                "Supervision", "SupervisionObserver", "SupervisionTesting",
+                "AMQPPool", "BrokerSupport", "QueueWorkers", "RPCCaller", "RPCReceiver", "RPCTesting",
+                "Supervision", "SupervisionObserver",
                 .product(name: "HTTPTypes", package: "swift-http-types", condition: .when(traits: ["Observer"])),
                 .product(name: "Hummingbird", package: "hummingbird", condition: .when(traits: ["Observer"])),
                 .product(name: "Logging", package: "swift-log"),
@@ -480,8 +472,7 @@ let package = Package(
             name: "SettingsTests",
             dependencies: [
                 "AMQPPool", "AMQPTesting", "ActorContracts", "BrokerSupport", "LocalBroker", "QueueWorkers",
-                "RPCActors",
-                "RPCCaller", "RPCReceiver", "RPCTesting", "RPCWire", "Supervision", "SupervisionObserver",
+                "RPCActors", "RPCCaller", "RPCReceiver", "RPCWire", "Supervision", "SupervisionObserver",
                 "SupervisionTesting",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
