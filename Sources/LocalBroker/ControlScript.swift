@@ -134,6 +134,14 @@ enum ControlScript {
                <<"arguments">> => table(get(arguments, I)),
                <<"state">> => text(get(state, I))}
              || I <- rabbit_amqqueue:info_all(exists(VHost), Items)];
+        %% The messages of a classic queue are numbered. RabbitMQ 3.10 to 4.2 keep the number of the first that has not been delivered, and
+        %% mark as redelivered what is before it. In an empty queue it is the next one to be given, or it never grows again.
+        run(<<"queues-without-marks">>, #{<<"virtual-host">> := VHost}) ->
+            [name(get(name, I)) || I <- rabbit_amqqueue:info_all(exists(VHost), [name, messages, backing_queue_status]),
+                                   get(messages, I) =:= 0,
+                                   Status <- [get(backing_queue_status, I)], is_list(Status),
+                                   Undelivered <- [get(next_deliver_seq_id, Status)], is_integer(Undelivered),
+                                   Undelivered < get(next_seq_id, Status)];
         run(<<"declare-queue">>, #{<<"virtual-host">> := VHost, <<"name">> := Name, <<"durable">> := Durable}) ->
             Queue = rabbit_misc:r(exists(VHost), queue, Name),
             case rabbit_amqqueue:declare(Queue, Durable, false, [], none, ?ACTOR) of

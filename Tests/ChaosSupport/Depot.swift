@@ -228,15 +228,17 @@ package struct Depot: Sendable {
 
     /// All consume, and nothing waits but what is parked.
     private func isQuiet() async throws {
-        let deadline = ContinuousClock.now + .seconds(60)
+        var patience = DrainPatience(.seconds(60), from: .now)
         var seen: [String] = []
         repeat {
-            seen = (try? await view.lines(replyQueue: nil)) ?? []
+            var messages: Int?
+            (seen, messages) = (try? await view.look(replyQueue: nil)) ?? ([], nil)
+            if let messages { patience.saw(messages, at: .now) }
             let isConsuming = Self.queues.allSatisfy { seen.contains("\($0): 1 consumers, 0 messages") }
             let waits = seen.contains { $0.contains(".retry.") && !$0.hasSuffix(" 0 messages") }
             if isConsuming, !waits { return }
             try await Task.sleep(for: .milliseconds(20))
-        } while ContinuousClock.now < deadline
+        } while !patience.isOver(at: .now)
         throw Chaos.Invariant.Violation("the broker has \(seen)")
     }
 }

@@ -9,7 +9,7 @@ import SupervisionTesting
 /// - a call that ends with "was not processed" has never run;
 /// - a call that ends with a result, a cast and a message that were confirmed have run;
 /// - what is delivered again says so: of all runs of one request only one is not told to be a further delivery. (It need not be
-///   the one that begins first.)
+///   the one that begins first.) Excepted are those from a queue in which the broker has lost count.
 package struct Ledger: Sendable {
     package enum Ending: Sendable {
         /// With what was expected: a result, or the failure that the procedure throws.
@@ -23,8 +23,8 @@ package struct Ledger: Sendable {
     private var last = 0
     private var underWay: Set<Int> = []
     private var ended: [(number: Int, kind: String, ending: Ending, runs: Bool)] = []
-    /// For each run whether it was told to be a further delivery.
-    private var runs: [Int: [Bool]] = [:]
+    /// For each run the queue that it came from, and whether it was told to be a further delivery.
+    private var runs: [Int: [(queue: String, isMarked: Bool)]] = [:]
     private var twice: [Int] = []
     /// How many ended in each way, of all times.
     package private(set) var totals: [String: Int] = [:]
@@ -55,8 +55,8 @@ package struct Ledger: Sendable {
         totals["\(kind): \(name)", default: 0] += 1
     }
 
-    package mutating func ran(_ number: Int, isMarked: Bool) {
-        runs[number, default: []].append(isMarked)
+    package mutating func ran(_ number: Int, from queue: String, isMarked: Bool) {
+        runs[number, default: []].append((queue, isMarked))
         if isMarked { reruns += 1 }
     }
 
@@ -65,14 +65,20 @@ package struct Ledger: Sendable {
     /// - Parameters:
     ///   - permits: Whether an error, by its name, may have happened.
     ///   - losesMessages: Whether the broker may have lost what it had confirmed, and with it what it knew of deliveries.
-    package mutating func judge(losesMessages: Bool, permits: (String) -> Bool) throws(Chaos.Invariant.Violation) {
+    ///   - unmarked: The queues in which the broker does not mark what it delivers again.
+    package mutating func judge(
+        losesMessages: Bool,
+        unmarked: Set<String> = [],
+        permits: (String) -> Bool
+    ) throws(Chaos.Invariant.Violation) {
         defer { (ended, runs, twice) = ([], [:], []) }
         if let number = twice.first { throw Chaos.Invariant.Violation("call \(number) ended twice") }
         if let number = underWay.min() { throw Chaos.Invariant.Violation("call \(number) has not ended") }
-        for (number, marks) in runs where marks.count(where: { !$0 }) > 1 && !losesMessages {
+        for (number, runs) in runs where !losesMessages {
+            guard runs.count(where: { !$0.isMarked && !unmarked.contains($0.queue) }) > 1 else { continue }
             let ending = ended.first { $0.number == number }
             throw Chaos.Invariant.Violation(
-                "request \(number) (\(ending.map { "\($0)" } ?? "")) ran twice, told to be: \(marks)"
+                "request \(number) (\(ending.map { "\($0)" } ?? "")) ran twice, told to be: \(runs.map(\.isMarked))"
             )
         }
         for (number, kind, ending, runs) in ended {

@@ -21,6 +21,8 @@ package final class Load: Sendable {
     private let pool: @Sendable () throws -> AMQPPool
     /// How long handlers take, at most.
     private static let longest = 150
+    /// The queues that requests and messages come from.
+    private static let (requests, messages) = ("math.rpcs", "orders")
 
     /// - Parameter clients: How many calls wait at any time.
     package init(
@@ -41,16 +43,16 @@ package final class Load: Sendable {
     @RPCHandlersBuilder
     package var procedures: [RPCHandler] {
         RPCHandler("echo") { (number: Int, context) in
-            self.ran(number, isMarked: context.redelivered)
+            self.ran(number, from: Self.requests, isMarked: context.redelivered)
             return number + 1
         }
         RPCHandler("wait") { (number: Int, context) in
-            self.ran(number, isMarked: context.redelivered)
+            self.ran(number, from: Self.requests, isMarked: context.redelivered)
             try await Task.sleep(for: .milliseconds(number % Self.longest))
             return number + 1
         }
         RPCHandler("refuse") { (number: Int, context) -> Int in
-            self.ran(number, isMarked: context.redelivered)
+            self.ran(number, from: Self.requests, isMarked: context.redelivered)
             throw RPCFailure(code: "refused", message: "\(number)")
         }
         RPCHandler("reverse") { (text: String, _) in String(text.reversed()) }
@@ -59,12 +61,12 @@ package final class Load: Sendable {
     /// What the consumer does with a message.
     package func handle(_ delivery: Delivery) async throws {
         guard let number = Int(String(buffer: delivery.body)) else { return }
-        ran(number, isMarked: delivery.redelivered)
+        ran(number, from: Self.messages, isMarked: delivery.redelivered)
         try await Task.sleep(for: .milliseconds(number % 20))
     }
 
-    private func ran(_ number: Int, isMarked: Bool) {
-        state.withLock { $0.ledger.ran(number, isMarked: isMarked) }
+    private func ran(_ number: Int, from queue: String, isMarked: Bool) {
+        state.withLock { $0.ledger.ran(number, from: queue, isMarked: isMarked) }
     }
 
     // MARK: The clients
@@ -96,10 +98,14 @@ package final class Load: Sendable {
         for client in clients { await client.value }
     }
 
-    /// See ``Ledger/judge(losesMessages:permits:)``.
-    package func judge(losesMessages: Bool, permits: (String) -> Bool) throws(Chaos.Invariant.Violation) {
+    /// See ``Ledger/judge(losesMessages:unmarked:permits:)``.
+    package func judge(
+        losesMessages: Bool,
+        unmarked: Set<String>,
+        permits: (String) -> Bool
+    ) throws(Chaos.Invariant.Violation) {
         try state.withLock { state throws(Chaos.Invariant.Violation) in
-            try state.ledger.judge(losesMessages: losesMessages, permits: permits)
+            try state.ledger.judge(losesMessages: losesMessages, unmarked: unmarked, permits: permits)
         }
     }
 
@@ -196,7 +202,7 @@ package final class Load: Sendable {
         do {
             try await pool().publish(
                 ByteBuffer(string: "\(number)"),
-                routingKey: "orders",
+                routingKey: Self.messages,
                 mandatory: true,
                 timeout: .seconds(10)
             )

@@ -7,6 +7,8 @@ public struct Delivery: Sendable {
     /// The argument for ``AMQPChannel/acknowledge(_:multiple:)``. Valid only on the channel it was delivered on.
     public var deliveryTag: UInt64
     /// Whether it may have been delivered before.
+    ///
+    /// `false` is not certain for messages of a classic queue on RabbitMQ 3.10 to 4.2: see <doc:ConsumingSafely>.
     public var redelivered: Bool
     /// The exchange it was published to.
     public var exchange: String

@@ -25,7 +25,7 @@ public enum DeliveryFailurePolicy: Sendable, Hashable {
     case reject
     /// It is redelivered without a limit. A message that can never be handled comes back again and again, at last at the maximum backoff.
     case requeue
-    /// It is redelivered once, and rejected when it fails again.
+    /// It is redelivered once, and rejected when it fails again. On a classic queue this depends on ``Delivery/redelivered``.
     case requeueOnce
     /// It is tried this often in total, at least once, and then rejected.
     ///

@@ -10,6 +10,8 @@ public struct RPCContext: Sendable {
     /// none.
     public let messageID: String?
     /// Whether the request may have been delivered, and handled, before.
+    ///
+    /// `false` is not certain for requests from a classic queue on RabbitMQ 3.10 to 4.2: see <doc:DeadlinesAndRepetitions>.
     public let redelivered: Bool
     /// When an answer is too late: the caller gives up then, or the receiver's own time limit is reached. The handler's task is cancelled
     /// at that instant.
