@@ -31,9 +31,9 @@ public actor AMQPChannel {
     private var fetchedIndex = 0
     private var isDraining = false
     private var isStalled = false
-    var publishes: [UInt64: PendingPublish] = [:]
+    private(set) var publishes: [UInt64: PendingPublish] = [:]
     private var lastPublish: UInt64 = 0
-    var waitingPublishes = WaitingPublishes()
+    private(set) var waitingPublishes = WaitingPublishes()
 
     /// The number of deliveries that were not accepted because of their headers, properties or size. Each is logged with its queue, at most
     /// one a second.

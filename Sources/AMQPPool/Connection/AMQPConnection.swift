@@ -30,20 +30,20 @@ public actor AMQPConnection {
     private nonisolated let blockedHandlers = Mutex<[@Sendable () -> Void]>([])
     nonisolated let stateBroadcast = StateBroadcast(ConnectionState.open)
 
-    var machine: ConnectionStateMachine
-    var transport: (any NIOCore.Channel)?
+    private(set) var machine: ConnectionStateMachine
+    private(set) var transport: (any NIOCore.Channel)?
     private let tls: TLSSession?
     private let decoder: FrameDecoder
     private let encoder: FrameEncoder
     private var ids: ChannelIDs
     /// By channel number. A channel stays until the broker has released its number.
-    var channels: [AMQPChannel?] = []
+    private(set) var channels: [AMQPChannel?] = []
     private nonisolated let opening = OneShot<Result<Void, AMQPError>>()
     private var openDeadline: Scheduled<Void>?
     private var closeDeadline: CloseDeadline?
     private var tick: Scheduled<Void>?
 
-    var batch = WriteBatch()
+    private(set) var batch = WriteBatch()
     private var secretUpdates = SecretUpdates()
     private var isFlushScheduled = false
     private var isReading = false

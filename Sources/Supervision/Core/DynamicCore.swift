@@ -77,10 +77,6 @@ struct DynamicCore: Sendable {
         }
     }
 
-    subscript(slot: Slot) -> Record? {
-        entries.indices.contains(slot) ? entries[slot]?.record : nil
-    }
-
     /// The child's status, `nil` if the event belongs to an earlier generation.
     private mutating func status(_ slot: Slot, _ generation: UInt64) -> SupervisorCore.Status? {
         update(slot) { $0.record.generation == generation ? $0.record.status : nil } ?? nil
@@ -159,7 +155,7 @@ extension DynamicCore {
     }
 
     private mutating func terminate(_ id: UInt64, _ slot: Slot, _ generation: UInt64) {
-        guard let record = self[slot], record.generation == generation else {
+        guard let record = record(slot), record.generation == generation else {
             effects.append(.reply(id, .notFound))
             return
         }
@@ -318,7 +314,7 @@ extension DynamicCore {
 extension DynamicCore {
     private mutating func restart(_ slot: Slot, _ reason: ExitReason) {
         var delay = Duration.zero
-        if let record = self[slot], let backoff = record.settings.backoff {
+        if let record = record(slot), let backoff = record.settings.backoff {
             let failures = record.failuresIncludingThis(at: now, backoff)
             entries[slot]?.record.failures = failures
             entries[slot]?.record.startedAt = nil
@@ -332,7 +328,7 @@ extension DynamicCore {
                 if case .eachChild(givesUp: true) = scope { return remove(slot) }
                 let cause = SupervisionError.intensityExceeded(
                     supervisor: name,
-                    child: self[slot]?.settings.id ?? "",
+                    child: record(slot)?.settings.id ?? "",
                     lastReason: reason
                 )
                 remove(slot)
@@ -374,14 +370,14 @@ extension DynamicCore {
     }
 
     private mutating func delayElapsed(_ slot: Slot, _ number: UInt64) {
-        guard let delay = self[slot]?.delay, delay.number == number else { return }
+        guard let delay = record(slot)?.delay, delay.number == number else { return }
         if delay.resetsIntensity { resetIntensity(slot) }
         cancelDelay(slot)
         start(slot)
     }
 
     private mutating func retry(_ slot: Slot, _ generation: UInt64) {
-        guard let record = self[slot], record.generation == generation, case .restarting = record.status,
+        guard let record = record(slot), record.generation == generation, case .restarting = record.status,
             record.delay == nil
         else { return }
         restart(slot, record.lastExit ?? .noProcess)
@@ -416,7 +412,7 @@ extension DynamicCore {
         phase = .stopping
         finalReason = reason
         for slot in slots {
-            switch self[slot]?.status {
+            switch record(slot)?.status {
             case .running, .starting:
                 answer(slot, .noProcess)
                 beginStop(slot)
@@ -432,7 +428,7 @@ extension DynamicCore {
         phase = .killing
         finalReason = .killed
         for slot in slots {
-            guard let record = self[slot] else { continue }
+            guard let record = record(slot) else { continue }
             answer(slot, .noProcess)
             switch record.status {
             case .running, .starting, .stopping:

@@ -101,7 +101,7 @@ struct ConsumerConnectionTests {
             )
             // Four consumers, and the channel of the pool itself.
             try await waitUntil { await Self.channels(of: consuming) == 5 }
-            #expect(try await broker.consumers(virtualHost: virtualHost).count == 4)
+            try await eventually("all four consume") { try await broker.consumers(virtualHost: virtualHost).count == 4 }
 
             // It is lost: the consumers wait for it, and publishing goes on.
             await consuming.close()
