@@ -5,6 +5,8 @@ import DequeModule
 /// A world around a ``SupervisorCore``: children that start and stop at once, unless a test decides otherwise. Synchronous.
 struct CoreHarness {
     var core: SupervisorCore
+    /// Whether the direct path is tried first.
+    var decidesDirectly = true
     var now = Duration.zero
     var log: [String] = []
     /// How the next starts of a child go; after that they succeed.
@@ -53,7 +55,13 @@ struct CoreHarness {
     mutating func send(_ event: SupervisorCore.Event) {
         events.append(event)
         while let next = events.popFirst() {
-            for effect in core.handle(next, at: now) {
+            var decided: [SupervisorCore.Effect] = []
+            if decidesDirectly {
+                core.handle(next, at: now, &decided)
+            } else {
+                core.handleGenerally(next, at: now, &decided)
+            }
+            for effect in decided {
                 effects.append("\(effect)")
                 perform(effect)
             }

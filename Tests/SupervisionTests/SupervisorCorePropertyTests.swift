@@ -62,7 +62,7 @@ struct SupervisorCorePropertyTests {
                 pick([.succeeds, .succeeds, .succeeds, .fails, .ignores, .hangs])
             }
         }
-        world.core.decidesDirectly = decidesDirectly
+        world.decidesDirectly = decidesDirectly
         world.send(.boot)
         for step in 0..<60 {
             let id = "\(random.next() % UInt64(count))"

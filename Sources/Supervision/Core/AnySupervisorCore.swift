@@ -16,9 +16,17 @@ struct AnySupervisorCore: Sendable {
     }
 
     /// Appends the effects of the event to `effects`.
-    mutating func handle(_ event: SupervisorCore.Event, at now: Duration, _ effects: inout [SupervisorCore.Effect]) {
-        let state = ordered?.handle(event, at: now, &effects) ?? dynamic?.handle(event, at: now, &effects)
-        guard let state else { return }
+    ///
+    /// - Parameter directly: Whether common cases are decided in one step. A test compares both ways.
+    mutating func handle(
+        _ event: SupervisorCore.Event,
+        at now: Duration,
+        directly: Bool,
+        _ effects: inout [SupervisorCore.Effect]
+    ) {
+        let ordered =
+            directly ? ordered?.handle(event, at: now, &effects) : ordered?.handleGenerally(event, at: now, &effects)
+        guard let state = ordered ?? dynamic?.handle(event, at: now, &effects) else { return }
         phase = state.phase
         activity = state.activity
     }

@@ -65,7 +65,7 @@ struct ShutdownLadder: Sendable {
     }
 
     /// Whether the child has a `run()`.
-    private(set) var hasRun: Bool
+    let hasRun: Bool
     let hasHook: Bool
     private let policy: ChildPolicy
 
@@ -88,7 +88,6 @@ struct ShutdownLadder: Sendable {
     /// The number of the most recent timer.
     private(set) var lastTimer: UInt64 = 0
     private var now: Int64 = 0
-    private var simulatesTask = false
     private var isTerminateRunning = false
     /// Whether a kill arrived while `terminate(reason:)` was running.
     private var isKilledWhileTerminating = false
@@ -124,22 +123,14 @@ struct ShutdownLadder: Sendable {
     var exitProgress: ExitProgress {
         switch step {
         case .running, .ended: .none
-        case .starting, .terminating, .finishing: .underWay
-        case .asked: deadline != nil && simulatesTask ? .waitsForTime : .underWay
-        case .cancelled: deadline != nil && simulatesTask && hook != .running ? .waitsForTime : .underWay
+        case .starting, .asked, .cancelled, .terminating, .finishing: .underWay
         }
     }
 
     enum ExitProgress { case none, underWay, waitsForTime }
 
-    /// Behaves from now on as if a task were running. Returns false when the incarnation is not running.
-    mutating func simulateRunningTask() -> Bool {
-        guard case .running = step, !simulatesTask else { return false }
-        simulatesTask = true
-        isTaskRunning = true
-        hasRun = true
-        return true
-    }
+    /// Whether a timer limits the exit, and no hook is running.
+    var waitsForTimer: Bool { deadline != nil && hook != .running }
 
     /// Records that a timer action is about to run. Returns false when the incarnation is not running; the action must not run then.
     mutating func beginAction() -> Bool {

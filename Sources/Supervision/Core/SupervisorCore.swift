@@ -244,8 +244,6 @@ struct SupervisorCore: Sendable {
     private var random: SplitMix64
     private var now = Duration.zero
     private var effects: [Effect] = []
-    /// Whether ``handleDirectly(_:at:_:)`` is tried first. A test compares both ways.
-    var decidesDirectly = true
 
     init(
         name: String,
@@ -303,11 +301,18 @@ struct SupervisorCore: Sendable {
     /// Appends the effects of the event to `todo`.
     @discardableResult
     mutating func handle(_ event: Event, at time: Duration, _ todo: inout [Effect]) -> Condition {
-        if !decidesDirectly || !handleDirectly(event, at: time, &todo) { handleGenerally(event, at: time, &todo) }
+        if handleDirectly(event, at: time, &todo) { return Condition(phase: phase, activity: activity) }
+        return handleGenerally(event, at: time, &todo)
+    }
+
+    /// Decides like ``handle(_:at:_:)``, without the direct path.
+    @discardableResult
+    mutating func handleGenerally(_ event: Event, at time: Duration, _ todo: inout [Effect]) -> Condition {
+        decide(event, at: time, &todo)
         return Condition(phase: phase, activity: activity)
     }
 
-    private mutating func handleGenerally(_ event: Event, at time: Duration, _ todo: inout [Effect]) {
+    private mutating func decide(_ event: Event, at time: Duration, _ todo: inout [Effect]) {
         now = time
         swap(&effects, &todo)
         defer { swap(&effects, &todo) }

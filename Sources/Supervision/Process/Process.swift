@@ -13,8 +13,6 @@ enum Signal: Sendable {
     case linked(ExitReason)
     /// Exit as if `run()` had returned.
     case finish
-    /// Simulate a hang, for tests: see ``Pid/hang()``.
-    case hang
 }
 
 /// Handles the signals sent to a process: a child or a supervisor.

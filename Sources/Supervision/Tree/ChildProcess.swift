@@ -15,7 +15,18 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var isAbandoned = false
         var extras = BoxedOptional<Extras>()
 
-        var isHanging: Bool { extras.read { $0.hang.value != nil } ?? false }
+        /// The simulated hang, in a test.
+        var hang: SimulatedHang? { extras.read { $0.hang.value } ?? nil }
+
+        mutating func decide(
+            _ input: ShutdownLadder.Input,
+            at now: Duration
+        ) -> [ShutdownLadder.Action] {
+            let observesStop = extras.read { $0.stopLatch != nil } ?? false
+            guard var hang else { return ladder.handle(input, observesStop: observesStop, at: now) }
+            defer { extras.update { $0.hang.value = hang } }
+            return hang.handle(input, on: &ladder, observesStop: observesStop, at: now)
+        }
     }
 
     /// Where `terminate(reason:)` runs: in the task of `run()` if that has just ended and was not cancelled, otherwise in a new task.
@@ -29,20 +40,13 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         var startTimer: SupervisionTimer?
         var stopLatch: Latch?
         var heartbeats = BoxedOptional<Heartbeats>()
-        var hang = BoxedOptional<Hang>()
+        var hang = BoxedOptional<SimulatedHang>()
         var timers: ProcessTimers?
     }
 
     private struct Heartbeats: Sendable {
         var timer: SupervisionTimer?
         var last: Duration
-    }
-
-    /// What a simulated hang withholds: the stop from the incarnation, and the exit from the supervisor.
-    private struct Hang: Sendable {
-        var hasTask: Bool
-        var isAskedToStop = false
-        var withheldEnd: ShutdownLadder.Input?
     }
 
     let process: Process
@@ -214,7 +218,6 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         case .kill: handle(.kill)
         case .crash(let error): handle(.crash(error))
         case .finish: handle(.finish)
-        case .hang: hang()
         }
     }
 
@@ -242,14 +245,9 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
                 state.isActing = true
                 return (action, false)
             }
-            if state.isHanging, case .taskEnded = input {
-                state.extras.update { $0.hang.update { $0.withheldEnd = input } }
-                return ([], false)
-            }
             let wasLive = state.ladder.isLive
             let wasAtWork = state.ladder.isAtWork
-            let observesStop = state.extras.read { $0.stopLatch != nil } ?? false
-            let actions = state.ladder.handle(input, observesStop: observesStop, at: owner.environment.clock.now)
+            let actions = state.decide(input, at: owner.environment.clock.now)
             let zombieHasEnded = state.isAbandoned && wasAtWork && !state.ladder.isAtWork
             if zombieHasEnded { owner.environment.zombies.remove(process.number) }
             if wasLive, !state.ladder.isLive { owner.environment.activity.begin() }
@@ -274,15 +272,12 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     private func perform(_ action: ShutdownLadder.Action) {
         switch action {
         case .requestStop:
-            let stopLatch = state.withLock { state -> Latch? in
-                state.extras.update { $0.hang.update { $0.isAskedToStop = true } }
-                return state.isHanging ? nil : state.extras.read { $0.stopLatch } ?? nil
-            }
+            let stopLatch = state.withLock { $0.extras.read { $0.stopLatch } ?? nil }
             stopLatch?.open()
         case .cancelTask:
             let task = state.withLock { state in
                 state.isCancelled = true
-                return state.isHanging ? nil : state.task
+                return state.task
             }
             task?.cancel()
         case .runHook: runHook()
@@ -370,7 +365,6 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     private func releaseTask() {
         let task = state.withLock { state -> LaunchedTask? in
-            guard !state.isHanging else { return nil }
             defer { state.task = nil }
             return state.task
         }
@@ -420,33 +414,36 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 // MARK: - A simulated hang
 
 extension ChildProcess {
-    var exitProgress: ShutdownLadder.ExitProgress { state.withLock { $0.ladder.exitProgress } }
+    /// How far the exit has progressed.
+    var exitProgress: ShutdownLadder.ExitProgress {
+        state.withLock { state in
+            state.hang != nil && state.ladder.waitsForTimer ? .waitsForTime : state.ladder.exitProgress
+        }
+    }
 
-    private func hang() {
+    /// Begins a simulated hang, if it is running.
+    func hang() {
         let hangs = state.withLock { state in
-            let hasTask = state.ladder.isTaskRunning
-            guard state.ladder.simulateRunningTask() else { return false }
-            state.extras.update(orMake: Extras()) { $0.hang.value = Hang(hasTask: hasTask) }
+            guard state.hang == nil, let hang = SimulatedHang(&state.ladder, &state.task) else { return false }
+            state.extras.update(orMake: Extras()) { $0.hang.value = hang }
             return true
         }
         if hangs { owner.environment.faults.hung(self) }
     }
 
-    /// Delivers everything that the simulated hang withheld.
+    /// Ends the simulated hang.
     func recover() {
-        let (hang, task, stopLatch, isCancelled) = state.withLock { state in
+        let (hang, stopLatch) = state.withLock { state in
             let extras = state.extras.value
             state.extras.update { $0.hang.value = nil }
-            return (extras?.hang.value, state.task, extras?.stopLatch, state.isCancelled)
+            return (extras?.hang.value, extras?.stopLatch)
         }
-        guard let hang else { return }
-        if hang.isAskedToStop { stopLatch?.open() }
-        if isCancelled { task?.cancel() }
-        if let end = hang.withheldEnd {
-            handle(end)
-        } else if !hang.hasTask {
-            handle(.taskEnded(nil))
+        guard let (task, isCancelled, end) = hang?.release(stopLatch) else { return }
+        state.withLock { state in
+            state.task = task
+            if isCancelled { state.isCancelled = true }
         }
+        if let end { handle(end) }
         if state.withLock({ $0.ladder.isFinished }) { releaseTask() }
     }
 }

@@ -136,7 +136,6 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                 autoShutdown: specification.autoShutdown,
                 seed: seed
             )
-            core.decidesDirectly = environment.faults.decidesDirectly
             var childRecords = ChildRecords()
             for child in specification.children {
                 if let slot = core.add(child.specification) { childRecords[slot] = ChildRecord(child.specification) }
@@ -203,7 +202,6 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
         case .linked: return
         case .kill: enqueue(.kill)
         case .finish: enqueue(.stop(.normal))
-        case .hang: for (_, _, incarnation, _) in snapshot() { incarnation?.pid.process.send(.hang) }
         }
     }
 
@@ -295,7 +293,12 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
                 return nil
             }
             effects.removeAll(keepingCapacity: true)
-            state.core.handle(event, at: environment.clock.now, &effects)
+            state.core.handle(
+                event,
+                at: environment.clock.now,
+                directly: environment.faults.decidesDirectly,
+                &effects
+            )
             guard tellsLife, !state.hasToldStopping, let reason = state.core.endingReason else { return Decision() }
             state.hasToldStopping = true
             return Decision(stopping: reason)

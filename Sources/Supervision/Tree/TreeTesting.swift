@@ -85,6 +85,14 @@ private struct TestedTree: TreeTesting {
     func failedStarts(of key: String) -> Int { environment?.faults.failedStarts(of: key) ?? 0 }
     func crash(_ pid: Pid, _ error: any Error) { pid.crash(error) }
     func endNormally(_ pid: Pid) { pid.process.send(.finish) }
-    func hang(_ pid: Pid) { pid.process.send(.hang) }
+    func hang(_ pid: Pid) { hang(pid.process) }
+
+    private func hang(_ process: Process) {
+        process.child?.hang()
+        for (_, _, incarnation, _) in process.supervisor?.snapshot() ?? [] {
+            if let incarnation { hang(incarnation.pid.process) }
+        }
+    }
+
     func releaseHung() { environment?.faults.releaseHung() }
 }
