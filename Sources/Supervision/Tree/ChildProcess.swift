@@ -424,7 +424,10 @@ extension ChildProcess {
     /// Begins a simulated hang, if it is running.
     func hang() {
         let hangs = state.withLock { state in
-            guard state.hang == nil, let hang = SimulatedHang(&state.ladder, &state.task) else { return false }
+            // A worker whose task is not known yet has only just been launched.
+            guard state.hang == nil, !state.ladder.isTaskRunning || state.task != nil,
+                let hang = SimulatedHang(&state.ladder, &state.task)
+            else { return false }
             state.extras.update(orMake: Extras()) { $0.hang.value = hang }
             return true
         }

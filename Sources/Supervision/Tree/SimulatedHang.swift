@@ -1,9 +1,9 @@
 import ConcurrencyPrimitives
 
-/// A simulated hang of one incarnation, for ``TreeTesting``: it hears of no stop and no cancellation, and its end is withheld from its
+/// A simulated hang of one incarnation, for ``TreeTesting``: stops and cancellations do not reach it, and its exit is withheld from its
 /// supervisor, which has to abandon it. Nothing is blocked.
 ///
-/// The incarnation passes its inputs to its ladder through this while it hangs.
+/// While it hangs, the incarnation passes its inputs to its ladder through this value.
 struct SimulatedHang: Sendable {
     private let isWorker: Bool
     private var task: LaunchedTask?

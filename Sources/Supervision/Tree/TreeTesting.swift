@@ -1,64 +1,63 @@
-/// What the products for tests ask of a live tree and do to it: fault injection, simulated hangs, settling, what was left behind.
+/// What tests do to a live tree: inject faults, simulate hangs, wait until it settles, and look for what it left behind.
 ///
-/// All that the library has for tests only stands behind this protocol, and only `SupervisionTesting` and the kill matrix of
-/// `SupervisionObserver` use it. The tree itself has one hook for it, ``FaultInjection``.
+/// Everything that the library has only for tests is behind this protocol. Only `SupervisionTesting` and the kill matrix of
+/// `SupervisionObserver` use it. The tree has two hooks for it: ``FaultInjection`` and ``SimulatedHang``.
 package protocol TreeTesting: Sendable {
     // MARK: Looking
 
-    /// Every place of the running tree, the root first, in start order; none when it is not running.
+    /// Every position of the running tree, the root first, in start order; empty when the tree is not running.
     func descriptions() -> [ProcessDescription]
-    /// The pid of every process in the tree with its path, the root's first.
+    /// Every process of the tree with its path, the root first.
     func processes() -> [(path: String, pid: Pid, isSupervisor: Bool)]
-    /// Whether nothing goes on in the tree before time passes: all that is under way are restarts that were put off and
-    /// incarnations that were made to hang.
+    /// Whether the tree makes no progress until time passes: everything under way is a delayed restart or a simulated hang.
     var waitsForTime: Bool { get }
-    /// Waits until nothing is under way in the tree: no supervisor at work, no process on its way out. With `includingDelays` no
-    /// restart waits for its delay either. An event, not a poll. False when the waiting task was cancelled before.
+    /// Waits until nothing is under way in the tree: no supervisor is working, and no process is exiting. With `includingDelays` it also
+    /// waits for delayed restarts. Does not poll. False when the waiting task is cancelled first.
     func settled(includingDelays: Bool) async -> Bool
-    /// Grows whenever the tree gets on: a task or a process of it began or ended.
+    /// Increases whenever a task or a process of the tree begins or ends.
     var progress: Int { get }
 
     // MARK: What is left behind
 
-    /// How many tasks that the library started for this tree have not ended.
+    /// The number of running tasks that the library started for this tree.
     var runningTasks: Int { get }
-    /// How many incarnations of children have not ended, or been abandoned.
+    /// The number of incarnations of children that have neither ended nor been abandoned.
     var livingProcesses: Int { get }
-    /// The incarnations that were left behind and still run, also after the tree has ended.
+    /// The abandoned incarnations that are still running, also after the tree has ended.
     func zombies() -> [AbandonedChild]
-    /// From here on abandoned incarnations are remembered.
+    /// Starts to record abandoned incarnations.
     func rememberAbandoned()
-    /// How many incarnations have been abandoned so far although nobody made them hang.
+    /// The number of incarnations that have been abandoned without a simulated hang.
     var stubborn: Int { get }
-    /// The keys of the incarnations that were abandoned since the last call although nobody made them hang.
+    /// The keys of the incarnations that were abandoned without a simulated hang since the last call.
     func takeAbandoned() -> [String]
 
     // MARK: Faults
 
-    /// The next `times` starts of the process with this key fail before its start closure is called.
+    /// Makes the next `times` starts of the process with this key fail before its start closure is called.
     func failStarts(of key: String, times: Int)
-    /// Starts succeed again.
+    /// Lets the starts of the process with this key succeed again.
     func stopFailing(_ key: String)
-    /// How many starts have failed since ``failStarts(of:times:)``.
+    /// The number of starts that have failed since ``failStarts(of:times:)``.
     func failedStarts(of key: String) -> Int
-    /// Fails the process with this error, in a way it cannot decline.
+    /// Crashes the process with this error; the process cannot decline.
     func crash(_ pid: Pid, _ error: any Error)
     /// Ends the process as if its `run()` had returned. A supervisor stops its children in order and ends normally.
     func endNormally(_ pid: Pid)
-    /// Makes a worker deaf: it hears of no stop and no cancellation, and its end is withheld, so that whoever stops it has to
-    /// abandon it. Nothing is blocked. Of a supervisor, every worker below it.
+    /// Makes a process hang: stops and cancellations do not reach it, and its exit is withheld, so that its supervisor has to abandon it.
+    /// Nothing is blocked. For a supervisor, every child below it hangs.
     func hang(_ pid: Pid)
-    /// Ends what was made to hang: it hears of the stop and the cancellation that were kept from it.
+    /// Ends all simulated hangs: the processes receive the stop and the cancellation that were withheld.
     func releaseHung()
 }
 
 extension TreeTesting {
-    /// Waits until nothing is under way in the tree but restarts that were put off.
+    /// Waits until nothing is under way in the tree except delayed restarts.
     package func settled() async -> Bool { await settled(includingDelays: false) }
 }
 
 extension Supervisor {
-    /// The running tree, for tests. It outlives the tree, and of one that does not run there is nothing to see.
+    /// The running tree, for tests. It can be used after the tree has ended; it shows nothing of a tree that is not running.
     package var testing: any TreeTesting { TestedTree(supervisor: self, environment: current?.environment) }
 }
 
