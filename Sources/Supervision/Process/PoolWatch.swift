@@ -70,10 +70,10 @@ enum PoolWatch {
 
 /// Work for ``PoolWatch`` to launch.
 protocol Launchable: AnyObject, Sendable {
-    /// Begins the work, on the pool or the rescue thread. Returns whether there is more to do.
-    func begin() async -> Bool
+    /// Begins the work, on the pool, the rescue thread or a ``WaitingThread``. Returns whether there is more to do.
+    nonisolated(nonsending) func begin() async -> Bool
     /// Does the rest of the work, on the pool.
-    func resume() async
+    @concurrent func resume() async
 }
 
 private final class LaunchedClosure: Launchable {
@@ -83,12 +83,12 @@ private final class LaunchedClosure: Launchable {
         self.body = body
     }
 
-    func begin() async -> Bool {
+    nonisolated(nonsending) func begin() async -> Bool {
         await body()
         return false
     }
 
-    func resume() async {}
+    @concurrent func resume() async {}
 }
 
 /// Work that runs once, for the first thread that claims it, and can be cancelled wherever it runs.
@@ -100,6 +100,11 @@ final class LaunchedTask: Sendable {
         var moreTasks: [Task<Void, Never>] = []
         var isCancelled = false
         var isReleased = false
+        /// The task that begins the work on this thread, until ``task`` is known.
+        var beginning: BeginningTask?
+        /// The threads that are cancelling ``beginning``, and the task that must outlive that.
+        var cancelling = 0
+        var outliving: Task<Void, Never>?
     }
 
     private let state: Mutex<State>
@@ -130,19 +135,52 @@ final class LaunchedTask: Sendable {
         }
     }
 
+    /// Begins the work on this thread. What follows its first suspension runs on the pool.
+    @available(macOS 26, iOS 26, tvOS 26, watchOS 26, visionOS 26, *)
+    func beginHere() {
+        let task = Task.immediateDetached {
+            self.isBeginning()
+            await self.claim()?.resume()
+        }
+        state.withLock { state in
+            state.beginning = nil
+            if state.cancelling > 0 { state.outliving = task }
+        }
+        add(task)
+    }
+
+    /// Lets ``cancel()`` reach the current task before its handle is known: a closure that never suspends can be cancelled too.
+    private func isBeginning() {
+        guard let task = withUnsafeCurrentTask(body: { $0.map(BeginningTask.init) }) else { return }
+        let isCancelled = state.withLock { state in
+            state.beginning = task
+            return state.isCancelled
+        }
+        if isCancelled { task.cancel() }
+    }
+
     /// Begins the work, unless it has already been claimed. Returns it if there is more to do.
-    private func claim() async -> (any Launchable)? {
+    nonisolated(nonsending) private func claim() async -> (any Launchable)? {
         guard let work = state.withLock({ $0.work.take() }), await work.begin() else { return nil }
         return work
     }
 
     func cancel() {
-        let tasks = state.withLock { state in
+        let (task, moreTasks, beginning) = state.withLock { state in
             state.isCancelled = true
-            return (state.task, state.moreTasks)
+            if state.beginning != nil { state.cancelling += 1 }
+            return (state.task, state.moreTasks, state.beginning)
         }
-        tasks.0?.cancel()
-        for task in tasks.1 { task.cancel() }
+        task?.cancel()
+        for task in moreTasks { task.cancel() }
+        guard let beginning else { return }
+        // Valid: `beginHere()` holds the task until it is no longer `beginning`, and then keeps it while `cancelling` is not zero.
+        beginning.cancel()
+        let outliving = state.withLock { state -> Task<Void, Never>? in
+            state.cancelling -= 1
+            return state.cancelling == 0 ? state.outliving.take() : nil
+        }
+        withExtendedLifetime(outliving) {}
     }
 
     /// Releases the tasks once there is nothing left to cancel.
@@ -162,6 +200,20 @@ final class LaunchedTask: Sendable {
             return state.isCancelled
         }
         if isCancelled { task.cancel() }
+    }
+}
+
+/// A task whose handle is not known yet.
+private struct BeginningTask: @unchecked Sendable {
+    private let task: UnsafeCurrentTask
+
+    init(_ task: UnsafeCurrentTask) {
+        self.task = task
+    }
+
+    /// May be called by any thread while the task exists.
+    func cancel() {
+        task.cancel()
     }
 }
 

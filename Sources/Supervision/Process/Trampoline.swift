@@ -22,6 +22,17 @@ struct ThreadIdentity: Sendable, Equatable {
     }
 }
 
+/// The key of a pointer that each OS thread has for itself.
+struct ThreadKey: Sendable {
+    /// `nil` if the OS process has no key left.
+    let value: pthread_key_t?
+
+    init() {
+        var key = pthread_key_t()
+        value = pthread_key_create(&key, nil) == 0 ? key : nil
+    }
+}
+
 /// Something with a mailbox that can be drained on any thread.
 protocol Drainable: AnyObject, Sendable {
     /// Handles everything in the mailbox.
@@ -51,14 +62,7 @@ enum Trampoline {
         }
     }
 
-    private struct Key: Sendable {
-        let value: pthread_key_t?
-    }
-
-    private static let key: Key = {
-        var key = pthread_key_t()
-        return Key(value: pthread_key_create(&key, nil) == 0 ? key : nil)
-    }()
+    private static let key = ThreadKey()
 
     static func run(_ target: any Drainable) {
         guard let key = key.value else {

@@ -32,7 +32,7 @@ public struct Child: Sendable {
         restart: Restart = .permanent,
         options: ChildOptions = ChildOptions(),
         onKill: (@Sendable (A) async -> Void)? = nil,
-        start: @escaping @Sendable (ChildContext) async throws -> A?
+        start: nonisolated(nonsending) @escaping @Sendable (ChildContext) async throws -> A?
     ) {
         self.init(
             id,
@@ -52,7 +52,7 @@ public struct Child: Sendable {
         restart: Restart = .permanent,
         options: ChildOptions = ChildOptions(),
         onKill: (@Sendable (W) async -> Void)? = nil,
-        start: @escaping @Sendable (ChildContext) async throws -> W?
+        start: nonisolated(nonsending) @escaping @Sendable (ChildContext) async throws -> W?
     ) {
         self.init(id, restart, options, .worker(start, onKill: onKill))
     }
@@ -65,7 +65,7 @@ public struct Child: Sendable {
         _ id: String,
         restart: Restart = .permanent,
         options: ChildOptions = ChildOptions(),
-        start: @escaping @Sendable (ChildContext) async throws -> S?
+        start: nonisolated(nonsending) @escaping @Sendable (ChildContext) async throws -> S?
     ) {
         self.init(id, restart: restart, options: options) { (context: ChildContext) async throws -> ServiceRunner? in
             guard let service = try await start(context) else { return nil }
@@ -79,7 +79,7 @@ public struct Child: Sendable {
         restart: Restart = .permanent,
         options: ChildOptions = ChildOptions(),
         onKill: (@Sendable (W) async -> Void)? = nil,
-        start: @escaping @Sendable (ChildContext) async throws -> W?
+        start: nonisolated(nonsending) @escaping @Sendable (ChildContext) async throws -> W?
     ) {
         self.init(id, restart, options, .worker(start, onKill: onKill))
     }
@@ -89,7 +89,7 @@ public struct Child: Sendable {
         _ id: String,
         restart: Restart = .permanent,
         options: ChildOptions = ChildOptions(),
-        start: @escaping @Sendable (ChildContext) async throws -> S?
+        start: nonisolated(nonsending) @escaping @Sendable (ChildContext) async throws -> S?
     ) {
         let body = ChildSpecification.Body(
             type: S.self,

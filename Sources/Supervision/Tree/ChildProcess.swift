@@ -155,7 +155,24 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
         owner.environment.faults.processBegan()
         if case .inline(let start) = body?.start { return launch(inline: start) }
-        let task = PoolWatch.launch(self)
+        // A caller hears of a timeout in time even if the closure blocks its thread.
+        if specification.policy.options.startTimeout == nil, owner.environment.faults.decidesDirectly,
+            WaitingThread.take(self)
+        {
+            return
+        }
+        keep(PoolWatch.launch(self))
+    }
+
+    /// Begins the start on this thread, which waits for it.
+    @available(macOS 26, iOS 26, tvOS 26, watchOS 26, visionOS 26, *)
+    func launchHere() {
+        let task = LaunchedTask(self)
+        keep(task)
+        task.beginHere()
+    }
+
+    private func keep(_ task: LaunchedTask) {
         let (keep, cancelNow) = state.withLock { state in
             let keep = state.ladder.isTaskRunning
             if keep { state.task = task }
@@ -167,39 +184,44 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
 
     /// Starts it on this thread, without a task.
     private func launch(inline start: ChildSpecification.Start.Inline) {
-        do {
-            if let fault = owner.environment.faults.takeFault(key) { throw fault }
-            started(try start(ChildContext(child: self)))
-        } catch {
-            handle(.startFailed(error))
-        }
+        startEnded(
+            Result {
+                if let fault = owner.environment.faults.takeFault(key) { throw fault }
+                return try start(ChildContext(child: self))
+            }
+        )
     }
 
-    /// The start closure returned.
-    private func started(_ actor: (any Actor)?) {
-        guard let actor else { return handle(.ignored) }
-        state.withLock { $0.actor = actor }
-        handle(.started)
+    /// The start closure returned or threw.
+    private func startEnded(_ outcome: Result<(any Actor)?, any Error>) {
+        switch outcome {
+        case .success(let actor?):
+            state.withLock { $0.actor = actor }
+            handle(.started)
+        case .success(nil): handle(.ignored)
+        case .failure(let error): handle(.startFailed(error))
+        }
     }
 
     // Called one after the other instead of nested, so that a task suspended in `run()`, where it spends most of its life, holds no more
     // memory than it needs.
 
-    func begin() async -> Bool {
+    nonisolated(nonsending) func begin() async -> Bool {
         owner.environment.faults.taskBegan()
         let hasMoreToDo = await start()
         if !hasMoreToDo { owner.environment.faults.taskEnded() }
         return hasMoreToDo
     }
 
-    func resume() async {
+    @concurrent func resume() async {
         var failure: (any Error)?
         // There is no actor if the incarnation has been abandoned in the meantime.
         if let actor, let run = body?.run {
             do { try await run(actor, ChildContext(child: self)) } catch { failure = error }
         }
         state.withLock { $0.terminator = .taskOfRun }
-        handle(.taskEnded(failure))
+        // The thread is free for the restart.
+        WaitingThread.beginsStarts(.all) { handle(.taskEnded(failure)) }
         let terminates = state.withLock { state in
             defer { state.terminator = .taskOfItsOwn }
             return state.terminator == .taskOfRunIsTo
@@ -222,17 +244,23 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
     }
 
     /// Runs the start closure. Returns whether the incarnation is still running and has a `run()`.
-    private func start() async -> Bool {
+    nonisolated(nonsending) private func start() async -> Bool {
+        let outcome: Result<(any Actor)?, any Error>
         do {
             if let fault = owner.environment.faults.takeFault(key) { throw fault }
-            let actor = try await body?.start(ChildContext(child: self))
-            started(actor)
-            // False if it was stopped or killed while it was starting: the incarnation has ended.
-            return actor != nil && body?.run != nil && state.withLock { $0.ladder.isTaskRunning }
+            outcome = .success(try await body?.start(ChildContext(child: self)))
         } catch {
-            handle(.startFailed(error))
-            return false
+            outcome = .failure(error)
         }
+        let hasRun = body?.run != nil
+        if WaitingThread.closureReturned(self) || hasRun {
+            startEnded(outcome)
+        } else {
+            // The task ends here: its thread is free for the next start.
+            WaitingThread.beginsStarts(.all) { startEnded(outcome) }
+        }
+        // False if it was stopped or killed while it was starting: the incarnation has ended.
+        return hasRun && state.withLock { $0.actor != nil && $0.ladder.isTaskRunning }
     }
 
     /// Decides under the lock and acts outside it, in the order of the decisions: the first thread acts for all.

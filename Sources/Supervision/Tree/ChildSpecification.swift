@@ -9,14 +9,15 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
 
     /// How an incarnation is started.
     enum Start: Sendable {
+        typealias InTask = nonisolated(nonsending) @Sendable (ChildContext) async throws -> (any Actor)?
         typealias Inline = @Sendable (ChildContext) throws -> (any Actor)?
 
         /// In its own task.
-        case inTask(@Sendable (ChildContext) async throws -> (any Actor)?)
+        case inTask(InTask)
         /// On the thread that triggers the start.
         case inline(Inline)
 
-        func callAsFunction(_ context: ChildContext) async throws -> (any Actor)? {
+        nonisolated(nonsending) func callAsFunction(_ context: ChildContext) async throws -> (any Actor)? {
             switch self {
             case .inTask(let start): try await start(context)
             case .inline(let start): try start(context)
@@ -35,7 +36,7 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
         var onKill: (@Sendable (any Actor) async -> Void)?
 
         static func worker<W: Worker>(
-            _ start: @escaping @Sendable (ChildContext) async throws -> W?,
+            _ start: nonisolated(nonsending) @escaping @Sendable (ChildContext) async throws -> W?,
             onKill: (@Sendable (W) async -> Void)?
         ) -> Body {
             Body(
@@ -48,7 +49,7 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
         }
 
         /// A copy with another start closure.
-        func starting(_ start: @escaping @Sendable (ChildContext) async throws -> (any Actor)?) -> Body {
+        func starting(_ start: @escaping Start.InTask) -> Body {
             var body = self
             body.start = .inTask(start)
             return body

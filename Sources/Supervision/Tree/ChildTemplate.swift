@@ -20,7 +20,7 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
         _ id: String,
         restart: Restart = .permanent,
         options: ChildOptions = ChildOptions(),
-        start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
+        start: nonisolated(nonsending) @escaping @Sendable (Argument, ChildContext) async throws -> A?
     ) {
         specification =
             Child(id, restart: restart, options: options, start: ChildArgument.filling(start)).specification
@@ -31,7 +31,7 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
         _ id: String,
         restart: Restart = .permanent,
         options: ChildOptions = ChildOptions(),
-        start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
+        start: nonisolated(nonsending) @escaping @Sendable (Argument, ChildContext) async throws -> A?
     ) where A: Worker {
         specification =
             Child(id, restart: restart, options: options, start: ChildArgument.filling(start)).specification
@@ -42,7 +42,7 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
         _ id: String,
         restart: Restart = .permanent,
         options: ChildOptions = ChildOptions(),
-        start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
+        start: nonisolated(nonsending) @escaping @Sendable (Argument, ChildContext) async throws -> A?
     ) where A: Service {
         specification =
             Child(id, restart: restart, options: options, start: ChildArgument.filling(start)).specification
@@ -53,7 +53,7 @@ public struct ChildTemplate<Argument: Sendable, A: Actor>: Sendable {
         _ id: String,
         restart: Restart = .permanent,
         options: ChildOptions = ChildOptions(),
-        start: @escaping @Sendable (Argument, ChildContext) async throws -> A?
+        start: nonisolated(nonsending) @escaping @Sendable (Argument, ChildContext) async throws -> A?
     ) where A: Worker & Service {
         specification =
             Child(id, restart: restart, options: options, start: ChildArgument.filling(start)).specification
@@ -109,8 +109,8 @@ final class ChildArgument<Value: Sendable>: Sendable {
     }
 
     static func filling<A: Actor>(
-        _ start: @escaping @Sendable (Value, ChildContext) async throws -> A?
-    ) -> @Sendable (ChildContext) async throws -> A? {
+        _ start: nonisolated(nonsending) @escaping @Sendable (Value, ChildContext) async throws -> A?
+    ) -> nonisolated(nonsending) @Sendable (ChildContext) async throws -> A? {
         { context in
             guard let argument = context.child.argument as? ChildArgument<Value> else { return nil }
             return try await start(argument.value, context)

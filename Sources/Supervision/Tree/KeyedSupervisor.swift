@@ -67,7 +67,7 @@ public final class KeyedSupervisor<Key: Hashable & Sendable, A: Actor>: Service,
         logger: Logger? = nil,
         clock: any SupervisionClock = SystemSupervisionClock.shared,
         label: @escaping @Sendable (Key) -> String = { "\($0)" },
-        start: @escaping @Sendable (Key, ChildContext) async throws -> A?
+        start: nonisolated(nonsending) @escaping @Sendable (Key, ChildContext) async throws -> A?
     ) {
         self.init(
             name,
@@ -197,7 +197,7 @@ extension KeyedSupervisor where A: Worker {
         logger: Logger? = nil,
         clock: any SupervisionClock = SystemSupervisionClock.shared,
         label: @escaping @Sendable (Key) -> String = { "\($0)" },
-        start: @escaping @Sendable (Key, ChildContext) async throws -> A?
+        start: nonisolated(nonsending) @escaping @Sendable (Key, ChildContext) async throws -> A?
     ) {
         self.init(
             name,

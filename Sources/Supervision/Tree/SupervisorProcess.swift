@@ -166,7 +166,9 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     /// Starts the children and waits until all are running (true) or the supervisor is shutting down (false).
     func boot() async -> Bool {
         await withCheckedContinuation { continuation in
-            boot { continuation.resume(returning: $0) }
+            WaitingThread.beginsStarts(.firstStarts) {
+                boot { continuation.resume(returning: $0) }
+            }
         }
     }
 
@@ -474,7 +476,7 @@ extension SupervisorProcess {
     ) async -> AdministrationReply {
         if Task.isCancelled { return (.cancelled, nil) }
         let waiting = WaitingRequest(child: child, argument: argument)
-        enqueue(request, waiting)
+        WaitingThread.beginsStarts(.request(of: self)) { enqueue(request, waiting) }
         do {
             return try await waiting.reply()
         } catch {
@@ -496,6 +498,7 @@ extension SupervisorProcess {
         enqueue { state in
             state.lastRequest += 1
             state.requests[state.lastRequest] = waiting
+            WaitingThread.requests(state.lastRequest, of: self)
             return .request(state.lastRequest, request)
         }
     }
