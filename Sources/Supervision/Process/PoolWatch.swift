@@ -73,7 +73,8 @@ protocol Launchable: AnyObject, Sendable {
     /// Begins the work, on the pool, the rescue thread or a ``WaitingThread``. Returns whether there is more to do.
     nonisolated(nonsending) func begin() async -> Bool
     /// Does the rest of the work, on the pool.
-    @concurrent func resume() async
+    @concurrent
+    func resume() async
 }
 
 private final class LaunchedClosure: Launchable {
@@ -88,7 +89,8 @@ private final class LaunchedClosure: Launchable {
         return false
     }
 
-    @concurrent func resume() async {}
+    @concurrent
+    func resume() async {}
 }
 
 /// Work that runs once, for the first thread that claims it, and can be cancelled wherever it runs.
@@ -138,29 +140,31 @@ final class LaunchedTask: Sendable {
     /// Begins the work on this thread. What follows its first suspension runs on the pool.
     @available(macOS 26, iOS 26, tvOS 26, watchOS 26, visionOS 26, *)
     func beginHere() {
-        let task = Task.immediateDetached {
-            self.isBeginning()
-            await self.claim()?.resume()
-        }
-        state.withLock { state in
+        let task = Task<Void, Never>.immediateDetached { await self.claimHere()?.resume() }
+        let isCancelled = state.withLock { state in
             state.beginning = nil
             if state.cancelling > 0 { state.outliving = task }
-        }
-        add(task)
-    }
-
-    /// Lets ``cancel()`` reach the current task before its handle is known: a closure that never suspends can be cancelled too.
-    private func isBeginning() {
-        guard let task = withUnsafeCurrentTask(body: { $0.map(BeginningTask.init) }) else { return }
-        let isCancelled = state.withLock { state in
-            state.beginning = task
+            if !state.isReleased { state.task = task }
             return state.isCancelled
         }
         if isCancelled { task.cancel() }
     }
 
+    /// Begins the work in the current task, which ``cancel()`` reaches before its handle is known: a closure that is never suspended can be
+    /// cancelled too. Returns the work if there is more to do.
+    nonisolated(nonsending) private func claimHere() async -> (any Launchable)? {
+        let task = withUnsafeCurrentTask { $0.map(BeginningTask.init) }
+        let (work, isCancelled) = state.withLock { state in
+            state.beginning = task
+            return (state.work.take(), state.isCancelled)
+        }
+        if isCancelled { task?.cancel() }
+        guard let work, await work.begin() else { return nil }
+        return work
+    }
+
     /// Begins the work, unless it has already been claimed. Returns it if there is more to do.
-    nonisolated(nonsending) private func claim() async -> (any Launchable)? {
+    private func claim() async -> (any Launchable)? {
         guard let work = state.withLock({ $0.work.take() }), await work.begin() else { return nil }
         return work
     }

@@ -9,8 +9,8 @@ import Musl
 /// A thread that has nothing to do until a start closure has returned, and therefore begins it itself, without a new task's turn on the
 /// thread pool.
 ///
-/// Such a thread is that of a caller who waits for a start (``SupervisorProcess/administer(_:bringing:with:)``, ``SupervisorProcess/boot()``),
-/// and one whose task has just ended. The closure runs in a task of its own all the same: without task-local values, able to be cancelled,
+/// Such a thread is that of a caller who adds a child (``SupervisorProcess/administer(_:bringing:with:)``), and one whose task has just ended.
+/// The start of a tree is none: it must be able to give up a child that blocks its thread. The closure runs in a task of its own all the same: without task-local values, able to be cancelled,
 /// and on the pool after its first suspension. At most one start waits for the thread, and no lock is held and no mailbox is being drained
 /// while its closure runs. A closure that blocks therefore delays nobody but the caller who waits for it.
 enum WaitingThread {
@@ -18,8 +18,6 @@ enum WaitingThread {
     enum Scope {
         /// That of the child which this supervisor adds on request.
         case request(of: SupervisorProcess)
-        /// The first ones of a tree that is being started.
-        case firstStarts
         /// Whatever is to be started because of what the thread's task did last.
         case all
     }
@@ -37,7 +35,6 @@ enum WaitingThread {
             guard next == nil, running == nil else { return false }
             switch scope {
             case .request(let owner): return child.owner === owner && child.entry == request && child.incarnation == 0
-            case .firstStarts: return child.incarnation == 0
             case .all: return true
             }
         }

@@ -12,6 +12,10 @@ import ServiceLifecycle
 /// The start closure runs for every incarnation; an instance never runs twice. Children start one after another: the next one starts when
 /// the previous closure has returned. Returning `nil` is OTP's `ignore`: there is no process, and the specification is kept (that of a
 /// temporary child is dropped). Throwing fails the start: while booting, that of the whole tree; later, one attempt of a restart.
+///
+/// The closure runs in a task of its own, without the caller's task-local values. The task may begin on the thread of the caller of
+/// ``SupervisorReference/startChild(_:)``, who waits for it: a closure that blocks its thread blocks that caller, and a cancellation of the
+/// caller takes effect when it returns. With a ``ChildOptions/startTimeout`` it always begins on the thread pool.
 public struct Child: Sendable {
     let specification: ChildSpecification
 
@@ -115,7 +119,7 @@ public struct Child: Sendable {
     ///
     ///     Child.inline("session", restart: .temporary) { context in Session(context) }
     ///
-    /// Without a task and its turn on the thread pool, a start costs half as much: use it for actors that are created quickly and often.
+    /// Without a task, a restart costs half as much and a start three quarters: use it for actors that are created quickly and often.
     /// Its supervisor makes no other decision until the closure returns. The closure must therefore be short, must not block, and must not
     /// wait for another thread, in particular not for a lock that is held by code that kills or starts children; it may kill processes and
     /// register names. It runs in the task of that caller, if there is one: it sees the caller's task-local values, and a `Task` that it

@@ -213,7 +213,8 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         return hasMoreToDo
     }
 
-    @concurrent func resume() async {
+    @concurrent
+    func resume() async {
         var failure: (any Error)?
         // There is no actor if the incarnation has been abandoned in the meantime.
         if let actor, let run = body?.run {

@@ -166,9 +166,7 @@ final class SupervisorProcess: Sendable, Drainable, SignalTarget {
     /// Starts the children and waits until all are running (true) or the supervisor is shutting down (false).
     func boot() async -> Bool {
         await withCheckedContinuation { continuation in
-            WaitingThread.beginsStarts(.firstStarts) {
-                boot { continuation.resume(returning: $0) }
-            }
+            boot { continuation.resume(returning: $0) }
         }
     }
 
