@@ -1,4 +1,5 @@
 import Dispatch
+import Foundation
 import SupervisionTesting
 import Synchronization
 import Testing
@@ -41,7 +42,8 @@ struct WaitingThreadTests {
     func executor() async throws {
         let (supervisor, sessions) = try await start()
         let thread = Mutex<ThreadIdentity?>(nil)
-        let caller = try await withTaskExecutorPreference(RescueExecutor()) {
+        let executor = ThreadExecutor()
+        let caller = try await withTaskExecutorPreference(executor) {
             let caller = ThreadIdentity.current
             _ = try await sessions.startChild(
                 Child("session") { _ in
@@ -51,8 +53,37 @@ struct WaitingThreadTests {
             )
             return caller
         }
+        executor.end()
         #expect(thread.withLock { $0 } != caller)
         await supervisor.stop()
+    }
+
+    /// Runs its jobs on a thread that runs nothing else: the pool and dispatch queues share theirs.
+    private final class ThreadExecutor: TaskExecutor {
+        private let jobs = Mutex<[UnownedJob?]>([])
+        private let count = DispatchSemaphore(value: 0)
+
+        init() {
+            let thread = Thread { [self] in
+                while true {
+                    count.wait()
+                    guard let job = jobs.withLock({ $0.removeFirst() }) else { return }
+                    job.runSynchronously(on: asUnownedTaskExecutor())
+                }
+            }
+            thread.start()
+        }
+
+        func enqueue(_ job: consuming ExecutorJob) {
+            let job = UnownedJob(job)
+            jobs.withLock { $0.append(job) }
+            count.signal()
+        }
+
+        func end() {
+            jobs.withLock { $0.append(nil) }
+            count.signal()
+        }
     }
 
     // The threads of the pool are few, and tests that block them could block one another: what ends the blocking comes from another thread.

@@ -155,10 +155,7 @@ final class ChildProcess: Sendable, SignalTarget, Launchable {
         }
         owner.environment.faults.processBegan()
         if case .inline(let start) = body?.start { return launch(inline: start) }
-        // A caller hears of a timeout in time even if the closure blocks its thread.
-        if specification.policy.options.startTimeout == nil, owner.environment.faults.decidesDirectly,
-            WaitingThread.take(self)
-        {
+        if specification.mayStartOnWaitingThread, owner.environment.faults.decidesDirectly, WaitingThread.take(self) {
             return
         }
         keep(PoolWatch.launch(self))

@@ -17,6 +17,13 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
         /// On the thread that triggers the start.
         case inline(Inline)
 
+        var isInTask: Bool {
+            switch self {
+            case .inTask: true
+            case .inline: false
+            }
+        }
+
         nonisolated(nonsending) func callAsFunction(_ context: ChildContext) async throws -> (any Actor)? {
             switch self {
             case .inTask(let start): try await start(context)
@@ -66,11 +73,19 @@ final class ChildSpecification: SupervisorCore.Settings, @unchecked Sendable {
     }
 
     let kind: Kind
+    /// Whether its start closure may begin on the thread of a caller who waits for it: see ``WaitingThread``. With a timeout it may not, so
+    /// that the caller hears of the timeout in time even if the closure blocks its thread.
+    let mayStartOnWaitingThread: Bool
     /// The first problem with this specification, `nil` if it is valid. Found once: a template starts many children.
     private let problem: String?
 
     init(id: String, policy: ChildPolicy, kind: Kind) {
         self.kind = kind
+        mayStartOnWaitingThread =
+            switch kind {
+            case .actor(let body): body.start.isInTask && policy.options.startTimeout == nil
+            case .supervisor: false
+            }
         problem = ChildSpecification.problem(id, policy, kind)
         super.init(id: id, policy: policy)
     }

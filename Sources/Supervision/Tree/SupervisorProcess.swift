@@ -474,7 +474,11 @@ extension SupervisorProcess {
     ) async -> AdministrationReply {
         if Task.isCancelled { return (.cancelled, nil) }
         let waiting = WaitingRequest(child: child, argument: argument)
-        WaitingThread.beginsStarts(.request(of: self)) { enqueue(request, waiting) }
+        if let child, child.mayStartOnWaitingThread {
+            WaitingThread.beginsStarts(.request(of: self)) { enqueue(request, waiting) }
+        } else {
+            enqueue(request, waiting)
+        }
         do {
             return try await waiting.reply()
         } catch {
