@@ -140,10 +140,22 @@ final class LaunchedTask: Sendable {
     /// Begins the work on this thread. What follows its first suspension runs on the pool.
     @available(macOS 26, iOS 26, tvOS 26, watchOS 26, visionOS 26, *)
     func beginHere() {
-        let task = Task<Void, Never>.immediateDetached { await self.claimHere()?.resume() }
+        let task = Task<Void, Never>.immediateDetached {
+            guard let work = await self.claimHere() else { return }
+            // A task that waits for long holds no memory of the start closure's calls.
+            self.replaceTask(Task.detached { await work.resume() })
+        }
         let isCancelled = state.withLock { state in
             state.beginning = nil
             if state.cancelling > 0 { state.outliving = task }
+            if !state.isReleased, state.task == nil { state.task = task }
+            return state.isCancelled
+        }
+        if isCancelled { task.cancel() }
+    }
+
+    private func replaceTask(_ task: Task<Void, Never>) {
+        let isCancelled = state.withLock { state in
             if !state.isReleased { state.task = task }
             return state.isCancelled
         }
