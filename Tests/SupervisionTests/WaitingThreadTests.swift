@@ -93,7 +93,7 @@ struct WaitingThreadTests {
         let sawCancellation = Mutex(false)
         let busy = Child("busy") { context -> Counter? in
             let pid = context.pid
-            DispatchQueue.global().async { pid.kill() }
+            Thread.detachNewThread { pid.kill() }
             while !Task.isCancelled {}
             sawCancellation.withLock { $0 = true }
             throw CancellationError()
@@ -119,7 +119,7 @@ struct WaitingThreadTests {
         let pid = try await sessions.startChild(
             Child("blocking") { _ in
                 let isRestarted = DispatchSemaphore(value: 0)
-                DispatchQueue.global().async {
+                Thread.detachNewThread {
                     first.kill()
                     second.withLock { $0 = other.pid }
                     isRestarted.signal()
