@@ -47,9 +47,8 @@ public struct RPCCallerConfiguration: Sendable {
     /// the header `caller`.
     package var bounceExchange: String?
 
-    /// Creates a configuration. Each parameter sets the property of its name.
-    ///
-    /// - Parameter endpoints: The endpoints of its own pool; none for a caller on a shared pool, which has its own.
+    /// Creates a configuration. Each parameter sets the property of its name; `endpoints` are those of its own pool, in place of those of
+    /// `pool`. A caller on a shared pool needs none, since the pool has its own.
     public init(
         endpoints: [Endpoint] = [],
         pool: PoolConfiguration? = nil,
@@ -69,7 +68,7 @@ public struct RPCCallerConfiguration: Sendable {
         metricsFactory: (any MetricsFactory)? = nil
     ) {
         self.pool = pool ?? PoolConfiguration(endpoints: endpoints)
-        if pool != nil { self.pool.endpoints = endpoints }
+        if !endpoints.isEmpty { self.pool.endpoints = endpoints }
         self.names = names
         self.timeout = timeout
         self.maximumCallsInFlight = maximumCallsInFlight

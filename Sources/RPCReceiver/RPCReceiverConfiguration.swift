@@ -68,9 +68,8 @@ public struct RPCReceiverConfiguration: Sendable {
     /// stops.
     package var drains: @Sendable () -> Bool = { true }
 
-    /// Creates a configuration. Each parameter sets the property of its name.
-    ///
-    /// - Parameter endpoints: The endpoints of its own pool; none for a receiver on a shared pool, which has its own.
+    /// Creates a configuration. Each parameter sets the property of its name; `endpoints` are those of its own pool, in place of those of
+    /// `pool`. A receiver on a shared pool needs none, since the pool has its own.
     public init(
         endpoints: [Endpoint] = [],
         pool: PoolConfiguration? = nil,
@@ -98,7 +97,7 @@ public struct RPCReceiverConfiguration: Sendable {
         metricsFactory: (any MetricsFactory)? = nil
     ) {
         self.pool = pool ?? PoolConfiguration(endpoints: endpoints)
-        if pool != nil { self.pool.endpoints = endpoints }
+        if !endpoints.isEmpty { self.pool.endpoints = endpoints }
         self.names = names
         self.bindings = bindings
         self.queue = queue
