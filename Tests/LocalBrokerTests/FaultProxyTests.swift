@@ -156,6 +156,22 @@ struct FaultProxyTests {
         }
     }
 
+    @Test("New connections can be refused and accepted again by several tasks at once")
+    func changesAtOnce() async throws {
+        try await withProxy { proxy, _ in
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<20 {
+                    group.addTask {
+                        try await proxy.setNewConnections(.refused)
+                        try await proxy.setNewConnections(.accepted)
+                    }
+                }
+                try await group.waitForAll()
+            }
+            try await echo(through: proxy)
+        }
+    }
+
     @Test("A broker that is not there: the client is reset")
     func noBroker() async throws {
         let closed = try ClosedPort()

@@ -93,6 +93,8 @@ public actor FaultProxy: Worker {
     private let links = ProxyLinks()
     private var lastID: UInt64 = 0
     private var newConnections = NewConnections.accepted
+    /// The last change of the listener: the next one waits for it, since the port can only be bound once.
+    private var change: Task<Result<Void, LocalBrokerError>, Never>?
     private var toBroker = NetworkConditions.healthy
     private var toClient = NetworkConditions.healthy
     private var isShutDown = false
@@ -210,8 +212,24 @@ public actor FaultProxy: Worker {
     public func setNewConnections(_ what: NewConnections) async throws(LocalBrokerError) {
         guard !isShutDown else { throw .shutDown }
         newConnections = what
-        if what != .refused {
-            if listener == nil { try await listen() }
+        let before = change
+        let change = Task { () -> Result<Void, LocalBrokerError> in
+            _ = await before?.value
+            do throws(LocalBrokerError) {
+                try await adjustListener()
+                return .success(())
+            } catch {
+                return .failure(error)
+            }
+        }
+        self.change = change
+        try await change.value.get()
+    }
+
+    /// Listens or not, as ``newConnections`` says by now.
+    private func adjustListener() async throws(LocalBrokerError) {
+        if newConnections != .refused {
+            if listener == nil, !isShutDown { try await listen() }
         } else if let listener {
             self.listener = nil
             // An error means that it is already closed.
