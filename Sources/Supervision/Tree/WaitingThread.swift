@@ -10,9 +10,11 @@ import Musl
 /// thread pool.
 ///
 /// Such a thread is that of a caller who adds a child (``SupervisorProcess/administer(_:bringing:with:)``), and one whose task has just ended.
-/// The start of a tree is none: it must be able to give up a child that blocks its thread. The closure runs in a task of its own all the same: without task-local values, able to be cancelled,
-/// and on the pool after its first suspension. At most one start waits for the thread, and no lock is held and no mailbox is being drained
-/// while its closure runs. A closure that blocks therefore delays nobody but the caller who waits for it.
+/// The caller who starts a tree lends none: that caller must be able to give up a child that blocks its thread.
+///
+/// The closure runs in a task of its own all the same: without task-local values, able to be cancelled, and on the pool after its first
+/// suspension. At most one start waits for the thread, and no lock is held and no mailbox is being drained while its closure runs. A
+/// closure that blocks therefore delays nobody but the caller who waits for it.
 enum WaitingThread {
     /// The starts that the thread takes.
     enum Scope {
