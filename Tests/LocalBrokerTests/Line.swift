@@ -86,7 +86,11 @@ final class Line: Sendable {
         func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
             guard case .some(.inputClosed) = event as? ChannelEvent else { return }
             line.state.withLock { $0.end = $0.end ?? .finished }
-            if echoes { context.close(mode: .output, promise: nil) }
+            guard echoes else { return }
+            // NIO drops what is not written yet when the output of a channel is closed whose input has ended.
+            context.writeAndFlush(wrapOutboundOut(ByteBuffer())).assumeIsolated().whenComplete { _ in
+                context.close(mode: .output, promise: nil)
+            }
         }
 
         func errorCaught(context: ChannelHandlerContext, error: any Error) {

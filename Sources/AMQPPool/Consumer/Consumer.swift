@@ -51,11 +51,14 @@ public actor Consumer: Worker {
         let delivery: Delivery
         let type: QueueArguments.QueueType?
         let attempts: DeliveryAttempts
+        /// Whether this consumer has requeued it.
+        let wasRequeued: Bool
 
-        init(_ delivery: Delivery, from type: QueueArguments.QueueType?) {
+        init(_ delivery: Delivery, from type: QueueArguments.QueueType?, wasRequeued: Bool) {
             self.delivery = delivery
             self.type = type
-            attempts = DeliveryAttempts(delivery, from: type)
+            self.wasRequeued = wasRequeued
+            attempts = DeliveryAttempts(delivery, from: type, wasRequeued: wasRequeued)
         }
     }
 
@@ -110,7 +113,7 @@ public actor Consumer: Worker {
                 } else {
                     try await handler(arrival.delivery)
                 }
-                failures.succeeded()
+                failures.succeeded(arrival)
                 if let begun { metrics?.ended("success", after: begun.duration(to: .now)) }
                 return [.acknowledge]
             } catch {
@@ -144,7 +147,7 @@ public actor Consumer: Worker {
             metrics?.prefetch(Int(configuration.effectivePrefetch))
         }
         let loop = ConsumerLoop(settings, pool: pool, runner: runner) { delivery, type in
-            let arrival = Arrival(delivery, from: type)
+            let arrival = Arrival(delivery, from: type, wasRequeued: failures.hasRequeued(delivery))
             var prepared = PreparedDelivery(arrival)
             prepared.attempt = arrival.attempts.number
             prepared.disposition = failures.decide(arrived: arrival)
@@ -238,6 +241,7 @@ extension Consumer {
         private let configuration: ConsumerConfiguration
         private let logger: Logger
         private let inRow = Atomic(0)
+        private let requeued = RequeuedMessages()
         private let log = BoundedLog(LogKind.self)
         private let hasWarned = Atomic(false)
         private let isStalled = Atomic(false)
@@ -251,9 +255,20 @@ extension Consumer {
             self.logger = logger
         }
 
-        func succeeded() {
+        func succeeded(_ arrival: Arrival) {
             // Written only when it changes, because all handlers share it.
             if inRow.load(ordering: .relaxed) != 0 { inRow.store(0, ordering: .relaxed) }
+            if arrival.wasRequeued { requeued.remove(arrival.delivery) }
+        }
+
+        func hasRequeued(_ delivery: Delivery) -> Bool { requeued.contains(delivery) }
+
+        private func remember(_ disposition: Disposition, _ arrival: Arrival) {
+            switch disposition {
+            case .requeue: if !arrival.attempts.isCounted { requeued.insert(arrival.delivery) }
+            case .acknowledge, .reject, .forward: if arrival.wasRequeued { requeued.remove(arrival.delivery) }
+            case .retry, .settled: break
+            }
         }
 
         /// Decides about a message that has been delivered too often to be tried again.
@@ -284,6 +299,7 @@ extension Consumer {
                     failuresInRow: failuresInRow
                 ) { configuration.retryBackoff.delay(afterFailures: $0, random: .random(in: 0..<1)) }
             let final = giveUp(disposition, arrival, "\(error)")
+            remember(final, arrival)
             log(
                 .notHandled,
                 final.isFinal ? .error : .warning,

@@ -25,7 +25,8 @@ public enum DeliveryFailurePolicy: Sendable, Hashable {
     case reject
     /// It is redelivered without a limit. A message that can never be handled comes back again and again, at last at the maximum backoff.
     case requeue
-    /// It is redelivered once, and rejected when it fails again. On a classic queue this depends on ``Delivery/redelivered``.
+    /// It is redelivered once, and rejected when it fails again. On a classic queue this depends on ``Delivery/redelivered``, or, where the
+    /// broker does not set it, on the message id: <doc:ConsumingSafely>.
     case requeueOnce
     /// It is tried this often in total, at least once, and then rejected.
     ///
@@ -43,8 +44,10 @@ struct DeliveryAttempts: Sendable, Hashable {
     /// Whether the count was not written by the broker.
     let isForged: Bool
 
-    /// - Parameter type: The type of the queue; `nil` if unknown.
-    init(_ delivery: Delivery, from type: QueueArguments.QueueType?) {
+    /// - Parameters:
+    ///   - type: The type of the queue; `nil` if unknown.
+    ///   - wasRequeued: Whether it is known to have been delivered before, even if the broker does not mark it.
+    init(_ delivery: Delivery, from type: QueueArguments.QueueType?, wasRequeued: Bool) {
         let count = delivery.properties.headers["x-delivery-count"]?.count
         switch type {
         case .quorum:
@@ -53,14 +56,14 @@ struct DeliveryAttempts: Sendable, Hashable {
             isCounted = true
             isForged = false
         case .classic, .stream:
-            number = delivery.redelivered ? 2 : 1
+            number = delivery.redelivered || wasRequeued ? 2 : 1
             isCounted = false
             isForged = false
         case nil:
             // Only quorum queues write the count, and only on redelivery.
             isForged = count != nil && !delivery.redelivered
             isCounted = count.map { $0 > 0 } ?? false && delivery.redelivered
-            number = delivery.redelivered ? (count.map { $0 + 1 } ?? 2) : 1
+            number = delivery.redelivered ? (count.map { $0 + 1 } ?? 2) : wasRequeued ? 2 : 1
         }
     }
 }
@@ -102,7 +105,9 @@ extension DeliveryFailurePolicy {
         case .reject: return .reject
         case .requeue: return .requeue(after: backoff(attempts.isCounted || attempt > 2 ? attempt : failuresInRow))
         case .requeueOnce:
-            return attempt > 1 || redelivered ? .reject : .requeue(after: backoff(1))
+            // A quorum queue counts; what it redelivers without a count has not been tried.
+            let isTried = attempt > 1 || (redelivered && type != .quorum)
+            return isTried ? .reject : .requeue(after: backoff(1))
         case .deadLetterAfter(let limit):
             if attempt >= limit { return .reject }
             // A queue of unknown type gets the message back once, which shows whether it counts.

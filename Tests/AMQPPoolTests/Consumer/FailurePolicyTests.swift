@@ -138,12 +138,13 @@ struct FailurePolicyTests {
         func attempts(
             _ header: FieldValue?,
             redelivered: Bool,
+            wasRequeued: Bool = false,
             from type: QueueArguments.QueueType? = nil
         ) -> DeliveryAttempts {
             var delivery = Delivery.sample("", redelivered: redelivered)
             delivery.properties.headers["x-delivery-count"] = header
             delivery.properties.headers["x-attempts"] = header
-            return DeliveryAttempts(delivery, from: type)
+            return DeliveryAttempts(delivery, from: type, wasRequeued: wasRequeued)
         }
         for type in [QueueArguments.QueueType.classic, .stream] {
             #expect(attempts(.int64(50), redelivered: false, from: type).number == 1)
@@ -161,6 +162,59 @@ struct FailurePolicyTests {
             #expect(attempts(nonsense, redelivered: true).number == 2)
             #expect(!attempts(nonsense, redelivered: true).isCounted)
         }
+        // Not marked, but known here.
+        for type in [QueueArguments.QueueType.classic, nil] {
+            #expect(attempts(nil, redelivered: false, wasRequeued: true, from: type).number == 2)
+            #expect(!attempts(nil, redelivered: false, wasRequeued: true, from: type).isCounted)
+        }
+        #expect(attempts(nil, redelivered: false, wasRequeued: true, from: .quorum).number == 1)
+    }
+
+    @Test("What a quorum queue redelivers without a count has not been tried, and is requeued once")
+    func untried() {
+        func decide(_ count: FieldValue?, from type: QueueArguments.QueueType?) -> Disposition {
+            var delivery = Delivery.sample("", redelivered: true)
+            delivery.properties.headers["x-delivery-count"] = count
+            let attempts = DeliveryAttempts(delivery, from: type, wasRequeued: false)
+            return DeliveryFailurePolicy.requeueOnce.decide(
+                failed: attempts,
+                attempt: attempts.number,
+                redelivered: true,
+                from: type,
+                failuresInRow: 1
+            ) { _ in .zero }
+        }
+        #expect("\(decide(nil, from: .quorum))" == "\(Disposition.requeue(after: .zero))")
+        #expect("\(decide(.int64(1), from: .quorum))" == "\(Disposition.reject)")
+        // A count that anybody may have written.
+        for type in [QueueArguments.QueueType.classic, nil] {
+            #expect("\(decide(.int64(0), from: type))" == "\(Disposition.reject)")
+            #expect("\(decide(nil, from: type))" == "\(Disposition.reject)")
+        }
+    }
+
+    @Test("A consumer remembers what it has requeued, with a limit, and forgets what does not come again")
+    func requeued() {
+        func message(_ id: String?, _ text: String = "") -> Delivery {
+            var delivery = Delivery.sample(text)
+            delivery.properties.messageID = id
+            return delivery
+        }
+        let requeued = RequeuedMessages(limit: 3)
+        #expect(!requeued.contains(message("1")))
+        requeued.insert(message(nil))
+        #expect(!requeued.contains(message(nil)))
+        for id in ["1", "2", "3"] { requeued.insert(message(id)) }
+        #expect(["1", "2", "3"].allSatisfy { requeued.contains(message($0)) })
+        #expect(!requeued.contains(message("1", "another one")))
+        // Inserted anew, "1" is the newest.
+        requeued.remove(message("1"))
+        #expect(!requeued.contains(message("1")))
+        requeued.insert(message("1"))
+        requeued.insert(message("4"))
+        #expect(["1", "2", "3", "4"].map { requeued.contains(message($0)) } == [true, false, true, true])
+        for id in ["1", "3", "4"] { requeued.remove(message(id)) }
+        #expect(["1", "3", "4"].allSatisfy { !requeued.contains(message($0)) })
     }
 }
 

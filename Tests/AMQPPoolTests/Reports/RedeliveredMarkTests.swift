@@ -1,6 +1,7 @@
 import BrokerSupport
 import LocalBroker
 import NIOCore
+import Supervision
 import Testing
 
 @testable import AMQPPool
@@ -79,6 +80,69 @@ struct RedeliveredMarkTests {
             #expect(try await broker.queuesWithoutMarks() == [])
             await connection.close()
         }
+    }
+
+    @Test("A consumer gives a message up that the broker does not mark, by its id", arguments: [false, true])
+    func consumer(gracefully: Bool) async throws {
+        try await TestBroker.own { broker in
+            let endpoint = try Endpoint(url: broker.url)
+            let policies: [(queue: String, policy: DeliveryFailurePolicy, attempts: Int)] = [
+                ("once", .requeueOnce, 2), ("thrice", .deadLetterAfter(3), 3),
+            ]
+            let deadLetters: FieldTable = ["x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"]
+            var connection = try await AMQPConnection.open(endpoint)
+            var channel = try await connection.openChannel()
+            try await channel.declareQueue("dead", durable: true)
+            for (queue, _, _) in policies {
+                try await channel.declareQueue(queue, durable: true, arguments: deadLetters)
+                try await publish(.transient, to: queue, on: channel)
+            }
+            if gracefully { await broker.stop() } else { try await broker.kill() }
+            try await broker.startAgain()
+            let forgets = Self.forgets(await broker.version)
+            #expect(try await broker.queuesWithoutMarks().isEmpty == !(forgets && gracefully))
+
+            let pool = try RunningConsumer.pool(broker.url)
+            let failed = Recorder<String>()
+            let root = Supervisor("app") {
+                pool.supervisor
+                for (queue, policy, _) in policies {
+                    Child.consumer(queue, of: queue, on: pool, configuration: consuming(policy)) { delivery in
+                        failed.append("\(queue) \(delivery.redelivered)")
+                        throw Poison()
+                    }
+                }
+            }
+            try await root.start()
+            connection = try await AMQPConnection.open(endpoint)
+            channel = try await connection.openChannel()
+            // The second time with the same id: what has been given up is forgotten.
+            for round in 1...2 {
+                for (queue, _, _) in policies {
+                    try await channel.publish(
+                        ByteBuffer(string: queue),
+                        properties: MessageProperties(deliveryMode: .persistent, messageID: "1"),
+                        routingKey: queue,
+                        mandatory: true
+                    )
+                }
+                try await eventually("dead letters") {
+                    try await broker.queue("dead")?.messages == round * policies.count
+                }
+            }
+            for (queue, _, attempts) in policies {
+                #expect(failed.values.filter { $0.hasPrefix(queue) }.count == 2 * attempts, "\(failed.values)")
+                #expect(failed.values.contains("\(queue) true") == !(forgets && gracefully))
+            }
+            await root.stop()
+            await connection.close()
+        }
+    }
+
+    private func consuming(_ policy: DeliveryFailurePolicy) -> ConsumerConfiguration {
+        var configuration = RunningConsumer.quick()
+        configuration.onFailure = policy
+        return configuration
     }
 
     private func publish(_ mode: DeliveryMode, to queue: String, on channel: AMQPChannel) async throws {
