@@ -6,9 +6,10 @@ import Supervision
 /// during which the message counts against the prefetch.
 ///
 /// Brokers count deliveries, not failures: a delivery that ended with a crash, a lost connection or a stop of the consumer also counts for
-/// ``requeueOnce`` and ``deadLetterAfter(_:)``. Only quorum queues count; there the count is checked before the handler runs, so it also
-/// limits a message that crashes the process. Deliveries of a classic queue are not counted: a message that crashes the process each time
-/// is redelivered forever. Declare a quorum queue with a delivery limit where that can happen.
+/// ``requeueOnce`` and ``deadLetterAfter(_:)``, except that RabbitMQ 4.3 and later do not count what was returned untried. Only quorum
+/// queues count; there the count is checked before the handler runs, so it also limits a message that crashes the process. Deliveries of
+/// a classic queue are not counted: a message that crashes the process each time is redelivered forever. Declare a quorum queue with a
+/// delivery limit where that can happen.
 ///
 /// | | classic queue | quorum queue | stream |
 /// |---|---|---|---|
