@@ -128,7 +128,8 @@ struct BrokerChaosTutorial {
                 try await chaos.replay("outside channel-closed; outside channel-closed")
                 // snippet.end
             }
-            #expect("\(try #require(failure))".contains("every order is handled"))
+            let text = "\(try #require(failure))"
+            #expect(text.contains("every order is handled"), "\(text)")
             await proxy.shutdown()
         }
     }

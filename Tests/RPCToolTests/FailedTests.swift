@@ -129,6 +129,10 @@ struct InterruptedFailedTests {
         case killed, interrupted, brokerKilled
     }
 
+    private static func arguments(from source: String, to target: String, _ broker: LocalBroker) -> [String] {
+        ["failed", "requeue", source, "--all", "--to", target, "--url", broker.url]
+    }
+
     @Test(
         "loses nothing, and leaves one message twice at the most, unless the broker forgets acknowledgements",
         arguments: Interruption.allCases
@@ -146,24 +150,28 @@ struct InterruptedFailedTests {
                 try await channel.publish(ByteBuffer(string: "a"), properties: properties, routingKey: "dead")
             }
         }
-        let arguments = ["failed", "requeue", "dead", "--all", "--to", "jobs", "--url", broker.url]
-        let tool = try RunningTool(arguments)
-        while try await messages(in: "jobs", pool) < 50 { try await Task.sleep(for: .milliseconds(2)) }
-        switch interruption {
-        case .killed: tool.signal(SIGKILL)
-        case .interrupted: tool.signal(SIGINT)
-        case .brokerKilled: try await broker.kill()
-        }
-        let ending = await tool.ending()
-        #expect(ending.code != 0, "\(ending)")
-        if interruption == .brokerKilled { try await broker.startAgain() }
+        var (source, target) = ("dead", "jobs")
+        var ending: RunningTool.Ending
+        repeat {
+            let tool = try RunningTool(Self.arguments(from: source, to: target, broker))
+            while try await messages(in: target, pool) < 50 { try await Task.sleep(for: .milliseconds(2)) }
+            switch interruption {
+            case .killed: tool.signal(SIGKILL)
+            case .interrupted: tool.signal(SIGINT)
+            case .brokerKilled: try await broker.kill()
+            }
+            ending = await tool.ending()
+            // It was faster than this test: then it is done the other way round.
+            if ending.code == 0 { swap(&source, &target) }
+            if interruption == .brokerKilled { try await broker.startAgain() }
+        } while ending.code == 0
         try await pool.waitUntilReady(timeout: .seconds(60))
 
-        let rest = try await RunningTool(arguments).ending()
+        let rest = try await RunningTool(Self.arguments(from: source, to: target, broker)).ending()
         #expect(rest.code == 0, "\(rest)")
-        let ids = try await pool.withDedicatedChannel(timeout: .seconds(60)) { channel in
+        let ids = try await pool.withDedicatedChannel(timeout: .seconds(60)) { [target] channel in
             var ids: [String] = []
-            while let delivery = try await channel.get(queue: "jobs", noAck: true) {
+            while let delivery = try await channel.get(queue: target, noAck: true) {
                 ids.append(delivery.properties.messageID ?? "")
             }
             return ids
@@ -171,7 +179,7 @@ struct InterruptedFailedTests {
         #expect(Set(ids) == Set((0..<count).map(String.init)))
         // A broker that is killed may not have written down what was acknowledged last.
         if interruption != .brokerKilled { #expect(ids.count - count <= 1) }
-        #expect(try await messages(in: "dead", pool) == 0)
+        #expect(try await messages(in: source, pool) == 0)
         await pool.stop()
         await broker.shutdown()
     }
