@@ -241,7 +241,7 @@ let package = Package(
         .testTarget(
             name: "SupervisionTests",
             dependencies: [
-                "Supervision", "SupervisionTesting",
+                "Supervision", "SupervisionTesting", "TestTurns",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -316,7 +316,7 @@ let package = Package(
             name: "AMQPPoolTests",
             dependencies: [
                 "AMQPPool", "BrokerSupport", "ConcurrencyPrimitives", "LocalBroker", "Supervision",
-                "SupervisionTesting",
+                "SupervisionTesting", "TestTurns",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
@@ -334,9 +334,10 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .target(name: "TestTurns", path: "Tests/TestTurns", swiftSettings: settings),
         .target(
             name: "BrokerSupport",
-            dependencies: ["LocalBroker", .product(name: "Logging", package: "swift-log")],
+            dependencies: ["LocalBroker", "TestTurns", .product(name: "Logging", package: "swift-log")],
             path: "Tests/BrokerSupport",
             swiftSettings: settings
         ),
@@ -349,7 +350,7 @@ let package = Package(
         .testTarget(
             name: "LocalBrokerTests",
             dependencies: [
-                "AMQPPool", "BrokerOwner", "BrokerSupport", "LocalBroker", "Supervision",
+                "AMQPPool", "BrokerOwner", "BrokerSupport", "LocalBroker", "Supervision", "TestTurns",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],

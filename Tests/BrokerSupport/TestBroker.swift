@@ -1,5 +1,6 @@
 import Foundation
 import LocalBroker
+import TestTurns
 
 /// Brokers for tests.
 ///

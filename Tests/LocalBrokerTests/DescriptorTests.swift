@@ -1,5 +1,6 @@
 import Foundation
 import LocalBroker
+import TestTurns
 import Testing
 
 #if os(Linux)
@@ -8,7 +9,7 @@ import Glibc
 @Suite("A broker in a process that has run out of file descriptors")
 struct DescriptorTests {
     /// Nothing has made the event loops yet, which NIO cannot make without.
-    @Test("is not started as the first that needs any, with an error that says why", arguments: 0...24)
+    @Test("is not started as the first that needs any, with an error that says why", .exitTest, arguments: 0...24)
     func first(_ left: Int) async {
         await #expect(processExitsWith: .success) { [left] in
             setenv("LOCAL_BROKER_RABBITMQ_SERVER", "/bin/true", 1)
@@ -18,7 +19,7 @@ struct DescriptorTests {
     }
 
     /// At each of these numbers it is another step for which there is none.
-    @Test("is not started later either", arguments: 0...16)
+    @Test("is not started later either", .exitTest, arguments: 0...16)
     func later(_ left: Int) async {
         await #expect(processExitsWith: .success) { [left] in
             // A program that ends at once in place of RabbitMQ: what counts here comes before.
@@ -31,7 +32,7 @@ struct DescriptorTests {
         }
     }
 
-    @Test("gets no proxy either", arguments: 0...4)
+    @Test("gets no proxy either", .exitTest, arguments: 0...4)
     func proxy(_ left: Int) async {
         await #expect(processExitsWith: .success) { [left] in
             leave(left)

@@ -5,6 +5,7 @@ import MetricsTestKit
 import Supervision
 import SupervisionTesting
 import Synchronization
+import TestTurns
 import Testing
 
 @Suite("What a tree tells of itself")
@@ -93,7 +94,7 @@ struct ObservabilityTests {
         #expect(errors.allSatisfy { $0.1["supervision.supervisor"] == "app" })
     }
 
-    @Test("metrics count restarts, children and durations")
+    @Test("metrics count restarts, children and durations", .exitTest)
     func metrics() async throws {
         await #expect(processExitsWith: .success) {
             let test = TestMetrics()

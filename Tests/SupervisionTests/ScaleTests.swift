@@ -3,6 +3,7 @@ import Logging
 import Supervision
 import SupervisionTesting
 import Synchronization
+import TestTurns
 import Testing
 
 private let quiet = Logger(label: "quiet") { _ in SwiftLogNoOpLogHandler() }
@@ -13,7 +14,8 @@ private let isSanitized = ProcessInfo.processInfo.environment["SUPERVISION_SANIT
 struct ScaleTests {
     @Test(
         "a million temporary children that have ended leave nothing behind",
-        .disabled(if: isSanitized, "a sanitizer keeps memory of its own for each of them")
+        .disabled(if: isSanitized, "a sanitizer keeps memory of its own for each of them"),
+        .exitTest
     )
     func memory() async {
         await #expect(processExitsWith: .success) {
@@ -91,6 +93,7 @@ struct ScaleTests {
     @Test(
         "stopping one after another costs each of many static children what it costs each of few",
         .disabled(if: isSanitized, "a sanitizer's own cost grows in its own way"),
+        .exitTest,
         arguments: [false, true]
     )
     func costOfOrderedStop(isWorker: Bool) async {

@@ -6,6 +6,7 @@ import MetricsTestKit
 import Supervision
 import SupervisionTesting
 import Synchronization
+import TestTurns
 import Testing
 
 @Suite("Children that misbehave")
@@ -118,7 +119,7 @@ struct UnstoppableTests {
         await supervisor.stop()
     }
 
-    @Test("onUnstoppable: .crashProcess ends the OS process, with a report")
+    @Test("onUnstoppable: .crashProcess ends the OS process, with a report", .exitTest)
     func crashProcess() async throws {
         let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
             let journal = Journal()
@@ -167,7 +168,7 @@ struct UnstoppableTests {
         await supervisor.stop()
     }
 
-    @Test("with every thread of the pool blocked, exits are received and children killed and started again")
+    @Test("with every thread of the pool blocked, exits are received and children killed and started again", .exitTest)
     func starvedPool() async {
         await #expect(processExitsWith: .success) {
             let started = DispatchSemaphore(value: 0)

@@ -2,6 +2,7 @@ import BrokerSupport
 import Foundation
 import NIOCore
 import NIOPosix
+import TestTurns
 import Testing
 
 @testable import AMQPPool
@@ -33,7 +34,7 @@ struct ConnectFailureReasonTests {
     }
 
     #if os(Linux)
-    @Test("Without a file descriptor left an attempt fails with that, and with one the next is as any other")
+    @Test("Without a file descriptor left an attempt fails with that, and with one the next is as any other", .exitTest)
     func noDescriptors() async throws {
         let port = try ClosedPort()
         await #expect(processExitsWith: .success) { [number = port.number as Int] in

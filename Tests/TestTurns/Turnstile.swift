@@ -2,7 +2,7 @@ import Synchronization
 
 /// Lets a number of tests in at a time: on two cores, all at once means that each waits for the others' processor time, and
 /// deadlines pass that have nothing to do with the code.
-final class Turnstile: Sendable {
+package final class Turnstile: Sendable {
     private struct State {
         var free: Int
         var waiting: [CheckedContinuation<Void, Never>] = []
@@ -10,12 +10,12 @@ final class Turnstile: Sendable {
 
     private let state: Mutex<State>
 
-    init(places: Int) {
+    package init(places: Int) {
         state = Mutex(State(free: places))
     }
 
     /// Waits for a place. Every test leaves some day, so this ends, also in a cancelled test.
-    func enter() async {
+    package func enter() async {
         await withCheckedContinuation { continuation in
             let mayEnter = state.withLock { state in
                 guard state.free == 0 else {
@@ -29,7 +29,7 @@ final class Turnstile: Sendable {
         }
     }
 
-    func leave() {
+    package func leave() {
         let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
             guard state.waiting.isEmpty else { return state.waiting.removeFirst() }
             state.free += 1
