@@ -6,8 +6,8 @@ import Testing
 
 @Suite("rpc serve, when it is told to stop", .serialized)
 struct StopTests {
-    /// Waits until a receiver works on a request, which only the broker can tell.
-    private func isWorking(_ broker: LocalBroker, _ virtualHost: String) async throws {
+    /// Waits until the broker has delivered one request that is not acknowledged.
+    private func isDelivered(_ broker: LocalBroker, _ virtualHost: String) async throws {
         let end = ContinuousClock.now + .seconds(60)
         while try await broker.queue("math.rpcs", virtualHost: virtualHost)?.unacknowledged != 1 {
             try #require(ContinuousClock.now < end, "no request is being worked on")
@@ -15,12 +15,20 @@ struct StopTests {
         }
     }
 
+    /// Waits until the receiver works on one request. A delivered one may not have been read yet: an answer to a later one tells.
+    private func isWorking(_ broker: LocalBroker, _ url: String, _ virtualHost: String) async throws {
+        try await isDelivered(broker, virtualHost)
+        let later = try await rpc("call", "math", "echo", "1", "--timeout", "60", "--url", url)
+        try #require(later.code == 0, "\(later)")
+        try await isDelivered(broker, virtualHost)
+    }
+
     @Test("answers the call that is running, and exits with 0", arguments: [SIGTERM, SIGINT])
     func graceful(_ signal: Int32) async throws {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             try await whileServing(url: url) { server in
                 let call = try RunningTool(["call", "math", "sleep", "12", "--timeout", "120", "--url", url])
-                try await isWorking(broker, virtualHost)
+                try await isWorking(broker, url, virtualHost)
                 server.signal(signal)
                 await server.says("stopping: answering 1 running requests")
                 let answered = await call.ending()
@@ -41,7 +49,7 @@ struct StopTests {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             try await whileServing(url: url) { server in
                 let call = try RunningTool(["call", "math", "sleep", "12", "--timeout", "120", "--url", url])
-                try await isWorking(broker, virtualHost)
+                try await isWorking(broker, url, virtualHost)
                 server.signal(signal)
                 await server.says("stopping: answering 1 running requests")
                 server.signal(signal)
@@ -62,7 +70,7 @@ struct StopTests {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             try await whileServing(url: url) { server in
                 let call = try RunningTool(["call", "math", "sleep", "3", "--timeout", "120", "--url", url])
-                try await isWorking(broker, virtualHost)
+                try await isDelivered(broker, virtualHost)
                 try await whileServing(url: url) { _ in
                     server.signal(SIGKILL)
                     let ended = await server.ending()
