@@ -291,7 +291,7 @@ let package = Package(
             name: "DocumentationTests",
             dependencies: [
                 "AMQPPool", "AMQPTesting", "BrokerSupport", "QueueWorkers", "RPCCaller", "RPCReceiver", "RPCTesting",
-                "Supervision", "SupervisionTesting",
+                "Supervision", "SupervisionTesting", "TestTurns",
                 .product(
                     name: "Configuration",
                     package: "swift-configuration",

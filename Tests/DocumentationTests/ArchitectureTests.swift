@@ -1,4 +1,5 @@
 import Foundation
+import TestTurns
 import Testing
 
 /// The graph of modules and folders, as the code has it.
@@ -136,7 +137,7 @@ struct ArchitectureGraph {
     }
 }
 
-@Suite("docs/architecture.md")
+@Suite("docs/architecture.md", .besidesThePool)
 struct ArchitectureTests {
     private static let root = URL(fileURLWithPath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()

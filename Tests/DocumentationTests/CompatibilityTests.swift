@@ -1,7 +1,8 @@
 import Foundation
+import TestTurns
 import Testing
 
-@Suite("docs/compatibility.md")
+@Suite("docs/compatibility.md", .besidesThePool)
 struct CompatibilityTests {
     @Test("names only tests that exist, and one at least for each row of what RabbitMQ 4 brings")
     func testsExist() throws {

@@ -1,7 +1,8 @@
 import Foundation
+import TestTurns
 import Testing
 
-@Suite("The documentation")
+@Suite("The documentation", .besidesThePool)
 struct DocumentationTests {
     static let documents =
         ["README.md"].map { Samples.root.appending(path: $0) }

@@ -1,4 +1,5 @@
 import Foundation
+import TestTurns
 import Testing
 
 /// The public names of a module, found in its source: enough of Swift's grammar for this package's formatting.
@@ -101,7 +102,7 @@ private struct Symbols {
     }
 }
 
-@Suite("The names in the articles of Supervision")
+@Suite("The names in the articles of Supervision", .besidesThePool)
 struct SymbolTests {
     static let articles = Samples.files(in: ["Sources/Supervision/Supervision.docc"], extension: "md")
 
@@ -185,7 +186,7 @@ struct SymbolTests {
     }
 }
 
-@Suite("The table of processes by key")
+@Suite("The table of processes by key", .besidesThePool)
 struct KeyedTableTests {
     /// A row, by the beginning of its first cell, and the test that plays it.
     private static let rows = [

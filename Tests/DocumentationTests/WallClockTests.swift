@@ -1,8 +1,9 @@
 import Foundation
+import TestTurns
 import Testing
 
 /// A wall clock is set back, forward, and by an hour twice a year.
-@Suite("The wall clock")
+@Suite("The wall clock", .besidesThePool)
 struct WallClockTests {
     /// Where it is asked, how often, and what for. None of these is a deadline, a pause or an age that something waits for.
     private static let uses: [String: Int] = [

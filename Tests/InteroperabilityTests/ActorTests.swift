@@ -73,7 +73,7 @@ struct ActorTests {
                 Child.virtual("account", shards: 8, in: actors) { SwiftAccount($0, actorSystem: actors) }
             }
             try await root.start()
-            try await actors.waitUntilReady()
+            try await actors.waitUntilReady(timeout: .seconds(90))
             try await whileRunning("actor_client", ["bank", "teller"], url: url) { client in
                 let greeting = try await ask(client, #"{"method": "Teller.greet(name:)", "arguments": ["Ann"]}"#)
                 #expect(greeting == #"{"result": "hello, Ann"}"#)

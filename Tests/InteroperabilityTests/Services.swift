@@ -24,7 +24,7 @@ func withReceiver(
     )
     try await receiver.start()
     do {
-        try await receiver.waitUntilReady()
+        try await receiver.waitUntilReady(timeout: .seconds(90))
         try await body(receiver)
     } catch {
         await receiver.stop()
@@ -38,7 +38,7 @@ func withCaller(url: String, _ body: (RPCCaller) async throws -> Void) async thr
     let rpc = RPCCaller(service: "swift", endpoints: [try Endpoint(url: url)], logger: quiet)
     try await rpc.start()
     do {
-        try await rpc.waitUntilReady()
+        try await rpc.waitUntilReady(timeout: .seconds(90))
         try await body(rpc)
     } catch {
         await rpc.stop()

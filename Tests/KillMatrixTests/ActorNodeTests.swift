@@ -132,7 +132,7 @@ final class ActorStage: Sendable {
         )
         clients.with { $0.append(client) }
         try await client.start()
-        try await client.waitUntilReady()
+        try await client.waitUntilReady(timeout: .seconds(90))
         return client
     }
 

@@ -49,8 +49,8 @@ struct StoryTests {
                 Child.worker(of: Order.self, from: "orders", on: pool) { _, _ in }
             }
             try await app.start()
-            try await rpc.waitUntilReady()
-            try await receiver.waitUntilReady()
+            try await rpc.waitUntilReady(timeout: .seconds(90))
+            try await receiver.waitUntilReady(timeout: .seconds(90))
             try await log.wait(for: "worker consuming")
             await app.stop()
             #expect(
@@ -152,7 +152,7 @@ struct StoryTests {
             let log = StoryLog()
             let pool = AMQPPool(configuration: try Self.configuration(url), logger: log.logger)
             try await pool.start()
-            try await pool.waitUntilReady()
+            try await pool.waitUntilReady(timeout: .seconds(90))
             try await waitForConnections(2, of: pool)
             for connection in try await broker.connections(virtualHost: virtualHost) {
                 try await broker.closeConnection(connection.name)
@@ -306,7 +306,7 @@ struct StoryTests {
                 }
             )
             try await receiver.start()
-            try await receiver.waitUntilReady()
+            try await receiver.waitUntilReady(timeout: .seconds(90))
             let rpc = RPCCaller(service: "caller", endpoints: [try Endpoint(url: url)])
             try await rpc.start()
             async let answer = rpc.call("slow", "wait", 1, timeout: .seconds(60), as: Int.self)

@@ -176,7 +176,7 @@ struct WorkerTests {
     @Test("cancels a handler at its time limit, and parks a message whose handlers always hang; others are served")
     func hanging() async throws {
         var configuration = WorkerConfiguration()
-        configuration.handlerTimeLimit = .milliseconds(100)
+        configuration.handlerTimeLimit = .milliseconds(500)
         configuration.concurrency = 2
         let handled = Record<Int>()
         let stuck = AsyncStream.makeStream(of: Void.self)

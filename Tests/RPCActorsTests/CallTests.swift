@@ -134,7 +134,7 @@ struct CallTests {
             }
             try await root.start()
             try await client.start()
-            try await actors.waitUntilReady()
+            try await actors.waitUntilReady(timeout: .seconds(90))
             let teller = try teller(client)
             let tree = LiveTree(root)
             let before = try await teller.incarnation()

@@ -24,7 +24,7 @@ struct ConsumerTimeoutTests {
             let client = try Bank.client(broker.url)
             try await node.root.start()
             try await client.start()
-            try await node.actors.waitUntilReady()
+            try await node.actors.waitUntilReady(timeout: .seconds(90))
             // What does not acknowledge is closed: the timeout is there.
             try await broker.declareQueue("control")
             try await client.pool.publish(.init(), routingKey: "control", mandatory: true)

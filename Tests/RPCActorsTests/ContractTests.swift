@@ -176,8 +176,8 @@ struct ContractTests {
             )
             try await root.start()
             try await client.start()
-            try await actors.waitUntilReady()
-            try await client.waitUntilReady()
+            try await actors.waitUntilReady(timeout: .seconds(90))
+            try await client.waitUntilReady(timeout: .seconds(90))
             let result: Result<Void, any Error>
             do {
                 result = .success(try await body(client))

@@ -99,7 +99,7 @@ struct RemoteSupervisionTests {
             for connection in nodes[1].actors.pool.connections { await connection.close() }
             #expect(try await exits[1].value == .noConnection)
             try await eventually("it has another name") { nodes[1].actors.node != name }
-            try await nodes[1].actors.waitUntilReady()
+            try await nodes[1].actors.waitUntilReady(timeout: .seconds(90))
             let teller = try $Teller<RPCActorSystem>.resolve(
                 id: RPCActorSystem.on(nodes[1].actors.node, "teller"),
                 using: client
@@ -218,7 +218,7 @@ struct RemoteSupervisionTests {
             }
             #expect([.noConnection, .noProcess].contains(try await exit.value))
             try await eventually("it has another name") { nodes[0].actors.node != name }
-            try await nodes[0].actors.waitUntilReady()
+            try await nodes[0].actors.waitUntilReady(timeout: .seconds(90))
             let (_, next) = try await open(client)
             #expect(try await next.add(1) == 1)
         }
@@ -232,7 +232,7 @@ struct RemoteSupervisionTests {
         try await TestBroker.withVirtualHost { broker, url, virtualHost in
             let client = try Bank.client(url) { $0.nodeCheckInterval = .milliseconds(100) }
             try await client.start()
-            try await client.waitUntilReady()
+            try await client.waitUntilReady(timeout: .seconds(90))
             // As that of a node that was lost a minute ago, just before it expires: what is in it goes with it, and does not come back.
             try await broker.declareQueue("bank@lost", virtualHost: virtualHost)
             let ledger = try $Ledger<RPCActorSystem>.resolve(
@@ -279,7 +279,7 @@ struct RemoteSupervisionTests {
                 }
                 return crashed
             }
-            try await node.actors.waitUntilReady()
+            try await node.actors.waitUntilReady(timeout: .seconds(90))
             let error = await #expect(throws: RPCError.self) {
                 try await caller.call(
                     node.actors.node,

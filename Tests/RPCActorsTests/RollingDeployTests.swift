@@ -59,7 +59,7 @@ struct RollingDeployTests {
                 Child.distributed("teller", in: actors) { NextTeller(actorSystem: $0) }
             }
             try await root.start()
-            try await actors.waitUntilReady()
+            try await actors.waitUntilReady(timeout: .seconds(90))
             let client = try Bank.client(url)
             try await client.start()
             let old = try OldClient(client)

@@ -264,8 +264,8 @@ enum Bank {
             do {
                 try await client.start()
                 for node in nodes { try await node.root.start() }
-                for node in nodes { try await node.actors.waitUntilReady() }
-                try await client.waitUntilReady()
+                for node in nodes { try await node.actors.waitUntilReady(timeout: .seconds(90)) }
+                try await client.waitUntilReady(timeout: .seconds(90))
                 try await body(nodes, client, broker, virtualHost)
             } catch {
                 for node in nodes { await node.root.stop() }

@@ -103,7 +103,7 @@ struct BackPressureTests {
             let stuck = OneShot<Int>()
             var configuration = RPCReceiverConfiguration(endpoints: [endpoint])
             configuration.concurrency = 2
-            configuration.handlerTimeLimit = .milliseconds(50)
+            configuration.handlerTimeLimit = .seconds(1)
             let receiver = RPCReceiver(
                 service: "math",
                 configuration: configuration,
@@ -116,7 +116,7 @@ struct BackPressureTests {
             let rpc = RPCCaller(service: "test", endpoints: [endpoint], logger: quiet)
             try await receiver.start()
             try await rpc.start()
-            try await receiver.waitUntilReady()
+            try await receiver.waitUntilReady(timeout: .seconds(90))
             for _ in 0..<3 {
                 let result = await outcome { () throws(RPCError) in
                     try await rpc.call("math", "stuck", 0, timeout: .seconds(60), as: Int.self)
@@ -171,7 +171,7 @@ struct BackPressureTests {
             let rpc = RPCCaller(service: "test", endpoints: [endpoint], logger: quiet)
             try await receiver.start()
             try await rpc.start()
-            try await receiver.waitUntilReady()
+            try await receiver.waitUntilReady(timeout: .seconds(90))
             // The redelivery may come on the other channel before the refusal on the first one is read, and be refused there too.
             var most = 3
             for _ in 1...2 {

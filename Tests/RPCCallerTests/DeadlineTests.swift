@@ -40,8 +40,8 @@ struct DeadlineTests {
             do {
                 try await rpc.start()
                 try await receiver.start()
-                try await rpc.waitUntilReady()
-                try await receiver.waitUntilReady()
+                try await rpc.waitUntilReady(timeout: .seconds(90))
+                try await receiver.waitUntilReady(timeout: .seconds(90))
                 try await body(service)
             } catch {
                 await service.stop()

@@ -53,7 +53,7 @@ struct ForeignTopologyTests {
             let caller = RPCCaller(service: "shop", endpoints: [try Endpoint(url: url)], logger: quiet)
             try await receiver.start()
             try await caller.start()
-            try await receiver.waitUntilReady()
+            try await receiver.waitUntilReady(timeout: .seconds(90))
             #expect(try await caller.call("math", "next", 1, as: Int.self) == 2)
             await caller.stop()
             await receiver.stop()
@@ -72,7 +72,7 @@ struct ForeignTopologyTests {
             let caller = RPCCaller(service: "shop", endpoints: [try Endpoint(url: url)], logger: quiet)
             try await receiver.start()
             try await caller.start()
-            try await receiver.waitUntilReady()
+            try await receiver.waitUntilReady(timeout: .seconds(90))
             for isExchange in [true, false] {
                 #expect(try await caller.call("math", "next", 1, retry: .idempotent(attempts: 100), as: Int.self) == 2)
                 try await withChannel(url) { channel in
@@ -104,7 +104,7 @@ struct ForeignTopologyTests {
                 procedures: RPCHandlers { RPCHandler("next") { (n: Int, _) in n + 1 } }
             )
             try await receiver.start()
-            try await receiver.waitUntilReady()
+            try await receiver.waitUntilReady(timeout: .seconds(90))
             #expect(await receiver.states.first { $0 == .ready } == .ready)
             func replace(by type: ExchangeType) async throws {
                 // The receiver may declare it again, as it should be, in between.

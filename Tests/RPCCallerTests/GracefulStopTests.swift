@@ -164,7 +164,7 @@ struct GracefulStopTests {
                     )
                 }
             for receiver in receivers.dropFirst() { try await receiver.start() }
-            for receiver in receivers { try await receiver.waitUntilReady() }
+            for receiver in receivers { try await receiver.waitUntilReady(timeout: .seconds(90)) }
             let rpc = services.rpc
             let over = Counter()
             let callers = (0..<20).map { caller in
@@ -188,7 +188,7 @@ struct GracefulStopTests {
                 for receiver in receivers {
                     await receiver.stop()
                     try await receiver.start()
-                    try await receiver.waitUntilReady()
+                    try await receiver.waitUntilReady(timeout: .seconds(90))
                 }
             }
             over.next()

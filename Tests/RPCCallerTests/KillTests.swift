@@ -208,7 +208,7 @@ struct KillTests {
             for path in Self.survivable + Self.fatal + Self.survivable {
                 try tree.end(path)
                 try await tree.restarted()
-                try await rpc.waitUntilReady()
+                try await rpc.waitUntilReady(timeout: .seconds(90))
             }
             isOver.store(true, ordering: .releasing)
             for task in callers { await task.value }

@@ -117,7 +117,7 @@ struct ReceiverLifeTests {
             )
             let group = ServiceGroup(services: [receiver], logger: quiet)
             let running = Task { try await group.run() }
-            try await receiver.waitUntilReady()
+            try await receiver.waitUntilReady(timeout: .seconds(90))
             let held = await hold(1, "hold", services)
             await group.triggerGracefulShutdown()
             try await eventually("no channel consumes any more") { try await queue(services).consumers == 0 }
@@ -289,7 +289,7 @@ struct ReceiverLifeTests {
                 procedures: RPCHandlers { RPCHandler("add") { (args: [Int], _) in args.reduce(0, +) } }
             )
             try await second.start()
-            try await second.waitUntilReady()
+            try await second.waitUntilReady(timeout: .seconds(90))
             try await eventually("two receivers share the queue") { try await queue(services).consumers >= 3 }
             for _ in 0..<10 {
                 let sum: Int = try await services.rpc.call("math", "add", [4, 9])

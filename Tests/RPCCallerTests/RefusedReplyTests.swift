@@ -23,7 +23,7 @@ struct RefusedReplyTests {
                 }
             }
             try await receiver.start()
-            try await receiver.waitUntilReady()
+            try await receiver.waitUntilReady(timeout: .seconds(90))
             let count = 20
             for n in 1...count {
                 try await channel.publish(
@@ -71,7 +71,7 @@ struct RefusedReplyTests {
                 }
             }
             try await receiver.start()
-            try await receiver.waitUntilReady()
+            try await receiver.waitUntilReady(timeout: .seconds(90))
             let names = [
                 "a\nb", "a\r", "amq.rabbitmq.reply-to.", "amq.rabbitmq.reply-to.g1h2AA==",
                 "amq.gen-x", String(repeating: "x", count: 255), "victim", "no.such.queue", "\u{7f}", "é\u{301}",

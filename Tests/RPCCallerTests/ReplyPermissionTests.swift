@@ -24,7 +24,7 @@ struct ReplyPermissionTests {
                 }
             }
             try await receiver.start()
-            try await receiver.waitUntilReady()
+            try await receiver.waitUntilReady(timeout: .seconds(90))
             // A client that waits for ever, as far as the broker knows: nothing of its request ever expires.
             let connection = try await AMQPConnection.open(try Endpoint(url: services.url), logger: quiet)
             let channel = try await connection.openChannel()

@@ -88,7 +88,7 @@ struct RestartTests {
             try await pool.start()
             await pool.stop()
             await expectFairness {
-                await #expect(throws: AMQPError.self) { try await pool.waitUntilReady() }
+                await #expect(throws: AMQPError.self) { try await pool.waitUntilReady(timeout: .seconds(90)) }
             }
         }
     }

@@ -30,7 +30,7 @@ struct RoutingTests {
             do {
                 try await receiver.start()
                 try await rpc.start()
-                try await receiver.waitUntilReady()
+                try await receiver.waitUntilReady(timeout: .seconds(90))
                 try await body(rpc, receiver, broker, virtualHost)
             } catch {
                 await rpc.stop()
@@ -171,7 +171,7 @@ struct RoutingTests {
                 procedures: procedures(Gate())
             )
             try await receiver.start()
-            try await receiver.waitUntilReady()
+            try await receiver.waitUntilReady(timeout: .seconds(90))
             await receiver.stop()
         }
     }
@@ -190,7 +190,7 @@ struct RoutingTests {
                 procedures: procedures(services.gate)
             )
             try await second.start()
-            try await second.waitUntilReady()
+            try await second.waitUntilReady(timeout: .seconds(90))
             try await eventually("all consume") {
                 try await services.broker.queue("math.rpcs", virtualHost: services.virtualHost)?.consumers == 4
             }

@@ -72,8 +72,8 @@ struct SharedPoolTests {
             )
             do {
                 try await root.start()
-                try await receiver.waitUntilReady()
-                try await rpc.waitUntilReady()
+                try await receiver.waitUntilReady(timeout: .seconds(90))
+                try await rpc.waitUntilReady(timeout: .seconds(90))
                 try await process.isWhole()
                 try await body(process)
             } catch {
@@ -128,7 +128,7 @@ struct SharedPoolTests {
                 }
             }
             try await tree.settled()
-            try await process.rpc.waitUntilReady()
+            try await process.rpc.waitUntilReady(timeout: .seconds(90))
             try await process.isWhole()
             #expect(process.rpc.replyQueueName != queue)
             #expect(try await process.replyQueues() == [try #require(process.rpc.replyQueueName)])

@@ -41,7 +41,7 @@ struct StateTests {
             for _ in 0..<2 {
                 try await receiver.start()
                 try await rpc.start()
-                try await receiver.waitUntilReady()
+                try await receiver.waitUntilReady(timeout: .seconds(90))
                 let one: Int = try await rpc.call("math2", "one", 0)
                 #expect(one == 1)
                 await rpc.stop()

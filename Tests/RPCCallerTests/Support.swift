@@ -162,8 +162,8 @@ private func run(
     do {
         try await receiver.start()
         try await rpc.start()
-        try await receiver.waitUntilReady()
-        try await rpc.waitUntilReady()
+        try await receiver.waitUntilReady(timeout: .seconds(90))
+        try await rpc.waitUntilReady(timeout: .seconds(90))
         let consumers = callerConfiguration.pool.connections * callerConfiguration.pool.channelsPerConnection
         if callerConfiguration.replies == .queue {
             try await eventually("every channel of the caller consumes") {

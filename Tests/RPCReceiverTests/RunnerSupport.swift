@@ -143,7 +143,7 @@ protocol RunsRequests {
 extension RunsRequests {
     func runner(
         concurrency: Int = 10,
-        limit: Duration = .seconds(30),
+        limit: Duration = .seconds(600),
         onFailure: RPCFailurePolicy = .acknowledge,
         maximum: Int = 1000,
         deduplication: RPCDeduplication? = nil,

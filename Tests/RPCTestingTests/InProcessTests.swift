@@ -20,7 +20,7 @@ struct InProcessTests {
     @Test("starting, stopping and waiting until it is ready do what they do with a broker")
     func life() async throws {
         try await rpc.start()
-        try await rpc.waitUntilReady()
+        try await rpc.waitUntilReady(timeout: .seconds(90))
         #expect(try await rpc.call("math", "add", [1]) == 1)
         await rpc.stop()
     }

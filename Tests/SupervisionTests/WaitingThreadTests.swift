@@ -2,6 +2,7 @@ import Dispatch
 import Foundation
 import SupervisionTesting
 import Synchronization
+import TestTurns
 import Testing
 
 @testable import Supervision
@@ -56,34 +57,6 @@ struct WaitingThreadTests {
         executor.end()
         #expect(thread.withLock { $0 } != caller)
         await supervisor.stop()
-    }
-
-    /// Runs its jobs on a thread that runs nothing else: the pool and dispatch queues share theirs.
-    private final class ThreadExecutor: TaskExecutor {
-        private let jobs = Mutex<[UnownedJob?]>([])
-        private let count = DispatchSemaphore(value: 0)
-
-        init() {
-            let thread = Thread { [self] in
-                while true {
-                    count.wait()
-                    guard let job = jobs.withLock({ $0.removeFirst() }) else { return }
-                    job.runSynchronously(on: asUnownedTaskExecutor())
-                }
-            }
-            thread.start()
-        }
-
-        func enqueue(_ job: consuming ExecutorJob) {
-            let job = UnownedJob(job)
-            jobs.withLock { $0.append(job) }
-            count.signal()
-        }
-
-        func end() {
-            jobs.withLock { $0.append(nil) }
-            count.signal()
-        }
     }
 
     // The threads of the pool are few, and tests that block them could block one another: what ends the blocking comes from another thread.

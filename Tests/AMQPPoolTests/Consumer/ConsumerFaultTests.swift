@@ -437,7 +437,7 @@ struct ConsumerFaultTests {
     func hanging() async throws {
         var configuration = RunningConsumer.quick()
         configuration.onFailure = .deadLetterAfter(2)
-        configuration.handlerTimeLimit = .milliseconds(50)
+        configuration.handlerTimeLimit = .milliseconds(500)
         configuration.concurrency = 2
         configuration.prefetch = 10
         let begun = Recorder<String>()
