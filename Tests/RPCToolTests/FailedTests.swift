@@ -165,10 +165,12 @@ struct InterruptedFailedTests {
             }
             ending = await tool.ending()
             if interruption == .brokerKilled { try await broker.startAgain() }
-            // It was done before it was interrupted: then the other way round. No run ends well with a message left.
+            // It was done before it was interrupted: then the other way round. No run ends well with a message left, but a killed broker
+            // brings back what it had not written down.
             if ending.code == 0 {
-                try await pool.waitUntilReady(timeout: .seconds(60))
-                try #require(try await messages(in: source, pool) == 0, "\(ending)")
+                if interruption != .brokerKilled {
+                    try #require(try await messages(in: source, pool) == 0, "\(ending)")
+                }
                 swap(&source, &target)
             }
         } while ending.code == 0

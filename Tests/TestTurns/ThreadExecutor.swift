@@ -16,7 +16,7 @@ package final class ThreadExecutor: TaskExecutor {
                 job.runSynchronously(on: asUnownedTaskExecutor())
             }
         }
-        // As much as the main thread has: a regular expression in a debug build needs it.
+        // As large as that of the main thread.
         thread.stackSize = 8 << 20
         thread.start()
     }
